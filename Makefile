@@ -1,0 +1,35 @@
+# make run   sets up .venv (once) and starts the hub
+# make test  sets up .venv (once) and runs every test
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+
+.PHONY: run test check lock
+run: .venv/run.stamp
+	$(BIN)/pinwheel run $(ARGS)
+
+test: .venv/test.stamp check
+	$(BIN)/python -m pytest $(ARGS)
+
+# The whole gate but the tests: style, types, who imports whom.
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Made again when dependencies or entry points change; the stamp comes last, so a failed setup is not taken for a finished one.
+.venv/run.stamp: pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pinwheel needs Python 3.11 or newer: make run PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "No venv module: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.txt
+	@touch $@
+
+# Refresh both lock files (needs uv); for every platform and Python we support.
+lock:
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml config/build.in -o requirements.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra test -c requirements.txt pyproject.toml -o requirements-test.txt

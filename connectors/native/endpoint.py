@@ -1,0 +1,647 @@
+"""The hub's side of Blynk's binary protocol, over TCP, TLS and WebSocket.
+
+Rules of real clients that shape this file: nothing but the answer may come between a login and the answer to the info
+frame; a session that logged in with command 2 loses every frame but the first of a read; no frame may be longer than
+the client's ``buff-in``; and any command a client does not know makes it drop the link, so only RESPONSE, PING,
+INTERNAL, HARDWARE and REDIRECT are ever sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from connectors.native.protocol import (
+    LOGINS,
+    MAX_BODY,
+    MAX_LOGIN_BODY,
+    Cmd,
+    Connection,
+    MessageIds,
+    RemoteProtocolError,
+    Status,
+    describe,
+    frame,
+    response,
+    split,
+    split_stripped,
+)
+from hub import timezones
+from hub.errors import (
+    Conflict,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    Rejected,
+    RequestError,
+    TooMany,
+    Unavailable,
+    UnknownPin,
+)
+from hub.facts import WireFrame
+from hub.hookspecs import hookimpl
+from hub.listener import WireProtocol
+from hub.model import AppConnected, Command, Device, Principal, Reboot, Redirect, SetDatastream, SetMetadata
+from hub.values import texts_of
+from hub.writes import Write
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from hub.listener import Peer, Wire
+
+log = logging.getLogger(__name__)
+
+#: What a client hears instead of an exception.
+STATUS: dict[type[RequestError], Status] = {
+    NotAuthenticated: Status.INVALID_TOKEN,
+    Forbidden: Status.NOT_ALLOWED,
+    NotFound: Status.NO_DATA,
+    Rejected: Status.ILLEGAL_COMMAND_BODY,
+    Conflict: Status.NOT_ALLOWED,
+    TooMany: Status.QUOTA_LIMIT,
+    Unavailable: Status.SERVER_ERROR,
+}
+
+#: Seconds for a login, from the first byte on.
+LOGIN_DEADLINE = 15.0
+#: Heartbeat in seconds of a client that has not told its own, and what it may tell (`BlynkApi.h`).
+DEFAULT_HEARTBEAT = 45
+HEARTBEATS = 10, 3600
+#: Receive buffer of a client that has not told its own: Arduino's default of 256 with a margin.
+DEFAULT_BUFFER = 250
+#: Seconds that pushes wait for the info frame: some clients never send one.
+INFO_PATIENCE = 2.0
+#: Seconds between two sends to a client that reads one frame per read (blynklib 0.2.6).
+SPACING = 0.06
+#: Bytes waiting for a client before the hub stops reading from it, and commands waiting in its queue.
+MAX_PENDING = 16 * 1024
+MAX_QUEUED = 300
+#: A device over its rate: seconds it is not read, between two answers about it, and until it is cut off.
+FLOOD_PAUSE = 0.5
+FLOOD_ANSWER_EVERY = 60.0
+FLOOD_PATIENCE = 10.0
+#: Seconds between two looks for silent connections.
+SWEEP_EVERY = 1.0
+UNKNOWN_PIN_QUIET = 3600.0
+MAX_BRIDGES = 100
+
+_PINS = {str(pin): pin for pin in range(256)}
+#: The first key of an info message, across the clients.
+_INFO_KEYS = frozenset("ver mcu ncp fw-type h-beat buff-in dev cpu tmpl fw build blynk con conn".split())
+_HARDWARE, _GROUP, _PING = int(Cmd.HARDWARE), int(Cmd.GROUP), int(Cmd.PING)
+
+
+def status_of(error: RequestError) -> Status:
+    """The status of an error, or of the nearest class it derives from."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+@hookimpl
+def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
+    endpoint = Endpoint(hub)
+    return [WireProtocol(name="native", sniff=sniff, serve=endpoint.serve, websocket_path="/websockets")]
+
+
+def sniff(first: bytes) -> bool:
+    """Both logins: the only first frames there are."""
+    return first[0] in LOGINS
+
+
+class Endpoint:
+    """All native connections of a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._live: set[NativeSession] = set()
+
+    async def serve(self, wire: Wire, peer: Peer) -> None:
+        """Talk to one client until it is gone."""
+        session = NativeSession(self.hub, wire, peer)
+        self._live.add(session)
+        if len(self._live) == 1:
+            wire.spawn(self._sweep)
+        try:
+            await session.run()
+        finally:
+            self._live.discard(session)
+            session.ended()
+
+    async def _sweep(self) -> None:
+        """Close the silent, as long as there is any connection: one task instead of a timeout per read."""
+        while self._live:
+            await trio.sleep(SWEEP_EVERY)
+            now = time.monotonic()
+            for session in tuple(self._live):
+                if now > session.expires:
+                    session.expire()
+
+
+class NativeSession:
+    """One connection. A `hub.sessions.Session` once its device has logged in."""
+
+    __slots__ = (
+        "_bridges",
+        "_connection",
+        "_draining",
+        "_dropped",
+        "_flooding_since",
+        "_group",
+        "_hub",
+        "_ids",
+        "_limit_answered",
+        "_one_per_send",
+        "_owed",
+        "_peer",
+        "_principal",
+        "_queue",
+        "_ready",
+        "_reason",
+        "_sent_at",
+        "_token",
+        "_tokens",
+        "_tokens_at",
+        "_wire",
+        "address",
+        "buffer",
+        "device",
+        "expires",
+        "heartbeat",
+        "via",
+    )
+
+    def __init__(self, hub: Hub, wire: Wire, peer: Peer) -> None:
+        now = time.monotonic()
+        self._hub = hub
+        self._wire = wire
+        self._peer = peer
+        self._connection = Connection(MAX_LOGIN_BODY)
+        self._ids = MessageIds()
+        self.device: Device = None  # type: ignore[assignment]  # until it has logged in
+        self._principal: Principal = None  # type: ignore[assignment]
+        self._token = ""
+        self.via = "native"
+        self.address = peer.address
+        self.heartbeat = DEFAULT_HEARTBEAT
+        self.buffer = DEFAULT_BUFFER
+        #: When the connection counts as dead, by the monotonic clock.
+        self.expires = now + LOGIN_DEADLINE
+        self._tokens = float(hub.config.limits.burst)
+        self._tokens_at = now
+        self._dropped = False
+        self._flooding_since = 0.0
+        self._limit_answered = 0.0
+        self._group: int | None = None
+        self._bridges: dict[str, Device] | None = None
+        self._queue: dict[object, bytes] = {}
+        self._owed: list[bytes] = []
+        self._sent_at = 0.0
+        self._draining = False
+        #: Set when the info frame was answered, or none came.
+        self._ready: trio.Event = None  # type: ignore[assignment]  # until it has logged in
+        self._one_per_send = False
+        self._reason = ""
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        wire, hub = self._wire, self._hub
+        try:
+            while data := await wire.receive():
+                if self.device is not None:
+                    self.expires = time.monotonic() + self.heartbeat * hub.config.hub.heartbeat_factor
+                if hub.history.full:
+                    await hub.history.room()
+                await self._handle(data)
+                if wire.pending > MAX_PENDING:
+                    await wire.drained()
+                if self._dropped:
+                    await self._punish()
+                if self._reason:
+                    break
+        except RemoteProtocolError as error:
+            self._end(str(error))
+            who = f"device {self.device.name}" if self.device is not None else "somebody who has not logged in"
+            hub.refuse(self.address, f"{who} broke the protocol: {error}")
+
+    async def _handle(self, data: bytes) -> None:
+        """All frames of one read: one write of the replies, no await for values."""
+        replies: list[bytes] = []
+        watched = self._hub.bus.wants(WireFrame)
+        self._refill()
+        try:
+            for command, message, body, status in self._connection.receive(data):
+                if watched:
+                    self._show("in", command, message, body, status)
+                if self.device is None:
+                    self._before_login(command, message, body, replies)
+                elif command == _HARDWARE:
+                    if self._admitted(message, replies):
+                        self._hardware(message, body, replies)
+                elif command == _GROUP:
+                    self._grouped(body)
+                elif command == _PING:
+                    replies.append(response(message, Status.OK))
+                elif command and self._admitted(message, replies):
+                    await self._other(command, message, body, replies)
+                if self._reason:
+                    break
+        finally:
+            self._reply(replies)
+
+    def _reply(self, replies: list[bytes]) -> None:
+        if not replies:
+            return
+        if self._hub.bus.wants(WireFrame) and self.device is not None:
+            for reply in replies:
+                for shown in Connection().receive(reply):
+                    self._show("out", *shown)
+        if self._one_per_send and (self._draining or len(replies) > 1 or time.monotonic() < self._sent_at + SPACING):
+            self._owed += replies
+            self._start_draining()
+        else:
+            self._sent_at = time.monotonic()
+            self._wire.send(b"".join(replies))
+        replies.clear()
+
+    def _refill(self) -> None:
+        limits, now = self._hub.config.limits, time.monotonic()
+        self._tokens = min(limits.burst, self._tokens + (now - self._tokens_at) * limits.messages_per_second)
+        self._tokens_at = now
+
+    def _admitted(self, message: int, replies: list[bytes]) -> bool:
+        """Take one from the device's budget; over it the message is dropped, and answered once a minute."""
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return True
+        now = time.monotonic()
+        if not self._dropped:
+            self._dropped = True
+            self._flooding_since = self._flooding_since or now
+        if now - self._limit_answered >= FLOOD_ANSWER_EVERY or not self._limit_answered:
+            self._limit_answered = now
+            replies.append(response(message, Status.QUOTA_LIMIT))
+            rate = self._hub.config.limits.messages_per_second
+            self._hub.refuse(self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id)
+        return False
+
+    async def _punish(self) -> None:
+        """Do not read for a while from a device over its rate, and cut it off when it does not stop."""
+        if time.monotonic() - self._flooding_since > FLOOD_PATIENCE:
+            self._end("it kept sending over its rate")
+            return
+        self._dropped = False
+        await trio.sleep(FLOOD_PAUSE)
+        self._refill()
+        if self._tokens >= self._hub.config.limits.burst / 2:
+            self._flooding_since = 0.0
+
+    # -- logging in -----------------------------------------------------------------------------------------------
+
+    def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
+        if command not in LOGINS:
+            raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
+        token = body.decode("ascii", "surrogateescape").strip()
+        device = self._hub.devices.of_token(token)
+        if device is None:
+            ending = ascii(token[-2:])[1:-1] if token else ""
+            self._hub.refuse(self.address, f"unknown token ending …{ending}")
+            replies.append(response(message, Status.INVALID_TOKEN))
+            return
+        self.device, self._token = device, token
+        self._principal = Principal("device", device.id, device.org, device.name)
+        self._connection.max_body = MAX_BODY
+        self._one_per_send = command == Cmd.LOGIN
+        self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
+        self._ready = trio.Event()
+        self._peer.admit()
+        replies.append(response(message, Status.OK))
+        self._reply(replies)
+        self._hub.sessions.opened(self)
+
+    def ended(self) -> None:
+        """The connection is over."""
+        if self.device is not None:
+            self._hub.sessions.closed(self, self._reason or "it closed the connection")
+        if self._ready is not None:
+            self._ready.set()
+
+    def expire(self) -> None:
+        """Nothing came for too long."""
+        if self.device is None:
+            self._hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
+            self._end("no login")
+        else:
+            self._end(f"nothing came for {self.heartbeat * self._hub.config.hub.heartbeat_factor:.0f} s")
+
+    def close(self, reason: str) -> None:
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._wire.close()
+
+    # -- commands from the device ---------------------------------------------------------------------------------
+
+    def _hardware(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        parts = split(body)
+        if len(parts) < 3:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        kind = parts[0]
+        pin = _PINS.get(parts[1])
+        if kind != "vw":
+            # Reports of direct pins (dw, aw) have no datastream to go to.
+            if kind not in ("dw", "aw", "dr", "ar", "vr", "pm"):
+                replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        if pin is None:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        raw = parts[2] if len(parts) == 3 else parts[2:]
+        try:
+            self._hub.writes.write(Write(self.device, pin, raw, "native", self._principal, self._group, self))
+        except UnknownPin:
+            self._unknown_pin(self.device, pin)
+        except Rejected as error:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            self._hub.refuse(self.address, f"device {self.device.name}: V{pin}: {error}", self.device.id)
+        except Unavailable:
+            replies.append(response(message, Status.SERVER_ERROR))
+
+    def _unknown_pin(self, device: Device, pin: int) -> None:
+        self._hub.refuse(
+            self.address,
+            f"device {device.name}: template {device.template.id} has no V{pin}; to add it:"
+            f' [[datastream]] / pin = "V{pin}" / name = "V{pin}" / type = "double"',
+            device.id,
+            quiet=UNKNOWN_PIN_QUIET,
+        )
+
+    def _grouped(self, body: bytes) -> None:
+        """A group gives its values one stamp: the hub's at its begin, or the device's own in milliseconds."""
+        kind, *rest = split_stripped(body)
+        if kind == "b":
+            self._group = self._hub.clock.now()
+        elif kind == "t" and rest and rest[0].isascii() and rest[0].isdecimal():
+            self._group = int(rest[0][:18])
+        elif kind == "e":
+            self._group = None
+
+    async def _other(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
+        handler = _HANDLERS.get(command)
+        if handler is None:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        try:
+            await handler(self, message, body, replies)
+        except RequestError as error:
+            replies.append(response(message, status_of(error)))
+            name = Cmd(command).name
+            self._hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
+
+    async def _login_again(self, message: int, _body: bytes, replies: list[bytes]) -> None:
+        replies.append(response(message, Status.ALREADY_REGISTERED))
+
+    async def _sync(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        """HARDWARE_SYNC: every pin flagged for it, or the named ones whatever their flag. No value, no answer."""
+        device, parts = self.device, split_stripped(body)
+        if not body:
+            pins = [pin for pin, point in device.points.items() if point.datastream.sync]
+        elif parts[0] == "vr" and all(part in _PINS for part in parts[1:]):
+            pins = [_PINS[part] for part in parts[1:]]
+        elif parts[0] in ("dr", "ar"):
+            return
+        else:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        for pin in pins:
+            point = device.points.get(pin)
+            value = None if point is None else self._hub.writes.current(device, point.datastream)
+            if value is not None:
+                encoded = self._fitting(Cmd.HARDWARE, message or 1, ("vw", str(pin), *texts_of(value)))
+                replies += [encoded] if encoded else []
+
+    async def _internal(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        parts = split_stripped(body)
+        command, arguments = parts[0], parts[1:]
+        if command in _INFO_KEYS:
+            await self._info(message, parts, replies)
+        elif command == "rtc":
+            now = self._hub.clock.now()
+            local = now // 1000 + timezones.offset(self._hub.timezone, now) * 60
+            replies.append(frame(Cmd.INTERNAL, message or 1, ("rtc", str(local))))
+        elif command == "utc" and arguments:
+            if (answer := _utc(arguments[0], self._hub.timezone, self._hub.clock.now())) is not None:
+                replies.append(frame(Cmd.INTERNAL, message or 1, ("utc", arguments[0], *answer)))
+        elif command == "meta" and len(arguments) > 1:
+            await self._meta(message, arguments, replies)
+
+    async def _info(self, message: int, parts: list[str], replies: list[bytes]) -> None:
+        info = dict(zip(parts[::2], parts[1::2], strict=False))
+        lowest, highest = HEARTBEATS
+        if (heartbeat := info.get("h-beat", "")).isdecimal():
+            self.heartbeat = min(max(int(heartbeat[:9]), lowest), highest)
+            self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
+        if (buffer := info.get("buff-in", "")).isdecimal():
+            self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
+        template = info.get("tmpl")
+        if template is not None and template != self.device.template.id:
+            self._hub.refuse(
+                self.address,
+                f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
+                self.device.id,
+            )
+        replies.append(response(message, Status.OK))
+        self._reply(replies)
+        self._ready.set()
+        printable = {key: value for key, value in info.items() if (key + value).isprintable()}
+        await self._hub.devices.told(self.device, printable)
+
+    async def _meta(self, message: int, arguments: list[str], replies: list[bytes]) -> None:
+        verb, name = arguments[:2]
+        if verb == "get":
+            value = self._token if name == "Auth Token" else await self._hub.metadata.get(self.device, name)
+            if encoded := self._fitting(Cmd.INTERNAL, message or 1, ("meta", name, value)):
+                replies.append(encoded)
+        elif verb == "set":
+            try:
+                await self._hub.metadata.set(self.device, name, "\0".join(arguments[2:]), self._principal)
+            except NotFound:
+                log.debug("device %s set metadata %r, which its template does not have", self.device.name, name)
+            replies.append(response(message, Status.OK))
+
+    async def _property(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        """Pins are the leading numbers; the first thing that is none is the property (`BlynkApi.h`)."""
+        parts = split(body)
+        count = next((n for n, part in enumerate(parts) if part not in _PINS), len(parts))
+        if not 0 < count < len(parts):
+            raise Rejected("PROPERTY needs pins, a name and a value")
+        pins = [_PINS[part] for part in parts[:count]]
+        await self._hub.properties.set(self.device, pins, parts[count], parts[count + 1 :])
+        replies.append(response(message, Status.OK))
+
+    async def _event_log(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        code, _, description = body.decode("utf-8", "replace").partition("\0")
+        try:
+            await self._hub.timeline.log(self.device, code, description)
+        except Rejected as error:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            self._hub.refuse(self.address, f"device {self.device.name}: event {code[:50]!r}: {error}", self.device.id)
+        else:
+            replies.append(response(message, Status.OK))
+
+    async def _event_clear(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        code, _, scope = body.decode("utf-8", "replace").partition("\0")
+        await self._hub.timeline.resolve(self.device, code, every=scope == "all")
+        replies.append(response(message, Status.OK))
+
+    async def _push(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        """A notification of old firmware: kept on the timeline."""
+        await self._hub.timeline.note(self.device, "Notification", body.decode("utf-8", "replace"))
+        replies.append(response(message, Status.OK))
+
+    async def _bridge(self, message: int, body: bytes, replies: list[bytes]) -> None:
+        parts = split(body)
+        pin, kind = (*parts, "", "")[:2]
+        if kind == "i":
+            target = self._hub.devices.of_token(parts[2]) if len(parts) > 2 else None
+            bridges = self._bridges = self._bridges or {}
+            if target is None or target.org != self.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
+                raise Forbidden("the bridge's token is not known here")
+            bridges[pin] = target
+            replies.append(response(message, Status.OK))
+            return
+        target = (self._bridges or {}).get(pin)
+        if target is None:
+            raise Forbidden("the bridge was not initialised")
+        if kind != "vw" or len(parts) < 4 or parts[2] not in _PINS:
+            replies.append(response(message, Status.ILLEGAL_COMMAND))
+            return
+        try:
+            self._hub.writes.write(Write(target, _PINS[parts[2]], parts[3:], "bridge", self._principal))
+        except UnknownPin:
+            self._unknown_pin(target, _PINS[parts[2]])
+        online = self._hub.sessions.get(target.id) is not None
+        replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
+
+    async def _ignored(self, _message: int, _body: bytes, _replies: list[bytes]) -> None:
+        pass
+
+    # -- commands to the device -----------------------------------------------------------------------------------
+
+    def send(self, command: Command) -> None:
+        """A push: at once when the client is ready for it, else when it is; the newest of a pin replaces older ones."""
+        encoded, key = self._encoded(command)
+        if encoded is None:
+            return
+        if self._hub.bus.wants(WireFrame):
+            for shown in Connection().receive(encoded):
+                self._show("out", *shown)
+        ready = self._ready.is_set()
+        if ready and not self._draining and not self._one_per_send and not self._wire.pending:
+            self._wire.send(encoded)
+        else:
+            self._enqueue(key, encoded)
+
+    def _encoded(self, command: Command) -> tuple[bytes | None, object]:
+        """The frame of a command, and what makes a later one take its place."""
+        message = self._ids.next()
+        match command:
+            case SetDatastream(pin, text):
+                return self._fitting(Cmd.HARDWARE, message, ("vw", str(pin), *text)), pin
+            case SetMetadata(name, value):
+                return self._fitting(Cmd.INTERNAL, message, ("meta", name, value)), ("meta", name)
+            case Redirect(host, port):
+                return self._fitting(Cmd.REDIRECT, message, (host, str(port))), "redirect"
+            case Reboot():
+                return self._fitting(Cmd.INTERNAL, message, ("dbg", "reboot")), "reboot"
+            case AppConnected(present):
+                # With its NUL: C++ computes a negative length without.
+                return self._fitting(Cmd.INTERNAL, message, ("acon" if present else "adis", "")), "app"
+        return None, None
+
+    def _fitting(self, command: int, message: int, parts: Sequence[str]) -> bytes | None:
+        """A frame, unless the client's buffer could not hold it: it would drop the link."""
+        encoded = frame(command, message, parts)
+        if len(encoded) - 5 < self.buffer:
+            return encoded
+        what = " ".join(parts[:2])
+        self._hub.refuse(
+            self.address, f"device {self.device.name}: {what} is too long for its buffer of {self.buffer} bytes", self.device.id
+        )
+        return None
+
+    def _enqueue(self, key: object, encoded: bytes) -> None:
+        queue = self._queue
+        queue.pop(key, None)
+        if len(queue) >= MAX_QUEUED:
+            del queue[next(iter(queue))]
+        queue[key] = encoded
+        self._start_draining()
+
+    def _start_draining(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._wire.spawn(self._drain)
+
+    async def _drain(self) -> None:
+        """Send what waits: answers first, then pushes when the client is ready for them."""
+        try:
+            while (self._owed or self._queue) and not self._wire.broken:
+                if not self._owed and not self._ready.is_set():
+                    with trio.move_on_after(INFO_PATIENCE):
+                        await self._ready.wait()
+                    self._ready.set()
+                    continue
+                if self._one_per_send:
+                    await trio.sleep(max(0.0, self._sent_at + SPACING - time.monotonic()))
+                    self._sent_at = time.monotonic()
+                    self._wire.send(self._owed.pop(0) if self._owed else self._queue.pop(next(iter(self._queue))))
+                else:
+                    self._wire.send(b"".join(self._queue.values()))
+                    self._queue.clear()
+                await self._wire.drained()
+        finally:
+            self._draining = False
+
+    def _show(self, direction: str, command: int, message: int, body: bytes, status: int) -> None:
+        if self.device is not None:
+            text = describe(command, message, body, status)
+            self._hub.emit(WireFrame(self.device, self._hub.clock.now(), direction, text))
+
+
+def _utc(kind: str, zone: str, now: int) -> Sequence[str] | None:
+    """The answer to ``utc <kind>`` (docs.blynk.io, Timezone / Location); None when it is not known."""
+    match kind:
+        case "time":
+            return (str(now),)
+        case "iso":
+            return (timezones.iso(zone, now),)
+        case "tz":
+            return tuple(map(str, timezones.offsets(zone, now)))
+        case "tz_name":
+            return (zone,)
+        case "tz_rule":
+            return (timezones.posix_rule(zone),)
+        case "dst_next":
+            return tuple(str(number) for change in timezones.changes(zone, now) for number in change)
+    return None
+
+
+_Handler = Callable[[NativeSession, int, bytes, list[bytes]], Awaitable[None]]
+_HANDLERS: dict[int, _Handler] = {
+    Cmd.LOGIN: NativeSession._login_again,  # noqa: SLF001
+    Cmd.HW_LOGIN: NativeSession._login_again,  # noqa: SLF001
+    Cmd.PUSH: NativeSession._push,  # noqa: SLF001
+    Cmd.BRIDGE: NativeSession._bridge,  # noqa: SLF001
+    Cmd.HARDWARE_SYNC: NativeSession._sync,  # noqa: SLF001
+    Cmd.INTERNAL: NativeSession._internal,  # noqa: SLF001
+    Cmd.PROPERTY: NativeSession._property,  # noqa: SLF001
+    Cmd.DEBUG_PRINT: NativeSession._ignored,  # noqa: SLF001
+    Cmd.EVENT_LOG: NativeSession._event_log,  # noqa: SLF001
+    Cmd.EVENT_CLEAR: NativeSession._event_clear,  # noqa: SLF001
+}

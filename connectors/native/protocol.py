@@ -1,0 +1,166 @@
+"""Blynk's binary protocol, without I/O and for both roles: bytes to frames, and back.
+
+A frame is five bytes of header and a body: command (1), message id (2, big-endian), length (2). In a RESPONSE the
+length is a status and there is no body (`BlynkProtocolDefs.h`). A body is UTF-8 strings joined by NUL.
+
+`Connection.receive` yields frames as plain tuples, since a busy hub makes a hundred thousand of them a second:
+``(command, message id, body, status)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from struct import Struct
+
+Frame = tuple[int, int, bytes, int]
+
+_HEADER = Struct("!BHH")
+HEADER_SIZE = _HEADER.size
+#: The longest body that any known client announces (node-red-contrib-blynk-ws).
+MAX_BODY = 32_767
+#: The longest first frame: a token has 32 characters, old ones were longer.
+MAX_LOGIN_BODY = 128
+
+
+class Cmd(IntEnum):
+    """Commands (`BlynkProtocolDefs.h`)."""
+
+    RESPONSE = 0
+    LOGIN = 2
+    PING = 6
+    TWEET = 12
+    EMAIL = 13
+    PUSH = 14
+    BRIDGE = 15
+    HARDWARE_SYNC = 16
+    INTERNAL = 17
+    SMS = 18
+    PROPERTY = 19
+    HARDWARE = 20
+    GROUP = 21
+    HW_LOGIN = 29
+    REDIRECT = 41
+    DEBUG_PRINT = 55
+    EVENT_LOG = 64
+    EVENT_CLEAR = 65
+
+
+class Status(IntEnum):
+    """What a RESPONSE says (`BlynkProtocolDefs.h`)."""
+
+    OK = 200
+    QUOTA_LIMIT = 1
+    ILLEGAL_COMMAND = 2
+    NOT_REGISTERED = 3
+    ALREADY_REGISTERED = 4
+    NOT_AUTHENTICATED = 5
+    NOT_ALLOWED = 6
+    DEVICE_NOT_IN_NETWORK = 7
+    INVALID_TOKEN = 9
+    ILLEGAL_COMMAND_BODY = 11
+    NO_DATA = 17
+    SERVER_ERROR = 19
+
+
+COMMANDS = frozenset(Cmd)
+LOGINS = frozenset({Cmd.LOGIN, Cmd.HW_LOGIN})
+_NAMES = {int(command): command.name for command in Cmd}
+
+
+class LocalProtocolError(Exception):
+    """We were asked to send what the protocol cannot say."""
+
+
+class RemoteProtocolError(Exception):
+    """The other side does not follow the protocol: end the connection."""
+
+
+class Connection:
+    """Turns bytes into frames. ``max_body`` may be raised once the other side has logged in."""
+
+    __slots__ = ("_rest", "max_body")
+
+    def __init__(self, max_body: int = MAX_BODY) -> None:
+        self._rest = b""
+        self.max_body = max_body
+
+    def receive(self, data: bytes) -> Iterator[Frame]:
+        """Yield every frame that is complete; consume all of them before the next call.
+
+        Raises `RemoteProtocolError` in the place of a frame that is too long or whose command is not known.
+        """
+        if self._rest:
+            data = self._rest + data
+        unpack, offset, end = _HEADER.unpack_from, 0, len(data)
+        while end - offset >= HEADER_SIZE:
+            command, message, length = unpack(data, offset)
+            if command == 0:
+                offset += HEADER_SIZE
+                yield 0, message, b"", length
+                continue
+            if command not in COMMANDS:
+                raise RemoteProtocolError(f"command {command} is not known")
+            if length > self.max_body:
+                raise RemoteProtocolError(f"a frame of {length} bytes is over the limit of {self.max_body}")
+            start = offset + HEADER_SIZE
+            if end - start < length:
+                break
+            offset = start + length
+            yield command, message, data[start:offset], 0
+        self._rest = data[offset:]
+
+
+class MessageIds:
+    """One side's counter: 1 to 65535, never 0."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        self._last = self._last % 65_535 + 1
+        return self._last
+
+
+def split(body: bytes) -> list[str]:
+    """The strings of a body. Bytes that are not UTF-8 become lone surrogates, which no datastream takes."""
+    return body.decode("utf-8", "surrogateescape").split("\0")
+
+
+def split_stripped(body: bytes) -> list[str]:
+    """`split`, without one empty string at the end: the Linux build ends its info frame with a NUL."""
+    parts = split(body)
+    return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
+
+
+def frame(command: int, message: int, parts: Sequence[str] = ()) -> bytes:
+    """A frame with these strings as its body. Raises `LocalProtocolError`."""
+    body = "\0".join(parts).encode("utf-8", "surrogateescape")
+    if len(body) > MAX_BODY:
+        raise LocalProtocolError(f"a body of {len(body)} bytes is too long")
+    if not 0 < message <= 65_535:
+        raise LocalProtocolError(f"{message} is no message id")
+    return _HEADER.pack(command, message, len(body)) + body
+
+
+def response(message: int, status: int) -> bytes:
+    """A RESPONSE. A message id of 0 (blynklib 0.2.6 after 65,535 messages) is answered with 1: clients drop a link on 0."""
+    return _HEADER.pack(0, message or 1, status)
+
+
+def describe(command: int, message: int, body: bytes, status: int) -> str:
+    """One frame for people's eyes, with tokens masked."""
+    name = _NAMES.get(command, str(command))
+    if command == Cmd.RESPONSE:
+        return f"{name} #{message} {status}"
+    if command in LOGINS:
+        return f"{name} #{message} (a token ending …{body[-2:].decode('ascii', 'replace')})"
+    parts = split(body) if body else []
+    if command == Cmd.BRIDGE and parts[1:2] == ["i"]:
+        parts[2:] = ["…" + part[-2:] for part in parts[2:]]
+    if command == Cmd.INTERNAL and parts[:2] == ["meta", "Auth Token"]:
+        parts[2:] = ["…"]
+    shown = " ".join(part if part.isprintable() else ascii(part) for part in parts)
+    return f"{name} #{message} {shown}".rstrip()

@@ -1,0 +1,315 @@
+"""class Hub: wires the rooms together, starts and stops them, and is what plugins and connectors get in hand."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from hub.bus import Bus
+from hub.clock import Clock
+from hub.config import Config
+from hub.devices import Devices
+from hub.errors import Forbidden, NotAuthenticated, StartupError
+from hub.facts import Fact, Refused, StorageTrouble
+from hub.history import History, Receipt
+from hub.hooks import Hooks
+from hub.listener import FrontDoor, WireProtocol
+from hub.metadata import Metadata
+from hub.model import LOCAL, ROOT_ORG, Command, Device, Organization, Principal
+from hub.properties import Properties
+from hub.routes import PUBLIC, Permission, Route, SocketRoute
+from hub.sessions import Sessions
+from hub.storage import Storage, Transaction, open_storage
+from hub.structure import seconds
+from hub.templates import Templates
+from hub.timeline import Timeline
+from hub.tls import Certificates, local_names
+from hub.watchdog import Watchdog
+from hub.writes import Write, Writes
+
+log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Fact)
+
+#: Seconds between two looks at the clock and the disk.
+LOOK_EVERY = 10.0
+#: Below this share of free space the disk is low.
+LOW_DISK = 0.10
+#: Seconds that connections get at a stop to finish what they are answering.
+DRAIN = 2.0
+#: Refusals kept for `pinwheel device watch --refused`, and seconds in which the same one is not logged again.
+REFUSALS = 1_000
+REFUSAL_QUIET = 60.0
+
+
+@attrs.frozen
+class Credentials:
+    """What somebody presents: ``kind`` is "bearer", or a connector's own word."""
+
+    kind: str
+    secret: str = attrs.field(repr=False)
+    address: str = ""
+
+
+@attrs.frozen
+class Problem:
+    """Something an operator should know. ``critical`` when promises cannot be kept."""
+
+    text: str
+    critical: bool = False
+
+
+class Hub:
+    """Made by `running`; everything a plugin may use is a public attribute or method."""
+
+    def __init__(self, config: Config, storage: Storage, hooks: Hooks, bus: Bus, clock: Clock) -> None:
+        self.config = config
+        self.version = version("pinwheel-hub")
+        self.started = time.monotonic()
+        self.clock = clock
+        self.bus = bus
+        self.hooks = hooks
+        self.storage = storage
+        retain_ms = int(seconds(config.storage.retain_raw) * 1000)
+        self.history = History(
+            storage,
+            clock,
+            flush=seconds(config.storage.flush),
+            retain_ms=retain_ms,
+            max_rows=config.limits.log_rows,
+            on_trouble=self._storage_trouble,
+        )
+        self.sessions = Sessions(bus, clock)
+        self.devices = Devices(storage, bus, clock, self.history, self.sessions)
+        self.templates = Templates(storage, bus, self.devices)
+        self.writes = Writes(clock, self.history, self.sessions, bus, retain_ms)
+        self.timeline = Timeline(storage, bus, clock)
+        self.metadata = Metadata(storage, bus, self.sessions, clock)
+        self.properties = Properties(storage, bus)
+        self.organization: Organization
+        self.permissions: list[Permission] = []
+        self.routes: list[Route | SocketRoute] = []
+        self.protocols: list[WireProtocol] = []
+        self.certificates: Certificates | None = None
+        self.door: FrontDoor | None = None
+        self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
+        self.refused = 0
+        self._refusal_lines: dict[tuple[str, str], float] = {}
+        self._disk_low = False
+        self._local_key = ""
+
+    # -- what plugins and connectors use --------------------------------------------------------------------------
+
+    def subscribe(self, fact: type[F], fn: Callable[[F], None], device: int | None = None) -> Callable[[], None]:
+        """See `Bus.subscribe`."""
+        return self.bus.subscribe(fact, fn, device)
+
+    def emit(self, fact: Fact) -> None:
+        """Tell everybody who subscribed."""
+        self.bus.emit(fact)
+
+    def write(self, write: Write) -> Receipt:
+        """See `Writes.write`."""
+        return self.writes.write(write)
+
+    def command(self, device: Device, command: Command) -> None:
+        """See `Sessions.command`."""
+        self.sessions.command(device, command)
+
+    def settings(self, cls: type[Any]) -> Any:
+        """The calling plugin's table from the configuration, given the class it returned from `hub_config`."""
+        return self.hooks.settings(cls)
+
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        """Who it is. Raises `NotAuthenticated`."""
+        key = self._local_key
+        if credentials.kind == "bearer" and key and hmac.compare_digest(credentials.secret.encode(), key.encode()):
+            return LOCAL
+        principal = await self.hooks.authenticate(credentials)
+        if principal is None:
+            raise NotAuthenticated("The bearer token is not known.")
+        return principal
+
+    def authorize(self, principal: Principal, permission: str, device: Device | None = None) -> None:
+        """Return when ``principal`` may. Raises `Forbidden`."""
+        if permission == PUBLIC or principal.kind in ("local", "system"):
+            return
+        if not self.hooks.authorize(principal, permission, device):
+            raise Forbidden(f"This needs the permission {permission}.")
+
+    @property
+    def timezone(self) -> str:
+        """Where devices are that do not say otherwise: an IANA name."""
+        return self.organization.timezone or self.config.hub.timezone
+
+    def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
+        """Put down that somebody was turned away, or something of theirs.
+
+        The log has a line for it, once in ``quiet`` seconds for the same address and reason.
+        """
+        fact = Refused(self.clock.now(), address, reason, device)
+        self.refusals.append(fact)
+        self.refused += 1
+        now = time.monotonic()
+        quiet_until = self._refusal_lines.get((address, reason), 0.0)
+        if now >= quiet_until:
+            if len(self._refusal_lines) > REFUSALS:
+                self._refusal_lines = {k: t for k, t in self._refusal_lines.items() if t > now}
+            if len(self._refusal_lines) <= REFUSALS:
+                self._refusal_lines[address, reason] = now + quiet
+                log.warning("refused: %s %s", address, reason)
+        self.bus.emit(fact)
+
+    def problems(self) -> list[Problem]:
+        """What is wrong at the moment."""
+        found = []
+        if self.history.trouble:
+            found.append(Problem(f"values cannot be written: {self.history.trouble}", critical=True))
+        if self._disk_low:
+            found.append(Problem(f"the disk is low: {self.storage.free_share():.0%} free"))
+        if self.storage.set_aside:
+            found.append(Problem(f"a damaged history file was put aside as {self.storage.set_aside}"))
+        if self.clock.behind:
+            found.append(Problem("the clock is behind the newest record"))
+        if self.certificates is not None and (days := self.certificates.days_left()) < 30:
+            found.append(Problem(f"the TLS certificate expires in {days} days", critical=days < 1))
+        found += [Problem(f"plugin {p.name}: {p.problem}") for p in self.hooks.plugins.values() if p.state == "failed"]
+        return found
+
+    # -- starting and stopping ------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        name = self.config.hub.name
+
+        async def root(tx: Transaction) -> tuple[str, str | None]:
+            await tx.execute("INSERT OR IGNORE INTO organizations (id, name) VALUES (?, ?)", (ROOT_ORG, name))
+            return await tx.fetch_one("SELECT name, timezone FROM organizations WHERE id = ?", (ROOT_ORG,)) or ("", None)
+
+        name, timezone = await self.storage.transaction(root)
+        self.organization = Organization(id=ROOT_ORG, name=name, timezone=timezone)
+        await self.templates.load()
+        await self.devices.load(self.templates.by_id)
+        self.clock.not_before(await self.history.load(self.devices.series()))
+        self.clock.now()
+        self._local_key = _local_key(self.config.data / "local.key")
+        self.permissions = self.hooks.permissions()
+        self.routes = self.hooks.routes(self)
+        self.writes.filters = self.hooks.compile()
+
+    def _open_door(self) -> FrontDoor:
+        if any(listen.tls != "off" for listen in self.config.listen):
+            self.certificates = Certificates(self.config.tls, self.config.data, local_names(self.config.hub.url))
+            self.certificates.load()
+        self.protocols = self.hooks.protocols(self)
+        door = self.door = FrontDoor(self.config, self.certificates, self.protocols, self.refuse)
+        door.bind()
+        return door
+
+    async def _look(self) -> None:
+        while True:
+            self.clock.check()
+            low = self.storage.free_share() < LOW_DISK
+            if low != self._disk_low:
+                self._disk_low = low
+                if low:
+                    log.warning("storage: the disk is low: %.0f %% free", self.storage.free_share() * 100)
+            await trio.sleep(LOOK_EVERY)
+
+    def _storage_trouble(self, problem: str | None) -> None:
+        if problem is None:
+            log.warning("storage: values are written again")
+        else:
+            log.error("storage: values cannot be written (%s); nothing is acknowledged until they can", problem)
+        self.bus.emit(StorageTrouble(problem))
+
+
+@asynccontextmanager
+async def running(
+    config: Config, *, listen: bool = True, safe: bool = False, clock: Clock | None = None, plugins: tuple[Any, ...] = ()
+) -> AsyncIterator[Hub]:
+    """A hub for the length of the block: with its listeners, or without. ``plugins`` are modules to load besides.
+
+    Raises `StartupError`. Leaving the block answers what is owed, writes what was put, and closes the files.
+    """
+    bus = Bus()
+    hooks = Hooks(bus)
+    hooks.discover(config, safe)
+    for module in plugins:
+        from hub.hooks import Plugin
+
+        hooks.register(Plugin(module.__name__.rpartition(".")[2], "test", module=module))
+    async with open_storage(config.data, hooks.migrations(), config.storage.durability) as storage:
+        hub = Hub(config, storage, hooks, bus, clock or Clock())
+        await hub._load()  # noqa: SLF001
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hub.history.run)
+                nursery.start_soon(hub._look)  # noqa: SLF001
+                nursery.start_soon(Watchdog(hooks).run)
+                if listen:
+                    await _receive_devices(hub, nursery)
+                else:
+                    await nursery.start(hooks.run, hub)
+                try:
+                    yield hub
+                finally:
+                    if hub.door is not None:
+                        with trio.CancelScope(shield=True):
+                            await hub.door.drain(DRAIN)
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await hub.history.close()
+
+
+async def _receive_devices(hub: Hub, nursery: trio.Nursery) -> None:
+    door = hub._open_door()  # noqa: SLF001
+    try:
+        await nursery.start(hub.hooks.run, hub)
+    except BaseException:
+        door.close()
+        raise
+    nursery.start_soon(door.run)
+    nursery.start_soon(hub.history.check)
+    if hub.certificates is not None:
+        nursery.start_soon(hub.certificates.watch)
+
+
+@asynccontextmanager
+async def announced(hub: Hub) -> AsyncIterator[None]:
+    """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block."""
+    assert hub.door is not None
+    listen = [{"address": address, "tls": tls} for address, tls in hub.door.addresses]
+    path = hub.config.data / "hub.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}))
+    partial.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _local_key(path: Path) -> str:
+    """The key of the command on this machine; made at the first start. Raises `StartupError`."""
+    try:
+        if not path.exists():
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "w") as file:
+                file.write(secrets.token_urlsafe(32))
+        return path.read_text().strip()
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}") from error

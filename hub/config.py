@@ -1,0 +1,196 @@
+"""The configuration: one TOML file. Every mistake in it is said at once, with its key."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from hub.errors import ConfigError
+from hub.storage import Durability
+from hub.structure import Invalid, seconds, structure
+from hub.timezones import names
+
+Tls = Literal["off", "on", "auto"]
+SERVED = ("native", "http", "device-http")
+
+
+@attrs.frozen(kw_only=True)
+class HubSection:
+    name: str = "Pinwheel"
+    data: str = "data"
+    timezone: str = "UTC"
+    url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    heartbeat_factor: float = 1.5
+
+
+@attrs.frozen(kw_only=True)
+class Listen:
+    address: str
+    tls: Tls = "off"
+    serve: tuple[str, ...] = SERVED[:2]
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@attrs.frozen(kw_only=True)
+class TlsSection:
+    cert: str = ""
+    key: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class StorageSection:
+    durability: Durability = "full"
+    flush: str = "1s"
+    retain_raw: str = "90d"
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    messages_per_second: int = 50
+    burst: int = 150
+    connections: int = 20_000
+    connections_per_address: int = 1_000
+    handshakes: int = 16
+    log_rows: int = 20_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    hub: HubSection = HubSection()
+    listen: tuple[Listen, ...] = (Listen(address="0.0.0.0:8080"), Listen(address="0.0.0.0:9443", tls="on"))  # noqa: S104
+    tls: TlsSection = TlsSection()
+    storage: StorageSection = StorageSection()
+    limits: Limits = Limits()
+    plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
+    source: str = "configuration"
+
+    @property
+    def data(self) -> Path:
+        return Path(self.hub.data)
+
+    def with_data(self, data: str) -> Config:
+        return attrs.evolve(self, hub=attrs.evolve(self.hub, data=data))
+
+
+def load(path: Path | None = None) -> Config:
+    """The configuration in ``path``, or the shipped default. Raises `ConfigError`."""
+    if path is None:
+        path = Path(str(default()))
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return parse(text, str(path))
+
+
+def default() -> Path:
+    """The shipped, annotated default."""
+    return Path(__file__).parent.parent / "config" / "hub.toml"
+
+
+def parse(text: str, source: str = "configuration") -> Config:
+    """Raises `ConfigError` with every problem."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    problems: list[str] = []
+    document = _resolved(document, "", problems)
+    plugins = document.get("plugins", {})
+    if isinstance(plugins, dict):
+        for name, table in plugins.items():
+            if not isinstance(table, dict):
+                problems.append(f"plugins.{name}: must be a table")
+    document.pop("source", None)
+    config = None
+    try:
+        config = structure(document, Config)
+    except Invalid as error:
+        problems += [f"{path}: {text}" if path else text for path, text in error.problems]
+        # What has the right shape is still looked at, so that its problems are said too.
+        broken = {path.split(".")[0].split("[")[0] for path, _ in error.problems}
+        rest = {key: value for key, value in document.items() if key in _SECTIONS and key not in broken}
+        try:
+            problems += _problems(structure(rest, Config))
+        except Invalid:
+            pass
+    if config is not None:
+        problems += _problems(config)
+    if problems or config is None:
+        raise ConfigError(*(f"{source}: {problem}" for problem in problems))
+    return attrs.evolve(config, source=source)
+
+
+_SECTIONS = {field.name for field in attrs.fields(Config)} - {"source"}
+
+
+def _resolved(table: Any, path: str, problems: list[str]) -> Any:
+    """``table`` with every ``{ file = … }`` and ``{ env = … }`` replaced by the secret it names."""
+    if isinstance(table, list):
+        return [_resolved(item, f"{path}[{n}]", problems) for n, item in enumerate(table)]
+    if not isinstance(table, dict):
+        return table
+    if len(table) == 1 and isinstance(file := table.get("file"), str):
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            problems.append(f"{path}: cannot read {file}: {error.strerror}")
+            return ""
+    if len(table) == 1 and isinstance(env := table.get("env"), str):
+        if env not in os.environ:
+            problems.append(f"{path}: the environment variable {env} is not set")
+        return os.environ.get(env, "")
+    return {key: _resolved(value, f"{path}.{key}".strip("."), problems) for key, value in table.items()}
+
+
+def _problems(config: Config) -> list[str]:
+    problems = []
+    if config.hub.timezone not in names():
+        problems.append(f"hub.timezone: there is no time zone {config.hub.timezone!r}")
+    if not 1 <= config.hub.heartbeat_factor <= 10:
+        problems.append("hub.heartbeat_factor: must be between 1 and 10")
+    for proxy in config.hub.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            problems.append(f"hub.trusted_proxies: {proxy!r} is not an address or network")
+    for number, listen in enumerate(config.listen):
+        problems += [f"listen[{number}].{problem}" for problem in _listen_problems(listen)]
+    if not config.listen:
+        problems.append("listen: at least one [[listen]] is needed")
+    if bool(config.tls.cert) != bool(config.tls.key):
+        problems.append("tls: cert and key are given together, or neither")
+    for key in ("flush", "retain_raw"):
+        try:
+            value = seconds(getattr(config.storage, key))
+        except ValueError as error:
+            problems.append(f"storage.{key}: {error}")
+        else:
+            if key == "flush" and not 0 < value <= 60:
+                problems.append("storage.flush: must be at most 60s, and more than none")
+    problems += [f"limits.{f.name}: must be at least 1" for f in attrs.fields(Limits) if getattr(config.limits, f.name) < 1]
+    return problems
+
+
+def _listen_problems(listen: Listen) -> list[str]:
+    problems = []
+    host, _, port = listen.address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535 or (":" in host) != host.startswith("["):
+        problems.append(f"address: must be host:port or [IPv6]:port, not {listen.address!r}")
+    if not listen.serve:
+        problems.append("serve: names nothing to serve")
+    problems += [f"serve: {name!r} is not one of {', '.join(SERVED)}" for name in listen.serve if name not in SERVED]
+    return problems

@@ -1,0 +1,279 @@
+"""Devices: who they are, the tokens they log in with, and where their values are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hub.errors import Conflict, NotFound, Rejected
+from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
+from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
+
+if TYPE_CHECKING:
+    from hub.bus import Bus
+    from hub.clock import Clock
+    from hub.history import History
+    from hub.sessions import Sessions
+    from hub.storage import Row, Storage, Transaction
+
+#: Characters in a token: 24 bytes as base64url when we make it, any printable ASCII when it is imported.
+TOKEN_LENGTH = 32
+MAX_NAME = 60
+#: What is kept of an info message: keys, and characters of each.
+MAX_INFO = 32, 128
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+@attrs.frozen(kw_only=True)
+class NewDevice:
+    """A device to be added; without ``token`` one is made."""
+
+    name: str
+    template: Template
+    token: str | None = None
+    org: int = ROOT_ORG
+    metadata: dict[str, str] = attrs.Factory(dict)
+
+
+class Devices:
+    def __init__(self, storage: Storage, bus: Bus, clock: Clock, history: History, sessions: Sessions) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._clock = clock
+        self._history = history
+        self._sessions = sessions
+        self.by_id: dict[int, Device] = {}
+        self._by_token: dict[bytes, tuple[Device, int | None]] = {}
+
+    async def load(self, templates: dict[str, Template]) -> None:
+        now = self._clock.now()
+
+        async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
+            devices = await tx.fetch_all("SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id")
+            tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens WHERE expires IS NULL OR expires > ?", (now,))
+            return devices, tokens, await tx.fetch_all("SELECT id, device, datastream FROM series")
+
+        devices, tokens, series = await self._storage.read(read)
+        for id_, org, template, name, created, activated, firmware in devices:
+            self.by_id[id_] = Device(
+                id=id_,
+                org=org,
+                name=name,
+                template=templates[template],
+                created=created,
+                activated=activated,
+                firmware=json.loads(firmware),
+            )
+        self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
+        self._place(series)
+
+    def _place(self, series: Iterable[Row]) -> None:
+        """Give devices their points, from rows of (series, device, datastream)."""
+        streams: dict[str, dict[int, Datastream]] = {}
+        for number, device_id, datastream in series:
+            device = self.by_id[device_id]
+            of_template = streams.get(device.template.id)
+            if of_template is None:
+                of_template = streams[device.template.id] = {d.id: d for d in device.template.datastreams}
+            if stream := of_template.get(datastream):
+                device.points[stream.pin] = Point(series=number, datastream=stream)
+
+    def series(self) -> Iterable[int]:
+        """Every series there is."""
+        return (point.series for device in self.by_id.values() for point in device.points.values())
+
+    def get(self, device: int) -> Device:
+        """Raises `NotFound`."""
+        try:
+            return self.by_id[device]
+        except KeyError:
+            message = f"Device with identifier {device} is not found or belong to another organization."
+            raise NotFound(message) from None
+
+    def named(self, name: str) -> list[Device]:
+        return [device for device in self.by_id.values() if device.name == name]
+
+    def of_token(self, token: str) -> Device | None:
+        """Whose token this is."""
+        found = self._by_token.get(digest(token))
+        if found is None:
+            return None
+        device, expires = found
+        return device if expires is None or expires > self._clock.now() else None
+
+    async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
+        """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
+        if problems := list(self._problems(new)):
+            raise Rejected("\n".join(problems))
+        now = self._clock.now()
+        tokens = [n.token or new_token() for n in new]
+
+        async def write(tx: Transaction) -> tuple[range, list[Row]]:
+            newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
+            first = (newest[0] if newest else 0) + 1
+            ids = range(first, first + len(new))
+            await tx.insert_many(
+                "devices",
+                ("id", "org", "template", "name", "created"),
+                [(i, n.org, n.template.id, n.name, now) for i, n in zip(ids, new, strict=True)],
+            )
+            await tx.insert_many("tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)])
+            streams = [(i, d.id) for i, n in zip(ids, new, strict=True) for d in n.template.datastreams]
+            await tx.insert_many("series", ("device", "datastream"), streams)
+            fields = [(i, k, v, now) for i, n in zip(ids, new, strict=True) for k, v in n.metadata.items() if v]
+            await tx.insert_many("metadata", ("device", "name", "value", "updated"), fields)
+            return ids, await tx.fetch_all("SELECT id, device, datastream FROM series WHERE device >= ?", (first,))
+
+        ids, series = await self._storage.transaction(write)
+        added = []
+        for id_, n, token in zip(ids, new, tokens, strict=True):
+            device = Device(id=id_, org=n.org, name=n.name, template=n.template, created=now)
+            self.by_id[id_] = device
+            self._by_token[digest(token)] = (device, None)
+            added.append((device, token))
+        self._place(series)
+        for device, _ in added:
+            self._bus.emit(DeviceAdded(device, by))
+        return added
+
+    def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
+        seen: set[str] = set()
+        for number, one in enumerate(new, 1):
+            where = f"row {number}: " if len(new) > 1 else ""
+            if problem := bad_name(one.name):
+                yield where + problem
+            if one.token is not None:
+                if not is_token(one.token):
+                    yield f"{where}a token has {TOKEN_LENGTH} printable ASCII characters"
+                elif digest(one.token) in self._by_token or one.token in seen:
+                    yield f"{where}the token ending …{one.token[-2:]} is another device's"
+                seen.add(one.token)
+            fields = {field.name for field in one.template.metadata}
+            yield from (f"{where}the template has no metadata {name!r}" for name in one.metadata if name not in fields)
+
+    async def rename(self, device: Device, name: str, by: Principal) -> None:
+        """Raises `Rejected`."""
+        if problem := bad_name(name):
+            raise Rejected(problem)
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE devices SET name = ? WHERE id = ?", (name, device.id))
+
+        await self._storage.transaction(write)
+        device.name = name
+        self._bus.emit(DeviceChanged(device, by))
+
+    async def delete(self, device: Device, by: Principal) -> None:
+        """Delete a device with its tokens, values, properties and timeline, and end its session."""
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("DELETE FROM devices WHERE id = ?", (device.id,))
+
+        await self._storage.transaction(write)
+        self.by_id.pop(device.id, None)
+        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
+        self._sessions.end(device, "the device was deleted")
+        points, device.points = device.points, {}
+        await self._history.forget(point.series for point in points.values())
+        self._bus.emit(DeviceDeleted(device, by))
+
+    async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
+        """Give a device a new token; the old ones go on for ``overlap_ms``, else end now. Raises `Rejected`, `Conflict`."""
+        token = token or new_token()
+        if not is_token(token):
+            raise Rejected(f"a token has {TOKEN_LENGTH} printable ASCII characters")
+        if digest(token) in self._by_token:
+            raise Conflict("the token is in use")
+        expires = self._clock.now() + overlap_ms
+
+        async def write(tx: Transaction) -> list[Row]:
+            if overlap_ms:
+                await tx.execute(
+                    "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?", (expires, expires, device.id)
+                )
+            else:
+                await tx.execute("DELETE FROM tokens WHERE device = ?", (device.id,))
+            await tx.execute("INSERT INTO tokens (hash, device) VALUES (?, ?)", (digest(token), device.id))
+            return await tx.fetch_all("SELECT hash, expires FROM tokens WHERE device = ?", (device.id,))
+
+        rows = await self._storage.transaction(write)
+        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
+        self._by_token.update({hash_: (device, ends) for hash_, ends in rows})
+        if not overlap_ms:
+            self._sessions.end(device, "its token was replaced")
+        self._bus.emit(DeviceChanged(device, by))
+        return token
+
+    async def told(self, device: Device, info: dict[str, str]) -> None:
+        """Keep what a device says of its firmware; the first time activates it."""
+        keys, length = MAX_INFO
+        kept = {key[:length]: value[:length] for key, value in list(info.items())[:keys]}
+        activated = device.activated or self._clock.now()
+        if kept != device.firmware or device.activated is None:
+
+            async def write(tx: Transaction) -> None:
+                sql = "UPDATE devices SET firmware = ?, activated = ? WHERE id = ?"
+                await tx.execute(sql, (json.dumps(kept), activated, device.id))
+
+            await self._storage.transaction(write)
+            device.firmware, device.activated = kept, activated
+        self._bus.emit(DeviceInfo(device))
+
+    # -- following a template -------------------------------------------------------------------------------------
+
+    async def write_series(self, tx: Transaction, template: Template, dropped: Sequence[Datastream]) -> list[int]:
+        """Make the series of a template's devices fit it; returns those that are gone."""
+        gone = []
+        for stream in dropped:
+            of_template = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ?)"
+            key = (stream.id, template.id)
+            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_template}", key)]  # noqa: S608
+            await tx.execute(f"DELETE FROM series WHERE {of_template}", key)  # noqa: S608
+            await tx.execute(f"DELETE FROM properties WHERE {of_template}", key)  # noqa: S608
+        for stream in template.datastreams:
+            await tx.execute(
+                "INSERT OR IGNORE INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?",
+                (stream.id, template.id),
+            )
+        return gone
+
+    async def follow(self, template: Template, gone: Sequence[int]) -> None:
+        """Let a template's devices follow its new version."""
+
+        async def read(tx: Transaction) -> list[Row]:
+            return await tx.fetch_all(
+                "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device WHERE template = ?",
+                (template.id,),
+            )
+
+        rows = await self._storage.read(read)
+        for device in self.by_id.values():
+            if device.template.id == template.id:
+                device.template, device.points = template, {}
+        self._place(rows)
+        await self._history.forget(gone)
+
+
+def is_token(token: str) -> bool:
+    """Whether a board could carry this as its token."""
+    return len(token) == TOKEN_LENGTH and token.isascii() and token.isprintable() and " " not in token
+
+
+def bad_name(name: str) -> str | None:
+    """What is wrong with a device's name."""
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        return f"a device's name has 1 to {MAX_NAME} printable characters"
+    return None

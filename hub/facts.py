@@ -1,0 +1,133 @@
+"""Everything that can have happened, a class each. ``hub.subscribe(Fact, fn)`` and ``hub_event`` receive them."""
+
+from __future__ import annotations
+
+import attrs
+
+from hub.model import Datastream, Device, Principal, Template, TimelineEvent, Value
+
+
+class Fact:
+    """Base of all facts. A subscriber must not change or keep one."""
+
+    __slots__ = ()
+
+
+@attrs.define
+class ValueWritten(Fact):
+    """A value was accepted. It is in memory, and on disk after the next commit. ``ts`` is milliseconds UTC."""
+
+    device: Device
+    datastream: Datastream
+    value: Value
+    ts: int
+    via: str
+    latest: bool = True
+
+
+@attrs.frozen
+class PropertyChanged(Fact):
+    device: Device
+    datastream: Datastream
+    property: str
+    value: tuple[str, ...]
+
+
+@attrs.frozen
+class MetadataChanged(Fact):
+    device: Device
+    name: str
+    value: str
+    by: Principal
+
+
+@attrs.frozen
+class DeviceConnected(Fact):
+    """A device is online that was not. A session that replaces another of the same device tells nothing."""
+
+    device: Device
+    via: str
+    address: str
+
+
+@attrs.frozen
+class DeviceDisconnected(Fact):
+    device: Device
+    reason: str
+
+
+@attrs.frozen
+class DeviceInfo(Fact):
+    """The device told what it runs: its info message as key and value."""
+
+    device: Device
+
+
+@attrs.frozen
+class DeviceAdded(Fact):
+    device: Device
+    by: Principal
+
+
+@attrs.frozen
+class DeviceChanged(Fact):
+    device: Device
+    by: Principal
+
+
+@attrs.frozen
+class DeviceDeleted(Fact):
+    device: Device
+    by: Principal
+
+
+@attrs.frozen
+class TemplateChanged(Fact):
+    template: Template
+    by: Principal
+
+
+@attrs.frozen
+class EventLogged(Fact):
+    device: Device
+    event: TimelineEvent
+
+
+@attrs.frozen
+class EventResolved(Fact):
+    device: Device
+    code: str
+    count: int
+
+
+@attrs.frozen
+class Refused(Fact):
+    """Somebody was turned away, or something they sent was. ``at`` is milliseconds UTC; no secret is in here."""
+
+    at: int
+    address: str
+    reason: str
+    device: int | None = None
+
+
+@attrs.frozen
+class WireFrame(Fact):
+    """One decoded frame, secrets masked; told only while somebody watches the device's wire."""
+
+    device: Device
+    at: int
+    direction: str
+    text: str
+
+
+@attrs.frozen
+class PluginFailed(Fact):
+    plugin: str
+    reason: str
+
+
+@attrs.frozen
+class StorageTrouble(Fact):
+    """``problem`` is None when it is over."""
+
+    problem: str | None

@@ -1,0 +1,348 @@
+"""The way to the plugins: finding them, holding them to the contract, and containing what goes wrong in them.
+
+Nobody else touches pluggy. It is sync and knows nothing of awaiting, so implementations are called one by one here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import pluggy
+import trio
+
+from hub import hookspecs
+from hub.errors import ConfigError, PluginError
+from hub.facts import Fact, PluginFailed
+from hub.hookspecs import HOOK_VERSION
+from hub.structure import Invalid, structure
+
+if TYPE_CHECKING:
+    from hub.app import Credentials, Hub
+    from hub.bus import Bus
+    from hub.config import Config
+    from hub.listener import WireProtocol
+    from hub.model import Device, Principal
+    from hub.routes import Permission, Route, SocketRoute
+    from hub.storage import Migration
+    from hub.writes import Filter
+
+log = logging.getLogger(__name__)
+
+#: Seconds an awaited hook may take.
+HOOK_DEADLINE = 5.0
+#: Seconds before a plugin that died is started again: doubled each time up to the second.
+BACKOFF = 1.0, 60.0
+
+OURS = "pinwheel-hub"
+State = Literal["loaded", "running", "failed", "off", "waiting"]
+
+
+@attrs.define
+class Plugin:
+    """A plugin as the operator sees it. ``problem`` is the last thing that went wrong."""
+
+    name: str
+    origin: str
+    version: str = ""
+    built_in: bool = False
+    module: Any = None
+    state: State = "loaded"
+    problem: str = ""
+    failures: int = 0
+    #: Longest time in seconds that it held the loop.
+    held: float = 0.0
+    hooks: list[str] = attrs.Factory(list)
+
+    def owns(self, filename: str) -> bool:
+        """Whether a source file is part of this plugin."""
+        home = getattr(self.module, "__file__", None)
+        if home is None:
+            return False
+        return filename.startswith(home.removesuffix("__init__.py")) if home.endswith("__init__.py") else filename == home
+
+
+class Hooks:
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._manager = pluggy.PluginManager("pinwheel")
+        self._manager.add_hookspecs(hookspecs)
+        self.plugins: dict[str, Plugin] = {}
+        self._owners: dict[Callable[..., Any], Plugin] = {}
+        self._settings: dict[type, Any] = {}
+        self._authorizers: tuple[tuple[Plugin, Callable[..., Any], tuple[str, ...]], ...] = ()
+        bus.on_failure = self._subscriber_failed
+
+    # -- discovery ------------------------------------------------------------------------------------------------
+
+    def discover(self, config: Config, safe: bool = False) -> None:
+        """Load our own plugins, then (unless ``safe``) those of other packages and of ``<data>/plugins``.
+
+        A third party's plugin that cannot be loaded is kept out and reported. Raises `ConfigError`, `PluginError`.
+        """
+        for entry in sorted(importlib.metadata.entry_points(group="pinwheel"), key=lambda e: e.name):
+            package = entry.dist.name if entry.dist else "?"
+            plugin = Plugin(entry.name, package, entry.dist.version if entry.dist else "", built_in=package == OURS)
+            if plugin.built_in or not safe:
+                self._load(plugin, entry.load, config)
+        folder = config.data / "plugins"
+        for path in sorted(folder.glob("*.py")) if folder.is_dir() and not safe else ():
+            self._load(Plugin(path.stem, str(path)), lambda path=path: _load_file(path), config)
+        self._check_tables(config, safe)
+
+    def _load(self, plugin: Plugin, load: Callable[[], Any], config: Config) -> None:
+        if other := self.plugins.get(plugin.name):
+            raise PluginError(f"two plugins are named {plugin.name}: {other.origin} and {plugin.origin}")
+        self.plugins[plugin.name] = plugin
+        if config.plugins.get(plugin.name, {}).get("enabled") is False:
+            plugin.state = "off"
+            return
+        try:
+            plugin.module = load()
+            self.register(plugin)
+        except Exception as error:
+            if plugin.built_in:
+                raise
+            self.failed(plugin, f"could not be loaded: {error!r}" if not isinstance(error, PluginError) else str(error))
+
+    def register(self, plugin: Plugin) -> None:
+        """Take a plugin's hooks in. Raises `PluginError` when it breaks the contract."""
+        module = plugin.module
+        self.plugins[plugin.name] = plugin
+        version = HOOK_VERSION if plugin.built_in else getattr(module, "PINWHEEL_HOOKS", None)
+        if version != HOOK_VERSION:
+            said = "does not say which hooks it was written for" if version is None else f"was written for hooks {version}"
+            raise PluginError(f"plugin {plugin.name} {said}; this hub has PINWHEEL_HOOKS = {HOOK_VERSION}")
+        try:
+            self._manager.register(module, plugin.name)
+            self._manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
+            raise PluginError(f"plugin {plugin.name}: {str(error).splitlines()[-1].strip()}") from error
+        callers = self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or []
+        plugin.hooks = sorted({caller.name for caller in callers})
+
+    def _check_tables(self, config: Config, safe: bool) -> None:
+        problems = []
+        for name, table in config.plugins.items():
+            plugin = self.plugins.get(name)
+            if plugin is None:
+                if not safe:
+                    problems.append(f"{config.source}: plugins.{name}: there is no such plugin")
+            elif plugin.state == "loaded" and "hub_config" not in plugin.hooks and set(table) - {"enabled"}:
+                problems.append(f"{config.source}: plugins.{name}: this plugin has no settings")
+        for plugin, cls in self._each("hub_config"):
+            table = {k: v for k, v in config.plugins.get(plugin.name, {}).items() if k != "enabled"}
+            try:
+                self._settings[cls] = structure(table, cls)
+            except Invalid as error:
+                problems += [f"{config.source}: plugins.{plugin.name}.{p}: {text}" for p, text in error.problems]
+        if problems:
+            raise ConfigError(*problems)
+
+    def settings(self, cls: type[Any]) -> Any:
+        """The table of the plugin whose `hub_config` returned ``cls``."""
+        return self._settings[cls]
+
+    # -- contributions --------------------------------------------------------------------------------------------
+
+    def _implementations(self, hook: str) -> Iterator[tuple[Plugin, Callable[..., Any], tuple[str, ...]]]:
+        """In the order of the plugins' names, ours first."""
+        found = getattr(self._manager.hook, hook).get_hookimpls()
+        for impl in sorted(found, key=lambda i: (not self.plugins[i.plugin_name].built_in, i.plugin_name)):
+            yield self.plugins[impl.plugin_name], impl.function, impl.argnames
+
+    def _each(self, hook: str, **arguments: Any) -> Iterator[tuple[Plugin, Any]]:
+        for plugin, fn, names in self._implementations(hook):
+            try:
+                yield plugin, fn(*(arguments[name] for name in names))
+            except Exception as error:
+                if plugin.built_in:
+                    raise
+                self.failed(plugin, f"{hook} failed: {error!r}")
+
+    def _all(self, hook: str, key: Callable[[Any], Any], **arguments: Any) -> list[Any]:
+        owners: dict[Any, Plugin] = {}
+        found = []
+        for plugin, items in self._each(hook, **arguments):
+            for item in items:
+                other = owners.setdefault(key(item), plugin)
+                if other is not plugin or any(key(item) == key(o) for o in found):
+                    raise PluginError(f"{key(item)} comes from two plugins: {other.name} and {plugin.name}")
+                found.append(item)
+        return found
+
+    def migrations(self) -> dict[str, Sequence[Migration]]:
+        return {plugin.name: tuple(items) for plugin, items in self._each("hub_migrations")}
+
+    def permissions(self) -> list[Permission]:
+        return self._all("hub_permissions", lambda p: p.id)
+
+    def protocols(self, hub: Hub) -> list[WireProtocol]:
+        return self._all("hub_protocols", lambda p: p.name, hub=hub)
+
+    def routes(self, hub: Hub) -> list[Route | SocketRoute]:
+        return self._all("hub_routes", lambda r: f"{getattr(r, 'method', 'WebSocket')} {r.path}", hub=hub)
+
+    def compile(self) -> tuple[Filter, ...]:
+        """Turn what is called per value into plain calls: subscribes `hub_event`, returns the write filters."""
+        for plugin, fn, _ in self._implementations("hub_event"):
+            for fact in _facts(plugin, fn):
+                self._owners[fn] = plugin
+                self._bus.subscribe(fact, fn)
+        self._authorizers = tuple(self._implementations("hub_authorize"))
+        filters = []
+        for _, fn, names in self._implementations("hub_filter_write"):
+            if names == ("device", "datastream", "value"):
+                filters.append(fn)
+            else:
+                filters.append(_by_name(fn, names))
+        return tuple(filters)
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    async def authenticate(self, credentials: Credentials) -> Principal | None:
+        for plugin, fn, _ in self._implementations("hub_authenticate"):
+            try:
+                with trio.fail_after(HOOK_DEADLINE):
+                    principal: Principal | None = await fn(credentials)
+            except Exception as error:
+                self.failed(plugin, f"hub_authenticate failed: {error!r}")
+                continue
+            if principal is not None:
+                return principal
+        return None
+
+    def authorize(self, principal: Principal, permission: str, device: Device | None) -> bool:
+        arguments = {"principal": principal, "permission": permission, "device": device}
+        allowed = False
+        for plugin, fn, names in self._authorizers:
+            try:
+                answer = fn(*(arguments[name] for name in names))
+            except Exception as error:
+                self.failed(plugin, f"hub_authorize failed: {error!r}")
+                return False
+            if answer is False:
+                return False
+            allowed = allowed or answer is True
+        return allowed
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def run(self, hub: Hub, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run every plugin's `hub_start` in a nursery of its own; started when each has returned or failed once."""
+        async with trio.open_nursery() as nursery:
+            for plugin, fn, names in self._implementations("hub_start"):
+                await nursery.start(self._run_plugin, plugin, fn, names, hub)
+            task_status.started()
+
+    async def _run_plugin(
+        self,
+        plugin: Plugin,
+        fn: Callable[..., Any],
+        names: tuple[str, ...],
+        hub: Hub,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        wait, longest = BACKOFF
+        told = False
+        while True:
+            try:
+                async with trio.open_nursery() as nursery:
+                    arguments = {"hub": hub, "nursery": nursery}
+                    with trio.fail_after(HOOK_DEADLINE):
+                        await fn(*(arguments[name] for name in names))
+                    plugin.state = "running"
+                    if not told:
+                        told = True
+                        task_status.started()
+                return
+            except Exception as error:
+                if getattr(plugin.module, "ESSENTIAL", False):
+                    raise
+                cause = first_of(error)
+                slow = isinstance(cause, trio.TooSlowError)
+                self.failed(plugin, f"hub_start took more than {HOOK_DEADLINE:.0f} s" if slow else f"died: {cause!r}")
+            if not told:
+                told = True
+                task_status.started()
+            await trio.sleep(wait)
+            wait = min(2 * wait, longest)
+
+    # -- containing -----------------------------------------------------------------------------------------------
+
+    def failed(self, plugin: Plugin, reason: str) -> None:
+        """Put down, and tell, that a plugin failed; said once in the log for each new reason."""
+        plugin.failures += 1
+        new = plugin.problem != reason
+        plugin.problem = reason
+        if not reason.startswith(("hub_event", "held")):
+            plugin.state = "failed"
+        if new:
+            log.error("plugin %s (%s) %s", plugin.name, plugin.origin, reason)
+            self._bus.emit(PluginFailed(plugin.name, reason))
+
+    def _subscriber_failed(self, fn: Callable[..., Any], error: Exception) -> None:
+        plugin = self._owners.get(fn)
+        if plugin is None:
+            log.error("%s failed: %r", getattr(fn, "__qualname__", fn), error, exc_info=error)
+        else:
+            self.failed(plugin, f"hub_event failed: {error!r}")
+
+    def holding(self, frame: types.FrameType | None, seconds: float) -> Plugin | None:
+        """Blame the plugin in whose code the loop hangs for holding it; None when it is nobody's."""
+        while frame is not None:
+            for plugin in self.plugins.values():
+                if plugin.owns(frame.f_code.co_filename) and not plugin.built_in:
+                    plugin.held = max(plugin.held, seconds)
+                    return plugin
+            frame = frame.f_back
+        return None
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error inside nested groups: nurseries wrap what their tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _by_name(fn: Callable[..., Any], names: tuple[str, ...]) -> Filter:
+    def call(device: Any, datastream: Any, value: Any) -> Any:
+        arguments = {"device": device, "datastream": datastream, "value": value}
+        return fn(*(arguments[name] for name in names))
+
+    return call
+
+
+def _facts(plugin: Plugin, fn: Callable[..., Any]) -> Sequence[type[Fact]]:
+    """The facts that an implementation of `hub_event` asks for, from its annotation."""
+    try:
+        wanted = typing.get_type_hints(fn).get("event")
+    except NameError as error:
+        raise PluginError(f"plugin {plugin.name}: hub_event: {error}") from error
+    kinds = typing.get_args(wanted) or (wanted,)
+    if not all(isinstance(kind, type) and issubclass(kind, Fact) and kind is not Fact for kind in kinds):
+        raise PluginError(f"plugin {plugin.name}: hub_event: annotate event with a fact, such as ValueWritten")
+    return kinds
+
+
+def _load_file(path: Path) -> types.ModuleType:
+    name = f"pinwheel_plugins.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

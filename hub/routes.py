@@ -1,0 +1,187 @@
+"""HTTP as plain values. A plugin returns routes from `hub_routes`; a connector turns them into whatever serves them.
+
+Bodies and answers are attrs classes: ``device_id`` in Python is ``deviceId`` in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote_plus
+
+import attrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from hub.errors import Rejected
+from hub.model import LOCAL, Principal
+from hub.structure import Invalid, converter, structure
+
+T = TypeVar("T")
+
+#: The permission of a route that anybody may ask: such a handler checks for itself who is asking.
+PUBLIC = "public"
+
+
+def camel(name: str) -> str:
+    """``device_id`` as ``deviceId``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_json = converter.copy()
+_json.register_structure_hook_factory(
+    attrs.has,
+    lambda cls: make_dict_structure_fn(
+        cls, _json, _cattrs_forbid_extra_keys=True, **{a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
+    ),
+)
+_json.register_unstructure_hook_factory(
+    attrs.has,
+    lambda cls: make_dict_unstructure_fn(
+        cls, _json, **{a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
+    ),
+)
+
+
+def from_json(data: Any, cls: type[T]) -> T:
+    """A request's body as ``cls``. Raises `Rejected`, naming every field that is wrong."""
+    try:
+        return structure(data, cls, _json)
+    except Invalid as error:
+        raise Rejected(str(error)) from error
+
+
+def to_json(value: Any) -> Any:
+    """What a handler returned, as JSON's types."""
+    return _json.unstructure(value)
+
+
+@attrs.define(kw_only=True)
+class Request:
+    """``query`` is as it came, undecoded. ``body`` is an instance of the route's body class, else bytes."""
+
+    method: str = "GET"
+    path: str = "/"
+    query: str = ""
+    headers: Mapping[str, str] = attrs.Factory(dict)
+    body: Any = b""
+    principal: Principal = LOCAL
+    address: str = ""
+    tls: bool = False
+
+    @property
+    def pairs(self) -> list[tuple[str, str | None]]:
+        """The query in order; a key without ``=`` has None, which differs from an empty value."""
+        pairs: list[tuple[str, str | None]] = []
+        for part in self.query.split("&"):
+            if part:
+                key, equals, value = part.partition("=")
+                pairs.append((unquote_plus(key), unquote_plus(value) if equals else None))
+        return pairs
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query as a dictionary; of a repeated key the last one."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def param(self, name: str) -> str:
+        """A parameter that must be there. Raises `Rejected`."""
+        try:
+            return self.params[name]
+        except KeyError:
+            raise Rejected(f"{name} is missing") from None
+
+    def int_param(self, name: str, default: int | None = None) -> int:
+        """A parameter that must be a whole number. Raises `Rejected`."""
+        text = self.params.get(name)
+        if text is None and default is not None:
+            return default
+        text = self.param(name)
+        if not text.isascii() or not text.isdecimal() or len(text) > 15:
+            raise Rejected(f"{name} must be a whole number")
+        return int(text)
+
+
+@attrs.define(kw_only=True)
+class Response:
+    """An answer that is not JSON, or not 200."""
+
+    body: bytes | str = b""
+    status: int = 200
+    type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = attrs.Factory(dict)
+
+
+@attrs.define(kw_only=True)
+class Created:
+    """201, with this as its JSON."""
+
+    value: Any
+
+
+@attrs.define(kw_only=True)
+class File:
+    path: Path
+    type: str = "application/octet-stream"
+    name: str = ""
+
+
+@attrs.define(kw_only=True)
+class Stream:
+    """An answer of unknown length."""
+
+    chunks: AsyncIterator[bytes]
+    type: str = "application/octet-stream"
+
+
+class Socket(Protocol):
+    """A WebSocket, as a handler sees it."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None when the other side is gone."""
+
+    def send(self, message: str | bytes) -> None:
+        """Send now, or buffer; look at ``pending``."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    async def drained(self) -> None:
+        """Return when ``pending`` is 0."""
+
+
+Handler = Callable[[Request], Awaitable[Any]]
+SocketHandler = Callable[[Request, Socket], Awaitable[None]]
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One operation. ``permission`` is a permission's id, or `PUBLIC`. A handler returning None answers 204."""
+
+    method: str
+    path: str
+    handler: Handler
+    permission: str
+    body: type | None = None
+    returns: Any = None
+    summary: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class SocketRoute:
+    """A WebSocket; ``handler`` runs as long as it is open."""
+
+    path: str
+    handler: SocketHandler
+    permission: str
+    summary: str = ""
+
+
+@attrs.frozen
+class Permission:
+    """``label`` is Blynk's wording."""
+
+    id: str
+    label: str

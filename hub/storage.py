@@ -1,0 +1,417 @@
+"""SQLite through aiosqlite: transactions, migrations, the two files. The only module that knows asyncio.
+
+aiosqlite needs an asyncio loop, so one thread runs one loop that owns all connections, and trio awaits it through
+`_AsyncioThread.run`. A transaction is one async function that runs wholly on that side and is never abandoned half-way:
+whoever is cancelled while waiting for it still gets its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import aiosqlite
+import attrs
+import outcome
+import trio
+
+from hub.errors import Conflict, MigrationError, StartupError, StorageError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Durability = Literal["full", "normal"]
+
+#: Milliseconds to wait for somebody else's lock on a file before giving up.
+BUSY_TIMEOUT_MS = 5_000
+#: Rows in one multi-row INSERT: few enough for SQLite's variables, and its statement cache sees few sizes.
+ROWS_PER_INSERT = 500
+#: sqlite3's extended codes keep the primary code in the low byte.
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+#: Faults of one row's values, not of the file: no retry will help.
+POISON = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, OverflowError, UnicodeError, Conflict)
+
+
+class Damaged(StorageError):
+    """The file is not what SQLite wrote."""
+
+
+@attrs.frozen
+class Migration:
+    """One numbered schema change. ``sql`` may hold several statements; all of it or nothing happens."""
+
+    number: int
+    sql: str
+
+
+class _AsyncioThread:
+    """The thread with the asyncio loop, and the way there from trio."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="storage", daemon=True)
+        self._thread.start()
+
+    async def run(self, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run ``await fn(*args)`` over there to its end; a cancelled caller waits for it all the same."""
+        task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+
+        async def job() -> None:
+            result = await outcome.acapture(fn, *args)
+            token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(job()))
+        return await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Transaction:
+    """What a transaction's function works with. Awaiting trio inside it raises."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Run one statement; returns the id of an inserted row. Raises `Conflict` when a constraint fails."""
+        async with self._connection.execute(sql, values) as cursor:
+            return cursor.lastrowid or 0
+
+    async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return list(await self._connection.execute_fetchall(sql, values))  # type: ignore[arg-type]
+
+    async def fetch_one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        async with self._connection.execute(sql, values) as cursor:
+            return await cursor.fetchone()  # type: ignore[return-value]
+
+    async def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert all rows: many per statement, since each statement costs two changes of the interpreter lock."""
+        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names from our own code
+        one = f"({', '.join('?' * len(columns))})"
+        whole = len(rows) - len(rows) % ROWS_PER_INSERT
+        many = head + ", ".join([one] * ROWS_PER_INSERT)
+        for start in range(0, whole, ROWS_PER_INSERT):
+            values = [value for row in rows[start : start + ROWS_PER_INSERT] for value in row]
+            await self.execute(many, values)
+        if rest := rows[whole:]:
+            await self._connection.executemany(head + one, rest)
+
+
+class Database:
+    """One file: one writer connection, and one reader beside it for what must not wait for the writer."""
+
+    def __init__(self, thread: _AsyncioThread, path: Path, durability: Durability) -> None:
+        self._thread = thread
+        self.path = path
+        self._durability = durability
+        self._writer: aiosqlite.Connection | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._write_lock = asyncio.Lock()
+        self._read_lock = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Raises `Damaged` or `StorageError`."""
+        await self._thread.run(_translated, self._open)
+
+    async def close(self) -> None:
+        await self._thread.run(self._close)
+
+    async def transaction(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``fn`` in one write transaction: committed when it returns, undone when it raises.
+
+        Raises what ``fn`` raises, `Conflict` when a constraint fails, `StorageError` when the disk does not take it.
+        """
+        return await self._thread.run(_translated, self._transaction, fn)
+
+    async def read(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``fn`` on the reader, in one snapshot."""
+        return await self._thread.run(_translated, self._read, fn)
+
+    async def backup(self, target: Path) -> None:
+        """Write a whole copy, as of now. Raises `StorageError`."""
+        await self._thread.run(_translated, self._backup, target)
+
+    async def _open(self) -> None:
+        self._writer = await self._connect()
+        await self._writer.execute("PRAGMA journal_mode = WAL")
+        await self._writer.execute(f"PRAGMA synchronous = {self._durability}")
+        await self._writer.execute("PRAGMA foreign_keys = ON")
+        await self._writer.execute_fetchall("SELECT count(*) FROM sqlite_master")
+
+    async def _connect(self) -> aiosqlite.Connection:
+        connection = await aiosqlite.connect(self.path, isolation_level=None)
+        await connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        await connection.execute("PRAGMA cache_size = -4000")
+        return connection
+
+    async def _close(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                await connection.close()
+        self._reader = self._writer = None
+
+    async def _transaction(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._write_lock:
+            connection = self._writer
+            assert connection is not None, "the database is open"
+            await connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = await fn(Transaction(connection))
+                await connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    await connection.execute("ROLLBACK")
+                raise
+            return result
+
+    async def _read(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._read_lock:
+            if self._reader is None:
+                self._reader = await self._connect()
+                await self._reader.execute("PRAGMA query_only = ON")
+            await self._reader.execute("BEGIN")
+            try:
+                return await fn(Transaction(self._reader))
+            finally:
+                await self._reader.execute("ROLLBACK")
+
+    async def _backup(self, target: Path) -> None:
+        assert self._writer is not None, "the database is open"
+        partial = target.with_name(target.name + ".partial")
+        partial.unlink(missing_ok=True)
+        async with self._write_lock:
+            await self._writer.execute("VACUUM INTO ?", (str(partial),))
+        partial.replace(target)
+
+    async def damage(self) -> str | None:
+        """What a check of the whole file finds, or None; other readers and the writer go on meanwhile."""
+
+        async def check(tx: Transaction) -> str | None:
+            found = await tx.fetch_one("PRAGMA quick_check(1)")
+            return None if found == ("ok",) else str(found and found[0])
+
+        try:
+            return await self.read(check)
+        except Damaged as error:
+            return str(error)
+
+    async def set_aside(self) -> Path:
+        """Close the file, give it another name and open an empty one; returns where it is now."""
+        await self.close()
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+        for suffix in ("", "-wal", "-shm"):
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+        await self.open()
+        return aside
+
+    async def migrate(self, migrations: dict[str, Sequence[Migration]], backups: Path) -> None:
+        """Bring the file to the newest schema of every owner, after a backup copy of what was there.
+
+        Raises `MigrationError`; the file is then as it was.
+        """
+        applied = await self.transaction(_applied)
+        for owner, numbers in applied.items():
+            known = migrations.get(owner)
+            if known is not None and max(numbers) > max((m.number for m in known), default=0):
+                raise MigrationError(
+                    f"{self.path}: written by a newer version (its {owner} schema is {max(numbers)}); "
+                    "install that version again, or restore the backup made before the upgrade"
+                )
+        missing = [
+            (owner, migration)
+            for owner, known in migrations.items()
+            for migration in sorted(known, key=lambda m: m.number)
+            if migration.number not in applied.get(owner, ())
+        ]
+        if not missing:
+            return
+        if applied:
+            backups.mkdir(parents=True, exist_ok=True)
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+            copy = backups / f"{self.path.stem}-before-{missing[0][0]}-{missing[0][1].number}-{stamp}.db"
+            await self.backup(copy)
+            log.info("storage: %s copied to %s before its schema changes", self.path.name, copy)
+
+        async def apply(tx: Transaction) -> None:
+            for owner, migration in missing:
+                try:
+                    for statement in _statements(migration.sql):
+                        await tx.execute(statement)
+                except (sqlite3.Error, Conflict) as error:
+                    raise MigrationError(f"{self.path}: schema change {owner} {migration.number} failed: {error}") from error
+                values = (owner, migration.number, time.time_ns() // 1_000_000)
+                await tx.execute("INSERT INTO migrations (owner, number, applied) VALUES (?, ?, ?)", values)
+
+        await self.transaction(apply)
+
+
+async def _applied(tx: Transaction) -> dict[str, set[int]]:
+    await tx.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (owner TEXT NOT NULL, number INTEGER NOT NULL, applied INTEGER NOT NULL, PRIMARY KEY (owner, number))"
+    )
+    applied: dict[str, set[int]] = {}
+    for owner, number in await tx.fetch_all("SELECT owner, number FROM migrations"):
+        applied.setdefault(owner, set()).add(number)
+    return applied
+
+
+def _statements(script: str) -> Iterable[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+async def _translated(fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Call ``fn`` and turn sqlite3's errors into ours; faults of a value (`POISON`) stay what they are."""
+    try:
+        return await fn(*args)
+    except sqlite3.IntegrityError as error:
+        raise Conflict(str(error)) from error
+    except (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError):
+        raise
+    except sqlite3.DatabaseError as error:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        raise (Damaged if code in _DAMAGED else StorageError)(str(error)) from error
+    except OSError as error:
+        raise StorageError(str(error)) from error
+
+
+def shipped_migrations(file: str) -> list[Migration]:
+    """The core's own migrations for ``file`` ("pinwheel" or "history"): ``migrations/<file>-<number>-<what>.sql``."""
+    folder = resources.files("hub") / "migrations"
+    return [
+        Migration(int(entry.name.split("-")[1]), entry.read_text())
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
+        if entry.name.startswith(file + "-")
+    ]
+
+
+class Storage:
+    """The data directory: its lock, the configuration file and the history file."""
+
+    def __init__(self, data: Path, durability: Durability = "full") -> None:
+        self.data = data
+        self.backups = data / "backups"
+        self._thread = _AsyncioThread()
+        self.configuration = Database(self._thread, data / "pinwheel.db", durability)
+        self.history = Database(self._thread, data / "history.db", durability)
+        self.transaction = self.configuration.transaction
+        self.read = self.configuration.read
+        #: Where a damaged history was put at start, if it was.
+        self.set_aside: Path | None = None
+
+    async def _open(self, migrations: dict[str, Sequence[Migration]]) -> None:
+        try:
+            await self.configuration.open()
+            if damage := await self.configuration.damage():
+                raise Damaged(damage)
+            await self.configuration.migrate({"core": shipped_migrations("pinwheel"), **migrations}, self.backups)
+        except Damaged as error:
+            raise StartupError(self._damaged_configuration(error)) from error
+        except StorageError as error:
+            raise StartupError(f"{self.configuration.path}: {error}") from error
+        try:
+            await self.history.open()
+            await self.migrate_history()
+        except Damaged as error:
+            self.set_aside = await self.history.set_aside()
+            log.error("storage: the history file is damaged (%s); kept as %s, history starts anew", error, self.set_aside)
+            await self.migrate_history()
+        except StorageError as error:
+            raise StartupError(f"{self.history.path}: {error}") from error
+
+    async def migrate_history(self) -> None:
+        await self.history.migrate({"core": shipped_migrations("history")}, self.backups)
+
+    def _damaged_configuration(self, error: Exception) -> str:
+        path = self.configuration.path
+        copies = sorted(self.backups.glob("pinwheel-*.db"), key=lambda p: p.stat().st_mtime)
+        way_out = (
+            f"put the newest copy back with: rm -f {path}-wal {path}-shm && cp {copies[-1]} {path}"
+            if copies
+            else f"there is no copy in {self.backups}; put your own backup of the data directory back"
+        )
+        return f"{path} is damaged ({error}); {way_out}"
+
+    async def _close(self) -> None:
+        await self.configuration.close()
+        await self.history.close()
+
+    def free_share(self) -> float:
+        """How much of the disk is free, 0..1."""
+        usage = shutil.disk_usage(self.data)
+        return usage.free / usage.total
+
+
+@asynccontextmanager
+async def open_storage(
+    data: Path, migrations: dict[str, Sequence[Migration]], durability: Durability = "full"
+) -> AsyncIterator[Storage]:
+    """Lock the data directory, open and migrate both files. Raises `StartupError`."""
+    with locked(data):
+        storage = Storage(data, durability)
+        try:
+            await storage._open(migrations)  # noqa: SLF001
+            yield storage
+        finally:
+            with trio.CancelScope(shield=True):
+                await storage._close()  # noqa: SLF001
+            storage._thread.close()  # noqa: SLF001
+
+
+class locked:  # noqa: N801 - used as a function
+    """Hold ``<data>/lock``: one hub per data directory. Makes the directory; raises `StartupError`."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def __enter__(self) -> None:
+        path = self._data / "lock"
+        try:
+            self._data.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(f"cannot write to the data directory {self._data}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._fd, 20).decode(errors="replace").strip()
+            os.close(self._fd)
+            raise StartupError(f"another hub (process {holder or '?'}) uses the data directory {self._data}") from error
+        os.truncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def is_running(data: Path) -> bool:
+    """Whether a hub holds the lock of this data directory."""
+    try:
+        with locked(data):
+            return False
+    except StartupError as error:
+        return "another hub" in str(error)

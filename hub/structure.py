@@ -1,0 +1,79 @@
+"""From TOML and JSON to attrs classes: strict about types and unknown keys, and everything wrong is said at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+
+from hub.model import Value
+
+T = TypeVar("T")
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Invalid(Exception):
+    """Data does not have the shape of a class. ``problems`` are (path such as ``limits.connections``, what is wrong)."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in problems))
+        self.problems = problems
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    for kind in _WORDS:
+        converter.register_structure_hook(kind, _strict(kind))
+    for kind in (Value, Value | None):
+        converter.register_structure_hook(kind, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
+    return converter
+
+
+def _strict(kind: type) -> Any:
+    def structure(raw: Any, _: Any) -> Any:
+        if kind is float and type(raw) is int:
+            return raw
+        if type(raw) is not kind:
+            raise TypeError(f"must be {_WORDS[kind]}, not {raw!r}")
+        return raw
+
+    return structure
+
+
+converter = _converter()
+
+
+def structure(data: Any, cls: type[T], using: cattrs.Converter = converter) -> T:
+    """``data`` as an instance of ``cls``. Raises `Invalid`."""
+    if attrs.has(cls) and not isinstance(data, dict):
+        raise Invalid([("", f"must be a table, not {data!r}")])
+    try:
+        return using.structure(data, cls)
+    except cattrs.BaseValidationError as error:
+        messages = cattrs.transform_error(error, path="", format_exception=_message)
+        split = (message.rpartition(" @ ") for message in messages)
+        raise Invalid([(path.removeprefix("."), text) for text, _, path in split]) from error
+
+
+def _message(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown key {', '.join(sorted(error.extra_fields))}"
+    if kind is not None and get_origin(kind) is not None and get_args(kind) and not str(error).startswith("must"):
+        return f"must be one of {', '.join(map(str, get_args(kind)))}"
+    return str(error)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds(text: str) -> float:
+    """A duration such as ``500ms``, ``5s``, ``10m``, ``2h``, ``90d`` in seconds. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
+    if found is None:
+        raise ValueError(f"must be a duration such as 500ms, 5s, 10m, 2h or 90d, not {text!r}")
+    return int(found[1]) * _UNITS[found[2]]

@@ -1,0 +1,334 @@
+"""Templates: what devices of one product have in common. Read from TOML, checked as a whole, compared, stored.
+
+Everything wrong with a template is said at once, each line with the place in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import tomli_w
+
+from hub.errors import Conflict, NotFound, Rejected, WrongType
+from hub.facts import TemplateChanged
+from hub.model import ROOT_ORG, Datastream, EventType, MetadataField, Principal, Template
+from hub.structure import Invalid, structure
+from hub.values import INT32, coerce, to_json
+
+if TYPE_CHECKING:
+    from hub.bus import Bus
+    from hub.devices import Devices
+    from hub.storage import Storage, Transaction
+
+PINS = range(256)
+_NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_DECIMALS = re.compile(r"#?(\.[#0]{1,5})?")
+
+class BadTemplate(Rejected):
+    """Everything that is wrong with a template, a line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def parse(text: str, source: str = "template") -> Template:
+    """A template from TOML; ``source`` is named in errors. An id that is missing is made. Raises `BadTemplate`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadTemplate([f"{source}: {error}"]) from error
+    problems: list[str] = []
+    head = document.pop("template", None)
+    if not isinstance(head, dict):
+        raise BadTemplate([f"{source}: there is no [template] table"])
+    streams = _tables(document, "datastream", problems)
+    document = {
+        "id": "TMPL" + secrets.token_hex(4),
+        **head,
+        "datastreams": _numbered([_datastream(raw, n, problems) for n, raw in enumerate(streams, 1)]),
+        "events": _tables(document, "event", problems),
+        "metadata": _tables(document, "metadata", problems),
+        **document,
+    }
+    template = _structure(document, problems)
+    if template is not None:
+        problems += check(template)
+    if problems or template is None:
+        raise BadTemplate(f"{source}: {problem}" for problem in problems)
+    return attrs.evolve(template, datastreams=tuple(_with_default(d) for d in template.datastreams))
+
+
+def _tables(document: dict[str, Any], name: str, problems: list[str]) -> list[dict[str, Any]]:
+    tables = document.pop(name, [])
+    if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
+        return tables
+    problems.append(f"[[{name}]] must be an array of tables")
+    return []
+
+
+def _datastream(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
+    """A datastream's table with its pin and enum values as numbers."""
+    table = dict(raw)
+    pin = table.get("pin")
+    matched = re.fullmatch(r"[Vv](\d{1,3})", pin) if isinstance(pin, str) else None
+    if matched is None or int(matched[1]) not in PINS:
+        problems.append(f"datastream {number}: pin must be V0 to V255, not {pin!r}")
+        table["pin"] = 0
+    else:
+        table["pin"] = int(matched[1])
+    values = table.get("values")
+    if isinstance(values, dict):
+        bad = [key for key in values if re.fullmatch(r"-?\d{1,9}", key) is None]
+        problems += [f"datastream {number}: values: {key!r} is not a whole number" for key in bad]
+        table["values"] = {int(key): value for key, value in values.items() if key not in bad}
+    return table
+
+
+def _numbered(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    taken = {table["id"] for table in tables if type(table.get("id")) is int}
+    free = (n for n in range(1, 10_000) if n not in taken)
+    return [table if "id" in table else {"id": next(free), **table} for table in tables]
+
+
+def _structure(document: Mapping[str, Any], problems: list[str]) -> Template | None:
+    try:
+        return structure(document, Template)
+    except Invalid as error:
+        problems += [_readable(path, text) for path, text in error.problems]
+        return None
+
+
+def _readable(path: str, text: str) -> str:
+    """``datastreams[0].min`` as ``datastream 1: min``."""
+    if found := re.match(r"(datastreams|events|metadata)\[(\d+)\]\.?(.*)", path):
+        path = f"{found[1].removesuffix('s')} {int(found[2]) + 1}: {found[3]}".rstrip(": ")
+    return f"{path}: {text}" if path else text
+
+
+def check(template: Template) -> list[str]:
+    """What is wrong with a template, a line each."""
+    problems = []
+    if _ID.fullmatch(template.id) is None:
+        problems.append(f"id: {template.id!r} must be 1-40 letters, digits, - and _")
+    if not template.name.strip() or len(template.name) > 100:
+        problems.append("name: must have 1-100 characters")
+    for number, stream in enumerate(template.datastreams, 1):
+        problems += [f"datastream {number} ({stream.name}): {problem}" for problem in _check_datastream(stream)]
+    for what, keys in (
+        ("pin", [f"V{d.pin}" for d in template.datastreams]),
+        ("datastream id", [str(d.id) for d in template.datastreams]),
+        ("datastream name", [d.name for d in template.datastreams]),
+        ("event code", [e.code for e in template.events]),
+        ("metadata name", [m.name for m in template.metadata]),
+    ):
+        problems += [f"{what} {key} is used {count} times" for key, count in Counter(keys).items() if count > 1]
+    if sum(d.type == "location" for d in template.datastreams) > 1:
+        problems.append("there is more than one location datastream")
+    problems += [
+        f"event {number}: code must be 1-50 letters, digits, space, _ and -"
+        for number, event in enumerate(template.events, 1)
+        if _NAME.fullmatch(event.code) is None
+    ]
+    return problems
+
+
+def _check_datastream(stream: Datastream) -> list[str]:
+    problems = []
+    if stream.id not in range(1, 2**31):
+        problems.append("id must be positive")
+    if _NAME.fullmatch(stream.name) is None:
+        problems.append("name must be 1-50 letters, digits, space, _ and -")
+    bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
+    if len(bounds) == 2 and bounds[0] > bounds[1]:
+        problems.append(f"min {stream.min} is above max {stream.max}")
+    if bounds and stream.type not in ("integer", "double"):
+        problems.append(f"a datastream of type {stream.type} has no min and max")
+    if stream.type == "integer" and any(int(bound) not in INT32 for bound in bounds if abs(bound) != float("inf")):
+        problems.append("min and max of an integer must fit 32 bits")
+    if any(bound != bound or abs(bound) == float("inf") for bound in bounds):  # noqa: PLR0124 - NaN
+        problems.append("min and max must be finite; leave them out for no bound")
+    if stream.decimals and _DECIMALS.fullmatch(stream.decimals) is None:
+        problems.append(f"decimals {stream.decimals!r} must be like #.## or #.00")
+    if stream.type == "enum":
+        if not stream.values:
+            problems.append("an enum needs values")
+        if stream.fallback is not None and stream.fallback not in stream.values:
+            problems.append(f"fallback {stream.fallback} is not one of its values")
+    elif stream.values or stream.fallback is not None:
+        problems.append("only an enum has values and a fallback")
+    if not problems and stream.default is not None:
+        try:
+            coerce(stream, stream.default)
+        except WrongType:
+            problems.append(f"default {stream.default!r} is not of type {stream.type}")
+    return problems
+
+
+def _with_default(stream: Datastream) -> Datastream:
+    return stream if stream.default is None else attrs.evolve(stream, default=coerce(stream, stream.default))
+
+
+def to_toml(template: Template) -> str:
+    """The template as TOML, with ids, so that importing it elsewhere gives the same."""
+
+    def table(thing: Any, **changed: Any) -> dict[str, Any]:
+        plain = attrs.asdict(thing, recurse=False, filter=_said) | changed
+        return {key: value for key, value in plain.items() if value is not None}
+
+    document: dict[str, Any] = {"template": table(template)}
+    for key in ("org", "datastreams", "events", "metadata"):
+        document["template"].pop(key, None)
+    document["datastream"] = [
+        table(
+            d,
+            id=d.id,
+            pin=f"V{d.pin}",
+            type=d.type,
+            default=None if d.default is None else to_json(d.default),
+            values={str(k): v for k, v in d.values.items()} or None,
+        )
+        for d in template.datastreams
+    ]
+    document["event"] = [table(e) for e in template.events]
+    document["metadata"] = [table(m) for m in template.metadata]
+    return tomli_w.dumps({key: value for key, value in document.items() if value})
+
+
+def _said(field: attrs.Attribute[Any], value: Any) -> bool:
+    """Whether a field says something: it has no default, or another value."""
+    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type, misc]
+    return bool(value != default)
+
+
+def difference(old: Template | None, new: Template) -> tuple[list[str], list[Datastream]]:
+    """What changes from ``old`` to ``new``, a line each (``+ ~ -``), and the datastreams whose values that drops."""
+    if old is None:
+        return [f"+ template {new.id} {new.name}", *(f"+ V{d.pin} {d.name}" for d in new.datastreams)], []
+    lines = [
+        f"~ {field} {getattr(old, field)!r} -> {getattr(new, field)!r}"
+        for field in ("name", "hardware", "connection")
+        if getattr(old, field) != getattr(new, field)
+    ]
+    before = {d.id: d for d in old.datastreams}
+    dropped = []
+    for stream in new.datastreams:
+        was = before.pop(stream.id, None)
+        if was is None:
+            lines.append(f"+ V{stream.pin} {stream.name}")
+            continue
+        changes = [
+            f"{a.name} {getattr(was, a.name)!r} -> {getattr(stream, a.name)!r}"
+            for a in attrs.fields(Datastream)
+            if getattr(was, a.name) != getattr(stream, a.name)
+        ]
+        if changes:
+            lines.append(f"~ V{stream.pin} {stream.name}: {', '.join(changes)}")
+        if was.type != stream.type and (was.type, stream.type) != ("integer", "double"):
+            dropped.append(was)
+    lines += [f"- V{d.pin} {d.name}" for d in before.values()]
+    for what, were, are in (
+        ("event", {e.code: e for e in old.events}, {e.code: e for e in new.events}),
+        ("metadata", {m.name: m for m in old.metadata}, {m.name: m for m in new.metadata}),
+    ):
+        lines += [f"+ {what} {key}" for key in are if key not in were]  # type: ignore[attr-defined]
+        lines += [f"~ {what} {key}" for key in are if key in were and were[key] != are[key]]  # type: ignore[attr-defined, index]
+        lines += [f"- {what} {key}" for key in were if key not in are]  # type: ignore[attr-defined]
+    return lines, [*dropped, *before.values()]
+
+
+def matched(old: Template | None, new: Template, given_ids: bool) -> Template:
+    """``new`` with the ids that ``old`` has for its datastreams: by id where the file gives ids, else by pin."""
+    if old is None or given_ids:
+        return new
+    of_pin = {d.pin: d.id for d in old.datastreams}
+    free = iter(range(max(of_pin.values(), default=0) + 1, 2**31))
+    streams = tuple(attrs.evolve(d, id=of_pin[d.pin] if d.pin in of_pin else next(free)) for d in new.datastreams)
+    return attrs.evolve(new, datastreams=streams)
+
+
+class Templates:
+    """All templates, by id. Only what is here is what devices follow."""
+
+    def __init__(self, storage: Storage, bus: Bus, devices: Devices) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._devices = devices
+        self.by_id: dict[str, Template] = {}
+
+    async def load(self) -> None:
+        async def read(tx: Transaction) -> list[tuple[str, int]]:
+            return await tx.fetch_all("SELECT document, org FROM templates ORDER BY id")  # type: ignore[return-value]
+
+        for document, org in await self._storage.read(read):
+            template = _from_document(document, org)
+            self.by_id[template.id] = template
+
+    def get(self, template: str) -> Template:
+        """Raises `NotFound`."""
+        try:
+            return self.by_id[template]
+        except KeyError:
+            raise NotFound("Template is not found or you don't have access to it.") from None
+
+    async def save(self, text: str, by: Principal, *, source: str = "template", prune: bool = False) -> tuple[Template, list[str]]:
+        """Import TOML; returns the template and what changed. What would drop values is refused without ``prune``.
+
+        Raises `BadTemplate`, or `Conflict`.
+        """
+        parsed = parse(text, source)
+        old = self.by_id.get(parsed.id)
+        new = matched(old, parsed, given_ids=any("id" in d for d in tomllib.loads(text).get("datastream", ())))
+        if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
+            raise Conflict(f"{source}: there is another template named {new.name!r}")
+        lines, dropped = difference(old, new)
+        if dropped and not prune:
+            names = ", ".join(f"V{d.pin} {d.name}" for d in dropped)
+            raise Conflict(f"{source}: this would drop the values of {names}; import with --prune if that is meant")
+        if not lines:
+            return new, []
+
+        async def write(tx: Transaction) -> list[int]:
+            await tx.execute(
+                "INSERT INTO templates (id, org, name, document) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, document = excluded.document",
+                (new.id, ROOT_ORG, new.name, _to_document(new)),
+            )
+            return await self._devices.write_series(tx, new, dropped)
+
+        gone = await self._storage.transaction(write)
+        self.by_id[new.id] = new
+        await self._devices.follow(new, gone)
+        self._bus.emit(TemplateChanged(new, by))
+        return new, lines
+
+
+def _to_document(template: Template) -> str:
+    document = attrs.asdict(template)
+    for stream in document["datastreams"]:
+        stream["default"] = None if stream["default"] is None else to_json(stream["default"])
+    document.pop("org")
+    return json.dumps(document)
+
+
+def _from_document(text: str, org: int) -> Template:
+    document = json.loads(text)
+    for stream in document["datastreams"]:
+        stream["values"] = {int(k): v for k, v in stream["values"].items()}
+        default = stream["default"]
+        stream["default"] = tuple(default) if isinstance(default, list) else default
+    return Template(
+        **{key: document[key] for key in ("id", "name", "hardware", "connection")},
+        org=org,
+        datastreams=tuple(Datastream(**d) for d in document["datastreams"]),
+        events=tuple(EventType(**e) for e in document["events"]),
+        metadata=tuple(MetadataField(**m) for m in document["metadata"]),
+    )

@@ -1,0 +1,65 @@
+"""Fixtures for plugin authors, loaded by pytest as soon as Pinwheel is installed; the hub's own tests use them too.
+
+Override `hub_toml` (configuration) and `hub_plugins` (modules to load) in a test module; `hub` is then a running hub
+on a free port of the loopback interface, with its data in a temporary directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_trio
+
+from hub.app import Hub, running
+from hub.config import Config, parse
+from hub.devices import NewDevice
+from hub.model import SYSTEM, Device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: One plain listener on a free port.
+LOOPBACK = """
+[[listen]]
+address = "127.0.0.1:0"
+"""
+
+
+@pytest.fixture
+def hub_toml() -> str:
+    """The hub's configuration."""
+    return LOOPBACK
+
+
+@pytest.fixture
+def hub_plugins() -> tuple[Any, ...]:
+    """Modules to load as plugins."""
+    return ()
+
+
+@pytest.fixture
+def hub_config(tmp_path: Path, hub_toml: str) -> Config:
+    return parse(hub_toml).with_data(str(tmp_path / "data"))
+
+
+@pytest_trio.trio_fixture
+async def hub(hub_config: Config, hub_plugins: tuple[Any, ...]) -> AsyncIterator[Hub]:
+    """A running hub."""
+    async with running(hub_config, plugins=hub_plugins) as started:
+        yield started
+
+
+def address_of(hub: Hub, listener: int = 0) -> tuple[str, int]:
+    """Where a listener of a running hub is."""
+    assert hub.door is not None, "the hub has listeners"
+    host, _, port = hub.door.addresses[listener][0].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def add_device(hub: Hub, template: str, name: str = "Device") -> tuple[Device, str]:
+    """Import a template (TOML) and add a device of it; returns it with its token."""
+    imported, _ = await hub.templates.save(template, SYSTEM)
+    [added] = await hub.devices.add([NewDevice(name=name, template=imported)], SYSTEM)
+    return added

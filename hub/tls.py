@@ -1,0 +1,218 @@
+"""Certificates: the user's own, or a local CA and a certificate made at first start. Reloaded without ending sessions."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from hub.errors import StartupError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from hub.config import TlsSection
+
+log = logging.getLogger(__name__)
+
+CA_LIFE = timedelta(days=3650)
+#: Apple's devices refuse server certificates that live longer than 825 days.
+CERTIFICATE_LIFE = timedelta(days=820)
+RENEW_BEFORE = timedelta(days=30)
+WARN_DAYS = (30, 7, 1)
+#: Seconds between two looks at the files.
+WATCH_EVERY = 10.0
+
+
+class Certificates:
+    """``context`` is for the next handshake: replaced as a whole when the files change. ``names`` go into our own."""
+
+    def __init__(self, section: TlsSection, data: Path, names: list[str]) -> None:
+        self._own = not section.cert
+        folder = data / "tls"
+        self.ca = folder / "ca.pem" if self._own else None
+        self._cert = folder / "cert.pem" if self._own else Path(section.cert)
+        self._key = folder / "key.pem" if self._own else Path(section.key)
+        self._folder = folder
+        self._names = names
+        self._seen: tuple[float, ...] = ()
+        self._warned: int | None = None
+        self.context: ssl.SSLContext
+        self.expires: datetime
+
+    def load(self) -> None:
+        """Make what is missing, and load it. Raises `StartupError`."""
+        try:
+            if self._own:
+                make_certificates(self._folder, self._names)
+            self._load()
+        except (OSError, ValueError) as error:
+            raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
+
+    def _load(self) -> None:
+        from cryptography import x509
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self._cert, self._key)
+        self.expires = x509.load_pem_x509_certificate(self._cert.read_bytes()).not_valid_after_utc
+        self.context = context
+        self._seen = self._stamps()
+
+    def _stamps(self) -> tuple[float, ...]:
+        return tuple(path.stat().st_mtime for path in (self._cert, self._key))
+
+    def reload(self) -> None:
+        """Load the files again for new connections; if they do not hold, say so and keep what there is."""
+        try:
+            self._load()
+        except (OSError, ValueError) as error:
+            log.error("tls: %s: %s; the certificate from before stays in use", self._cert, error)
+            self._seen = self._stamps() if self._cert.exists() and self._key.exists() else ()
+        else:
+            log.info("tls: certificate loaded, valid until %s", self.expires.date())
+            self._warned = None
+
+    async def watch(self) -> None:
+        """Reload when the files change, renew our own in time, and warn before the user's expires."""
+        while True:
+            self.warn()
+            await trio.sleep(WATCH_EVERY)
+            try:
+                changed = self._stamps() != self._seen
+            except OSError:
+                continue
+            if changed:
+                self.reload()
+            elif self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE:
+                make_certificates(self._folder, self._names)
+                self.reload()
+
+    def days_left(self) -> int:
+        return (self.expires - datetime.now(UTC)).days
+
+    def warn(self) -> None:
+        """Log once for each of 30, 7 and 1 days before the certificate expires."""
+        left = self.days_left()
+        due = min((days for days in WARN_DAYS if left < days), default=None)
+        if due is not None and due != self._warned:
+            self._warned = due
+            log.warning("tls: the certificate %s expires in %d days", self._cert, left)
+
+
+def make_certificates(folder: Path, names: list[str]) -> None:
+    """Make the CA if there is none, and a certificate if there is none, it ends soon, or ``names`` changed."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ca_pem, ca_key = folder / "ca.pem", folder / "ca.key"
+    if not ca_pem.exists() or not ca_key.exists():
+        key, ca = _signed("Pinwheel CA " + socket.gethostname(), [], CA_LIFE, None)
+        _write(ca_key, _key_pem(key))
+        _write(ca_pem, _pem(ca), 0o644)
+    issuer = x509.load_pem_x509_certificate(ca_pem.read_bytes())
+    cert, cert_key = folder / "cert.pem", folder / "key.pem"
+    if cert.exists() and cert_key.exists():
+        now = x509.load_pem_x509_certificate(cert.read_bytes())
+        san = now.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        fresh = now.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+        if fresh and now.issuer == issuer.subject and set(_alternatives(names)) <= set(san):
+            return
+    signer = load_pem_private_key(ca_key.read_bytes(), None)
+    key, certificate = _signed(names[0], names, CERTIFICATE_LIFE, (signer, issuer))
+    _write(cert_key, _key_pem(key))
+    _write(cert, _pem(certificate) + _pem(issuer), 0o644)
+    log.info("tls: made a certificate for %s", ", ".join(names))
+
+
+def _alternatives(names: list[str]) -> list[x509.GeneralName]:
+    from cryptography import x509
+
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found
+
+
+def _signed(common_name: str, names: list[str], life: timedelta, issuer: tuple[object, x509.Certificate] | None) -> tuple[object, x509.Certificate]:
+    """A new key and its certificate: a CA when there is no issuer."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name[:64])])
+    # A board may ask before its clock, or the hub's, is right.
+    start = datetime.now(UTC) - timedelta(days=2)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer[1].subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + life)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False)
+    usage |= {"digital_signature": issuer is not None, "key_cert_sign": issuer is None, "crl_sign": issuer is None}
+    builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+    if issuer is not None:
+        public = issuer[1].public_key()
+        builder = (
+            builder.add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)  # type: ignore[arg-type]
+        )
+    return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())  # type: ignore[arg-type]
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_pem(key: object) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[attr-defined, no-any-return]
+
+
+def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
+    partial = path.with_name(path.name + ".partial")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    partial.replace(path)
+
+
+def local_names(url: str) -> list[str]:
+    """What this machine may be called by its devices: host names, addresses, and the host of ``[hub].url``."""
+    from urllib.parse import urlsplit
+
+    host = socket.gethostname() or "pinwheel"
+    names = [host, f"{host}.local", "localhost", "127.0.0.1", "::1"]
+    if public := urlsplit(url).hostname:
+        names.append(public)
+    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.connect((probe, 9))  # sends nothing: asks which of our addresses would be used
+            except OSError:
+                continue
+            names.append(sock.getsockname()[0].partition("%")[0])
+    return [name for name in dict.fromkeys(names) if name.isascii() and " " not in name and "_" not in name]

@@ -1,0 +1,172 @@
+"""From what came in to what a datastream holds, and back to text. Pure functions.
+
+The rules, in order: a wrong type is refused; a number outside min and max is clamped; an enum value that is not in
+the list becomes the fallback, or is refused when there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hub.errors import WrongType
+from hub.model import Datastream, Scalar, Value
+
+INT32 = range(-(2**31), 2**31)
+#: Bytes of UTF-8 in one string (docs.blynk.io, Limits, Hardware).
+MAX_STRING = 1024
+#: C++ sends an int that was a float as "5.0000000".
+_INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
+_DOUBLE = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+MISMATCH = "Value doesn't match the Datastream data type."
+
+#: What comes in: text from a wire, or what JSON made of it.
+Raw = str | float | bool | Sequence[Any]
+
+
+def coerce(datastream: Datastream, raw: Raw) -> Value:
+    """The value that ``datastream`` holds when ``raw`` is written to it. Raises `WrongType`.
+
+    Several values (a multi-value array) come as a list or tuple; a list of one is that one.
+    """
+    convert = _COERCE[datastream.type]
+    if isinstance(raw, (list, tuple)):
+        if datastream.type == "location":
+            return _location(raw)
+        if len(raw) == 1:
+            return convert(datastream, raw[0])
+        if not raw:
+            raise WrongType(MISMATCH)
+        return tuple(convert(datastream, one) for one in raw)
+    if datastream.type == "location":
+        return _location(_split_location(raw))
+    return convert(datastream, raw)
+
+
+def _integer(datastream: Datastream, raw: Any) -> Scalar:
+    number = _whole(raw)
+    if datastream.min is not None and number < datastream.min:
+        return math.ceil(datastream.min)
+    if datastream.max is not None and number > datastream.max:
+        return math.floor(datastream.max)
+    return number
+
+
+def _whole(raw: Any) -> int:
+    if isinstance(raw, str):
+        text = raw.strip(" ")
+        if _INTEGER.fullmatch(text) is None or len(text) > 40:
+            raise WrongType(MISMATCH)
+        number = int(text.partition(".")[0])
+    elif isinstance(raw, (int, float)) and raw == raw // 1:
+        number = int(raw)
+    else:
+        raise WrongType(MISMATCH)
+    if number not in INT32:
+        raise WrongType(MISMATCH)
+    return number
+
+
+def _double(datastream: Datastream, raw: Any) -> Scalar:
+    number = _real(raw)
+    if datastream.min is not None and number < datastream.min:
+        return float(datastream.min)
+    if datastream.max is not None and number > datastream.max:
+        return float(datastream.max)
+    return number
+
+
+def _real(raw: Any) -> float:
+    if isinstance(raw, str):
+        text = raw.strip(" ")
+        if _DOUBLE.fullmatch(text) is None:
+            raise WrongType(MISMATCH)
+        number = float(text)
+    elif isinstance(raw, (int, float)):
+        try:
+            number = float(raw)
+        except OverflowError:
+            raise WrongType(MISMATCH) from None
+    else:
+        raise WrongType(MISMATCH)
+    if not math.isfinite(number):
+        raise WrongType(MISMATCH)
+    return number
+
+
+def _string(_datastream: Datastream, raw: Any) -> Scalar:
+    if not isinstance(raw, str):
+        raw = text_of(raw) if isinstance(raw, (int, float)) and not isinstance(raw, bool) else None
+    if raw is None:
+        raise WrongType(MISMATCH)
+    try:
+        size = len(raw) if raw.isascii() else len(raw.encode())
+    except UnicodeEncodeError:
+        raise WrongType("Value is not UTF-8 text.") from None
+    if size > MAX_STRING:
+        raise WrongType(f"Value is longer than {MAX_STRING} bytes.")
+    return str(raw)
+
+
+def _enum(datastream: Datastream, raw: Any) -> Scalar:
+    number = _whole(raw)
+    if number in datastream.values:
+        return number
+    if datastream.fallback is None:
+        raise WrongType(MISMATCH)
+    return datastream.fallback
+
+
+def _location(raw: Sequence[Any]) -> Value:
+    if len(raw) == 1:
+        raw = _split_location(raw[0])
+    if len(raw) != 2:
+        raise WrongType(MISMATCH)
+    longitude, latitude = _real(raw[0]), _real(raw[1])
+    if abs(longitude) > 180 or abs(latitude) > 90:
+        raise WrongType(MISMATCH)
+    return (longitude, latitude)
+
+
+def _split_location(raw: Any) -> Sequence[str]:
+    return raw.split(",") if isinstance(raw, str) else ()
+
+
+_COERCE: dict[str, Callable[[Datastream, Any], Scalar]] = {
+    "integer": _integer,
+    "double": _double,
+    "string": _string,
+    "enum": _enum,
+    "location": _double,
+}
+
+
+def text_of(value: Scalar) -> str:
+    """The shortest text that reads back the same: ``100``, ``100.0``, ``21.5``."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def texts_of(value: Value) -> tuple[str, ...]:
+    """One text per value of an array."""
+    if isinstance(value, tuple):
+        return tuple(map(text_of, value))
+    return (text_of(value),)
+
+
+def to_json(value: Value) -> Any:
+    """A value as JSON has it: an array for a tuple."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def pack(value: Value) -> int | float | str | bytes:
+    """A value as SQLite keeps it: scalars as they are, an array as a blob of JSON."""
+    return json.dumps(value).encode() if isinstance(value, tuple) else value
+
+
+def unpack(stored: int | float | str | bytes) -> Value:
+    """What `pack` made."""
+    return tuple(json.loads(stored)) if isinstance(stored, bytes) else stored

@@ -1,0 +1,108 @@
+"""The value path: one function for every write, whichever way it came in and whichever way it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hub.errors import Rejected, RequestError, UnknownPin
+from hub.facts import ValueWritten
+from hub.model import Datastream, Device, Principal, SetDatastream, Value
+from hub.values import Raw, coerce, texts_of
+
+if TYPE_CHECKING:
+    from hub.bus import Bus
+    from hub.clock import Clock
+    from hub.history import History, Receipt
+    from hub.sessions import Session, Sessions
+
+#: A value filter: the value to use instead, or an exception to veto.
+Filter = Callable[[Device, Datastream, Value], Value]
+
+#: A stamp may be this far ahead of the hub's clock, in milliseconds.
+MAX_AHEAD_MS = 86_400_000
+
+
+@attrs.define
+class Write:
+    """A value on its way in. ``at`` is milliseconds UTC when the writer stamped it, else the hub's clock does."""
+
+    device: Device
+    pin: int
+    raw: Raw
+    via: str
+    principal: Principal
+    at: int | None = None
+    session: Session | None = None
+
+
+class Writes:
+    def __init__(self, clock: Clock, history: History, sessions: Sessions, bus: Bus, retain_ms: int) -> None:
+        self._clock = clock
+        self._history = history
+        self._sessions = sessions
+        self._bus = bus
+        self._retain_ms = retain_ms
+        self.filters: tuple[Filter, ...] = ()
+        self.count = 0
+
+    def write(self, write: Write) -> Receipt:
+        """Accept one value: check, keep, forward to the device, tell. Sync; await the receipt for durability.
+
+        Raises `UnknownPin`, `WrongType`, `Rejected` by a filter or for its stamp, `Unavailable` when buffers are full.
+        """
+        device = write.device
+        point = device.points.get(write.pin)
+        if point is None:
+            raise UnknownPin("No datastream setup for that pin.")
+        datastream = point.datastream
+        value = coerce(datastream, write.raw)
+        if self.filters:
+            value = self._filtered(device, datastream, value)
+        series = point.series
+        latest = self._history.latest
+        if write.at is None:
+            ts, newest = self._clock.now(), True
+        else:
+            ts = self._believable(write.at)
+            newest = series not in latest or ts > latest[series][0]
+        receipt = self._history.put(series, ts, value, newest)
+        if newest:
+            latest[series] = (ts, value)
+            session = self._sessions.get(device.id)
+            if session is not None and session is not write.session:
+                session.send(SetDatastream(datastream.pin, texts_of(value)))
+        self.count += 1
+        if self._bus.wants_value(device.id):
+            self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
+        return receipt
+
+    def _believable(self, at: int) -> int:
+        now = self._clock.now()
+        if at > now + MAX_AHEAD_MS:
+            raise Rejected("The timestamp is more than a day ahead.")
+        if at < now - self._retain_ms:
+            raise Rejected("The timestamp is older than what is kept.")
+        return at
+
+    def _filtered(self, device: Device, datastream: Datastream, value: Value) -> Value:
+        for fn in self.filters:
+            try:
+                value = coerce(datastream, fn(device, datastream, value))
+            except RequestError:
+                raise
+            except Exception as error:
+                raise Rejected(f"a plugin's filter failed: {error!r}") from error
+        return value
+
+    def latest(self, device: Device, datastream: Datastream) -> tuple[int, Value] | None:
+        """Stamp and value last written, or None; the default is not considered."""
+        point = device.points.get(datastream.pin)
+        return None if point is None else self._history.latest.get(point.series)
+
+    def current(self, device: Device, datastream: Datastream) -> Value | None:
+        """What a reader gets: the latest value, else the default, else None."""
+        latest = self.latest(device, datastream)
+        return datastream.default if latest is None else latest[1]

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+#: Seconds for one test; the slowest legitimate ones take a few.
+DEADLINE = 60
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    """No test hangs: the alarm interrupts whatever it waits for."""
+
+    def late(*_):
+        pytest.fail(f"{request.node.name} took more than {DEADLINE} s", pytrace=True)
+
+    marker = request.node.get_closest_marker("slow")
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(DEADLINE * 4 if marker else DEADLINE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
