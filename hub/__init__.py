@@ -1,0 +1,78 @@
+"""What a plugin may import: ``from hub import hookimpl, Route, ValueWritten``. Everything else may change.
+
+Names are loaded when they are used, so that a command which needs one does not pay for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "hub.app": ("Credentials", "Hub"),
+    "hub.errors": (
+        "Conflict",
+        "Forbidden",
+        "HubError",
+        "NotAuthenticated",
+        "NotFound",
+        "Rejected",
+        "RequestError",
+        "StorageError",
+        "TooMany",
+        "Unavailable",
+    ),
+    "hub.facts": (
+        "DeviceAdded",
+        "DeviceChanged",
+        "DeviceConnected",
+        "DeviceDeleted",
+        "DeviceDisconnected",
+        "DeviceInfo",
+        "EventLogged",
+        "EventResolved",
+        "Fact",
+        "MetadataChanged",
+        "PluginFailed",
+        "PropertyChanged",
+        "Refused",
+        "StorageTrouble",
+        "TemplateChanged",
+        "ValueWritten",
+    ),
+    "hub.hookspecs": ("HOOK_VERSION", "hookimpl"),
+    "hub.listener": ("Peer", "Wire", "WireProtocol"),
+    "hub.model": (
+        "SYSTEM",
+        "AppConnected",
+        "Datastream",
+        "Device",
+        "EventType",
+        "MetadataField",
+        "Organization",
+        "Principal",
+        "Reboot",
+        "Redirect",
+        "SetDatastream",
+        "SetMetadata",
+        "Template",
+        "TimelineEvent",
+        "Value",
+    ),
+    "hub.routes": ("PUBLIC", "Created", "File", "Permission", "Request", "Response", "Route", "Socket", "SocketRoute", "Stream"),
+    "hub.storage": ("Migration", "Transaction"),
+    "hub.writes": ("Write",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - pinned by a test
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hub' has no public name {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

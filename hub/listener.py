@@ -404,7 +404,7 @@ class FrontDoor:
         self, wire: Wire, sock: socket.socket, address: str, listen: Listen, nursery: trio.Nursery
     ) -> tuple[Peer, Wire, WireProtocol | None]:
         """Find out who it is and what it speaks; None as the protocol when it was turned away."""
-        peer = Peer(address, listen.tls == "on", listen)
+        peer, port = Peer(address, listen.tls == "on", listen), sock.getsockname()[1]
         with trio.move_on_after(FIRST_BYTES_DEADLINE):
             first = await wire.receive()
             if self._is_proxy(address):
@@ -413,10 +413,10 @@ class FrontDoor:
             return peer, wire, None
         encrypted = first[0] == 0x16
         if encrypted and listen.tls == "off":
-            self._refuse(peer.address, f"speaks TLS on the plain port {listen.port}")
+            self._refuse(peer.address, f"speaks TLS on the plain port {port}")
             return peer, wire, None
         if not encrypted and listen.tls == "on":
-            self._refuse(peer.address, f"speaks without TLS on the TLS port {listen.port}")
+            self._refuse(peer.address, f"speaks without TLS on the TLS port {port}")
             return peer, wire, None
         if encrypted:
             assert self._certificates is not None
@@ -430,9 +430,9 @@ class FrontDoor:
         wire.unread(first)
         protocol = next((p for p in self._protocols if p.sniff(first)), None)
         if protocol is None:
-            self._refuse(peer.address, f"speaks nothing known (first byte 0x{first[0]:02x}) on port {listen.port}")
+            self._refuse(peer.address, f"speaks nothing known (first byte 0x{first[0]:02x}) on port {port}")
         elif protocol.name not in listen.serve and f"device-{protocol.name}" not in listen.serve:
-            self._refuse(peer.address, f"speaks {protocol.name} on port {listen.port}, which serves {', '.join(listen.serve)}")
+            self._refuse(peer.address, f"speaks {protocol.name} on port {port}, which serves {', '.join(listen.serve)}")
             protocol = None
         return peer, wire, protocol
 

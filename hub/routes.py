@@ -49,7 +49,8 @@ def from_json(data: Any, cls: type[T]) -> T:
     try:
         return structure(data, cls, _json)
     except Invalid as error:
-        raise Rejected(str(error)) from error
+        said = Invalid([(".".join(map(camel, path.split("."))), text) for path, text in error.problems])
+        raise Rejected(str(said)) from error
 
 
 def to_json(value: Any) -> Any:

@@ -391,7 +391,7 @@ class locked:  # noqa: N801 - used as a function
     def __enter__(self) -> None:
         path = self._data / "lock"
         try:
-            self._data.mkdir(parents=True, exist_ok=True)
+            self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartupError(f"cannot write to the data directory {self._data}: {error.strerror}") from error
@@ -415,3 +415,16 @@ def is_running(data: Path) -> bool:
             return False
     except StartupError as error:
         return "another hub" in str(error)
+
+
+def inspect(path: Path) -> list[str]:
+    """What is wrong with a database file, a line each; it is only read."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            found = connection.execute("PRAGMA quick_check(10)").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [f"{path}: {error}"]
+    return [f"{path}: {row[0]}" for row in found if row[0] != "ok"]

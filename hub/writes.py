@@ -27,7 +27,10 @@ MAX_AHEAD_MS = 86_400_000
 
 @attrs.define
 class Write:
-    """A value on its way in. ``at`` is milliseconds UTC when the writer stamped it, else the hub's clock does."""
+    """A value on its way in. ``at`` is milliseconds UTC: the device's own stamp, unless the hub gave it (``shared``).
+
+    The hub's clock stamps what has none.
+    """
 
     device: Device
     pin: int
@@ -36,6 +39,8 @@ class Write:
     principal: Principal
     at: int | None = None
     session: Session | None = None
+    #: ``at`` is the hub's stamp for several values at once.
+    shared: bool = False
 
 
 class Writes:
@@ -67,7 +72,7 @@ class Writes:
             ts, newest = self._clock.now(), True
         else:
             ts = self._believable(write.at)
-            newest = series not in latest or ts > latest[series][0]
+            newest = write.shared or series not in latest or ts >= latest[series][0]
         receipt = self._history.put(series, ts, value, newest)
         if newest:
             latest[series] = (ts, value)

@@ -44,6 +44,7 @@ from hub.errors import (
 )
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
+from hub.limits import Bucket
 from hub.listener import WireProtocol
 from hub.model import AppConnected, Command, Device, Principal, Reboot, Redirect, SetDatastream, SetMetadata
 from hub.values import texts_of
@@ -145,11 +146,13 @@ class NativeSession:
 
     __slots__ = (
         "_bridges",
+        "_budget",
         "_connection",
         "_draining",
         "_dropped",
         "_flooding_since",
         "_group",
+        "_group_shared",
         "_hub",
         "_ids",
         "_limit_answered",
@@ -162,8 +165,6 @@ class NativeSession:
         "_reason",
         "_sent_at",
         "_token",
-        "_tokens",
-        "_tokens_at",
         "_wire",
         "address",
         "buffer",
@@ -189,12 +190,13 @@ class NativeSession:
         self.buffer = DEFAULT_BUFFER
         #: When the connection counts as dead, by the monotonic clock.
         self.expires = now + LOGIN_DEADLINE
-        self._tokens = float(hub.config.limits.burst)
-        self._tokens_at = now
+        limits = hub.config.limits
+        self._budget = Bucket(limits.messages_per_second, limits.burst, now)
         self._dropped = False
         self._flooding_since = 0.0
         self._limit_answered = 0.0
         self._group: int | None = None
+        self._group_shared = False
         self._bridges: dict[str, Device] | None = None
         self._queue: dict[object, bytes] = {}
         self._owed: list[bytes] = []
@@ -231,7 +233,7 @@ class NativeSession:
         """All frames of one read: one write of the replies, no await for values."""
         replies: list[bytes] = []
         watched = self._hub.bus.wants(WireFrame)
-        self._refill()
+        self._budget.refill(time.monotonic())
         try:
             for command, message, body, status in self._connection.receive(data):
                 if watched:
@@ -267,15 +269,9 @@ class NativeSession:
             self._wire.send(b"".join(replies))
         replies.clear()
 
-    def _refill(self) -> None:
-        limits, now = self._hub.config.limits, time.monotonic()
-        self._tokens = min(limits.burst, self._tokens + (now - self._tokens_at) * limits.messages_per_second)
-        self._tokens_at = now
-
     def _admitted(self, message: int, replies: list[bytes]) -> bool:
         """Take one from the device's budget; over it the message is dropped, and answered once a minute."""
-        if self._tokens >= 1:
-            self._tokens -= 1
+        if self._budget.take():
             return True
         now = time.monotonic()
         if not self._dropped:
@@ -295,8 +291,8 @@ class NativeSession:
             return
         self._dropped = False
         await trio.sleep(FLOOD_PAUSE)
-        self._refill()
-        if self._tokens >= self._hub.config.limits.burst / 2:
+        self._budget.refill(time.monotonic())
+        if self._budget.half_full:
             self._flooding_since = 0.0
 
     # -- logging in -----------------------------------------------------------------------------------------------
@@ -363,7 +359,7 @@ class NativeSession:
             return
         raw = parts[2] if len(parts) == 3 else parts[2:]
         try:
-            self._hub.writes.write(Write(self.device, pin, raw, "native", self._principal, self._group, self))
+            self._hub.writes.write(Write(self.device, pin, raw, "native", self._principal, self._group, self, self._group_shared))
         except UnknownPin:
             self._unknown_pin(self.device, pin)
         except Rejected as error:
@@ -384,6 +380,7 @@ class NativeSession:
     def _grouped(self, body: bytes) -> None:
         """A group gives its values one stamp: the hub's at its begin, or the device's own in milliseconds."""
         kind, *rest = split_stripped(body)
+        self._group_shared = kind == "b"
         if kind == "b":
             self._group = self._hub.clock.now()
         elif kind == "t" and rest and rest[0].isascii() and rest[0].isdecimal():

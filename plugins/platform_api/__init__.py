@@ -1,0 +1,36 @@
+"""The Platform API: templates, devices, the live stream and the state of the hub, for people's programs and commands.
+
+Paths and bodies under ``/api/v1/organization`` are Blynk's; the rest of ``/api/v1`` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hub.hookspecs import hookimpl
+from hub.routes import Permission, Route, SocketRoute
+from plugins.platform_api import devices, state, stream, templates
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+@hookimpl
+def hub_permissions() -> Sequence[Permission]:
+    return [
+        Permission("hub.view", "View the state of the hub"),
+        Permission("org_devices.view", "View organization devices"),
+        Permission("org_devices.control", "Control organization devices"),
+        Permission("org_devices.add", "Add new devices"),
+        Permission("org_devices.edit", "Edit organization devices"),
+        Permission("org_devices.delete", "Delete organization devices"),
+        Permission("auth_tokens.edit", "Edit auth tokens"),
+        Permission("templates.view", "View templates"),
+        Permission("templates.edit", "Edit templates"),
+    ]
+
+
+@hookimpl
+def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
+    return [*devices.routes(hub), *templates.routes(hub), *state.routes(hub), *stream.routes(hub)]

@@ -1,0 +1,258 @@
+"""HTTP for people and devices: the hub's routes as a Starlette app, and errors as statuses."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
+
+from connectors.http import server, websocket
+from hub import routes
+from hub.app import Credentials
+from hub.errors import (
+    Conflict,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    NotFound,
+    Rejected,
+    StorageError,
+    TooMany,
+    Unavailable,
+)
+from hub.hookspecs import hookimpl
+from hub.listener import WireProtocol
+from hub.model import LOCAL, Principal
+from hub.routes import PUBLIC, Request, Route, SocketRoute, from_json, to_json
+
+if TYPE_CHECKING:
+    import h11
+
+    from hub.app import Hub
+    from hub.listener import Peer, Wire
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[HubError], int] = {
+    NotAuthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Rejected: 400,
+    Conflict: 409,
+    TooMany: 429,
+    Unavailable: 503,
+    StorageError: 503,
+}
+#: Seconds after which a client may ask again when the hub could not keep its promise.
+RETRY_AFTER = 5
+NOBODY = Principal("nobody")
+#: What a listener that serves "device-http" answers; everything else is not there.
+DEVICE_PATHS = "/external/api/", "/health"
+
+JSON = b"application/json"
+
+
+@hookimpl
+def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
+    endpoint = Endpoint(hub)
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve)]
+
+
+def sniff(first: bytes) -> bool:
+    """A method: no other protocol begins with a capital letter."""
+    return 0x41 <= first[0] <= 0x5A
+
+
+class Endpoint:
+    """Serves the routes of a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._app: server.App | None = None
+        self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
+
+    async def serve(self, wire: Wire, peer: Peer) -> None:
+        async def upgrade(request: h11.Request, trailing: bytes) -> None:
+            await self._upgrade(wire, peer, request, trailing)
+
+        if self._app is None:
+            self._app = self._router()
+        await server.serve(self._app, upgrade, wire, peer)
+
+    def _router(self) -> server.App:
+        # Devices' routes first: the router looks through them in order.
+        ordered = sorted(
+            (route for route in self._hub.routes if isinstance(route, Route)),
+            key=lambda route: not route.path.startswith("/external/"),
+        )
+        return Router(
+            [StarletteRoute(route.path, _RouteApp(self._hub, route), methods=[route.method]) for route in ordered],
+            redirect_slashes=False,
+            default=_not_found,
+        )
+
+    async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
+        target, _, query = request.target.decode("ascii", "replace").partition("?")
+        path = target.rstrip("/")
+        for protocol in self._hub.protocols:
+            # Blynk's old clients also ask for "/websocket".
+            if protocol.websocket_path is not None and path in (protocol.websocket_path, protocol.websocket_path.removesuffix("s")):
+                subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
+                if socket := websocket.accept(wire, request, trailing, subprotocols):
+                    wire.busy = False
+                    await protocol.serve(socket, peer)
+                    await socket.aclose()
+                return
+        route = self._sockets.get(path)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        asked = Request(method="GET", path=path, query=query, headers=headers, address=peer.address, tls=peer.tls)
+        try:
+            if route is None or not _open_here(path, peer):
+                raise NotFound("There is no WebSocket here.")
+            await _admit(self._hub, asked, route.permission)
+        except HubError as error:
+            status, _, body, _ = _problem(error)
+            head = f"HTTP/1.1 {status} Refused\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            wire.send(head.encode() + body)
+            return
+        if socket := websocket.accept(wire, request, trailing):
+            wire.busy = False
+            await route.handler(asked, websocket.TextSocket(socket))
+            await socket.aclose()
+
+
+class _RouteApp:
+    """One route as an ASGI app."""
+
+    def __init__(self, hub: Hub, route: Route) -> None:
+        self._hub = hub
+        self._route = route
+
+    async def __call__(
+        self,
+        scope: server.Scope,
+        receive: Callable[[], Awaitable[server.Message]],
+        send: Callable[[server.Message], Awaitable[None]],
+    ) -> None:
+        route, peer = self._route, scope["state"]["peer"]
+        try:
+            if not _open_here(scope["path"], peer):
+                raise NotFound("There is nothing here.")
+            request = Request(
+                method=scope["method"],
+                path=scope["path"],
+                query=scope["query_string"].decode("ascii", "replace"),
+                headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+                principal=NOBODY,
+                address=peer.address,
+                tls=peer.tls,
+            )
+            await _admit(self._hub, request, route.permission)
+            if route.method != "GET":
+                request.body = await _body(receive)
+                if route.body is not None:
+                    request.body = from_json(_parsed(request.body), route.body)
+            result = await route.handler(request)
+        except server.Refusal:
+            raise
+        except HubError as error:
+            await _send(send, *_problem(error))
+        except Exception:
+            log.exception("%s %s failed", route.method, route.path)
+            await _send(send, 500, JSON, _error("The hub has a fault; its log says more."), ())
+        else:
+            await _answer(result, scope, receive, send)
+
+
+async def _not_found(scope: Any, _receive: Any, send: Any) -> None:
+    await _send(send, 404, JSON, _error(f"There is no {scope['method']} {scope['path']}."), ())
+
+
+def _open_here(path: str, peer: Peer) -> bool:
+    return "http" in peer.listen.serve or path.startswith(DEVICE_PATHS)
+
+
+async def _admit(hub: Hub, request: Request, permission: str) -> None:
+    """Find out who is asking, and whether they may. Raises `NotAuthenticated`, `Forbidden`."""
+    if permission == PUBLIC:
+        return
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise NotAuthenticated("This needs an Authorization header with a bearer token.")
+    request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
+    if request.principal is not LOCAL:
+        hub.authorize(request.principal, permission)
+
+
+async def _body(receive: Callable[[], Awaitable[server.Message]]) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("The body is not JSON.") from error
+
+
+def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    headers: list[tuple[bytes, bytes]] = []
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    elif isinstance(error, TooMany):
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    elif status == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+    return status, JSON, _error(str(error)), headers
+
+
+def _error(message: str) -> bytes:
+    return json.dumps({"error": {"message": message}}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _send(
+    send: Callable[[server.Message], Awaitable[None]],
+    status: int,
+    kind: bytes,
+    body: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+) -> None:
+    head = [(b"content-length", str(len(body)).encode()), *headers]
+    if body:
+        head.append((b"content-type", kind))
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer(result: Any, scope: Any, receive: Any, send: Any) -> None:
+    """Send what a handler returned."""
+    match result:
+        case routes.Response():
+            body = result.body.encode() if isinstance(result.body, str) else result.body
+            headers = [(name.lower().encode(), value.encode()) for name, value in result.headers.items()]
+            await _send(send, result.status, result.type.encode(), body, headers)
+        case None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        case routes.File():
+            response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
+            await response(scope, receive, send)
+        case routes.Stream():
+            await StreamingResponse(result.chunks, media_type=result.type)(scope, receive, send)
+        case routes.Created():
+            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), ())
+        case _:
+            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), ())
+
+

@@ -1,0 +1,87 @@
+"""``pinwheel device simulate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import trio
+
+from connectors.native.client import LoginFailed
+from connectors.simulator.devices import SimulatedDevice, streams_of
+from hub.cli import Api, RunningHub, api
+from hub.errors import Rejected, RequestError, Unavailable
+
+ORG = "/api/v1/organization"
+
+
+def device_simulate(parser: argparse.ArgumentParser) -> None:
+    """Simulated devices that a template drives; deleted at the end unless --keep."""
+    parser.add_argument("--template", metavar="ID", required=True)
+    parser.add_argument("--count", metavar="N", type=int, default=1)
+    parser.add_argument("--rate", metavar="R", type=float, default=1.0, help="values per second of each device")
+    parser.add_argument("--token", metavar="T", nargs="+", default=[], help="be these devices instead of new ones")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a hub elsewhere (with --token)")
+    parser.add_argument("--transport", choices=["native"], default="native")
+    parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="end after so long")
+    parser.add_argument("--keep", action="store_true", help="keep the devices")
+    parser.set_defaults(run=_simulate)
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    if args.count < 1 or not 0 < args.rate <= 1000:
+        raise Rejected("--count must be at least 1, --rate more than 0 and at most 1000")
+    with api(args) as hub:
+        if not isinstance(hub, RunningHub):
+            raise Unavailable("the hub is not running; start it with: pinwheel run")
+        template = hub("GET", f"{ORG}/template", templateId=args.template)
+        host, port = _address(args.url) if args.url else (hub.host, hub.port)
+        tokens, made = list(args.token), []
+        try:
+            if not tokens:
+                made = [_made(hub, args.template, number) for number in range(1, args.count + 1)]
+                tokens = [device["token"] for device in made]
+            devices = [
+                SimulatedDevice(
+                    host=host,
+                    port=port,
+                    token=token,
+                    template=args.template,
+                    streams=streams_of(template),
+                    rate=args.rate,
+                )
+                for token in tokens
+            ]
+            trio.run(_run, devices, args.seconds)
+        except LoginFailed as error:
+            raise RequestError(str(error)) from error
+        finally:
+            if made and not args.keep:
+                for device in made:
+                    hub("DELETE", f"{ORG}/device", deviceId=device["id"])
+
+
+def _made(hub: Api, template: str, number: int) -> dict[str, Any]:
+    body = {"templateId": template, "name": f"Simulated {number}"}
+    return dict(hub("POST", f"{ORG}/device/create", body))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise Rejected(f"--url must be HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            for device in devices:
+                nursery.start_soon(device.run)
+            while True:
+                await trio.sleep(1)
+                online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
+                received = sum(device.received for device in devices)
+                print(f"\r{online}/{len(devices)} online, {sent} values sent, {received} received", end="", file=sys.stderr)
+    print(file=sys.stderr)

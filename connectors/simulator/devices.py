@@ -1,0 +1,122 @@
+"""Simulated devices: clients of the hub that do with their template's datastreams what a board would."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from connectors.native.client import Client, Disconnected, LoginFailed, connect
+
+#: Seconds before a device that lost its hub dials again.
+RECONNECT_AFTER = 2.0
+#: Seconds between two heartbeats.
+HEARTBEAT = 20.0
+
+
+@attrs.frozen(kw_only=True)
+class Stream:
+    """What the simulator knows of a datastream."""
+
+    pin: int
+    type: str
+    min: float | None
+    max: float | None
+    values: Sequence[int]
+
+
+def streams_of(template: dict[str, Any]) -> list[Stream]:
+    """The datastreams of a template as the API describes it."""
+    return [
+        Stream(
+            pin=int(str(d["pin"])[1:]),
+            type=d["type"],
+            min=d["min"],
+            max=d["max"],
+            values=[int(key) for key in d["values"]],
+        )
+        for d in template["datastreams"]
+    ]
+
+
+def value(stream: Stream, phase: float, chance: random.Random) -> tuple[str, ...]:
+    """A plausible value: numbers wander like a day's temperature."""
+    low = 0.0 if stream.min is None else stream.min
+    high = low + 100 if stream.max is None else stream.max
+    wave = low + (high - low) * (0.5 + 0.4 * math.sin(phase) + 0.05 * chance.uniform(-1, 1))
+    match stream.type:
+        case "integer":
+            return (str(round(wave)),)
+        case "double":
+            return (f"{wave:.2f}",)
+        case "enum":
+            return (str(chance.choice(stream.values)),)
+        case "location":
+            return (f"{13.4 + 0.01 * math.sin(phase):.5f}", f"{52.5 + 0.01 * math.cos(phase):.5f}")
+        case _:
+            return (f"simulated {chance.randint(1, 100)}",)
+
+
+@attrs.define(kw_only=True)
+class SimulatedDevice:
+    """``rate`` is values per second. ``sent`` and ``received`` count values."""
+
+    host: str
+    port: int
+    token: str
+    template: str
+    streams: Sequence[Stream]
+    rate: float = 1.0
+    sent: int = 0
+    received: int = 0
+    online: bool = False
+    _chance: random.Random = attrs.field(factory=random.Random)
+
+    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """Stay connected and send values until cancelled. Raises `LoginFailed`: dialling again would not help."""
+        info = {"ver": "1.0", "h-beat": str(int(HEARTBEAT)), "buff-in": "1024", "dev": "Simulator", "tmpl": self.template}
+        while True:
+            try:
+                async with connect(self.host, self.port, self.token, info=info) as client:
+                    self.online = True
+                    told("online")
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._listen, client, nursery.cancel_scope)
+                        nursery.start_soon(self._send, client, nursery.cancel_scope)
+                        nursery.start_soon(self._beat, client, nursery.cancel_scope)
+            except LoginFailed:
+                raise
+            except (OSError, Disconnected) as error:
+                told(f"cannot connect: {error}")
+            self.online = False
+            await trio.sleep(RECONNECT_AFTER)
+
+    async def _listen(self, client: Client, over: trio.CancelScope) -> None:
+        async for _ in client.writes():
+            self.received += 1
+        over.cancel()
+
+    async def _beat(self, client: Client, over: trio.CancelScope) -> None:
+        try:
+            while True:
+                await trio.sleep(HEARTBEAT)
+                await client.ping()
+        except Disconnected:
+            over.cancel()
+
+    async def _send(self, client: Client, over: trio.CancelScope) -> None:
+        offset = self._chance.uniform(0, 2 * math.pi)
+        try:
+            for number in range(2**62):
+                stream = self.streams[number % len(self.streams)]
+                phase = offset + time.time() / 600 * 2 * math.pi
+                await client.write(stream.pin, *value(stream, phase, self._chance))
+                self.sent += 1
+                await trio.sleep(1 / self.rate)
+        except Disconnected:
+            over.cancel()

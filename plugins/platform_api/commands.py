@@ -1,0 +1,281 @@
+"""``pinwheel template …`` and ``pinwheel device …``: ordinary clients of the API."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hub.cli import DURATION_HELP, Api, api, follow, show, show_table, with_json
+from hub.errors import NotFound, Rejected, RequestError
+
+ORG = "/api/v1/organization"
+
+
+def _local_time(ms: int | None) -> str:
+    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
+
+
+# -- templates --------------------------------------------------------------------------------------------------------
+
+
+def template_import(parser: argparse.ArgumentParser) -> None:
+    """Import template files; shows what changes, and drops no values without --prune."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--prune", action="store_true", help="drop datastreams that the file no longer has, with their values")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> int:
+        failed, done = False, []
+        with api(args) as hub:
+            for path in args.files:
+                try:
+                    body = {"toml": path.read_text(), "source": str(path), "prune": args.prune}
+                    done.append(hub("POST", "/api/v1/template/import", body))
+                except (OSError, UnicodeDecodeError, RequestError) as error:
+                    failed = True
+                    for line in str(error).splitlines():
+                        print(f"pinwheel: {line}", file=sys.stderr)
+                    continue
+                if not args.json:
+                    print(f"{done[-1]['id']} {done[-1]['name']}" + ("" if done[-1]["changes"] else ": nothing to change"))
+                    for change in done[-1]["changes"]:
+                        print(f"  {change}")
+        if args.json:
+            show(done)
+        return int(failed)
+
+    parser.set_defaults(run=run)
+
+
+def template_export(parser: argparse.ArgumentParser) -> None:
+    """Print a template as a file."""
+    parser.add_argument("id", metavar="ID")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            print(hub("GET", "/api/v1/template/export", templateId=args.id), end="")
+
+    parser.set_defaults(run=run)
+
+
+def template_list(parser: argparse.ArgumentParser) -> None:
+    """List the templates."""
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            found = hub("GET", f"{ORG}/templates")["content"]
+        if args.json:
+            show(found)
+        else:
+            show_table(("id", "name", "datastreams", "devices"), [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found])
+
+    parser.set_defaults(run=run)
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+
+def device_of(hub: Api, text: str) -> dict[str, Any]:
+    """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
+    if text.isascii() and text.isdecimal():
+        return dict(hub("GET", f"{ORG}/device", deviceId=text))
+    found = [device for device in hub("GET", f"{ORG}/search/devices", query=text)["content"] if device["name"] == text]
+    if not found:
+        raise NotFound(f"there is no device named {text!r}")
+    if len(found) > 1:
+        raise Rejected(f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})")
+    return dict(hub("GET", f"{ORG}/device", deviceId=found[0]["id"]))
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device", metavar="DEVICE", help="an id, or a name if it is unique")
+
+
+def device_add(parser: argparse.ArgumentParser) -> None:
+    """Add a device, or many from CSV; prints its token, which is shown only now."""
+    parser.add_argument("--template", metavar="ID")
+    parser.add_argument("--name", metavar="NAME")
+    parser.add_argument("--org", metavar="ID", type=int, default=1)
+    parser.add_argument("--token-stdin", action="store_true", help="take the token that the board already carries from stdin")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="columns name,template,token and metadata; all rows or none")
+
+    def run(args: argparse.Namespace) -> None:
+        if args.csv is not None:
+            try:
+                text = args.csv.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Rejected(f"{args.csv}: {error}") from error
+            with api(args) as hub:
+                show(hub("POST", "/api/v1/device/import", {"csv": text}))
+            return
+        if not args.template or not args.name:
+            parser.error("--template and --name are needed, or --csv")
+        token = sys.stdin.readline().strip() if args.token_stdin else None
+        body = {"templateId": args.template, "name": args.name, "orgId": args.org, "token": token}
+        with api(args) as hub:
+            added = hub("POST", f"{ORG}/device/create", body)
+        print(json.dumps({"id": added["id"], "token": added["token"]}))
+
+    parser.set_defaults(run=run)
+
+
+def device_list(parser: argparse.ArgumentParser) -> None:
+    """List the devices."""
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        devices: list[dict[str, Any]] = []
+        with api(args) as hub:
+            while True:
+                page = hub("GET", f"{ORG}/devices", page=len(devices) // 1000, size=1000)
+                devices += page["content"]
+                if len(devices) >= page["totalElements"] or not page["content"]:
+                    break
+        if args.json:
+            show(devices)
+        else:
+            rows = [(d["id"], d["name"], d["templateId"], d["lifecycleStatus"]["name"], d["ip"]) for d in devices]
+            show_table(("id", "name", "template", "status", "address"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def device_show(parser: argparse.ArgumentParser) -> None:
+    """Show a device with its values and metadata."""
+    _device(parser)
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            device = device_of(hub, args.device)
+        if args.json:
+            show(device)
+            return
+        print(f"{device['name']} ({device['id']}), {device['lifecycleStatus']['name'].lower()}")
+        firmware = " ".join(f"{key}={value}" for key, value in device["hardwareInfo"].items())
+        for name, value in (
+            ("template", device["templateId"]),
+            ("firmware", firmware or "-"),
+            ("address", device["ip"] or "-"),
+            ("activated", _local_time(device["activatedAt"])),
+            *((field["name"], field["value"]) for field in device["metaFieldValues"]),
+        ):
+            print(f"  {name:<14}{value}")
+        rows = [
+            (v["pin"].upper(), v["name"], "" if v["value"] is None else v["value"], v["units"], _local_time(v["updatedAt"]))
+            for v in device["dataStreamValues"]
+        ]
+        show_table(("pin", "name", "value", "units", "updated"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def device_rename(parser: argparse.ArgumentParser) -> None:
+    """Give a device another name."""
+    _device(parser)
+    parser.add_argument("name", metavar="NAME")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            device = device_of(hub, args.device)
+            hub("PUT", f"{ORG}/device", {"name": args.name}, deviceId=device["id"])
+
+    parser.set_defaults(run=run)
+
+
+def device_delete(parser: argparse.ArgumentParser) -> None:
+    """Delete a device with all its data."""
+    _device(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            device = device_of(hub, args.device)
+            hub("DELETE", f"{ORG}/device", deviceId=device["id"])
+        print(f"{device['name']} ({device['id']}) is deleted")
+
+    parser.set_defaults(run=run)
+
+
+def device_token(parser: argparse.ArgumentParser) -> None:
+    """Give a device a new token; prints it, as it is shown only now."""
+    _device(parser)
+    parser.add_argument("--new", action="store_true", required=True, help="make a new token")
+    parser.add_argument("--overlap", default="", help=f"how long the old token goes on, {DURATION_HELP}")
+    parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
+
+    def run(args: argparse.Namespace) -> None:
+        token = sys.stdin.readline().strip() if args.token_stdin else None
+        with api(args) as hub:
+            device = device_of(hub, args.device)
+            body = {"deviceId": device["id"], "overlap": args.overlap, "token": token}
+            print(json.dumps({"id": device["id"], "token": hub("POST", "/api/v1/device/token", body)["token"]}))
+
+    parser.set_defaults(run=run)
+
+
+def device_write(parser: argparse.ArgumentParser) -> None:
+    """Write a value to a pin; several values make an array."""
+    _device(parser)
+    parser.add_argument("pin", metavar="PIN", help="such as V1")
+    parser.add_argument("values", metavar="VALUE", nargs="+")
+
+    def run(args: argparse.Namespace) -> None:
+        value = args.values[0] if len(args.values) == 1 else args.values
+        with api(args) as hub:
+            device = device_of(hub, args.device)
+            hub("POST", f"{ORG}/device/datastream", {"deviceId": device["id"], "pin": args.pin, "value": value})
+
+    parser.set_defaults(run=run)
+
+
+def device_watch(parser: argparse.ArgumentParser) -> None:
+    """Print what a device does as it happens, until Ctrl-C."""
+    parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
+    parser.add_argument("--wire", action="store_true", help="decoded frames, secrets masked")
+    parser.add_argument("--refused", action="store_true", help="who was turned away and why: the last 1,000, and live")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        if args.refused == bool(args.device):
+            parser.error("either DEVICE or --refused is needed")
+        with api(args) as hub:
+            if args.refused:
+                for refusal in hub("GET", "/api/v1/refusals"):
+                    _print_refusal(refusal, args.json)
+                subscription: dict[str, Any] = {"subscribe": "refused"}
+            else:
+                device = device_of(hub, args.device)
+                subscription = {"subscribe": "wire" if args.wire else "device", "device": device["id"], "every": True}
+            for message in follow(hub, subscription):
+                _print_message(message, args.json)
+
+    parser.set_defaults(run=run)
+
+
+def _print_refusal(refusal: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(refusal), flush=True)
+    else:
+        print(f"{_local_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
+
+
+def _print_message(message: dict[str, Any], as_json: bool) -> None:
+    if "refused" in message:
+        _print_refusal(message["refused"], as_json)
+    elif as_json:
+        print(json.dumps({key: value for key, value in message.items() if key != "id"}), flush=True)
+    elif frame := message.get("wire"):
+        print(f"{_local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
+    elif "lagged" in message:
+        print(f"({message['lagged']} changes were too quick to show)", flush=True)
+    else:
+        at = _local_time(message["ts"]) if "ts" in message else ""
+        if "online" in message:
+            print(f"{at or '-':<19}  {'online' if message['online'] else 'offline'}", flush=True)
+        for pin, value in message.get("values", {}).items():
+            print(f"{at or '-':<19}  {pin.upper():<5} {value}", flush=True)

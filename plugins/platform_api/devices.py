@@ -1,0 +1,325 @@
+"""Devices over HTTP: add, list, change, delete, read and write."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.devices import NewDevice
+from hub.errors import NotFound, Rejected, UnknownPin
+from hub.model import ROOT_ORG, Datastream, Device, Reboot, Redirect
+from hub.routes import Created, Request, Route
+from hub.structure import seconds
+from hub.values import to_json
+from hub.writes import Write
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+#: Most and usual number of devices on a page (docs.blynk.io, Platform API).
+MAX_PAGE, PAGE = 1000, 20
+
+
+@attrs.frozen(kw_only=True)
+class CreateDevice:
+    """``token`` is what a board in the field already carries; without it one is made."""
+
+    template_id: str
+    name: str
+    org_id: int = ROOT_ORG
+    token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DevicesCsv:
+    """Columns ``name,template,token`` and metadata fields; all rows are added, or none."""
+
+    csv: str
+
+
+@attrs.frozen(kw_only=True)
+class AddedDevice:
+    """``token`` is shown only here."""
+
+    id: int
+    name: str
+    token: str
+
+
+@attrs.frozen(kw_only=True)
+class Rename:
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class NewToken:
+    """``overlap`` (such as "7d") is how long the old token goes on."""
+
+    device_id: int
+    overlap: str = ""
+    token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WriteValue:
+    """Either ``data_stream_id`` or ``pin`` ("v1") names the datastream."""
+
+    device_id: int
+    value: Any
+    data_stream_id: int | None = None
+    pin: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WriteValues:
+    """``values`` by datastream id."""
+
+    device_id: int
+    values: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class RedirectDevice:
+    device_id: int
+    host: str
+    port: int = 80
+
+
+@attrs.frozen(kw_only=True)
+class DeviceId:
+    device_id: int
+
+
+@attrs.frozen(kw_only=True)
+class DeviceObject:
+    """A device as the Platform API has it; times are milliseconds UTC. The token is not readable."""
+
+    id: int
+    template_id: str
+    org_id: int
+    name: str
+    token: None = None
+    lifecycle_status: dict[str, str]
+    created_at: int
+    activated_at: int | None
+    connect_time: int | None
+    disconnect_time: int | None
+    ip: str | None
+    hardware_info: dict[str, str]
+    data_stream_values: list[dict[str, Any]] | None = None
+    meta_field_values: list[dict[str, Any]] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeviceList:
+    content: list[DeviceObject]
+    total_elements: int
+
+
+#: What an info message calls things, in the API's words; the first key that is there counts.
+_HARDWARE = {
+    "version": ("mcu", "ncp", "fw", "ver"),
+    "fwType": ("fw-type",),
+    "blynkVersion": ("blynk", "ver"),
+    "boardType": ("dev",),
+    "build": ("build",),
+    "templateId": ("tmpl",),
+}
+
+
+class DeviceRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def _of(self, request: Request) -> Device:
+        return self._hub.devices.get(request.int_param("deviceId"))
+
+    def _object(self, device: Device) -> DeviceObject:
+        session = self._hub.sessions.get(device.id)
+        info = {
+            name: next(device.firmware[key] for key in keys if key in device.firmware)
+            for name, keys in _HARDWARE.items()
+            if any(key in device.firmware for key in keys)
+        }
+        return DeviceObject(
+            id=device.id,
+            template_id=device.template.id,
+            org_id=device.org,
+            name=device.name,
+            lifecycle_status={"name": "Online" if session else "Offline"},
+            created_at=device.created,
+            activated_at=device.activated,
+            connect_time=device.connected,
+            disconnect_time=device.disconnected,
+            ip=session.address if session else None,
+            hardware_info=info,
+        )
+
+    def _value(self, device: Device, stream: Datastream) -> dict[str, Any]:
+        latest = self._hub.writes.latest(device, stream)
+        value = self._hub.writes.current(device, stream)
+        return {
+            "id": stream.id,
+            "pin": f"v{stream.pin}",
+            "name": stream.name,
+            "units": stream.units,
+            "value": None if value is None else to_json(value),
+            "updatedAt": latest and latest[0],
+        }
+
+    async def create(self, request: Request) -> Created:
+        body: CreateDevice = request.body
+        if body.org_id != ROOT_ORG:
+            raise NotFound(f"Organization with identifier {body.org_id} is not found or you don't have access to it.")
+        template = self._hub.templates.get(body.template_id)
+        new = NewDevice(name=body.name, template=template, token=body.token, org=body.org_id)
+        [(device, token)] = await self._hub.devices.add([new], request.principal)
+        return Created(value=AddedDevice(id=device.id, name=device.name, token=token))
+
+    async def import_csv(self, request: Request) -> Created:
+        new = self._rows(request.body.csv)
+        added = await self._hub.devices.add(new, request.principal)
+        return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
+
+    def _rows(self, text: str) -> list[NewDevice]:
+        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
+        problems, new = [], []
+        try:
+            columns = reader.fieldnames or ()
+            if missing := [name for name in ("name", "template") if name not in columns]:
+                raise Rejected(f"The header has no column {', '.join(missing)}.")
+            for number, row in enumerate(reader, 1):
+                template = self._hub.templates.by_id.get(row["template"])
+                if None in row:
+                    problems.append(f"row {number}: has more columns than the header")
+                elif template is None:
+                    problems.append(f"row {number}: there is no template {row['template']!r}")
+                else:
+                    fields = {k: v for k, v in row.items() if k not in ("name", "template", "token") and v}
+                    new.append(NewDevice(name=row["name"], template=template, token=row.get("token") or None, metadata=fields))
+        except csv.Error as error:
+            problems.append(f"line {reader.line_num}: {error}")
+        if problems:
+            raise Rejected("\n".join(problems))
+        return new
+
+    async def list(self, request: Request) -> DeviceList:
+        page, size = request.int_param("page", 0), request.int_param("size", PAGE)
+        if not 1 <= size <= MAX_PAGE:
+            raise Rejected(f"size must be 1 to {MAX_PAGE}")
+        devices = self._hub.devices.by_id.values()
+        chosen = list(devices)[page * size : (page + 1) * size]
+        return DeviceList(content=[self._object(device) for device in chosen], total_elements=len(devices))
+
+    async def search(self, request: Request) -> DeviceList:
+        query = request.param("query").lower()
+        found = [device for device in self._hub.devices.by_id.values() if query in device.name.lower()]
+        return DeviceList(content=[self._object(device) for device in found[:MAX_PAGE]], total_elements=len(found))
+
+    async def info(self, request: Request) -> DeviceObject:
+        device = self._of(request)
+        fields = await self._hub.metadata.of(device)
+        properties = await self._hub.properties.of(device)
+        values = [self._value(device, stream) for stream in device.template.datastreams]
+        for value in values:
+            value["properties"] = {name: list(v) for name, v in properties.get(value["id"], {}).items()}
+        metadata = [{"name": name, "value": value} for name, value in fields.items()]
+        return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
+
+    async def rename(self, request: Request) -> DeviceObject:
+        device = self._of(request)
+        await self._hub.devices.rename(device, request.body.name, request.principal)
+        return self._object(device)
+
+    async def delete(self, request: Request) -> None:
+        await self._hub.devices.delete(self._of(request), request.principal)
+
+    async def online(self, request: Request) -> dict[str, bool]:
+        return {"connected": self._hub.sessions.get(self._of(request).id) is not None}
+
+    async def timeline(self, request: Request) -> dict[str, Any]:
+        events = await self._hub.timeline.of(self._of(request), min(request.int_param("size", 100), MAX_PAGE))
+        return {"content": [attrs.asdict(event) for event in events], "totalElements": len(events)}
+
+    async def datastreams(self, request: Request) -> dict[str, Any]:
+        device = self._of(request)
+        pins = {pin.lower() for pin in request.params.get("pins", "").split(",") if pin}
+        values = ((f"v{s.pin}", self._hub.writes.current(device, s)) for s in device.template.datastreams)
+        return {pin: to_json(value) for pin, value in values if value is not None and (not pins or pin in pins)}
+
+    async def write(self, request: Request) -> None:
+        body: WriteValue = request.body
+        device = self._hub.devices.get(body.device_id)
+        if body.data_stream_id is not None:
+            await self._write(request, device, {body.data_stream_id: body.value})
+            return
+        point = next((p for pin, p in device.points.items() if f"v{pin}" == (body.pin or "").lower()), None)
+        if point is None:
+            raise UnknownPin(f"device {device.name} has no datastream on pin {body.pin}")
+        await self._write(request, device, {point.datastream.id: body.value})
+
+    async def write_several(self, request: Request) -> None:
+        body: WriteValues = request.body
+        if not body.values or not all(key.isascii() and key.isdecimal() for key in body.values):
+            raise Rejected("values: must be values by datastream id")
+        await self._write(request, self._hub.devices.get(body.device_id), {int(k): v for k, v in body.values.items()})
+
+    async def _write(self, request: Request, device: Device, values: dict[int, Any]) -> None:
+        points = {number: device.point(number) for number in values}
+        for number, point in points.items():
+            if point is None:
+                raise NotFound(f"Data stream with identifier {number} is not found!")
+        for number, value in values.items():
+            pin = points[number].datastream.pin  # type: ignore[union-attr]
+            receipt = self._hub.writes.write(Write(device, pin, value, "api", request.principal))
+        await receipt.durable()
+
+    async def token(self, request: Request) -> dict[str, str]:
+        body: NewToken = request.body
+        try:
+            overlap = seconds(body.overlap) if body.overlap else 0
+        except ValueError as error:
+            raise Rejected(f"overlap: {error}") from error
+        device = self._hub.devices.get(body.device_id)
+        token = await self._hub.devices.rotate(device, request.principal, int(overlap * 1000), body.token)
+        return {"token": token}
+
+    async def redirect(self, request: Request) -> None:
+        body: RedirectDevice = request.body
+        if not 0 < body.port < 65536 or not 0 < len(body.host) <= 63 or not body.host.isprintable():
+            raise Rejected("host must have 1 to 63 characters, port must be 1 to 65535")
+        self._hub.command(self._hub.devices.get(body.device_id), Redirect(body.host, body.port))
+
+    async def reboot(self, request: Request) -> None:
+        self._hub.command(self._hub.devices.get(request.body.device_id), Reboot())
+
+
+def routes(hub: Hub) -> Sequence[Route]:
+    api = DeviceRoutes(hub)
+    org, ours = "/api/v1/organization", "/api/v1"
+    view, control, edit = "org_devices.view", "org_devices.control", "org_devices.edit"
+    table: tuple[tuple[str, str, Any, str, type | None, Any, str], ...] = (
+        ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, AddedDevice, "Add a device"),
+        ("POST", f"{ours}/device/import", api.import_csv, "org_devices.add", DevicesCsv, list[AddedDevice], "Add devices from CSV"),
+        ("GET", f"{org}/devices", api.list, view, None, DeviceList, "Devices, a page at a time"),
+        ("GET", f"{org}/search/devices", api.search, view, None, DeviceList, "Devices whose name contains a text"),
+        ("GET", f"{org}/device", api.info, view, None, DeviceObject, "One device with its values and metadata"),
+        ("PUT", f"{org}/device", api.rename, edit, Rename, DeviceObject, "Rename a device"),
+        ("DELETE", f"{org}/device", api.delete, "org_devices.delete", None, None, "Delete a device and its data"),
+        ("GET", f"{org}/device/online", api.online, view, None, None, "Whether a device is connected"),
+        ("GET", f"{org}/device/timeline", api.timeline, view, None, None, "A device's newest events"),
+        ("GET", f"{org}/device/datastreams", api.datastreams, view, None, None, "A device's values by pin"),
+        ("POST", f"{org}/device/datastream", api.write, control, WriteValue, None, "Write a value"),
+        ("POST", f"{org}/device/datastreams", api.write_several, control, WriteValues, None, "Write several values"),
+        ("POST", f"{ours}/device/token", api.token, "auth_tokens.edit", NewToken, None, "Give a device a new token"),
+        ("POST", f"{ours}/device/redirect", api.redirect, control, RedirectDevice, None, "Send a device to another server"),
+        ("POST", f"{ours}/device/reboot", api.reboot, control, DeviceId, None, "Ask a device to reboot"),
+    )
+    return [
+        Route(method=m, path=path, handler=handler, permission=permission, body=body, returns=returns, summary=summary)
+        for m, path, handler, permission, body, returns, summary in table
+    ]

@@ -1,0 +1,100 @@
+"""The state of the hub over HTTP: how it does, its plugins, who was turned away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.routes import Request, Route
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """``problems`` are sentences; ``uptime`` is in seconds."""
+
+    name: str
+    version: str
+    uptime: int
+    status: str
+    problems: list[dict[str, Any]]
+    listen: list[dict[str, Any]]
+    devices: int
+    online: int
+    templates: int
+    connections: int
+    values_stored: int
+    refused: int
+    disk_free: float
+
+
+@attrs.frozen(kw_only=True)
+class PluginState:
+    name: str
+    origin: str
+    version: str
+    state: str
+    problem: str
+    failures: int
+    longest_hold_ms: int
+    hooks: list[str]
+
+
+def routes(hub: Hub) -> Sequence[Route]:
+    async def status(_request: Request) -> Status:
+        problems = hub.problems()
+        worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
+        door = hub.door
+        return Status(
+            name=hub.organization.name,
+            version=hub.version,
+            uptime=int(time.monotonic() - hub.started),
+            status=worst,
+            problems=[attrs.asdict(problem) for problem in problems],
+            listen=[{"address": address, "tls": tls} for address, tls in (door.addresses if door else ())],
+            devices=len(hub.devices.by_id),
+            online=len(hub.sessions),
+            templates=len(hub.templates.by_id),
+            connections=door.connections if door else 0,
+            values_stored=hub.history.stored,
+            refused=hub.refused,
+            disk_free=round(hub.storage.free_share(), 3),
+        )
+
+    async def plugins(_request: Request) -> list[PluginState]:
+        return [
+            PluginState(
+                name=p.name,
+                origin=p.origin,
+                version=p.version,
+                state=p.state,
+                problem=p.problem,
+                failures=p.failures,
+                longest_hold_ms=int(p.held * 1000),
+                hooks=p.hooks,
+            )
+            for p in hub.hooks.plugins.values()
+        ]
+
+    async def refusals(_request: Request) -> list[dict[str, Any]]:
+        return [attrs.asdict(refusal) for refusal in hub.refusals]
+
+    return [
+        Route(method="GET", path="/api/v1/status", handler=status, permission="hub.view", returns=Status, summary="How the hub does"),
+        Route(
+            method="GET",
+            path="/api/v1/plugins",
+            handler=plugins,
+            permission="hub.view",
+            returns=list[PluginState],
+            summary="Every plugin and its state",
+        ),
+        Route(
+            method="GET", path="/api/v1/refusals", handler=refusals, permission="hub.view", summary="The last 1,000 who were turned away"
+        ),
+    ]

@@ -1,0 +1,197 @@
+"""``/api/v1/stream``: what happens, as it happens, over a WebSocket.
+
+The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or ``"devices"``, ``"refused"``, ``"wire"``), and
+``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms per
+value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped because the
+client did not keep up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from hub.errors import Rejected, RequestError
+from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
+from hub.routes import SocketRoute
+from hub.values import to_json
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from hub.routes import Request, Socket
+
+#: Seconds between two changes of one value.
+MIN_GAP = 0.05
+#: Messages kept for a client that is slower than what happens.
+MAX_WAITING = 10_000
+#: Bytes on their way to the client before it gets no more for now.
+MAX_PENDING = 256 * 1024
+MAX_SUBSCRIPTIONS = 1_000
+
+
+def routes(hub: Hub) -> Sequence[SocketRoute]:
+    async def serve(request: Request, socket: Socket) -> None:
+        await _Client(hub, request, socket).run()
+
+    return [SocketRoute(path="/api/v1/stream", handler=serve, permission="org_devices.view", summary="Live values and states")]
+
+
+class _Client:
+    """One connected client and its subscriptions; `_send_loop` is the only one that sends."""
+
+    def __init__(self, hub: Hub, request: Request, socket: Socket) -> None:
+        self._hub = hub
+        self._request = request
+        self._socket = socket
+        self._subscriptions: dict[Any, _Subscription] = {}
+        self._wake = trio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_loop)
+                while (message := await self._socket.receive()) is not None:
+                    self._handle(message)
+                nursery.cancel_scope.cancel()
+        finally:
+            for subscription in self._subscriptions.values():
+                subscription.end()
+
+    def _handle(self, text: str | bytes) -> None:
+        number = None
+        try:
+            try:
+                message = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise Rejected("not JSON") from error
+            if not isinstance(message, dict) or not isinstance(number := message.get("id"), (int, str)):
+                raise Rejected("a message is an object with an id")
+            if message.get("unsubscribe"):
+                if subscription := self._subscriptions.pop(number, None):
+                    subscription.end()
+                return
+            self._subscribe(number, message)
+        except RequestError as error:
+            self._socket.send(json.dumps({"id": number, "error": {"message": str(error)}}))
+
+    def _subscribe(self, number: int | str, message: dict[str, Any]) -> None:
+        if number in self._subscriptions:
+            raise Rejected(f"there is a subscription {number} already")
+        if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise Rejected(f"there are {MAX_SUBSCRIPTIONS} subscriptions already")
+        device = None
+        what, every = message.get("subscribe"), message.get("every") is True
+        if what in ("device", "wire"):
+            if type(wanted := message.get("device")) is not int:
+                raise Rejected("device must be a device's id")
+            device = self._hub.devices.get(wanted)
+            self._hub.authorize(self._request.principal, "org_devices.view", device)
+        elif what == "refused":
+            self._hub.authorize(self._request.principal, "hub.view")
+        elif what != "devices":
+            raise Rejected("subscribe must be device, devices, refused or wire")
+        subscription = self._subscriptions[number] = _Subscription(number, self.wake, every)
+        on: Callable[..., None] = subscription.ends.append  # type: ignore[assignment]
+        hub, only = self._hub, device.id if device else None
+        if what == "refused":
+            on(hub.subscribe(Refused, lambda fact: subscription.add({"refused": attrs.asdict(fact)})))
+        elif what == "wire":
+            on(hub.subscribe(WireFrame, lambda fact: subscription.add_frame(fact, only)))
+        else:
+            on(hub.subscribe(ValueWritten, subscription.add_value, only))
+            on(hub.subscribe(DeviceConnected, lambda fact: subscription.add_state(fact.device.id, only, online=True)))
+            on(hub.subscribe(DeviceDisconnected, lambda fact: subscription.add_state(fact.device.id, only, online=False)))
+        snapshot: dict[str, Any] = {"id": number, "subscribed": what}
+        if what == "device" and device is not None:
+            streams = device.template.datastreams
+            known = ((d, hub.writes.current(device, d)) for d in streams)
+            values = {f"v{d.pin}": to_json(value) for d, value in known if value is not None}
+            snapshot |= {"device": device.id, "online": hub.sessions.get(device.id) is not None, "values": values}
+        self._socket.send(json.dumps(snapshot))
+
+    async def _send_loop(self) -> None:
+        while True:
+            next_at = float("inf")
+            for subscription in tuple(self._subscriptions.values()):
+                next_at = min(next_at, subscription.flush(self._socket.send))
+            if self._socket.pending > MAX_PENDING:
+                await self._socket.drained()
+                continue
+            self._wake = trio.Event()
+            with trio.move_on_at(next_at):
+                await self._wake.wait()
+
+
+class _Subscription:
+    def __init__(self, number: int | str, wake: Callable[[], None], every: bool) -> None:
+        self._number = number
+        self._wake = wake
+        self._every = every
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._lagged = 0
+        #: Newest value not yet sent, and when the last was, by (device, pin).
+        self._changed: dict[tuple[int, int], ValueWritten] = {}
+        self._sent: dict[tuple[int, int], float] = {}
+        self.ends: list[Callable[[], None]] = []
+
+    def end(self) -> None:
+        for end in self.ends:
+            end()
+
+    def add(self, message: dict[str, Any]) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popleft()
+            self._lagged += 1
+        self._waiting.append(message)
+        self._wake()
+
+    def add_value(self, fact: ValueWritten) -> None:
+        if self._every:
+            value = {f"v{fact.datastream.pin}": to_json(fact.value)}
+            self.add({"device": fact.device.id, "values": value, "ts": fact.ts})
+        elif fact.latest:
+            self._changed[fact.device.id, fact.datastream.pin] = fact
+            self._wake()
+
+    def add_state(self, device: int, only: int | None, *, online: bool) -> None:
+        if only is None or device == only:
+            self.add({"device": device, "online": online})
+
+    def add_frame(self, fact: WireFrame, only: int | None) -> None:
+        if fact.device.id == only:
+            self.add({"wire": {"at": fact.at, "direction": fact.direction, "text": fact.text}})
+
+    def flush(self, send: Callable[[str], None]) -> float:
+        """Send what is due; returns when the next is, by trio's clock."""
+        if self._lagged:
+            send(json.dumps({"id": self._number, "lagged": self._lagged}))
+            self._lagged = 0
+        while self._waiting:
+            send(json.dumps({"id": self._number, **self._waiting.popleft()}))
+        if not self._changed:
+            return float("inf")
+        now, next_at, sent = trio.current_time(), float("inf"), self._sent
+        due: dict[int, dict[str, Any]] = {}
+        for key, fact in tuple(self._changed.items()):
+            ready = sent.get(key, 0.0) + MIN_GAP
+            if ready <= now:
+                del self._changed[key]
+                sent[key] = now
+                message = due.setdefault(key[0], {"id": self._number, "device": key[0], "values": {}})
+                message["values"][f"v{key[1]}"] = to_json(fact.value)
+                message["ts"] = fact.ts
+            else:
+                next_at = min(next_at, ready)
+        for message in due.values():
+            send(json.dumps(message))
+        if len(sent) > MAX_WAITING:
+            self._sent = {key: at for key, at in sent.items() if at + MIN_GAP > now}
+        return next_at

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub.app import running
+from hub.clock import Clock
+from hub.config import parse
+from hub.devices import NewDevice, digest
+from hub.errors import Conflict, NotFound, Rejected, UnknownPin
+from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted
+from hub.model import SYSTEM
+from hub.writes import Write
+
+LAMP = """
+[template]
+id = "TMPL0lamp"
+name = "Lamp"
+[[datastream]]
+pin = "V0"
+name = "Brightness"
+type = "integer"
+[[datastream]]
+pin = "V1"
+name = "Colour"
+type = "string"
+[[event]]
+code = "broken"
+name = "Broken"
+[[metadata]]
+name = "Room"
+"""
+#: 2026-11-23T12:00:00Z in milliseconds.
+NOON = 1_795_435_200_000
+DAY = 86_400_000
+TOKEN = "0123456789abcdefghijklmnopqrstuv"
+OTHER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_~!#$"
+
+
+class Time:
+    """A clock that stands until it is moved."""
+
+    def __init__(self):
+        self.ms = NOON
+
+    def clock(self):
+        return Clock(wall=lambda: self.ms * 1_000_000, monotonic=lambda: self.ms / 1000)
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+@pytest.fixture
+def started(tmp_path, time):
+    """Starts a hub without listeners on the same data directory each time."""
+
+    @asynccontextmanager
+    async def started():
+        async with running(parse("").with_data(str(tmp_path / "data")), listen=False, clock=time.clock()) as hub:
+            yield hub
+
+    return started
+
+
+@pytest.fixture
+async def hub(started):
+    async with started() as hub:
+        yield hub
+
+
+async def lamp(hub):
+    return (await hub.templates.save(LAMP, SYSTEM))[0]
+
+
+async def add(hub, name="Lamp", **more):
+    [(device, token)] = await hub.devices.add([NewDevice(name=name, template=await lamp(hub), **more)], SYSTEM)
+    return device, token
+
+
+def write(hub, device, pin, raw):
+    return hub.write(Write(device, pin, raw, "test", SYSTEM))
+
+
+def current(hub, device, pin):
+    return hub.writes.current(device, device.points[pin].datastream)
+
+
+class Session:
+    """The least that a transport gives the core."""
+
+    via = "test"
+    address = "127.0.0.1"
+
+    def __init__(self, device):
+        self.device = device
+        self.closed = []
+
+    def send(self, command):
+        pass
+
+    def close(self, reason):
+        self.closed.append(reason)
+
+
+# -- adding -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_device_has_a_token_to_log_in_with(hub):
+    device, token = await add(hub, "Kitchen")
+
+    assert 32 == len(token)
+    assert device is hub.devices.of_token(token)
+    assert device is hub.devices.get(device.id)
+    assert [device] == hub.devices.named("Kitchen")
+    assert (NOON, None) == (device.created, device.activated)
+
+
+async def test_adding_is_told(hub):
+    told = []
+    hub.subscribe(DeviceAdded, told.append)
+    device, _ = await add(hub)
+
+    assert [DeviceAdded(device, SYSTEM)] == told
+
+
+async def test_a_token_that_nobody_has_is_nobody(hub):
+    await add(hub)
+
+    for token in ("", "x", TOKEN, "\udcff" * 32, "\0" * 32):
+        assert hub.devices.of_token(token) is None
+
+
+async def test_a_board_in_the_field_keeps_the_token_it_has(hub):
+    device, token = await add(hub, token=OTHER)
+
+    assert OTHER == token
+    assert device is hub.devices.of_token(OTHER)
+
+
+async def test_a_token_is_nowhere_in_the_files(hub, tmp_path):
+    _, token = await add(hub, token=TOKEN)
+    await hub.storage.configuration.backup(tmp_path / "copy.db")
+
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert token.encode() not in path.read_bytes()
+    assert digest(token) in (tmp_path / "copy.db").read_bytes()
+
+
+@pytest.mark.parametrize("token", ["short", "x" * 31, "x" * 33, "x" * 31 + " ", "x" * 31 + "\n", "x" * 31 + "ä", ""])
+async def test_a_token_has_32_printable_characters(hub, token):
+    with pytest.raises(Rejected):
+        await add(hub, token=token)
+    assert {} == hub.devices.by_id
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 61, "line\nbreak", "bell\a", "\ud800"])
+async def test_a_name_has_1_to_60_printable_characters(hub, name):
+    with pytest.raises(Rejected):
+        await add(hub, name)
+    assert {} == hub.devices.by_id
+
+
+async def test_many_devices_are_added_at_once(hub):
+    template = await lamp(hub)
+    added = await hub.devices.add([NewDevice(name=f"Lamp {n}", template=template) for n in range(1200)], SYSTEM)
+
+    assert 1200 == len({token for _, token in added})
+    assert [f"Lamp {n}" for n in range(1200)] == [device.name for device, _ in added]
+    assert 2400 == len(set(hub.devices.series()))
+    assert all(hub.devices.of_token(token) is device for device, token in added)
+
+
+async def test_one_bad_row_adds_nothing_and_every_mistake_is_said(hub):
+    taken, _ = await add(hub, token=TOKEN)
+    template = await lamp(hub)
+    rows = [
+        NewDevice(name="Good", template=template),
+        NewDevice(name="", template=template),
+        NewDevice(name="Taken", template=template, token=TOKEN),
+        NewDevice(name="First", template=template, token=OTHER),
+        NewDevice(name="Again", template=template, token=OTHER),
+        NewDevice(name="Short", template=template, token="short", metadata={"Colour": "red"}),
+    ]
+
+    with pytest.raises(Rejected) as refused:
+        await hub.devices.add(rows, SYSTEM)
+
+    assert ["row 2", "row 3", "row 5", "row 6", "row 6"] == [
+        line.partition(":")[0] for line in str(refused.value).splitlines()
+    ]
+    assert TOKEN not in str(refused.value)
+    assert {taken.id: taken} == hub.devices.by_id
+    assert hub.devices.of_token(OTHER) is None
+
+
+async def test_what_was_refused_at_once_is_not_there_after_a_restart(started):
+    async with started() as hub:
+        template = await lamp(hub)
+        with pytest.raises(Rejected):
+            await hub.devices.add(
+                [NewDevice(name="Good", template=template), NewDevice(name="", template=template)], SYSTEM
+            )
+    async with started() as hub:
+        assert {} == hub.devices.by_id
+
+
+async def test_metadata_comes_with_a_device(hub):
+    device, _ = await add(hub, metadata={"Room": "Kitchen"})
+
+    assert "Kitchen" == await hub.metadata.get(device, "Room")
+
+
+# -- renaming ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_can_be_renamed(hub):
+    told = []
+    device, _ = await add(hub, "Old")
+    hub.subscribe(DeviceChanged, told.append)
+    await hub.devices.rename(device, "New", SYSTEM)
+
+    assert [device] == hub.devices.named("New")
+    assert [] == hub.devices.named("Old")
+    assert [DeviceChanged(device, SYSTEM)] == told
+
+
+async def test_a_device_keeps_its_name_when_the_new_one_is_refused(hub):
+    device, _ = await add(hub, "Old")
+
+    with pytest.raises(Rejected):
+        await hub.devices.rename(device, "", SYSTEM)
+    assert "Old" == device.name
+
+
+# -- deleting ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_device_is_gone(hub):
+    told = []
+    hub.subscribe(DeviceDeleted, told.append)
+    device, token = await add(hub)
+    await hub.devices.delete(device, SYSTEM)
+
+    assert hub.devices.of_token(token) is None
+    with pytest.raises(NotFound):
+        hub.devices.get(device.id)
+    with pytest.raises(UnknownPin):
+        write(hub, device, 0, "1")
+    assert [DeviceDeleted(device, SYSTEM)] == told
+
+
+async def test_deleting_a_device_ends_its_session(hub):
+    device, _ = await add(hub)
+    session = Session(device)
+    hub.sessions.opened(session)
+    await hub.devices.delete(device, SYSTEM)
+
+    assert ["the device was deleted"] == session.closed
+
+
+async def test_the_token_of_a_deleted_device_can_be_given_to_another(hub):
+    device, _ = await add(hub, token=TOKEN)
+    await hub.devices.delete(device, SYSTEM)
+    another, _ = await add(hub, token=TOKEN)
+
+    assert another is hub.devices.of_token(TOKEN)
+
+
+async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
+    async with started() as hub:
+        device, _ = await add(hub)
+        write(hub, device, 0, "7")
+        old = set(hub.devices.series())
+        await hub.devices.delete(device, SYSTEM)
+    async with started() as hub:
+        another, _ = await add(hub)
+
+        assert device.id != another.id
+        assert not old & set(hub.devices.series())
+        assert current(hub, another, 0) is None
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_token_ends_the_old_one_and_its_session(hub):
+    device, old = await add(hub)
+    session = Session(device)
+    hub.sessions.opened(session)
+    new = await hub.devices.rotate(device, SYSTEM)
+
+    assert old != new
+    assert hub.devices.of_token(old) is None
+    assert device is hub.devices.of_token(new)
+    assert ["its token was replaced"] == session.closed
+
+
+async def test_with_an_overlap_both_tokens_work_for_a_while(hub, time):
+    device, old = await add(hub)
+    session = Session(device)
+    hub.sessions.opened(session)
+    new = await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+
+    time.ms += 7 * DAY - 1
+    assert device is hub.devices.of_token(old)
+    assert device is hub.devices.of_token(new)
+    assert [] == session.closed
+
+    time.ms += 1
+    assert hub.devices.of_token(old) is None
+    assert device is hub.devices.of_token(new)
+
+
+async def test_the_overlap_goes_on_after_a_restart(started, time):
+    async with started() as hub:
+        device, old = await add(hub)
+        new = await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+    time.ms += 6 * DAY
+    async with started() as hub:
+        assert device.id == hub.devices.of_token(old).id
+        time.ms += DAY
+        assert hub.devices.of_token(old) is None
+    async with started() as hub:
+        assert hub.devices.of_token(old) is None
+        assert device.id == hub.devices.of_token(new).id
+
+
+async def test_a_second_rotation_does_not_make_the_first_token_last_longer(hub, time):
+    device, first = await add(hub)
+    second = await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
+    await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+    time.ms += DAY
+
+    assert hub.devices.of_token(first) is None
+    assert device is hub.devices.of_token(second)
+
+
+async def test_a_rotation_without_overlap_ends_all_older_tokens(hub):
+    device, first = await add(hub)
+    second = await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
+    await hub.devices.rotate(device, SYSTEM)
+
+    assert [None, None] == [hub.devices.of_token(token) for token in (first, second)]
+
+
+async def test_a_token_can_be_replaced_by_one_that_a_board_carries(hub):
+    device, _ = await add(hub)
+
+    assert TOKEN == await hub.devices.rotate(device, SYSTEM, token=TOKEN)
+    assert device is hub.devices.of_token(TOKEN)
+
+
+async def test_a_token_of_another_device_is_not_given_out_again(hub):
+    device, old = await add(hub)
+    await add(hub, "Other", token=TOKEN)
+
+    with pytest.raises(Conflict):
+        await hub.devices.rotate(device, SYSTEM, token=TOKEN)
+    with pytest.raises(Rejected):
+        await hub.devices.rotate(device, SYSTEM, token="short")
+    assert device is hub.devices.of_token(old)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_token_that_has_expired_can_be_given_to_another_device(started, time, restarts):
+    async with started() as hub:
+        device, _ = await add(hub, token=TOKEN)
+        await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
+        time.ms += 2 * DAY
+        if not restarts:
+            another, _ = await add(hub, "Other", token=TOKEN)
+            assert another is hub.devices.of_token(TOKEN)
+    if restarts:
+        async with started() as hub:
+            another, _ = await add(hub, "Other", token=TOKEN)
+            assert another is hub.devices.of_token(TOKEN)
+
+
+# -- restarting -------------------------------------------------------------------------------------------------------
+
+
+async def test_devices_survive_a_restart(started, time):
+    async with started() as hub:
+        device, token = await add(hub, "Kitchen", metadata={"Room": "Kitchen"})
+        series = {pin: point.series for pin, point in device.points.items()}
+        write(hub, device, 0, "55")
+        await hub.devices.told(device, {"ver": "1.4.0", "h-beat": "40"})
+        await hub.devices.rename(device, "Hall", SYSTEM)
+        await hub.properties.set(device, [0], "color", ["#ff0000"])
+        await hub.timeline.log(device, "broken", "It flickers")
+        known = (device.id, device.created, device.activated, device.firmware)
+        events = await hub.timeline.of(device)
+    time.ms += DAY
+    async with started() as hub:
+        again = hub.devices.of_token(token)
+
+        assert known == (again.id, again.created, again.activated, again.firmware)
+        assert "Hall" == again.name
+        assert series == {pin: point.series for pin, point in again.points.items()}
+        assert 55 == current(hub, again, 0)
+        assert "Kitchen" == await hub.metadata.get(again, "Room")
+        assert {1: {"color": ("#ff0000",)}} == await hub.properties.of(again)
+        assert events == await hub.timeline.of(again)
+
+
+async def test_a_device_is_activated_by_what_it_first_tells(hub, time):
+    device, _ = await add(hub)
+    time.ms += DAY
+    await hub.devices.told(device, {"ver": "1"})
+    time.ms += DAY
+    await hub.devices.told(device, {"ver": "2"})
+
+    assert NOON + DAY == device.activated
+    assert {"ver": "2"} == device.firmware
+
+
+async def test_what_a_device_tells_of_itself_is_bounded(hub):
+    device, _ = await add(hub)
+    await hub.devices.told(device, {f"key {n}": "x" * 10_000 for n in range(1000)})
+
+    assert 32 == len(device.firmware)
+    assert {128} == {len(value) for value in device.firmware.values()}
+
+
+@pytest.mark.parametrize("value", ["\ud800", "\udcff"])
+async def test_metadata_that_is_no_text_is_rejected(hub, value):
+    device, _ = await add(hub)
+
+    with pytest.raises(Rejected):
+        await hub.metadata.set(device, "Room", value, SYSTEM)
+    assert "" == await hub.metadata.get(device, "Room")
+
+
+async def test_metadata_with_a_name_that_is_no_text_is_not_found(hub):
+    device, _ = await add(hub)
+
+    with pytest.raises(NotFound):
+        await hub.metadata.get(device, "\udcff")
