@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Iterable, Sequence
+from sys import intern
 from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.errors import Conflict, NotFound, Rejected
+from hub.errors import Conflict, NotFound, Rejected, StorageError
 from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from hub.history import History
     from hub.sessions import Sessions
     from hub.storage import Row, Storage, Transaction
+
+log = logging.getLogger(__name__)
 
 #: Characters in a token: 24 bytes as base64url when we make it, any printable ASCII when it is imported.
 TOKEN_LENGTH = 32
@@ -57,6 +61,8 @@ class Devices:
         self._sessions = sessions
         self.by_id: dict[int, Device] = {}
         self._by_token: dict[bytes, tuple[Device, int | None]] = {}
+        self._unsaved: set[Device] = set()
+        self._saving = False
 
     async def load(self, templates: dict[str, Template]) -> None:
         now = self._clock.now()
@@ -220,17 +226,33 @@ class Devices:
     async def told(self, device: Device, info: dict[str, str]) -> None:
         """Keep what a device says of its firmware; the first time activates it."""
         keys, length = MAX_INFO
-        kept = {key[:length]: value[:length] for key, value in list(info.items())[:keys]}
-        activated = device.activated or self._clock.now()
+        # A fleet runs few firmwares: its words are kept once.
+        kept = {intern(key[:length]): intern(value[:length]) for key, value in list(info.items())[:keys]}
         if kept != device.firmware or device.activated is None:
-
-            async def write(tx: Transaction) -> None:
-                sql = "UPDATE devices SET firmware = ?, activated = ? WHERE id = ?"
-                await tx.execute(sql, (json.dumps(kept), activated, device.id))
-
-            await self._storage.transaction(write)
-            device.firmware, device.activated = kept, activated
+            device.firmware, device.activated = kept, device.activated or self._clock.now()
+            await self._save(device)
         self._bus.emit(DeviceInfo(device))
+
+    async def _save(self, device: Device) -> None:
+        """Write what changed of devices: whoever comes first writes for all who come meanwhile."""
+        self._unsaved.add(device)
+        if len(self._unsaved) > 1 or self._saving:
+            return
+        self._saving = True
+        try:
+            while self._unsaved:
+                rows = [(json.dumps(d.firmware), d.activated, d.id) for d in self._unsaved]
+                self._unsaved.clear()
+
+                async def write(tx: Transaction, rows: list[Row] = rows) -> None:
+                    for row in rows:
+                        await tx.execute("UPDATE devices SET firmware = ?, activated = ? WHERE id = ?", row)
+
+                await self._storage.transaction(write)
+        except StorageError as error:
+            log.warning("storage: what devices told of their firmware was not kept: %s", error)
+        finally:
+            self._saving = False
 
     # -- following a template -------------------------------------------------------------------------------------
 

@@ -62,12 +62,27 @@ _ALERTS = {
 
 @attrs.define(eq=False)
 class Peer:
-    """Who is at the other end. ``admit`` says that it logged in: it then no longer counts for its address."""
+    """Who is at the other end."""
 
     address: str
     tls: bool
     listen: Listen
-    admit: Callable[[], None] = lambda: None
+    #: Connections by address that have not logged in, and the address that this one counts for.
+    _unknown: Counter[str] = attrs.Factory(Counter)
+    _counted: str = ""
+
+    def count(self) -> None:
+        """Count as one of its address that has not logged in."""
+        self._counted = self.address
+        self._unknown[self.address] += 1
+
+    def admit(self) -> None:
+        """It logged in, or is gone: it no longer counts."""
+        if self._counted:
+            self._unknown[self._counted] -= 1
+            if not self._unknown[self._counted]:
+                del self._unknown[self._counted]
+            self._counted = ""
 
 
 class Wire:
@@ -99,9 +114,6 @@ class Wire:
         if self._first:
             data, self._first = self._first, b""
             return data
-        return await self._receive()
-
-    async def _receive(self) -> bytes:
         sock = self._sock
         while True:
             try:
@@ -202,7 +214,7 @@ class TlsWire(Wire):
                     await trio.lowlevel.checkpoint()
             except ssl.SSLWantReadError:
                 self._flush()
-                if not (data := await super()._receive()):
+                if not (data := await super().receive()):
                     raise EOFError from None
                 self._incoming.write(data)
             except ssl.SSLError:
@@ -212,13 +224,16 @@ class TlsWire(Wire):
                 self._flush()
                 return
 
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
+        if self._first:
+            data, self._first = self._first, b""
+            return data
         while True:
             try:
                 return self._tls.read(CHUNK)
             except ssl.SSLWantReadError:
                 self._flush()
-                if not (data := await super()._receive()):
+                if not (data := await super().receive()):
                     return b""
                 self._incoming.write(data)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -374,50 +389,42 @@ class FrontDoor:
     async def _connection(self, sock: socket.socket, address: str, listen: Listen, nursery: trio.Nursery) -> None:
         wire = Wire(sock, nursery.start_soon)
         self._wires.add(wire)
-        self._unknown[address] += 1
-        counted = [address]
-
-        def admit() -> None:
-            if counted:
-                self._forget(counted.pop())
-
+        peer = Peer(address, listen.tls == "on", listen, self._unknown)
+        peer.count()
         try:
-            peer, wire, protocol = await self._introduced(wire, sock, address, listen, nursery)
+            wire, protocol = await self._introduced(wire, sock, peer, nursery)
             if protocol is not None:
-                peer.admit = admit
                 await protocol.serve(wire, peer)
                 if isinstance(wire, TlsWire) and wire.failure:
                     self._refuse(peer.address, wire.failure)
         except Exception:
-            log.exception("connection from %s failed", address)
+            log.exception("connection from %s failed", peer.address)
         finally:
-            admit()
+            peer.admit()
             await wire.aclose()
             self._wires.discard(wire)
 
-    def _forget(self, address: str) -> None:
-        self._unknown[address] -= 1
-        if not self._unknown[address]:
-            del self._unknown[address]
-
     async def _introduced(
-        self, wire: Wire, sock: socket.socket, address: str, listen: Listen, nursery: trio.Nursery
-    ) -> tuple[Peer, Wire, WireProtocol | None]:
+        self, wire: Wire, sock: socket.socket, peer: Peer, nursery: trio.Nursery
+    ) -> tuple[Wire, WireProtocol | None]:
         """Find out who it is and what it speaks; None as the protocol when it was turned away."""
-        peer, port = Peer(address, listen.tls == "on", listen), sock.getsockname()[1]
+        listen, port, first = peer.listen, sock.getsockname()[1], b""
         with trio.move_on_after(FIRST_BYTES_DEADLINE):
             first = await wire.receive()
-            if self._is_proxy(address):
-                peer.address, first = await _proxied(wire, first, address)
+            if self._is_proxy(peer.address):
+                client, first = await _proxied(wire, first, peer.address)
+                peer.admit()
+                peer.address = client
+                peer.count()
         if not first:
-            return peer, wire, None
+            return wire, None
         encrypted = first[0] == 0x16
         if encrypted and listen.tls == "off":
             self._refuse(peer.address, f"speaks TLS on the plain port {port}")
-            return peer, wire, None
+            return wire, None
         if not encrypted and listen.tls == "on":
             self._refuse(peer.address, f"speaks without TLS on the TLS port {port}")
-            return peer, wire, None
+            return wire, None
         if encrypted:
             assert self._certificates is not None
             peer.tls = True
@@ -426,7 +433,7 @@ class FrontDoor:
             self._wires.add(wire)
             first = await self._shaken(tls, first, peer)
         if not first:
-            return peer, wire, None
+            return wire, None
         wire.unread(first)
         protocol = next((p for p in self._protocols if p.sniff(first)), None)
         if protocol is None:
@@ -434,7 +441,7 @@ class FrontDoor:
         elif protocol.name not in listen.serve and f"device-{protocol.name}" not in listen.serve:
             self._refuse(peer.address, f"speaks {protocol.name} on port {port}, which serves {', '.join(listen.serve)}")
             protocol = None
-        return peer, wire, protocol
+        return wire, protocol
 
     async def _shaken(self, wire: TlsWire, raw: bytes, peer: Peer) -> bytes:
         """The first bytes inside TLS; b"" when it did not come to that."""

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 #: Seconds without progress that are worth a line.
 PATIENCE = 0.1
 #: Seconds between two looks.
-PERIOD = 0.05
+PERIOD = 0.1
 
 
 class Watchdog:

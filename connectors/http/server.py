@@ -54,6 +54,8 @@ async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
                 await upgrade(request, connection.trailing_data[0])
                 return
             await _Exchange(connection, wire, request, headers, peer).run(app)
+            while connection.their_state is h11.SEND_BODY and connection.next_event() is not h11.NEED_DATA:
+                pass
             wire.busy = False
             if wire.closing or wire.broken or connection.our_state is h11.MUST_CLOSE:
                 return

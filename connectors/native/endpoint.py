@@ -34,10 +34,12 @@ from hub import timezones
 from hub.errors import (
     Conflict,
     Forbidden,
+    HubError,
     NotAuthenticated,
     NotFound,
     Rejected,
     RequestError,
+    StorageError,
     TooMany,
     Unavailable,
     UnknownPin,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: What a client hears instead of an exception.
-STATUS: dict[type[RequestError], Status] = {
+STATUS: dict[type[HubError], Status] = {
     NotAuthenticated: Status.INVALID_TOKEN,
     Forbidden: Status.NOT_ALLOWED,
     NotFound: Status.NO_DATA,
@@ -65,6 +67,7 @@ STATUS: dict[type[RequestError], Status] = {
     Conflict: Status.NOT_ALLOWED,
     TooMany: Status.QUOTA_LIMIT,
     Unavailable: Status.SERVER_ERROR,
+    StorageError: Status.SERVER_ERROR,
 }
 
 #: Seconds for a login, from the first byte on.
@@ -86,7 +89,7 @@ FLOOD_PAUSE = 0.5
 FLOOD_ANSWER_EVERY = 60.0
 FLOOD_PATIENCE = 10.0
 #: Seconds between two looks for silent connections.
-SWEEP_EVERY = 1.0
+SWEEP_EVERY = 2.0
 UNKNOWN_PIN_QUIET = 3600.0
 MAX_BRIDGES = 100
 
@@ -96,7 +99,7 @@ _INFO_KEYS = frozenset("ver mcu ncp fw-type h-beat buff-in dev cpu tmpl fw build
 _HARDWARE, _GROUP, _PING = int(Cmd.HARDWARE), int(Cmd.GROUP), int(Cmd.PING)
 
 
-def status_of(error: RequestError) -> Status:
+def status_of(error: HubError) -> Status:
     """The status of an error, or of the nearest class it derives from."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
@@ -155,6 +158,7 @@ class NativeSession:
         "_group_shared",
         "_hub",
         "_ids",
+        "_info_answered",
         "_limit_answered",
         "_one_per_send",
         "_owed",
@@ -202,8 +206,9 @@ class NativeSession:
         self._owed: list[bytes] = []
         self._sent_at = 0.0
         self._draining = False
-        #: Set when the info frame was answered, or none came.
-        self._ready: trio.Event = None  # type: ignore[assignment]  # until it has logged in
+        #: Whether the info frame was answered, or none came in time; and who waits for that.
+        self._ready = False
+        self._info_answered: trio.Event | None = None
         self._one_per_send = False
         self._reason = ""
 
@@ -312,7 +317,6 @@ class NativeSession:
         self._connection.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
-        self._ready = trio.Event()
         self._peer.admit()
         replies.append(response(message, Status.OK))
         self._reply(replies)
@@ -322,8 +326,13 @@ class NativeSession:
         """The connection is over."""
         if self.device is not None:
             self._hub.sessions.closed(self, self._reason or "it closed the connection")
-        if self._ready is not None:
-            self._ready.set()
+        self._set_ready()
+
+    def _set_ready(self) -> None:
+        self._ready = True
+        if self._info_answered is not None:
+            self._info_answered.set()
+            self._info_answered = None
 
     def expire(self) -> None:
         """Nothing came for too long."""
@@ -395,7 +404,7 @@ class NativeSession:
             return
         try:
             await handler(self, message, body, replies)
-        except RequestError as error:
+        except (RequestError, StorageError) as error:
             replies.append(response(message, status_of(error)))
             name = Cmd(command).name
             self._hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
@@ -454,7 +463,7 @@ class NativeSession:
             )
         replies.append(response(message, Status.OK))
         self._reply(replies)
-        self._ready.set()
+        self._set_ready()
         printable = {key: value for key, value in info.items() if (key + value).isprintable()}
         await self._hub.devices.told(self.device, printable)
 
@@ -538,8 +547,7 @@ class NativeSession:
         if self._hub.bus.wants(WireFrame):
             for shown in Connection().receive(encoded):
                 self._show("out", *shown)
-        ready = self._ready.is_set()
-        if ready and not self._draining and not self._one_per_send and not self._wire.pending:
+        if self._ready and not self._draining and not self._one_per_send and not self._wire.pending:
             self._wire.send(encoded)
         else:
             self._enqueue(key, encoded)
@@ -589,10 +597,11 @@ class NativeSession:
         """Send what waits: answers first, then pushes when the client is ready for them."""
         try:
             while (self._owed or self._queue) and not self._wire.broken:
-                if not self._owed and not self._ready.is_set():
+                if not self._owed and not self._ready:
+                    self._info_answered = trio.Event()
                     with trio.move_on_after(INFO_PATIENCE):
-                        await self._ready.wait()
-                    self._ready.set()
+                        await self._info_answered.wait()
+                    self._set_ready()
                     continue
                 if self._one_per_send:
                     await trio.sleep(max(0.0, self._sent_at + SPACING - time.monotonic()))

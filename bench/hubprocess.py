@@ -1,0 +1,145 @@
+"""A hub in a process of its own, as ``pinwheel run`` starts it, with its limits lifted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hub.cli import RunningHub
+from hub.config import load
+
+CONFIG = """\
+[[listen]]
+address = "127.0.0.1:0"
+
+[limits]
+messages_per_second = 1000000000
+burst = 1000000000
+connections = 100000
+connections_per_address = 100000
+"""
+
+TEMPLATE = """\
+[template]
+id = "TMPL0bench"
+name = "Bench"
+""" + "".join(
+    f"""
+[[datastream]]
+pin = "V{pin}"
+name = "Value {pin}"
+type = "double"
+min = 0
+max = 1e15
+"""
+    for pin in range(5)
+)
+
+TICKS = os.sysconf("SC_CLK_TCK")
+#: Seconds for a start, and for a stop.
+PATIENCE = 30.0
+
+
+class HubProcess:
+    """``with HubProcess() as hub``: started, and stopped at the end. ``verbose`` prints its configuration."""
+
+    def __init__(self, *, verbose: bool = False, config: str = CONFIG) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pinwheel-bench-")
+        self.data = Path(self._folder.name) / "data"
+        self._config = Path(self._folder.name) / "hub.toml"
+        self._config.write_text(config)
+        if verbose:
+            print(config, file=sys.stderr)
+        self._process: subprocess.Popen[str] | None = None
+        self.address = ("", 0)
+        self.started_in = 0.0
+
+    def __enter__(self) -> HubProcess:
+        self.start()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        try:
+            self.stop()
+        finally:
+            self._folder.cleanup()
+
+    def start(self) -> None:
+        command = [str(Path(sys.executable).parent / "pinwheel"), "run", "--config", str(self._config), "--data", str(self.data)]
+        began = time.perf_counter()
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        self.started_in = time.perf_counter() - began
+        if not line.startswith("ready"):
+            raise SystemExit(f"the hub did not start: {line}")
+        address = json.loads((self.data / "hub.json").read_text())["listen"][0]["address"]
+        host, _, port = address.rpartition(":")
+        self.address = (host, int(port))
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.communicate(timeout=PATIENCE)
+            self._process = None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def cpu(self) -> float:
+        """CPU seconds so far, user and system, of all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def rss(self) -> float:
+        """Resident memory in MB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+    def api(self) -> RunningHub:
+        return RunningHub(load(self._config).with_data(str(self.data)))
+
+    def devices(self, count: int) -> list[str]:
+        """Add devices; returns their tokens."""
+        api = self.api()
+        api("POST", "/api/v1/template/import", {"toml": TEMPLATE})
+        rows = "\n".join(["name,template", *(f"Bench {n},TMPL0bench" for n in range(count))])
+        added: list[dict[str, Any]] = api("POST", "/api/v1/device/import", {"csv": rows})
+        return [device["token"] for device in added]
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.api()("GET", "/api/v1/status"))
+
+    def stored(self) -> list[tuple[int, float]]:
+        """(series, value) of everything in the log of a hub that has stopped."""
+        connection = sqlite3.connect(self.data / "history.db")
+        try:
+            return connection.execute("SELECT series, v FROM hot ORDER BY id").fetchall()
+        finally:
+            connection.close()
+
+    def count(self) -> int:
+        """How many values are in the log of a hub that has stopped."""
+        connection = sqlite3.connect(self.data / "history.db")
+        try:
+            return int(connection.execute("SELECT count(*) FROM hot").fetchone()[0])
+        finally:
+            connection.close()
