@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from bench import load
 from bench.hubprocess import HubProcess
+from connectors.native.protocol import Cmd, frame
 
 #: Longest run in seconds, and most connections and rounds: a bench ends by itself.
 MAX_SECONDS, MAX_CONNECTIONS, MAX_ROUNDS = 600, 20_000, 2_000
@@ -83,8 +85,8 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
         for first in range(0, len(tokens), 500):
             sockets = load.native_connections(hub.address, tokens[first : first + 500])
             for sock in sockets:
-                sock.sendall(b"".join(load.frame(load.Cmd.HARDWARE, n + 1, ("vw", str(n), str(n))) for n in range(5)))
-                sock.shutdown(load.socket.SHUT_WR)
+                sock.sendall(b"".join(frame(Cmd.HARDWARE, n + 1, ("vw", str(n), str(n))) for n in range(5)))
+                sock.shutdown(socket.SHUT_WR)
             load.read_to_end(sockets)
         hub.stop()
         hub.start()
@@ -136,7 +138,12 @@ def main() -> None:
         if bench in (ingest, idle):
             one.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    for name, most in (("seconds", MAX_SECONDS), ("connections", MAX_CONNECTIONS), ("devices", 100_000), ("rounds", MAX_ROUNDS)):
+    for name, most in (
+        ("seconds", MAX_SECONDS),
+        ("connections", MAX_CONNECTIONS),
+        ("devices", 100_000),
+        ("rounds", MAX_ROUNDS),
+    ):
         if not 0 < getattr(args, name, 1) <= most:
             parser.error(f"--{name} must be more than 0 and at most {most}")
     print(json.dumps(args.bench(args)))

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from hub.cli import RunningHub
 from hub.config import load
@@ -63,18 +63,27 @@ class HubProcess:
         self.address = ("", 0)
         self.started_in = 0.0
 
-    def __enter__(self) -> HubProcess:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         try:
             self.stop()
         finally:
             self._folder.cleanup()
 
     def start(self) -> None:
-        command = [str(Path(sys.executable).parent / "pinwheel"), "run", "--config", str(self._config), "--data", str(self.data)]
+        command = [
+            str(Path(sys.executable).parent / "pinwheel"),
+            "run",
+            "--config",
+            str(self._config),
+            "--data",
+            str(self.data),
+        ]
         began = time.perf_counter()
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -58,7 +58,10 @@ def native_flood(sockets: list[socket.socket], seconds: float) -> Sent:
     """As much as the hub takes; then half-close and read to the end, so that nothing is left on the way."""
     now = time.monotonic_ns() // 1000
     batches = [
-        b"".join(frame(Cmd.HARDWARE, n % 65_535 + 1, ("vw", str(n % 5), f"{now + n}.0000000")) for n in range(i * BATCH, (i + 1) * BATCH))
+        b"".join(
+            frame(Cmd.HARDWARE, n % 65_535 + 1, ("vw", str(n % 5), f"{now + n}.0000000"))
+            for n in range(i * BATCH, (i + 1) * BATCH)
+        )
         for i in range(20)
     ]
     state = {sock.fileno(): (sock, deque([memoryview(batches[n % 20])])) for n, sock in enumerate(sockets)}
@@ -114,7 +117,13 @@ def read_to_end(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def http_load(address: tuple[str, int], tokens: list[str], seconds: float, rate: float | None, acknowledged: dict[str, list[int]] | None = None) -> Sent:
+def http_load(
+    address: tuple[str, int],
+    tokens: list[str],
+    seconds: float,
+    rate: float | None,
+    acknowledged: dict[str, list[int]] | None = None,
+) -> Sent:
     """One update in flight on each connection; ``acknowledged`` collects, by token, the values that got a 200.
 
     Ends early, without an error, when the hub goes away.
@@ -165,7 +174,9 @@ class Subscriber:
 
     def __init__(self, address: tuple[str, int], key: str, *, every: bool) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=_subscribe, args=(address, key, every, theirs))
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_subscribe, args=(address, key, every, theirs)
+        )
         self._process.start()
         self._pipe.recv()
 

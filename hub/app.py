@@ -196,7 +196,10 @@ class Hub:
 
         async def root(tx: Transaction) -> tuple[str, str | None]:
             await tx.execute("INSERT OR IGNORE INTO organizations (id, name) VALUES (?, ?)", (ROOT_ORG, name))
-            return await tx.fetch_one("SELECT name, timezone FROM organizations WHERE id = ?", (ROOT_ORG,)) or ("", None)
+            return await tx.fetch_one("SELECT name, timezone FROM organizations WHERE id = ?", (ROOT_ORG,)) or (
+                "",
+                None,
+            )
 
         name, timezone = await self.storage.transaction(root)
         self.organization = Organization(id=ROOT_ORG, name=name, timezone=timezone)
@@ -238,7 +241,12 @@ class Hub:
 
 @asynccontextmanager
 async def running(
-    config: Config, *, listen: bool = True, safe: bool = False, clock: Clock | None = None, plugins: tuple[Any, ...] = ()
+    config: Config,
+    *,
+    listen: bool = True,
+    safe: bool = False,
+    clock: Clock | None = None,
+    plugins: tuple[Any, ...] = (),
 ) -> AsyncIterator[Hub]:
     """A hub for the length of the block: with its listeners, or without. ``plugins`` are modules to load besides.
 

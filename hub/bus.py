@@ -32,7 +32,7 @@ class Bus:
         """
         if device is not None and fact is not ValueWritten:
             raise ValueError("only values are told by device")
-        table: dict[Any, tuple[Subscriber, ...]] = self._subscribers if device is None else self._of_device  # type: ignore[assignment]
+        table: dict[Any, tuple[Subscriber, ...]] = self._subscribers if device is None else self._of_device
         key = fact if device is None else device
         table[key] = (*table.get(key, ()), fn)
 
@@ -45,7 +45,9 @@ class Bus:
 
         return unsubscribe
 
-    def subscribed(self, fact: type[F], fn: Callable[[F], None], device: int | None = None) -> AbstractContextManager[None]:
+    def subscribed(
+        self, fact: type[F], fn: Callable[[F], None], device: int | None = None
+    ) -> AbstractContextManager[None]:
         """`subscribe` for the length of a ``with`` block."""
         return _subscribed(self, fact, fn, device)
 

@@ -52,7 +52,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """A parser that knows all commands, and the arguments of the one that is asked for."""
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="pinwheel.commands")}
     words = [argument for argument in arguments if not argument.startswith("-")][:2]
-    top = argparse.ArgumentParser(prog="pinwheel", description="A self-hosted hub for devices that speak Blynk's protocols.")
+    top = argparse.ArgumentParser(
+        prog="pinwheel", description="A self-hosted hub for devices that speak Blynk's protocols."
+    )
     top.add_argument("--version", action="version", version=importlib.metadata.version("pinwheel-hub"))
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     groups: dict[str, Any] = {}
@@ -66,7 +68,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             groups[first] = group.add_subparsers(metavar="COMMAND", required=True)
         into, word = (groups[first], second) if second else (commands, first)
         parser = into.add_parser(word, help=text.replace("%", "%%"), description=text)
-        parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration (default: ./hub.toml, else the shipped one)")
+        parser.add_argument(
+            "--config", metavar="FILE", type=Path, help="the configuration (default: ./hub.toml, else the shipped one)"
+        )
         parser.add_argument("--data", metavar="DIR", help="the data directory, instead of the configuration's")
         if setup is not None:
             setup(parser)
@@ -101,7 +105,9 @@ def show(value: Any) -> None:
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    widths = [max(len(column), *(len(row[n]) for row in cells)) if cells else len(column) for n, column in enumerate(columns)]
+    widths = [
+        max(len(column), *(len(row[n]) for row in cells)) if cells else len(column) for n, column in enumerate(columns)
+    ]
     for line in ([column.upper() for column in columns], *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
@@ -142,7 +148,9 @@ class RunningHub:
             self.key = (config.data / "local.key").read_text().strip()
         except (OSError, ValueError) as error:
             raise Unavailable(f"the hub that uses {config.data} is not ready") from error
-        served = [entry for entry, section in zip(listen, config.listen, strict=False) if "http" in section.serve] or listen
+        served = [
+            entry for entry, section in zip(listen, config.listen, strict=False) if "http" in section.serve
+        ] or listen
         plain = [e for e in served if not e["tls"] and _host(e).startswith(("127.", "0.0.0.0", "localhost", "[::"))]  # noqa: S104
         chosen = (plain or [e for e in served if e["tls"]] or served)[0]
         host, _, port = chosen["address"].rpartition(":")

@@ -23,9 +23,7 @@ SLEW = 2
 class Clock:
     """``wall`` gives nanoseconds since the epoch, ``monotonic`` seconds; tests pass their own."""
 
-    def __init__(
-        self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall
         self.monotonic = monotonic
         self._newest = 0

@@ -77,7 +77,7 @@ def check(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from hub import storage, templates
-    from hub.app import Bus
+    from hub.bus import Bus
     from hub.hooks import Hooks
 
     problems: list[str] = []
@@ -156,7 +156,9 @@ def plugins(parser: argparse.ArgumentParser) -> None:
 def _plugins(args: argparse.Namespace) -> int:
     if args.action == "new":
         if not args.name or re.fullmatch(r"[a-z][a-z0-9_]{0,40}", args.name) is None:
-            raise StartupError("a plugin's name has small letters, digits and _, such as: pinwheel plugins new rain_alarm")
+            raise StartupError(
+                "a plugin's name has small letters, digits and _, such as: pinwheel plugins new rain_alarm"
+            )
         return _new_plugin(args.name)
     with api(args) as hub:
         found = hub("GET", "/api/v1/plugins")
@@ -164,7 +166,13 @@ def _plugins(args: argparse.Namespace) -> int:
         show(found)
     else:
         rows = [
-            (p["name"], p["version"], p["state"], " ".join(p["hooks"]), p["problem"] or (f"held the loop for {p['longestHoldMs']} ms" if p["longestHoldMs"] else ""))
+            (
+                p["name"],
+                p["version"],
+                p["state"],
+                " ".join(p["hooks"]),
+                p["problem"] or (f"held the loop for {p['longestHoldMs']} ms" if p["longestHoldMs"] else ""),
+            )
             for p in found
         ]
         show_table(("name", "version", "state", "hooks", "problem"), rows)

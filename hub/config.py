@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class Limits:
 @attrs.frozen(kw_only=True)
 class Config:
     hub: HubSection = HubSection()
-    listen: tuple[Listen, ...] = (Listen(address="0.0.0.0:8080"), Listen(address="0.0.0.0:9443", tls="on"))  # noqa: S104
+    listen: tuple[Listen, ...] = (Listen(address="0.0.0.0:8080"), Listen(address="0.0.0.0:9443", tls="on"))
     tls: TlsSection = TlsSection()
     storage: StorageSection = StorageSection()
     limits: Limits = Limits()
@@ -123,10 +124,8 @@ def parse(text: str, source: str = "configuration") -> Config:
         # What has the right shape is still looked at, so that its problems are said too.
         broken = {path.split(".")[0].split("[")[0] for path, _ in error.problems}
         rest = {key: value for key, value in document.items() if key in _SECTIONS and key not in broken}
-        try:
+        with suppress(Invalid):
             problems += _problems(structure(rest, Config))
-        except Invalid:
-            pass
     if config is not None:
         problems += _problems(config)
     if problems or config is None:
@@ -181,7 +180,9 @@ def _problems(config: Config) -> list[str]:
         else:
             if key == "flush" and not 0 < value <= 60:
                 problems.append("storage.flush: must be at most 60s, and more than none")
-    problems += [f"limits.{f.name}: must be at least 1" for f in attrs.fields(Limits) if getattr(config.limits, f.name) < 1]
+    problems += [
+        f"limits.{f.name}: must be at least 1" for f in attrs.fields(Limits) if getattr(config.limits, f.name) < 1
+    ]
     return problems
 
 

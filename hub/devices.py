@@ -68,8 +68,12 @@ class Devices:
         now = self._clock.now()
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
-            devices = await tx.fetch_all("SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id")
-            tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens WHERE expires IS NULL OR expires > ?", (now,))
+            devices = await tx.fetch_all(
+                "SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id"
+            )
+            tokens = await tx.fetch_all(
+                "SELECT hash, device, expires FROM tokens WHERE expires IS NULL OR expires > ?", (now,)
+            )
             return devices, tokens, await tx.fetch_all("SELECT id, device, datastream FROM series")
 
         devices, tokens, series = await self._storage.read(read)
@@ -136,7 +140,9 @@ class Devices:
                 ("id", "org", "template", "name", "created"),
                 [(i, n.org, n.template.id, n.name, now) for i, n in zip(ids, new, strict=True)],
             )
-            await tx.insert_many("tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)])
+            await tx.insert_many(
+                "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
+            )
             streams = [(i, d.id) for i, n in zip(ids, new, strict=True) for d in n.template.datastreams]
             await tx.insert_many("series", ("device", "datastream"), streams)
             fields = [(i, k, v, now) for i, n in zip(ids, new, strict=True) for k, v in n.metadata.items() if v]
@@ -197,7 +203,7 @@ class Devices:
         self._bus.emit(DeviceDeleted(device, by))
 
     async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
-        """Give a device a new token; the old ones go on for ``overlap_ms``, else end now. Raises `Rejected`, `Conflict`."""
+        """Give a device a new token; the old ones end after ``overlap_ms``. Raises `Rejected`, `Conflict`."""
         token = token or new_token()
         if not is_token(token):
             raise Rejected(f"a token has {TOKEN_LENGTH} printable ASCII characters")
@@ -208,7 +214,8 @@ class Devices:
         async def write(tx: Transaction) -> list[Row]:
             if overlap_ms:
                 await tx.execute(
-                    "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?", (expires, expires, device.id)
+                    "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?",
+                    (expires, expires, device.id),
                 )
             else:
                 await tx.execute("DELETE FROM tokens WHERE device = ?", (device.id,))
@@ -277,7 +284,8 @@ class Devices:
 
         async def read(tx: Transaction) -> list[Row]:
             return await tx.fetch_all(
-                "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device WHERE template = ?",
+                "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device"
+                " WHERE template = ?",
                 (template.id,),
             )
 

@@ -5,6 +5,7 @@ Nobody else touches pluggy. It is sync and knows nothing of awaiting, so impleme
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import logging
@@ -67,7 +68,9 @@ class Plugin:
         home = getattr(self.module, "__file__", None)
         if home is None:
             return False
-        return filename.startswith(home.removesuffix("__init__.py")) if home.endswith("__init__.py") else filename == home
+        return (
+            filename.startswith(home.removesuffix("__init__.py")) if home.endswith("__init__.py") else filename == home
+        )
 
 
 class Hooks:
@@ -95,7 +98,7 @@ class Hooks:
                 self._load(plugin, entry.load, config)
         folder = config.data / "plugins"
         for path in sorted(folder.glob("*.py")) if folder.is_dir() and not safe else ():
-            self._load(Plugin(path.stem, str(path)), lambda path=path: _load_file(path), config)
+            self._load(Plugin(path.stem, str(path)), functools.partial(_load_file, path), config)
         self._check_tables(config, safe)
 
     def _load(self, plugin: Plugin, load: Callable[[], Any], config: Config) -> None:
@@ -119,7 +122,9 @@ class Hooks:
         self.plugins[plugin.name] = plugin
         version = HOOK_VERSION if plugin.built_in else getattr(module, "PINWHEEL_HOOKS", None)
         if version != HOOK_VERSION:
-            said = "does not say which hooks it was written for" if version is None else f"was written for hooks {version}"
+            said = (
+                "does not say which hooks it was written for" if version is None else f"was written for hooks {version}"
+            )
             raise PluginError(f"plugin {plugin.name} {said}; this hub has PINWHEEL_HOOKS = {HOOK_VERSION}")
         try:
             self._manager.register(module, plugin.name)
@@ -172,7 +177,7 @@ class Hooks:
 
     def _all(self, hook: str, key: Callable[[Any], Any], **arguments: Any) -> list[Any]:
         owners: dict[Any, Plugin] = {}
-        found = []
+        found: list[Any] = []
         for plugin, items in self._each(hook, **arguments):
             for item in items:
                 other = owners.setdefault(key(item), plugin)
@@ -215,7 +220,7 @@ class Hooks:
             try:
                 with trio.fail_after(HOOK_DEADLINE):
                     principal: Principal | None = await fn(credentials)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - contained
                 self.failed(plugin, f"hub_authenticate failed: {error!r}")
                 continue
             if principal is not None:
@@ -228,7 +233,7 @@ class Hooks:
         for plugin, fn, names in self._authorizers:
             try:
                 answer = fn(*(arguments[name] for name in names))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - contained
                 self.failed(plugin, f"hub_authorize failed: {error!r}")
                 return False
             if answer is False:

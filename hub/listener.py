@@ -86,7 +86,7 @@ class Peer:
 
 
 class Wire:
-    """A connection as a protocol sees it. ``send`` is sync: written at once when the socket takes it, else drained later."""
+    """A connection as a protocol sees it. ``send`` is sync: what the socket does not take at once is drained later."""
 
     __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "spawn")
 
@@ -193,7 +193,9 @@ class TlsWire(Wire):
 
     __slots__ = ("_incoming", "_outgoing", "_tls", "failure")
 
-    def __init__(self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None], context: ssl.SSLContext) -> None:
+    def __init__(
+        self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None], context: ssl.SSLContext
+    ) -> None:
         super().__init__(sock, spawn)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -258,7 +260,13 @@ class TlsWire(Wire):
 
 def alert(error: ssl.SSLError) -> str:
     """What a TLS error means, as the end of a sentence that begins with an address."""
-    reason = (error.reason or "").upper().removeprefix("TLSV1_ALERT_").removeprefix("SSLV3_ALERT_").removeprefix("TLSV13_ALERT_")
+    reason = (
+        (error.reason or "")
+        .upper()
+        .removeprefix("TLSV1_ALERT_")
+        .removeprefix("SSLV3_ALERT_")
+        .removeprefix("TLSV13_ALERT_")
+    )
     return _ALERTS.get(reason, f"failed the TLS handshake: {reason.lower().replace('_', ' ') or error}")
 
 
@@ -344,7 +352,7 @@ class FrontDoor:
             if not wire.busy:
                 wire.close()
         with trio.move_on_after(seconds):
-            while any(wire.busy for wire in self._wires):
+            while any(wire.busy for wire in self._wires):  # noqa: ASYNC110 - at the stop only, and short
                 await trio.sleep(0.01)
 
     async def _accept(self, listener: socket.socket, listen: Listen, nursery: trio.Nursery) -> None:

@@ -75,6 +75,6 @@ class Metadata:
         """All fields that the template defines or somebody set."""
 
         async def read(tx: Transaction) -> list[tuple[str, str]]:
-            return await tx.fetch_all("SELECT name, value FROM metadata WHERE device = ?", (device.id,))  # type: ignore[return-value]
+            return await tx.fetch_all("SELECT name, value FROM metadata WHERE device = ?", (device.id,))
 
         return {field.name: field.default for field in device.template.metadata} | dict(await self._storage.read(read))

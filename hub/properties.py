@@ -16,9 +16,42 @@ if TYPE_CHECKING:
 
 #: docs.blynk.io, Widget properties; the published names.
 NAMES = frozenset(
-    "autoplay backColor color contentDesign icons isDisabled isHidden isMuted isOnPlay label labels loop max"
-    " maximumFractionDigits min offBackColor offColor offImageUrl offLabel onBackColor onColor onImageUrl onLabel"
-    " opacity page rotation scale sortType sound step suffix url urls valueFormatting".split()
+    [
+        "autoplay",
+        "backColor",
+        "color",
+        "contentDesign",
+        "icons",
+        "isDisabled",
+        "isHidden",
+        "isMuted",
+        "isOnPlay",
+        "label",
+        "labels",
+        "loop",
+        "max",
+        "maximumFractionDigits",
+        "min",
+        "offBackColor",
+        "offColor",
+        "offImageUrl",
+        "offLabel",
+        "onBackColor",
+        "onColor",
+        "onImageUrl",
+        "onLabel",
+        "opacity",
+        "page",
+        "rotation",
+        "scale",
+        "sortType",
+        "sound",
+        "step",
+        "suffix",
+        "url",
+        "urls",
+        "valueFormatting",
+    ]
 )
 MAX_VALUES = 100
 MAX_LENGTH = 1000
@@ -69,7 +102,7 @@ class Properties:
 
         async def read(tx: Transaction) -> list[tuple[int, str, str]]:
             sql = "SELECT datastream, property, value FROM properties WHERE device = ?"
-            return await tx.fetch_all(sql, (device.id,))  # type: ignore[return-value]
+            return await tx.fetch_all(sql, (device.id,))
 
         found: dict[int, dict[str, tuple[str, ...]]] = {}
         for datastream, name, value in await self._storage.read(read):

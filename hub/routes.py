@@ -29,18 +29,18 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+def _renamed(cls: Any) -> dict[str, Any]:
+    return {a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
+
+
 _json = converter.copy()
 _json.register_structure_hook_factory(
     attrs.has,
-    lambda cls: make_dict_structure_fn(
-        cls, _json, _cattrs_forbid_extra_keys=True, **{a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
-    ),
+    lambda cls: make_dict_structure_fn(cls, _json, _cattrs_forbid_extra_keys=True, **_renamed(cls)),
 )
 _json.register_unstructure_hook_factory(
     attrs.has,
-    lambda cls: make_dict_unstructure_fn(
-        cls, _json, **{a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
-    ),
+    lambda cls: make_dict_unstructure_fn(cls, _json, **_renamed(cls)),
 )
 
 

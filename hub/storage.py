@@ -243,7 +243,7 @@ class Database:
         if not missing:
             return
         if applied:
-            backups.mkdir(parents=True, exist_ok=True)
+            backups.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - at the start
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             copy = backups / f"{self.path.stem}-before-{missing[0][0]}-{missing[0][1].number}-{stamp}.db"
             await self.backup(copy)
@@ -255,7 +255,9 @@ class Database:
                     for statement in _statements(migration.sql):
                         await tx.execute(statement)
                 except (sqlite3.Error, Conflict) as error:
-                    raise MigrationError(f"{self.path}: schema change {owner} {migration.number} failed: {error}") from error
+                    raise MigrationError(
+                        f"{self.path}: schema change {owner} {migration.number} failed: {error}"
+                    ) from error
                 values = (owner, migration.number, time.time_ns() // 1_000_000)
                 await tx.execute("INSERT INTO migrations (owner, number, applied) VALUES (?, ?, ?)", values)
 
@@ -338,7 +340,9 @@ class Storage:
             await self.migrate_history()
         except Damaged as error:
             self.set_aside = await self.history.set_aside()
-            log.error("storage: the history file is damaged (%s); kept as %s, history starts anew", error, self.set_aside)
+            log.error(
+                "storage: the history file is damaged (%s); kept as %s, history starts anew", error, self.set_aside
+            )
             await self.migrate_history()
         except StorageError as error:
             raise StartupError(f"{self.history.path}: {error}") from error

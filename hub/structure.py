@@ -16,7 +16,7 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 class Invalid(Exception):
-    """Data does not have the shape of a class. ``problems`` are (path such as ``limits.connections``, what is wrong)."""
+    """Data does not have the shape of a class. ``problems`` are (path like ``limits.connections``, what is wrong)."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in problems))
@@ -27,8 +27,8 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in _WORDS:
         converter.register_structure_hook(kind, _strict(kind))
-    for kind in (Value, Value | None):
-        converter.register_structure_hook(kind, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
+    for union in (Value, Value | None):
+        converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
     return converter
 
 

@@ -32,6 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _DECIMALS = re.compile(r"#?(\.[#0]{1,5})?")
 
+
 class BadTemplate(Rejected):
     """Everything that is wrong with a template, a line each."""
 
@@ -205,7 +206,8 @@ def to_toml(template: Template) -> str:
 
 def _said(field: attrs.Attribute[Any], value: Any) -> bool:
     """Whether a field says something: it has no default, or another value."""
-    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type, misc]
+    factory = getattr(field.default, "factory", None)
+    default = field.default if factory is None else factory()
     return bool(value != default)
 
 
@@ -239,9 +241,9 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
         ("event", {e.code: e for e in old.events}, {e.code: e for e in new.events}),
         ("metadata", {m.name: m for m in old.metadata}, {m.name: m for m in new.metadata}),
     ):
-        lines += [f"+ {what} {key}" for key in are if key not in were]  # type: ignore[attr-defined]
-        lines += [f"~ {what} {key}" for key in are if key in were and were[key] != are[key]]  # type: ignore[attr-defined, index]
-        lines += [f"- {what} {key}" for key in were if key not in are]  # type: ignore[attr-defined]
+        lines += [f"+ {what} {key}" for key in are if key not in were]
+        lines += [f"~ {what} {key}" for key in are if key in were and were[key] != are[key]]
+        lines += [f"- {what} {key}" for key in were if key not in are]
     return lines, [*dropped, *before.values()]
 
 
@@ -266,7 +268,7 @@ class Templates:
 
     async def load(self) -> None:
         async def read(tx: Transaction) -> list[tuple[str, int]]:
-            return await tx.fetch_all("SELECT document, org FROM templates ORDER BY id")  # type: ignore[return-value]
+            return await tx.fetch_all("SELECT document, org FROM templates ORDER BY id")
 
         for document, org in await self._storage.read(read):
             template = _from_document(document, org)
@@ -279,7 +281,9 @@ class Templates:
         except KeyError:
             raise NotFound("Template is not found or you don't have access to it.") from None
 
-    async def save(self, text: str, by: Principal, *, source: str = "template", prune: bool = False) -> tuple[Template, list[str]]:
+    async def save(
+        self, text: str, by: Principal, *, source: str = "template", prune: bool = False
+    ) -> tuple[Template, list[str]]:
         """Import TOML; returns the template and what changed. What would drop values is refused without ``prune``.
 
         Raises `BadTemplate`, or `Conflict`.

@@ -44,7 +44,7 @@ def hub_config(tmp_path: Path, hub_toml: str) -> Config:
     return parse(hub_toml).with_data(str(tmp_path / "data"))
 
 
-@pytest_trio.trio_fixture
+@pytest_trio.trio_fixture  # type: ignore[untyped-decorator]
 async def hub(hub_config: Config, hub_plugins: tuple[Any, ...]) -> AsyncIterator[Hub]:
     """A running hub."""
     async with running(hub_config, plugins=hub_plugins) as started:

@@ -104,6 +104,9 @@ class Timeline:
                 " WHERE device = ? ORDER BY id DESC LIMIT ?"
             )
             names = ("id", "device", "ts", "code", "type", "name", "description", "resolved")
-            return [TimelineEvent(**dict(zip(names, row, strict=True))) for row in await tx.fetch_all(sql, (device.id, limit))]
+            return [
+                TimelineEvent(**dict(zip(names, row, strict=True)))
+                for row in await tx.fetch_all(sql, (device.id, limit))
+            ]
 
         return await self._storage.read(read)

@@ -53,7 +53,8 @@ def changes(name: str, ts: int, count: int = 2) -> list[tuple[int, int]]:
     """Up to ``count`` next changes after ``ts``: (seconds UTC, the offset from then on in minutes)."""
     zone = ZoneInfo(name)
     now = datetime.fromtimestamp(ts // 1000, UTC)
-    end, found = now + _HORIZON, []
+    end = now + _HORIZON
+    found: list[tuple[int, int]] = []
     while now < end and len(found) < count:
         before, after = now, now + _STEP
         offset_before = before.astimezone(zone).utcoffset()

@@ -1,4 +1,4 @@
-"""Certificates: the user's own, or a local CA and a certificate made at first start. Reloaded without ending sessions."""
+"""Certificates: the user's own, or a local CA and a certificate made at first start. Reloaded with sessions kept."""
 
 from __future__ import annotations
 
@@ -146,7 +146,9 @@ def _alternatives(names: list[str]) -> list[x509.GeneralName]:
     return found
 
 
-def _signed(common_name: str, names: list[str], life: timedelta, issuer: tuple[object, x509.Certificate] | None) -> tuple[object, x509.Certificate]:
+def _signed(
+    common_name: str, names: list[str], life: timedelta, issuer: tuple[object, x509.Certificate] | None
+) -> tuple[object, x509.Certificate]:
     """A new key and its certificate: a CA when there is no issuer."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -164,17 +166,29 @@ def _signed(common_name: str, names: list[str], life: timedelta, issuer: tuple[o
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + life)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True)
+        .add_extension(
+            x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False)
+    usage = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
     usage |= {"digital_signature": issuer is not None, "key_cert_sign": issuer is None, "crl_sign": issuer is None}
     builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
     if issuer is not None:
         public = issuer[1].public_key()
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)  # type: ignore[arg-type]
         )
     return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())  # type: ignore[arg-type]

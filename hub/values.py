@@ -167,6 +167,6 @@ def pack(value: Value) -> int | float | str | bytes:
     return json.dumps(value).encode() if isinstance(value, tuple) else value
 
 
-def unpack(stored: int | float | str | bytes) -> Value:
+def unpack(stored: float | str | bytes) -> Value:
     """What `pack` made."""
     return tuple(json.loads(stored)) if isinstance(stored, bytes) else stored

@@ -51,7 +51,11 @@ class Watchdog:
             where = traceback.extract_stack(frame)[-1] if frame is not None else None
             plugin = self._hooks.holding(frame, PATIENCE)
             if plugin is not None:
-                self._say(token, f"held the loop at {where.filename}:{where.lineno}" if where else "held the loop", plugin.name)
+                self._say(
+                    token,
+                    f"held the loop at {where.filename}:{where.lineno}" if where else "held the loop",
+                    plugin.name,
+                )
             while not answered.wait(PERIOD) and not self._stop.is_set():
                 pass
             held = time.monotonic() - asked
@@ -63,4 +67,6 @@ class Watchdog:
     def _say(self, token: trio.lowlevel.TrioToken, reason: str, name: str) -> None:
         log.warning("plugin %s %s for more than %.0f ms", name, reason, PATIENCE * 1000)
         hooks = self._hooks
-        token.run_sync_soon(lambda: hooks.failed(hooks.plugins[name], f"{reason} for more than {PATIENCE * 1000:.0f} ms"))
+        token.run_sync_soon(
+            lambda: hooks.failed(hooks.plugins[name], f"{reason} for more than {PATIENCE * 1000:.0f} ms")
+        )

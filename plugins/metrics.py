@@ -57,9 +57,17 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
     allowed = PUBLIC if hub.settings(Settings).public else "metrics.view"
     return [
-        Route(method="GET", path="/health", handler=health, permission=PUBLIC, returns=Health, summary="ok or degraded"),
+        Route(
+            method="GET", path="/health", handler=health, permission=PUBLIC, returns=Health, summary="ok or degraded"
+        ),
         Route(method="GET", path="/metrics", handler=metrics, permission=allowed, summary="Metrics for Prometheus"),
-        Route(method="GET", path="/ca.pem", handler=ca, permission=PUBLIC, summary="The CA that made the hub's certificate"),
+        Route(
+            method="GET",
+            path="/ca.pem",
+            handler=ca,
+            permission=PUBLIC,
+            summary="The CA that made the hub's certificate",
+        ),
     ]
 
 
@@ -74,7 +82,12 @@ def _metrics(hub: Hub) -> str:
         ("pinwheel_values_total", "counter", "Values accepted", hub.writes.count),
         ("pinwheel_values_stored_total", "counter", "Values on disk", hub.history.stored),
         ("pinwheel_refused_total", "counter", "Connections, messages and values turned away", hub.refused),
-        ("pinwheel_storage_trouble", "gauge", "1 while values cannot be written", float(hub.history.trouble is not None)),
+        (
+            "pinwheel_storage_trouble",
+            "gauge",
+            "1 while values cannot be written",
+            float(hub.history.trouble is not None),
+        ),
         ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share()),
         ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.problems())),
         ("pinwheel_cpu_seconds_total", "counter", "CPU time, user and system", usage.ru_utime + usage.ru_stime),
@@ -82,6 +95,9 @@ def _metrics(hub: Hub) -> str:
     lines = []
     for name, kind, text, value in values:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
-    lines += ["# HELP pinwheel_plugin_failures_total Failures by plugin", "# TYPE pinwheel_plugin_failures_total counter"]
+    lines += [
+        "# HELP pinwheel_plugin_failures_total Failures by plugin",
+        "# TYPE pinwheel_plugin_failures_total counter",
+    ]
     lines += [f'pinwheel_plugin_failures_total{{plugin="{p.name}"}} {p.failures}' for p in hub.hooks.plugins.values()]
     return "\n".join(lines) + "\n"

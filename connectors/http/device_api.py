@@ -165,7 +165,9 @@ class DeviceApi:
 
     async def get_all(self, request: Request) -> Response:
         device, _ = self._device(request)
-        latest = ((pin, self._hub.writes.latest(device, point.datastream)) for pin, point in sorted(device.points.items()))
+        latest = (
+            (pin, self._hub.writes.latest(device, point.datastream)) for pin, point in sorted(device.points.items())
+        )
         return _json({f"v{pin}": to_json(found[1]) for pin, found in latest if found is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:

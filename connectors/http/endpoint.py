@@ -101,7 +101,10 @@ class Endpoint:
         path = target.rstrip("/")
         for protocol in self._hub.protocols:
             # Blynk's old clients also ask for "/websocket".
-            if protocol.websocket_path is not None and path in (protocol.websocket_path, protocol.websocket_path.removesuffix("s")):
+            if protocol.websocket_path is not None and path in (
+                protocol.websocket_path,
+                protocol.websocket_path.removesuffix("s"),
+            ):
                 subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
                 if socket := websocket.accept(wire, request, trailing, subprotocols):
                     wire.busy = False
@@ -254,5 +257,3 @@ async def _answer(result: Any, scope: Any, receive: Any, send: Any) -> None:
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), ())
         case _:
             await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), ())
-
-

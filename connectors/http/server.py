@@ -101,7 +101,10 @@ def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal) -> None:
         return
     body = str(refusal).encode()
     headers = [
-        ("content-type", "text/plain"), ("content-length", str(len(body))), ("connection", "close"), ("date", _date()),
+        ("content-type", "text/plain"),
+        ("content-length", str(len(body))),
+        ("connection", "close"),
+        ("date", _date()),
     ]
     response = h11.Response(status_code=refusal.status, headers=headers)
     sent = (connection.send(response), connection.send(h11.Data(data=body)), connection.send(h11.EndOfMessage()))

@@ -36,7 +36,7 @@ class Client:
     _early: list[Frame] = attrs.Factory(list)
 
     async def login(self, token: str, info: Mapping[str, str] | None = None, command: int = Cmd.HW_LOGIN) -> None:
-        """Log in, then tell ``info`` (such as ``{"ver": "1.0", "h-beat": "45"}``). Raises `LoginFailed`, `Disconnected`."""
+        """Log in, then tell ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
         await self._stream.send_all(frame(command, self._ids.next(), (token,)))
         status = await self._answer(1)
         if status != Status.OK:

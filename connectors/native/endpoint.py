@@ -95,7 +95,9 @@ MAX_BRIDGES = 100
 
 _PINS = {str(pin): pin for pin in range(256)}
 #: The first key of an info message, across the clients.
-_INFO_KEYS = frozenset("ver mcu ncp fw-type h-beat buff-in dev cpu tmpl fw build blynk con conn".split())
+_INFO_KEYS = frozenset(
+    ["ver", "mcu", "ncp", "fw-type", "h-beat", "buff-in", "dev", "cpu", "tmpl", "fw", "build", "blynk", "con", "conn"]
+)
 _HARDWARE, _GROUP, _PING = int(Cmd.HARDWARE), int(Cmd.GROUP), int(Cmd.PING)
 
 
@@ -286,7 +288,9 @@ class NativeSession:
             self._limit_answered = now
             replies.append(response(message, Status.QUOTA_LIMIT))
             rate = self._hub.config.limits.messages_per_second
-            self._hub.refuse(self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id)
+            self._hub.refuse(
+                self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id
+            )
         return False
 
     async def _punish(self) -> None:
@@ -368,7 +372,9 @@ class NativeSession:
             return
         raw = parts[2] if len(parts) == 3 else parts[2:]
         try:
-            self._hub.writes.write(Write(self.device, pin, raw, "native", self._principal, self._group, self, self._group_shared))
+            self._hub.writes.write(
+                Write(self.device, pin, raw, "native", self._principal, self._group, self, self._group_shared)
+            )
         except UnknownPin:
             self._unknown_pin(self.device, pin)
         except Rejected as error:
@@ -576,7 +582,9 @@ class NativeSession:
             return encoded
         what = " ".join(parts[:2])
         self._hub.refuse(
-            self.address, f"device {self.device.name}: {what} is too long for its buffer of {self.buffer} bytes", self.device.id
+            self.address,
+            f"device {self.device.name}: {what} is too long for its buffer of {self.buffer} bytes",
+            self.device.id,
         )
         return None
 

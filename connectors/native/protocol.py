@@ -146,7 +146,7 @@ def frame(command: int, message: int, parts: Sequence[str] = ()) -> bytes:
 
 
 def response(message: int, status: int) -> bytes:
-    """A RESPONSE. A message id of 0 (blynklib 0.2.6 after 65,535 messages) is answered with 1: clients drop a link on 0."""
+    """A RESPONSE. Message id 0 (blynklib 0.2.6 after 65,535 messages) is answered with 1: clients drop a link on 0."""
     return _HEADER.pack(0, message or 1, status)
 
 

@@ -83,5 +83,9 @@ async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
                 await trio.sleep(1)
                 online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
                 received = sum(device.received for device in devices)
-                print(f"\r{online}/{len(devices)} online, {sent} values sent, {received} received", end="", file=sys.stderr)
+                print(
+                    f"\r{online}/{len(devices)} online, {sent} values sent, {received} received",
+                    end="",
+                    file=sys.stderr,
+                )
     print(file=sys.stderr)

@@ -41,7 +41,9 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     local = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
     text = (resources.files("config") / "templates" / "weather-station.toml").read_text()
     template, _ = await hub.templates.save(text, SYSTEM, source="weather-station.toml")
-    streams = [Stream(pin=d.pin, type=d.type, min=d.min, max=d.max, values=list(d.values)) for d in template.datastreams]
+    streams = [
+        Stream(pin=d.pin, type=d.type, min=d.min, max=d.max, values=list(d.values)) for d in template.datastreams
+    ]
     for name in DEMO:
         known = [device for device in hub.devices.named(name) if device.template.id == template.id]
         if known:

@@ -79,7 +79,13 @@ class SimulatedDevice:
 
     async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
         """Stay connected and send values until cancelled. Raises `LoginFailed`: dialling again would not help."""
-        info = {"ver": "1.0", "h-beat": str(int(HEARTBEAT)), "buff-in": "1024", "dev": "Simulator", "tmpl": self.template}
+        info = {
+            "ver": "1.0",
+            "h-beat": str(int(HEARTBEAT)),
+            "buff-in": "1024",
+            "dev": "Simulator",
+            "tmpl": self.template,
+        }
         while True:
             try:
                 async with connect(self.host, self.port, self.token, info=info) as client:

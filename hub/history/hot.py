@@ -72,7 +72,7 @@ class Receipt:
 
 
 class History:
-    """``flush`` is in seconds. ``on_trouble`` is called with a sentence when the disk refuses, and None when it is over."""
+    """``flush`` is in seconds. ``on_trouble`` hears a sentence when the disk refuses, and None when it is over."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class History:
 
     async def room(self) -> None:
         """Return when there is room again."""
-        while self.full:
+        if self.full:
             await self._room.park()
 
     def put(self, series: int, ts: int, value: Value, latest: bool) -> Receipt:
@@ -308,7 +308,8 @@ class History:
             # SQLite takes the bare columns from the row that max() picked.
             await tx.execute(
                 "INSERT INTO latest (series, ts, v)"
-                " SELECT series, ts, v FROM (SELECT series, ts, v, max(id) FROM hot WHERE id > ? AND id <= ? AND latest GROUP BY series)"
+                " SELECT series, ts, v FROM"
+                " (SELECT series, ts, v, max(id) FROM hot WHERE id > ? AND id <= ? AND latest GROUP BY series)"
                 " WHERE true ON CONFLICT (series) DO UPDATE SET ts = excluded.ts, v = excluded.v",
                 (covered, upto),
             )
@@ -337,7 +338,9 @@ class History:
 
         dropped, more = await self._database.transaction(prune)
         if dropped:
-            log.warning("storage: the log is at its cap of %d values; the oldest %d were dropped", self._max_rows, dropped)
+            log.warning(
+                "storage: the log is at its cap of %d values; the oldest %d were dropped", self._max_rows, dropped
+            )
         return more
 
     # -- damage ---------------------------------------------------------------------------------------------------

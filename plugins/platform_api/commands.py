@@ -25,7 +25,9 @@ def _local_time(ms: int | None) -> str:
 def template_import(parser: argparse.ArgumentParser) -> None:
     """Import template files; shows what changes, and drops no values without --prune."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--prune", action="store_true", help="drop datastreams that the file no longer has, with their values")
+    parser.add_argument(
+        "--prune", action="store_true", help="drop datastreams that the file no longer has, with their values"
+    )
     with_json(parser)
 
     def run(args: argparse.Namespace) -> int:
@@ -41,7 +43,9 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                         print(f"pinwheel: {line}", file=sys.stderr)
                     continue
                 if not args.json:
-                    print(f"{done[-1]['id']} {done[-1]['name']}" + ("" if done[-1]["changes"] else ": nothing to change"))
+                    print(
+                        f"{done[-1]['id']} {done[-1]['name']}" + ("" if done[-1]["changes"] else ": nothing to change")
+                    )
                     for change in done[-1]["changes"]:
                         print(f"  {change}")
         if args.json:
@@ -72,7 +76,10 @@ def template_list(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(found)
         else:
-            show_table(("id", "name", "datastreams", "devices"), [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found])
+            show_table(
+                ("id", "name", "datastreams", "devices"),
+                [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found],
+            )
 
     parser.set_defaults(run=run)
 
@@ -88,7 +95,9 @@ def device_of(hub: Api, text: str) -> dict[str, Any]:
     if not found:
         raise NotFound(f"there is no device named {text!r}")
     if len(found) > 1:
-        raise Rejected(f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})")
+        raise Rejected(
+            f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})"
+        )
     return dict(hub("GET", f"{ORG}/device", deviceId=found[0]["id"]))
 
 
@@ -101,8 +110,12 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
     parser.add_argument("--org", metavar="ID", type=int, default=1)
-    parser.add_argument("--token-stdin", action="store_true", help="take the token that the board already carries from stdin")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="columns name,template,token and metadata; all rows or none")
+    parser.add_argument(
+        "--token-stdin", action="store_true", help="take the token that the board already carries from stdin"
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", type=Path, help="columns name,template,token and metadata; all rows or none"
+    )
 
     def run(args: argparse.Namespace) -> None:
         if args.csv is not None:
@@ -167,7 +180,13 @@ def device_show(parser: argparse.ArgumentParser) -> None:
         ):
             print(f"  {name:<14}{value}")
         rows = [
-            (v["pin"].upper(), v["name"], "" if v["value"] is None else v["value"], v["units"], _local_time(v["updatedAt"]))
+            (
+                v["pin"].upper(),
+                v["name"],
+                "" if v["value"] is None else v["value"],
+                v["units"],
+                _local_time(v["updatedAt"]),
+            )
             for v in device["dataStreamValues"]
         ]
         show_table(("pin", "name", "value", "units", "updated"), rows)
@@ -270,7 +289,9 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif as_json:
         print(json.dumps({key: value for key, value in message.items() if key != "id"}), flush=True)
     elif frame := message.get("wire"):
-        print(f"{_local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
+        print(
+            f"{_local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True
+        )
     elif "lagged" in message:
         print(f"({message['lagged']} changes were too quick to show)", flush=True)
     else:

@@ -200,7 +200,9 @@ class DeviceRoutes:
                     problems.append(f"row {number}: there is no template {row['template']!r}")
                 else:
                     fields = {k: v for k, v in row.items() if k not in ("name", "template", "token") and v}
-                    new.append(NewDevice(name=row["name"], template=template, token=row.get("token") or None, metadata=fields))
+                    new.append(
+                        NewDevice(name=row["name"], template=template, token=row.get("token") or None, metadata=fields)
+                    )
         except csv.Error as error:
             problems.append(f"line {reader.line_num}: {error}")
         if problems:
@@ -304,7 +306,15 @@ def routes(hub: Hub) -> Sequence[Route]:
     view, control, edit = "org_devices.view", "org_devices.control", "org_devices.edit"
     table: tuple[tuple[str, str, Any, str, type | None, Any, str], ...] = (
         ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, AddedDevice, "Add a device"),
-        ("POST", f"{ours}/device/import", api.import_csv, "org_devices.add", DevicesCsv, list[AddedDevice], "Add devices from CSV"),
+        (
+            "POST",
+            f"{ours}/device/import",
+            api.import_csv,
+            "org_devices.add",
+            DevicesCsv,
+            list[AddedDevice],
+            "Add devices from CSV",
+        ),
         ("GET", f"{org}/devices", api.list, view, None, DeviceList, "Devices, a page at a time"),
         ("GET", f"{org}/search/devices", api.search, view, None, DeviceList, "Devices whose name contains a text"),
         ("GET", f"{org}/device", api.info, view, None, DeviceObject, "One device with its values and metadata"),
@@ -316,7 +326,15 @@ def routes(hub: Hub) -> Sequence[Route]:
         ("POST", f"{org}/device/datastream", api.write, control, WriteValue, None, "Write a value"),
         ("POST", f"{org}/device/datastreams", api.write_several, control, WriteValues, None, "Write several values"),
         ("POST", f"{ours}/device/token", api.token, "auth_tokens.edit", NewToken, None, "Give a device a new token"),
-        ("POST", f"{ours}/device/redirect", api.redirect, control, RedirectDevice, None, "Send a device to another server"),
+        (
+            "POST",
+            f"{ours}/device/redirect",
+            api.redirect,
+            control,
+            RedirectDevice,
+            None,
+            "Send a device to another server",
+        ),
         ("POST", f"{ours}/device/reboot", api.reboot, control, DeviceId, None, "Ask a device to reboot"),
     )
     return [

@@ -85,7 +85,14 @@ def routes(hub: Hub) -> Sequence[Route]:
         return [attrs.asdict(refusal) for refusal in hub.refusals]
 
     return [
-        Route(method="GET", path="/api/v1/status", handler=status, permission="hub.view", returns=Status, summary="How the hub does"),
+        Route(
+            method="GET",
+            path="/api/v1/status",
+            handler=status,
+            permission="hub.view",
+            returns=Status,
+            summary="How the hub does",
+        ),
         Route(
             method="GET",
             path="/api/v1/plugins",
@@ -95,6 +102,10 @@ def routes(hub: Hub) -> Sequence[Route]:
             summary="Every plugin and its state",
         ),
         Route(
-            method="GET", path="/api/v1/refusals", handler=refusals, permission="hub.view", summary="The last 1,000 who were turned away"
+            method="GET",
+            path="/api/v1/refusals",
+            handler=refusals,
+            permission="hub.view",
+            summary="The last 1,000 who were turned away",
         ),
     ]

@@ -38,7 +38,11 @@ def routes(hub: Hub) -> Sequence[SocketRoute]:
     async def serve(request: Request, socket: Socket) -> None:
         await _Client(hub, request, socket).run()
 
-    return [SocketRoute(path="/api/v1/stream", handler=serve, permission="org_devices.view", summary="Live values and states")]
+    return [
+        SocketRoute(
+            path="/api/v1/stream", handler=serve, permission="org_devices.view", summary="Live values and states"
+        )
+    ]
 
 
 class _Client:
@@ -99,7 +103,7 @@ class _Client:
         elif what != "devices":
             raise Rejected("subscribe must be device, devices, refused or wire")
         subscription = self._subscriptions[number] = _Subscription(number, self.wake, every)
-        on: Callable[..., None] = subscription.ends.append  # type: ignore[assignment]
+        on: Callable[..., None] = subscription.ends.append
         hub, only = self._hub, device.id if device else None
         if what == "refused":
             on(hub.subscribe(Refused, lambda fact: subscription.add({"refused": attrs.asdict(fact)})))
@@ -108,7 +112,11 @@ class _Client:
         else:
             on(hub.subscribe(ValueWritten, subscription.add_value, only))
             on(hub.subscribe(DeviceConnected, lambda fact: subscription.add_state(fact.device.id, only, online=True)))
-            on(hub.subscribe(DeviceDisconnected, lambda fact: subscription.add_state(fact.device.id, only, online=False)))
+            on(
+                hub.subscribe(
+                    DeviceDisconnected, lambda fact: subscription.add_state(fact.device.id, only, online=False)
+                )
+            )
         snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
             streams = device.template.datastreams

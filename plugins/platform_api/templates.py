@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ImportTemplate:
-    """``toml`` is a template file; what would drop values is refused without ``prune``. ``source`` names it in errors."""
+    """``toml`` is a template file, ``source`` its name in errors; without ``prune`` no values are dropped."""
 
     toml: str
     source: str = "template"
@@ -107,7 +107,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
 def _described(template: Template) -> dict[str, Any]:
     return {
-        **attrs.asdict(template, filter=lambda a, _: a.name not in ("datastreams",)),
+        **attrs.asdict(template, filter=lambda a, _: a.name != "datastreams"),
         "datastreams": [_stream(d) for d in template.datastreams],
     }
 
