@@ -146,10 +146,10 @@ def _span(seconds: int) -> str:
 
 
 def plugins(parser: argparse.ArgumentParser) -> None:
-    """List the plugins with version, hooks and state; `new NAME` makes a skeleton of one."""
+    """List the plugins with version, hooks and state; `new NAME` makes a skeleton, `add` installs one."""
     with_json(parser)
-    parser.add_argument("action", nargs="?", choices=["new"], help="make a plugin's skeleton")
-    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("action", nargs="?", choices=["new", "add"])
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the new plugin, or the package or .py file to add")
     parser.set_defaults(run=_plugins)
 
 
@@ -160,6 +160,10 @@ def _plugins(args: argparse.Namespace) -> int:
                 "a plugin's name has small letters, digits and _, such as: pinwheel plugins new rain_alarm"
             )
         return _new_plugin(args.name)
+    if args.action == "add":
+        if not args.name:
+            raise StartupError("which? such as: pinwheel plugins add frost.py")
+        return _add_plugin(args.name, config_of(args).data / "plugins")
     with api(args) as hub:
         found = hub("GET", "/api/v1/plugins")
     if args.json:
@@ -176,6 +180,22 @@ def _plugins(args: argparse.Namespace) -> int:
             for p in found
         ]
         show_table(("name", "version", "state", "hooks", "problem"), rows)
+    return 0
+
+
+def _add_plugin(name: str, folder: Path) -> int:
+    """Install a package into the hub's environment, or copy a file to where the hub looks for it."""
+    if not name.endswith(".py"):
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", name]
+        if subprocess.run(pip, check=False).returncode:  # noqa: S603
+            raise RequestError(f"{name} could not be installed")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder)
+        except OSError as error:
+            raise RequestError(f"{name}: {error.strerror}") from error
+    print("added; it is loaded at the next start of the hub")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -16,13 +15,10 @@ import trio
 from hub.errors import StartupError
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from hub.config import TlsSection
 
 log = logging.getLogger(__name__)
 
-CA_LIFE = timedelta(days=3650)
 #: Apple's devices refuse server certificates that live longer than 825 days.
 CERTIFICATE_LIFE = timedelta(days=820)
 RENEW_BEFORE = timedelta(days=30)
@@ -109,101 +105,45 @@ class Certificates:
 
 
 def make_certificates(folder: Path, names: list[str]) -> None:
-    """Make the CA if there is none, and a certificate if there is none, it ends soon, or ``names`` changed."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    """Make the CA if there is none, and a certificate if there is none, it ends soon, or lacks one of ``names``."""
+    import trustme
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ca_pem, ca_key = folder / "ca.pem", folder / "ca.key"
-    if not ca_pem.exists() or not ca_key.exists():
-        key, ca = _signed("Pinwheel CA " + socket.gethostname(), [], CA_LIFE, None)
-        _write(ca_key, _key_pem(key))
-        _write(ca_pem, _pem(ca), 0o644)
-    issuer = x509.load_pem_x509_certificate(ca_pem.read_bytes())
-    cert, cert_key = folder / "cert.pem", folder / "key.pem"
-    if cert.exists() and cert_key.exists():
-        now = x509.load_pem_x509_certificate(cert.read_bytes())
-        san = now.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        fresh = now.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
-        if fresh and now.issuer == issuer.subject and set(_alternatives(names)) <= set(san):
+    ca_pem, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
+    if ca_pem.exists() and ca_key.exists():
+        if cert.exists() and key.exists() and _fits(cert, ca_pem, names):
             return
-    signer = load_pem_private_key(ca_key.read_bytes(), None)
-    key, certificate = _signed(names[0], names, CERTIFICATE_LIFE, (signer, issuer))
-    _write(cert_key, _key_pem(key))
-    _write(cert, _pem(certificate) + _pem(issuer), 0o644)
+        ca = trustme.CA.from_pem(ca_pem.read_bytes(), ca_key.read_bytes())
+    else:
+        host = socket.gethostname()
+        ca = trustme.CA(path_length=0, organization_name="Pinwheel", organization_unit_name=f"CA of {host}")
+        _write(ca_key, ca.private_key_pem.bytes())
+        _write(ca_pem, ca.cert_pem.bytes(), 0o644)
+    # A board may ask before its clock, or the hub's, is right.
+    start = datetime.now(UTC) - timedelta(days=2)
+    made = ca.issue_cert(
+        *names,
+        common_name=names[0][:64],
+        organization_name="Pinwheel",
+        organization_unit_name="hub",
+        not_before=start,
+        not_after=start + CERTIFICATE_LIFE,
+    )
+    _write(key, made.private_key_pem.bytes())
+    _write(cert, b"".join(pem.bytes() for pem in made.cert_chain_pems), 0o644)
     log.info("tls: made a certificate for %s", ", ".join(names))
 
 
-def _alternatives(names: list[str]) -> list[x509.GeneralName]:
+def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
+    """Whether a certificate was signed by this CA, lasts, and is for all ``names``."""
     from cryptography import x509
 
-    found: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            found.append(x509.DNSName(name))
-    return found
-
-
-def _signed(
-    common_name: str, names: list[str], life: timedelta, issuer: tuple[object, x509.Certificate] | None
-) -> tuple[object, x509.Certificate]:
-    """A new key and its certificate: a CA when there is no issuer."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name[:64])])
-    # A board may ask before its clock, or the hub's, is right.
-    start = datetime.now(UTC) - timedelta(days=2)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[1].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + life)
-        .add_extension(
-            x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    usage = dict.fromkeys(
-        (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
-        ),
-        False,
-    )
-    usage |= {"digital_signature": issuer is not None, "key_cert_sign": issuer is None, "crl_sign": issuer is None}
-    builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
-    if issuer is not None:
-        public = issuer[1].public_key()
-        builder = (
-            builder.add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)  # type: ignore[arg-type]
-        )
-    return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())  # type: ignore[arg-type]
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _key_pem(key: object) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[attr-defined, no-any-return]
+    now = x509.load_pem_x509_certificate(cert.read_bytes())
+    issuer = x509.load_pem_x509_certificate(ca.read_bytes())
+    san = now.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    known = {str(name.value) for name in san}
+    lasts = now.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+    return lasts and now.issuer == issuer.subject and known >= set(names)
 
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:

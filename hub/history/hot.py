@@ -113,7 +113,7 @@ class History:
 
     async def room(self) -> None:
         """Return when there is room again."""
-        if self.full:
+        while self.full:
             await self._room.park()
 
     def put(self, series: int, ts: int, value: Value, latest: bool) -> Receipt:
@@ -153,7 +153,7 @@ class History:
             if batch is None:
                 await self._housekeep()
                 continue
-            while not await self._commit(batch):
+            while not await self._commit(batch):  # noqa: ASYNC110 - the disk tells nobody when it is back
                 await trio.sleep(RETRY_AFTER)
             if self._fold_at is not None and trio.current_time() >= self._fold_at:
                 await self._housekeep()

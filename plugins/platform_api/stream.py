@@ -9,7 +9,7 @@ client did not keep up.
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import trio
 
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
+from hub.model import AppConnected, Device
 from hub.routes import SocketRoute
 from hub.values import to_json
 
@@ -35,8 +36,10 @@ MAX_SUBSCRIPTIONS = 1_000
 
 
 def routes(hub: Hub) -> Sequence[SocketRoute]:
+    watchers = _Watchers(hub)
+
     async def serve(request: Request, socket: Socket) -> None:
-        await _Client(hub, request, socket).run()
+        await _Client(hub, watchers, request, socket).run()
 
     return [
         SocketRoute(
@@ -45,11 +48,38 @@ def routes(hub: Hub) -> Sequence[SocketRoute]:
     ]
 
 
+class _Watchers:
+    """How many watch each device: firmware may want to know when the first comes and the last goes."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._count: Counter[int] = Counter()
+
+    def add(self, device: Device) -> Callable[[], None]:
+        """Count one more; returns what ends it."""
+        self._count[device.id] += 1
+        if self._count[device.id] == 1:
+            self._tell(device, present=True)
+
+        def end() -> None:
+            self._count[device.id] -= 1
+            if not self._count[device.id]:
+                del self._count[device.id]
+                self._tell(device, present=False)
+
+        return end
+
+    def _tell(self, device: Device, *, present: bool) -> None:
+        if self._hub.sessions.get(device.id) is not None:
+            self._hub.command(device, AppConnected(present))
+
+
 class _Client:
     """One connected client and its subscriptions; `_send_loop` is the only one that sends."""
 
-    def __init__(self, hub: Hub, request: Request, socket: Socket) -> None:
+    def __init__(self, hub: Hub, watchers: _Watchers, request: Request, socket: Socket) -> None:
         self._hub = hub
+        self._watchers = watchers
         self._request = request
         self._socket = socket
         self._subscriptions: dict[Any, _Subscription] = {}
@@ -119,6 +149,7 @@ class _Client:
             )
         snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
+            on(self._watchers.add(device))
             streams = device.template.datastreams
             known = ((d, hub.writes.current(device, d)) for d in streams)
             values = {f"v{d.pin}": to_json(value) for d, value in known if value is not None}

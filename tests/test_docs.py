@@ -1,0 +1,137 @@
+"""What the documents say is checked against the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+
+import hub as public
+from hub import hookspecs
+from hub.config import Config, parse
+from hub.routes import PUBLIC, Route
+
+ROOT = Path(__file__).parent.parent
+DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", hookspecs.HOOKS)
+def test_every_hook_is_documented_as_its_code_says(name):
+    section = (ROOT / "docs" / "hooks.md").read_text().partition(f"## {name}\n")[2].partition("\n## ")[0]
+    spec = hookspecs.HOOKS[name]
+    signature = str(inspect.signature(spec)).replace("'", "")
+    assert f"`{name}{signature}`" in section
+    assert inspect.cleandoc(spec.__doc__) in section
+
+
+def test_no_hook_is_documented_that_does_not_exist():
+    documented = re.findall(r"^## (hub_\w+)", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(hookspecs.HOOKS)
+
+
+def test_every_setting_is_in_the_shipped_configuration():
+    document = tomllib.loads((ROOT / "config" / "hub.toml").read_text())
+    for section in attrs.fields(Config):
+        if section.name in ("plugins", "source"):
+            continue
+        table = document[section.name]
+        table = table[0] if isinstance(table, list) else table
+        cls = type(section.default[0]) if section.name == "listen" else type(section.default)
+        assert sorted(table) == sorted(field.name for field in attrs.fields(cls)), section.name
+
+
+def test_the_shipped_configuration_says_the_defaults():
+    shipped = parse((ROOT / "config" / "hub.toml").read_text())
+    assert attrs.evolve(Config(), source=shipped.source) == shipped
+
+
+async def test_every_route_is_documented(hub):
+    text = (ROOT / "docs" / "http.md").read_text()
+    rows = set(re.findall(r"^\| `(\S+ \S+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE))
+    routes = set()
+    for route in hub.routes:
+        method = route.method if isinstance(route, Route) else "WebSocket"
+        permission = "the device's token" if route.path.startswith("/external") else route.permission
+        routes.add((f"{method} {route.path}", "anybody" if permission == PUBLIC else permission, route.summary))
+    assert rows == routes
+
+
+def test_every_command_is_documented():
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pinwheel.commands"]
+    text = " ".join(path.read_text() for path in DOCS)
+    assert [name for name in entries if f"pinwheel {name}" not in text] == []
+
+
+def test_public_names_are_pinned():
+    assert [
+        "AppConnected", "Conflict", "Created", "Credentials", "Datastream", "Device", "DeviceAdded", "DeviceChanged",
+        "DeviceConnected", "DeviceDeleted", "DeviceDisconnected", "DeviceInfo", "EventLogged", "EventResolved",
+        "EventType", "Fact", "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "MetadataChanged", "MetadataField",
+        "Migration", "NotAuthenticated", "NotFound", "Organization", "PUBLIC", "Peer", "Permission", "PluginFailed",
+        "Principal", "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected", "Request", "RequestError",
+        "Response", "Route", "SYSTEM", "SetDatastream", "SetMetadata", "Socket", "SocketRoute", "StorageError",
+        "StorageTrouble", "Stream", "Template", "TemplateChanged", "TimelineEvent", "TooMany", "Transaction",
+        "Unavailable", "Value", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl",
+    ] == public.__all__  # fmt: skip
+    assert all(getattr(public, name) is not None for name in public.__all__)
+
+
+def test_links_between_documents_lead_somewhere():
+    broken = []
+    for path in DOCS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.name}: {target}")
+    assert broken == []
+
+
+@pytest.fixture
+def hub_toml():
+    return '[[listen]]\naddress = "127.0.0.1:0"\n'
+
+
+async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
+    from hub.app import running
+    from hub.model import SYSTEM
+    from hub.routes import Request
+    from hub.testing import add_device
+    from hub.writes import Write
+
+    [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    assert len(plugin.splitlines()) < 30
+    folder = hub_config.data / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "frost.py").write_text(plugin)
+    async with running(hub_config) as hub:
+        assert hub.hooks.plugins["frost"].problem == ""
+        template = '[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"\nunits = "°C"'
+        device, _ = await add_device(hub, template, "Porch")
+        hub.write(Write(device, 0, "-7", "test", SYSTEM))
+        with pytest.raises(public.Rejected, match="colder than possible"):
+            hub.write(Write(device, 0, "-300", "test", SYSTEM))
+        [route] = [r for r in hub.routes if r.path == "/api/v1/frost"]
+        assert await route.handler(Request()) == {"Porch": -7.0}
+    sys.modules.pop("pinwheel_plugins.frost")
+
+
+async def test_the_test_in_the_documentation_passes(hub):
+    [_, test, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    names = {}
+    exec(test, names)
+    await names["test_impossible_cold_is_refused"](hub)
+
+
+def test_templates_in_the_readme_are_right():
+    from hub.templates import parse as parse_template
+
+    for block in blocks(ROOT / "README.md", "toml"):
+        parse_template(block)
