@@ -108,7 +108,7 @@ class Hub:
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
-        self._disk_low = False
+        self._disk_low = ""
         self._local_key = ""
 
     # -- what plugins and connectors use --------------------------------------------------------------------------
@@ -135,8 +135,8 @@ class Hub:
 
     async def authenticate(self, credentials: Credentials) -> Principal:
         """Who it is. Raises `NotAuthenticated`."""
-        key = self._local_key
-        if credentials.kind == "bearer" and key and hmac.compare_digest(credentials.secret.encode(), key.encode()):
+        key, secret = self._local_key, credentials.secret.encode("utf-8", "surrogatepass")
+        if credentials.kind == "bearer" and key and hmac.compare_digest(secret, key.encode()):
             return LOCAL
         principal = await self.hooks.authenticate(credentials)
         if principal is None:
@@ -179,14 +179,15 @@ class Hub:
         if self.history.trouble:
             found.append(Problem(f"values cannot be written: {self.history.trouble}", critical=True))
         if self._disk_low:
-            found.append(Problem(f"the disk is low: {self.storage.free_share():.0%} free"))
+            found.append(Problem(self._disk_low))
         if self.storage.set_aside:
             found.append(Problem(f"a damaged history file was put aside as {self.storage.set_aside}"))
         if self.clock.behind:
             found.append(Problem("the clock is behind the newest record"))
         if self.certificates is not None and (days := self.certificates.days_left()) < 30:
             found.append(Problem(f"the TLS certificate expires in {days} days", critical=days < 1))
-        found += [Problem(f"plugin {p.name}: {p.problem}") for p in self.hooks.plugins.values() if p.state == "failed"]
+        failing = (p for p in self.hooks.plugins.values() if p.problem and not p.problem.startswith("held"))
+        found += [Problem(f"plugin {p.name}: {p.problem}") for p in failing]
         return found
 
     # -- starting and stopping ------------------------------------------------------------------------------------
@@ -211,6 +212,7 @@ class Hub:
         self.permissions = self.hooks.permissions()
         self.routes = self.hooks.routes(self)
         self.writes.filters = self.hooks.compile()
+        self.writes.on_filter_failure = self.hooks.filter_failed
 
     def _open_door(self) -> FrontDoor:
         if any(listen.tls != "off" for listen in self.config.listen):
@@ -224,11 +226,11 @@ class Hub:
     async def _look(self) -> None:
         while True:
             self.clock.check()
-            low = self.storage.free_share() < LOW_DISK
-            if low != self._disk_low:
-                self._disk_low = low
-                if low:
-                    log.warning("storage: the disk is low: %.0f %% free", self.storage.free_share() * 100)
+            free = self.storage.free_share()
+            low = free is not None and free < LOW_DISK
+            if low and not self._disk_low:
+                log.warning("storage: the disk is low: %.0f %% free", (free or 0) * 100)
+            self._disk_low = f"the disk is low: {free:.0%} free" if low else ""
             await trio.sleep(LOOK_EVERY)
 
     def _storage_trouble(self, problem: str | None) -> None:
@@ -262,38 +264,30 @@ async def running(
     async with open_storage(config.data, hooks.migrations(), config.storage.durability) as storage:
         hub = Hub(config, storage, hooks, bus, clock or Clock())
         await hub._load()  # noqa: SLF001
+        door = hub._open_door() if listen else None  # noqa: SLF001
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(hub._look)  # noqa: SLF001
                 nursery.start_soon(Watchdog(hooks).run)
-                if listen:
-                    await _receive_devices(hub, nursery)
-                else:
-                    await nursery.start(hooks.run, hub)
+                await nursery.start(hooks.run, hub)
+                if door is not None:
+                    nursery.start_soon(door.run)
+                    nursery.start_soon(hub.history.check)
+                if hub.certificates is not None:
+                    nursery.start_soon(hub.certificates.watch)
                 try:
                     yield hub
                 finally:
-                    if hub.door is not None:
+                    if door is not None:
                         with trio.CancelScope(shield=True):
-                            await hub.door.drain(DRAIN)
+                            await door.drain(DRAIN)
                     nursery.cancel_scope.cancel()
         finally:
+            if door is not None:
+                door.close()
             with trio.CancelScope(shield=True):
                 await hub.history.close()
-
-
-async def _receive_devices(hub: Hub, nursery: trio.Nursery) -> None:
-    door = hub._open_door()  # noqa: SLF001
-    try:
-        await nursery.start(hub.hooks.run, hub)
-    except BaseException:
-        door.close()
-        raise
-    nursery.start_soon(door.run)
-    nursery.start_soon(hub.history.check)
-    if hub.certificates is not None:
-        nursery.start_soon(hub.certificates.watch)
 
 
 @asynccontextmanager

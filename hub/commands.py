@@ -134,7 +134,7 @@ def _status(args: argparse.Namespace) -> int:
             ("connections", state["connections"]),
             ("values stored", state["valuesStored"]),
             ("turned away", state["refused"]),
-            ("disk free", f"{state['diskFree']:.0%}"),
+            ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
         ):
             print(f"  {name:<14}{value}")
     return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -110,30 +111,40 @@ def parse(text: str, source: str = "configuration") -> Config:
         raise ConfigError(f"{source}: {error}") from error
     problems: list[str] = []
     document = _resolved(document, "", problems)
-    plugins = document.get("plugins", {})
-    if isinstance(plugins, dict):
-        for name, table in plugins.items():
-            if not isinstance(table, dict):
-                problems.append(f"plugins.{name}: must be a table")
-    document.pop("source", None)
-    config = None
+    if document.pop("source", None) is not None:
+        problems.append("unknown key source")
+    plugins = document.get("plugins")
+    for name in (
+        [name for name, table in plugins.items() if not isinstance(table, dict)] if isinstance(plugins, dict) else ()
+    ):
+        problems.append(f"plugins.{name}: must be a table")
+        del plugins[name]
     try:
         config = structure(document, Config)
     except Invalid as error:
-        problems += [f"{path}: {text}" if path else text for path, text in error.problems]
+        problems += [f"{path}: {what}" if path else what for path, what in error.problems]
         # What has the right shape is still looked at, so that its problems are said too.
-        broken = {path.split(".")[0].split("[")[0] for path, _ in error.problems}
-        rest = {key: value for key, value in document.items() if key in _SECTIONS and key not in broken}
+        for path, what in error.problems:
+            _drop(document, path, what)
         with suppress(Invalid):
-            problems += _problems(structure(rest, Config))
-    if config is not None:
+            problems += _problems(structure(document, Config))
+    else:
         problems += _problems(config)
-    if problems or config is None:
-        raise ConfigError(*(f"{source}: {problem}" for problem in problems))
-    return attrs.evolve(config, source=source)
+        if not problems:
+            return attrs.evolve(config, source=source)
+    raise ConfigError(*(f"{source}: {problem}" for problem in problems))
 
 
-_SECTIONS = {field.name for field in attrs.fields(Config)} - {"source"}
+def _drop(document: Any, path: str, text: str) -> None:
+    """Take out of ``document`` what ``path`` names as wrong."""
+    keys: list[Any] = [int(key) if key.isdecimal() else key for key in re.findall(r"[^.\[\]]+", path)]
+    if text.startswith("unknown key "):
+        keys.append(text.removeprefix("unknown key ").split(", ")[0])
+    *parents, last = keys or [""]
+    with suppress(KeyError, IndexError, TypeError):
+        for key in parents:
+            document = document[key]
+        del document[last]
 
 
 def _resolved(table: Any, path: str, problems: list[str]) -> Any:
@@ -142,13 +153,14 @@ def _resolved(table: Any, path: str, problems: list[str]) -> Any:
         return [_resolved(item, f"{path}[{n}]", problems) for n, item in enumerate(table)]
     if not isinstance(table, dict):
         return table
-    if len(table) == 1 and isinstance(file := table.get("file"), str):
+    secret = len(table) == 1 and re.fullmatch(r"(plugins\.)?[^.]*", path) is None
+    if secret and isinstance(file := table.get("file"), str):
         try:
             return Path(file).read_text().strip()
-        except OSError as error:
-            problems.append(f"{path}: cannot read {file}: {error.strerror}")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{path}: cannot read {file}: {error}")
             return ""
-    if len(table) == 1 and isinstance(env := table.get("env"), str):
+    if secret and isinstance(env := table.get("env"), str):
         if env not in os.environ:
             problems.append(f"{path}: the environment variable {env} is not set")
         return os.environ.get(env, "")

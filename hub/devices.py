@@ -126,12 +126,14 @@ class Devices:
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
+        self._drop_expired()
         if problems := list(self._problems(new)):
             raise Rejected("\n".join(problems))
         now = self._clock.now()
         tokens = [n.token or new_token() for n in new]
 
         async def write(tx: Transaction) -> tuple[range, list[Row]]:
+            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (now,))
             newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
             first = (newest[0] if newest else 0) + 1
             ids = range(first, first + len(new))
@@ -160,6 +162,11 @@ class Devices:
         for device, _ in added:
             self._bus.emit(DeviceAdded(device, by))
         return added
+
+    def _drop_expired(self) -> None:
+        """Forget tokens that have ended, so that another device may carry them."""
+        now = self._clock.now()
+        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[1] is None or entry[1] > now}
 
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
         seen: set[str] = set()
@@ -207,11 +214,14 @@ class Devices:
         token = token or new_token()
         if not is_token(token):
             raise Rejected(f"a token has {TOKEN_LENGTH} printable ASCII characters")
+        self._drop_expired()
         if digest(token) in self._by_token:
             raise Conflict("the token is in use")
-        expires = self._clock.now() + overlap_ms
+        now = self._clock.now()
+        expires = now + overlap_ms
 
         async def write(tx: Transaction) -> list[Row]:
+            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (now,))
             if overlap_ms:
                 await tx.execute(
                     "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?",

@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 import pluggy
@@ -24,16 +24,16 @@ from hub import hookspecs
 from hub.errors import ConfigError, PluginError
 from hub.facts import Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
+from hub.listener import WireProtocol
+from hub.routes import Permission, Route, SocketRoute
+from hub.storage import Migration
 from hub.structure import Invalid, structure
 
 if TYPE_CHECKING:
     from hub.app import Credentials, Hub
     from hub.bus import Bus
     from hub.config import Config
-    from hub.listener import WireProtocol
     from hub.model import Device, Principal
-    from hub.routes import Permission, Route, SocketRoute
-    from hub.storage import Migration
     from hub.writes import Filter
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ HOOK_DEADLINE = 5.0
 BACKOFF = 1.0, 60.0
 
 OURS = "pinwheel-hub"
+T = TypeVar("T")
 State = Literal["loaded", "running", "failed", "off", "waiting"]
 
 
@@ -145,7 +146,7 @@ class Hooks:
                     problems.append(f"{config.source}: plugins.{name}: there is no such plugin")
             elif plugin.state == "loaded" and "hub_config" not in plugin.hooks and set(table) - {"enabled"}:
                 problems.append(f"{config.source}: plugins.{name}: this plugin has no settings")
-        for plugin, cls in self._each("hub_config"):
+        for plugin, cls in self._each("hub_config", _settings_class):
             table = {k: v for k, v in config.plugins.get(plugin.name, {}).items() if k != "enabled"}
             try:
                 self._settings[cls] = structure(table, cls)
@@ -166,51 +167,71 @@ class Hooks:
         for impl in sorted(found, key=lambda i: (not self.plugins[i.plugin_name].built_in, i.plugin_name)):
             yield self.plugins[impl.plugin_name], impl.function, impl.argnames
 
-    def _each(self, hook: str, **arguments: Any) -> Iterator[tuple[Plugin, Any]]:
+    def _each(self, hook: str, read: Callable[[Any], T], **arguments: Any) -> Iterator[tuple[Plugin, T]]:
+        """Each plugin with what its hook returned, as ``read`` makes of it; a third party's failure keeps it out."""
         for plugin, fn, names in self._implementations(hook):
+            if plugin.state == "failed":
+                continue
             try:
-                yield plugin, fn(*(arguments[name] for name in names))
+                result = read(fn(*(arguments[name] for name in names)))
             except Exception as error:
                 if plugin.built_in:
                     raise
                 self.failed(plugin, f"{hook} failed: {error!r}")
+            else:
+                yield plugin, result
 
-    def _all(self, hook: str, key: Callable[[Any], Any], **arguments: Any) -> list[Any]:
-        owners: dict[Any, Plugin] = {}
-        found: list[Any] = []
-        for plugin, items in self._each(hook, **arguments):
-            for item in items:
-                other = owners.setdefault(key(item), plugin)
-                if other is not plugin or any(key(item) == key(o) for o in found):
-                    raise PluginError(f"{key(item)} comes from two plugins: {other.name} and {plugin.name}")
+    def _all(self, hook: str, kinds: tuple[type[T], ...], key: Callable[[T], str], **arguments: Any) -> list[T]:
+        def read(items: Any) -> list[tuple[str, T]]:
+            listed = list(items)
+            for item in listed:
+                if not isinstance(item, kinds):
+                    raise TypeError(f"{item!r} is no {kinds[0].__name__}")
+            return [(key(item), item) for item in listed]
+
+        owners: dict[str, Plugin] = {}
+        found = []
+        for plugin, items in self._each(hook, read, **arguments):
+            for name, item in items:
+                if other := owners.get(name):
+                    raise PluginError(f"{name} comes from two plugins: {other.name} and {plugin.name}")
+                owners[name] = plugin
                 found.append(item)
         return found
 
     def migrations(self) -> dict[str, Sequence[Migration]]:
-        return {plugin.name: tuple(items) for plugin, items in self._each("hub_migrations")}
+        def read(items: Any) -> tuple[Migration, ...]:
+            listed = tuple(items)
+            if not all(isinstance(item, Migration) for item in listed):
+                raise TypeError("not all of it are migrations")
+            return listed
+
+        return {plugin.name: found for plugin, found in self._each("hub_migrations", read)}
 
     def permissions(self) -> list[Permission]:
-        return self._all("hub_permissions", lambda p: p.id)
+        return self._all("hub_permissions", (Permission,), lambda p: p.id)
 
     def protocols(self, hub: Hub) -> list[WireProtocol]:
-        return self._all("hub_protocols", lambda p: p.name, hub=hub)
+        return self._all("hub_protocols", (WireProtocol,), lambda p: p.name, hub=hub)
 
     def routes(self, hub: Hub) -> list[Route | SocketRoute]:
-        return self._all("hub_routes", lambda r: f"{getattr(r, 'method', 'WebSocket')} {r.path}", hub=hub)
+        def key(route: Route | SocketRoute) -> str:
+            return f"{getattr(route, 'method', 'WebSocket')} {route.path}"
+
+        return self._all("hub_routes", (Route, SocketRoute), key, hub=hub)
 
     def compile(self) -> tuple[Filter, ...]:
         """Turn what is called per value into plain calls: subscribes `hub_event`, returns the write filters."""
         for plugin, fn, _ in self._implementations("hub_event"):
+            self._owners[fn] = plugin
             for fact in _facts(plugin, fn):
-                self._owners[fn] = plugin
                 self._bus.subscribe(fact, fn)
         self._authorizers = tuple(self._implementations("hub_authorize"))
         filters = []
-        for _, fn, names in self._implementations("hub_filter_write"):
-            if names == ("device", "datastream", "value"):
-                filters.append(fn)
-            else:
-                filters.append(_by_name(fn, names))
+        for plugin, fn, names in self._implementations("hub_filter_write"):
+            called = fn if names == ("device", "datastream", "value") else _by_name(fn, names)
+            self._owners[called] = plugin
+            filters.append(called)
         return tuple(filters)
 
     # -- asking ---------------------------------------------------------------------------------------------------
@@ -247,6 +268,8 @@ class Hooks:
         """Run every plugin's `hub_start` in a nursery of its own; started when each has returned or failed once."""
         async with trio.open_nursery() as nursery:
             for plugin, fn, names in self._implementations("hub_start"):
+                if plugin.state == "failed":
+                    continue
                 await nursery.start(self._run_plugin, plugin, fn, names, hub)
             task_status.started()
 
@@ -291,11 +314,16 @@ class Hooks:
         plugin.failures += 1
         new = plugin.problem != reason
         plugin.problem = reason
-        if not reason.startswith(("hub_event", "held")):
+        # What happens in passing does not end the plugin.
+        if not reason.startswith(("hub_event", "hub_filter_write", "hub_auth", "held")):
             plugin.state = "failed"
         if new:
             log.error("plugin %s (%s) %s", plugin.name, plugin.origin, reason)
             self._bus.emit(PluginFailed(plugin.name, reason))
+
+    def filter_failed(self, fn: Filter, error: Exception) -> None:
+        """A write filter raised what it should not."""
+        self.failed(self._owners[fn], f"hub_filter_write failed: {error!r}")
 
     def _subscriber_failed(self, fn: Callable[..., Any], error: Exception) -> None:
         plugin = self._owners.get(fn)
@@ -313,6 +341,12 @@ class Hooks:
                     return plugin
             frame = frame.f_back
         return None
+
+
+def _settings_class(cls: Any) -> type:
+    if not attrs.has(cls):
+        raise TypeError(f"{cls!r} is no attrs class")
+    return cls
 
 
 def first_of(error: BaseException) -> BaseException:

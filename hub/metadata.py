@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, Principal, SetMetadata
+from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -41,8 +42,8 @@ class Metadata:
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
         """Set a field, durably; False when it had that value. Raises `NotFound` or `Rejected`."""
-        if len(value) > MAX_LENGTH:
-            raise Rejected(f"A metadata value has at most {MAX_LENGTH} characters.")
+        if len(value) > MAX_LENGTH or not is_text(value) or not is_text(name):
+            raise Rejected(f"A metadata value is text of at most {MAX_LENGTH} characters.")
         if value == await self.get(device, name):
             return False
         self._default(device, name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hub.errors import Rejected, UnknownPin
 from hub.facts import PropertyChanged
+from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -69,7 +70,7 @@ class Properties:
         """
         if name not in NAMES:
             raise Rejected(f"There is no property {name[:40]!r}.")
-        if not value or len(value) > MAX_VALUES or any(len(one) > MAX_LENGTH for one in value):
+        if not value or len(value) > MAX_VALUES or any(len(one) > MAX_LENGTH or not is_text(one) for one in value):
             raise Rejected(f"A property has 1 to {MAX_VALUES} values of up to {MAX_LENGTH} characters.")
         points = [device.points.get(pin) for pin in pins]
         if not points or None in points:

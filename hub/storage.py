@@ -11,12 +11,13 @@ import asyncio
 import fcntl
 import logging
 import os
+import shlex
 import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -65,7 +66,8 @@ class _AsyncioThread:
         self._thread.start()
 
     async def run(self, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run ``await fn(*args)`` over there to its end; a cancelled caller waits for it all the same."""
+        """Run ``await fn(*args)`` over there to its end; who is cancelled meanwhile waits for it all the same."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
 
         async def job() -> None:
@@ -89,15 +91,18 @@ class Transaction:
 
     async def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement; returns the id of an inserted row. Raises `Conflict` when a constraint fails."""
-        async with self._connection.execute(sql, values) as cursor:
-            return cursor.lastrowid or 0
+        with _translated():
+            async with self._connection.execute(sql, values) as cursor:
+                return cursor.lastrowid or 0
 
     async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        return list(await self._connection.execute_fetchall(sql, values))  # type: ignore[arg-type]
+        with _translated():
+            return list(await self._connection.execute_fetchall(sql, values))  # type: ignore[arg-type]
 
     async def fetch_one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
-        async with self._connection.execute(sql, values) as cursor:
-            return await cursor.fetchone()  # type: ignore[return-value]
+        with _translated():
+            async with self._connection.execute(sql, values) as cursor:
+                return await cursor.fetchone()  # type: ignore[return-value]
 
     async def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert all rows: many per statement, since each statement costs two changes of the interpreter lock."""
@@ -109,7 +114,8 @@ class Transaction:
             values = [value for row in rows[start : start + ROWS_PER_INSERT] for value in row]
             await self.execute(many, values)
         if rest := rows[whole:]:
-            await self._connection.executemany(head + one, rest)
+            with _translated():
+                await self._connection.executemany(head + one, rest)
 
 
 class Database:
@@ -126,7 +132,7 @@ class Database:
 
     async def open(self) -> None:
         """Raises `Damaged` or `StorageError`."""
-        await self._thread.run(_translated, self._open)
+        await self._run(self._open)
 
     async def close(self) -> None:
         await self._thread.run(self._close)
@@ -136,15 +142,22 @@ class Database:
 
         Raises what ``fn`` raises, `Conflict` when a constraint fails, `StorageError` when the disk does not take it.
         """
-        return await self._thread.run(_translated, self._transaction, fn)
+        return await self._run(self._transaction, fn)
 
     async def read(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``fn`` on the reader, in one snapshot."""
-        return await self._thread.run(_translated, self._read, fn)
+        return await self._run(self._read, fn)
 
     async def backup(self, target: Path) -> None:
         """Write a whole copy, as of now. Raises `StorageError`."""
-        await self._thread.run(_translated, self._backup, target)
+        await self._run(self._backup, target)
+
+    async def _run(self, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+        async def translated() -> T:
+            with _translated():
+                return await fn(*args)
+
+        return await self._thread.run(translated)
 
     async def _open(self) -> None:
         self._writer = await self._connect()
@@ -168,7 +181,8 @@ class Database:
     async def _transaction(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._write_lock:
             connection = self._writer
-            assert connection is not None, "the database is open"
+            if connection is None:
+                raise StorageError(f"{self.path} is not open")
             await connection.execute("BEGIN IMMEDIATE")
             try:
                 result = await fn(Transaction(connection))
@@ -212,14 +226,20 @@ class Database:
 
     async def set_aside(self) -> Path:
         """Close the file, give it another name and open an empty one; returns where it is now."""
-        await self.close()
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-        for suffix in ("", "-wal", "-shm"):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        await self.open()
-        return aside
+        return await self._run(self._set_aside)
+
+    async def _set_aside(self) -> Path:
+        async with self._write_lock, self._read_lock:
+            await self._close()
+            name = f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+            taken = len(list(self.path.parent.glob(f"{name}*")))
+            aside = self.path.with_name(f"{name}-{taken}" if taken else name)
+            for suffix in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(aside.with_name(aside.name + suffix))
+            await self._open()
+            return aside
 
     async def migrate(self, migrations: dict[str, Sequence[Migration]], backups: Path) -> None:
         """Bring the file to the newest schema of every owner, after a backup copy of what was there.
@@ -254,7 +274,7 @@ class Database:
                 try:
                     for statement in _statements(migration.sql):
                         await tx.execute(statement)
-                except (sqlite3.Error, Conflict) as error:
+                except (sqlite3.Error, Conflict, StorageError) as error:
                     raise MigrationError(
                         f"{self.path}: schema change {owner} {migration.number} failed: {error}"
                     ) from error
@@ -277,19 +297,20 @@ async def _applied(tx: Transaction) -> dict[str, set[int]]:
 
 def _statements(script: str) -> Iterable[str]:
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for part in script.split(";"):
+        statement += part + ";"
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-    if statement.strip():
+    if statement.strip("; \n\t"):
         yield statement
 
 
-async def _translated(fn: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Call ``fn`` and turn sqlite3's errors into ours; faults of a value (`POISON`) stay what they are."""
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn sqlite3's errors into ours; faults of a value (`POISON`) stay what they are."""
     try:
-        return await fn(*args)
+        yield
     except sqlite3.IntegrityError as error:
         raise Conflict(str(error)) from error
     except (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError):
@@ -339,34 +360,42 @@ class Storage:
             await self.history.open()
             await self.migrate_history()
         except Damaged as error:
-            self.set_aside = await self.history.set_aside()
-            log.error(
-                "storage: the history file is damaged (%s); kept as %s, history starts anew", error, self.set_aside
-            )
-            await self.migrate_history()
+            await self.replace_history(str(error))
         except StorageError as error:
             raise StartupError(f"{self.history.path}: {error}") from error
 
     async def migrate_history(self) -> None:
         await self.history.migrate({"core": shipped_migrations("history")}, self.backups)
 
+    async def replace_history(self, damage: str) -> None:
+        """Put a damaged history aside and begin an empty one. Raises `StorageError`."""
+        aside = await self.history.set_aside()
+        await self.migrate_history()
+        self.set_aside = aside
+        damage = " ".join(damage.split())
+        log.error("storage: the history file is damaged (%s); kept as %s, history starts anew", damage, aside)
+
     def _damaged_configuration(self, error: Exception) -> str:
         path = self.configuration.path
         copies = sorted(self.backups.glob("pinwheel-*.db"), key=lambda p: p.stat().st_mtime)
+        here, wal, shm = (shlex.quote(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
         way_out = (
-            f"put the newest copy back with: rm -f {path}-wal {path}-shm && cp {copies[-1]} {path}"
+            f"put the newest copy back with: rm -f {wal} {shm} && cp {shlex.quote(str(copies[-1]))} {here}"
             if copies
             else f"there is no copy in {self.backups}; put your own backup of the data directory back"
         )
-        return f"{path} is damaged ({error}); {way_out}"
+        return f"{path} is damaged ({' '.join(str(error).split())}); {way_out}"
 
     async def _close(self) -> None:
         await self.configuration.close()
         await self.history.close()
 
-    def free_share(self) -> float:
-        """How much of the disk is free, 0..1."""
-        usage = shutil.disk_usage(self.data)
+    def free_share(self) -> float | None:
+        """How much of the disk is free, 0..1; None when the disk does not tell."""
+        try:
+            usage = shutil.disk_usage(self.data)
+        except OSError:
+            return None
         return usage.free / usage.total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -29,7 +30,24 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind))
     for union in (Value, Value | None):
         converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
+    converter.register_structure_hook_factory(_is_tuple, lambda kind: _listed(converter, kind))
     return converter
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+
+
+def _listed(converter: cattrs.Converter, kind: Any) -> Any:
+    """A list as a tuple; text is not taken for a list of letters."""
+    items: Any = types.GenericAlias(list, get_args(kind)[:1])
+
+    def structure(raw: Any, _: Any) -> Any:
+        if not isinstance(raw, list):
+            raise TypeError(f"must be a list, not {raw!r}")
+        return tuple(converter.structure(raw, items))
+
+    return structure
 
 
 def _strict(kind: type) -> Any:

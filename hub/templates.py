@@ -6,12 +6,13 @@ Everything wrong with a template is said at once, each line with the place in th
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import tomli_w
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from hub.devices import Devices
     from hub.storage import Storage, Transaction
 
+T = TypeVar("T")
+
 PINS = range(256)
 _NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -41,31 +44,67 @@ class BadTemplate(Rejected):
         super().__init__("\n".join(self.problems))
 
 
-def parse(text: str, source: str = "template") -> Template:
-    """A template from TOML; ``source`` is named in errors. An id that is missing is made. Raises `BadTemplate`."""
+@attrs.frozen(kw_only=True)
+class _Head:
+    """The table ``[template]``."""
+
+    name: str
+    id: str = attrs.Factory(lambda: "TMPL" + secrets.token_hex(4))
+    hardware: str = ""
+    connection: str = ""
+
+
+def parse(text: str, source: str = "template", known: Mapping[str, Template] | None = None) -> Template:
+    """A template from TOML; ``source`` is named in errors. Raises `BadTemplate`.
+
+    A missing id is made. Datastreams without an id get the one that their pin has in the template of that id among
+    the ``known``, or a new one.
+    """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadTemplate([f"{source}: {error}"]) from error
     problems: list[str] = []
-    head = document.pop("template", None)
-    if not isinstance(head, dict):
+    table = document.pop("template", None)
+    if not isinstance(table, dict):
         raise BadTemplate([f"{source}: there is no [template] table"])
-    streams = _tables(document, "datastream", problems)
-    document = {
-        "id": "TMPL" + secrets.token_hex(4),
-        **head,
-        "datastreams": _numbered([_datastream(raw, n, problems) for n, raw in enumerate(streams, 1)]),
-        "events": _tables(document, "event", problems),
-        "metadata": _tables(document, "metadata", problems),
-        **document,
-    }
-    template = _structure(document, problems)
-    if template is not None:
-        problems += check(template)
-    if problems or template is None:
+    head = _structured(table, _Head, "template", problems)
+    tables = [_pinned(raw, n, problems) for n, raw in enumerate(_tables(document, "datastream", problems), 1)]
+    _number(tables, (known or {}).get(head.id) if head else None)
+    streams = [_structured(table, Datastream, f"datastream {n}", problems) for n, table in enumerate(tables, 1)]
+    events = [
+        _structured(table, EventType, f"event {n}", problems)
+        for n, table in enumerate(_tables(document, "event", problems), 1)
+    ]
+    metadata = [
+        _structured(table, MetadataField, f"metadata {n}", problems)
+        for n, table in enumerate(_tables(document, "metadata", problems), 1)
+    ]
+    problems += [f"unknown key {key}" for key in document]
+    for number, stream in enumerate(streams, 1):
+        if stream is not None:
+            problems += [f"datastream {number} ({stream.name}): {problem}" for problem in _check_datastream(stream)]
+    template = Template(
+        id=head.id if head else "TMPL",
+        name=head.name if head else "?",
+        hardware=head.hardware if head else "",
+        connection=head.connection if head else "",
+        datastreams=tuple(stream for stream in streams if stream is not None),
+        events=tuple(event for event in events if event is not None),
+        metadata=tuple(field for field in metadata if field is not None),
+    )
+    problems += _check(template)
+    if problems:
         raise BadTemplate(f"{source}: {problem}" for problem in problems)
     return attrs.evolve(template, datastreams=tuple(_with_default(d) for d in template.datastreams))
+
+
+def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:
+    try:
+        return structure(raw, cls)
+    except Invalid as error:
+        problems += [f"{where}: {path} {text}".replace(":  ", ": ") for path, text in error.problems]
+        return None
 
 
 def _tables(document: dict[str, Any], name: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -76,54 +115,46 @@ def _tables(document: dict[str, Any], name: str, problems: list[str]) -> list[di
     return []
 
 
-def _datastream(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
+def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
     """A datastream's table with its pin and enum values as numbers."""
     table = dict(raw)
     pin = table.get("pin")
-    matched = re.fullmatch(r"[Vv](\d{1,3})", pin) if isinstance(pin, str) else None
-    if matched is None or int(matched[1]) not in PINS:
+    found = re.fullmatch(r"[Vv]([0-9]{1,3})", pin) if isinstance(pin, str) else None
+    if found is None or int(found[1]) not in PINS:
         problems.append(f"datastream {number}: pin must be V0 to V255, not {pin!r}")
-        table["pin"] = 0
+        # Not a pin, and no other datastream's either.
+        table["pin"] = -number
     else:
-        table["pin"] = int(matched[1])
+        table["pin"] = int(found[1])
     values = table.get("values")
     if isinstance(values, dict):
-        bad = [key for key in values if re.fullmatch(r"-?\d{1,9}", key) is None]
+        bad = [key for key in values if re.fullmatch(r"-?[0-9]{1,9}", key) is None]
         problems += [f"datastream {number}: values: {key!r} is not a whole number" for key in bad]
         table["values"] = {int(key): value for key, value in values.items() if key not in bad}
     return table
 
 
-def _numbered(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _number(tables: list[dict[str, Any]], old: Template | None) -> None:
+    """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
+    before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
     taken = {table["id"] for table in tables if type(table.get("id")) is int}
-    free = (n for n in range(1, 10_000) if n not in taken)
-    return [table if "id" in table else {"id": next(free), **table} for table in tables]
+    for table in tables:
+        if "id" not in table and before.get(table["pin"]) not in (None, *taken):
+            table["id"] = before[table["pin"]]
+    taken |= {*before.values(), *(table["id"] for table in tables if type(table.get("id")) is int)}
+    free = iter(range(max(taken, default=0) + 1, 2**31))
+    for table in tables:
+        if "id" not in table:
+            table["id"] = next(free)
 
 
-def _structure(document: Mapping[str, Any], problems: list[str]) -> Template | None:
-    try:
-        return structure(document, Template)
-    except Invalid as error:
-        problems += [_readable(path, text) for path, text in error.problems]
-        return None
-
-
-def _readable(path: str, text: str) -> str:
-    """``datastreams[0].min`` as ``datastream 1: min``."""
-    if found := re.match(r"(datastreams|events|metadata)\[(\d+)\]\.?(.*)", path):
-        path = f"{found[1].removesuffix('s')} {int(found[2]) + 1}: {found[3]}".rstrip(": ")
-    return f"{path}: {text}" if path else text
-
-
-def check(template: Template) -> list[str]:
-    """What is wrong with a template, a line each."""
+def _check(template: Template) -> list[str]:
+    """What is wrong with a template beyond its single datastreams, a line each."""
     problems = []
     if _ID.fullmatch(template.id) is None:
         problems.append(f"id: {template.id!r} must be 1-40 letters, digits, - and _")
     if not template.name.strip() or len(template.name) > 100:
         problems.append("name: must have 1-100 characters")
-    for number, stream in enumerate(template.datastreams, 1):
-        problems += [f"datastream {number} ({stream.name}): {problem}" for problem in _check_datastream(stream)]
     for what, keys in (
         ("pin", [f"V{d.pin}" for d in template.datastreams]),
         ("datastream id", [str(d.id) for d in template.datastreams]),
@@ -149,14 +180,17 @@ def _check_datastream(stream: Datastream) -> list[str]:
     if _NAME.fullmatch(stream.name) is None:
         problems.append("name must be 1-50 letters, digits, space, _ and -")
     bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
-    if len(bounds) == 2 and bounds[0] > bounds[1]:
-        problems.append(f"min {stream.min} is above max {stream.max}")
-    if bounds and stream.type not in ("integer", "double"):
-        problems.append(f"a datastream of type {stream.type} has no min and max")
-    if stream.type == "integer" and any(int(bound) not in INT32 for bound in bounds if abs(bound) != float("inf")):
-        problems.append("min and max of an integer must fit 32 bits")
-    if any(bound != bound or abs(bound) == float("inf") for bound in bounds):  # noqa: PLR0124 - NaN
+    if not all(math.isfinite(bound) for bound in bounds):
         problems.append("min and max must be finite; leave them out for no bound")
+    elif bounds and stream.type not in ("integer", "double"):
+        problems.append(f"a datastream of type {stream.type} has no min and max")
+    elif len(bounds) == 2 and bounds[0] > bounds[1]:
+        problems.append(f"min {stream.min} is above max {stream.max}")
+    elif stream.type == "integer":
+        if any(int(bound) not in INT32 for bound in bounds):
+            problems.append("min and max of an integer must fit 32 bits")
+        if len(bounds) == 2 and math.ceil(bounds[0]) > math.floor(bounds[1]):
+            problems.append("there is no whole number between min and max")
     if stream.decimals and _DECIMALS.fullmatch(stream.decimals) is None:
         problems.append(f"decimals {stream.decimals!r} must be like #.## or #.00")
     if stream.type == "enum":
@@ -247,16 +281,6 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
     return lines, [*dropped, *before.values()]
 
 
-def matched(old: Template | None, new: Template, given_ids: bool) -> Template:
-    """``new`` with the ids that ``old`` has for its datastreams: by id where the file gives ids, else by pin."""
-    if old is None or given_ids:
-        return new
-    of_pin = {d.pin: d.id for d in old.datastreams}
-    free = iter(range(max(of_pin.values(), default=0) + 1, 2**31))
-    streams = tuple(attrs.evolve(d, id=of_pin[d.pin] if d.pin in of_pin else next(free)) for d in new.datastreams)
-    return attrs.evolve(new, datastreams=streams)
-
-
 class Templates:
     """All templates, by id. Only what is here is what devices follow."""
 
@@ -288,9 +312,8 @@ class Templates:
 
         Raises `BadTemplate`, or `Conflict`.
         """
-        parsed = parse(text, source)
-        old = self.by_id.get(parsed.id)
-        new = matched(old, parsed, given_ids=any("id" in d for d in tomllib.loads(text).get("datastream", ())))
+        new = parse(text, source, self.by_id)
+        old = self.by_id.get(new.id)
         if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
             raise Conflict(f"{source}: there is another template named {new.name!r}")
         lines, dropped = difference(old, new)

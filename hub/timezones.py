@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib import resources
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 #: How far ahead to look for a change of the offset.
 _HORIZON = timedelta(days=550)
@@ -15,7 +15,7 @@ _STEP = timedelta(days=7)
 @lru_cache(maxsize=1)
 def names() -> frozenset[str]:
     """Every IANA name."""
-    return frozenset(available_timezones())
+    return frozenset((resources.files("tzdata") / "zones").read_text().split())
 
 
 def _at(name: str, ts: int) -> datetime:

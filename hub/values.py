@@ -145,6 +145,15 @@ _COERCE: dict[str, Callable[[Datastream, Any], Scalar]] = {
 }
 
 
+def is_text(text: str) -> bool:
+    """Whether a string can be written as UTF-8: JSON and old wires may bring lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text_of(value: Scalar) -> str:
     """The shortest text that reads back the same: ``100``, ``100.0``, ``21.5``."""
     return value if isinstance(value, str) else repr(value)

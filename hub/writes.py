@@ -51,6 +51,8 @@ class Writes:
         self._bus = bus
         self._retain_ms = retain_ms
         self.filters: tuple[Filter, ...] = ()
+        #: Hears of a filter that raised something else than a `RequestError`.
+        self.on_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
         self.count = 0
 
     def write(self, write: Write) -> Receipt:
@@ -73,7 +75,7 @@ class Writes:
         else:
             ts = self._believable(write.at)
             newest = write.shared or series not in latest or ts >= latest[series][0]
-        receipt = self._history.put(series, ts, value, newest)
+        receipt = self._history.put(series, ts, value, newest, write.at is None or write.shared)
         if newest:
             latest[series] = (ts, value)
             session = self._sessions.get(device.id)
@@ -99,6 +101,7 @@ class Writes:
             except RequestError:
                 raise
             except Exception as error:
+                self.on_filter_failure(fn, error)
                 raise Rejected(f"a plugin's filter failed: {error!r}") from error
         return value
 

@@ -88,7 +88,7 @@ def _metrics(hub: Hub) -> str:
             "1 while values cannot be written",
             float(hub.history.trouble is not None),
         ),
-        ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share()),
+        ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share() or 0.0),
         ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.problems())),
         ("pinwheel_cpu_seconds_total", "counter", "CPU time, user and system", usage.ru_utime + usage.ru_stime),
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -197,12 +198,28 @@ async def test_a_conflict_can_be_caught_inside_a_transaction(notes):
     assert ["taken", "other"] == await texts(notes)
 
 
-async def test_a_cancelled_caller_still_gets_its_commit(notes):
+async def test_a_caller_that_is_cancelled_while_it_waits_still_gets_its_commit(notes):
+    token = trio.lowlevel.current_trio_token()
     with trio.CancelScope() as scope:
-        scope.cancel()
-        await notes.transaction(insert("kept"))
 
-    assert ["kept"] == await texts(notes)
+        async def fn(tx):
+            token.run_sync_soon(scope.cancel)
+            for number in range(50):
+                await tx.execute("INSERT INTO notes (text) VALUES (?)", (str(number),))
+
+        await notes.transaction(fn)
+
+    assert 50 == len(await texts(notes))
+
+
+async def test_a_loop_of_transactions_can_be_cancelled(notes):
+    with trio.CancelScope() as scope:
+        for number in range(10):
+            await notes.transaction(insert(str(number)))
+            scope.cancel()
+
+    assert scope.cancelled_caught
+    assert "0" in await texts(notes)
 
 
 async def test_awaiting_trio_inside_a_transaction_raises_and_changes_nothing(notes):
@@ -776,30 +793,51 @@ async def test_a_history_that_is_no_database_is_put_aside_and_the_hub_serves(dat
         assert "damaged history" in words(hub)
 
 
+def damage_history(data):
+    """Write garbage over all but the first page of the history and of what is not merged into it."""
+    for name in ("history.db", "history.db-wal"):
+        with (data / name).open("r+b") as file:
+            size = file.seek(0, 2)
+            file.seek(min(size, PAGE))
+            file.write(b"\xa5" * max(0, size - PAGE))
+
+
 async def test_a_history_that_is_damaged_while_the_hub_runs_is_put_aside_with_the_latest_values_kept(data):
     async with filled(data) as hub:
-        await execute(hub.storage.history, "SELECT 1")
-        for name in ("history.db", "history.db-wal"):
-            path = data / name
-            with path.open("r+b") as file:
-                size = file.seek(0, 2)
-                file.seek(min(size, PAGE))
-                file.write(b"\xa5" * max(0, size - PAGE))
+        damage_history(data)
         await hub.history.check()
-        await until(lambda: set_aside(data))
-        with trio.fail_after(5):
-            while True:
-                try:
-                    await write(hub, known(hub), 0, "3").durable()
-                    break
-                except Unavailable:
-                    continue
+        await until(lambda: hub.storage.set_aside)
+        await write(hub, known(hub), 0, "3").durable()
 
         assert {**EXPECTED, 0: (NOON, 3.0)} == of(hub)
         assert "damaged history" in words(hub)
         assert {3.0} == set(logged(data))
     async with started(data) as hub:
         assert {**EXPECTED, 0: (NOON, 3.0)} == of(hub)
+
+
+async def test_who_reads_and_writes_while_a_damaged_history_is_replaced_is_told_so_or_served(data):
+    async def count(tx):
+        return await tx.fetch_one("SELECT count(*) FROM hot")
+
+    async with filled(data) as hub:
+        damage_history(data)
+
+        async def again_and_again(ask):
+            while not set_aside(data) or not hub.storage.set_aside:
+                with contextlib.suppress(StorageError):
+                    await ask(count)
+                await trio.lowlevel.checkpoint()
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for ask in (hub.storage.history.read, hub.storage.history.transaction):
+                    nursery.start_soon(again_and_again, ask)
+                await hub.history.check()
+        await write(hub, known(hub), 0, "3").durable()
+
+        assert (1,) == await hub.storage.history.read(count)
+        assert [3.0] == logged(data)
 
 
 async def test_a_sound_history_is_left_alone(data):

@@ -203,9 +203,12 @@ async def _body(receive: Callable[[], Awaitable[server.Message]]) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        parsed = json.loads(body)
+        if b"\\u" in body:
+            json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Rejected("The body is not JSON.") from error
+    return parsed
 
 
 def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:

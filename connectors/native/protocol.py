@@ -125,8 +125,11 @@ class MessageIds:
 
 
 def split(body: bytes) -> list[str]:
-    """The strings of a body. Bytes that are not UTF-8 become lone surrogates, which no datastream takes."""
-    return body.decode("utf-8", "surrogateescape").split("\0")
+    """The strings of a body: UTF-8, else Latin-1, which is what the JavaScript client makes of "grün"."""
+    try:
+        return body.decode().split("\0")
+    except UnicodeDecodeError:
+        return body.decode("latin-1").split("\0")
 
 
 def split_stripped(body: bytes) -> list[str]:
@@ -137,7 +140,10 @@ def split_stripped(body: bytes) -> list[str]:
 
 def frame(command: int, message: int, parts: Sequence[str] = ()) -> bytes:
     """A frame with these strings as its body. Raises `LocalProtocolError`."""
-    body = "\0".join(parts).encode("utf-8", "surrogateescape")
+    try:
+        body = "\0".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"{error.object!r} is no text") from error
     if len(body) > MAX_BODY:
         raise LocalProtocolError(f"a body of {len(body)} bytes is too long")
     if not 0 < message <= 65_535:
@@ -156,11 +162,11 @@ def describe(command: int, message: int, body: bytes, status: int) -> str:
     if command == Cmd.RESPONSE:
         return f"{name} #{message} {status}"
     if command in LOGINS:
-        return f"{name} #{message} (a token ending …{body[-2:].decode('ascii', 'replace')})"
+        return f"{name} #{message} (a token ending …{ascii(body[-2:].decode('latin-1'))[1:-1]})"
     parts = split(body) if body else []
     if command == Cmd.BRIDGE and parts[1:2] == ["i"]:
         parts[2:] = ["…" + part[-2:] for part in parts[2:]]
-    if command == Cmd.INTERNAL and parts[:2] == ["meta", "Auth Token"]:
-        parts[2:] = ["…"]
+    if command == Cmd.INTERNAL and parts[:1] == ["meta"] and "Auth Token" in parts[1:3]:
+        parts[parts.index("Auth Token") + 1 :] = ["…"]
     shown = " ".join(part if part.isprintable() else ascii(part) for part in parts)
     return f"{name} #{message} {shown}".rstrip()

@@ -36,6 +36,8 @@ RETRY_AFTER = 1.0
 FOLD_EVERY = 30.0
 #: Log rows folded, or deleted, in one transaction: it must not hold up an acknowledgement by more than 10 ms.
 SLICE = 5_000
+#: Bits of ``hot.flags``: the value became the latest of its series; the hub's clock stamped it.
+LATEST, STAMPED = 1, 2
 
 
 class Batch:
@@ -116,8 +118,8 @@ class History:
         while self.full:
             await self._room.park()
 
-    def put(self, series: int, ts: int, value: Value, latest: bool) -> Receipt:
-        """Add a value to the open batch. Raises `Unavailable` when the buffers are full."""
+    def put(self, series: int, ts: int, value: Value, latest: bool, stamped: bool = True) -> Receipt:
+        """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
         batch = self._open
         rows = batch.rows
         if len(rows) >= BATCH_ROWS:
@@ -129,7 +131,8 @@ class History:
         if not rows:
             batch.opened = trio.current_time()
             self._wake.set()
-        rows.append((series, ts, pack(value) if type(value) is tuple else value, latest))
+        flags = LATEST * latest + STAMPED * stamped
+        rows.append((series, ts, pack(value) if type(value) is tuple else value, flags))
         return Receipt(self, batch, len(rows) - 1)
 
     async def committed(self, batch: Batch) -> None:
@@ -208,7 +211,7 @@ class History:
             bad: dict[int, Exception] = {}
             for index, row in enumerate(batch.rows):
                 try:
-                    await tx.execute("INSERT INTO hot (series, ts, v, latest) VALUES (?, ?, ?, ?)", row)
+                    await tx.execute("INSERT INTO hot (series, ts, v, flags) VALUES (?, ?, ?, ?)", row)
                 except POISON as error:
                     bad[index] = error
             return bad
@@ -245,22 +248,30 @@ class History:
     # -- latest values --------------------------------------------------------------------------------------------
 
     async def load(self, known: Iterable[int]) -> int:
-        """Read the latest values of the ``known`` series; returns the newest stamp. Others' are swept."""
+        """Read the latest values of the ``known`` series; returns the newest stamp of the hub. Others' are swept."""
         series = set(known)
 
-        async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
+        async def read(tx: Transaction) -> tuple[list[Row], list[Row], int]:
+            after = "id > (SELECT hot_id FROM covered)"
             stored = await tx.fetch_all("SELECT series, ts, v FROM latest")
-            since = "SELECT series, ts, v FROM hot WHERE id > (SELECT hot_id FROM covered) AND latest ORDER BY id"
-            return stored, await tx.fetch_all(since)
+            since = await tx.fetch_all(f"SELECT series, ts, v FROM hot WHERE {after} AND flags & 1 ORDER BY id")  # noqa: S608
+            newest = (
+                f"SELECT max(stamp, coalesce((SELECT max(ts) FROM hot WHERE {after} AND flags & 2), 0)) FROM covered"  # noqa: S608
+            )
+            return stored, since, (await tx.fetch_one(newest) or (0,))[0]
 
-        stored, since = await self._database.read(read)
+        try:
+            stored, since, stamp = await self._database.read(read)
+        except Damaged as error:
+            await self._replace(str(error))
+            return 0
         orphans = [row[0] for row in stored if row[0] not in series]
         self.latest = {s: (ts, unpack(v)) for s, ts, v in (*stored, *since) if s in series}
         if orphans:
             await self._delete_latest(orphans)
         if since:
             self._fold_at = trio.current_time()
-        return max((ts for ts, _ in self.latest.values()), default=0)
+        return stamp
 
     async def forget(self, series: Iterable[int]) -> None:
         """Drop the latest values of series that are no more."""
@@ -283,7 +294,9 @@ class History:
             await self._replace(damage)
             return
         try:
-            if await self._fold():
+            more = await self._fold()
+            self._set_trouble(None)
+            if more:
                 self._fold_at = now
             elif now >= self._prune_at:
                 if not await self._prune():
@@ -295,7 +308,7 @@ class History:
             await self._replace(str(error))
         except StorageError as error:
             self._set_trouble(str(error))
-            self._fold_at = now + FOLD_EVERY
+            self._fold_at = now + RETRY_AFTER
 
     async def _fold(self) -> bool:
         """Fold a slice of the log into the table of latest values; True when there is more."""
@@ -309,11 +322,15 @@ class History:
             await tx.execute(
                 "INSERT INTO latest (series, ts, v)"
                 " SELECT series, ts, v FROM"
-                " (SELECT series, ts, v, max(id) FROM hot WHERE id > ? AND id <= ? AND latest GROUP BY series)"
+                " (SELECT series, ts, v, max(id) FROM hot WHERE id > ? AND id <= ? AND flags & 1 GROUP BY series)"
                 " WHERE true ON CONFLICT (series) DO UPDATE SET ts = excluded.ts, v = excluded.v",
                 (covered, upto),
             )
-            await tx.execute("UPDATE covered SET hot_id = ?", (upto,))
+            stamp = "SELECT max(ts) FROM hot WHERE id > ? AND id <= ? AND flags & 2"
+            await tx.execute(
+                f"UPDATE covered SET hot_id = ?, stamp = max(stamp, coalesce(({stamp}), 0))",  # noqa: S608
+                (upto, covered, upto),
+            )
             return bool(upto < newest)
 
         return await self._database.transaction(fold)
@@ -352,16 +369,16 @@ class History:
 
     async def _replace(self, damage: str) -> None:
         """Put a damaged file aside and go on with a new one that holds the latest values."""
-        aside = await self._database.set_aside()
-        await self._storage.migrate_history()
         rows = [(series, ts, pack(value)) for series, (ts, value) in self.latest.items()]
 
         async def fill(tx: Transaction) -> None:
             await tx.insert_many("latest", ("series", "ts", "v"), rows)
 
-        await self._database.transaction(fill)
-        self._storage.set_aside = aside
-        log.error("storage: the history file is damaged (%s); kept as %s, history starts anew", damage, aside)
+        try:
+            await self._storage.replace_history(damage)
+            await self._database.transaction(fill)
+        except StorageError as error:
+            self._set_trouble(str(error))
 
 
-_COLUMNS = ("series", "ts", "v", "latest")
+_COLUMNS = ("series", "ts", "v", "flags")

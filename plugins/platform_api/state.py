@@ -30,7 +30,7 @@ class Status:
     connections: int
     values_stored: int
     refused: int
-    disk_free: float
+    disk_free: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +63,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             connections=door.connections if door else 0,
             values_stored=hub.history.stored,
             refused=hub.refused,
-            disk_free=round(hub.storage.free_share(), 3),
+            disk_free=hub.storage.free_share(),
         )
 
     async def plugins(_request: Request) -> list[PluginState]:

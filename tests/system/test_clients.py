@@ -66,14 +66,12 @@ class Kind:
     name: str
     command: tuple[str, ...]
     wrong_token: str
-    #: Whether it has `syncAll`.
-    syncs_all: bool = True
 
 
 KINDS = [
     Kind("js-tcp", ("node", str(HERE / "js_client.js"), "tcp"), "INVALID_TOKEN"),
     Kind("js-websocket", ("node", str(HERE / "js_client.js"), "ws"), "INVALID_TOKEN"),
-    Kind("blynklib", (sys.executable, str(HERE / "blynklib_client.py")), "Invalid Auth Token", syncs_all=False),
+    Kind("blynklib", (sys.executable, str(HERE / "blynklib_client.py")), "Invalid Auth Token"),
 ]
 
 
@@ -269,9 +267,9 @@ async def test_it_syncs_pins(hub, start):
     assert await client.expect("write", pin=0, values=["3"]) == [{"event": "write", "pin": 0, "values": ["3"]}]
 
 
-async def test_it_syncs_all(hub, start, kind):
-    if not kind.syncs_all:
-        pytest.skip("the library has no syncAll")
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind.name, indirect=True)
+async def test_it_syncs_all(hub, start):
+    """Which `blynklib` cannot ask for."""
     device, token = await add_device(hub, TEMPLATE)
     for pin, value in [(0, 3), (1, 21.5), (2, ["x", "y"]), (4, 9)]:
         push(hub, device, pin, value)
