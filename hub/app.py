@@ -186,8 +186,7 @@ class Hub:
             found.append(Problem("the clock is behind the newest record"))
         if self.certificates is not None and (days := self.certificates.days_left()) < 30:
             found.append(Problem(f"the TLS certificate expires in {days} days", critical=days < 1))
-        failing = (p for p in self.hooks.plugins.values() if p.problem and not p.problem.startswith("held"))
-        found += [Problem(f"plugin {p.name}: {p.problem}") for p in failing]
+        found += [Problem(f"plugin {p.name}: {p.problem}") for p in self.hooks.plugins.values() if p.troubled]
         return found
 
     # -- starting and stopping ------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ HOOK_DEADLINE = 5.0
 BACKOFF = 1.0, 60.0
 
 OURS = "pinwheel-hub"
+#: Hooks whose failure does not end what else the plugin does.
+IN_PASSING = ("hub_event", "hub_filter_write", "hub_authenticate", "hub_authorize")
 T = TypeVar("T")
 State = Literal["loaded", "running", "failed", "off", "waiting"]
 
@@ -63,6 +65,11 @@ class Plugin:
     #: Longest time in seconds that it held the loop.
     held: float = 0.0
     hooks: list[str] = attrs.Factory(list)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether an operator should look at it."""
+        return self.state == "failed" or self.problem.startswith(IN_PASSING)
 
     def owns(self, filename: str) -> bool:
         """Whether a source file is part of this plugin."""
@@ -315,7 +322,7 @@ class Hooks:
         new = plugin.problem != reason
         plugin.problem = reason
         # What happens in passing does not end the plugin.
-        if not reason.startswith(("hub_event", "hub_filter_write", "hub_auth", "held")):
+        if not reason.startswith((*IN_PASSING, "held")):
             plugin.state = "failed"
         if new:
             log.error("plugin %s (%s) %s", plugin.name, plugin.origin, reason)

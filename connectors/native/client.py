@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Generic, Self, TypeVar
 
 import attrs
 import trio
 
 from connectors.native.protocol import Cmd, Connection, Frame, MessageIds, Status, frame, response, split
+
+T = TypeVar("T")
 
 CHUNK = 4096
 
@@ -26,14 +30,30 @@ class Disconnected(Exception):
     """The connection ended."""
 
 
+@attrs.define
+class Each(Generic[T]):
+    """Asynchronous iteration over what a method returns, until None; unlike a generator it may be left at any time."""
+
+    _next: Callable[[], Awaitable[T | None]]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        item = await self._next()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+
 @attrs.define(eq=False)
 class Client:
-    """One logged-in connection. Iterate `frames` to hear the hub; answers to PING are not needed, it sends none."""
+    """One logged-in connection. Iterate `frames` or `writes` to hear the hub."""
 
     _stream: trio.abc.Stream
     _connection: Connection = attrs.Factory(Connection)
     _ids: MessageIds = attrs.Factory(MessageIds)
-    _early: list[Frame] = attrs.Factory(list)
+    _received: deque[Frame] = attrs.Factory(deque)
 
     async def login(self, token: str, info: Mapping[str, str] | None = None, command: int = Cmd.HW_LOGIN) -> None:
         """Log in, then tell ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
@@ -46,35 +66,43 @@ class Client:
             await self._answer(message)
 
     async def _answer(self, message: int) -> int:
-        async for command, number, body, status in self.frames():
+        """The status of a message; what comes before it is kept."""
+        early: list[Frame] = []
+        async for received in self.frames():
+            command, number, _, status = received
             if command == Cmd.RESPONSE and number == message:
+                self._received.extendleft(reversed(early))
                 return status
-            self._early.append((command, number, body, status))
+            early.append(received)
         raise Disconnected
 
-    async def frames(self) -> AsyncIterator[Frame]:
-        """Every frame from the hub, until it ends the connection; all of a read before the next."""
-        while True:
+    async def next_frame(self) -> Frame | None:
+        """The next frame from the hub; None when it has ended the connection."""
+        while not self._received:
             try:
                 data = await self._stream.receive_some(CHUNK)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+                return None
             if not data:
-                return
-            for received in list(self._connection.receive(bytes(data))):
-                yield received
+                return None
+            self._received.extend(self._connection.receive(bytes(data)))
+        return self._received.popleft()
 
-    async def writes(self) -> AsyncIterator[tuple[int, list[str]]]:
-        """(pin, values) for every value the hub sends."""
-        while self._early:
-            command, _, body, _ = self._early.pop(0)
-            if command == Cmd.HARDWARE:
-                _, pin, *values = split(body)
-                yield int(pin), values
-        async for command, _, body, _ in self.frames():
-            if command == Cmd.HARDWARE:
-                _, pin, *values = split(body)
-                yield int(pin), values
+    async def next_write(self) -> tuple[int, list[str]] | None:
+        """(pin, values) of the next value the hub sends; other frames are passed over."""
+        while (received := await self.next_frame()) is not None:
+            if received[0] == Cmd.HARDWARE:
+                _, pin, *values = split(received[2])
+                return int(pin), values
+        return None
+
+    def frames(self) -> AsyncIterator[Frame]:
+        """`next_frame`, until the end."""
+        return Each(self.next_frame)
+
+    def writes(self) -> AsyncIterator[tuple[int, list[str]]]:
+        """`next_write`, until the end."""
+        return Each(self.next_write)
 
     async def send(self, command: int, *parts: str) -> int:
         """Send a frame; returns its message id. Raises `Disconnected`."""

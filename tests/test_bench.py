@@ -1,0 +1,59 @@
+"""The benchmarks run, lose nothing, and print what the documentation quotes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def bench(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments, "--json"], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--transport", "native", "--rate", "max", "--subscriber"],
+        ["--transport", "native", "--rate", "200", "--subscriber"],
+        ["--transport", "http", "--rate", "max"],
+        ["--transport", "http", "--rate", "200", "--subscriber"],
+    ],
+    ids=" ".join,
+)
+def test_ingest_loses_nothing(arguments):
+    result = bench("ingest", "--connections", "8", "--seconds", "1", *arguments)
+
+    assert 0 == result["lost"]
+    assert result["messages"] > 100
+    assert ("200" in arguments) == (result["p99_ms"] is not None)
+    assert {"messages", "per_second", "cpu_us_per_message", "p50_ms", "p99_ms", "lost", "rss_mb", "told"} == set(result)
+
+
+@pytest.mark.slow
+def test_idle_connections_cost_little():
+    result = bench("idle", "--connections", "100", "--seconds", "1")
+
+    assert {"rss_mb", "kb_per_connection", "cpu_percent"} == set(result)
+    assert result["kb_per_connection"] < 30
+
+
+@pytest.mark.slow
+def test_a_hub_with_many_devices_starts_quickly():
+    result = bench("start", "--devices", "1000")
+
+    assert result["seconds"] < 5
+
+
+@pytest.mark.slow
+def test_a_killed_hub_has_kept_all_that_it_acknowledged():
+    result = bench("kill9", "--rounds", "3", "--seed", "7")
+
+    assert 0 == result["lost"]
+    assert result["acknowledged"] > 100
