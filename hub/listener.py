@@ -311,7 +311,7 @@ class FrontDoor:
 
     @property
     def addresses(self) -> list[tuple[str, bool]]:
-        """Where it listens, with real ports, and whether with TLS (on or auto), in the order of the configuration."""
+        """Where it listens, with real ports, and whether with TLS only, in the order of the configuration."""
         return [(_join(sock.getsockname()), listen.tls == "on") for sock, listen in self._sockets]
 
     def bind(self) -> None:
@@ -382,7 +382,7 @@ class FrontDoor:
             self._refuse(address, f"more than {limits.connections} connections ([limits] connections)")
             sock.close()
             return
-        if self._unknown[address] >= limits.connections_per_address and not self._is_proxy(address):
+        if self._unknown[address] >= limits.connections_per_address and not self.trusts(address):
             self._refuse(
                 address,
                 f"more than {limits.connections_per_address} connections that have not logged in"
@@ -419,7 +419,7 @@ class FrontDoor:
         listen, port, first = peer.listen, sock.getsockname()[1], b""
         with trio.move_on_after(FIRST_BYTES_DEADLINE):
             first = await wire.receive()
-            if self._is_proxy(peer.address):
+            if self.trusts(peer.address):
                 client, first = await _proxied(wire, first, peer.address)
                 peer.admit()
                 peer.address = client
@@ -469,7 +469,8 @@ class FrontDoor:
             return first
         return b""
 
-    def _is_proxy(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether this is a proxy that is believed about whom it speaks for."""
         return bool(self._trusted) and any(ipaddress.ip_address(address) in network for network in self._trusted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -112,8 +112,7 @@ class Endpoint:
                     await socket.aclose()
                 return
         route = self._sockets.get(path)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-        asked = Request(method="GET", path=path, query=query, headers=headers, address=peer.address, tls=peer.tls)
+        asked = _request(self._hub, "GET", path, query.encode(), request.headers, peer)
         try:
             if route is None or not _open_here(path, peer):
                 raise NotFound("There is no WebSocket here.")
@@ -146,15 +145,7 @@ class _RouteApp:
         try:
             if not _open_here(scope["path"], peer):
                 raise NotFound("There is nothing here.")
-            request = Request(
-                method=scope["method"],
-                path=scope["path"],
-                query=scope["query_string"].decode("ascii", "replace"),
-                headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-                principal=NOBODY,
-                address=peer.address,
-                tls=peer.tls,
-            )
+            request = _request(self._hub, scope["method"], scope["path"], scope["query_string"], scope["headers"], peer)
             await _admit(self._hub, request, route.permission)
             if route.method != "GET":
                 request.body = await _body(receive)
@@ -170,6 +161,24 @@ class _RouteApp:
             await _send(send, 500, JSON, _error("The hub has a fault; its log says more."), ())
         else:
             await _answer(result, scope, receive, send)
+
+
+def _request(
+    hub: Hub, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], peer: Peer
+) -> Request:
+    decoded = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    address = peer.address
+    if (forwarded := decoded.get("x-forwarded-for")) and hub.door is not None and hub.door.trusts(address):
+        address = forwarded.rpartition(",")[2].strip() or address
+    return Request(
+        method=method,
+        path=path,
+        query=query.decode("ascii", "replace"),
+        headers=decoded,
+        principal=NOBODY,
+        address=address,
+        tls=peer.tls,
+    )
 
 
 async def _not_found(scope: Any, _receive: Any, send: Any) -> None:

@@ -1,0 +1,172 @@
+"""``pinwheel status``, ``plugins`` and ``service``: looking after a hub on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+from hub.cli import api, config_of, show, show_table, with_json
+from hub.errors import RequestError, StartupError
+
+
+def status(parser: argparse.ArgumentParser) -> None:
+    """How the hub does; exits with 0 (ok), 1 (warning) or 2 (critical)."""
+    with_json(parser)
+    parser.set_defaults(run=_status)
+
+
+def _status(args: argparse.Namespace) -> int:
+    with api(args) as hub:
+        state = hub("GET", "/api/v1/status")
+        running = hub.running
+    if not running:
+        state["status"] = "critical"
+        state["problems"].append({"text": "the hub is not running", "critical": True})
+    if args.json:
+        show(state)
+    else:
+        print(f"{state['name']} {state['version']}: {state['status']}")
+        for problem in state["problems"]:
+            print(f"  {'!!' if problem['critical'] else ' !'} {problem['text']}")
+        listen = ", ".join(entry["address"] + (" (TLS)" if entry["tls"] else "") for entry in state["listen"])
+        for name, value in (
+            ("listening on", listen or "-"),
+            ("up for", _span(state["uptime"])),
+            ("devices", f"{state['devices']}, {state['online']} online, of {state['templates']} templates"),
+            ("connections", state["connections"]),
+            ("values stored", state["valuesStored"]),
+            ("turned away", state["refused"]),
+            ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
+        ):
+            print(f"  {name:<14}{value}")
+    return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]
+
+
+def _span(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    return f"{days} d {rest // 3600} h" if days else f"{rest // 3600} h {rest % 3600 // 60} min"
+
+
+def plugins(parser: argparse.ArgumentParser) -> None:
+    """List the plugins with version, hooks and state; `new NAME` makes a skeleton, `add` installs one."""
+    with_json(parser)
+    parser.add_argument("action", nargs="?", choices=["new", "add"])
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the new plugin, or the package or .py file to add")
+    parser.set_defaults(run=_plugins)
+
+
+def _plugins(args: argparse.Namespace) -> int:
+    if args.action == "new":
+        if not args.name or re.fullmatch(r"[a-z][a-z0-9_]{0,40}", args.name) is None:
+            raise StartupError(
+                "a plugin's name has small letters, digits and _, such as: pinwheel plugins new rain_alarm"
+            )
+        return _new_plugin(args.name)
+    if args.action == "add":
+        if not args.name:
+            raise StartupError("which? such as: pinwheel plugins add frost.py")
+        return _add_plugin(args.name, config_of(args).data / "plugins")
+    with api(args) as hub:
+        found = hub("GET", "/api/v1/plugins")
+    if args.json:
+        show(found)
+    else:
+        rows = [
+            (
+                p["name"],
+                p["version"],
+                p["state"],
+                " ".join(p["hooks"]),
+                p["problem"] or (f"held the loop for {p['longestHoldMs']} ms" if p["longestHoldMs"] else ""),
+            )
+            for p in found
+        ]
+        show_table(("name", "version", "state", "hooks", "problem"), rows)
+    return 0
+
+
+def _add_plugin(name: str, folder: Path) -> int:
+    """Install a package into the hub's environment, or copy a file to where the hub looks for it."""
+    if not name.endswith(".py"):
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", name]
+        if subprocess.run(pip, check=False).returncode:  # noqa: S603
+            raise RequestError(f"{name} could not be installed")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder)
+        except OSError as error:
+            raise RequestError(f"{name}: {error.strerror}") from error
+    print("added; it is loaded at the next start of the hub")
+    return 0
+
+
+def _new_plugin(name: str) -> int:
+    """Copy the skeleton of a plugin: a package with its module, its entry point and its test."""
+    target = Path(name)
+    if target.exists():
+        raise StartupError(f"{target} exists already")
+    skeleton = resources.files("config") / "plugin"
+    for source, path in (
+        ("pyproject.toml", "pyproject.toml"),
+        ("README.md", "README.md"),
+        ("plugin.py", f"pinwheel_{name}.py"),
+        ("test_plugin.py", f"tests/test_{name}.py"),
+    ):
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text((skeleton / f"{source}.in").read_text().replace("@name@", name))
+    print(f"{target}/ made. Try it with: cd {target} && pip install -e . && pytest")
+    return 0
+
+
+def service(parser: argparse.ArgumentParser) -> None:
+    """Install the hub as a systemd service, or remove it."""
+    parser.add_argument("action", choices=["install", "uninstall"])
+    parser.add_argument("--print", action="store_true", dest="only_print", help="print the unit and change nothing")
+    parser.set_defaults(run=_service)
+
+
+def _service(args: argparse.Namespace) -> int:
+    unit = Path("/etc/systemd/system/pinwheel.service")
+    if args.action == "install":
+        config = config_of(args)
+        command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
+        command += ["--config", str(Path(args.config).resolve())] if args.config else []
+        command += ["--data", str(config.data.resolve())]
+        text = (resources.files("config") / "pinwheel.service").read_text()
+        filled = text.format(command=" ".join(command), directory=Path.cwd(), user=_owner())
+        if args.only_print:
+            print(filled, end="")
+            return 0
+    systemctl = shutil.which("systemctl")
+    if systemctl is None:
+        raise StartupError("there is no systemd here (systemctl was not found)")
+    steps = [["daemon-reload"], ["enable", "--now", "pinwheel"]]
+    try:
+        if args.action == "install":
+            unit.write_text(filled)
+        else:
+            steps = [["disable", "--now", "pinwheel"], ["daemon-reload"]]
+        for step in steps:
+            if args.action == "uninstall" and step == ["daemon-reload"]:
+                unit.unlink(missing_ok=True)
+            done = subprocess.run([systemctl, *step], check=False, capture_output=True, text=True)  # noqa: S603
+            if done.returncode:
+                raise RequestError(f"systemctl {' '.join(step)}: {done.stderr.strip()}")
+    except OSError as error:
+        raise RequestError(f"{unit}: {error.strerror}; run this with sudo") from error
+    print(f"pinwheel is {'installed and running' if args.action == 'install' else 'uninstalled'}")
+    return 0
+
+
+def _owner() -> str:
+    """Who the service runs as: whoever called sudo, not root."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
