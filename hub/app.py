@@ -53,6 +53,7 @@ DRAIN = 2.0
 #: Refusals kept for `pinwheel device watch --refused`, and seconds in which the same one is not logged again.
 REFUSALS = 1_000
 REFUSAL_QUIET = 60.0
+UNKNOWN_PIN_QUIET = 3600.0
 
 
 @attrs.frozen
@@ -172,6 +173,14 @@ class Hub:
                 self._refusal_lines[address, reason] = now + quiet
                 log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
+
+    def unknown_pin(self, device: Device, pin: int, address: str) -> None:
+        """Put down that a device wrote to a pin that its template does not have, and what would add it."""
+        reason = (
+            f"device {device.name}: template {device.template.id} has no V{pin}; to add it:"
+            f' [[datastream]] / pin = "V{pin}" / name = "V{pin}" / type = "double"'
+        )
+        self.refuse(address, reason, device.id, quiet=UNKNOWN_PIN_QUIET)
 
     def problems(self) -> list[Problem]:
         """What is wrong at the moment."""

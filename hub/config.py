@@ -107,7 +107,7 @@ def parse(text: str, source: str = "configuration") -> Config:
     """Raises `ConfigError` with every problem."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: {error}") from error
     problems: list[str] = []
     document = _resolved(document, "", problems)

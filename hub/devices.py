@@ -50,6 +50,8 @@ class NewDevice:
     token: str | None = None
     org: int = ROOT_ORG
     metadata: dict[str, str] = attrs.Factory(dict)
+    #: Where it stands, for errors: "row 3".
+    where: str = ""
 
 
 class Devices:
@@ -127,7 +129,7 @@ class Devices:
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
         self._drop_expired()
-        if problems := list(self._problems(new)):
+        if problems := self.problems(new):
             raise Rejected("\n".join(problems))
         now = self._clock.now()
         tokens = [n.token or new_token() for n in new]
@@ -168,10 +170,15 @@ class Devices:
         now = self._clock.now()
         self._by_token = {h: entry for h, entry in self._by_token.items() if entry[1] is None or entry[1] > now}
 
+    def problems(self, new: Sequence[NewDevice]) -> list[str]:
+        """Why these devices cannot be added, a line each."""
+        return list(self._problems(new))
+
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
         seen: set[str] = set()
         for number, one in enumerate(new, 1):
-            where = f"row {number}: " if len(new) > 1 else ""
+            row = one.where or (f"row {number}" if len(new) > 1 else "")
+            where = f"{row}: " if row else ""
             if problem := bad_name(one.name):
                 yield where + problem
             if one.token is not None:

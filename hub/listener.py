@@ -349,10 +349,10 @@ class FrontDoor:
         self.close()
         for wire in tuple(self._wires):
             wire.closing = True
-            if not wire.busy:
+            if not wire.busy and not wire.pending:
                 wire.close()
         with trio.move_on_after(seconds):
-            while any(wire.busy for wire in self._wires):  # noqa: ASYNC110 - at the stop only, and short
+            while any(wire.busy or wire.pending for wire in self._wires):  # noqa: ASYNC110 - at the stop only, and short
                 await trio.sleep(0.01)
 
     async def _accept(self, listener: socket.socket, listen: Listen, nursery: trio.Nursery) -> None:

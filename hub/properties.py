@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hub.errors import Rejected, UnknownPin
@@ -63,36 +63,25 @@ class Properties:
         self._storage = storage
         self._bus = bus
 
-    async def set(self, device: Device, pins: Sequence[int], name: str, value: Sequence[str]) -> None:
-        """Set one property of some pins, durably. ``url`` with an index replaces that entry of ``urls``.
+    async def set(self, device: Device, pins: Sequence[int], properties: Mapping[str, Sequence[str]]) -> None:
+        """Set properties of some pins, all or none, durably. ``url`` with an index replaces that entry of ``urls``.
 
-        Raises `UnknownPin`, or `Rejected` when the property is unknown or the value is none.
+        Raises `UnknownPin`, or `Rejected` when a property is unknown or a value is none.
         """
-        if name not in NAMES:
-            raise Rejected(f"There is no property {name[:40]!r}.")
-        if not value or len(value) > MAX_VALUES or any(len(one) > MAX_LENGTH or not is_text(one) for one in value):
-            raise Rejected(f"A property has 1 to {MAX_VALUES} values of up to {MAX_LENGTH} characters.")
-        points = [device.points.get(pin) for pin in pins]
-        if not points or None in points:
+        for name, value in properties.items():
+            if name not in NAMES:
+                raise Rejected(f"There is no property {name[:40]!r}.")
+            if not value or len(value) > MAX_VALUES or any(len(one) > MAX_LENGTH or not is_text(one) for one in value):
+                raise Rejected(f"A property has 1 to {MAX_VALUES} values of up to {MAX_LENGTH} characters.")
+        known = [device.points[pin] for pin in pins if pin in device.points]
+        if not pins or len(known) < len(pins):
             raise UnknownPin("No datastream setup for that pin.")
-        known = [point for point in points if point is not None]
 
         async def write(tx: Transaction) -> list[tuple[Point, str, tuple[str, ...]]]:
             changed = []
             for point in known:
-                key = (device.id, point.datastream.id)
-                prop, values = name, tuple(value)
-                if name == "url" and len(value) == 2 and value[0].isdecimal():
-                    row = await tx.fetch_one(
-                        "SELECT value FROM properties WHERE device = ? AND datastream = ? AND property = 'urls'", key
-                    )
-                    prop, values = "urls", _replaced(json.loads(row[0]) if row else [], int(value[0]), value[1])
-                await tx.execute(
-                    "INSERT INTO properties (device, datastream, property, value) VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET value = excluded.value",
-                    (*key, prop, json.dumps(values)),
-                )
-                changed.append((point, prop, values))
+                for name, value in properties.items():
+                    changed.append((point, *await _kept(tx, (device.id, point.datastream.id), name, tuple(value))))
             return changed
 
         for point, prop, values in await self._storage.transaction(write):
@@ -109,6 +98,24 @@ class Properties:
         for datastream, name, value in await self._storage.read(read):
             found.setdefault(datastream, {})[name] = tuple(json.loads(value))
         return found
+
+
+async def _kept(
+    tx: Transaction, key: tuple[int, int], name: str, value: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """Write one property of (device, datastream); returns what was written."""
+    if name == "url" and len(value) == 2 and value[0].isascii() and value[0].isdecimal():
+        name, index, url = "urls", int(value[0][:9]), value[1]
+        urls = await tx.fetch_one(
+            "SELECT value FROM properties WHERE device = ? AND datastream = ? AND property = 'urls'", key
+        )
+        value = _replaced(json.loads(urls[0]) if urls else [], index, url)
+    await tx.execute(
+        "INSERT INTO properties (device, datastream, property, value) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET value = excluded.value",
+        (*key, name, json.dumps(value)),
+    )
+    return name, value
 
 
 def _replaced(urls: list[str], index: int, url: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadTemplate([f"{source}: {error}"]) from error
     problems: list[str] = []
     table = document.pop("template", None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hub.errors import Rejected, RequestError, UnknownPin
 from hub.facts import ValueWritten
-from hub.model import Datastream, Device, Principal, SetDatastream, Value
+from hub.model import Datastream, Device, Point, Principal, SetDatastream, Value
 from hub.values import Raw, coerce, texts_of
 
 if TYPE_CHECKING:
@@ -60,21 +60,28 @@ class Writes:
 
         Raises `UnknownPin`, `WrongType`, `Rejected` by a filter or for its stamp, `Unavailable` when buffers are full.
         """
+        return self._keep(write, *self._check(write))
+
+    def write_all(self, writes: Sequence[Write]) -> Receipt:
+        """Accept several values or none; the receipt is for all of them. Raises as `write` does."""
+        checked = [(write, *self._check(write)) for write in writes]
+        return [self._keep(*one) for one in checked][-1]
+
+    def _check(self, write: Write) -> tuple[Point, Value, int]:
+        """Where a value goes, what it is there, and its stamp."""
         device = write.device
         point = device.points.get(write.pin)
         if point is None:
             raise UnknownPin("No datastream setup for that pin.")
-        datastream = point.datastream
-        value = coerce(datastream, write.raw)
+        value = coerce(point.datastream, write.raw)
         if self.filters:
-            value = self._filtered(device, datastream, value)
-        series = point.series
+            value = self._filtered(device, point.datastream, value)
+        return point, value, self._clock.now() if write.at is None else self._believable(write.at)
+
+    def _keep(self, write: Write, point: Point, value: Value, ts: int) -> Receipt:
+        device, datastream, series = write.device, point.datastream, point.series
         latest = self._history.latest
-        if write.at is None:
-            ts, newest = self._clock.now(), True
-        else:
-            ts = self._believable(write.at)
-            newest = write.shared or series not in latest or ts >= latest[series][0]
+        newest = write.at is None or write.shared or series not in latest or ts >= latest[series][0]
         receipt = self._history.put(series, ts, value, newest, write.at is None or write.shared)
         if newest:
             latest[series] = (ts, value)

@@ -390,7 +390,7 @@ async def test_devices_survive_a_restart(started, time):
         write(hub, device, 0, "55")
         await hub.devices.told(device, {"ver": "1.4.0", "h-beat": "40"})
         await hub.devices.rename(device, "Hall", SYSTEM)
-        await hub.properties.set(device, [0], "color", ["#ff0000"])
+        await hub.properties.set(device, [0], {"color": ["#ff0000"]})
         await hub.timeline.log(device, "broken", "It flickers")
         known = (device.id, device.created, device.activated, device.firmware)
         events = await hub.timeline.of(device)

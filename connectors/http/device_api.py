@@ -16,7 +16,7 @@ from hub.hookspecs import hookimpl
 from hub.limits import Bucket
 from hub.model import Datastream, Device, Principal, Value
 from hub.routes import PUBLIC, Request, Response, Route
-from hub.values import coerce, texts_of, to_json
+from hub.values import texts_of, to_json
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -93,29 +93,25 @@ class DeviceApi:
             values = [value for key, value in pairs if key == "value" and value is not None]
             if not values or keys - {"dataStreamId", "pin", "value"}:
                 raise Rejected("Request with incorrect parameters")
-            await self._write(device, {datastream.pin: values}, MISMATCH_UNDOTTED)
+            await self._write(request, device, {datastream.pin: values}, MISMATCH_UNDOTTED)
         else:
-            await self._write(device, _by_pin(pairs), MISMATCH)
+            await self._write(request, device, _by_pin(pairs), MISMATCH)
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
         device, pairs = self._device(request)
-        await self._write(device, _by_pin(pairs), MISMATCH_UNDOTTED)
+        await self._write(request, device, _by_pin(pairs), MISMATCH_UNDOTTED)
         return OK
 
-    async def _write(self, device: Device, values: dict[int, list[str]], mismatch: str) -> None:
+    async def _write(self, request: Request, device: Device, values: dict[int, list[str]], mismatch: str) -> None:
         """Write all or nothing, with one stamp, and return after the commit."""
         hub, principal = self._hub, Principal("device", device.id, device.org, device.name)
+        at = hub.clock.now()
+        writes = [Write(device, pin, raw, "https", principal, at, shared=True) for pin, raw in values.items()]
         try:
-            if len(values) > 1:
-                for pin, raw in values.items():
-                    if (point := device.points.get(pin)) is None:
-                        raise UnknownPin("No datastream setup for that pin.")
-                    coerce(point.datastream, raw)
-            at = hub.clock.now()
-            for pin, raw in values.items():
-                receipt = hub.writes.write(Write(device, pin, raw, "https", principal, at, shared=True))
+            receipt = hub.writes.write_all(writes)
         except UnknownPin:
+            hub.unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
             raise
         except WrongType as error:
             raise Rejected(mismatch if str(error) == MISMATCH else str(error)) from error
@@ -132,8 +128,7 @@ class DeviceApi:
                 properties.setdefault(key, []).append(value or "")
         if not properties:
             raise Rejected("Request with incorrect parameters")
-        for name, values in properties.items():
-            await self._hub.properties.set(device, [PINS[pin] for pin in pins if pin], name, values)
+        await self._hub.properties.set(device, [PINS[pin] for pin in pins if pin], properties)
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
@@ -150,7 +145,7 @@ class DeviceApi:
     async def get(self, request: Request) -> Response:
         device, pairs = self._device(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
-            return Response(body=_text(self._current(device, self._named(device, pairs))))
+            return Response(body=_text(self._current(device, self._named(device, pairs, WRONG_PIN))))
         if not pairs or any(key not in PINS for key, _ in pairs):
             raise Rejected(WRONG_PIN)
         found = {}
@@ -179,13 +174,13 @@ class DeviceApi:
         return self._hub.writes.current(device, datastream)
 
     @staticmethod
-    def _named(device: Device, pairs: Pairs) -> Datastream:
+    def _named(device: Device, pairs: Pairs, wrong_id: str = "Wrong dataStreamId format.") -> Datastream:
         """The datastream that ``dataStreamId`` or ``pin`` names. Raises `Rejected`."""
         given = dict(pairs)
         number, pin = given.get("dataStreamId"), given.get("pin")
         if number is not None:
             if not number.isascii() or not number.isdecimal():
-                raise Rejected("Wrong dataStreamId format.")
+                raise Rejected(wrong_id)
             point = device.point(int(number[:12]))
             if point is None:
                 raise Rejected(f"Requested dataStream doesn't exist in the product {device.template.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -85,26 +85,30 @@ class Endpoint:
         await server.serve(self._app, upgrade, wire, peer)
 
     def _router(self) -> server.App:
+        paths: dict[str, dict[str, Route]] = {}
+        for route in self._hub.routes:
+            if isinstance(route, Route):
+                paths.setdefault(route.path, {})[route.method] = route
         # Devices' routes first: the router looks through them in order.
-        ordered = sorted(
-            (route for route in self._hub.routes if isinstance(route, Route)),
-            key=lambda route: not route.path.startswith("/external/"),
-        )
-        return Router(
-            [StarletteRoute(route.path, _RouteApp(self._hub, route), methods=[route.method]) for route in ordered],
+        ordered = sorted(paths.items(), key=lambda item: not item[0].startswith("/external/"))
+        router = Router(
+            [StarletteRoute(path, _PathApp(self._hub, routes), methods=list(routes)) for path, routes in ordered],
             redirect_slashes=False,
             default=_not_found,
         )
+
+        async def site(scope: server.Scope, receive: Any, send: Any) -> None:
+            await (router if _open_here(scope["path"], scope["state"]["peer"]) else _not_found)(scope, receive, send)
+
+        return site
 
     async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
         target, _, query = request.target.decode("ascii", "replace").partition("?")
         path = target.rstrip("/")
         for protocol in self._hub.protocols:
             # Blynk's old clients also ask for "/websocket".
-            if protocol.websocket_path is not None and path in (
-                protocol.websocket_path,
-                protocol.websocket_path.removesuffix("s"),
-            ):
+            where = protocol.websocket_path
+            if where and path in (where, where.removesuffix("s")) and protocol.name in peer.listen.serve:
                 subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
                 if socket := websocket.accept(wire, request, trailing, subprotocols):
                     wire.busy = False
@@ -118,9 +122,10 @@ class Endpoint:
                 raise NotFound("There is no WebSocket here.")
             await _admit(self._hub, asked, route.permission)
         except HubError as error:
-            status, _, body, _ = _problem(error)
-            head = f"HTTP/1.1 {status} Refused\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            wire.send(head.encode() + body)
+            status, kind, body, more = _problem(error)
+            head = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+            lines = b"".join(name + b": " + value + b"\r\n" for name, value in (*head, *more))
+            wire.send(f"HTTP/1.1 {status} Refused\r\n".encode() + lines + b"\r\n" + body)
             return
         if socket := websocket.accept(wire, request, trailing):
             wire.busy = False
@@ -128,12 +133,12 @@ class Endpoint:
             await socket.aclose()
 
 
-class _RouteApp:
-    """One route as an ASGI app."""
+class _PathApp:
+    """The routes of one path, by method, as an ASGI app."""
 
-    def __init__(self, hub: Hub, route: Route) -> None:
+    def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
         self._hub = hub
-        self._route = route
+        self._routes = routes
 
     async def __call__(
         self,
@@ -141,10 +146,9 @@ class _RouteApp:
         receive: Callable[[], Awaitable[server.Message]],
         send: Callable[[server.Message], Awaitable[None]],
     ) -> None:
-        route, peer = self._route, scope["state"]["peer"]
+        method, peer = scope["method"], scope["state"]["peer"]
+        route = self._routes["GET" if method == "HEAD" else method]
         try:
-            if not _open_here(scope["path"], peer):
-                raise NotFound("There is nothing here.")
             request = _request(self._hub, scope["method"], scope["path"], scope["query_string"], scope["headers"], peer)
             await _admit(self._hub, request, route.permission)
             if route.method != "GET":
@@ -152,6 +156,8 @@ class _RouteApp:
                 if route.body is not None:
                     request.body = from_json(_parsed(request.body), route.body)
             result = await route.handler(request)
+            if request.principal is not NOBODY or route.path.startswith("/external/"):
+                peer.admit()
         except server.Refusal:
             raise
         except HubError as error:
@@ -182,7 +188,7 @@ def _request(
 
 
 async def _not_found(scope: Any, _receive: Any, send: Any) -> None:
-    await _send(send, 404, JSON, _error(f"There is no {scope['method']} {scope['path']}."), ())
+    await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
 
 
 def _open_here(path: str, peer: Peer) -> bool:

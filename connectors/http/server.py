@@ -30,6 +30,10 @@ MAX_BODY = 2 * 1024 * 1024
 HEADER_DEADLINE = 15.0
 BODY_DEADLINE = 60.0
 IDLE_DEADLINE = 75.0
+#: Bytes that wait for a client before it is asked for another request.
+MAX_PENDING = 64 * 1024
+
+_BODY = {b"content-length", b"transfer-encoding"}
 
 
 class Refusal(Exception):
@@ -51,6 +55,8 @@ async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
             wire.busy = True
             headers = _checked(request)
             if headers.get(b"upgrade", b"").lower() == b"websocket":
+                if request.method != b"GET" or request.http_version != b"1.1" or _BODY & headers.keys():
+                    raise Refusal(400, "This is no WebSocket handshake.")
                 await upgrade(request, connection.trailing_data[0])
                 return
             await _Exchange(connection, wire, request, headers, peer).run(app)
@@ -62,32 +68,48 @@ async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
             connection.start_next_cycle()
+            if wire.pending > MAX_PENDING:
+                await wire.drained()
     except h11.RemoteProtocolError as error:
-        _refuse(connection, wire, Refusal(error.error_status_hint, str(error)))
+        _refuse(connection, wire, _refusal(error))
     except Refusal as refusal:
         _refuse(connection, wire, refusal)
+    except OSError:
+        if not wire.broken:
+            raise
+
+
+def _refusal(error: h11.RemoteProtocolError) -> Refusal:
+    """h11's own words repeat the request, and with it what is secret in it."""
+    if error.error_status_hint == 431:
+        return Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
+    return Refusal(error.error_status_hint, "This is not HTTP/1.1.")
 
 
 async def _next_request(connection: h11.Connection, wire: Wire) -> h11.Request | None:
-    begun = False
+    began: float | None = trio.current_time() if connection.trailing_data[0] else None
     while True:
         event = connection.next_event()
         if isinstance(event, h11.Request):
             return event
         if event is not h11.NEED_DATA:
             return None
-        with trio.move_on_after(HEADER_DEADLINE if begun else IDLE_DEADLINE) as deadline:
+        until = trio.current_time() + IDLE_DEADLINE if began is None else began + HEADER_DEADLINE
+        with trio.move_on_at(until) as deadline:
             data = await wire.receive()
         if deadline.cancelled_caught:
-            if begun:
+            if began is not None:
                 raise Refusal(408, "The header took too long.")
             return None
-        begun = True
+        began = began or trio.current_time()
         connection.receive_data(data)
 
 
 def _checked(request: h11.Request) -> dict[bytes, bytes]:
     headers = dict(request.headers)
+    fields = sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n") + fields > MAX_HEADER:
+        raise Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
     if b"transfer-encoding" in headers and b"content-length" in headers:
         raise Refusal(400, "Content-Length with Transfer-Encoding.")
     if int(headers.get(b"content-length", b"0")) > MAX_BODY:
@@ -122,11 +144,12 @@ class _Exchange:
         self._request = request
         self._expects_continue = b"expect" in headers
         self._received = 0
+        self._body_until = trio.current_time() + BODY_DEADLINE
         self._head = b""
         target, _, query = request.target.partition(b"?")
         self._scope: Scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": request.http_version.decode(),
             "method": request.method.decode(),
             "scheme": "https" if peer.tls else "http",
@@ -148,9 +171,12 @@ class _Exchange:
             sent = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
             self._wire.send(sent or b"")
         while True:
-            event = connection.next_event()
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError as error:
+                raise _refusal(error) from error
             if event is h11.NEED_DATA:
-                with trio.move_on_after(BODY_DEADLINE) as deadline:
+                with trio.move_on_at(self._body_until) as deadline:
                     connection.receive_data(await self._wire.receive())
                 if deadline.cancelled_caught:
                     raise Refusal(408, "The body took too long.")
@@ -166,6 +192,8 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         connection = self._connection
+        if self._wire.broken:
+            raise OSError(self._wire.broken)
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), (b"date", _date().encode())]
             if self._wire.closing:

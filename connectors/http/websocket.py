@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Bytes of one message.
 MAX_MESSAGE = 64 * 1024
+#: Bytes that wait for a client before more of its messages are read.
+MAX_PENDING = 64 * 1024
 
 
 class WebSocketWire(Wire):
@@ -41,7 +43,11 @@ class WebSocketWire(Wire):
 
     async def message(self) -> str | bytes | None:
         """The next message; None when the connection has ended."""
+        if self._wire.pending > MAX_PENDING:
+            await self._wire.drained()
         while not self._messages:
+            if self._wire.pending > MAX_PENDING:
+                await self._wire.drained()
             if self._wire.broken:
                 return None
             data = await self._wire.receive()
@@ -144,8 +150,11 @@ def accept(wire: Wire, request: h11.Request, trailing: bytes, subprotocols: Sequ
     head = b"GET " + request.target + b" HTTP/1.1\r\n"
     head += b"".join(name + b": " + value + b"\r\n" for name, value in request.headers.raw_items())
     protocol.receive_data(head + b"\r\n")
-    [asked] = [event for event in protocol.events_received() if isinstance(event, Request)]
-    response = protocol.accept(asked)
+    asked = [event for event in protocol.events_received() if isinstance(event, Request)]
+    if not asked:
+        wire.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        return None
+    response = protocol.accept(asked[0])
     protocol.send_response(response)
     wire.send(b"".join(protocol.data_to_send()))
     if response.status_code != 101:

@@ -90,7 +90,6 @@ FLOOD_ANSWER_EVERY = 60.0
 FLOOD_PATIENCE = 10.0
 #: Seconds between two looks for silent connections.
 SWEEP_EVERY = 2.0
-UNKNOWN_PIN_QUIET = 3600.0
 MAX_BRIDGES = 100
 
 _PINS = {str(pin): pin for pin in range(256)}
@@ -247,14 +246,15 @@ class NativeSession:
                     self._show("in", command, message, body, status)
                 if self.device is None:
                     self._before_login(command, message, body, replies)
+                elif not self._admitted(message, replies):
+                    pass
                 elif command == _HARDWARE:
-                    if self._admitted(message, replies):
-                        self._hardware(message, body, replies)
+                    self._hardware(message, body, replies)
                 elif command == _GROUP:
                     self._grouped(body)
                 elif command == _PING:
                     replies.append(response(message, Status.OK))
-                elif command and self._admitted(message, replies):
+                elif command:
                     await self._other(command, message, body, replies)
                 if self._reason:
                     break
@@ -376,21 +376,12 @@ class NativeSession:
                 Write(self.device, pin, raw, "native", self._principal, self._group, self, self._group_shared)
             )
         except UnknownPin:
-            self._unknown_pin(self.device, pin)
+            self._hub.unknown_pin(self.device, pin, self.address)
         except Rejected as error:
             replies.append(response(message, Status.ILLEGAL_COMMAND))
             self._hub.refuse(self.address, f"device {self.device.name}: V{pin}: {error}", self.device.id)
         except Unavailable:
             replies.append(response(message, Status.SERVER_ERROR))
-
-    def _unknown_pin(self, device: Device, pin: int) -> None:
-        self._hub.refuse(
-            self.address,
-            f"device {device.name}: template {device.template.id} has no V{pin}; to add it:"
-            f' [[datastream]] / pin = "V{pin}" / name = "V{pin}" / type = "double"',
-            device.id,
-            quiet=UNKNOWN_PIN_QUIET,
-        )
 
     def _grouped(self, body: bytes) -> None:
         """A group gives its values one stamp: the hub's at its begin, or the device's own in milliseconds."""
@@ -493,7 +484,7 @@ class NativeSession:
         if not 0 < count < len(parts):
             raise Rejected("PROPERTY needs pins, a name and a value")
         pins = [_PINS[part] for part in parts[:count]]
-        await self._hub.properties.set(self.device, pins, parts[count], parts[count + 1 :])
+        await self._hub.properties.set(self.device, pins, {parts[count]: parts[count + 1 :]})
         replies.append(response(message, Status.OK))
 
     async def _event_log(self, message: int, body: bytes, replies: list[bytes]) -> None:
@@ -536,7 +527,7 @@ class NativeSession:
         try:
             self._hub.writes.write(Write(target, _PINS[parts[2]], parts[3:], "bridge", self._principal))
         except UnknownPin:
-            self._unknown_pin(target, _PINS[parts[2]])
+            self._hub.unknown_pin(target, _PINS[parts[2]], self.address)
         online = self._hub.sessions.get(target.id) is not None
         replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -181,11 +182,14 @@ class DeviceRoutes:
         return Created(value=AddedDevice(id=device.id, name=device.name, token=token))
 
     async def import_csv(self, request: Request) -> Created:
-        new = self._rows(request.body.csv)
+        problems, new = self._rows(request.body.csv)
+        if problems:
+            raise Rejected("\n".join([*problems, *self._hub.devices.problems(new)]))
         added = await self._hub.devices.add(new, request.principal)
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    def _rows(self, text: str) -> list[NewDevice]:
+    def _rows(self, text: str) -> tuple[list[str], list[NewDevice]]:
+        """What is wrong with the rows as such, and the devices of the others."""
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
         problems, new = [], []
         try:
@@ -200,14 +204,14 @@ class DeviceRoutes:
                     problems.append(f"row {number}: there is no template {row['template']!r}")
                 else:
                     fields = {k: v for k, v in row.items() if k not in ("name", "template", "token") and v}
+                    token = row.get("token") or None
+                    where = f"row {number}"
                     new.append(
-                        NewDevice(name=row["name"], template=template, token=row.get("token") or None, metadata=fields)
+                        NewDevice(name=row["name"], template=template, token=token, metadata=fields, where=where)
                     )
         except csv.Error as error:
             problems.append(f"line {reader.line_num}: {error}")
-        if problems:
-            raise Rejected("\n".join(problems))
-        return new
+        return problems, new
 
     async def list(self, request: Request) -> DeviceList:
         page, size = request.int_param("page", 0), request.int_param("size", PAGE)
@@ -266,7 +270,7 @@ class DeviceRoutes:
 
     async def write_several(self, request: Request) -> None:
         body: WriteValues = request.body
-        if not body.values or not all(key.isascii() and key.isdecimal() for key in body.values):
+        if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
             raise Rejected("values: must be values by datastream id")
         await self._write(request, self._hub.devices.get(body.device_id), {int(k): v for k, v in body.values.items()})
 
@@ -275,10 +279,12 @@ class DeviceRoutes:
         for number, point in points.items():
             if point is None:
                 raise NotFound(f"Data stream with identifier {number} is not found!")
-        for number, value in values.items():
-            pin = points[number].datastream.pin  # type: ignore[union-attr]
-            receipt = self._hub.writes.write(Write(device, pin, value, "api", request.principal))
-        await receipt.durable()
+        writes = [
+            Write(device, point.datastream.pin, values[number], "api", request.principal)
+            for number, point in points.items()
+            if point is not None
+        ]
+        await self._hub.writes.write_all(writes).durable()
 
     async def token(self, request: Request) -> dict[str, str]:
         body: NewToken = request.body

@@ -1,0 +1,526 @@
+"""The HTTP server by the bytes that go over the wire, through a running hub."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from raw_http import connected, request
+from trio.testing import wait_all_tasks_blocked
+
+from connectors.http import server
+from hub.app import running
+from hub.hookspecs import hookimpl
+from hub.routes import PUBLIC, Response, Route, Stream
+
+MAX_BODY = 2 * 1024 * 1024
+MAX_HEADER = 16 * 1024
+#: Far more than the kernel's buffers for one connection hold.
+LARGE = 8 * 1024 * 1024
+CHUNK = 64 * 1024
+
+
+class Kitchen:
+    """A plugin whose routes wait, stream and echo."""
+
+    __name__ = "kitchen"
+    PINWHEEL_HOOKS = 1
+
+    def __init__(self):
+        self.begun, self.go_on = trio.Event(), trio.Event()
+        self.served = 0
+
+    async def echo(self, request):
+        return Response(body=request.body)
+
+    async def show(self, request):
+        return [request.path, request.query]
+
+    async def held(self, request):
+        self.begun.set()
+        await self.go_on.wait()
+        return Response(body="held")
+
+    async def large(self, request):
+        self.begun.set()
+        await self.go_on.wait()
+        return Response(body=b"x" * LARGE)
+
+    async def chunk(self, request):
+        self.served += 1
+        return Response(body=b"x" * CHUNK)
+
+    async def streamed(self, request):
+        async def chunks():
+            yield b"one,"
+            await trio.sleep(0.3)
+            yield b"two"
+
+        return Stream(chunks=chunks())
+
+    @hookimpl
+    def hub_routes(self):
+        return [
+            Route(method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC)
+            for method, path, handler in (
+                ("POST", "echo", self.echo),
+                ("GET", "show", self.show),
+                ("GET", "held", self.held),
+                ("GET", "large", self.large),
+                ("GET", "chunk", self.chunk),
+                ("GET", "streamed", self.streamed),
+                ("GET", "two", self.show),
+                ("POST", "two", self.echo),
+            )
+        ]
+
+
+@pytest.fixture
+def kitchen():
+    return Kitchen()
+
+
+@pytest.fixture
+def hub_plugins(kitchen):
+    return (kitchen,)
+
+
+@pytest.fixture
+async def http(hub):
+    async with connected(hub) as http:
+        yield http
+
+
+def echo(body):
+    return request("POST", "/test/echo", body)
+
+
+HEALTH = request("GET", "/health")
+CHUNKED = b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def ended(http):
+    """Whether the hub ends the connection without another byte."""
+    return await http.rest() == b""
+
+
+# -- one connection, several requests ---------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_kept_for_the_next_request(http):
+    assert "one" == (await http.ask("POST", "/test/echo", b"one")).text
+    assert "two" == (await http.ask("POST", "/test/echo", b"two")).text
+    assert 200 == (await http.get("/health")).status
+
+
+async def test_pipelined_requests_are_answered_in_order(http):
+    await http.send(echo(b"one") + HEALTH + echo(b"two"))
+
+    assert "one" == (await http.answer()).text
+    assert {"status": "ok"} == (await http.answer()).json
+    assert "two" == (await http.answer()).text
+
+
+async def test_a_connection_ends_when_the_client_asks_for_it(http):
+    answer = await http.ask("GET", "/health", connection="close")
+
+    assert (200, "close") == (answer.status, answer.headers["connection"])
+    assert await ended(http)
+
+
+async def test_an_http_1_0_connection_ends_after_its_answer(http):
+    await http.send(b"GET /health HTTP/1.0\r\n\r\n")
+
+    assert 200 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_body_that_nobody_reads_does_not_disturb_the_next_request(http):
+    await http.send(request("POST", "/api/v1/template/import", b'{"toml": ""}') + HEALTH)
+
+    assert 401 == (await http.answer()).status
+    assert 200 == (await http.answer()).status
+
+
+async def test_an_upgrade_to_something_else_is_ignored(http):
+    answer = await http.ask("GET", "/health", connection="Upgrade, HTTP2-Settings", upgrade="h2c")
+
+    assert 200 == answer.status
+
+
+async def test_a_client_that_does_not_read_is_not_read_either(hub, http, kitchen):
+    """Answers wait for the client up to a bound, whatever it sends meanwhile."""
+    await http.send(request("GET", "/test/chunk") * 200)
+    await wait_all_tasks_blocked(0.05)
+
+    assert max(wire.pending for wire in hub.door._wires) < 1024 * 1024
+    assert kitchen.served < 200
+    for _ in range(200):
+        assert CHUNK == len((await http.answer()).body)
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def of_size(size):
+    head = b"GET /health HTTP/1.1\r\nHost: hub\r\nX-Filler: "
+    return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
+
+
+async def test_a_header_of_16_kib_is_served(http):
+    await http.send(of_size(MAX_HEADER))
+
+    assert 200 == (await http.answer()).status
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER + 1, MAX_HEADER + 1024, 40 * 1024])
+async def test_a_header_over_16_kib_is_refused(http, size):
+    await http.send(of_size(size))
+
+    assert 431 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_header_over_16_kib_that_has_no_end_is_refused(http):
+    await http.send(of_size(MAX_HEADER + 8192)[:-4])
+
+    assert 431 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_body_of_2_mb_is_served(http):
+    assert b"x" * MAX_BODY == (await http.ask("POST", "/test/echo", b"x" * MAX_BODY)).body
+
+
+async def test_a_body_over_2_mb_is_refused_before_it_comes(http):
+    await http.send(b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 2097153\r\n\r\n")
+
+    assert 413 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_body_over_2_mb_is_refused_while_it_comes(http):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http.send, echo(b"x" * (MAX_BODY + 1)))
+
+        assert 413 == (await http.answer()).status
+        assert await ended(http)
+
+
+async def test_a_chunked_body_over_2_mb_is_refused(http):
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http.send, CHUNKED + chunk * (MAX_BODY // 0x10000 + 1))
+
+        assert 413 == (await http.answer()).status
+        assert await ended(http)
+
+
+# -- what is no HTTP --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: -1\r\n\r\n",
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: abc\r\n\r\n",
+        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        "GET /health HTTP/1.1\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: hub\r\nHost: other\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: hub\r\nno colon\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost : hub\r\n\r\n",
+        "GET /he alth HTTP/1.1\r\nHost: hub\r\n\r\n",
+        "GET /h\xe4lth HTTP/1.1\r\nHost: hub\r\n\r\n",
+        "GET\r\n\r\n",
+        "GARBAGE\r\n\r\n",
+        "HELO there\r\nEHLO\r\n\r\n",
+        "G\0\0\0\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_answered_with_400(http, caplog, head):
+    await http.send(head.encode("latin-1"))
+
+    answer = await http.answer()
+    assert (400, "close") == (answer.status, answer.headers["connection"])
+    assert await ended(http)
+    assert [] == caplog.messages
+
+
+async def test_a_good_request_before_garbage_is_served(http):
+    await http.send(HEALTH + b"GARBAGE\r\n\r\n")
+
+    assert 200 == (await http.answer()).status
+    assert 400 == (await http.answer()).status
+    assert await ended(http)
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_slow_header_is_answered_with_408(http, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.05)
+    await http.send(b"GET /health HT")
+
+    assert 408 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def drip(http, data):
+    """Send byte by byte, never so slowly that a single one would be late."""
+    for n in range(len(data)):
+        await http.send(data[n : n + 1])
+        await trio.sleep(0.02)
+
+
+async def test_a_header_that_drips_in_is_answered_with_408(http, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, http, HEALTH)
+
+        assert 408 == (await http.answer()).status
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_slow_header_behind_another_request_is_answered_with_408(http, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.05)
+    monkeypatch.setattr(server, "IDLE_DEADLINE", 1.0)
+    await http.send(HEALTH + b"GET /health HT")
+
+    assert 200 == (await http.answer()).status
+    assert 408 == (await http.answer()).status
+
+
+async def test_a_slow_body_is_answered_with_408(http, monkeypatch):
+    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
+    await http.send(echo(b"complete")[:-4])
+
+    assert 408 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_body_that_drips_in_is_answered_with_408(http, monkeypatch):
+    monkeypatch.setattr(server, "BODY_DEADLINE", 0.2)
+    await http.send(b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 40\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, http, b"x" * 40)
+
+        assert 408 == (await http.answer()).status
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_connection_is_closed_without_a_word(http, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_DEADLINE", 0.05)
+
+    assert 200 == (await http.get("/health")).status
+    assert await ended(http)
+
+
+async def test_a_streamed_answer_may_take_longer_than_a_body(http, monkeypatch):
+    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
+
+    assert "one,two" == (await http.get("/test/streamed")).text
+
+
+async def test_a_streamed_answer_is_not_cut_by_the_next_request(http):
+    await http.send(request("GET", "/test/streamed") + HEALTH)
+
+    assert "one,two" == (await http.answer()).text
+    assert 200 == (await http.answer()).status
+
+
+# -- methods and paths ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["/health", "/test/show?a=1", "/nothing/here", "/external/api/get"])
+async def test_head_has_the_headers_of_get_and_no_body(http, target):
+    got = await http.get(target)
+    asked = await http.ask("HEAD", target)
+    # The same connection goes on: there was no body in between.
+    again = await http.get(target)
+
+    for answer in got, asked, again:
+        del answer.headers["date"]
+    assert (got.status, got.headers) == (asked.status, asked.headers)
+    assert got == again
+
+
+async def test_an_unknown_path_is_answered_with_404(http):
+    answer = await http.get("/nothing/here")
+
+    assert (404, "application/json") == (answer.status, answer.headers["content-type"])
+    assert "There is nothing at /nothing/here." == answer.message
+
+
+async def test_a_wrong_method_is_answered_with_405(http):
+    answer = await http.ask("DELETE", "/health")
+
+    assert (405, {"GET", "HEAD"}) == (answer.status, set(answer.headers["allow"].split(", ")))
+
+
+async def test_every_method_of_a_path_is_allowed(http):
+    answer = await http.ask("DELETE", "/test/two")
+
+    assert (405, {"GET", "HEAD", "POST"}) == (answer.status, set(answer.headers["allow"].split(", ")))
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/test/show", "/test/show", ""),
+        ("/test/show/", "/test/show", ""),
+        ("/test/show/?a=1/", "/test/show", "a=1/"),
+        ("/%74est/sho%77?b=%20", "/test/show", "b=%20"),
+        ("/test/show?", "/test/show", ""),
+        ("/test/show?a?b", "/test/show", "a?b"),
+    ],
+)
+async def test_a_path_is_decoded_and_the_query_is_left_as_it_came(http, target, path, query):
+    assert [path, query] == (await http.get(target)).json
+
+
+@pytest.mark.parametrize("target", ["/test/show%00", "/test%2Fshow/x", "/%ff", "/TEST/show", "*", "/../health"])
+async def test_a_path_that_is_almost_right_is_not_found(http, target):
+    assert 404 == (await http.get(target)).status
+
+
+# -- bodies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"5\r\nHello\r\n2\r\n, \r\n6\r\nWorld!\r\n0\r\n\r\n",
+        b"D;name=value\r\nHello, World!\r\n0\r\n\r\n",
+        b"d\r\nHello, World!\r\n0\r\nX-Trailer: yes\r\n\r\n",
+    ],
+)
+async def test_a_chunked_body_is_put_together(http, chunks):
+    await http.send(CHUNKED + chunks + HEALTH)
+
+    assert "Hello, World!" == (await http.answer()).text
+    assert 200 == (await http.answer()).status
+
+
+async def test_a_client_that_waits_for_100_gets_it(http):
+    await http.send(request("POST", "/test/echo", b"body", expect="100-continue")[:-4])
+    assert 100 == (await http.answer()).status
+    await http.send(b"body")
+
+    assert "body" == (await http.answer()).text
+
+
+async def test_a_client_that_waits_for_100_is_refused_without_it(http):
+    await http.send(request("POST", "/api/v1/template/import", b"body", expect="100-continue")[:-4])
+    assert 401 == (await http.answer()).status
+    assert await ended(http)
+
+
+async def test_a_client_that_waits_for_100_with_too_much_is_refused_without_it(http):
+    await http.send(request("POST", "/test/echo", expect="100-continue", content_length=MAX_BODY + 1))
+
+    assert 413 == (await http.answer()).status
+
+
+# -- the stop ---------------------------------------------------------------------------------------------------------
+
+
+async def answered_at_the_stop(hub_config, kitchen, target):
+    """The answer to a request that is still worked on, or on its way, when the hub begins to stop."""
+    answers = []
+
+    async def read(http, *idle):
+        # Connections without a request are ended first: then the hub is stopping for sure.
+        for one in idle:
+            assert await ended(one)
+        kitchen.go_on.set()
+        answers.append(await http.answer())
+        assert await ended(http)
+
+    async with (
+        AsyncExitStack() as stack,
+        trio.open_nursery() as nursery,
+        running(hub_config, plugins=(kitchen,)) as hub,
+    ):
+        used, silent, busy = [await stack.enter_async_context(connected(hub)) for _ in range(3)]
+        assert 200 == (await used.get("/health")).status
+        await busy.send(request("GET", target))
+        await kitchen.begun.wait()
+        await wait_all_tasks_blocked()
+        nursery.start_soon(read, busy, used, silent)
+    return answers[0]
+
+
+async def test_a_request_in_flight_is_finished_at_the_stop(hub_config, kitchen):
+    answer = await answered_at_the_stop(hub_config, kitchen, "/test/held")
+
+    assert ("held", "close") == (answer.text, answer.headers["connection"])
+
+
+async def test_a_large_answer_is_sent_whole_at_the_stop(hub_config, kitchen):
+    assert LARGE == len((await answered_at_the_stop(hub_config, kitchen, "/test/large")).body)
+
+
+async def test_a_large_answer_on_its_way_is_sent_whole_at_the_stop(hub_config, kitchen):
+    kitchen.go_on.set()
+
+    assert LARGE == len((await answered_at_the_stop(hub_config, kitchen, "/test/large")).body)
+
+
+# -- splitting --------------------------------------------------------------------------------------------------------
+
+DIALOGUE = b"".join(
+    [
+        echo(b"with a length"),
+        CHUNKED + b"6\r\nchunks\r\n0\r\n\r\n",
+        request("GET", "/test/show/?a=%20b"),
+        request("GET", "/nothing"),
+        request("HEAD", "/health"),
+        b"GARBAGE\r\n\r\n",
+    ]
+)
+HEAD_REQUEST = 4
+CUTS = st.lists(st.integers(1, len(DIALOGUE) - 1), max_size=6).map(sorted)
+
+
+async def heard(hub, cuts):
+    """What the hub answers to the dialogue in pieces, without the dates."""
+    edges = [0, *cuts, len(DIALOGUE)]
+    async with connected(hub) as http:
+        for a, b in zip(edges, edges[1:], strict=False):
+            await http.send(DIALOGUE[a:b])
+            await wait_all_tasks_blocked()
+        answers = [await http.answer(head=n == HEAD_REQUEST) for n in range(6)]
+        assert await ended(http)
+    for answer in answers:
+        del answer.headers["date"]
+    return answers
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(many=st.lists(CUTS, min_size=10, max_size=10))
+def test_any_split_of_the_bytes_gives_the_same_answers(hub_config, many):
+    async def talk():
+        async with running(hub_config, plugins=(Kitchen(),)) as hub:
+            whole = await heard(hub, [])
+            assert [200, 200, 200, 404, 200, 400] == [answer.status for answer in whole]
+            for cuts in many:
+                assert whole == await heard(hub, cuts)
+
+    trio.run(talk)
+
+
+@pytest.mark.parametrize("at", [1, 4, 16, 60])
+async def test_a_header_too_long_is_refused_however_it_is_split(hub, at):
+    data = of_size(MAX_HEADER + 2000)
+    async with connected(hub) as http:
+        await http.send(data[:-at])
+        await wait_all_tasks_blocked()
+        await http.send(data[-at:])
+
+        assert 431 == (await http.answer()).status

@@ -1,0 +1,452 @@
+"""The live stream, by the websockets library's own client."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from raw_http import PATIENCE, Http, ask, local_key
+from trio.testing import wait_all_tasks_blocked
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.trio.client import connect
+
+from connectors.native import client
+from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
+from hub.model import SYSTEM
+from hub.testing import add_device, address_of
+from hub.writes import Write
+from plugins.platform_api import stream
+
+METER = """
+[template]
+id = "TMPL0meter"
+name = "Meter"
+[[datastream]]
+pin = "V0"
+name = "Power"
+type = "integer"
+[[datastream]]
+pin = "V1"
+name = "Text"
+type = "string"
+[[datastream]]
+pin = "V2"
+name = "With default"
+type = "integer"
+default = 17
+"""
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+class Client:
+    """A connected client, in JSON."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    async def say(self, **message):
+        await self.socket.send(json.dumps(message))
+
+    async def hear(self):
+        with trio.fail_after(PATIENCE):
+            return json.loads(await self.socket.recv())
+
+    async def subscribe(self, number, what, **more):
+        """Subscribe; returns the snapshot."""
+        await self.say(id=number, subscribe=what, **more)
+        return await self.hear()
+
+    async def nothing_came(self):
+        """Whether nothing came: the answer to a question is the next thing heard."""
+        await self.say(id="mark", subscribe="nonsense")
+        return (await self.hear())["id"] == "mark"
+
+
+@asynccontextmanager
+async def watching(hub):
+    host, port = address_of(hub)
+    headers = {"Authorization": f"Bearer {local_key(hub)}"}
+    async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as socket:
+        yield Client(socket)
+
+
+@asynccontextmanager
+async def deaf(hub):
+    """A client that reads nothing but the answer to its upgrade."""
+    with trio.socket.socket() as sock:
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+        await sock.connect(address_of(hub))
+        http = Http(trio.SocketStream(sock))
+        assert 101 == (await http.ask("GET", "/api/v1/stream", key=local_key(hub), **UPGRADE)).status
+        yield http
+
+
+def text(**message):
+    """A message as bytes."""
+    return Frame(Opcode.TEXT, json.dumps(message).encode()).serialize(mask=True)
+
+
+@pytest.fixture
+async def watcher(hub):
+    async with watching(hub) as watcher:
+        yield watcher
+
+
+@pytest.fixture
+async def meter(hub):
+    """A device and its token."""
+    return await add_device(hub, METER, "Meter")
+
+
+@pytest.fixture
+def device(meter):
+    return meter[0]
+
+
+@pytest.fixture
+def write(hub):
+    """Write values to a pin of a device, one after the other without anything in between."""
+
+    def write(device, pin, *values, at=None):
+        for value in values:
+            hub.write(Write(device, pin, value, "test", SYSTEM, at))
+
+    return write
+
+
+def pending(hub):
+    """Most bytes that wait for any client."""
+    return max(wire.pending for wire in hub.door._wires)
+
+
+# -- subscribing ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_subscription_to_a_device_begins_with_what_it_holds(device, watcher, write):
+    write(device, 0, 5)
+
+    assert {
+        "id": 1,
+        "subscribed": "device",
+        "device": device.id,
+        "online": False,
+        "values": {"v0": 5, "v2": 17},
+    } == await watcher.subscribe(1, "device", device=device.id)
+
+
+@pytest.mark.parametrize("what", ["devices", "refused"])
+async def test_a_subscription_to_everything_is_confirmed(watcher, what):
+    assert {"id": "a", "subscribed": what} == await watcher.subscribe("a", what)
+
+
+async def test_a_value_is_told_with_its_stamp(hub, device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    write(device, 1, "é")
+
+    ts, value = hub.writes.latest(device, device.points[1].datastream)
+    assert {"id": 1, "device": device.id, "values": {"v1": value}, "ts": ts} == await watcher.hear()
+
+
+async def test_a_value_is_told_whichever_way_it_came(hub, meter, watcher):
+    await watcher.subscribe(1, "device", device=meter[0].id)
+
+    assert 200 == (await ask(hub, "GET", f"/external/api/update?token={meter[1]}&v0=1")).status
+    assert {"v0": 1} == (await watcher.hear())["values"]
+    async with client.connect(*address_of(hub), meter[1]) as board:
+        assert True is (await watcher.hear())["online"]
+        await board.write(1, "hello")
+        assert {"v1": "hello"} == (await watcher.hear())["values"]
+
+
+async def test_only_what_was_asked_for_is_told(hub, device, watcher, write):
+    other, _ = await add_device(hub, METER.replace("Meter", "Other").replace("0meter", "0other"), "Other")
+    await watcher.subscribe(1, "device", device=device.id)
+    write(other, 0, 1)
+    assert await watcher.nothing_came()
+
+    await watcher.subscribe(2, "devices")
+    write(other, 0, 2)
+    told = await watcher.hear()
+    assert (2, other.id, {"v0": 2}) == (told["id"], told["device"], told["values"])
+
+
+async def test_two_subscriptions_are_told_each(device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    await watcher.subscribe(2, "devices")
+    write(device, 0, 1)
+
+    assert {1, 2} == {(await watcher.hear())["id"], (await watcher.hear())["id"]}
+
+
+async def test_two_clients_are_told_each(hub, device, watcher, write):
+    async with watching(hub) as other:
+        for one in watcher, other:
+            await one.subscribe(1, "devices")
+        write(device, 0, 1)
+        assert {"v0": 1} == (await watcher.hear())["values"] == (await other.hear())["values"]
+
+
+async def test_after_unsubscribing_nothing_is_told(device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    await watcher.say(id=1, unsubscribe=True)
+    assert await watcher.nothing_came()
+    write(device, 0, 1)
+
+    assert await watcher.nothing_came()
+    assert 1 == (await watcher.subscribe(1, "device", device=device.id))["values"]["v0"]
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(hub, device):
+    facts = ValueWritten, DeviceConnected, DeviceDisconnected, Refused, WireFrame
+    before = [hub.bus.wants(fact) for fact in facts]
+    connections = hub.door.connections
+    async with watching(hub) as watcher:
+        for number, what in enumerate(["device", "devices", "refused", "wire"]):
+            await watcher.subscribe(number, what, device=device.id)
+        assert all(hub.bus.wants(fact) for fact in facts)
+    with trio.fail_after(PATIENCE):
+        while hub.door.connections > connections:
+            await trio.sleep(0.01)
+
+    assert before == [hub.bus.wants(fact) for fact in facts]
+    assert not hub.bus.wants_value(device.id)
+
+
+async def test_the_stop_of_the_hub_ends_the_stream(hub, watcher):
+    await watcher.subscribe(1, "devices")
+    with trio.CancelScope(shield=True):
+        await hub.door.drain(1)
+
+    with pytest.raises(ConnectionClosed), trio.fail_after(PATIENCE):
+        await watcher.socket.recv()
+
+
+# -- coalescing -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_change_comes_at_once_and_then_the_newest(device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    write(device, 0, 1)
+    assert {"v0": 1} == (await watcher.hear())["values"]
+    write(device, 0, 2, 3, 4)
+
+    assert {"v0": 4} == (await watcher.hear())["values"]
+    assert await watcher.nothing_came()
+
+
+async def test_a_further_change_waits_for_its_time(device, watcher, write, monkeypatch):
+    monkeypatch.setattr(stream, "MIN_GAP", 60.0)
+    await watcher.subscribe(1, "devices")
+    write(device, 0, 1)
+    assert {"v0": 1} == (await watcher.hear())["values"]
+    write(device, 0, 2)
+    assert await watcher.nothing_came()
+
+    # Another value has its own time.
+    write(device, 1, "a")
+    assert {"v1": "a"} == (await watcher.hear())["values"]
+
+
+async def test_changes_of_one_moment_come_in_one_message(device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    write(device, 0, 1, 2)
+    write(device, 1, "a", "b")
+
+    assert {"v0": 2, "v1": "b"} == (await watcher.hear())["values"]
+
+
+async def test_with_every_all_changes_come(device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id, every=True)
+    write(device, 0, *range(100))
+
+    assert [{"v0": n} for n in range(100)] == [(await watcher.hear())["values"] for _ in range(100)]
+
+
+async def test_a_value_with_an_old_stamp_comes_only_with_every(hub, device, watcher, write):
+    write(device, 0, 1)
+    old = hub.clock.now() - 60_000
+    await watcher.subscribe(1, "devices")
+    write(device, 0, 2, at=old)
+    assert await watcher.nothing_came()
+
+    await watcher.subscribe(2, "devices", every=True)
+    write(device, 0, 3, at=old)
+    assert {"id": 2, "device": device.id, "values": {"v0": 3}, "ts": old} == await watcher.hear()
+
+
+async def test_a_client_that_lags_is_told_how_much_it_missed(device, watcher, write, monkeypatch):
+    monkeypatch.setattr(stream, "MAX_WAITING", 5)
+    await watcher.subscribe(1, "device", device=device.id, every=True)
+    write(device, 0, *range(12))
+
+    assert {"id": 1, "lagged": 7} == await watcher.hear()
+    assert [{"v0": n} for n in range(7, 12)] == [(await watcher.hear())["values"] for _ in range(5)]
+    write(device, 0, 12)
+    assert {"v0": 12} == (await watcher.hear())["values"]
+
+
+# -- what else happens ------------------------------------------------------------------------------------------------
+
+
+async def test_online_and_offline_are_told(hub, meter, watcher):
+    device, token = meter
+    await watcher.subscribe(1, "device", device=device.id)
+    async with client.connect(*address_of(hub), token):
+        assert {"id": 1, "device": device.id, "online": True} == await watcher.hear()
+        assert True is (await watcher.subscribe(2, "device", device=device.id))["online"]
+        await watcher.say(id=2, unsubscribe=True)
+    assert {"id": 1, "device": device.id, "online": False} == await watcher.hear()
+
+
+async def test_who_is_turned_away_is_told_without_the_token(hub, watcher):
+    await watcher.subscribe(1, "refused")
+    await ask(hub, "GET", f"/external/api/get?token={TOKEN}&v0")
+
+    told = await watcher.hear()
+    assert {"id", "refused"} == set(told)
+    assert ("127.0.0.1", None) == (told["refused"]["address"], told["refused"]["device"])
+    assert told["refused"]["reason"]
+    assert TOKEN not in json.dumps(told)
+
+
+async def test_the_wire_is_told_frame_by_frame_without_the_token(hub, meter, watcher):
+    device, token = meter
+    await watcher.subscribe(1, "wire", device=device.id)
+    async with client.connect(*address_of(hub), token, info={"h-beat": "45"}) as board:
+        await board.write(0, "7")
+        await board.send(17, "meta", "get", "Auth Token")
+        frames = [await watcher.hear()]
+        while "Auth Token" not in frames[-1]["wire"]["text"] or frames[-1]["wire"]["direction"] == "in":
+            frames.append(await watcher.hear())
+
+    told = [(frame["wire"]["direction"], frame["wire"]["text"]) for frame in frames]
+    assert ("in", "HARDWARE #3 vw 0 7") in told
+    assert ("out", "RESPONSE #2 200") in told
+    assert ("out", "INTERNAL #4 meta Auth Token …") == told[-1]
+    assert token not in json.dumps(frames)
+
+
+async def test_the_wire_of_another_device_is_not_told(hub, meter, watcher):
+    other, _ = await add_device(hub, METER.replace("Meter", "Other").replace("0meter", "0other"), "Other")
+    await watcher.subscribe(1, "wire", device=other.id)
+    async with client.connect(*address_of(hub), meter[1], info={"h-beat": "45"}):
+        pass
+
+    assert await watcher.nothing_came()
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "number", "said"),
+    [
+        ("nonsense", None, "not JSON"),
+        ("[" * 50_000, None, "not JSON"),
+        ("[]", None, "a message is an object with an id"),
+        ("5", None, "a message is an object with an id"),
+        ("{}", None, "a message is an object with an id"),
+        ('{"subscribe": "devices"}', None, "a message is an object with an id"),
+        ('{"id": 1}', 1, "subscribe must be"),
+        ('{"id": 1, "subscribe": "nonsense"}', 1, "subscribe must be"),
+        ('{"id": 1, "subscribe": ["devices"]}', 1, "subscribe must be"),
+        ('{"id": 1, "subscribe": {}}', 1, "subscribe must be"),
+        ('{"id": 1, "subscribe": "device"}', 1, "device must be a device's id"),
+        ('{"id": 1, "subscribe": "device", "device": "1"}', 1, "device must be a device's id"),
+        ('{"id": 1, "subscribe": "device", "device": true}', 1, "device must be a device's id"),
+        ('{"id": 1, "subscribe": "wire"}', 1, "device must be a device's id"),
+        ('{"id": 1, "subscribe": "device", "device": 99}', 1, "Device with identifier 99 is not found"),
+        ('{"id": "\\ud800", "subscribe": "x"}', "\ud800", "subscribe must be"),
+    ],
+)
+async def test_a_mistake_is_answered_and_the_stream_goes_on(hub, device, watcher, write, message, number, said):
+    await watcher.subscribe("before", "devices")
+    await watcher.socket.send(message)
+
+    answer = await watcher.hear()
+    assert {"id", "error"} == set(answer)
+    assert (number, True) == (answer["id"], answer["error"]["message"].startswith(said))
+    write(device, 0, 1)
+    assert "before" == (await watcher.hear())["id"]
+
+
+async def test_an_id_is_used_once(watcher):
+    await watcher.subscribe(1, "devices")
+
+    assert {"id": 1, "error": {"message": "there is a subscription 1 already"}} == await watcher.subscribe(1, "refused")
+
+
+async def test_there_are_so_many_subscriptions_and_no_more(watcher, monkeypatch):
+    monkeypatch.setattr(stream, "MAX_SUBSCRIPTIONS", 2)
+    await watcher.subscribe(1, "devices")
+    await watcher.subscribe(2, "refused")
+
+    assert "error" in await watcher.subscribe(3, "devices")
+    await watcher.say(id=2, unsubscribe=True)
+    assert "subscribed" in await watcher.subscribe(3, "devices")
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+async def test_without_the_key_there_is_no_stream(hub, key):
+    answer = await ask(hub, "GET", "/api/v1/stream", key=key, **UPGRADE)
+
+    assert 401 == answer.status
+    assert answer.message
+
+
+async def test_a_401_names_the_scheme(hub):
+    answer = await ask(hub, "GET", "/api/v1/stream", **UPGRADE)
+
+    assert "Bearer" == answer.headers.get("www-authenticate")
+
+
+async def test_a_stream_that_is_not_there_is_not_found(hub):
+    assert 404 == (await ask(hub, "GET", "/api/v1/nonsense", key=local_key(hub), **UPGRADE)).status
+
+
+async def test_a_stream_is_no_page(hub):
+    assert 400 <= (await ask(hub, "GET", "/api/v1/stream", key=local_key(hub))).status < 500
+
+
+# -- clients that do not read -----------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_never_reads_is_kept_little_for_and_disturbs_nobody(
+    hub, device, watcher, write, monkeypatch
+):
+    monkeypatch.setattr(stream, "MAX_WAITING", 100)
+    fact = Refused(0, "127.0.0.1", "x" * 1000)
+    async with deaf(hub) as http:
+        for number in range(5):
+            await http.send(text(id=number, subscribe="refused"))
+        await wait_all_tasks_blocked()
+        for _ in range(60):
+            for _ in range(100):
+                hub.emit(fact)
+            await wait_all_tasks_blocked()
+
+        # What was sent before it was seen that the client does not read, and a turn of every subscription.
+        assert 0 < pending(hub) < stream.MAX_PENDING + 5 * 100 * 1100
+        await watcher.subscribe(1, "device", device=device.id)
+        write(device, 0, 1)
+        assert {"v0": 1} == (await watcher.hear())["values"]
+
+
+async def test_a_client_that_asks_and_never_reads_is_not_read_either(hub, device, write):
+    write(device, 1, "x" * 1000)
+    asking = text(id=1, subscribe="device", device=device.id) + text(id=1, unsubscribe=True)
+    async with deaf(hub) as http, trio.open_nursery() as nursery:
+        nursery.start_soon(http.send, asking * 6000)
+        await wait_all_tasks_blocked(0.05)
+
+        assert pending(hub) < 1024 * 1024
+        nursery.cancel_scope.cancel()
