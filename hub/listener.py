@@ -382,23 +382,19 @@ class FrontDoor:
             self._refuse(address, f"more than {limits.connections} connections ([limits] connections)")
             sock.close()
             return
-        if self._unknown[address] >= limits.connections_per_address and not self.trusts(address):
-            self._refuse(
-                address,
-                f"more than {limits.connections_per_address} connections that have not logged in"
-                " ([limits] connections_per_address)",
-            )
+        if self._is_one_too_many(address):
             sock.close()
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        nursery.start_soon(self._connection, sock, address, listen, nursery)
-
-    async def _connection(self, sock: socket.socket, address: str, listen: Listen, nursery: trio.Nursery) -> None:
+        # Counted here and not in its task: many may be accepted before the first task runs.
         wire = Wire(sock, nursery.start_soon)
         self._wires.add(wire)
         peer = Peer(address, listen.tls == "on", listen, self._unknown)
         peer.count()
+        nursery.start_soon(self._connection, wire, sock, peer, nursery)
+
+    async def _connection(self, wire: Wire, sock: socket.socket, peer: Peer, nursery: trio.Nursery) -> None:
         try:
             wire, protocol = await self._introduced(wire, sock, peer, nursery)
             if protocol is not None:
@@ -417,14 +413,16 @@ class FrontDoor:
     ) -> tuple[Wire, WireProtocol | None]:
         """Find out who it is and what it speaks; None as the protocol when it was turned away."""
         listen, port, first = peer.listen, sock.getsockname()[1], b""
-        with trio.move_on_after(FIRST_BYTES_DEADLINE):
+        with trio.move_on_after(FIRST_BYTES_DEADLINE) as deadline:
             first = await wire.receive()
             if self.trusts(peer.address):
                 client, first = await _proxied(wire, first, peer.address)
                 peer.admit()
                 peer.address = client
+                if self._is_one_too_many(client):
+                    return wire, None
                 peer.count()
-        if not first:
+        if not first or deadline.cancelled_caught:
             return wire, None
         encrypted = first[0] == 0x16
         if encrypted and listen.tls == "off":
@@ -468,6 +466,15 @@ class FrontDoor:
                 self._refuse(peer.address, wire.failure)
             return first
         return b""
+
+    def _is_one_too_many(self, address: str) -> bool:
+        """Refuse an address that has too many connections which have not logged in."""
+        most = self._config.limits.connections_per_address
+        if self._unknown[address] < most or self.trusts(address):
+            return False
+        reason = f"more than {most} connections that have not logged in ([limits] connections_per_address)"
+        self._refuse(address, reason)
+        return True
 
     def trusts(self, address: str) -> bool:
         """Whether this is a proxy that is believed about whom it speaks for."""

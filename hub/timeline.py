@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub.errors import Rejected, TooMany
+from hub.errors import Rejected, StorageError, TooMany
 from hub.facts import EventLogged, EventResolved
 from hub.model import Device, EventType, TimelineEvent
 
@@ -57,7 +57,12 @@ class Timeline:
                 (device.id, now, kind.code, kind.type, kind.name, text),
             )
 
-        row = await self._storage.transaction(write)
+        try:
+            row = await self._storage.transaction(write)
+        except StorageError:
+            self._newest.pop((device.id, kind.code), None)
+            self._today[1][device.id] -= 1
+            raise
         event = TimelineEvent(
             id=row, device=device.id, ts=now, code=kind.code, type=kind.type, name=kind.name, description=text
         )

@@ -57,8 +57,7 @@ class Client:
 
     async def login(self, token: str, info: Mapping[str, str] | None = None, command: int = Cmd.HW_LOGIN) -> None:
         """Log in, then tell ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
-        await self._stream.send_all(frame(command, self._ids.next(), (token,)))
-        status = await self._answer(1)
+        status = await self._answer(await self.send(command, token))
         if status != Status.OK:
             raise LoginFailed(status)
         if info is not None:

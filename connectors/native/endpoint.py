@@ -122,12 +122,14 @@ class Endpoint:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._live: set[NativeSession] = set()
+        self._sweeping = False
 
     async def serve(self, wire: Wire, peer: Peer) -> None:
         """Talk to one client until it is gone."""
         session = NativeSession(self.hub, wire, peer)
         self._live.add(session)
-        if len(self._live) == 1:
+        if not self._sweeping:
+            self._sweeping = True
             wire.spawn(self._sweep)
         try:
             await session.run()
@@ -137,12 +139,15 @@ class Endpoint:
 
     async def _sweep(self) -> None:
         """Close the silent, as long as there is any connection: one task instead of a timeout per read."""
-        while self._live:
-            await trio.sleep(SWEEP_EVERY)
-            now = time.monotonic()
-            for session in tuple(self._live):
-                if now > session.expires:
-                    session.expire()
+        try:
+            while self._live:
+                await trio.sleep(SWEEP_EVERY)
+                now = time.monotonic()
+                for session in tuple(self._live):
+                    if now > session.expires:
+                        session.expire()
+        finally:
+            self._sweeping = False
 
 
 class NativeSession:
@@ -152,6 +157,7 @@ class NativeSession:
         "_bridges",
         "_budget",
         "_connection",
+        "_drain_wake",
         "_draining",
         "_dropped",
         "_flooding_since",
@@ -159,8 +165,8 @@ class NativeSession:
         "_group_shared",
         "_hub",
         "_ids",
-        "_info_answered",
         "_limit_answered",
+        "_logged_in",
         "_one_per_send",
         "_owed",
         "_peer",
@@ -207,9 +213,10 @@ class NativeSession:
         self._owed: list[bytes] = []
         self._sent_at = 0.0
         self._draining = False
-        #: Whether the info frame was answered, or none came in time; and who waits for that.
+        #: Whether the info frame was answered, or none came in time; and what tells `_drain` of that.
         self._ready = False
-        self._info_answered: trio.Event | None = None
+        self._drain_wake: trio.Event | None = None
+        self._logged_in = 0.0
         self._one_per_send = False
         self._reason = ""
 
@@ -226,6 +233,8 @@ class NativeSession:
                 await self._handle(data)
                 if wire.pending > MAX_PENDING:
                     await wire.drained()
+                while len(self._owed) > MAX_QUEUED and not self._reason:  # noqa: ASYNC110 - one goes each time
+                    await trio.sleep(SPACING)
                 if self._dropped:
                     await self._punish()
                 if self._reason:
@@ -246,15 +255,14 @@ class NativeSession:
                     self._show("in", command, message, body, status)
                 if self.device is None:
                     self._before_login(command, message, body, replies)
-                elif not self._admitted(message, replies):
-                    pass
                 elif command == _HARDWARE:
-                    self._hardware(message, body, replies)
+                    if self._admitted(message, replies):
+                        self._hardware(message, body, replies)
                 elif command == _GROUP:
                     self._grouped(body)
                 elif command == _PING:
                     replies.append(response(message, Status.OK))
-                elif command:
+                elif command and self._admitted(message, replies):
                     await self._other(command, message, body, replies)
                 if self._reason:
                     break
@@ -270,6 +278,7 @@ class NativeSession:
                     self._show("out", *shown)
         if self._one_per_send and (self._draining or len(replies) > 1 or time.monotonic() < self._sent_at + SPACING):
             self._owed += replies
+            self._wake_drain()
             self._start_draining()
         else:
             self._sent_at = time.monotonic()
@@ -320,6 +329,7 @@ class NativeSession:
         self._principal = Principal("device", device.id, device.org, device.name)
         self._connection.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
+        self._logged_in = trio.current_time()
         self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
         self._peer.admit()
         replies.append(response(message, Status.OK))
@@ -334,9 +344,12 @@ class NativeSession:
 
     def _set_ready(self) -> None:
         self._ready = True
-        if self._info_answered is not None:
-            self._info_answered.set()
-            self._info_answered = None
+        self._wake_drain()
+
+    def _wake_drain(self) -> None:
+        if self._drain_wake is not None:
+            self._drain_wake.set()
+            self._drain_wake = None
 
     def expire(self) -> None:
         """Nothing came for too long."""
@@ -357,18 +370,11 @@ class NativeSession:
 
     def _hardware(self, message: int, body: bytes, replies: list[bytes]) -> None:
         parts = split(body)
-        if len(parts) < 3:
-            replies.append(response(message, Status.ILLEGAL_COMMAND))
-            return
-        kind = parts[0]
-        pin = _PINS.get(parts[1])
-        if kind != "vw":
+        pin = _PINS.get(parts[1]) if len(parts) > 2 else None
+        if parts[0] != "vw" or pin is None:
             # Reports of direct pins (dw, aw) have no datastream to go to.
-            if kind not in ("dw", "aw", "dr", "ar", "vr", "pm"):
+            if parts[0] not in ("dw", "aw", "dr", "ar", "vr", "pm"):
                 replies.append(response(message, Status.ILLEGAL_COMMAND))
-            return
-        if pin is None:
-            replies.append(response(message, Status.ILLEGAL_COMMAND))
             return
         raw = parts[2] if len(parts) == 3 else parts[2:]
         try:
@@ -597,10 +603,11 @@ class NativeSession:
         try:
             while (self._owed or self._queue) and not self._wire.broken:
                 if not self._owed and not self._ready:
-                    self._info_answered = trio.Event()
-                    with trio.move_on_after(INFO_PATIENCE):
-                        await self._info_answered.wait()
-                    self._set_ready()
+                    self._drain_wake = trio.Event()
+                    with trio.move_on_at(self._logged_in + INFO_PATIENCE) as patience:
+                        await self._drain_wake.wait()
+                    if patience.cancelled_caught:
+                        self._set_ready()
                     continue
                 if self._one_per_send:
                     await trio.sleep(max(0.0, self._sent_at + SPACING - time.monotonic()))
