@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from hub.config import Config, load
-from hub.errors import HubError, RequestError, StartupError, Unavailable
+from hub.errors import HubError, RequestError, StartupError, Unavailable, first_of
 
 #: Seconds for one answer of a running hub.
 TIMEOUT = 60.0
@@ -201,7 +201,6 @@ def _stopped_hub(config: Config) -> Iterator[Api]:
     import trio
 
     from hub.app import Hub, running
-    from hub.hooks import first_of
 
     started = threading.Event()
     state: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hub.cli import config_of
-from hub.errors import HubError, StartupError
+from hub.errors import HubError, StartupError, first_of
 
 if TYPE_CHECKING:
     from hub.config import Config
@@ -31,7 +31,6 @@ def _run(args: argparse.Namespace) -> int:
     import trio
 
     from hub import logs
-    from hub.hooks import first_of
 
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
     config = config_of(args)

@@ -78,3 +78,10 @@ class Unavailable(RequestError):
 
 class StorageError(HubError):
     """The disk does not take what it is given. Acknowledgements stop until it does."""
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error inside nested groups: nurseries wrap what their tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

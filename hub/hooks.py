@@ -21,7 +21,7 @@ import pluggy
 import trio
 
 from hub import hookspecs
-from hub.errors import ConfigError, PluginError
+from hub.errors import ConfigError, PluginError, first_of
 from hub.facts import Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.listener import WireProtocol
@@ -354,13 +354,6 @@ def _settings_class(cls: Any) -> type:
     if not attrs.has(cls):
         raise TypeError(f"{cls!r} is no attrs class")
     return cls
-
-
-def first_of(error: BaseException) -> BaseException:
-    """The first error inside nested groups: nurseries wrap what their tasks raise."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _by_name(fn: Callable[..., Any], names: tuple[str, ...]) -> Filter:

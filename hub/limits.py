@@ -26,10 +26,6 @@ class Bucket:
         return True
 
     @property
-    def half_full(self) -> bool:
-        return self.tokens >= self._burst / 2
-
-    @property
     def wait(self) -> float:
         """Seconds until there is one again."""
         return max(0.0, (1 - self.tokens) / self._rate)

@@ -38,6 +38,8 @@ HANDSHAKE_DEADLINE = 15.0
 FLUSH_DEADLINE = 2.0
 #: Seconds in which a client must take something of what waits for it.
 STALL_DEADLINE = 30.0
+#: Seconds in which a client that was refused may finish what it is sending.
+LINGER = 1.0
 BACKLOG = 4096
 #: Connections accepted before others get their turn.
 ACCEPT_AT_ONCE = 64
@@ -115,7 +117,7 @@ class Wire:
             data, self._first = self._first, b""
             return data
         sock = self._sock
-        while True:
+        while sock.fileno() != -1:
             try:
                 await trio.lowlevel.wait_readable(sock)
                 return sock.recv(CHUNK)
@@ -123,6 +125,7 @@ class Wire:
                 continue
             except (OSError, ValueError, trio.ClosedResourceError):
                 return b""
+        return b""
 
     def unread(self, data: bytes) -> None:
         """Give back what was looked at; the next `receive` returns it."""
@@ -151,7 +154,7 @@ class Wire:
     async def _drain(self) -> None:
         assert self._drained is not None
         try:
-            while self._out and not self.broken:
+            while self._out and not self.broken and self._sock.fileno() != -1:
                 with trio.move_on_after(STALL_DEADLINE) as deadline:
                     await trio.lowlevel.wait_writable(self._sock)
                 if deadline.cancelled_caught:
@@ -179,6 +182,20 @@ class Wire:
         if self._sock.fileno() != -1:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+    async def linger(self) -> None:
+        """Say that nothing more comes, and discard what the client still sends, for a while.
+
+        Closing with input unread would reset the connection, and the client might never see the last answer.
+        """
+        with trio.move_on_after(LINGER, shield=True):
+            await self.drained()
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                return
+            while await Wire.receive(self):
+                pass
 
     async def aclose(self) -> None:
         """End the connection after what waits for the client, at the latest after some seconds."""
@@ -356,7 +373,7 @@ class FrontDoor:
                 await trio.sleep(0.01)
 
     async def _accept(self, listener: socket.socket, listen: Listen, nursery: trio.Nursery) -> None:
-        while True:
+        while listener.fileno() != -1:
             try:
                 await trio.lowlevel.wait_readable(listener)
                 for _ in range(ACCEPT_AT_ONCE):

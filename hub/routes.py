@@ -78,7 +78,9 @@ class Request:
         for part in self.query.split("&"):
             if part:
                 key, equals, value = part.partition("=")
-                pairs.append((unquote_plus(key), unquote_plus(value) if equals else None))
+                # What is not UTF-8 becomes lone surrogates, which no datastream takes.
+                decoded = unquote_plus(value, errors="surrogateescape") if equals else None
+                pairs.append((unquote_plus(key), decoded))
         return pairs
 
     @property

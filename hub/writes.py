@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.errors import Rejected, RequestError, UnknownPin
+from hub.errors import Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueWritten
 from hub.model import Datastream, Device, Point, Principal, SetDatastream, Value
 from hub.values import Raw, coerce, texts_of
@@ -64,6 +64,8 @@ class Writes:
 
     def write_all(self, writes: Sequence[Write]) -> Receipt:
         """Accept several values or none; the receipt is for all of them. Raises as `write` does."""
+        if self._history.full:
+            raise Unavailable("storage does not keep up")
         checked = [(write, *self._check(write)) for write in writes]
         return [self._keep(*one) for one in checked][-1]
 

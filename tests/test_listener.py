@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
+from raw_native import OK, PATIENCE, Raw, online, reasons, until
 
 import connectors.native.endpoint
 import hub.listener
@@ -29,12 +30,10 @@ from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
-from hub.hooks import first_of
 from hub.listener import proxy_header
 from hub.model import SetDatastream
 from hub.testing import add_device, address_of
 from hub.tls import Certificates
-from raw_native import OK, PATIENCE, Raw, online, reasons, until
 
 TEMPLATE = """
 [template]
@@ -109,7 +108,9 @@ async def fault(start, toml):
     with pytest.raises(BaseException) as caught:
         async with start(toml):
             pass
-    error = first_of(caught.value)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     assert isinstance(error, StartupError)
     return error
 
@@ -589,7 +590,7 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
     async with start(listen() + "[limits]\n" + limit) as hub:
         with dialled_at_once(hub, 10):
             await until(lambda: 10 == hub.door.accepted)
-            await trio.testing.wait_all_tasks_blocked()
+            await until(lambda: allowed <= hub.door.connections)
 
             assert [reason] * (10 - allowed) == reasons(hub)
             assert allowed == hub.door.connections
@@ -738,6 +739,23 @@ async def test_a_client_that_asks_and_does_not_read_is_not_read(start, monkeypat
                 sent += len(pings)
 
     assert sent < limit
+
+
+async def test_a_hub_may_stop_before_it_has_accepted_anybody(start):
+    async with start(listen() + listen() + listen(tls="auto")):
+        pass
+
+
+async def test_a_closed_wire_is_at_its_end_however_often_that_happens():
+    for _ in range(3):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            wire = hub.listener.Wire(ours, lambda fn: None)
+            wire.close()
+            wire.send(b"x")
+
+            assert b"" == await wire.receive()
 
 
 async def test_a_stop_does_not_wait_for_clients(start):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 import trio
 import trio.testing
+from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 from connectors.native import endpoint
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
@@ -23,7 +24,6 @@ from hub.facts import DeviceConnected, DeviceDisconnected, DeviceInfo, ValueWrit
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect, SetDatastream
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
-from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 TEMPLATE = """
 [template]
@@ -1161,9 +1161,13 @@ def flooded(monkeypatch, seconds):
 
 
 async def flood(client, count=130):
-    """Send so many values at once, and return when the hub has read them and paused."""
-    await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1", message=9) * count)
-    await trio.testing.wait_all_tasks_blocked()
+    """Send so many values at once; what was answered when the hub has read them and paused."""
+    await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1", message=60_000) * count)
+    # The first PING may have come in the same read, the second is read after the pause.
+    return await client.heard() + await client.heard()
+
+
+LIMITED = [(RESPONSE, 60_000, Status.QUOTA_LIMIT)]
 
 
 async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start, flooded, monkeypatch):
@@ -1172,16 +1176,13 @@ async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start
         _, token = await add(hub, "Kitchen")
         async with online(hub, token, h_beat=3600) as client:
             answers = []
-            for later in (0, 10, 47, 1):
+            for later in (0, 10, 49, 1):
                 flooded.now += later
-                await flood(client)
-                flooded.now += 2
-                answers.append(await client.heard())
+                answers.append(await flood(client))
 
-            # The info was one of the first hundred, a ping of the others; after a second there are only fifty.
-            assert 99 + 99 + 99 + 50 >= hub.writes.count >= 99 + 99 + 99
-            limited = [(RESPONSE, 9, Status.QUOTA_LIMIT)]
-            assert [limited, [], [], limited] == answers
+            assert [LIMITED, [], [], LIMITED] == answers
+            # The info was one of the first hundred; in the last second there came fifty.
+            assert 99 + 100 + 100 + 50 == hub.writes.count
 
         assert ["device Kitchen sends more than 50 messages/s"] * 2 == reasons(hub)
 
@@ -1192,10 +1193,9 @@ async def test_a_device_at_its_rate_is_not_limited(start, flooded):
         async with online(hub, token, h_beat=3600) as client:
             for _ in range(20):
                 flooded.now += 1
-                await flood(client, 49)
-                assert [] == await client.heard()
+                assert [] == await flood(client, 50)
 
-        assert 20 * 49 == hub.writes.count
+        assert 20 * 50 == hub.writes.count
 
 
 async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
@@ -1211,7 +1211,7 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
                 assert [] == await other.heard()
             assert [] == disconnected
             flooded.now += 0.5
-            await flood(client)
+            await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1") * 130)
             await client.rest()
             await until(lambda: disconnected)
 
@@ -1224,14 +1224,25 @@ async def test_who_stopped_for_long_is_not_cut_off_for_another_burst(start, floo
     async with start(SLOW) as hub:
         _, token = await add(hub)
         async with online(hub, token, h_beat=3600) as client:
-            await flood(client)
+            assert LIMITED == await flood(client)
             for _ in range(60):
                 flooded.now += 10
-                await client.heard()
-            await flood(client)
-            flooded.now += 2
+                assert [] == await flood(client, 1)
 
-            await client.heard()
+            assert LIMITED == await flood(client)
+
+
+async def test_ping_and_group_cost_a_device_nothing(start, flooded):
+    """They are outside the library's own limit as well."""
+    async with start(SLOW) as hub:
+        device, token = await add(hub)
+        async with online(hub, token) as client:
+            await client.stream.send_all(client.frame(Cmd.GROUP, "b") * 200 + client.frame(Cmd.PING) * 200)
+            assert [(RESPONSE, 1, OK)] * 200 == await client.heard()
+            await client.send(Cmd.HARDWARE, "vw", "0", "5")
+            assert [] == await client.heard()
+
+        assert 5 == current(hub, device, 0)
 
 
 async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, flooded, stamps):
@@ -1239,13 +1250,14 @@ async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, flooded, s
         _, token = await add(hub)
         written = facts(hub, ValueWritten)
         async with online(hub, token, h_beat=3600) as client:
-            values = client.frame(Cmd.HARDWARE, "vw", "0", "1", message=9) * 120
-            await client.stream.send_all(client.frame(Cmd.GROUP, "b") + values + client.frame(Cmd.GROUP, "e"))
-            await trio.testing.wait_all_tasks_blocked()
+            await client.send(Cmd.GROUP, "b")
+            assert LIMITED == await flood(client)
+            await client.send(Cmd.GROUP, "e")
+            assert [] == await client.heard()
             flooded.now += 2
             stamps.ms += 2000
             await client.send(Cmd.HARDWARE, "vw", "0", "2")
-            await client.heard()
+            assert [] == await client.heard()
 
     assert (2, NOON + 2000) == (written[-1].value, written[-1].ts)
 
@@ -1325,19 +1337,18 @@ async def test_a_full_disk_is_answered_with_19_until_there_is_room(start):
             assert OK == await client.status(Cmd.PROPERTY, "0", "label", label)
 
 
-async def test_an_event_that_a_full_disk_did_not_take_may_be_logged_again(hub):
-    device, token = await add(hub)
-    async with online(hub, token) as client:
-        async with full_disk(hub):
-            while OK == (answer := await client.status(Cmd.PROPERTY, "0", "1", "2", "3", "labels", *["x" * 1000] * 30)):
-                pass
-            assert Status.SERVER_ERROR == answer
-            codes = iter(["door", "too_hot", "sys_ota"])
-            while OK == await client.status(Cmd.EVENT_LOG, code := next(codes, "sys_ota"), "x" * 300):
-                pass
-        assert OK == await client.status(Cmd.EVENT_LOG, code, "again")
+async def test_an_event_that_a_full_disk_did_not_take_may_be_logged_again_at_once(timed, stamps):
+    device, token = await add(timed)
+    async with online(timed, token) as client:
+        async with full_disk(timed):
+            answer = OK
+            while answer == OK:
+                stamps.ms += 1000
+                answer = await client.status(Cmd.EVENT_LOG, "door", "x" * 300)
+        assert Status.SERVER_ERROR == answer
+        assert OK == await client.status(Cmd.EVENT_LOG, "door", "again")
 
-    assert (code, "again", True) == (await timeline(hub, device))[0]
+    assert ("door", "again", True) == (await timeline(timed, device))[0]
 
 
 # -- the device's side ------------------------------------------------------------------------------------------------

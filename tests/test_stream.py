@@ -16,7 +16,7 @@ from websockets.trio.client import connect
 from connectors.native import client
 from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
 from hub.model import SYSTEM
-from hub.testing import add_device, address_of
+from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 from plugins.platform_api import stream
 
@@ -401,6 +401,13 @@ async def test_without_the_key_there_is_no_stream(hub, key):
 
     assert 401 == answer.status
     assert answer.message
+
+
+@pytest.mark.parametrize("hub_toml", [LOOPBACK + "[limits]\nconnections_per_address = 2\n"], ids=["few"])
+async def test_people_with_the_key_do_not_count_as_strangers(hub):
+    async with watching(hub) as one, watching(hub) as two, watching(hub) as three:
+        for watcher in one, two, three:
+            assert {"id": 1, "subscribed": "devices"} == await watcher.subscribe(1, "devices")
 
 
 async def test_a_401_names_the_scheme(hub):

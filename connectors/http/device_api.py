@@ -210,7 +210,11 @@ def _by_pin(pairs: Pairs) -> dict[int, list[str]]:
 def _text(value: Value | None) -> str:
     if value is None:
         return ""
-    return json.dumps(to_json(value), ensure_ascii=False) if isinstance(value, tuple) else texts_of(value)[0]
+    return (
+        json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
+        if isinstance(value, tuple)
+        else texts_of(value)[0]
+    )
 
 
 def _json(found: dict[str, object]) -> Response:

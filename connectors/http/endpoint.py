@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,7 @@ class Endpoint:
             return
         if socket := websocket.accept(wire, request, trailing):
             wire.busy = False
+            peer.admit()
             await route.handler(asked, websocket.TextSocket(socket))
             await socket.aclose()
 
@@ -232,7 +234,7 @@ def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, 
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     elif isinstance(error, TooMany):
-        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     elif status == 503:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     return status, JSON, _error(str(error)), headers

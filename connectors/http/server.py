@@ -72,8 +72,10 @@ async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
                 await wire.drained()
     except h11.RemoteProtocolError as error:
         _refuse(connection, wire, _refusal(error))
+        await wire.linger()
     except Refusal as refusal:
         _refuse(connection, wire, refusal)
+        await wire.linger()
     except OSError:
         if not wire.broken:
             raise
@@ -216,6 +218,9 @@ def _path(target: bytes) -> str:
     """The decoded path, without the slash at its end that some of Blynk's own examples have."""
     from urllib.parse import unquote
 
+    if not target.startswith(b"/"):
+        # The absolute form (RFC 9112, 3.2.2).
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
     path = unquote(target.decode("ascii", "replace")) if b"%" in target else target.decode("ascii", "replace")
     return path.rstrip("/") or "/"
 

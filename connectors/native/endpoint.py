@@ -84,10 +84,12 @@ SPACING = 0.06
 #: Bytes waiting for a client before the hub stops reading from it, and commands waiting in its queue.
 MAX_PENDING = 16 * 1024
 MAX_QUEUED = 300
-#: A device over its rate: seconds it is not read, between two answers about it, and until it is cut off.
+#: A device over its rate: seconds it is not read, between two answers about it, until it is cut off, and after which
+#: going over it is a new flood.
 FLOOD_PAUSE = 0.5
 FLOOD_ANSWER_EVERY = 60.0
 FLOOD_PATIENCE = 10.0
+FLOOD_FORGOTTEN = 2.0
 #: Seconds between two looks for silent connections.
 SWEEP_EVERY = 2.0
 MAX_BRIDGES = 100
@@ -160,6 +162,7 @@ class NativeSession:
         "_drain_wake",
         "_draining",
         "_dropped",
+        "_dropped_at",
         "_flooding_since",
         "_group",
         "_group_shared",
@@ -204,6 +207,7 @@ class NativeSession:
         limits = hub.config.limits
         self._budget = Bucket(limits.messages_per_second, limits.burst, now)
         self._dropped = False
+        self._dropped_at = -FLOOD_FORGOTTEN
         self._flooding_since = 0.0
         self._limit_answered = 0.0
         self._group: int | None = None
@@ -292,7 +296,9 @@ class NativeSession:
         now = time.monotonic()
         if not self._dropped:
             self._dropped = True
-            self._flooding_since = self._flooding_since or now
+            if now - self._dropped_at > FLOOD_FORGOTTEN:
+                self._flooding_since = now
+            self._dropped_at = now
         if now - self._limit_answered >= FLOOD_ANSWER_EVERY or not self._limit_answered:
             self._limit_answered = now
             replies.append(response(message, Status.QUOTA_LIMIT))
@@ -309,9 +315,6 @@ class NativeSession:
             return
         self._dropped = False
         await trio.sleep(FLOOD_PAUSE)
-        self._budget.refill(time.monotonic())
-        if self._budget.half_full:
-            self._flooding_since = 0.0
 
     # -- logging in -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import trio
 from connectors.native.client import LoginFailed
 from connectors.simulator.devices import SimulatedDevice, streams_of
 from hub.cli import Api, RunningHub, api
-from hub.errors import Rejected, RequestError, Unavailable
+from hub.errors import Rejected, RequestError, Unavailable, first_of
 
 ORG = "/api/v1/organization"
 
@@ -50,12 +50,16 @@ def _simulate(args: argparse.Namespace) -> None:
                     template=args.template,
                     streams=streams_of(template),
                     rate=args.rate,
+                    tls=None if args.url else hub.tls,
                 )
                 for token in tokens
             ]
             trio.run(_run, devices, args.seconds)
-        except LoginFailed as error:
-            raise RequestError(str(error)) from error
+        except BaseExceptionGroup as group:
+            error = first_of(group)
+            if isinstance(error, LoginFailed):
+                raise RequestError(str(error)) from error
+            raise error from None
         finally:
             if made and not args.keep:
                 for device in made:

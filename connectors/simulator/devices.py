@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,6 +73,7 @@ class SimulatedDevice:
     template: str
     streams: Sequence[Stream]
     rate: float = 1.0
+    tls: ssl.SSLContext | None = None
     sent: int = 0
     received: int = 0
     online: bool = False
@@ -88,7 +90,7 @@ class SimulatedDevice:
         }
         while True:
             try:
-                async with connect(self.host, self.port, self.token, info=info) as client:
+                async with connect(self.host, self.port, self.token, info=info, tls=self.tls) as client:
                     self.online = True
                     told("online")
                     async with trio.open_nursery() as nursery:

@@ -97,13 +97,13 @@ class DeviceId:
 
 @attrs.frozen(kw_only=True)
 class DeviceObject:
-    """A device as the Platform API has it; times are milliseconds UTC. The token is not readable."""
+    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
 
     id: int
     template_id: str
     org_id: int
     name: str
-    token: None = None
+    token: str | None = None
     lifecycle_status: dict[str, str]
     created_at: int
     activated_at: int | None
@@ -179,7 +179,7 @@ class DeviceRoutes:
         template = self._hub.templates.get(body.template_id)
         new = NewDevice(name=body.name, template=template, token=body.token, org=body.org_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
-        return Created(value=AddedDevice(id=device.id, name=device.name, token=token))
+        return Created(value=attrs.evolve(self._object(device), token=token))
 
     async def import_csv(self, request: Request) -> Created:
         problems, new = self._rows(request.body.csv)
@@ -311,7 +311,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     org, ours = "/api/v1/organization", "/api/v1"
     view, control, edit = "org_devices.view", "org_devices.control", "org_devices.edit"
     table: tuple[tuple[str, str, Any, str, type | None, Any, str], ...] = (
-        ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, AddedDevice, "Add a device"),
+        ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, DeviceObject, "Add a device"),
         (
             "POST",
             f"{ours}/device/import",
