@@ -162,10 +162,12 @@ class Hub:
         The log has a line for it, once in ``quiet`` seconds for the same address and reason.
         """
         fact = Refused(self.clock.now(), address, reason, device)
-        self.refusals.append(fact)
         self.refused += 1
         now = time.monotonic()
         quiet_until = self._refusal_lines.get((address, reason), 0.0)
+        if quiet <= REFUSAL_QUIET or now >= quiet_until:
+            # What a device does again and again must not push everybody else out of the list.
+            self.refusals.append(fact)
         if now >= quiet_until:
             if len(self._refusal_lines) > REFUSALS:
                 self._refusal_lines = {k: t for k, t in self._refusal_lines.items() if t > now}
@@ -302,7 +304,7 @@ async def running(
 async def announced(hub: Hub) -> AsyncIterator[None]:
     """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block."""
     assert hub.door is not None
-    listen = [{"address": address, "tls": tls} for address, tls in hub.door.addresses]
+    listen = hub.door.described()
     path = hub.config.data / "hub.json"
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}))

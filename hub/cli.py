@@ -148,9 +148,7 @@ class RunningHub:
             self.key = (config.data / "local.key").read_text().strip()
         except (OSError, ValueError) as error:
             raise Unavailable(f"the hub that uses {config.data} is not ready") from error
-        served = [
-            entry for entry, section in zip(listen, config.listen, strict=False) if "http" in section.serve
-        ] or listen
+        served = [entry for entry in listen if "http" in entry["serve"]] or listen
         plain = [e for e in served if not e["tls"] and _host(e).startswith(("127.", "0.0.0.0", "localhost", "[::"))]  # noqa: S104
         chosen = (plain or [e for e in served if e["tls"]] or served)[0]
         host, _, port = chosen["address"].rpartition(":")

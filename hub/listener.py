@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -331,6 +331,11 @@ class FrontDoor:
         """Where it listens, with real ports, and whether with TLS only, in the order of the configuration."""
         return [(_join(sock.getsockname()), listen.tls == "on") for sock, listen in self._sockets]
 
+    def described(self) -> list[dict[str, Any]]:
+        """`addresses` and what is served there, for hub.json and the status."""
+        served = (listen.serve for _, listen in self._sockets)
+        return [{"address": a, "tls": tls, "serve": s} for (a, tls), s in zip(self.addresses, served, strict=True)]
+
     def bind(self) -> None:
         """Open every listener. Raises `StartupError`, naming all that fail."""
         _raise_descriptor_limit()
@@ -429,7 +434,7 @@ class FrontDoor:
         self, wire: Wire, sock: socket.socket, peer: Peer, nursery: trio.Nursery
     ) -> tuple[Wire, WireProtocol | None]:
         """Find out who it is and what it speaks; None as the protocol when it was turned away."""
-        listen, port, first = peer.listen, sock.getsockname()[1], b""
+        listen, first = peer.listen, b""
         with trio.move_on_after(FIRST_BYTES_DEADLINE) as deadline:
             first = await wire.receive()
             if self.trusts(peer.address):
@@ -441,6 +446,9 @@ class FrontDoor:
                 peer.count()
         if not first or deadline.cancelled_caught:
             return wire, None
+        if wire.broken:
+            return wire, None
+        port = sock.getsockname()[1]
         encrypted = first[0] == 0x16
         if encrypted and listen.tls == "off":
             self._refuse(peer.address, f"speaks TLS on the plain port {port}")

@@ -443,6 +443,8 @@ class locked:  # noqa: N801 - used as a function
 
 def is_running(data: Path) -> bool:
     """Whether a hub holds the lock of this data directory."""
+    if not (data / "lock").exists():
+        return False
     try:
         with locked(data):
             return False

@@ -687,7 +687,14 @@ def test_watch_prints_frames_without_secrets(lived_in):
 def lines_of(process):
     """What it prints, as it comes."""
     lines = queue.SimpleQueue()
-    threading.Thread(target=lambda: [lines.put(line) for line in process.stdout], daemon=True).start()
+
+    def read():
+        # The test may close the pipe first.
+        with contextlib.suppress(ValueError):
+            for line in process.stdout:
+                lines.put(line)
+
+    threading.Thread(target=read, daemon=True).start()
     return lines
 
 

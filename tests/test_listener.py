@@ -746,6 +746,17 @@ async def test_a_hub_may_stop_before_it_has_accepted_anybody(start):
         pass
 
 
+async def test_a_stop_in_the_moment_of_accepting_is_no_failure(start, caplog):
+    async with start(listen()) as hub:
+        with dialled_at_once(hub, 10):
+            while not hub.door.accepted:
+                await trio.lowlevel.checkpoint()
+            await hub.door.drain(5)
+            await until(lambda: not hub.door.connections)
+
+    assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_closed_wire_is_at_its_end_however_often_that_happens():
     for _ in range(3):
         ours, theirs = socket.socketpair()

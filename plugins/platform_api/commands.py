@@ -39,7 +39,8 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                     done.append(hub("POST", "/api/v1/template/import", body))
                 except (OSError, UnicodeDecodeError, RequestError) as error:
                     failed = True
-                    for line in str(error).splitlines():
+                    said = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                    for line in said.splitlines():
                         print(f"pinwheel: {line}", file=sys.stderr)
                     continue
                 if not args.json:
@@ -122,7 +123,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             try:
                 text = args.csv.read_text()
             except (OSError, UnicodeDecodeError) as error:
-                raise Rejected(f"{args.csv}: {error}") from error
+                raise Rejected(f"{args.csv}: {getattr(error, 'strerror', error)}") from error
             with api(args) as hub:
                 show(hub("POST", "/api/v1/device/import", {"csv": text}))
             return

@@ -224,6 +224,7 @@ class DeviceRoutes:
     async def search(self, request: Request) -> DeviceList:
         query = request.param("query").lower()
         found = [device for device in self._hub.devices.by_id.values() if query in device.name.lower()]
+        found.sort(key=lambda device: device.name.lower() != query)
         return DeviceList(content=[self._object(device) for device in found[:MAX_PAGE]], total_elements=len(found))
 
     async def info(self, request: Request) -> DeviceObject:

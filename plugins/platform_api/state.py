@@ -56,7 +56,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             uptime=int(time.monotonic() - hub.started),
             status=worst,
             problems=[attrs.asdict(problem) for problem in problems],
-            listen=[{"address": address, "tls": tls} for address, tls in (door.addresses if door else ())],
+            listen=door.described() if door else [],
             devices=len(hub.devices.by_id),
             online=len(hub.sessions),
             templates=len(hub.templates.by_id),
