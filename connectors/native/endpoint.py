@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
+from connectors.native.handlers import HANDLERS, PINS
 from connectors.native.protocol import (
     LOGINS,
     MAX_BODY,
@@ -30,7 +31,6 @@ from connectors.native.protocol import (
     split,
     split_stripped,
 )
-from hub import timezones
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -49,7 +49,6 @@ from hub.hookspecs import hookimpl
 from hub.limits import Bucket
 from hub.listener import WireProtocol
 from hub.model import AppConnected, Command, Device, Principal, Reboot, Redirect, SetDatastream, SetMetadata
-from hub.values import texts_of
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -92,13 +91,7 @@ FLOOD_PATIENCE = 10.0
 FLOOD_FORGOTTEN = 2.0
 #: Seconds between two looks for silent connections.
 SWEEP_EVERY = 2.0
-MAX_BRIDGES = 100
 
-_PINS = {str(pin): pin for pin in range(256)}
-#: The first key of an info message, across the clients.
-_INFO_KEYS = frozenset(
-    ["ver", "mcu", "ncp", "fw-type", "h-beat", "buff-in", "dev", "cpu", "tmpl", "fw", "build", "blynk", "con", "conn"]
-)
 _HARDWARE, _GROUP, _PING = int(Cmd.HARDWARE), int(Cmd.GROUP), int(Cmd.PING)
 
 
@@ -156,7 +149,6 @@ class NativeSession:
     """One connection. A `hub.sessions.Session` once its device has logged in."""
 
     __slots__ = (
-        "_bridges",
         "_budget",
         "_connection",
         "_drain_wake",
@@ -166,38 +158,39 @@ class NativeSession:
         "_flooding_since",
         "_group",
         "_group_shared",
-        "_hub",
         "_ids",
         "_limit_answered",
         "_logged_in",
         "_one_per_send",
         "_owed",
         "_peer",
-        "_principal",
         "_queue",
         "_ready",
         "_reason",
         "_sent_at",
-        "_token",
         "_wire",
         "address",
+        "bridges",
         "buffer",
         "device",
         "expires",
         "heartbeat",
+        "hub",
+        "principal",
+        "token",
         "via",
     )
 
     def __init__(self, hub: Hub, wire: Wire, peer: Peer) -> None:
         now = time.monotonic()
-        self._hub = hub
+        self.hub = hub
         self._wire = wire
         self._peer = peer
         self._connection = Connection(MAX_LOGIN_BODY)
         self._ids = MessageIds()
         self.device: Device = None  # type: ignore[assignment]  # until it has logged in
-        self._principal: Principal = None  # type: ignore[assignment]
-        self._token = ""
+        self.principal: Principal = None  # type: ignore[assignment]
+        self.token = ""
         self.via = "native"
         self.address = peer.address
         self.heartbeat = DEFAULT_HEARTBEAT
@@ -212,7 +205,7 @@ class NativeSession:
         self._limit_answered = 0.0
         self._group: int | None = None
         self._group_shared = False
-        self._bridges: dict[str, Device] | None = None
+        self.bridges: dict[str, Device] | None = None
         self._queue: dict[object, bytes] = {}
         self._owed: list[bytes] = []
         self._sent_at = 0.0
@@ -227,7 +220,7 @@ class NativeSession:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        wire, hub = self._wire, self._hub
+        wire, hub = self._wire, self.hub
         try:
             while data := await wire.receive():
                 if self.device is not None:
@@ -251,7 +244,7 @@ class NativeSession:
     async def _handle(self, data: bytes) -> None:
         """All frames of one read: one write of the replies, no await for values."""
         replies: list[bytes] = []
-        watched = self._hub.bus.wants(WireFrame)
+        watched = self.hub.bus.wants(WireFrame)
         self._budget.refill(time.monotonic())
         try:
             for command, message, body, status in self._connection.receive(data):
@@ -276,7 +269,7 @@ class NativeSession:
     def _reply(self, replies: list[bytes]) -> None:
         if not replies:
             return
-        if self._hub.bus.wants(WireFrame) and self.device is not None:
+        if self.hub.bus.wants(WireFrame) and self.device is not None:
             for reply in replies:
                 for shown in Connection().receive(reply):
                     self._show("out", *shown)
@@ -302,8 +295,8 @@ class NativeSession:
         if now - self._limit_answered >= FLOOD_ANSWER_EVERY or not self._limit_answered:
             self._limit_answered = now
             replies.append(response(message, Status.QUOTA_LIMIT))
-            rate = self._hub.config.limits.messages_per_second
-            self._hub.refuse(
+            rate = self.hub.config.limits.messages_per_second
+            self.hub.refuse(
                 self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id
             )
         return False
@@ -322,27 +315,27 @@ class NativeSession:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
         token = body.decode("ascii", "surrogateescape").strip()
-        device = self._hub.devices.of_token(token)
+        device = self.hub.devices.of_token(token)
         if device is None:
             ending = ascii(token[-2:])[1:-1] if token else ""
-            self._hub.refuse(self.address, f"unknown token ending …{ending}")
+            self.hub.refuse(self.address, f"unknown token ending …{ending}")
             replies.append(response(message, Status.INVALID_TOKEN))
             return
-        self.device, self._token = device, token
-        self._principal = Principal("device", device.id, device.org, device.name)
+        self.device, self.token = device, token
+        self.principal = Principal("device", device.id, device.org, device.name)
         self._connection.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in = trio.current_time()
-        self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
+        self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
         self._peer.admit()
         replies.append(response(message, Status.OK))
         self._reply(replies)
-        self._hub.sessions.opened(self)
+        self.hub.sessions.opened(self)
 
     def ended(self) -> None:
         """The connection is over."""
         if self.device is not None:
-            self._hub.sessions.closed(self, self._reason or "it closed the connection")
+            self.hub.sessions.closed(self, self._reason or "it closed the connection")
         self._set_ready()
 
     def _set_ready(self) -> None:
@@ -357,10 +350,10 @@ class NativeSession:
     def expire(self) -> None:
         """Nothing came for too long."""
         if self.device is None:
-            self._hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
+            self.hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
             self._end("no login")
         else:
-            self._end(f"nothing came for {self.heartbeat * self._hub.config.hub.heartbeat_factor:.0f} s")
+            self._end(f"nothing came for {self.heartbeat * self.hub.config.hub.heartbeat_factor:.0f} s")
 
     def close(self, reason: str) -> None:
         self._end(reason)
@@ -373,7 +366,7 @@ class NativeSession:
 
     def _hardware(self, message: int, body: bytes, replies: list[bytes]) -> None:
         parts = split(body)
-        pin = _PINS.get(parts[1]) if len(parts) > 2 else None
+        pin = PINS.get(parts[1]) if len(parts) > 2 else None
         if parts[0] != "vw" or pin is None:
             # Reports of direct pins (dw, aw) have no datastream to go to.
             if parts[0] not in ("dw", "aw", "dr", "ar", "vr", "pm"):
@@ -381,14 +374,14 @@ class NativeSession:
             return
         raw = parts[2] if len(parts) == 3 else parts[2:]
         try:
-            self._hub.writes.write(
-                Write(self.device, pin, raw, "native", self._principal, self._group, self, self._group_shared)
+            self.hub.writes.write(
+                Write(self.device, pin, raw, "native", self.principal, self._group, self, self._group_shared)
             )
         except UnknownPin:
-            self._hub.unknown_pin(self.device, pin, self.address)
+            self.hub.unknown_pin(self.device, pin, self.address)
         except Rejected as error:
             replies.append(response(message, Status.ILLEGAL_COMMAND))
-            self._hub.refuse(self.address, f"device {self.device.name}: V{pin}: {error}", self.device.id)
+            self.hub.refuse(self.address, f"device {self.device.name}: V{pin}: {error}", self.device.id)
         except Unavailable:
             replies.append(response(message, Status.SERVER_ERROR))
 
@@ -397,14 +390,14 @@ class NativeSession:
         kind, *rest = split_stripped(body)
         self._group_shared = kind == "b"
         if kind == "b":
-            self._group = self._hub.clock.now()
+            self._group = self.hub.clock.now()
         elif kind == "t" and rest and rest[0].isascii() and rest[0].isdecimal():
             self._group = int(rest[0][:18])
         elif kind == "e":
             self._group = None
 
     async def _other(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
-        handler = _HANDLERS.get(command)
+        handler = HANDLERS.get(command)
         if handler is None:
             replies.append(response(message, Status.ILLEGAL_COMMAND))
             return
@@ -413,56 +406,20 @@ class NativeSession:
         except (RequestError, StorageError) as error:
             replies.append(response(message, status_of(error)))
             name = Cmd(command).name
-            self._hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
+            self.hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
 
-    async def _login_again(self, message: int, _body: bytes, replies: list[bytes]) -> None:
-        replies.append(response(message, Status.ALREADY_REGISTERED))
-
-    async def _sync(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        """HARDWARE_SYNC: every pin flagged for it, or the named ones whatever their flag. No value, no answer."""
-        device, parts = self.device, split_stripped(body)
-        if not body:
-            pins = [pin for pin, point in device.points.items() if point.datastream.sync]
-        elif parts[0] == "vr" and all(part in _PINS for part in parts[1:]):
-            pins = [_PINS[part] for part in parts[1:]]
-        elif parts[0] in ("dr", "ar"):
-            return
-        else:
-            replies.append(response(message, Status.ILLEGAL_COMMAND))
-            return
-        for pin in pins:
-            point = device.points.get(pin)
-            value = None if point is None else self._hub.writes.current(device, point.datastream)
-            if value is not None:
-                encoded = self._fitting(Cmd.HARDWARE, message or 1, ("vw", str(pin), *texts_of(value)))
-                replies += [encoded] if encoded else []
-
-    async def _internal(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        parts = split_stripped(body)
-        command, arguments = parts[0], parts[1:]
-        if command in _INFO_KEYS:
-            await self._info(message, parts, replies)
-        elif command == "rtc":
-            now = self._hub.clock.now()
-            local = now // 1000 + timezones.offset(self._hub.timezone, now) * 60
-            replies.append(frame(Cmd.INTERNAL, message or 1, ("rtc", str(local))))
-        elif command == "utc" and arguments:
-            if (answer := _utc(arguments[0], self._hub.timezone, self._hub.clock.now())) is not None:
-                replies.append(frame(Cmd.INTERNAL, message or 1, ("utc", arguments[0], *answer)))
-        elif command == "meta" and len(arguments) > 1:
-            await self._meta(message, arguments, replies)
-
-    async def _info(self, message: int, parts: list[str], replies: list[bytes]) -> None:
+    async def told(self, message: int, parts: list[str], replies: list[bytes]) -> None:
+        """The info message: keys and values of what the device runs, and how it wants to be treated."""
         info = dict(zip(parts[::2], parts[1::2], strict=False))
         lowest, highest = HEARTBEATS
         if (heartbeat := info.get("h-beat", "")).isdecimal():
             self.heartbeat = min(max(int(heartbeat[:9]), lowest), highest)
-            self.expires = time.monotonic() + self.heartbeat * self._hub.config.hub.heartbeat_factor
+            self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
         if (buffer := info.get("buff-in", "")).isdecimal():
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
         template = info.get("tmpl")
         if template is not None and template != self.device.template.id:
-            self._hub.refuse(
+            self.hub.refuse(
                 self.address,
                 f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
                 self.device.id,
@@ -471,77 +428,7 @@ class NativeSession:
         self._reply(replies)
         self._set_ready()
         printable = {key: value for key, value in info.items() if (key + value).isprintable()}
-        await self._hub.devices.told(self.device, printable)
-
-    async def _meta(self, message: int, arguments: list[str], replies: list[bytes]) -> None:
-        verb, name = arguments[:2]
-        if verb == "get":
-            value = self._token if name == "Auth Token" else await self._hub.metadata.get(self.device, name)
-            if encoded := self._fitting(Cmd.INTERNAL, message or 1, ("meta", name, value)):
-                replies.append(encoded)
-        elif verb == "set":
-            try:
-                await self._hub.metadata.set(self.device, name, "\0".join(arguments[2:]), self._principal)
-            except NotFound:
-                log.debug("device %s set metadata %r, which its template does not have", self.device.name, name)
-            replies.append(response(message, Status.OK))
-
-    async def _property(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        """Pins are the leading numbers; the first thing that is none is the property (`BlynkApi.h`)."""
-        parts = split(body)
-        count = next((n for n, part in enumerate(parts) if part not in _PINS), len(parts))
-        if not 0 < count < len(parts):
-            raise Rejected("PROPERTY needs pins, a name and a value")
-        pins = [_PINS[part] for part in parts[:count]]
-        await self._hub.properties.set(self.device, pins, {parts[count]: parts[count + 1 :]})
-        replies.append(response(message, Status.OK))
-
-    async def _event_log(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        code, _, description = body.decode("utf-8", "replace").partition("\0")
-        try:
-            await self._hub.timeline.log(self.device, code, description)
-        except Rejected as error:
-            replies.append(response(message, Status.ILLEGAL_COMMAND))
-            self._hub.refuse(self.address, f"device {self.device.name}: event {code[:50]!r}: {error}", self.device.id)
-        else:
-            replies.append(response(message, Status.OK))
-
-    async def _event_clear(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        code, _, scope = body.decode("utf-8", "replace").partition("\0")
-        await self._hub.timeline.resolve(self.device, code, every=scope == "all")
-        replies.append(response(message, Status.OK))
-
-    async def _push(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        """A notification of old firmware: kept on the timeline."""
-        await self._hub.timeline.note(self.device, "Notification", body.decode("utf-8", "replace"))
-        replies.append(response(message, Status.OK))
-
-    async def _bridge(self, message: int, body: bytes, replies: list[bytes]) -> None:
-        parts = split(body)
-        pin, kind = (*parts, "", "")[:2]
-        if kind == "i":
-            target = self._hub.devices.of_token(parts[2]) if len(parts) > 2 else None
-            bridges = self._bridges = self._bridges or {}
-            if target is None or target.org != self.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
-                raise Forbidden("the bridge's token is not known here")
-            bridges[pin] = target
-            replies.append(response(message, Status.OK))
-            return
-        target = (self._bridges or {}).get(pin)
-        if target is None:
-            raise Forbidden("the bridge was not initialised")
-        if kind != "vw" or len(parts) < 4 or parts[2] not in _PINS:
-            replies.append(response(message, Status.ILLEGAL_COMMAND))
-            return
-        try:
-            self._hub.writes.write(Write(target, _PINS[parts[2]], parts[3:], "bridge", self._principal))
-        except UnknownPin:
-            self._hub.unknown_pin(target, _PINS[parts[2]], self.address)
-        online = self._hub.sessions.get(target.id) is not None
-        replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
-
-    async def _ignored(self, _message: int, _body: bytes, _replies: list[bytes]) -> None:
-        pass
+        await self.hub.devices.told(self.device, printable)
 
     # -- commands to the device -----------------------------------------------------------------------------------
 
@@ -550,7 +437,7 @@ class NativeSession:
         encoded, key = self._encoded(command)
         if encoded is None:
             return
-        if self._hub.bus.wants(WireFrame):
+        if self.hub.bus.wants(WireFrame):
             for shown in Connection().receive(encoded):
                 self._show("out", *shown)
         if self._ready and not self._draining and not self._one_per_send and not self._wire.pending:
@@ -563,25 +450,25 @@ class NativeSession:
         message = self._ids.next()
         match command:
             case SetDatastream(pin, text):
-                return self._fitting(Cmd.HARDWARE, message, ("vw", str(pin), *text)), pin
+                return self.fitting(Cmd.HARDWARE, message, ("vw", str(pin), *text)), pin
             case SetMetadata(name, value):
-                return self._fitting(Cmd.INTERNAL, message, ("meta", name, value)), ("meta", name)
+                return self.fitting(Cmd.INTERNAL, message, ("meta", name, value)), ("meta", name)
             case Redirect(host, port):
-                return self._fitting(Cmd.REDIRECT, message, (host, str(port))), "redirect"
+                return self.fitting(Cmd.REDIRECT, message, (host, str(port))), "redirect"
             case Reboot():
-                return self._fitting(Cmd.INTERNAL, message, ("dbg", "reboot")), "reboot"
+                return self.fitting(Cmd.INTERNAL, message, ("dbg", "reboot")), "reboot"
             case AppConnected(present):
                 # With its NUL: C++ computes a negative length without.
-                return self._fitting(Cmd.INTERNAL, message, ("acon" if present else "adis", "")), "app"
+                return self.fitting(Cmd.INTERNAL, message, ("acon" if present else "adis", "")), "app"
         return None, None
 
-    def _fitting(self, command: int, message: int, parts: Sequence[str]) -> bytes | None:
+    def fitting(self, command: int, message: int, parts: Sequence[str]) -> bytes | None:
         """A frame, unless the client's buffer could not hold it: it would drop the link."""
         encoded = frame(command, message, parts)
         if len(encoded) - 5 < self.buffer:
             return encoded
         what = " ".join(parts[:2])
-        self._hub.refuse(
+        self.hub.refuse(
             self.address,
             f"device {self.device.name}: {what} is too long for its buffer of {self.buffer} bytes",
             self.device.id,
@@ -626,37 +513,4 @@ class NativeSession:
     def _show(self, direction: str, command: int, message: int, body: bytes, status: int) -> None:
         if self.device is not None:
             text = describe(command, message, body, status)
-            self._hub.emit(WireFrame(self.device, self._hub.clock.now(), direction, text))
-
-
-def _utc(kind: str, zone: str, now: int) -> Sequence[str] | None:
-    """The answer to ``utc <kind>`` (docs.blynk.io, Timezone / Location); None when it is not known."""
-    match kind:
-        case "time":
-            return (str(now),)
-        case "iso":
-            return (timezones.iso(zone, now),)
-        case "tz":
-            return tuple(map(str, timezones.offsets(zone, now)))
-        case "tz_name":
-            return (zone,)
-        case "tz_rule":
-            return (timezones.posix_rule(zone),)
-        case "dst_next":
-            return tuple(str(number) for change in timezones.changes(zone, now) for number in change)
-    return None
-
-
-_Handler = Callable[[NativeSession, int, bytes, list[bytes]], Awaitable[None]]
-_HANDLERS: dict[int, _Handler] = {
-    Cmd.LOGIN: NativeSession._login_again,  # noqa: SLF001
-    Cmd.HW_LOGIN: NativeSession._login_again,  # noqa: SLF001
-    Cmd.PUSH: NativeSession._push,  # noqa: SLF001
-    Cmd.BRIDGE: NativeSession._bridge,  # noqa: SLF001
-    Cmd.HARDWARE_SYNC: NativeSession._sync,  # noqa: SLF001
-    Cmd.INTERNAL: NativeSession._internal,  # noqa: SLF001
-    Cmd.PROPERTY: NativeSession._property,  # noqa: SLF001
-    Cmd.DEBUG_PRINT: NativeSession._ignored,  # noqa: SLF001
-    Cmd.EVENT_LOG: NativeSession._event_log,  # noqa: SLF001
-    Cmd.EVENT_CLEAR: NativeSession._event_clear,  # noqa: SLF001
-}
+            self.hub.emit(WireFrame(self.device, self.hub.clock.now(), direction, text))
