@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hub.facts import Fact, ValueWritten
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +41,6 @@ class Bus:
 
         return unsubscribe
 
-    def subscribed(
-        self, fact: type[F], fn: Callable[[F], None], device: int | None = None
-    ) -> AbstractContextManager[None]:
-        """`subscribe` for the length of a ``with`` block."""
-        return _subscribed(self, fact, fn, device)
-
     def emit(self, fact: Fact) -> None:
         for fn in self._subscribers.get(type(fact), ()):
             try:
@@ -74,15 +64,6 @@ class Bus:
                 fn(fact)
             except Exception as error:  # noqa: BLE001
                 self.on_failure(fn, error)
-
-
-@contextmanager
-def _subscribed(bus: Bus, fact: type[F], fn: Callable[[F], None], device: int | None) -> Iterator[None]:
-    unsubscribe = bus.subscribe(fact, fn, device)
-    try:
-        yield
-    finally:
-        unsubscribe()
 
 
 def _log_failure(fn: Subscriber, error: Exception) -> None:

@@ -10,8 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import trio
-
 log = logging.getLogger(__name__)
 
 #: A correction up to this many milliseconds is NTP at work, and nothing to tell anybody.
@@ -73,10 +71,6 @@ class Clock:
             return 0
         log.warning("clock: jumped %s %s", _span(abs(jump)), "forward" if jump > 0 else "back")
         return jump
-
-    async def sleep_until(self, deadline: float) -> None:
-        """Sleep until ``monotonic()`` is at ``deadline``."""
-        await trio.sleep(max(0.0, deadline - self.monotonic()))
 
 
 def _span(ms: int) -> str:

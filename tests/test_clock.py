@@ -172,10 +172,3 @@ def test_a_record_from_the_past_changes_nothing(said):
     assert NOON == board.clock.now()
     assert not board.clock.behind
     assert [] == said()
-
-
-async def test_sleep_until_a_moment_that_has_passed_returns():
-    board = Board()
-    board.passes(1000)
-
-    await board.clock.sleep_until(0.5)

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 import attrs
 import trio
 
-from connectors.native.protocol import Cmd, Connection, Frame, MessageIds, Status, frame, response, split
+from connectors.native.protocol import Cmd, Connection, Frame, MessageIds, Status, frame, split
 
 T = TypeVar("T")
 
@@ -122,9 +122,6 @@ class Client:
     async def sync(self, *pins: int) -> int:
         """`syncVirtual`, or `syncAll` without pins."""
         return await (self.send(Cmd.HARDWARE_SYNC, "vr", *map(str, pins)) if pins else self.send(Cmd.HARDWARE_SYNC))
-
-    async def respond(self, message: int, status: int = Status.OK) -> None:
-        await self._stream.send_all(response(message, status))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
