@@ -8,6 +8,10 @@ import pytest
 DEADLINE = 60
 
 
+# A suite in a shell's background inherits an ignored SIGINT, and so would the commands that are to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def deadline(request):
     """No test hangs: the alarm interrupts whatever it waits for."""

@@ -693,7 +693,8 @@ async def test_the_status_tells_how_the_hub_does(hub, lamp, api):
         status[key] for key in ("status", "problems", "devices", "online", "templates", "version")
     )
     host, port = address_of(hub)
-    assert [{"address": f"{host}:{port}", "tls": False}] == status["listen"]
+    served = {"address": f"{host}:{port}", "tls": False, "serve": ["native", "http"]}
+    assert [served] == status["listen"]
 
 
 async def test_every_plugin_is_listed(hub, api):
