@@ -25,14 +25,15 @@ from hub.devices import Devices
 from hub.errors import Forbidden, NotAuthenticated, StartupError
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
-from hub.hooks import Hooks
+from hub.hooks import Hooks, Plugin
+from hub.limits import Bucket
 from hub.listener import FrontDoor, WireProtocol
 from hub.metadata import Metadata
 from hub.model import LOCAL, ROOT_ORG, Command, Device, Organization, Principal
 from hub.properties import Properties
 from hub.routes import PUBLIC, Permission, Route, SocketRoute
 from hub.sessions import Sessions
-from hub.storage import Storage, Transaction, open_storage
+from hub.storage import Storage, Transaction, open_storage, write_whole
 from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline
@@ -54,6 +55,8 @@ DRAIN = 2.0
 REFUSALS = 1_000
 REFUSAL_QUIET = 60.0
 UNKNOWN_PIN_QUIET = 3600.0
+#: Characters of a reason: part of it may come from outside.
+MAX_REASON = 300
 
 
 @attrs.frozen
@@ -111,6 +114,7 @@ class Hub:
         self._refusal_lines: dict[tuple[str, str], float] = {}
         self._disk_low = ""
         self._local_key = ""
+        self._budgets: dict[int, Bucket] = {}
 
     # -- what plugins and connectors use --------------------------------------------------------------------------
 
@@ -161,6 +165,7 @@ class Hub:
 
         The log has a line for it, once in ``quiet`` seconds for the same address and reason.
         """
+        reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:MAX_REASON])
         fact = Refused(self.clock.now(), address, reason, device)
         self.refused += 1
         now = time.monotonic()
@@ -175,6 +180,15 @@ class Hub:
                 self._refusal_lines[address, reason] = now + quiet
                 log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
+
+    def budget(self, device: Device, now: float) -> Bucket:
+        """What a device may still send, over whatever connections; refilled to ``now``, by the monotonic clock."""
+        limits = self.config.limits
+        budget = self._budgets.get(device.id)
+        if budget is None:
+            budget = self._budgets[device.id] = Bucket(limits.messages_per_second, limits.burst, now)
+        budget.refill(now)
+        return budget
 
     def unknown_pin(self, device: Device, pin: int, address: str) -> None:
         """Put down that a device wrote to a pin that its template does not have, and what would add it."""
@@ -236,6 +250,7 @@ class Hub:
     async def _look(self) -> None:
         while True:
             self.clock.check()
+            self.devices.end_expired()
             free = self.storage.free_share()
             low = free is not None and free < LOW_DISK
             if low and not self._disk_low:
@@ -268,9 +283,8 @@ async def running(
     hooks = Hooks(bus)
     hooks.discover(config, safe)
     for module in plugins:
-        from hub.hooks import Plugin
-
-        hooks.register(Plugin(module.__name__.rpartition(".")[2], "test", module=module))
+        if all(plugin.module is not module for plugin in hooks.plugins.values()):
+            hooks.register(Plugin(module.__name__.rpartition(".")[2], "test", module=module))
     async with open_storage(config.data, hooks.migrations(), config.storage.durability) as storage:
         hub = Hub(config, storage, hooks, bus, clock or Clock())
         await hub._load()  # noqa: SLF001
@@ -306,9 +320,7 @@ async def announced(hub: Hub) -> AsyncIterator[None]:
     assert hub.door is not None
     listen = hub.door.described()
     path = hub.config.data / "hub.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}))
-    partial.replace(path)
+    write_whole(path, json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode())
     try:
         yield
     finally:
@@ -318,10 +330,8 @@ async def announced(hub: Hub) -> AsyncIterator[None]:
 def _local_key(path: Path) -> str:
     """The key of the command on this machine; made at the first start. Raises `StartupError`."""
     try:
-        if not path.exists():
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "w") as file:
-                file.write(secrets.token_urlsafe(32))
+        if not path.exists() or not path.stat().st_size:
+            write_whole(path, secrets.token_urlsafe(32).encode())
         return path.read_text().strip()
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}") from error

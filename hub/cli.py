@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in str(error).splitlines():
             print(f"pinwheel: {line}", file=sys.stderr)
         code = 2 if isinstance(error, StartupError) else 1
+    except PermissionError as error:
+        print(f"pinwheel: {error.filename}: {error.strerror}; it belongs to another user", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
@@ -130,6 +133,10 @@ def api(args: argparse.Namespace) -> Iterator[Api]:
     config = config_of(args)
     from hub.storage import is_running
 
+    if not config.data.is_dir():
+        raise StartupError(
+            f"there is no hub's data in {config.data}; start one with: pinwheel run, or name it with --data"
+        )
     if is_running(config.data):
         yield RunningHub(config)
     else:

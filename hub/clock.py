@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 TOLERANCE_MS = 2_000
 #: Stamps advance one millisecond for so many real ones while the wall clock is behind.
 SLEW = 2
+#: Seconds without a jump after which nothing speaks against the clock; and when, at the start, it is further ahead of
+#: the newest record than so many milliseconds, which may be a long pause or a wrong clock.
+STEADY = 3_600
+STEADY_AFTER_GAP = 86_400
+GAP_MS = 86_400_000
 
 
 class Clock:
@@ -26,6 +31,8 @@ class Clock:
         self.monotonic = monotonic
         self._newest = 0
         self._behind_since: tuple[float, int] | None = None
+        self._steady_since = monotonic()
+        self._patience = STEADY
         self._reference = (monotonic(), wall() // 1_000_000)
 
     @property
@@ -35,7 +42,14 @@ class Clock:
 
     def not_before(self, newest: int) -> None:
         """Tell the clock the newest stamp on record, in milliseconds UTC."""
+        if newest and self._wall() // 1_000_000 - newest > GAP_MS:
+            self._patience = STEADY_AFTER_GAP
         self._newest = max(self._newest, newest)
+
+    @property
+    def believable(self) -> bool:
+        """Whether to delete what the clock says is old: boards boot with a wrong clock, and what is gone is gone."""
+        return not self.behind and self.monotonic() - self._steady_since >= self._patience
 
     def now(self) -> int:
         """A stamp: milliseconds UTC, never smaller than one given before."""
@@ -69,6 +83,7 @@ class Clock:
         self._reference = (monotonic, wall)
         if abs(jump) <= TOLERANCE_MS:
             return 0
+        self._steady_since = monotonic
         log.warning("clock: jumped %s %s", _span(abs(jump)), "forward" if jump > 0 else "back")
         return jump
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from importlib import resources
@@ -32,6 +33,8 @@ def _run(args: argparse.Namespace) -> int:
 
     from hub import logs
 
+    # What the hub writes is nobody else's.
+    os.umask(0o077)
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
     config = config_of(args)
     if args.demo:
@@ -74,11 +77,18 @@ def _check(args: argparse.Namespace) -> int:
     from hub import storage, templates
     from hub.bus import Bus
     from hub.hooks import Hooks
+    from hub.tls import Certificates
 
     problems: list[str] = []
     try:
         config = config_of(args)
-        Hooks(Bus()).discover(config)
+        hooks = Hooks(Bus())
+        hooks.discover(config)
+        problems += [f"plugin {p.name}: {p.problem}" for p in hooks.plugins.values() if p.problem]
+        if config.tls.cert:
+            Certificates(config.tls, config.data, []).load()
+        if config.data.exists() and not config.data.is_dir():
+            problems.append(f"{config.source}: hub.data: {config.data} is no directory")
     except StartupError as error:
         problems += error.problems
     else:

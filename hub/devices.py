@@ -67,15 +67,11 @@ class Devices:
         self._saving = False
 
     async def load(self, templates: dict[str, Template]) -> None:
-        now = self._clock.now()
-
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
                 "SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id"
             )
-            tokens = await tx.fetch_all(
-                "SELECT hash, device, expires FROM tokens WHERE expires IS NULL OR expires > ?", (now,)
-            )
+            tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
             return devices, tokens, await tx.fetch_all("SELECT id, device, datastream FROM series")
 
         devices, tokens, series = await self._storage.read(read)
@@ -132,10 +128,10 @@ class Devices:
         if problems := self.problems(new):
             raise Rejected("\n".join(problems))
         now = self._clock.now()
-        tokens = [n.token or new_token() for n in new]
+        tokens = [new_token() if n.token is None else n.token for n in new]
 
         async def write(tx: Transaction) -> tuple[range, list[Row]]:
-            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (now,))
+            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._forgotten_before(),))
             newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
             first = (newest[0] if newest else 0) + 1
             ids = range(first, first + len(new))
@@ -166,9 +162,21 @@ class Devices:
         return added
 
     def _drop_expired(self) -> None:
-        """Forget tokens that have ended, so that another device may carry them."""
+        """Forget tokens that have ended, so that another device may carry them; not by a clock that may be wrong."""
+        ended = self._forgotten_before()
+        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[1] is None or entry[1] > ended}
+
+    def _forgotten_before(self) -> int:
+        return self._clock.now() if self._clock.believable else 0
+
+    def end_expired(self) -> None:
+        """End the sessions of tokens whose overlap is over."""
         now = self._clock.now()
-        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[1] is None or entry[1] > now}
+        for hash_, (device, expires) in tuple(self._by_token.items()):
+            if expires is not None and expires <= now:
+                session = self._sessions.get(device.id)
+                if session is not None and digest(session.token) == hash_:
+                    session.close("its token has ended")
 
     def problems(self, new: Sequence[NewDevice]) -> list[str]:
         """Why these devices cannot be added, a line each."""
@@ -218,7 +226,7 @@ class Devices:
 
     async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
         """Give a device a new token; the old ones end after ``overlap_ms``. Raises `Rejected`, `Conflict`."""
-        token = token or new_token()
+        token = new_token() if token is None else token
         if not is_token(token):
             raise Rejected(f"a token has {TOKEN_LENGTH} printable ASCII characters")
         self._drop_expired()
@@ -228,7 +236,7 @@ class Devices:
         expires = now + overlap_ms
 
         async def write(tx: Transaction) -> list[Row]:
-            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (now,))
+            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._forgotten_before(),))
             if overlap_ms:
                 await tx.execute(
                     "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?",

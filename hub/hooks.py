@@ -143,6 +143,8 @@ class Hooks:
             raise PluginError(f"plugin {plugin.name}: {str(error).splitlines()[-1].strip()}") from error
         callers = self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or []
         plugin.hooks = sorted({caller.name for caller in callers})
+        for _, fn, _ in self._implementations("hub_event"):
+            _facts(plugin, fn)
 
     def _check_tables(self, config: Config, safe: bool) -> None:
         problems = []
@@ -158,7 +160,9 @@ class Hooks:
             try:
                 self._settings[cls] = structure(table, cls)
             except Invalid as error:
-                problems += [f"{config.source}: plugins.{plugin.name}.{p}: {text}" for p, text in error.problems]
+                problems += [
+                    f"{config.source}: plugins.{plugin.name}{'.' if p else ''}{p}: {text}" for p, text in error.problems
+                ]
         if problems:
             raise ConfigError(*problems)
 
@@ -172,13 +176,13 @@ class Hooks:
         """In the order of the plugins' names, ours first."""
         found = getattr(self._manager.hook, hook).get_hookimpls()
         for impl in sorted(found, key=lambda i: (not self.plugins[i.plugin_name].built_in, i.plugin_name)):
-            yield self.plugins[impl.plugin_name], impl.function, impl.argnames
+            plugin = self.plugins[impl.plugin_name]
+            if plugin.state != "failed":
+                yield plugin, impl.function, impl.argnames
 
     def _each(self, hook: str, read: Callable[[Any], T], **arguments: Any) -> Iterator[tuple[Plugin, T]]:
         """Each plugin with what its hook returned, as ``read`` makes of it; a third party's failure keeps it out."""
         for plugin, fn, names in self._implementations(hook):
-            if plugin.state == "failed":
-                continue
             try:
                 result = read(fn(*(arguments[name] for name in names)))
             except Exception as error:
@@ -275,8 +279,6 @@ class Hooks:
         """Run every plugin's `hub_start` in a nursery of its own; started when each has returned or failed once."""
         async with trio.open_nursery() as nursery:
             for plugin, fn, names in self._implementations("hub_start"):
-                if plugin.state == "failed":
-                    continue
                 await nursery.start(self._run_plugin, plugin, fn, names, hub)
             task_status.started()
 
@@ -368,7 +370,7 @@ def _facts(plugin: Plugin, fn: Callable[..., Any]) -> Sequence[type[Fact]]:
     """The facts that an implementation of `hub_event` asks for, from its annotation."""
     try:
         wanted = typing.get_type_hints(fn).get("event")
-    except NameError as error:
+    except Exception as error:
         raise PluginError(f"plugin {plugin.name}: hub_event: {error}") from error
     kinds = typing.get_args(wanted) or (wanted,)
     if not all(isinstance(kind, type) and issubclass(kind, Fact) and kind is not Fact for kind in kinds):

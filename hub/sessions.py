@@ -21,6 +21,8 @@ class Session(Protocol):
     device: Device
     via: str
     address: str
+    #: What the device logged in with.
+    token: str
 
     def send(self, command: Command) -> None:
         """Hand a command over, now or as soon as the device takes it; what it cannot say is dropped."""

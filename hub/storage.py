@@ -180,9 +180,10 @@ class Database:
 
     async def _transaction(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._write_lock:
+            if self._writer is None:
+                await self._open()
             connection = self._writer
-            if connection is None:
-                raise StorageError(f"{self.path} is not open")
+            assert connection is not None, "it was opened"
             await connection.execute("BEGIN IMMEDIATE")
             try:
                 result = await fn(Transaction(connection))
@@ -360,18 +361,17 @@ class Storage:
             await self.history.open()
             await self.migrate_history()
         except Damaged as error:
-            await self.replace_history(str(error))
+            await self.put_history_aside(str(error))
+            await self.migrate_history()
         except StorageError as error:
             raise StartupError(f"{self.history.path}: {error}") from error
 
     async def migrate_history(self) -> None:
         await self.history.migrate({"core": shipped_migrations("history")}, self.backups)
 
-    async def replace_history(self, damage: str) -> None:
-        """Put a damaged history aside and begin an empty one. Raises `StorageError`."""
-        aside = await self.history.set_aside()
-        await self.migrate_history()
-        self.set_aside = aside
+    async def put_history_aside(self, damage: str) -> None:
+        """Give a damaged history another name, and open an empty file. Raises `StorageError`."""
+        self.set_aside = aside = await self.history.set_aside()
         damage = " ".join(damage.split())
         log.error("storage: the history file is damaged (%s); kept as %s, history starts anew", damage, aside)
 
@@ -415,6 +415,17 @@ async def open_storage(
             storage._thread.close()  # noqa: SLF001
 
 
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a small file so that after a power cut it is there whole, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(fd)
+    partial.replace(path)
+
+
 class locked:  # noqa: N801 - used as a function
     """Hold ``<data>/lock``: one hub per data directory. Makes the directory; raises `StartupError`."""
 
@@ -433,7 +444,10 @@ class locked:  # noqa: N801 - used as a function
         except OSError as error:
             holder = os.read(self._fd, 20).decode(errors="replace").strip()
             os.close(self._fd)
-            raise StartupError(f"another hub (process {holder or '?'}) uses the data directory {self._data}") from error
+            raise StartupError(
+                f"another hub (process {holder or '?'}) uses the data directory {self._data};"
+                " stop it, or name another with --data"
+            ) from error
         os.truncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -78,10 +78,10 @@ def structure(data: Any, cls: type[T], using: cattrs.Converter = converter) -> T
 
 def _message(error: BaseException, kind: type | None) -> str:
     if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
+        return "is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         return f"unknown key {', '.join(sorted(error.extra_fields))}"
-    if kind is not None and get_origin(kind) is not None and get_args(kind) and not str(error).startswith("must"):
+    if get_origin(kind) is Literal and not str(error).startswith("must"):
         return f"must be one of {', '.join(map(str, get_args(kind)))}"
     return str(error)
 

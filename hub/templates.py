@@ -202,9 +202,12 @@ def _check_datastream(stream: Datastream) -> list[str]:
         problems.append("only an enum has values and a fallback")
     if not problems and stream.default is not None:
         try:
-            coerce(stream, stream.default)
+            fits = coerce(stream, stream.default) == stream.default
         except WrongType:
             problems.append(f"default {stream.default!r} is not of type {stream.type}")
+        else:
+            if stream.type in ("integer", "double") and not fits and not isinstance(stream.default, (str, list, tuple)):
+                problems.append(f"default {stream.default!r} is not between min and max")
     return problems
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from hub.errors import StartupError
+from hub.storage import write_whole
 
 if TYPE_CHECKING:
     from hub.config import TlsSection
@@ -110,15 +110,15 @@ def make_certificates(folder: Path, names: list[str]) -> None:
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_pem, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
-    if ca_pem.exists() and ca_key.exists():
-        if cert.exists() and key.exists() and _fits(cert, ca_pem, names):
+    if _there(ca_pem, ca_key):
+        if _there(cert, key) and _fits(cert, ca_pem, names):
             return
         ca = trustme.CA.from_pem(ca_pem.read_bytes(), ca_key.read_bytes())
     else:
         host = socket.gethostname()
         ca = trustme.CA(path_length=0, organization_name="Pinwheel", organization_unit_name=f"CA of {host}")
-        _write(ca_key, ca.private_key_pem.bytes())
-        _write(ca_pem, ca.cert_pem.bytes(), 0o644)
+        write_whole(ca_key, ca.private_key_pem.bytes())
+        write_whole(ca_pem, ca.cert_pem.bytes(), 0o644)
     # A board may ask before its clock, or the hub's, is right.
     start = datetime.now(UTC) - timedelta(days=2)
     made = ca.issue_cert(
@@ -129,8 +129,8 @@ def make_certificates(folder: Path, names: list[str]) -> None:
         not_before=start,
         not_after=start + CERTIFICATE_LIFE,
     )
-    _write(key, made.private_key_pem.bytes())
-    _write(cert, b"".join(pem.bytes() for pem in made.cert_chain_pems), 0o644)
+    write_whole(key, made.private_key_pem.bytes())
+    write_whole(cert, b"".join(pem.bytes() for pem in made.cert_chain_pems), 0o644)
     log.info("tls: made a certificate for %s", ", ".join(names))
 
 
@@ -146,12 +146,9 @@ def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
     return lasts and now.issuer == issuer.subject and known >= set(names)
 
 
-def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
-    partial = path.with_name(path.name + ".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-    partial.replace(path)
+def _there(*paths: Path) -> bool:
+    """Whether files are there and hold something: a power cut may leave empty ones."""
+    return all(path.exists() and path.stat().st_size for path in paths)
 
 
 def local_names(url: str) -> list[str]:

@@ -41,7 +41,10 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
             return convert(datastream, raw[0])
         if not raw:
             raise WrongType(MISMATCH)
-        return tuple(convert(datastream, one) for one in raw)
+        values = tuple(convert(datastream, one) for one in raw)
+        if sum(len(text_of(value).encode()) + 1 for value in values) > MAX_STRING:
+            raise WrongType(f"Value is longer than {MAX_STRING} bytes.")
+        return values
     if datastream.type == "location":
         return _location(_split_location(raw))
     return convert(datastream, raw)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from hub.errors import Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
-from hub.limits import Bucket
 from hub.model import Datastream, Device, Principal, Value
 from hub.routes import PUBLIC, Request, Response, Route
 from hub.values import texts_of, to_json
@@ -58,7 +57,6 @@ class DeviceApi:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._budgets: dict[int, Bucket] = {}
 
     def _device(self, request: Request) -> tuple[Device, Pairs]:
         """Whose token it is, and the other parameters. Raises `Rejected`, `TooMany`."""
@@ -71,13 +69,9 @@ class DeviceApi:
             ending = ascii(tokens[0][-2:])[1:-1]
             self._hub.refuse(request.address, f"unknown token ending …{ending} over HTTP")
             raise Rejected("Invalid token.")
-        now, limits = time.monotonic(), self._hub.config.limits
-        budget = self._budgets.get(device.id)
-        if budget is None:
-            budget = self._budgets[device.id] = Bucket(limits.messages_per_second, limits.burst, now)
-        budget.refill(now)
+        budget = self._hub.budget(device, time.monotonic())
         if not budget.take():
-            message = f"device {device.name} sends more than {limits.messages_per_second} requests/s"
+            message = f"device {device.name} sends more than {self._hub.config.limits.messages_per_second} requests/s"
             self._hub.refuse(request.address, message, device.id)
             raise TooMany("Too many requests for this device.", budget.wait)
         return device, [(key, value) for key, value in pairs if key != "token"]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Bytes of one message.
 MAX_MESSAGE = 64 * 1024
+#: Frames of one message: empty ones cost no bytes, but memory.
+MAX_FRAGMENTS = 256
 #: Bytes that wait for a client before more of its messages are read.
 MAX_PENDING = 64 * 1024
 
@@ -72,7 +74,9 @@ class WebSocketWire(Wire):
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
         self._fragments.append(frame)
-        if frame.fin:
+        if len(self._fragments) > MAX_FRAGMENTS:
+            self._protocol.fail(1009, "too many fragments")
+        elif frame.fin:
             kind = self._fragments[0].opcode
             data = b"".join(bytes(fragment.data) for fragment in self._fragments)
             self._fragments = []

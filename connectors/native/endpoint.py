@@ -17,11 +17,13 @@ import trio
 
 from connectors.native.handlers import HANDLERS, PINS
 from connectors.native.protocol import (
+    HEADER_SIZE,
     LOGINS,
     MAX_BODY,
     MAX_LOGIN_BODY,
     Cmd,
     Connection,
+    LocalProtocolError,
     MessageIds,
     RemoteProtocolError,
     Status,
@@ -224,9 +226,7 @@ class NativeSession:
         try:
             while data := await wire.receive():
                 if self.device is not None:
-                    self.expires = time.monotonic() + self.heartbeat * hub.config.hub.heartbeat_factor
-                if hub.history.full:
-                    await hub.history.room()
+                    self._heard()
                 await self._handle(data)
                 if wire.pending > MAX_PENDING:
                     await wire.drained()
@@ -244,8 +244,8 @@ class NativeSession:
     async def _handle(self, data: bytes) -> None:
         """All frames of one read: one write of the replies, no await for values."""
         replies: list[bytes] = []
-        watched = self.hub.bus.wants(WireFrame)
-        self._budget.refill(time.monotonic())
+        watched, now = self.hub.bus.wants(WireFrame), time.monotonic()
+        self._budget.refill(now)
         try:
             for command, message, body, status in self._connection.receive(data):
                 if watched:
@@ -253,6 +253,8 @@ class NativeSession:
                 if self.device is None:
                     self._before_login(command, message, body, replies)
                 elif command == _HARDWARE:
+                    if self.hub.history.full:
+                        await self._room(replies)
                     if self._admitted(message, replies):
                         self._hardware(message, body, replies)
                 elif command == _GROUP:
@@ -281,6 +283,19 @@ class NativeSession:
             self._sent_at = time.monotonic()
             self._wire.send(b"".join(replies))
         replies.clear()
+
+    async def _room(self, replies: list[bytes]) -> None:
+        """Wait until values can be kept again; the device cannot be heard meanwhile, so it does not count as silent."""
+        self._reply(replies)
+        self.expires = float("inf")
+        while self.hub.history.full and not self._reason:
+            with trio.move_on_after(SWEEP_EVERY):
+                await self.hub.history.room()
+        self._heard()
+
+    def _heard(self) -> None:
+        """The device is alive."""
+        self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
 
     def _admitted(self, message: int, replies: list[bytes]) -> bool:
         """Take one from the device's budget; over it the message is dropped, and answered once a minute."""
@@ -326,7 +341,8 @@ class NativeSession:
         self._connection.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in = trio.current_time()
-        self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
+        self._budget = self.hub.budget(device, time.monotonic())
+        self._heard()
         self._peer.admit()
         replies.append(response(message, Status.OK))
         self._reply(replies)
@@ -381,7 +397,8 @@ class NativeSession:
             self.hub.unknown_pin(self.device, pin, self.address)
         except Rejected as error:
             replies.append(response(message, Status.ILLEGAL_COMMAND))
-            self.hub.refuse(self.address, f"device {self.device.name}: V{pin}: {error}", self.device.id)
+            wanted = self.device.points[pin].datastream.type
+            self.hub.refuse(self.address, f"device {self.device.name}: V{pin} ({wanted}): {error}", self.device.id)
         except Unavailable:
             replies.append(response(message, Status.SERVER_ERROR))
 
@@ -414,7 +431,7 @@ class NativeSession:
         lowest, highest = HEARTBEATS
         if (heartbeat := info.get("h-beat", "")).isdecimal():
             self.heartbeat = min(max(int(heartbeat[:9]), lowest), highest)
-            self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
+            self._heard()
         if (buffer := info.get("buff-in", "")).isdecimal():
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
         template = info.get("tmpl")
@@ -464,8 +481,11 @@ class NativeSession:
 
     def fitting(self, command: int, message: int, parts: Sequence[str]) -> bytes | None:
         """A frame, unless the client's buffer could not hold it: it would drop the link."""
-        encoded = frame(command, message, parts)
-        if len(encoded) - 5 < self.buffer:
+        try:
+            encoded = frame(command, message, parts)
+        except LocalProtocolError:
+            encoded = b""
+        if encoded and len(encoded) - HEADER_SIZE < self.buffer:
             return encoded
         what = " ".join(parts[:2])
         self.hub.refuse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import trio
 
     from hub.app import Hub
+
+log = logging.getLogger(__name__)
 
 DEMO = "Demo weather 1", "Demo weather 2", "Demo weather 3"
 
@@ -37,7 +40,11 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     settings: Any = hub.settings(Settings)
     if not settings.demo or hub.door is None:
         return
-    host, _, port = next(address for address, tls in hub.door.addresses if not tls).rpartition(":")
+    plain = [address for address, tls in hub.door.addresses if not tls]
+    if not plain:
+        log.warning("the demonstration needs a listener without TLS")
+        return
+    host, _, port = plain[0].rpartition(":")
     local = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
     text = (resources.files("config") / "templates" / "weather-station.toml").read_text()
     template, _ = await hub.templates.save(text, SYSTEM, source="weather-station.toml")

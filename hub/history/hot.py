@@ -104,6 +104,9 @@ class History:
         self._last_waiters = 0
         self._fold_at: float | None = None
         self._prune_at = 0.0
+        self._prune_from = 0
+        #: The file was begun anew and lacks its tables or the latest values.
+        self._unfilled = False
         self._damage: str | None = None
 
     # -- putting --------------------------------------------------------------------------------------------------
@@ -165,7 +168,7 @@ class History:
         """Write all that was put and bring the table of latest values up to date."""
         batches = [*self._queue, self._open]
         for batch in batches:
-            if batch.rows and not batch.done and not await self._commit(batch):
+            if batch.rows and not batch.done and not (await self._commit(batch) or await self._commit(batch)):
                 log.error("storage: %d values could not be written before the stop", len(batch.rows))
                 return
         try:
@@ -217,6 +220,8 @@ class History:
             return bad
 
         try:
+            if self._unfilled:
+                await self._fill()
             try:
                 await self._database.transaction(insert)
             except POISON:
@@ -337,48 +342,60 @@ class History:
 
     async def _prune(self) -> bool:
         """Delete a slice of what is older than the retention, or over the cap; True when there is more."""
-        cutoff = self._clock.now() - self._retain_ms
+        cutoff = self._clock.now() - self._retain_ms if self._clock.believable else 0
 
-        async def prune(tx: Transaction) -> tuple[int, bool]:
+        async def prune(tx: Transaction) -> tuple[int, int, bool]:
             bounds = await tx.fetch_one("SELECT min(id), max(id), (SELECT hot_id FROM covered) FROM hot")
             oldest, newest, covered = bounds or (None, None, 0)
             if oldest is None:
-                return 0, False
-            upto = min(oldest + SLICE, covered)
-            if over := newest - oldest >= self._max_rows:
-                await tx.execute("DELETE FROM hot WHERE id < ?", (upto,))
-            else:
-                await tx.execute("DELETE FROM hot WHERE id < ? AND ts < ?", (upto, cutoff))
-            left = await tx.fetch_one("SELECT min(id) FROM hot")
-            moved = (left or (0,))[0] - oldest
-            return (moved if over else 0), moved > 0 and upto < covered
+                return 0, 0, False
+            over = newest - oldest >= self._max_rows
+            start = oldest if over else max(oldest, self._prune_from)
+            upto = min(start + SLICE, covered)
+            old = "" if over else f" AND ts < {cutoff}"
+            await tx.execute(f"DELETE FROM hot WHERE id >= ? AND id < ?{old}", (start, upto))  # noqa: S608
+            changes = await tx.fetch_one("SELECT changes()")
+            return changes[0] if changes else 0, upto, over
 
-        dropped, more = await self._database.transaction(prune)
-        if dropped:
+        deleted, upto, over = await self._database.transaction(prune)
+        if over and deleted:
             log.warning(
-                "storage: the log is at its cap of %d values; the oldest %d were dropped", self._max_rows, dropped
+                "storage: the log is at its cap of %d values; the oldest %d were dropped", self._max_rows, deleted
             )
-        return more
+        # A value with a late stamp stays, and must not hide the older ones behind it.
+        self._prune_from = upto if deleted else 0
+        return deleted > 0
 
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> None:
         """Look for damage in the file; if there is, `run` starts a new one."""
-        self._damage = await self._database.damage()
+        try:
+            self._damage = await self._database.damage()
+        except StorageError as error:
+            log.error("storage: the history file could not be checked: %s", error)
         self._wake.set()
 
     async def _replace(self, damage: str) -> None:
         """Put a damaged file aside and go on with a new one that holds the latest values."""
+        try:
+            await self._storage.put_history_aside(damage)
+            self._unfilled = True
+            await self._fill()
+        except StorageError as error:
+            self._set_trouble(str(error))
+
+    async def _fill(self) -> None:
+        """Make what a new file needs. Raises `StorageError`; it is then tried again before the next commit."""
+        await self._storage.migrate_history()
         rows = [(series, ts, pack(value)) for series, (ts, value) in self.latest.items()]
 
         async def fill(tx: Transaction) -> None:
+            await tx.execute("DELETE FROM latest")
             await tx.insert_many("latest", ("series", "ts", "v"), rows)
 
-        try:
-            await self._storage.replace_history(damage)
-            await self._database.transaction(fill)
-        except StorageError as error:
-            self._set_trouble(str(error))
+        await self._database.transaction(fill)
+        self._unfilled = False
 
 
 _COLUMNS = ("series", "ts", "v", "flags")

@@ -123,7 +123,7 @@ def _new_plugin(name: str) -> int:
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((skeleton / f"{source}.in").read_text().replace("@name@", name))
-    print(f"{target}/ made. Try it with: cd {target} && pip install -e . && pytest")
+    print(f"{target}/ made. Try it with: cd {target} && pip install -e '.[test]' && pytest")
     return 0
 
 
@@ -135,7 +135,7 @@ def service(parser: argparse.ArgumentParser) -> None:
 
 
 def _service(args: argparse.Namespace) -> int:
-    unit = Path("/etc/systemd/system/pinwheel.service")
+    unit, filled = Path("/etc/systemd/system/pinwheel.service"), ""
     if args.action == "install":
         config = config_of(args)
         command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
@@ -143,9 +143,9 @@ def _service(args: argparse.Namespace) -> int:
         command += ["--data", str(config.data.resolve())]
         text = (resources.files("config") / "pinwheel.service").read_text()
         filled = text.format(command=" ".join(command), directory=Path.cwd(), user=_owner())
-        if args.only_print:
-            print(filled, end="")
-            return 0
+    if args.only_print:
+        print(filled if args.action == "install" else f"would stop and remove {unit}", end="" if filled else "\n")
+        return 0
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         raise StartupError("there is no systemd here (systemctl was not found)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.devices import NewDevice
-from hub.errors import NotFound, Rejected, UnknownPin
+from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import ROOT_ORG, Datastream, Device, Reboot, Redirect
 from hub.routes import Created, Request, Route
 from hub.structure import seconds
@@ -184,7 +184,10 @@ class DeviceRoutes:
     async def import_csv(self, request: Request) -> Created:
         problems, new = self._rows(request.body.csv)
         if problems:
-            raise Rejected("\n".join([*problems, *self._hub.devices.problems(new)]))
+            found = [*problems, *self._hub.devices.problems(new)]
+            raise Rejected(
+                "\n".join(sorted(found, key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2])))
+            )
         added = await self._hub.devices.add(new, request.principal)
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
@@ -285,7 +288,14 @@ class DeviceRoutes:
             for number, point in points.items()
             if point is not None
         ]
-        await self._hub.writes.write_all(writes).durable()
+        try:
+            receipt = self._hub.writes.write_all(writes)
+        except WrongType as error:
+            wanted = ", ".join(
+                f"V{p.datastream.pin} {p.datastream.name}: {p.datastream.type}" for p in points.values() if p
+            )
+            raise Rejected(f"{error} ({wanted})") from error
+        await receipt.durable()
 
     async def token(self, request: Request) -> dict[str, str]:
         body: NewToken = request.body
