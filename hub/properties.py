@@ -17,42 +17,11 @@ if TYPE_CHECKING:
 
 #: docs.blynk.io, Widget properties; the published names.
 NAMES = frozenset(
-    [
-        "autoplay",
-        "backColor",
-        "color",
-        "contentDesign",
-        "icons",
-        "isDisabled",
-        "isHidden",
-        "isMuted",
-        "isOnPlay",
-        "label",
-        "labels",
-        "loop",
-        "max",
-        "maximumFractionDigits",
-        "min",
-        "offBackColor",
-        "offColor",
-        "offImageUrl",
-        "offLabel",
-        "onBackColor",
-        "onColor",
-        "onImageUrl",
-        "onLabel",
-        "opacity",
-        "page",
-        "rotation",
-        "scale",
-        "sortType",
-        "sound",
-        "step",
-        "suffix",
-        "url",
-        "urls",
-        "valueFormatting",
-    ]
+    (
+        "autoplay backColor color contentDesign icons isDisabled isHidden isMuted isOnPlay label labels loop max "
+        "maximumFractionDigits min offBackColor offColor offImageUrl offLabel onBackColor onColor onImageUrl "
+        "onLabel opacity page rotation scale sortType sound step suffix url urls valueFormatting "
+    ).split()
 )
 MAX_VALUES = 100
 MAX_LENGTH = 1000
