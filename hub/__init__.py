@@ -41,7 +41,7 @@ _HOMES = {
         "ValueWritten",
     ),
     "hub.hookspecs": ("HOOK_VERSION", "hookimpl"),
-    "hub.listener": ("Peer", "Wire", "WireProtocol"),
+    "hub.wire": ("Peer", "Wire", "WireProtocol"),
     "hub.model": (
         "SYSTEM",
         "AppConnected",

@@ -27,7 +27,7 @@ from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
 from hub.limits import Bucket
-from hub.listener import FrontDoor, WireProtocol
+from hub.listener import FrontDoor
 from hub.metadata import Metadata
 from hub.model import LOCAL, ROOT_ORG, Command, Device, Organization, Principal
 from hub.properties import Properties
@@ -39,6 +39,7 @@ from hub.templates import Templates
 from hub.timeline import Timeline
 from hub.tls import Certificates, local_names
 from hub.watchdog import Watchdog
+from hub.wire import WireProtocol
 from hub.writes import Write, Writes
 
 log = logging.getLogger(__name__)

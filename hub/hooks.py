@@ -24,10 +24,10 @@ from hub import hookspecs
 from hub.errors import ConfigError, PluginError, first_of
 from hub.facts import Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
-from hub.listener import WireProtocol
 from hub.routes import Permission, Route, SocketRoute
 from hub.storage import Migration
 from hub.structure import Invalid, structure
+from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
     from hub.app import Credentials, Hub

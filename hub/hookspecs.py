@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from hub.app import Credentials, Hub
     from hub.facts import Fact
-    from hub.listener import WireProtocol
     from hub.model import Datastream, Device, Principal, Value
     from hub.routes import Permission, Route, SocketRoute
     from hub.storage import Migration
+    from hub.wire import WireProtocol
 
 #: The version of this contract. It grows when a hook changes its meaning; new hooks do not count.
 HOOK_VERSION = 1

@@ -13,13 +13,14 @@ import resource
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from hub.errors import StartupError
+from hub.proxy import introduced
+from hub.wire import Peer, TlsWire, Wire, WireProtocol, alert
 
 if TYPE_CHECKING:
     from hub.config import Config, Listen
@@ -27,278 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes taken in one read: more would make everybody else wait longer beside a flood, and cost no less CPU.
-CHUNK = 4096
 #: Kernel buffers would otherwise hide millions of frames, and break fairness.
 RECEIVE_BUFFER = 32 * 1024
 #: Seconds for a client to say its first bytes, and to finish a TLS handshake.
 FIRST_BYTES_DEADLINE = 15.0
 HANDSHAKE_DEADLINE = 15.0
-#: Seconds for a client to take what is left for it when its connection ends.
-FLUSH_DEADLINE = 2.0
-#: Seconds in which a client must take something of what waits for it.
-STALL_DEADLINE = 30.0
-#: Seconds in which a client that was refused may finish what it is sending.
-LINGER = 1.0
 BACKLOG = 4096
 #: Connections accepted before others get their turn.
 ACCEPT_AT_ONCE = 64
 #: Seconds to wait when there are no file descriptors left.
 EXHAUSTED_PAUSE = 0.1
-
-PROXY_V1 = b"PROXY "
-PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
-
-#: What a client's TLS alert means to somebody who reads the log.
-_ALERTS = {
-    "UNKNOWN_CA": "does not trust this certificate",
-    "BAD_CERTIFICATE": "does not trust this certificate",
-    "CERTIFICATE_UNKNOWN": "does not trust this certificate",
-    "CERTIFICATE_EXPIRED": "finds this certificate expired (is the device's clock right?)",
-    "UNSUPPORTED_PROTOCOL": "speaks a TLS version older than 1.2",
-    "NO_SHARED_CIPHER": "has no TLS cipher in common with the hub",
-    "HTTP_REQUEST": "speaks plain HTTP on a TLS port",
-    "WRONG_VERSION_NUMBER": "does not speak TLS on a TLS port",
-}
-
-
-@attrs.define(eq=False)
-class Peer:
-    """Who is at the other end."""
-
-    address: str
-    tls: bool
-    listen: Listen
-    #: Connections by address that have not logged in, and the address that this one counts for.
-    _unknown: Counter[str] = attrs.Factory(Counter)
-    _counted: str = ""
-
-    def count(self) -> None:
-        """Count as one of its address that has not logged in."""
-        self._counted = self.address
-        self._unknown[self.address] += 1
-
-    def admit(self) -> None:
-        """It logged in, or is gone: it no longer counts."""
-        if self._counted:
-            self._unknown[self._counted] -= 1
-            if not self._unknown[self._counted]:
-                del self._unknown[self._counted]
-            self._counted = ""
-
-
-class Wire:
-    """A connection as a protocol sees it. ``send`` is sync: what the socket does not take at once is drained later."""
-
-    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "spawn")
-
-    def __init__(self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
-        self._sock = sock
-        #: Starts ``await fn()`` as a task of the front door; it must not raise.
-        self.spawn = spawn
-        self._first = b""
-        self._out = bytearray()
-        self._drained: trio.Event | None = None
-        #: Why nothing can be sent any more; "" while it can.
-        self.broken = ""
-        #: A protocol sets this while it owes an answer; such a connection is not cut at a stop.
-        self.busy = False
-        #: The hub stops: answer what is owed and end.
-        self.closing = False
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait for the client to take them."""
-        return len(self._out)
-
-    async def receive(self) -> bytes:
-        """What has come in, at most 4 KiB; b"" when the connection has ended."""
-        if self._first:
-            data, self._first = self._first, b""
-            return data
-        sock = self._sock
-        while sock.fileno() != -1:
-            try:
-                await trio.lowlevel.wait_readable(sock)
-                return sock.recv(CHUNK)
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError, trio.ClosedResourceError):
-                return b""
-        return b""
-
-    def unread(self, data: bytes) -> None:
-        """Give back what was looked at; the next `receive` returns it."""
-        self._first = data
-
-    def send(self, data: bytes) -> None:
-        if not self.broken:
-            self._send(data)
-
-    def _send(self, data: bytes) -> None:
-        if self._out:
-            self._out += data
-            return
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except (OSError, ValueError) as error:
-            self.broken = str(error)
-            return
-        if sent < len(data):
-            self._out += data[sent:]
-            self._drained = trio.Event()
-            self.spawn(self._drain)
-
-    async def _drain(self) -> None:
-        assert self._drained is not None
-        try:
-            while self._out and not self.broken and self._sock.fileno() != -1:
-                with trio.move_on_after(STALL_DEADLINE) as deadline:
-                    await trio.lowlevel.wait_writable(self._sock)
-                if deadline.cancelled_caught:
-                    self.broken = f"took nothing for {STALL_DEADLINE:.0f} s"
-                    self.close()
-                    return
-                try:
-                    del self._out[: self._sock.send(self._out)]
-                except BlockingIOError:
-                    continue
-        except (OSError, ValueError, trio.ClosedResourceError) as error:
-            self.broken = str(error) or "closed"
-        finally:
-            self._out.clear()
-            self._drained.set()
-
-    async def drained(self) -> None:
-        """Return when nothing waits any more."""
-        while self._out and self._drained is not None:
-            await self._drained.wait()
-
-    def close(self) -> None:
-        """End the connection now; whoever is in `receive` gets b""."""
-        self.broken = self.broken or "closed"
-        if self._sock.fileno() != -1:
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
-
-    async def linger(self) -> None:
-        """Say that nothing more comes, and discard what the client still sends, for a while.
-
-        Closing with input unread would reset the connection, and the client might never see the last answer.
-        """
-        with trio.move_on_after(LINGER, shield=True):
-            await self.drained()
-            try:
-                self._sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-            while await Wire.receive(self):
-                pass
-
-    async def aclose(self) -> None:
-        """End the connection after what waits for the client, at the latest after some seconds."""
-        if self._out:
-            with trio.move_on_after(FLUSH_DEADLINE, shield=True):
-                await self.drained()
-        self.close()
-
-
-class TlsWire(Wire):
-    """A `Wire` through TLS."""
-
-    __slots__ = ("_incoming", "_outgoing", "_tls", "failure")
-
-    def __init__(
-        self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None], context: ssl.SSLContext
-    ) -> None:
-        super().__init__(sock, spawn)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        #: What the client found wrong, in words.
-        self.failure = ""
-
-    async def handshake(self, raw: bytes, at_once: trio.Semaphore) -> None:
-        """Shake hands, given the first bytes. At most so many are worked on at once, so that others get their turn.
-
-        Raises ssl.SSLError, or EOFError when the client goes away.
-        """
-        self._incoming.write(raw)
-        while True:
-            try:
-                async with at_once:
-                    self._tls.do_handshake()
-                    await trio.lowlevel.checkpoint()
-            except ssl.SSLWantReadError:
-                self._flush()
-                if not (data := await super().receive()):
-                    raise EOFError from None
-                self._incoming.write(data)
-            except ssl.SSLError:
-                self._flush()
-                raise
-            else:
-                self._flush()
-                return
-
-    async def receive(self) -> bytes:
-        if self._first:
-            data, self._first = self._first, b""
-            return data
-        while True:
-            try:
-                return self._tls.read(CHUNK)
-            except ssl.SSLWantReadError:
-                self._flush()
-                if not (data := await super().receive()):
-                    return b""
-                self._incoming.write(data)
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
-            except ssl.SSLError as error:
-                # With TLS 1.3 the client's verdict on our certificate comes after our side of the handshake.
-                self.failure = alert(error)
-                return b""
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
-            self.broken = str(error)
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        if data := self._outgoing.read():
-            super()._send(data)
-
-
-def alert(error: ssl.SSLError) -> str:
-    """What a TLS error means, as the end of a sentence that begins with an address."""
-    reason = (
-        (error.reason or "")
-        .upper()
-        .removeprefix("TLSV1_ALERT_")
-        .removeprefix("SSLV3_ALERT_")
-        .removeprefix("TLSV13_ALERT_")
-    )
-    return _ALERTS.get(reason, f"failed the TLS handshake: {reason.lower().replace('_', ' ') or error}")
-
-
-@attrs.frozen(kw_only=True)
-class WireProtocol:
-    """What a connector registers: how its first bytes look (``sniff``), and who talks (``serve(wire, peer)``).
-
-    With ``websocket_path`` the HTTP connector hands over WebSockets on that path too, as a wire of binary messages.
-    """
-
-    name: str
-    sniff: Callable[[bytes], bool]
-    serve: Callable[[Wire, Peer], Awaitable[None]]
-    websocket_path: str | None = None
-    subprotocol: str | None = None
 
 
 class FrontDoor:
@@ -438,7 +177,7 @@ class FrontDoor:
         with trio.move_on_after(FIRST_BYTES_DEADLINE) as deadline:
             first = await wire.receive()
             if self.trusts(peer.address):
-                client, first = await _proxied(wire, first, peer.address)
+                client, first = await introduced(wire, first, peer.address)
                 peer.admit()
                 peer.address = client
                 if self._is_one_too_many(client):
@@ -504,52 +243,6 @@ class FrontDoor:
     def trusts(self, address: str) -> bool:
         """Whether this is a proxy that is believed about whom it speaks for."""
         return bool(self._trusted) and any(ipaddress.ip_address(address) in network for network in self._trusted)
-
-
-async def _proxied(wire: Wire, first: bytes, address: str) -> tuple[str, bytes]:
-    """The client's address and first bytes behind a PROXY protocol header (haproxy's proxy-protocol.txt, v1 and v2)."""
-    if not (PROXY_V1.startswith(first[:6]) or PROXY_V2.startswith(first[:12])):
-        return address, first
-    while (found := proxy_header(first)) is None:
-        more = await wire.receive()
-        if not more:
-            return address, b""
-        first += more
-    client, length = found
-    rest = first[length:] or await wire.receive()
-    return client or address, rest
-
-
-def proxy_header(data: bytes) -> tuple[str, int] | None:
-    """(client address or "", length of the header); None when more is needed, ("", 0) when there is no header."""
-    if data.startswith(PROXY_V1):
-        end = data.find(b"\r\n", 0, 107)
-        if end == -1:
-            return None if len(data) < 107 else ("", 0)
-        words = data[:end].decode("latin-1").split(" ")
-        return (_address(words[2]) if len(words) > 2 and words[1] in ("TCP4", "TCP6") else ""), end + 2
-    if data.startswith(PROXY_V2):
-        if len(data) < 16:
-            return None
-        length = 16 + int.from_bytes(data[14:16], "big")
-        if len(data) < length:
-            return None
-        family = data[13] >> 4
-        if data[12] & 0xF == 1 and family == 1 and length >= 28:
-            return str(ipaddress.IPv4Address(data[16:20])), length
-        if data[12] & 0xF == 1 and family == 2 and length >= 52:
-            return str(ipaddress.IPv6Address(data[16:32])), length
-        return "", length
-    if PROXY_V1.startswith(data) or PROXY_V2.startswith(data):
-        return None
-    return "", 0
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return ""
 
 
 def _bound(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -560,7 +560,7 @@ async def test_two_plugins_with_one_route_are_both_named(plugin, started):
 
 async def test_two_plugins_with_one_protocol_are_both_named(plugin, started):
     source = """
-        from hub.listener import WireProtocol
+        from hub.wire import WireProtocol
 
         @hookimpl
         def hub_protocols(hub):

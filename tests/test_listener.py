@@ -25,13 +25,14 @@ from raw_native import OK, PATIENCE, Raw, online, reasons, until
 import connectors.native.endpoint
 import hub.listener
 import hub.tls
+import hub.wire
 from connectors.native.protocol import Cmd, Status, frame
 from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
-from hub.listener import proxy_header
 from hub.model import SetDatastream
+from hub.proxy import proxy_header
 from hub.testing import add_device, address_of
 from hub.tls import Certificates
 
@@ -703,7 +704,7 @@ async def test_pushes_to_a_client_that_does_not_read_are_coalesced(start):
 
 
 async def test_a_client_that_takes_nothing_is_given_up(start, monkeypatch):
-    monkeypatch.setattr(hub.listener, "STALL_DEADLINE", 0.1)
+    monkeypatch.setattr(hub.wire, "STALL_DEADLINE", 0.1)
     gone = []
     async with start(listen()) as started:
         started.subscribe(DeviceDisconnected, gone.append)
@@ -762,7 +763,7 @@ async def test_a_closed_wire_is_at_its_end_however_often_that_happens():
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            wire = hub.listener.Wire(ours, lambda fn: None)
+            wire = hub.wire.Wire(ours, lambda fn: None)
             wire.close()
             wire.send(b"x")
 

@@ -27,15 +27,15 @@ from hub.errors import (
     Unavailable,
 )
 from hub.hookspecs import hookimpl
-from hub.listener import WireProtocol
 from hub.model import LOCAL, Principal
 from hub.routes import PUBLIC, Request, Route, SocketRoute, from_json, to_json
+from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
     import h11
 
     from hub.app import Hub
-    from hub.listener import Peer, Wire
+    from hub.wire import Peer, Wire
 
 log = logging.getLogger(__name__)
 

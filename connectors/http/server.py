@@ -14,7 +14,7 @@ import h11
 import trio
 
 if TYPE_CHECKING:
-    from hub.listener import Peer, Wire
+    from hub.wire import Peer, Wire
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

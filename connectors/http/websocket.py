@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from hub.listener import Wire
+from hub.wire import Wire
 
 if TYPE_CHECKING:
     import h11

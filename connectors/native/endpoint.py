@@ -49,13 +49,13 @@ from hub.errors import (
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
 from hub.limits import Bucket
-from hub.listener import WireProtocol
 from hub.model import AppConnected, Command, Device, Principal, Reboot, Redirect, SetDatastream, SetMetadata
+from hub.wire import WireProtocol
 from hub.writes import Write
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from hub.listener import Peer, Wire
+    from hub.wire import Peer, Wire
 
 log = logging.getLogger(__name__)
 
