@@ -740,16 +740,18 @@ def simulated(house):
     return [device for device in house("device", "list", "--json").json if device["name"].startswith("Simulated")]
 
 
-def test_simulated_devices_send_values_and_are_gone_at_the_end(house):
+@pytest.mark.parametrize("transport", ["native", "http"])
+def test_simulated_devices_send_values_and_are_gone_at_the_end(house, transport):
+    simulate = ("device", "simulate", "--template", "TMPL0cli", "--transport", transport, "--rate", "20")
     with house.running():
         assert 0 == house.import_template().code
         stored = house("status", "--json").json["valuesStored"]
-        done = house("device", "simulate", "--template", "TMPL0cli", "--count", "2", "--rate", "20", "--seconds", "1.1")
+        done = house(*simulate, "--count", "2", "--seconds", "1.1")
         assert 0 == done.code, done.err
         assert "2/2 online" in done.err
         assert [] == simulated(house)
 
-        done = house("device", "simulate", "--template", "TMPL0cli", "--keep", "--rate", "20", "--seconds", "1.1")
+        done = house(*simulate, "--keep", "--seconds", "1.1")
         assert 0 == done.code, done.err
         [device] = simulated(house)
         shown = house("device", "show", device["id"], "--json").json

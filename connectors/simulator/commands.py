@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from connectors.native.client import LoginFailed
-from connectors.simulator.devices import SimulatedDevice, streams_of
+from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, streams_of
 from hub.cli import Api, RunningHub, api
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
@@ -23,7 +23,7 @@ def device_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", metavar="R", type=float, default=1.0, help="values per second of each device")
     parser.add_argument("--token", metavar="T", nargs="+", default=[], help="be these devices instead of new ones")
     parser.add_argument("--url", metavar="HOST:PORT", help="a hub elsewhere (with --token)")
-    parser.add_argument("--transport", choices=["native"], default="native")
+    parser.add_argument("--transport", choices=["native", "http"], default="native")
     parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--keep", action="store_true", help="keep the devices")
     parser.set_defaults(run=_simulate)
@@ -42,8 +42,9 @@ def _simulate(args: argparse.Namespace) -> None:
             if not tokens:
                 made = [_made(hub, args.template, number) for number in range(1, args.count + 1)]
                 tokens = [device["token"] for device in made]
+            kind = SimulatedHttpDevice if args.transport == "http" else SimulatedDevice
             devices = [
-                SimulatedDevice(
+                kind(
                     host=host,
                     port=port,
                     token=token,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 import trio
 
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
+from connectors.native.protocol import Status
 
 #: Seconds before a device that lost its hub dials again.
 RECONNECT_AFTER = 2.0
@@ -128,3 +131,52 @@ class SimulatedDevice:
                 await trio.sleep(1 / self.rate)
         except Disconnected:
             over.cancel()
+
+
+@attrs.define(kw_only=True)
+class SimulatedHttpDevice(SimulatedDevice):
+    """A device that only writes, over the Device HTTPS API; ``sent`` counts what was answered with 200."""
+
+    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """Send values until cancelled. Raises `LoginFailed` when the hub does not know the token."""
+        while True:
+            try:
+                stream: trio.abc.Stream = await trio.open_tcp_stream(self.host, self.port)
+                if self.tls is not None:
+                    stream = trio.SSLStream(stream, self.tls, server_hostname=self.host, https_compatible=True)
+                async with stream:
+                    self.online = True
+                    told("online")
+                    await self._update(stream)
+            except (OSError, trio.BrokenResourceError) as error:
+                told(f"cannot connect: {error}")
+            self.online = False
+            await trio.sleep(RECONNECT_AFTER)
+
+    async def _update(self, stream: trio.abc.Stream) -> None:
+        offset = self._chance.uniform(0, 2 * math.pi)
+        for number in range(2**62):
+            one = self.streams[number % len(self.streams)]
+            texts = value(one, offset + time.time() / 600 * 2 * math.pi, self._chance)
+            query = urlencode([("token", self.token), *((f"v{one.pin}", text) for text in texts)])
+            head = f"GET /external/api/update?{query} HTTP/1.1\r\nHost: {self.host}\r\n\r\n"
+            await stream.send_all(head.encode())
+            status = await _status(stream)
+            if status == 400:
+                raise LoginFailed(Status.INVALID_TOKEN)
+            self.sent += status == 200
+            await trio.sleep(1 / self.rate)
+
+
+async def _status(stream: trio.abc.Stream) -> int:
+    """The status of an answer, read to its end. Raises `trio.BrokenResourceError` when the connection ends before."""
+    answer = b""
+    while True:
+        head, end, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            return int(head.split(b" ")[1])
+        more = await stream.receive_some(4096)
+        if not more:
+            raise trio.BrokenResourceError
+        answer += more
