@@ -33,6 +33,9 @@ RECEIVE_BUFFER = 32 * 1024
 #: Seconds for a client to say its first bytes, and to finish a TLS handshake.
 FIRST_BYTES_DEADLINE = 15.0
 HANDSHAKE_DEADLINE = 15.0
+#: Seconds for one too many to say what it speaks, and how many are heard at once; the rest is closed unheard.
+TURN_AWAY_DEADLINE = 1.0
+MAX_TURNED_AWAY = 32
 BACKLOG = 4096
 #: Connections accepted before others get their turn.
 ACCEPT_AT_ONCE = 64
@@ -59,6 +62,7 @@ class FrontDoor:
         self._sockets: list[tuple[socket.socket, Listen]] = []
         self._wires: set[Wire] = set()
         self._unknown: Counter[str] = Counter()
+        self._turning_away = 0
         self.accepted = 0
 
     @property
@@ -139,12 +143,16 @@ class FrontDoor:
         if address.startswith("::ffff:"):
             address = address.removeprefix("::ffff:")
         self.accepted += 1
-        if len(self._wires) >= limits.connections:
+        full = len(self._wires) >= limits.connections
+        if full:
             self._refuse(address, f"more than {limits.connections} connections ([limits] connections)")
-            sock.close()
-            return
-        if self._is_one_too_many(address):
-            sock.close()
+        if full or self._is_one_too_many(address):
+            if listen.tls == "on" or self._turning_away >= MAX_TURNED_AWAY:
+                sock.close()
+            else:
+                sock.setblocking(False)
+                self._turning_away += 1
+                nursery.start_soon(self._turn_away, Wire(sock, nursery.start_soon))
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -154,6 +162,19 @@ class FrontDoor:
         peer = Peer(address, listen.tls == "on", listen, self._unknown)
         peer.count()
         nursery.start_soon(self._connection, wire, sock, peer, nursery)
+
+    async def _turn_away(self, wire: Wire) -> None:
+        """Tell a client that is one too many so, if it says soon what it speaks."""
+        try:
+            with trio.move_on_after(TURN_AWAY_DEADLINE):
+                first = await wire.receive()
+                answer = next((p.busy for p in self._protocols if first and p.busy and p.sniff(first)), b"")
+                if answer:
+                    wire.send(answer)
+                    await wire.linger()
+        finally:
+            self._turning_away -= 1
+            wire.close()
 
     async def _connection(self, wire: Wire, sock: socket.socket, peer: Peer, nursery: trio.Nursery) -> None:
         try:

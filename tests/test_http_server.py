@@ -524,3 +524,29 @@ async def test_a_header_too_long_is_refused_however_it_is_split(hub, at):
         await http.send(data[-at:])
 
         assert 431 == (await http.answer()).status
+
+
+# -- too many ---------------------------------------------------------------------------------------------------------
+
+
+async def test_one_client_too_many_is_answered_with_503(tmp_path):
+    from hub.app import running
+    from hub.config import parse
+    from hub.testing import LOOPBACK, address_of
+
+    config = parse(LOOPBACK + "[limits]\nconnections = 1").with_data(str(tmp_path / "other"))
+    async with running(config) as small:
+        async with (
+            await trio.open_tcp_stream(*address_of(small)),
+            await trio.open_tcp_stream(*address_of(small)) as many,
+        ):
+            await many.send_all(HEALTH)
+            answer = b""
+            with trio.fail_after(10):
+                while part := await many.receive_some(4096):
+                    answer += part
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5" in head
+    assert f"content-length: {len(body)}".encode() in head

@@ -56,12 +56,18 @@ NOBODY = Principal("nobody")
 DEVICE_PATHS = "/external/api/", "/health"
 
 JSON = b"application/json"
+#: The whole answer to a client over the limits of connections.
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: 51\r\n\r\n"
+    b'{"error":{"message":"There are too many clients."}}'
+) % RETRY_AFTER
 
 
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=BUSY)]
 
 
 def sniff(first: bytes) -> bool:
