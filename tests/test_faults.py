@@ -189,7 +189,7 @@ async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(
                 while True:
                     await write(started, device, "7", pin=1).durable()
         with trio.fail_after(20):
-            while started.history.trouble or started.history.full:
+            while started.history.trouble or started.history.full or len(started.sessions):
                 await trio.sleep(0.01)
         await write(started, device, "8").durable()
         assert 8.0 == started.writes.latest(device, device.points[0].datastream)[1]
