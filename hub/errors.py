@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+T = TypeVar("T")
 
 
 class HubError(Exception):
@@ -85,3 +87,8 @@ def first_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def said_as(error: HubError, table: Mapping[type[HubError], T]) -> T:
+    """What a surface's ``table`` has for an error: for its class, else for the nearest it derives from."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

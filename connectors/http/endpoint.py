@@ -25,6 +25,7 @@ from hub.errors import (
     StorageError,
     TooMany,
     Unavailable,
+    said_as,
 )
 from hub.hookspecs import hookimpl
 from hub.model import LOCAL, Principal
@@ -235,7 +236,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = said_as(error, STATUS)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

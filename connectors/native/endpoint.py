@@ -45,6 +45,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
+    said_as,
 )
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
@@ -95,11 +96,6 @@ FLOOD_FORGOTTEN = 2.0
 SWEEP_EVERY = 2.0
 
 _HARDWARE, _GROUP, _PING = int(Cmd.HARDWARE), int(Cmd.GROUP), int(Cmd.PING)
-
-
-def status_of(error: HubError) -> Status:
-    """The status of an error, or of the nearest class it derives from."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 @hookimpl
@@ -421,7 +417,7 @@ class NativeSession:
         try:
             await handler(self, message, body, replies)
         except (RequestError, StorageError) as error:
-            replies.append(response(message, status_of(error)))
+            replies.append(response(message, said_as(error, STATUS)))
             name = Cmd(command).name
             self.hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
 

@@ -1,0 +1,27 @@
+"""Every error of ours has a status on every surface."""
+
+from __future__ import annotations
+
+import pytest
+
+from connectors.http import endpoint as http
+from connectors.native import endpoint as native
+from hub.errors import RequestError, StorageError, said_as
+
+
+def kinds(cls):
+    return [kind for sub in cls.__subclasses__() for kind in (sub, *kinds(sub))]
+
+
+@pytest.mark.parametrize("kind", [*kinds(RequestError), StorageError], ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status_on_every_surface(kind):
+    error = kind.__new__(kind)
+
+    assert 400 <= said_as(error, http.STATUS) < 600
+    assert said_as(error, native.STATUS) in set(native.Status) - {native.Status.OK}
+
+
+def test_errors_that_clients_would_misread_are_not_used():
+    """5 makes the C++ client drop the link; 9 sends Edgent back to provisioning, so only a bad token may say it."""
+    assert 5 not in native.STATUS.values()
+    assert ["NotAuthenticated"] == [kind.__name__ for kind, status in native.STATUS.items() if status == 9]
