@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|kill9``: prints one JSON object."""
+"""``python -m bench ingest|idle|start|history|kill9``: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from bench import history as keep
 from bench import load
 from bench.hubprocess import HubProcess
 from connectors.native.protocol import Cmd, frame
@@ -93,6 +94,11 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
         return {"devices": args.devices, "seconds": round(hub.started_in, 3), "rss_mb": round(hub.rss(), 1)}
 
 
+def history(args: argparse.Namespace) -> dict[str, Any]:
+    """What a value takes on disk, what is written for it, and how quickly it is read again."""
+    return keep.history(args.points, args.series)
+
+
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
     """Kill the hub under load, again and again; nothing that was acknowledged may be missing afterwards."""
     chance = random.Random(args.seed)
@@ -118,7 +124,7 @@ def kill9(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     benches = parser.add_subparsers(required=True, metavar="NAME")
-    for bench in (ingest, idle, start, kill9):
+    for bench in (ingest, idle, start, history, kill9):
         one = benches.add_parser(bench.__name__, help=bench.__doc__)
         one.set_defaults(bench=bench)
         one.add_argument("--json", action="store_true", help="(it always prints JSON)")
@@ -133,6 +139,9 @@ def main() -> None:
             one.add_argument("--seed", type=int, default=None)
         if bench is start:
             one.add_argument("--devices", type=int, default=10_000)
+        elif bench is history:
+            one.add_argument("--points", type=int, default=1_000_000)
+            one.add_argument("--series", type=int, default=20)
         else:
             one.add_argument("--connections", type=int, default=16 if bench is kill9 else 100)
         if bench in (ingest, idle):
@@ -143,6 +152,8 @@ def main() -> None:
         ("connections", MAX_CONNECTIONS),
         ("devices", 100_000),
         ("rounds", MAX_ROUNDS),
+        ("points", 100_000_000),
+        ("series", 100_000),
     ):
         if not 0 < getattr(args, name, 1) <= most:
             parser.error(f"--{name} must be more than 0 and at most {most}")

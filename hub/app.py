@@ -92,15 +92,14 @@ class Hub:
         self.history = History(
             storage,
             clock,
+            policies=lambda series: self.devices.policy(series),
             flush=seconds(config.storage.flush),
-            retain_ms=retain_ms,
-            max_rows=config.limits.log_rows,
             on_trouble=self._storage_trouble,
         )
         self.sessions = Sessions(bus, clock)
-        self.devices = Devices(storage, bus, clock, self.history, self.sessions)
+        self.devices = Devices(storage, bus, clock, self.history, self.sessions, retain_ms, self.timezone_of)
         self.templates = Templates(storage, bus, self.devices)
-        self.writes = Writes(clock, self.history, self.sessions, bus, retain_ms)
+        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention)
         self.timeline = Timeline(storage, bus, clock)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
@@ -160,6 +159,10 @@ class Hub:
     def timezone(self) -> str:
         """Where devices are that do not say otherwise: an IANA name."""
         return self.organization.timezone or self.config.hub.timezone
+
+    def timezone_of(self, device: Device) -> str:
+        """Where a device is: what its metadata say, else where its organization is."""
+        return device.timezone or self.timezone
 
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.
@@ -231,7 +234,7 @@ class Hub:
         self.organization = Organization(id=ROOT_ORG, name=name, timezone=timezone)
         await self.templates.load()
         await self.devices.load(self.templates.by_id)
-        self.clock.not_before(await self.history.load(self.devices.series()))
+        self.clock.not_before(await self.history.load(self.devices.by_series))
         self.clock.now()
         self._local_key = _local_key(self.config.data / "local.key")
         self.permissions = self.hooks.permissions()

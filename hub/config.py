@@ -66,7 +66,6 @@ class Limits:
     connections: int = 20_000
     connections_per_address: int = 1_000
     handshakes: int = 16
-    log_rows: int = 20_000_000
 
 
 @attrs.frozen(kw_only=True)

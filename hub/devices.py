@@ -6,15 +6,17 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sys import intern
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hub.errors import Conflict, NotFound, Rejected, StorageError
-from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
+from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
+from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
+from hub.structure import seconds
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -55,26 +57,39 @@ class NewDevice:
 
 
 class Devices:
-    def __init__(self, storage: Storage, bus: Bus, clock: Clock, history: History, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        bus: Bus,
+        clock: Clock,
+        history: History,
+        sessions: Sessions,
+        retain_ms: int,
+        timezone: Callable[[Device], str],
+    ) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
         self._history = history
         self._sessions = sessions
+        self._retain_ms = retain_ms
+        self._timezone = timezone
+        self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
         self._by_token: dict[bytes, tuple[Device, int | None]] = {}
         self._unsaved: set[Device] = set()
         self._saving = False
 
     async def load(self, templates: dict[str, Template]) -> None:
-        async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
+        async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
                 "SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id"
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
-            return devices, tokens, await tx.fetch_all("SELECT id, device, datastream FROM series")
+            series = await tx.fetch_all("SELECT id, device, datastream FROM series")
+            return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
-        devices, tokens, series = await self._storage.read(read)
+        devices, tokens, series, gone = await self._storage.read(read)
         for id_, org, template, name, created, activated, firmware in devices:
             self.by_id[id_] = Device(
                 id=id_,
@@ -87,6 +102,8 @@ class Devices:
             )
         self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
         self._place(series)
+        self._history.on_erased = self._erased
+        self._history.erase(number for (number,) in gone)
 
     def _place(self, series: Iterable[Row]) -> None:
         """Give devices their points, from rows of (series, device, datastream)."""
@@ -97,11 +114,36 @@ class Devices:
             if of_template is None:
                 of_template = streams[device.template.id] = {d.id: d for d in device.template.datastreams}
             if stream := of_template.get(datastream):
-                device.points[stream.pin] = Point(series=number, datastream=stream)
+                point = Point(series=number, datastream=stream, device=device)
+                device.points[stream.pin] = self.by_series[number] = point
 
-    def series(self) -> Iterable[int]:
-        """Every series there is."""
-        return (point.series for device in self.by_id.values() for point in device.points.values())
+    def _unplace(self, series: Iterable[int]) -> None:
+        """Forget series that are in the table ``gone``, with all that was kept of them."""
+        gone = list(series)
+        for number in gone:
+            self.by_series.pop(number, None)
+        self._history.erase(gone)
+
+    async def _erased(self, series: Sequence[int]) -> None:
+        """Nothing is left of these series."""
+
+        async def write(tx: Transaction) -> None:
+            for number in series:
+                await tx.execute("DELETE FROM gone WHERE series = ?", (number,))
+
+        await self._storage.transaction(write)
+
+    def policy(self, series: int) -> Policy | None:
+        """How a series is kept; None when it is no more."""
+        point = self.by_series.get(series)
+        if point is None:
+            return None
+        stream = point.datastream
+        return Policy(stream.history, self.retention(stream), self._timezone(point.device))
+
+    def retention(self, stream: Datastream) -> int:
+        """Milliseconds that every value of a datastream is kept."""
+        return int(seconds(stream.retain_raw) * 1000) if stream.retain_raw else self._retain_ms
 
     def get(self, device: int) -> Device:
         """Raises `NotFound`."""
@@ -221,8 +263,26 @@ class Devices:
         self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
         self._sessions.end(device, "the device was deleted")
         points, device.points = device.points, {}
-        await self._history.forget(point.series for point in points.values())
+        self._unplace(point.series for point in points.values())
         self._bus.emit(DeviceDeleted(device, by))
+
+    async def erase(self, device: Device, datastreams: Sequence[Datastream], by: Principal) -> None:
+        """Erase what datastreams held, and their properties: they go on under new series."""
+        ids = [(device.id, stream.id) for stream in datastreams]
+
+        async def write(tx: Transaction) -> list[Row]:
+            for key in ids:
+                await tx.execute("DELETE FROM series WHERE device = ? AND datastream = ?", key)
+                await tx.execute("DELETE FROM properties WHERE device = ? AND datastream = ?", key)
+            await tx.insert_many("series", ("device", "datastream"), ids)
+            return await tx.fetch_all("SELECT id, device, datastream FROM series WHERE device = ?", (device.id,))
+
+        rows = await self._storage.transaction(write)
+        old = {point.series for point in device.points.values()}
+        device.points = {}
+        self._place(rows)
+        self._unplace(old - {number for number, _, _ in rows})
+        self._bus.emit(DataErased(device, tuple(datastreams), by))
 
     async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
         """Give a device a new token; the old ones end after ``overlap_ms``. Raises `Rejected`, `Conflict`."""
@@ -319,7 +379,7 @@ class Devices:
             if device.template.id == template.id:
                 device.template, device.points = template, {}
         self._place(rows)
-        await self._history.forget(gone)
+        self._unplace(gone)
 
 
 def is_token(token: str) -> bool:

@@ -82,6 +82,15 @@ class DeviceDeleted(Fact):
 
 
 @attrs.frozen
+class DataErased(Fact):
+    """What these datastreams of a device held is gone for good."""
+
+    device: Device
+    datastreams: tuple[Datastream, ...]
+    by: Principal
+
+
+@attrs.frozen
 class TemplateChanged(Fact):
     template: Template
     by: Principal

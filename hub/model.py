@@ -11,6 +11,8 @@ Scalar = int | float | str
 Value = Scalar | tuple[Scalar, ...]
 
 DataType = Literal["integer", "double", "string", "enum", "location"]
+#: How much of what a datastream held is kept: nothing, its minutes, or every value.
+HistoryMode = Literal["off", "minute", "raw"]
 EventKind = Literal["info", "warning", "critical", "content"]
 
 #: The organization everything belongs to until there are others.
@@ -38,6 +40,9 @@ class Datastream:
     max: float | None = None
     decimals: str = ""
     default: Value | None = None
+    history: HistoryMode = "raw"
+    #: A duration; "" is the hub's own.
+    retain_raw: str = ""
     sync: bool = False
     values: dict[int, str] = attrs.Factory(dict)
     fallback: int | None = None
@@ -79,6 +84,7 @@ class Point:
 
     series: int
     datastream: Datastream
+    device: Device = attrs.field(repr=False)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -94,6 +100,8 @@ class Device:
     firmware: dict[str, str] = attrs.Factory(dict)
     connected: int | None = None
     disconnected: int | None = None
+    #: Where it is, as an IANA name; "" is where the organization is.
+    timezone: str = ""
     points: dict[int, Point] = attrs.field(factory=dict, repr=False)
 
     def point(self, datastream: int) -> Point | None:

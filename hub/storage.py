@@ -37,6 +37,8 @@ Durability = Literal["full", "normal"]
 
 #: Milliseconds to wait for somebody else's lock on a file before giving up.
 BUSY_TIMEOUT_MS = 5_000
+#: Bytes of a page of the history file: each commit of a few values writes one or two.
+HISTORY_PAGE = 1024
 #: Rows in one multi-row INSERT: few enough for SQLite's variables, and its statement cache sees few sizes.
 ROWS_PER_INSERT = 500
 #: sqlite3's extended codes keep the primary code in the low byte.
@@ -91,22 +93,25 @@ class Transaction:
 
     async def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement; returns the id of an inserted row. Raises `Conflict` when a constraint fails."""
+        # One trip to the connection's thread, where a cursor would be three.
         with _translated():
-            async with self._connection.execute(sql, values) as cursor:
-                return cursor.lastrowid or 0
+            inserted = await self._connection.execute_insert(sql, values)
+            return int(inserted[0]) if inserted else 0
 
     async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with _translated():
             return list(await self._connection.execute_fetchall(sql, values))  # type: ignore[arg-type]
 
     async def fetch_one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
-        with _translated():
-            async with self._connection.execute(sql, values) as cursor:
-                return await cursor.fetchone()  # type: ignore[return-value]
+        """The first row of few."""
+        return next(iter(await self.fetch_all(sql, values)), None)
 
-    async def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    async def insert_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
+    ) -> None:
         """Insert all rows: many per statement, since each statement costs two changes of the interpreter lock."""
-        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names from our own code
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
+        head = f"{verb} INTO {table} ({', '.join(columns)}) VALUES "
         one = f"({', '.join('?' * len(columns))})"
         whole = len(rows) - len(rows) % ROWS_PER_INSERT
         many = head + ", ".join([one] * ROWS_PER_INSERT)
@@ -121,10 +126,11 @@ class Transaction:
 class Database:
     """One file: one writer connection, and one reader beside it for what must not wait for the writer."""
 
-    def __init__(self, thread: _AsyncioThread, path: Path, durability: Durability) -> None:
+    def __init__(self, thread: _AsyncioThread, path: Path, durability: Durability, page_size: int = 4096) -> None:
         self._thread = thread
         self.path = path
         self._durability = durability
+        self._page_size = page_size
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._write_lock = asyncio.Lock()
@@ -148,6 +154,10 @@ class Database:
         """Run ``fn`` on the reader, in one snapshot."""
         return await self._run(self._read, fn)
 
+    async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """What one statement finds, on the reader: half the trips of `read`."""
+        return await self._run(self._fetch_all, sql, values)
+
     async def backup(self, target: Path) -> None:
         """Write a whole copy, as of now. Raises `StorageError`."""
         await self._run(self._backup, target)
@@ -161,6 +171,7 @@ class Database:
 
     async def _open(self) -> None:
         self._writer = await self._connect()
+        await self._writer.execute(f"PRAGMA page_size = {self._page_size}")
         await self._writer.execute("PRAGMA journal_mode = WAL")
         await self._writer.execute(f"PRAGMA synchronous = {self._durability}")
         await self._writer.execute("PRAGMA foreign_keys = ON")
@@ -196,14 +207,21 @@ class Database:
 
     async def _read(self, fn: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._read_lock:
-            if self._reader is None:
-                self._reader = await self._connect()
-                await self._reader.execute("PRAGMA query_only = ON")
-            await self._reader.execute("BEGIN")
+            reader = self._reader or await self._open_reader()
+            await reader.execute("BEGIN")
             try:
-                return await fn(Transaction(self._reader))
+                return await fn(Transaction(reader))
             finally:
-                await self._reader.execute("ROLLBACK")
+                await reader.execute("ROLLBACK")
+
+    async def _fetch_all(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        async with self._read_lock:
+            return await Transaction(self._reader or await self._open_reader()).fetch_all(sql, values)
+
+    async def _open_reader(self) -> aiosqlite.Connection:
+        self._reader = await self._connect()
+        await self._reader.execute("PRAGMA query_only = ON")
+        return self._reader
 
     async def _backup(self, target: Path) -> None:
         assert self._writer is not None, "the database is open"
@@ -341,7 +359,7 @@ class Storage:
         self.backups = data / "backups"
         self._thread = _AsyncioThread()
         self.configuration = Database(self._thread, data / "pinwheel.db", durability)
-        self.history = Database(self._thread, data / "history.db", durability)
+        self.history = Database(self._thread, data / "history.db", durability, HISTORY_PAGE)
         self.transaction = self.configuration.transaction
         self.read = self.configuration.read
         #: Where a damaged history was put at start, if it was.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo
@@ -20,6 +21,41 @@ def names() -> frozenset[str]:
 
 def _at(name: str, ts: int) -> datetime:
     return datetime.fromtimestamp(ts / 1000, ZoneInfo(name))
+
+
+def day(name: str, ts: int) -> tuple[int, int]:
+    """The day that ``ts`` is in, as (first millisecond UTC, first of the next day): 23 to 25 hours, mostly 24."""
+    return next(days(name, ts, ts + 1))
+
+
+def hour(name: str, ts: int) -> int:
+    """The first millisecond of the hour that ``ts`` is in, by the clocks of the zone."""
+    return int(_at(name, ts).replace(minute=0, second=0, microsecond=0).timestamp()) * 1000
+
+
+def has_whole_hours(name: str, start: int, end: int) -> bool:
+    """Whether the zone's hours are those of UTC from ``start`` to ``end``."""
+    return not any(offset(name, at) % 60 for at in (*range(start, end, 30 * 86_400_000), end))
+
+
+def days(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The days from the one that ``start`` is in to the one before ``end``, as `day` has them."""
+    local = _at(name, start).date()
+    begin = _midnight(name, local)
+    while begin < end:
+        local += timedelta(days=1)
+        following = _midnight(name, local)
+        # A date that the zone skipped has no length; and where the clocks go back over midnight, an evening comes twice.
+        if following > max(begin, start):
+            yield begin, following
+        begin = following
+
+
+@lru_cache(maxsize=8192)
+def _midnight(name: str, of: date) -> int:
+    """The first millisecond of a date; one that the zone skipped has none and begins with the next."""
+    moment = datetime(of.year, of.month, of.day, tzinfo=ZoneInfo(name))
+    return int(moment.timestamp()) * 1000
 
 
 def _minutes(offset: timedelta | None) -> int:

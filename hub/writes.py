@@ -44,12 +44,19 @@ class Write:
 
 
 class Writes:
-    def __init__(self, clock: Clock, history: History, sessions: Sessions, bus: Bus, retain_ms: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        history: History,
+        sessions: Sessions,
+        bus: Bus,
+        retention: Callable[[Datastream], int],
+    ) -> None:
         self._clock = clock
         self._history = history
         self._sessions = sessions
         self._bus = bus
-        self._retain_ms = retain_ms
+        self._retention = retention
         self.filters: tuple[Filter, ...] = ()
         #: Hears of a filter that raised something else than a `RequestError`.
         self.on_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
@@ -78,7 +85,7 @@ class Writes:
         value = coerce(point.datastream, write.raw)
         if self.filters:
             value = self._filtered(device, point.datastream, value)
-        return point, value, self._clock.now() if write.at is None else self._believable(write.at)
+        return point, value, self._clock.now() if write.at is None else self.believable(point.datastream, write.at)
 
     def _keep(self, write: Write, point: Point, value: Value, ts: int) -> Receipt:
         device, datastream, series = write.device, point.datastream, point.series
@@ -95,11 +102,12 @@ class Writes:
             self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
         return receipt
 
-    def _believable(self, at: int) -> int:
+    def believable(self, datastream: Datastream, at: int) -> int:
+        """A stamp that is not the hub's. Raises `Rejected`."""
         now = self._clock.now()
         if at > now + MAX_AHEAD_MS:
             raise Rejected("The timestamp is more than a day ahead.")
-        if at < now - self._retain_ms:
+        if at < now - self._retention(datastream):
             raise Rejected("The timestamp is older than what is kept.")
         return at
 

@@ -1,4 +1,4 @@
-"""What devices told, kept: the hot log that every value goes to, and the latest value of each series."""
+"""What devices told, kept: the log that every value goes to, the chunks it is sealed into, and how both are read."""
 
 from hub.history.hot import History, Receipt
 

@@ -1,21 +1,31 @@
-"""The hot log: every accepted value goes through group commit into one append-only table.
+"""The hot log: every accepted value goes through group commit into one append-only table, and on from there.
 
 `put` is sync and returns a receipt; whoever owes an acknowledgement awaits ``receipt.durable()``. The window of a
 commit closes when as many waiters are back as the last commit had, at the latest after `WAIT_WINDOW`; when nobody
-waits, after the configured flush time. The latest value of each series lives in memory; the table behind it is folded
-from the log itself in slices, so a start replays only what came after the last fold.
+waits, after the configured flush time.
+
+What is in the log is in memory too (`Tail`), until it is sealed into chunks: when an hour of the clock has passed, or
+`RUN_POINTS` have come, what came so far is cut off as a run, and written series by series in slices between commits.
+The latest value of each series lives in memory; the table behind it is written with the chunks, so a start reads the
+table and what is still in the log.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
+import attrs
 import trio
 
 from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
+from hub.history import sealing
+from hub.history.chunks import HOUR_MS
+from hub.history.keys import EVERY_SERIES, series_of_chunk
+from hub.history.query import Queries
+from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
 from hub.model import Value
 from hub.storage import POISON, Damaged, Row, Storage, Transaction
 from hub.values import pack, unpack
@@ -32,10 +42,17 @@ WAIT_WINDOW = 0.010
 DURABLE_TIMEOUT = 5.0
 #: Seconds between two attempts to write what the disk did not take.
 RETRY_AFTER = 1.0
-#: Seconds between two folds of the log into the table of latest values.
-FOLD_EVERY = 30.0
-#: Log rows folded, or deleted, in one transaction: it must not hold up an acknowledgement by more than 10 ms.
+#: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
+RUN_POINTS = 250_000
+MAX_UNSEALED = 4 * RUN_POINTS
+#: Points sealed, and log rows deleted, in one transaction: it must not hold up an acknowledgement by more than 10 ms.
+SEAL_POINTS = 3_000
 SLICE = 5_000
+#: Seconds between two passes over all chunks for what is older than it is kept, and before the first.
+EXPIRE_EVERY = 86_400.0
+EXPIRE_FIRST = 3_600.0
+#: Seconds between two looks at chunks for damage: a year of them takes minutes, and nobody notices.
+CHECK_PAUSE = 0.02
 #: Bits of ``hot.flags``: the value became the latest of its series; the hub's clock stamped it.
 LATEST, STAMPED = 1, 2
 
@@ -43,7 +60,7 @@ LATEST, STAMPED = 1, 2
 class Batch:
     """The rows of one commit, and who waits for it."""
 
-    __slots__ = ("bad", "done", "lot", "opened", "rows", "waiters")
+    __slots__ = ("bad", "done", "last_id", "lot", "opened", "rows", "waiters")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -51,6 +68,8 @@ class Batch:
         self.opened = 0.0
         self.done = False
         self.bad: dict[int, Exception] = {}
+        #: The newest row of the log after the commit.
+        self.last_id = 0
         self.lot = trio.lowlevel.ParkingLot()
 
 
@@ -73,6 +92,29 @@ class Receipt:
             raise Unavailable(f"the value could not be stored: {batch.bad[self._index]}")
 
 
+@attrs.define(eq=False)
+class Run:
+    """What came up to one moment, on its way into chunks. ``tails`` loses what is sealed; ``latest`` is of then."""
+
+    number: int
+    tails: dict[int, Tail]
+    latest: dict[int, tuple[int, Value]]
+    stamp: int
+    #: The commit that holds the newest of it, or the row that is.
+    batch: Batch | None = None
+    last_id: int = 0
+    points: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether all of it is in the log."""
+        return self.batch is None or self.batch.done
+
+    @property
+    def upto(self) -> int:
+        return self.last_id if self.batch is None else self.batch.last_id
+
+
 class History:
     """``flush`` is in seconds. ``on_trouble`` hears a sentence when the disk refuses, and None when it is over."""
 
@@ -81,30 +123,47 @@ class History:
         storage: Storage,
         clock: Clock,
         *,
+        policies: Policies,
         flush: float = 1.0,
-        retain_ms: int = 90 * 86_400_000,
-        max_rows: int = 20_000_000,
         on_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._database = storage.history
         self._clock = clock
+        self._policies = policies
         self._flush = flush
-        self._retain_ms = retain_ms
-        self._max_rows = max_rows
         self._on_trouble = on_trouble
         #: Stamp and value by series: what everybody reads.
         self.latest: dict[int, tuple[int, Value]] = {}
         self.trouble: str | None = None
         self.stored = 0
+        #: Chunks found damaged since the start.
+        self.damaged = 0
         self._open = Batch()
         self._queue: deque[Batch] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._wake = trio.Event()
         self._last_waiters = 0
-        self._fold_at: float | None = None
-        self._prune_at = 0.0
-        self._prune_from = 0
+        self._last_id = 0
+        #: What is in the log and not in chunks: what comes now, and runs that were cut off.
+        self._tails: dict[int, Tail] = {}
+        self._runs: deque[Run] = deque()
+        self._unsealed = self._in_tails = 0
+        self._next_run = 1
+        self._stamp = 0
+        self._hour_end = 0
+        self._sealed = Sealed(0, 0, 0, EVERY_SERIES, 0)
+        #: When there is something to do besides commits, by trio's clock.
+        self._work_at = float("inf")
+        self._unpruned = True
+        self._gone: list[int] = []
+        self._erasing: tuple[list[int], int] | None = None
+        #: Told which series are erased for good.
+        self.on_erased: Callable[[list[int]], Awaitable[None]] | None = None
+        self._expire_at = float("inf")
+        self._expire_from = 0
+        queries = Queries(self._database, self._unsealed_of, self.quarantine)
+        self.points, self.buckets = queries.points, queries.buckets
         #: The file was begun anew and lacks its tables or the latest values.
         self._unfilled = False
         self._damage: str | None = None
@@ -114,7 +173,12 @@ class History:
     @property
     def full(self) -> bool:
         """Whether nothing more can be put; see `room`."""
-        return len(self._queue) >= MAX_QUEUED
+        return len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED
+
+    @property
+    def working(self) -> bool:
+        """Whether anything is on its way into chunks or out of them."""
+        return bool(self._unpruned or self._runs or self._gone or self._erasing is not None)
 
     async def room(self) -> None:
         """Return when there is room again."""
@@ -123,20 +187,53 @@ class History:
 
     def put(self, series: int, ts: int, value: Value, latest: bool, stamped: bool = True) -> Receipt:
         """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
+        if stamped:
+            if ts >= self._hour_end:
+                self._hour_end = ts - ts % HOUR_MS + HOUR_MS
+                self.cut()
+            self._stamp = ts
         batch = self._open
         rows = batch.rows
         if len(rows) >= BATCH_ROWS:
-            if len(self._queue) >= MAX_QUEUED:
+            if self.full:
                 raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
             self._queue.append(batch)
             batch = self._open = Batch()
             rows = batch.rows
+            if self._in_tails >= RUN_POINTS:
+                self.cut()
         if not rows:
             batch.opened = trio.current_time()
             self._wake.set()
+        tail = self._tails.get(series)
+        if tail is None:
+            tail = self._tails[series] = Tail()
+        tail.stamps.append(ts)
+        tail.values.append(value)
+        if not stamped:
+            tail.own = tail.own or set()
+            tail.own.add(ts)
+        self._in_tails += 1
+        self._unsealed += 1
         flags = LATEST * latest + STAMPED * stamped
         rows.append((series, ts, pack(value) if type(value) is tuple else value, flags))
         return Receipt(self, batch, len(rows) - 1)
+
+    def cut(self) -> None:
+        """Let what came so far go into its chunks."""
+        if not self._tails:
+            return
+        if self._open.rows:
+            self._queue.append(self._open)
+            self._open = Batch()
+        latest = {series: self.latest[series] for series in self._tails if series in self.latest}
+        batch = self._queue[-1] if self._queue else None
+        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._last_id, self._in_tails)
+        self._runs.append(run)
+        self._next_run += 1
+        self._tails, self._in_tails = {}, 0
+        self._work_at = 0.0
+        self._wake.set()
 
     async def committed(self, batch: Batch) -> None:
         """Wait for a batch's commit. Raises `Unavailable` when the disk does not take it."""
@@ -156,29 +253,21 @@ class History:
         """Commit batches until cancelled; `close` then writes what is left."""
         while True:
             batch = await self._next()
-            if batch is None:
-                await self._housekeep()
-                continue
-            while not await self._commit(batch):  # noqa: ASYNC110 - the disk tells nobody when it is back
-                await trio.sleep(RETRY_AFTER)
-            if self._fold_at is not None and trio.current_time() >= self._fold_at:
-                await self._housekeep()
+            if batch is not None:
+                while not await self._commit(batch):  # noqa: ASYNC110 - the disk tells nobody when it is back
+                    await trio.sleep(RETRY_AFTER)
+            if self._damage is not None or trio.current_time() >= self._work_at:
+                await self._work()
 
     async def close(self) -> None:
-        """Write all that was put and bring the table of latest values up to date."""
-        batches = [*self._queue, self._open]
-        for batch in batches:
+        """Write all that was put."""
+        for batch in (*self._queue, self._open):
             if batch.rows and not batch.done and not (await self._commit(batch) or await self._commit(batch)):
                 log.error("storage: %d values could not be written before the stop", len(batch.rows))
                 return
-        try:
-            while await self._fold():
-                pass
-        except StorageError as error:
-            log.warning("storage: latest values not checkpointed at the stop (%s); the next start takes longer", error)
 
     async def _next(self) -> Batch | None:
-        """The batch to commit when its window has closed, or None when there is housekeeping to do."""
+        """The batch to commit when its window has closed, or None when there is something else to do."""
         if self._damage is not None:
             return None
         while not self._queue:
@@ -190,13 +279,14 @@ class History:
                 if batch.waiters:
                     deadline = min(deadline, trio.current_time() + WAIT_WINDOW)
             else:
-                deadline = self._fold_at if self._fold_at is not None else float("inf")
+                deadline = float("inf")
+            deadline = min(deadline, self._work_at)
             self._wake = trio.Event()
             with trio.move_on_at(deadline) as window:
                 await self._wake.wait()
-            if window.cancelled_caught or self._damage is not None:
-                if not batch.rows or self._damage is not None:
-                    return None
+            if self._damage is not None or trio.current_time() >= self._work_at:
+                return None
+            if window.cancelled_caught and batch.rows:
                 break
         if self._queue:
             return self._queue[0]
@@ -236,13 +326,15 @@ class History:
         self._set_trouble(None)
         self.stored += len(batch.rows) - len(batch.bad)
         self._last_waiters = batch.waiters
+        self._last_id += len(batch.rows) - len(batch.bad)
+        batch.last_id = self._last_id
         batch.done = True
+        if self._runs:
+            self._work_at = 0.0
         batch.lot.unpark_all()
         if self._queue and self._queue[0] is batch:
             self._queue.popleft()
             self._room.unpark_all()
-        if self._fold_at is None:
-            self._fold_at = trio.current_time() + FOLD_EVERY
         return True
 
     def _set_trouble(self, problem: str | None) -> None:
@@ -250,152 +342,267 @@ class History:
             self.trouble = problem
             self._on_trouble(problem)
 
-    # -- latest values --------------------------------------------------------------------------------------------
+    # -- starting -------------------------------------------------------------------------------------------------
 
     async def load(self, known: Iterable[int]) -> int:
-        """Read the latest values of the ``known`` series; returns the newest stamp of the hub. Others' are swept."""
+        """Read the latest values of the ``known`` series and what is not sealed; returns the newest stamp of the hub.
+
+        A log with more than memory should hold, as an earlier version leaves it, is sealed here.
+        """
         series = set(known)
-
-        async def read(tx: Transaction) -> tuple[list[Row], list[Row], int]:
-            after = "id > (SELECT hot_id FROM covered)"
-            stored = await tx.fetch_all("SELECT series, ts, v FROM latest")
-            since = await tx.fetch_all(f"SELECT series, ts, v FROM hot WHERE {after} AND flags & 1 ORDER BY id")  # noqa: S608
-            newest = (
-                f"SELECT max(stamp, coalesce((SELECT max(ts) FROM hot WHERE {after} AND flags & 2), 0)) FROM covered"  # noqa: S608
-            )
-            return stored, since, (await tx.fetch_one(newest) or (0,))[0]
-
+        self._expire_at = trio.current_time() + EXPIRE_FIRST
+        self._work_at = 0.0
         try:
-            stored, since, stamp = await self._database.read(read)
+            stored = await self._database.read(_read_latest)
+            self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
+            self._sealed, _ = await self._database.read(read_state)
+            self._next_run = self._sealed.run + 1
+            self._stamp = self._sealed.stamp
+            if not self._sealed.whole:
+                await self._replay(self._sealed.since, self._sealed.upto, series)
+                run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto, self._in_tails)
+                run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
+                self._runs.append(run)
+                self._tails, self._in_tails = {}, 0
+            await self._replay(self._sealed.upto, None, series)
         except Damaged as error:
+            self._tails, self._runs = {}, deque()
             await self._replace(str(error))
-            return 0
-        orphans = [row[0] for row in stored if row[0] not in series]
-        self.latest = {s: (ts, unpack(v)) for s, ts, v in (*stored, *since) if s in series}
-        if orphans:
-            await self._delete_latest(orphans)
-        if since:
-            self._fold_at = trio.current_time()
-        return stamp
+        self._hour_end = self._stamp - self._stamp % HOUR_MS + HOUR_MS if self._stamp else 0
+        return self._stamp
 
-    async def forget(self, series: Iterable[int]) -> None:
-        """Drop the latest values of series that are no more."""
-        gone = [s for s in series if self.latest.pop(s, None) is not None]
-        if gone:
-            await self._delete_latest(gone)
+    async def _replay(self, after: int, upto: int | None, known: set[int]) -> None:
+        """Read rows of the log into memory, as `put` left them there."""
+        done = self._sealed.series if upto is not None else 0
+        while True:
 
-    async def _delete_latest(self, series: list[int]) -> None:
-        async def delete(tx: Transaction) -> None:
-            for one in series:
-                await tx.execute("DELETE FROM latest WHERE series = ?", (one,))
+            async def read(tx: Transaction, after: int = after) -> list[Row]:
+                sql = "SELECT id, series, ts, v, flags FROM hot WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+                return await tx.fetch_all(sql, (after, EVERY_SERIES if upto is None else upto, 4 * SLICE))
 
-        await self._database.transaction(delete)
+            rows = await self._database.read(read)
+            for _id, series, ts, v, flags in rows:
+                if series not in known:
+                    continue
+                value = unpack(v)
+                if flags & LATEST:
+                    self.latest[series] = (ts, value)
+                if flags & STAMPED:
+                    self._stamp = max(self._stamp, ts)
+                if series <= done:
+                    continue
+                tail = self._tails.get(series)
+                if tail is None:
+                    tail = self._tails[series] = Tail()
+                tail.stamps.append(ts)
+                tail.values.append(value)
+                if not flags & STAMPED:
+                    tail.own = tail.own or set()
+                    tail.own.add(ts)
+                self._in_tails += 1
+                self._unsealed += 1
+            if not rows:
+                break
+            after = self._last_id = rows[-1][0]
+            if upto is None and self._in_tails >= RUN_POINTS:
+                log.info("storage: %d values of the log go into the history", self._unsealed)
+                self.cut()
+                while self._runs:
+                    await self._work_once()
+        self._last_id = max(self._last_id, after)
 
-    async def _housekeep(self) -> None:
-        """One slice of folding, then of pruning. Sets when the next is due."""
-        now = trio.current_time()
+    # -- besides commits ------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Do one slice of what is due, and put down when the next is."""
         if self._damage is not None:
             damage, self._damage = self._damage, None
             await self._replace(damage)
             return
         try:
-            more = await self._fold()
+            await self._work_once()
             self._set_trouble(None)
-            if more:
-                self._fold_at = now
-            elif now >= self._prune_at:
-                if not await self._prune():
-                    self._prune_at = now + 3600
-                self._fold_at = now
-            else:
-                self._fold_at = None
         except Damaged as error:
             await self._replace(str(error))
         except StorageError as error:
             self._set_trouble(str(error))
-            self._fold_at = now + RETRY_AFTER
+            self._work_at = trio.current_time() + RETRY_AFTER
 
-    async def _fold(self) -> bool:
-        """Fold a slice of the log into the table of latest values; True when there is more."""
+    async def _work_once(self) -> None:
+        now = trio.current_time()
+        if self._unpruned:
+            self._unpruned = await self._prune()
+        elif self._runs and self._runs[0].ready:
+            await self._seal(self._runs[0])
+        elif self._erasing is not None or self._gone:
+            await self._erase()
+        elif now >= self._expire_at:
+            await self._expire()
+        due = self._unpruned or (self._runs and self._runs[0].ready) or self._erasing is not None or self._gone
+        self._work_at = now if due else self._expire_at
 
-        async def fold(tx: Transaction) -> bool:
-            covered, newest = await tx.fetch_one("SELECT hot_id, (SELECT max(id) FROM hot) FROM covered") or (0, 0)
-            if newest is None or newest <= covered:
-                return False
-            upto = min(newest, covered + SLICE)
-            # SQLite takes the bare columns from the row that max() picked.
-            await tx.execute(
-                "INSERT INTO latest (series, ts, v)"
-                " SELECT series, ts, v FROM"
-                " (SELECT series, ts, v, max(id) FROM hot WHERE id > ? AND id <= ? AND flags & 1 GROUP BY series)"
-                " WHERE true ON CONFLICT (series) DO UPDATE SET ts = excluded.ts, v = excluded.v",
-                (covered, upto),
-            )
-            stamp = "SELECT max(ts) FROM hot WHERE id > ? AND id <= ? AND flags & 2"
-            await tx.execute(
-                f"UPDATE covered SET hot_id = ?, stamp = max(stamp, coalesce(({stamp}), 0))",  # noqa: S608
-                (upto, covered, upto),
-            )
-            return bool(upto < newest)
+    async def _seal(self, run: Run) -> None:
+        """Seal a slice of a run; the last one makes room for new values."""
+        now = self._clock.now()
+        chosen: list[tuple[int, Tail]] = []
+        points = 0
+        for series in sorted(run.tails):
+            chosen.append((series, run.tails[series]))
+            points += len(run.tails[series].stamps)
+            if points >= SEAL_POINTS:
+                break
+        whole = len(chosen) == len(run.tails)
+        last = EVERY_SERIES if whole else chosen[-1][0]
+        since = self._sealed.since if self._sealed.run == run.number else self._sealed.upto
+        sealed = Sealed(run.number, since, run.upto, last, max(run.stamp, self._sealed.stamp))
+        latest = [(series, run.latest[series]) for series, _ in chosen if series in run.latest]
 
-        return await self._database.transaction(fold)
+        async def write(tx: Transaction) -> list[tuple[int, str]]:
+            damaged = await sealing.seal(tx, chosen, self._policies, now)
+            await sealing.keep_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
+            await write_sealed(tx, sealed)
+            return damaged
+
+        found = await self._database.transaction(write)
+        self._sealed = sealed
+        self._found_damaged(found)
+        for series, _ in chosen:
+            del run.tails[series]
+        self._unsealed -= points
+        if whole:
+            self._runs.popleft()
+            self._unpruned = True
+        self._room.unpark_all()
 
     async def _prune(self) -> bool:
-        """Delete a slice of what is older than the retention, or over the cap; True when there is more."""
-        cutoff = self._clock.now() - self._retain_ms if self._clock.believable else 0
+        """Delete a slice of the log that is in chunks; True when there is more. Its newest row stays: ids go on."""
+        upto = self._sealed.upto if self._sealed.whole else self._sealed.since
 
-        async def prune(tx: Transaction) -> tuple[int, int, bool]:
-            bounds = await tx.fetch_one("SELECT min(id), max(id), (SELECT hot_id FROM covered) FROM hot")
-            oldest, newest, covered = bounds or (None, None, 0)
+        async def prune(tx: Transaction) -> bool:
+            oldest, newest = await tx.fetch_one("SELECT (SELECT min(id) FROM hot), (SELECT max(id) FROM hot)") or (0, 0)
             if oldest is None:
-                return 0, 0, False
-            over = newest - oldest >= self._max_rows
-            start = oldest if over else max(oldest, self._prune_from)
-            upto = min(start + SLICE, covered)
-            old = "" if over else f" AND ts < {cutoff}"
-            await tx.execute(f"DELETE FROM hot WHERE id >= ? AND id < ?{old}", (start, upto))  # noqa: S608
-            changes = await tx.fetch_one("SELECT changes()")
-            return changes[0] if changes else 0, upto, over
+                return False
+            end = min(upto + 1, newest, oldest + SLICE)
+            await tx.execute("DELETE FROM hot WHERE id < ?", (end,))
+            return bool(end < min(upto + 1, newest))
 
-        deleted, upto, over = await self._database.transaction(prune)
-        if over and deleted:
-            log.warning(
-                "storage: the log is at its cap of %d values; the oldest %d were dropped", self._max_rows, deleted
-            )
-        # A value with a late stamp stays, and must not hide the older ones behind it.
-        self._prune_from = upto if deleted else 0
-        return deleted > 0
+        return await self._database.transaction(prune)
+
+    async def _expire(self) -> None:
+        """Look through a slice of the chunks for what is older than it is kept; not by a clock that may be wrong."""
+        if not self._clock.believable:
+            self._expire_at = trio.current_time() + EXPIRE_FIRST
+            return
+        now, after = self._clock.now(), self._expire_from
+
+        async def expire(tx: Transaction) -> tuple[int, int | None]:
+            return await sealing.expire(tx, after, self._policies, now)
+
+        _, last = await self._database.transaction(expire)
+        self._expire_from = last or 0
+        if last is None:
+            self._expire_at = trio.current_time() + EXPIRE_EVERY
+
+    def _unsealed_of(self, series: int) -> list[tuple[int, Tail]]:
+        """What is not in chunks of a series, and the run that it is sealed in, or will be."""
+        found = [(run.number, run.tails[series]) for run in self._runs if series in run.tails]
+        if tail := self._tails.get(series):
+            found.append((self._next_run, tail))
+        return found
+
+    # -- erasing --------------------------------------------------------------------------------------------------
+
+    def erase(self, series: Iterable[int]) -> None:
+        """Forget series that have no policy any more; what is on disk of them goes in slices."""
+        for one in series:
+            self._gone.append(one)
+            self.latest.pop(one, None)
+        self._work_at = 0.0
+        self._wake.set()
+
+    async def _erase(self) -> None:
+        if self._erasing is None:
+            chosen, self._gone = self._gone[:64], self._gone[64:]
+            self._erasing = (chosen, 0)
+        series, hour = self._erasing
+
+        async def erase(tx: Transaction) -> int | None:
+            return await sealing.erase(tx, series, hour)
+
+        further = await self._database.transaction(erase)
+        if further is None and self.on_erased is not None:
+            await self.on_erased(series)
+        self._erasing = None if further is None else (series, further)
 
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Look for damage in the file; if there is, `run` starts a new one."""
+        """Look through all chunks for damage, once; damaged chunks are put aside, a damaged file is begun anew."""
+        after: int | None = 0
         try:
-            self._damage = await self._database.damage()
+            while after is not None:
+                key = after
+
+                async def look(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
+                    return await sealing.check(tx, key)
+
+                found, after = await self._database.read(look)
+                if found:
+                    await self.quarantine(found)
+                await trio.sleep(CHECK_PAUSE)
+        except Damaged as error:
+            self._damage = str(error)
+            self._wake.set()
         except StorageError as error:
             log.error("storage: the history file could not be checked: %s", error)
-        self._wake.set()
+
+    async def quarantine(self, chunks: list[tuple[int, str]]) -> None:
+        """Take damaged chunks out of the way. Raises `StorageError`."""
+
+        async def move(tx: Transaction) -> None:
+            for key, _ in chunks:
+                await sealing.quarantine(tx, key)
+
+        await self._database.transaction(move)
+        self._found_damaged(chunks)
+
+    def _found_damaged(self, chunks: list[tuple[int, str]]) -> None:
+        for key, why in chunks:
+            self.damaged += 1
+            log.error("storage: a chunk of series %d is damaged (%s) and was put aside", series_of_chunk(key), why)
 
     async def _replace(self, damage: str) -> None:
-        """Put a damaged file aside and go on with a new one that holds the latest values."""
+        """Put a damaged file aside and go on with a new one that holds the latest values and what was not sealed."""
         try:
             await self._storage.put_history_aside(damage)
             self._unfilled = True
             await self._fill()
         except StorageError as error:
             self._set_trouble(str(error))
+            self._work_at = trio.current_time() + RETRY_AFTER
 
     async def _fill(self) -> None:
         """Make what a new file needs. Raises `StorageError`; it is then tried again before the next commit."""
         await self._storage.migrate_history()
-        rows = [(series, ts, pack(value)) for series, (ts, value) in self.latest.items()]
+        latest = tuple(self.latest.items())
+        sealed = Sealed(self._sealed.run - (not self._sealed.whole), 0, 0, EVERY_SERIES, self._stamp)
 
         async def fill(tx: Transaction) -> None:
             await tx.execute("DELETE FROM latest")
-            await tx.insert_many("latest", ("series", "ts", "v"), rows)
+            await sealing.keep_latest(tx, latest)
+            await write_sealed(tx, sealed)
 
         await self._database.transaction(fill)
-        self._unfilled = False
+        self._sealed, self._last_id, self._unfilled = sealed, 0, False
+        # What the old file's log held is in memory, and goes into the new one's chunks at once.
+        for run in self._runs:
+            if run.ready:
+                run.batch, run.last_id = None, 0
+        self.cut()
+
+
+async def _read_latest(tx: Transaction) -> list[Row]:
+    return await tx.fetch_all("SELECT series, ts, v FROM latest")
 
 
 _COLUMNS = ("series", "ts", "v", "flags")

@@ -1,0 +1,294 @@
+"""From the log to chunks: what one transaction writes for some series, and how old chunks go again.
+
+A point belongs to the hour of its stamp, whenever it came. Points that come to an hour which has a chunk already are
+merged: with their own stamps they take the place of what has the same stamp, so importing twice is importing once.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+import attrs
+
+from hub.history.chunks import (
+    COLUMNS,
+    HOUR_MS,
+    BadChunk,
+    Point,
+    Statistics,
+    combined,
+    decode,
+    encode,
+    encode_minutes,
+    minutes,
+    of_row,
+    row_of,
+    statistics,
+)
+from hub.history.keys import (
+    EVERY_SERIES,
+    MAX_PART,
+    chunk_key,
+    day_key,
+    day_of,
+    hour_key,
+    hour_of_chunk,
+    series_of_chunk,
+)
+from hub.model import HistoryMode, Value
+from hub.storage import Transaction
+from hub.values import pack
+
+#: Points in one part of a chunk.
+PART = 1024
+#: Chunks looked at in one go by whoever looks through them all: less than 10 ms.
+LOOK = 2_000
+#: Pairs of series and hour erased in one transaction.
+ERASE = 2_000
+
+_STATISTICS = ", ".join(COLUMNS)
+
+
+@attrs.frozen
+class Policy:
+    """How a series is kept: ``retain_ms`` for its chunks, ``zone`` for its days."""
+
+    mode: HistoryMode
+    retain_ms: int
+    zone: str
+
+
+#: The policy of a series, or None when it is no more.
+Policies = Callable[[int], Policy | None]
+
+
+class Tail:
+    """Points of one series that are in the log but in no chunk yet, in the order they came."""
+
+    __slots__ = ("own", "stamps", "values")
+
+    def __init__(self) -> None:
+        self.stamps = array("q")
+        self.values: list[Value] = []
+        #: Stamps that the sender gave.
+        self.own: set[int] | None = None
+
+    def points(self) -> list[Point]:
+        """In the order of their stamps; of those with the same stamp of the sender's, the last."""
+        points = list(zip(self.stamps, self.values, strict=True))
+        if own := self.own:
+            newest = {stamp: value for stamp, value in points if stamp in own}
+            points = [point for point in points if point[0] not in own] + list(newest.items())
+        points.sort(key=_stamp)
+        return points
+
+
+def _stamp(point: Point) -> int:
+    return point[0]
+
+
+@attrs.define
+class Sealed:
+    """The one row of the table: what of the log is in the chunks."""
+
+    run: int
+    since: int
+    upto: int
+    series: int
+    stamp: int
+
+    def holds(self, run: int, series: int) -> bool:
+        """Whether the chunks hold the points of a series that were sealed, or are to be, in this run."""
+        return run < self.run or (run == self.run and series <= self.series)
+
+    @property
+    def whole(self) -> bool:
+        return self.series == EVERY_SERIES
+
+
+async def read_state(tx: Transaction) -> tuple[Sealed, tuple[int, int]]:
+    """How far the log is sealed, and the first and the last hour that anything is kept of; (0, -1) when nothing is."""
+    sql = "SELECT run, since, upto, series, stamp, (SELECT min(id) FROM hours), (SELECT max(id) FROM hours) FROM sealed"
+    *sealed, oldest, newest = await tx.fetch_one(sql) or (0, 0, 0, EVERY_SERIES, 0, None, None)
+    return Sealed(*sealed), (0, -1) if oldest is None else (oldest >> 32, newest >> 32)
+
+
+async def write_sealed(tx: Transaction, sealed: Sealed) -> None:
+    await tx.execute("UPDATE sealed SET run = ?, since = ?, upto = ?, series = ?, stamp = ?", attrs.astuple(sealed))
+
+
+async def seal(tx: Transaction, tails: Sequence[tuple[int, Tail]], policies: Policies, now: int) -> list[tuple[int, str]]:
+    """Write the points of some series into their chunks and statistics; returns chunks found damaged, and why."""
+    damaged: list[tuple[int, str]] = []
+    fresh: dict[int, tuple[int, Policy, list[Point], set[int]]] = {}
+    for series, tail in tails:
+        policy = policies(series)
+        if policy is None or policy.mode == "off":
+            continue
+        for hour, group in groupby(tail.points(), lambda point: point[0] // HOUR_MS):
+            fresh[hour_key(hour, series)] = (hour, policy, list(group), tail.own or set())
+    known = await _hours(tx, list(fresh))
+    chunks: list[tuple[int, bytes]] = []
+    ended: dict[tuple[int, int], tuple[int, int]] = {}
+    for key, (hour, policy, points, own) in sorted(fresh.items()):
+        series = key - (hour << 32)
+        old = known.get(key)
+        if old is None:
+            one = statistics(points)
+            chunks += _encoded(hour, series, 0, points, policy.mode)
+        else:
+            merged, bad = await _merge(tx, hour, series, points, own, policy.mode)
+            damaged += bad
+            one = merged if merged is not None and merged.count >= old.count else combined((old, statistics(points)))
+        known[key] = one
+        day = day_of(policy.zone, hour)
+        if day is not None and (day[0] + day[1]) * HOUR_MS <= now:
+            ended[series, day[0]] = day
+    await tx.insert_many("chunks", ("id", "data"), chunks)
+    rows = [(key, *row_of(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
+    await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
+    await _sum_days(tx, ended)
+    return damaged
+
+
+async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
+    found = await tx.fetch_all(
+        f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(keys),)  # noqa: S608
+    )
+    return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
+
+
+def _encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
+    if mode == "minute":
+        key = chunk_key(hour, series, part)
+        return [(key, encode_minutes(key, minutes(points)))]
+    # The last part takes whatever comes.
+    size = PART if part + len(points) // PART < MAX_PART else len(points)
+    pieces = [points[start : start + size] for start in range(0, len(points), size)]
+    keys = [chunk_key(hour, series, part + n) for n in range(len(pieces))]
+    return [(key, encode(key, piece)) for key, piece in zip(keys, pieces, strict=True)]
+
+
+async def _merge(
+    tx: Transaction, hour: int, series: int, points: list[Point], own: set[int], mode: HistoryMode
+) -> tuple[Statistics | None, list[tuple[int, str]]]:
+    """Merge points into an hour that has some; returns its statistics where its chunk tells them, and damaged parts."""
+    first, last = chunk_key(hour, series), chunk_key(hour, series, MAX_PART)
+    found = await tx.fetch_all("SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+    parts, damaged = {}, []
+    for key, data in found:
+        try:
+            parts[key] = decode(key, data)
+        except BadChunk as error:
+            damaged.append((key, str(error)))
+            await quarantine(tx, key)
+    held = [part for part in parts.values() if part and type(part[0][1]) is Statistics]
+    whole: Statistics | None = None
+    if mode == "minute" or held:
+        by_minute: dict[int, list[Statistics]] = {}
+        for part in parts.values():
+            rows = part if part in held else minutes(cast("list[Point]", part))
+            for minute, one in cast("list[tuple[int, Statistics]]", rows):
+                by_minute.setdefault(minute, []).append(one)
+        for minute, one in minutes(points):
+            by_minute.setdefault(minute, []).append(one)
+        rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
+        pieces = [(first, encode_minutes(first, rows))]
+    elif any(stamp in own for stamp, _ in points):
+        mine = {stamp for stamp, _ in points if stamp in own}
+        kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
+        everything = sorted([*kept, *points], key=_stamp)
+        if not damaged:
+            whole = statistics(everything)
+        pieces = _encoded(hour, series, 0, everything, mode)
+    else:
+        *before, newest = cast("list[tuple[int, list[Point]]]", list(parts.items())) or [(first - 1, [])]
+        if newest[1] and (len(newest[1]) + len(points) <= PART or newest[0] == last):
+            points = sorted([*newest[1], *points], key=_stamp)
+            parts = {newest[0]: newest[1]}
+        else:
+            parts, newest = {}, (newest[0] + 1, [])
+        pieces = _encoded(hour, series, newest[0] - first, points, mode)
+    for key in parts:
+        await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
+    await tx.insert_many("chunks", ("id", "data"), pieces, replace=True)
+    return whole, damaged
+
+
+async def _sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]) -> None:
+    """Write the statistics of days that have ended, given as (series, first hour): (first hour, span)."""
+    keys = [hour_key(first + n, series) for (series, _), (first, span) in days.items() for n in range(span)]
+    hours = await _hours(tx, keys)
+    rows = []
+    for (series, _), (first, span) in sorted(days.items()):
+        found = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]
+        rows.append((day_key(series, first), span, *row_of(combined(found), first * HOUR_MS)))
+    await tx.insert_many("days", ("id", "span", *COLUMNS), rows, replace=True)
+
+
+async def quarantine(tx: Transaction, key: int) -> None:
+    """Take a damaged chunk out of the way."""
+    await tx.execute(
+        "INSERT OR REPLACE INTO quarantine SELECT id, data, unixepoch() FROM chunks WHERE id = ?", (key,)
+    )
+    await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
+
+
+async def check(tx: Transaction, after: int) -> tuple[list[tuple[int, str]], int | None]:
+    """Look at some chunks after the key ``after``: those that are damaged, and the last key, None at the end."""
+    found = await tx.fetch_all("SELECT id, data FROM chunks WHERE id > ? ORDER BY id LIMIT ?", (after, LOOK // 4))
+    damaged = []
+    for key, data in found:
+        try:
+            decode(key, data)
+        except Exception as error:  # noqa: BLE001 - whatever a chunk does, it must not be served
+            damaged.append((key, str(error)))
+    return damaged, found[-1][0] if found else None
+
+
+async def expire(tx: Transaction, after: int, policies: Policies, now: int) -> tuple[int, int | None]:
+    """Delete what is older than its series keeps raw values, of some chunks after the key ``after``.
+
+    Returns how many went, and the last key looked at, None at the end.
+    """
+    upto = chunk_key(now // HOUR_MS, 0)
+    keys = [key for (key,) in await tx.fetch_all("SELECT id FROM chunks WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (after, upto, LOOK))]
+    old = []
+    for key in keys:
+        policy = policies(series_of_chunk(key))
+        if policy is None or (hour_of_chunk(key) + 1) * HOUR_MS < now - policy.retain_ms:
+            old.append(key)
+    if old:
+        await tx.execute("DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(old),))
+    return len(old), keys[-1] if len(keys) == LOOK else None
+
+
+async def erase(tx: Transaction, series: Sequence[int], hour: int) -> int | None:
+    """Delete what is kept of some series, some hours from ``hour`` on; returns where to go on, None at the end."""
+    _, (oldest, newest) = await read_state(tx)
+    hour = max(hour, oldest)
+    end = min(newest, hour + max(1, ERASE // len(series)) - 1)
+    of = "WITH RECURSIVE h(hour) AS (VALUES(?) UNION ALL SELECT hour + 1 FROM h WHERE hour < ?)"
+    one = "h CROSS JOIN json_each(?) AS s"
+    values = (hour, end, json.dumps(list(series)))
+    await tx.execute(
+        f"DELETE FROM chunks WHERE id IN ({of} SELECT c.id FROM {one} CROSS JOIN chunks AS c"  # noqa: S608
+        f" ON c.id BETWEEN (h.hour << 43) | (s.value << 11) AND (h.hour << 43) | (s.value << 11) | {MAX_PART})",
+        values,
+    )
+    await tx.execute(f"DELETE FROM hours WHERE id IN ({of} SELECT h.hour << 32 | s.value FROM {one})", values)  # noqa: S608
+    if end < newest:
+        return end + 1
+    for number in series:
+        await tx.execute("DELETE FROM days WHERE id BETWEEN ? AND ?", (day_key(number, 0), day_key(number + 1, 0) - 1))
+        await tx.execute("DELETE FROM latest WHERE series = ?", (number,))
+    return None
+
+
+async def keep_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:
+    rows: list[tuple[Any, ...]] = [(series, ts, pack(value)) for series, (ts, value) in latest]
+    await tx.insert_many("latest", ("series", "ts", "v"), rows, replace=True)
