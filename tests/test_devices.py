@@ -170,7 +170,7 @@ async def test_many_devices_are_added_at_once(hub):
 
     assert 1200 == len({token for _, token in added})
     assert [f"Lamp {n}" for n in range(1200)] == [device.name for device, _ in added]
-    assert 2400 == len(set(hub.devices.series()))
+    assert 2400 == len(set(hub.devices.by_series))
     assert all(hub.devices.of_token(token) is device for device, token in added)
 
 
@@ -274,13 +274,13 @@ async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
     async with started() as hub:
         device, _ = await add(hub)
         write(hub, device, 0, "7")
-        old = set(hub.devices.series())
+        old = set(hub.devices.by_series)
         await hub.devices.delete(device, SYSTEM)
     async with started() as hub:
         another, _ = await add(hub)
 
         assert device.id != another.id
-        assert not old & set(hub.devices.series())
+        assert not old & set(hub.devices.by_series)
         assert current(hub, another, 0) is None
 
 

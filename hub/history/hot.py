@@ -316,6 +316,8 @@ class History:
                 await self._database.transaction(insert)
             except POISON:
                 batch.bad = await self._database.transaction(insert_singly)
+                for index in batch.bad:
+                    self._drop(batch.rows[index])
                 log.error("storage: %d values could not be stored and were dropped", len(batch.bad))
         except Damaged as error:
             await self._replace(str(error))
@@ -336,6 +338,21 @@ class History:
             self._queue.popleft()
             self._room.unpark_all()
         return True
+
+    def _drop(self, row: Row) -> None:
+        """Take out of memory what could not be stored: no chunk could hold it either."""
+        series, ts, value, _ = row
+        for latest in (self.latest, *(run.latest for run in self._runs)):
+            if series in latest and latest[series][1] is value:
+                del latest[series]
+        for tails in (self._tails, *(run.tails for run in self._runs)):
+            tail = tails.get(series) or Tail()
+            for n in range(len(tail.stamps) - 1, -1, -1):
+                if tail.stamps[n] == ts and tail.values[n] is value:
+                    del tail.stamps[n], tail.values[n]
+                    self._unsealed -= 1
+            if series in tails and not tail.stamps:
+                del tails[series]
 
     def _set_trouble(self, problem: str | None) -> None:
         if problem != self.trouble:
@@ -537,9 +554,13 @@ class History:
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Look through all chunks for damage, once; damaged chunks are put aside, a damaged file is begun anew."""
+        """Look through all that is kept, once; damaged chunks are put aside, a damaged file is begun anew."""
         after: int | None = 0
         try:
+            for table in ("migrations", "latest", "sealed", "hot"):
+                (verdict,), *_ = await self._database.fetch_all(f"PRAGMA quick_check('{table}')")
+                if verdict != "ok":
+                    raise Damaged(verdict)
             while after is not None:
                 key = after
 
@@ -550,6 +571,12 @@ class History:
                 if found:
                     await self.quarantine(found)
                 await trio.sleep(CHECK_PAUSE)
+            for table in ("hours", "days"):
+                row: int | None = 0
+                sql = f"SELECT max(id) FROM (SELECT id, n FROM {table} WHERE id > ? ORDER BY id LIMIT {SLICE})"  # noqa: S608
+                while row is not None:
+                    [(row,)] = await self._database.fetch_all(sql, (row,))
+                    await trio.sleep(CHECK_PAUSE)
         except Damaged as error:
             self._damage = str(error)
             self._wake.set()

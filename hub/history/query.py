@@ -173,7 +173,6 @@ class Queries:
         """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks that went."""
         tails = [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
         unsealed = [(run, points) for run, points, _ in tails]
-        replaced = set().union(*(own for _, _, own in tails))
         while start < end:
 
             async def read(tx: Transaction, start: int = start) -> tuple[_Piece, int, Sealed]:
@@ -189,7 +188,8 @@ class Queries:
                 await self._quarantine(piece.damaged)
             until = min(end, until)
             piece.points = _within(piece.points, start, until)
-            if replaced:
+            # Its sender sent it again; the chunk does not know yet.
+            if replaced := set().union(*(own for run, _, own in tails if not sealed.holds(run, series))):
                 piece.points = [point for point in piece.points if point[0] not in replaced]
             piece.minutes = _within(piece.minutes, start, until)
             piece.fresh = _fresh(unsealed, sealed, series, start, until)
