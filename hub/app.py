@@ -26,6 +26,7 @@ from hub.errors import Forbidden, NotAuthenticated, StartupError
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
+from hub.lifecycle import Lifecycles
 from hub.limits import Bucket
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
@@ -39,6 +40,7 @@ from hub.templates import Templates
 from hub.timeline import Timeline
 from hub.tls import Certificates, local_names
 from hub.watchdog import Watchdog
+from hub.watching import Watching
 from hub.wire import WireProtocol
 from hub.writes import Write, Writes
 
@@ -99,8 +101,10 @@ class Hub:
         self.sessions = Sessions(bus, clock)
         self.devices = Devices(storage, bus, clock, self.history, self.sessions, retain_ms, self.timezone_of)
         self.templates = Templates(storage, bus, self.devices)
-        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention)
-        self.timeline = Timeline(storage, bus, clock)
+        self.watching = Watching(bus, clock, self.devices.by_series)
+        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
+        self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
+        self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
         self.organization: Organization
@@ -161,8 +165,8 @@ class Hub:
         return self.organization.timezone or self.config.hub.timezone
 
     def timezone_of(self, device: Device) -> str:
-        """Where a device is: what its metadata say, else where its organization is."""
-        return device.timezone or self.timezone
+        """Where a device is: what its Location says, else its Time Zone, else where its organization is."""
+        return device.place_timezone or device.own_timezone or self.timezone
 
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.
@@ -234,8 +238,10 @@ class Hub:
         self.organization = Organization(id=ROOT_ORG, name=name, timezone=timezone)
         await self.templates.load()
         await self.devices.load(self.templates.by_id)
+        await self.metadata.load(self.devices.by_id)
         self.clock.not_before(await self.history.load(self.devices.by_series))
         self.clock.now()
+        self.watching.start(self.history.latest)
         self._local_key = _local_key(self.config.data / "local.key")
         self.permissions = self.hooks.permissions()
         self.routes = self.hooks.routes(self)
@@ -297,9 +303,13 @@ async def running(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(hub._look)  # noqa: SLF001
+                nursery.start_soon(hub.watching.run)
                 nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)
                 if door is not None:
+                    # Without a door no device can come back.
+                    hub.lifecycle.start()
+                    nursery.start_soon(hub.lifecycle.run)
                     nursery.start_soon(door.run)
                     nursery.start_soon(hub.history.check)
                 if hub.certificates is not None:
@@ -307,6 +317,7 @@ async def running(
                 try:
                     yield hub
                 finally:
+                    hub.lifecycle.stop()
                     if door is not None:
                         with trio.CancelScope(shield=True):
                             await door.drain(DRAIN)
@@ -315,6 +326,7 @@ async def running(
             if door is not None:
                 door.close()
             with trio.CancelScope(shield=True):
+                await hub.lifecycle.close()
                 await hub.history.close()
 
 

@@ -66,6 +66,14 @@ class Limits:
     connections: int = 20_000
     connections_per_address: int = 1_000
     handshakes: int = 16
+    events_per_day: int = 1_000
+    import_points_per_day: int = 1_000_000
+    exports_per_day: int = 1_000
+    datastreams_per_template: int = 1_000
+    events_per_template: int = 500
+    metadata_per_template: int = 500
+    templates: int = 10_000
+    devices: int = 100_000
 
 
 @attrs.frozen(kw_only=True)

@@ -83,14 +83,15 @@ class Devices:
     async def load(self, templates: dict[str, Template]) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
-                "SELECT id, org, template, name, created, activated, firmware FROM devices ORDER BY id"
+                "SELECT id, org, template, name, created, activated, firmware, status, status_at, away FROM devices"
+                " ORDER BY id"
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
             series = await tx.fetch_all("SELECT id, device, datastream FROM series")
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
         devices, tokens, series, gone = await self._storage.read(read)
-        for id_, org, template, name, created, activated, firmware in devices:
+        for id_, org, template, name, created, activated, firmware, *lifecycle in devices:
             self.by_id[id_] = Device(
                 id=id_,
                 org=org,
@@ -99,6 +100,7 @@ class Devices:
                 created=created,
                 activated=activated,
                 firmware=json.loads(firmware),
+                **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
         self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
         self._place(series)

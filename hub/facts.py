@@ -43,7 +43,7 @@ class MetadataChanged(Fact):
 
 @attrs.frozen
 class DeviceConnected(Fact):
-    """A device is online that was not. A session that replaces another of the same device tells nothing."""
+    """A device has a connection that had none. A session that replaces another of the same device tells nothing."""
 
     device: Device
     via: str
@@ -52,8 +52,11 @@ class DeviceConnected(Fact):
 
 @attrs.frozen
 class DeviceDisconnected(Fact):
+    """A connection ended, ``silent`` seconds after anything came over it; the device may be back before it is offline."""
+
     device: Device
     reason: str
+    silent: float = 0.0
 
 
 @attrs.frozen
@@ -107,6 +110,32 @@ class EventResolved(Fact):
     device: Device
     code: str
     count: int
+
+
+@attrs.frozen
+class EventChanged(Fact):
+    """Somebody commented on an event, resolved or archived it."""
+
+    device: Device
+    event: TimelineEvent
+
+
+@attrs.frozen
+class StatusChanged(Fact):
+    """A device is something else in its lifecycle: online, offline, or a status of its template's own."""
+
+    device: Device
+    status: str
+    at: int
+
+
+@attrs.frozen
+class ValueExpired(Fact):
+    """Nothing came for a value for so long that it is shown as ``show``."""
+
+    device: Device
+    datastream: Datastream
+    show: str
 
 
 @attrs.frozen

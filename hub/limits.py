@@ -29,3 +29,27 @@ class Bucket:
     def wait(self) -> float:
         """Seconds until there is one again."""
         return max(0.0, (1 - self.tokens) / self._rate)
+
+
+class Daily:
+    """How much each device may do in a day of UTC; counted since the start of the hub."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._day = 0
+        self._count: dict[int, int] = {}
+
+    def take(self, device: int, count: int, now: int) -> float | None:
+        """Count it at ``now`` (milliseconds UTC); over the limit, the seconds until there is room again, uncounted."""
+        day = now // 86_400_000
+        if day != self._day:
+            self._day, self._count = day, {}
+        taken = self._count.get(device, 0)
+        if taken + count > self.limit:
+            return 86_400 - now // 1000 % 86_400
+        self._count[device] = taken + count
+        return None
+
+    def give_back(self, device: int, count: int) -> None:
+        """It came to nothing after all."""
+        self._count[device] = max(0, self._count.get(device, 0) - count)

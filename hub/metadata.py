@@ -1,12 +1,23 @@
-"""What a device is, in words: name, hotspot, and the fields its template defines. Plain text, seldom changed."""
+"""What a device is, in words: name, hotspot, place, and the fields its template defines. Checked text, seldom changed.
+
+A field's value is text whatever its type: a number as digits, a table as CSV, a contact as a JSON object. Which types
+there are, and who may change them, is docs.blynk.io, Metadata.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from hub import timezones
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
-from hub.model import Device, Principal, SetMetadata
+from hub.model import Device, MetadataField, Principal, SetMetadata
 from hub.values import is_text
 
 if TYPE_CHECKING:
@@ -16,8 +27,197 @@ if TYPE_CHECKING:
     from hub.storage import Storage, Transaction
 
 #: Fields every device has, whatever its template says.
-BUILT_IN = frozenset({"Hotspot Name", "Device UID", "Time Zone"})
-MAX_LENGTH = 255
+NAME, OWNER, LOCATION, TIME_ZONE = "Device Name", "Device Owner", "Location", "Time Zone"
+BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zone", LOCATION: "location"}
+#: Answered by whoever knows better, unless a template has a field of this name.
+AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"  # noqa: S105 - a name
+RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
+MAX_LENGTH, MAX_LONG = 255, 10_000
+#: Types that firmware may change, and HTTP with a device's token (docs.blynk.io: Device metadata; HTTPS API).
+BY_DEVICE = frozenset({"hotspot", "time_zone", "text", "number", "table", "imei", "iccid"})
+BY_TOKEN = frozenset({"text", "number", "hotspot", "list", "imei", "iccid"})
+
+NO_FIELD = "MetaField doesn't exist."
+
+
+class WrongValue(Rejected):
+    """The value is not of the field's type."""
+
+
+def _pattern(pattern: str, form: str) -> Callable[[MetadataField, str], None]:
+    def check(_field: MetadataField, value: str) -> None:
+        if re.fullmatch(pattern, value) is None:
+            raise WrongValue(f"must be {form}")
+
+    return check
+
+
+def _text(_field: MetadataField, value: str) -> None:
+    if len(value) > MAX_LENGTH:
+        raise WrongValue(f"must be text of at most {MAX_LENGTH} characters")
+
+
+def _number(field: MetadataField, value: str) -> None:
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", value, re.ASCII) is None or sum(map(str.isdigit, value)) > 15:
+        raise WrongValue("must be a number of at most 15 digits")
+    number = float(value)
+    if field.min is not None and number < field.min:
+        raise WrongValue(f"must be at least {field.min:g}")
+    if field.max is not None and number > field.max:
+        raise WrongValue(f"must be at most {field.max:g}")
+
+
+def _option(field: MetadataField, value: str) -> None:
+    if value not in field.options:
+        raise WrongValue(f"must be one of {', '.join(field.options)}")
+
+
+def _imei(_field: MetadataField, value: str) -> None:
+    if re.fullmatch(r"[0-9]{15}", value) is None or _luhn(value):
+        raise WrongValue("must be an IMEI of 15 digits, whose last is right")
+
+
+def _luhn(digits: str) -> int:
+    """0 when the last digit is the check digit of the others (ISO/IEC 7812-1, Annex B)."""
+    doubled = [int(d) * (2 if n % 2 else 1) for n, d in enumerate(reversed(digits))]
+    return sum(d - 9 if d > 9 else d for d in doubled) % 10
+
+
+def _table(_field: MetadataField, value: str) -> None:
+    try:
+        rows = list(csv.reader(io.StringIO(value), strict=True))
+    except csv.Error as error:
+        raise WrongValue(f"must be a table as CSV ({error})") from error
+    if len(value) > MAX_LONG or len({len(row) for row in rows}) > 1:
+        raise WrongValue(f"must be a table as CSV, with as many columns in each row, of at most {MAX_LONG} characters")
+
+
+def _object(keys: frozenset[str], of: str) -> Callable[[MetadataField, str], None]:
+    def check(_field: MetadataField, value: str) -> None:
+        if unknown := _parsed(value, of).keys() - keys:
+            raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
+
+    return check
+
+
+def _parsed(value: str, of: str) -> dict[str, Any]:
+    try:
+        found = json.loads(value) if len(value) <= MAX_LONG else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(one, (str, int, float)) for one in found.values()):
+        raise WrongValue(f"must be {of} as a JSON object")
+    return found
+
+
+def _cost(field: MetadataField, value: str) -> None:
+    _object(frozenset({"currency", "price", "per", "unit"}), "a cost")(field, value)
+    cost = json.loads(value)
+    if cost.get("currency", "USD") not in ("USD", "EUR", "GBP", "CNY", "RUB"):
+        raise WrongValue("must have a currency of USD, EUR, GBP, CNY, RUB")
+    _number(field, str(cost.get("price", "")))
+
+
+def _coordinates(_field: MetadataField, value: str) -> None:
+    if coordinates(value) is None:
+        raise WrongValue("must be latitude,longitude")
+
+
+def _location(_field: MetadataField, value: str) -> None:
+    if not value.startswith("{"):
+        if len(value) > MAX_LENGTH:
+            raise WrongValue(f"must be an address of at most {MAX_LENGTH} characters, or a JSON object")
+        return
+    place = _parsed(value, "a place")
+    if unknown := place.keys() - {"address", "lat", "lon", "timezone", "building", "floor", "unit", "room", "zone"}:
+        raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
+    if ("lat" in place or "lon" in place) and coordinates(f"{place.get('lat')},{place.get('lon')}") is None:
+        raise WrongValue("must have lat and lon in degrees")
+    if place.get("timezone", "UTC") not in timezones.names():
+        raise WrongValue(f"names the time zone {place['timezone']!r}, which does not exist")
+
+
+def _time_zone(_field: MetadataField, value: str) -> None:
+    if value not in timezones.names():
+        raise WrongValue(f"there is no time zone {value[:50]!r}")
+
+
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+_EUI = _pattern(r"[0-9A-Fa-f]{16}", "16 hexadecimal digits")
+_CONTACT = "firstName lastName email phone street1 street2 city state zip country"
+
+#: What a field's value must look like, by type. Each raises `WrongValue`, as the end of a sentence.
+TYPES: Mapping[str, Callable[[MetadataField, str], None]] = {
+    "text": _text,
+    "hotspot": _text,
+    "number": _number,
+    "time": _pattern(_TIME, "a time such as 07:30"),
+    "time_range": _pattern(f"{_TIME}-{_TIME}", "a range such as 07:30-18:00"),
+    "contact": _object(frozenset(_CONTACT.split()), "a contact"),
+    "cost": _cost,
+    "coordinates": _coordinates,
+    "location": _location,
+    "time_zone": _time_zone,
+    "switch": _option,
+    "list": _option,
+    "unit_conversion_switch": _option,
+    "firmware_update_control": _pattern("on|off", "on or off"),
+    "device_reference": _pattern(r"[0-9]{1,15}", "a device's id"),
+    "table": _table,
+    "imei": _imei,
+    "iccid": _pattern(r"[0-9]{18,22}", "an ICCID of 18 to 22 digits"),
+    "email": _pattern(r"[^@\s]{1,64}@[^@\s]{1,190}", "an e-mail address"),
+    "image": _pattern(r"https?://\S{1,240}", "the address of an image"),
+    "device_eui": _EUI,
+    "join_eui": _EUI,
+    "application_key": _pattern(r"[0-9A-Fa-f]{32}", "32 hexadecimal digits"),
+    "blues_device": _text,
+    "myriota_terminal_id": _text,
+    "ttn_device_id": _text,
+    "thing_name": _text,
+}
+#: What the types are called in answers of the HTTPS API.
+LABELS = {"imei": "IMEI", "iccid": "ICCID", "device_eui": "Device EUI", "join_eui": "Join EUI"}
+
+
+def label(kind: str) -> str:
+    return LABELS.get(kind, kind.replace("_", " ").title())
+
+
+def coordinates(text: str) -> tuple[float, float] | None:
+    """(latitude, longitude) of ``lat,lon`` or ``lat lon``; None when it is no place on earth."""
+    try:
+        latitude, longitude = map(float, text.replace(",", " ").split())
+    except ValueError:
+        return None
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+
+
+def field_problems(field: MetadataField) -> list[str]:
+    """What is wrong with a field of a template."""
+    problems = []
+    if not 1 <= len(field.name) <= 50 or not field.name.isprintable():
+        problems.append("name must have 1-50 printable characters")
+    if field.name in RESERVED:
+        problems.append("this name is one that every device has")
+    if field.type not in TYPES:
+        return [*problems, f"type {field.type!r} must be one of {', '.join(TYPES)}"]
+    needs = {"switch": 2, "unit_conversion_switch": 2, "list": 1}.get(field.type, 0)
+    if len(field.options) < needs or (needs == 2 and len(field.options) != 2):
+        problems.append(f"a {field.type} has {needs if needs == 2 else 'at least 1'} options")
+    if field.options and not needs:
+        problems.append(f"a {field.type} has no options")
+    numbers = [number for number in (field.min, field.max, field.step) if number is not None]
+    if numbers and field.type not in ("number", "cost"):
+        problems.append(f"a {field.type} has no min, max and step")
+    elif not all(map(math.isfinite, numbers)):
+        problems.append("min, max and step must be finite")
+    if field.default and not problems:
+        try:
+            TYPES[field.type](field, field.default)
+        except WrongValue as error:
+            problems.append(f"default {field.default!r} {error}")
+    return problems
 
 
 class Metadata:
@@ -27,11 +227,35 @@ class Metadata:
         self._sessions = sessions
         self._clock = clock
 
+    async def load(self, devices: Mapping[int, Device]) -> None:
+        """Find out where devices are."""
+
+        async def read(tx: Transaction) -> list[tuple[int, str, str]]:
+            sql = "SELECT device, name, value FROM metadata WHERE name IN (?, ?) ORDER BY name DESC"
+            return await tx.fetch_all(sql, (LOCATION, TIME_ZONE))
+
+        for device, name, value in await self._storage.read(read):
+            self._place(devices[device], name, value)
+
+    @staticmethod
+    def _place(device: Device, name: str, value: str) -> None:
+        """Let a device follow its metadata: Location comes before Time Zone (docs.blynk.io, Timezone / Location)."""
+        if name == LOCATION:
+            place = json.loads(value) if value.startswith("{") else {}
+            device.place_timezone = place.get("timezone", "")
+        else:
+            # Firmware may set what it likes; what is no zone is as good as none.
+            device.own_timezone = value if value in timezones.names() else ""
+
     async def get(self, device: Device, name: str) -> str:
         """The value of a field, "" if it has none. Raises `NotFound`."""
-        if name == "Device Name":
+        if name == PLACE and all(field.name != PLACE for field in device.template.metadata):
+            return await self._latlon(device)
+        if name == NAME:
             return device.name
-        default = self._default(device, name)
+        if name == OWNER:
+            return ""
+        default = self.field(device, name).default
 
         async def read(tx: Transaction) -> str | None:
             row = await tx.fetch_one("SELECT value FROM metadata WHERE device = ? AND name = ?", (device.id, name))
@@ -40,23 +264,39 @@ class Metadata:
         stored = await self._storage.read(read)
         return default if stored is None else stored
 
+    async def _latlon(self, device: Device) -> str:
+        """``lat lon`` of a device's Location, else of its first field with coordinates; "" when nothing tells."""
+        of = await self.of(device)
+        location = of.get(LOCATION, "")
+        if location.startswith("{") and "lat" in (place := json.loads(location)):
+            return f"{place['lat']} {place['lon']}"
+        fields = (of[field.name] for field in device.template.metadata if field.type == "coordinates")
+        found = next((place for value in fields if (place := coordinates(value))), None)
+        return "" if found is None else f"{found[0]!r} {found[1]!r}"
+
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
-        """Set a field, durably; False when it had that value. Raises `NotFound` or `Rejected`."""
-        if len(value) > MAX_LENGTH or not is_text(value) or not is_text(name):
-            raise Rejected(f"A metadata value is text of at most {MAX_LENGTH} characters.")
+        """Set a field, durably; False when it had that value. Raises `NotFound`, `WrongValue`."""
+        field = self.field(device, name)
+        if len(value) > MAX_LONG or not is_text(value):
+            raise WrongValue(f"must be text of at most {MAX_LONG} characters")
+        if value and not (by.kind == "device" and field.type == "time_zone"):
+            TYPES[field.type](field, value)
+        if field.required and not value:
+            raise WrongValue("must have a value")
         if value == await self.get(device, name):
             return False
-        self._default(device, name)
         now = self._clock.now()
 
         async def write(tx: Transaction) -> None:
             await tx.execute(
-                "INSERT INTO metadata (device, name, value, updated) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET value = excluded.value, updated = excluded.updated",
-                (device.id, name, value, now),
+                "INSERT INTO metadata (device, name, value, updated, by) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET value = excluded.value, updated = excluded.updated, by = excluded.by",
+                (device.id, name, value, now, by.label or by.kind),
             )
 
         await self._storage.transaction(write)
+        if name in (LOCATION, TIME_ZONE):
+            self._place(device, name, value)
         self._bus.emit(MetadataChanged(device, name, value, by))
         session = self._sessions.get(device.id)
         if session is not None and by.kind != "device":
@@ -64,13 +304,19 @@ class Metadata:
         return True
 
     @staticmethod
-    def _default(device: Device, name: str) -> str:
-        for field in device.template.metadata:
+    def field(device: Device, name: str | int) -> MetadataField:
+        """A field by its name, or by its number: fields of a template count from 1. Raises `NotFound`."""
+        fields = device.template.metadata
+        if isinstance(name, int):
+            if 1 <= name <= len(fields):
+                return fields[name - 1]
+            raise NotFound(NO_FIELD)
+        for field in fields:
             if field.name == name:
-                return field.default
-        if name in BUILT_IN:
-            return ""
-        raise NotFound("MetaField doesn't exist.")
+                return field
+        if kind := BUILT_IN.get(name):
+            return MetadataField(name=name, type=kind)
+        raise NotFound(NO_FIELD)
 
     async def of(self, device: Device) -> dict[str, str]:
         """All fields that the template defines or somebody set."""

@@ -15,6 +15,9 @@ DataType = Literal["integer", "double", "string", "enum", "location"]
 HistoryMode = Literal["off", "minute", "raw"]
 EventKind = Literal["info", "warning", "critical", "content"]
 
+#: Statuses of every lifecycle; others are called what their template calls them.
+ONLINE, OFFLINE = "online", "offline"
+
 #: The organization everything belongs to until there are others.
 ROOT_ORG = 1
 
@@ -25,6 +28,18 @@ class Organization:
     name: str
     parent: int | None = None
     timezone: str | None = None
+
+
+#: What is shown of a value that has expired (docs.blynk.io, Invalidate value).
+Show = Literal["Nothing", "Default", "No Data", "Empty", "--"]
+
+
+@attrs.frozen(kw_only=True)
+class Expire:
+    """A value that nothing came after for so long is shown as ``show``; it stays what it is."""
+
+    after: str
+    show: Show = "No Data"
 
 
 @attrs.frozen(kw_only=True)
@@ -44,24 +59,72 @@ class Datastream:
     #: A duration; "" is the hub's own.
     retain_raw: str = ""
     sync: bool = False
+    #: A duration in which the device must answer a write from elsewhere by writing the pin; "" is never.
+    confirm: str = ""
+    expire: Expire | None = None
     values: dict[int, str] = attrs.Factory(dict)
     fallback: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class EventType:
-    """What a device may log under ``code``."""
+    """What a device may log under ``code``. Every ``every``-th is kept, and at most one in a ``period`` ("" is none)."""
 
     code: str
     name: str
     type: EventKind = "info"
     description: str = ""
+    #: Whether it is on the timeline.
+    timeline: bool = True
+    archivable: bool = True
+    every: int = 1
+    period: str = ""
+    #: Of type content.
+    subtitle: str = ""
+    image: str = ""
+    action_title: str = ""
+    action_url: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class MetadataField:
+    """``type`` is one of `hub.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or switch."""
+
     name: str
+    type: str = "text"
     default: str = ""
+    description: str = ""
+    required: bool = False
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    options: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """A device is this when it has been away for ``after``, until the next one's time or until it is back."""
+
+    name: str
+    after: str
+    description: str = ""
+    timeline: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Lifecycle:
+    """When a device that is gone counts as gone: ``wait`` after it was last heard of (docs.blynk.io, Connection lifecycle).
+
+    With ``reports_data`` a value over HTTP makes it online for that time.
+    """
+
+    wait: str = "1m"
+    reports_data: bool = False
+    timeline: bool = True
+    online: str = "Online"
+    offline: str = "Offline"
+    status: tuple[Status, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +139,7 @@ class Template:
     datastreams: tuple[Datastream, ...] = ()
     events: tuple[EventType, ...] = ()
     metadata: tuple[MetadataField, ...] = ()
+    lifecycle: Lifecycle = Lifecycle()
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -85,6 +149,11 @@ class Point:
     series: int
     datastream: Datastream
     device: Device = attrs.field(repr=False)
+    #: Whether somebody waits for its values, or for none coming.
+    watched: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.watched = bool(self.datastream.confirm) or self.datastream.expire is not None
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -100,8 +169,13 @@ class Device:
     firmware: dict[str, str] = attrs.Factory(dict)
     connected: int | None = None
     disconnected: int | None = None
-    #: Where it is, as an IANA name; "" is where the organization is.
-    timezone: str = ""
+    #: Where it is in its lifecycle, since when, and, while it is gone, when it was last heard of; "" before it ever came.
+    status: str = ""
+    status_at: int | None = None
+    away: int | None = None
+    #: The zone of its Location, and of its Time Zone; "" where it says none.
+    place_timezone: str = ""
+    own_timezone: str = ""
     points: dict[int, Point] = attrs.field(factory=dict, repr=False)
 
     def point(self, datastream: int) -> Point | None:
@@ -110,8 +184,15 @@ class Device:
 
 
 @attrs.frozen(kw_only=True)
+class Comment:
+    ts: int
+    by: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
 class TimelineEvent:
-    """``ts`` and ``resolved`` are milliseconds UTC."""
+    """``ts``, ``resolved`` and ``archived`` are milliseconds UTC. An event that is not on the timeline has the id 0."""
 
     id: int
     device: int
@@ -121,6 +202,10 @@ class TimelineEvent:
     name: str
     description: str
     resolved: int | None = None
+    archived: int | None = None
+    resolved_by: str = ""
+    note: str = ""
+    comments: tuple[Comment, ...] = ()
 
 
 @attrs.frozen

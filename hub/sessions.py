@@ -57,13 +57,13 @@ class Sessions:
         else:
             self._bus.emit(DeviceConnected(device, session.via, session.address))
 
-    def closed(self, session: Session, reason: str) -> None:
-        """A connection ended; nothing happens if it had been replaced."""
+    def closed(self, session: Session, reason: str, silent: float = 0.0) -> None:
+        """A connection ended, ``silent`` seconds after anything came; nothing happens if it had been replaced."""
         device = session.device
         if self._of.get(device.id) is session:
             del self._of[device.id]
             device.disconnected = self._clock.now()
-            self._bus.emit(DeviceDisconnected(device, reason))
+            self._bus.emit(DeviceDisconnected(device, reason, silent))
 
     def command(self, device: Device, command: Command) -> None:
         """Send ``command`` to a connected device. Raises `Unavailable` when it is not."""

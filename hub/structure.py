@@ -86,6 +86,19 @@ def _message(error: BaseException, kind: type | None) -> str:
     return str(error)
 
 
+def duration_problem(text: str, least: float = 0, most: float = float("inf")) -> str | None:
+    """What is wrong with a duration that must be ``least`` to ``most`` seconds; "" is none and always right."""
+    if not text:
+        return None
+    try:
+        value = seconds(text)
+    except ValueError as error:
+        return str(error)
+    if not least <= value <= most:
+        return f"must be {least:g} s to {most:g} s, not {text}"
+    return None
+
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

@@ -19,8 +19,10 @@ import tomli_w
 
 from hub.errors import Conflict, NotFound, Rejected, WrongType
 from hub.facts import TemplateChanged
-from hub.model import ROOT_ORG, Datastream, EventType, MetadataField, Principal, Template
-from hub.structure import Invalid, structure
+from hub.metadata import field_problems
+from hub.model import ROOT_ORG, Datastream, EventType, Lifecycle, MetadataField, Principal, Template
+from hub.structure import Invalid, duration_problem, structure
+from hub.timeline import MAX_DESCRIPTION
 from hub.values import INT32, coerce, to_json
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from hub.storage import Storage, Transaction
 
 T = TypeVar("T")
+
+#: Seconds: docs.blynk.io allows half an hour of waiting, and an answer is awaited by somebody who looks.
+MAX_WAIT = 1800
+MAX_CONFIRM = 3600
+#: Statuses besides Online and Offline (docs.blynk.io, Connection lifecycle).
+MAX_STATUSES = 2
 
 PINS = range(256)
 _NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
@@ -80,6 +88,7 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
         _structured(table, MetadataField, f"metadata {n}", problems)
         for n, table in enumerate(_tables(document, "metadata", problems), 1)
     ]
+    lifecycle = _structured(document.pop("lifecycle", {}), Lifecycle, "lifecycle", problems)
     problems += [f"unknown key {key}" for key in document]
     for number, stream in enumerate(streams, 1):
         if stream is not None:
@@ -92,6 +101,7 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
         datastreams=tuple(stream for stream in streams if stream is not None),
         events=tuple(event for event in events if event is not None),
         metadata=tuple(field for field in metadata if field is not None),
+        lifecycle=lifecycle or Lifecycle(),
     )
     problems += _check(template)
     if problems:
@@ -165,11 +175,40 @@ def _check(template: Template) -> list[str]:
         problems += [f"{what} {key} is used {count} times" for key, count in Counter(keys).items() if count > 1]
     if sum(d.type == "location" for d in template.datastreams) > 1:
         problems.append("there is more than one location datastream")
-    problems += [
-        f"event {number}: code must be 1-50 letters, digits, space, _ and -"
-        for number, event in enumerate(template.events, 1)
-        if _NAME.fullmatch(event.code) is None
-    ]
+    for number, event in enumerate(template.events, 1):
+        problems += [f"event {number}: {problem}" for problem in _check_event(event)]
+    for number, field in enumerate(template.metadata, 1):
+        problems += [f"metadata {number} ({field.name}): {problem}" for problem in field_problems(field)]
+    return [*problems, *_check_lifecycle(template.lifecycle)]
+
+
+def _check_event(event: EventType) -> list[str]:
+    problems = []
+    if _NAME.fullmatch(event.code) is None:
+        problems.append("code must be 1-50 letters, digits, space, _ and -")
+    if len(event.description) > MAX_DESCRIPTION:
+        problems.append(f"description has more than {MAX_DESCRIPTION} characters")
+    if event.every < 1:
+        problems.append("every must be at least 1")
+    if problem := duration_problem(event.period):
+        problems.append(f"period {problem}")
+    if event.type != "content" and (event.subtitle or event.image or event.action_title or event.action_url):
+        problems.append("only an event of type content has a subtitle, an image and an action")
+    return problems
+
+
+def _check_lifecycle(lifecycle: Lifecycle) -> list[str]:
+    problems = []
+    if not lifecycle.wait or (problem := duration_problem(lifecycle.wait, 0, MAX_WAIT)):
+        problems.append(f"lifecycle: wait {problem if lifecycle.wait else 'is missing'}")
+    if len(lifecycle.status) > MAX_STATUSES:
+        problems.append(f"lifecycle: there are at most {MAX_STATUSES} statuses of your own")
+    names = [lifecycle.online, lifecycle.offline, *(status.name for status in lifecycle.status)]
+    problems += [f"lifecycle: name {name!r} must have 1-50 characters" for name in names if not 0 < len(name) <= 50]
+    problems += [f"lifecycle: {name!r} is used {n} times" for name, n in Counter(names).items() if n > 1]
+    for status in lifecycle.status:
+        if not status.after or (problem := duration_problem(status.after)):
+            problems.append(f"lifecycle: {status.name}: after {problem if status.after else 'is missing'}")
     return problems
 
 
@@ -193,6 +232,15 @@ def _check_datastream(stream: Datastream) -> list[str]:
             problems.append("there is no whole number between min and max")
     if stream.decimals and _DECIMALS.fullmatch(stream.decimals) is None:
         problems.append(f"decimals {stream.decimals!r} must be like #.## or #.00")
+    for key, text, most in (
+        ("retain_raw", stream.retain_raw, math.inf),
+        ("confirm", stream.confirm, MAX_CONFIRM),
+        ("expire.after", stream.expire.after if stream.expire else "", math.inf),
+    ):
+        if problem := duration_problem(text, 0, most):
+            problems.append(f"{key} {problem}")
+    if stream.expire is not None and not stream.expire.after:
+        problems.append("expire.after is missing")
     if stream.type == "enum":
         if not stream.values:
             problems.append("an enum needs values")
@@ -223,7 +271,7 @@ def to_toml(template: Template) -> str:
         return {key: value for key, value in plain.items() if value is not None}
 
     document: dict[str, Any] = {"template": table(template)}
-    for key in ("org", "datastreams", "events", "metadata"):
+    for key in ("org", "datastreams", "events", "metadata", "lifecycle"):
         document["template"].pop(key, None)
     document["datastream"] = [
         table(
@@ -233,11 +281,15 @@ def to_toml(template: Template) -> str:
             type=d.type,
             default=None if d.default is None else to_json(d.default),
             values={str(k): v for k, v in d.values.items()} or None,
+            expire=table(d.expire) if d.expire else None,
         )
         for d in template.datastreams
     ]
     document["event"] = [table(e) for e in template.events]
     document["metadata"] = [table(m) for m in template.metadata]
+    document["lifecycle"] = table(template.lifecycle)
+    if template.lifecycle.status:
+        document["lifecycle"]["status"] = [table(status) for status in template.lifecycle.status]
     return tomli_w.dumps({key: value for key, value in document.items() if value})
 
 
@@ -257,6 +309,7 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
         for field in ("name", "hardware", "connection")
         if getattr(old, field) != getattr(new, field)
     ]
+    lines += ["~ lifecycle"] * (old.lifecycle != new.lifecycle)
     before = {d.id: d for d in old.datastreams}
     dropped = []
     for stream in new.datastreams:
@@ -353,12 +406,4 @@ def _from_document(text: str, org: int) -> Template:
     document = json.loads(text)
     for stream in document["datastreams"]:
         stream["values"] = {int(k): v for k, v in stream["values"].items()}
-        default = stream["default"]
-        stream["default"] = tuple(default) if isinstance(default, list) else default
-    return Template(
-        **{key: document[key] for key in ("id", "name", "hardware", "connection")},
-        org=org,
-        datastreams=tuple(Datastream(**d) for d in document["datastreams"]),
-        events=tuple(EventType(**e) for e in document["events"]),
-        metadata=tuple(MetadataField(**m) for m in document["metadata"]),
-    )
+    return attrs.evolve(structure(document, Template), org=org)

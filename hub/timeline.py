@@ -1,40 +1,75 @@
-"""What happened to a device, in the order it happened: events that it logged, and their resolution."""
+"""What happened to devices, in the order it happened: events that they logged, coming and going, and what people did.
+
+Types of a template's events are info, warning, critical and content; the hub's own are online, offline, status (of the
+lifecycle) and info (``sys_ota``, notes).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from hub.errors import Rejected, StorageError, TooMany
-from hub.facts import EventLogged, EventResolved
-from hub.model import Device, EventType, TimelineEvent
+import attrs
+
+from hub.errors import NotFound, Rejected, StorageError, TooMany
+from hub.facts import EventChanged, EventLogged, EventResolved
+from hub.limits import Daily
+from hub.model import Comment, Device, EventType, Principal, TimelineEvent
+from hub.structure import seconds
+from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
-    from hub.storage import Storage, Transaction
+    from hub.storage import Row, Storage, Transaction
 
 #: Characters in a description that came with the event; a longer one discards it (docs.blynk.io, Log Event).
 MAX_DESCRIPTION = 300
-#: Events per device and day (docs.blynk.io, Limits).
-MAX_PER_DAY = 100
+MAX_COMMENT = 1_000
 #: Milliseconds between two events of one code (docs.blynk.io, Limits).
 MIN_GAP_MS = 1000
+#: Events in one answer.
+MAX_PAGE = 1_000
 #: Edgent logs the progress of a firmware update under this code in any template.
 SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info")}
 
 UNKNOWN = "Can't find Event with this code in Product template"
+NOT_FOUND = "There is no such event."
+
+_COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, resolved_by, note"
+
+
+@attrs.frozen(kw_only=True)
+class Filter:
+    """Which events: of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), with ``text`` in their words."""
+
+    devices: Sequence[int]
+    types: Sequence[str] = ()
+    resolved: bool | None = None
+    archived: bool | None = False
+    start: int = 0
+    end: int = 2**62
+    text: str = ""
 
 
 class Timeline:
-    def __init__(self, storage: Storage, bus: Bus, clock: Clock) -> None:
+    def __init__(self, storage: Storage, bus: Bus, clock: Clock, per_day: int) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
-        self._today: tuple[int, dict[int, int]] = (0, {})
+        self._daily = Daily(per_day)
         self._newest: dict[tuple[int, str], int] = {}
+        #: How many of a type came since one was kept.
+        self._skipped: dict[tuple[int, str], int] = {}
 
-    async def log(self, device: Device, code: str, description: str = "") -> TimelineEvent:
-        """Log an event, durably. Raises `Rejected` when the template has no such code, `TooMany` over the limits."""
+    # -- logging --------------------------------------------------------------------------------------------------
+
+    async def log(self, device: Device, code: str, description: str = "") -> TimelineEvent | None:
+        """Log an event, durably; None when the limits of its type leave it out.
+
+        Raises `Rejected` when the template has no such code, `TooMany` over the limits of a device.
+        """
         kind = next((e for e in device.template.events if e.code == code), None) or SYSTEM.get(code)
         if kind is None:
             raise Rejected(UNKNOWN)
@@ -42,48 +77,79 @@ class Timeline:
             raise Rejected(f"The description is longer than {MAX_DESCRIPTION} characters.")
         return await self._add(device, kind, description)
 
-    async def note(self, device: Device, name: str, description: str) -> TimelineEvent:
+    async def note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
         """Put down what is no event of the template, such as a notification of old firmware."""
         return await self._add(device, EventType(code="note", name=name), description[:MAX_DESCRIPTION])
 
-    async def _add(self, device: Device, kind: EventType, description: str) -> TimelineEvent:
+    async def _add(self, device: Device, kind: EventType, description: str) -> TimelineEvent | None:
         now = self._clock.now()
-        self._admit(device, kind.code, now)
-        text = description or kind.description
-
-        async def write(tx: Transaction) -> int:
-            return await tx.execute(
-                "INSERT INTO timeline (device, ts, code, type, name, description) VALUES (?, ?, ?, ?, ?, ?)",
-                (device.id, now, kind.code, kind.type, kind.name, text),
-            )
-
-        try:
-            row = await self._storage.transaction(write)
-        except StorageError:
-            self._newest.pop((device.id, kind.code), None)
-            self._today[1][device.id] -= 1
-            raise
+        key = (device.id, kind.code)
+        newest = self._newest.get(key)
+        if newest is not None and now - newest < MIN_GAP_MS:
+            raise TooMany(f"Event {kind.code} was logged less than a second ago.")
+        if (wait := self._daily.take(device.id, 1, now)) is not None:
+            raise TooMany(f"The device has logged {self._daily.limit} events today.", wait)
+        if not self._due(kind, key, now):
+            return None
+        self._newest[key] = now
         event = TimelineEvent(
-            id=row, device=device.id, ts=now, code=kind.code, type=kind.type, name=kind.name, description=text
+            id=0,
+            device=device.id,
+            ts=now,
+            code=kind.code,
+            type=kind.type,
+            name=kind.name,
+            description=description or kind.description,
         )
+        if kind.timeline:
+            try:
+                [event] = await self._write([event])
+            except StorageError:
+                self._newest.pop(key, None)
+                self._daily.give_back(device.id, 1)
+                raise
         self._bus.emit(EventLogged(device, event))
         return event
 
-    def _admit(self, device: Device, code: str, now: int) -> None:
-        newest = self._newest.get((device.id, code))
-        if newest is not None and now - newest < MIN_GAP_MS:
-            raise TooMany(f"Event {code} was logged less than a second ago.")
-        day = now // 86_400_000
-        if day != self._today[0]:
-            self._today = (day, {})
-            self._newest.clear()
-        count = self._today[1].get(device.id, 0)
-        if count >= MAX_PER_DAY:
-            raise TooMany(f"The device has logged {MAX_PER_DAY} events today.", 86_400 - now // 1000 % 86_400)
-        self._today[1][device.id] = count + 1
-        self._newest[device.id, code] = now
+    def _due(self, kind: EventType, key: tuple[int, str], now: int) -> bool:
+        """Whether this is the one of ``every`` that is kept, and the first of its ``period``."""
+        if kind.every > 1:
+            self._skipped[key] = self._skipped.get(key, 0) + 1
+            if self._skipped[key] < kind.every:
+                return False
+        newest = self._newest.get(key)
+        if kind.period and newest is not None and now - newest < seconds(kind.period) * 1000:
+            return False
+        self._skipped.pop(key, None)
+        return True
 
-    async def resolve(self, device: Device, code: str, every: bool = False) -> int:
+    async def record(
+        self, events: Sequence[tuple[Device, TimelineEvent]], besides: Callable[[Transaction], Awaitable[None]]
+    ) -> None:
+        """Keep what the hub itself saw, in one transaction with ``besides``, and tell it."""
+        kept = await self._write([event for _, event in events], besides)
+        for (device, _), event in zip(events, kept, strict=True):
+            self._bus.emit(EventLogged(device, event))
+
+    async def _write(
+        self, events: Sequence[TimelineEvent], besides: Callable[[Transaction], Awaitable[None]] | None = None
+    ) -> list[TimelineEvent]:
+        async def write(tx: Transaction) -> list[int]:
+            if besides is not None:
+                await besides(tx)
+            sql = "INSERT INTO timeline (device, ts, code, type, name, description) SELECT ?, ?, ?, ?, ?, ?"
+            # A device may have been deleted in the meantime.
+            sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?)"
+            return [
+                await tx.execute(sql, (e.device, e.ts, e.code, e.type, e.name, e.description, e.device)) for e in events
+            ]
+
+        ids = await self._storage.transaction(write)
+        return [attrs.evolve(event, id=number) for event, number in zip(events, ids, strict=True)]
+
+    # -- what people do -------------------------------------------------------------------------------------------
+
+    async def resolve(self, device: Device, code: str, every: bool = False, by: str = "device") -> int:
         """Resolve the newest open event of a code, or every one; returns how many."""
         now = self._clock.now()
 
@@ -93,25 +159,127 @@ class Timeline:
                 (device.id, code, -1 if every else 1),
             )
             for (event,) in rows:
-                await tx.execute("UPDATE timeline SET resolved = ? WHERE id = ?", (now, event))
+                await tx.execute("UPDATE timeline SET resolved = ?, resolved_by = ? WHERE id = ?", (now, by, event))
             return len(rows)
 
         if count := await self._storage.transaction(write):
             self._bus.emit(EventResolved(device, code, count))
         return count
 
-    async def of(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
-        """The newest events of a device, newest first."""
+    async def resolve_one(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
+        """Resolve a warning or a critical event, with a note. Raises `NotFound`, `Rejected`."""
+        _checked(note)
+        found = await self.get(device, event)
+        if found.type not in ("warning", "critical"):
+            raise Rejected(f"An event of type {found.type} needs no resolution.")
+        if found.resolved is not None:
+            raise Rejected("The event is resolved already.")
+        changed = await self._change(
+            device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.label or by.kind, note)
+        )
+        self._bus.emit(EventResolved(device, changed.code, 1))
+        return changed
+
+    async def archive(self, device: Device, event: int, archived: bool) -> TimelineEvent:
+        """Put an event away, or back. Raises `NotFound`, `Rejected` when its type does not allow that."""
+        found = await self.get(device, event)
+        kind = next((e for e in device.template.events if e.code == found.code), None)
+        if archived and kind is not None and not kind.archivable:
+            raise Rejected(f"Events of {kind.name} stay.")
+        return await self._change(device, event, "archived = ?", (self._clock.now() if archived else None,))
+
+    async def comment(self, device: Device, event: int, text: str, by: Principal) -> TimelineEvent:
+        """Raises `NotFound`, `Rejected`."""
+        if not _checked(text).strip():
+            raise Rejected("A comment has some text.")
+        await self.get(device, event)
+        now = self._clock.now()
+
+        async def write(tx: Transaction) -> None:
+            sql = "INSERT INTO comments (event, ts, by, text) VALUES (?, ?, ?, ?)"
+            await tx.execute(sql, (event, now, by.label or by.kind, text))
+
+        await self._storage.transaction(write)
+        changed = await self.get(device, event)
+        self._bus.emit(EventChanged(device, changed))
+        return changed
+
+    async def _change(self, device: Device, event: int, what: str, values: tuple[Any, ...]) -> TimelineEvent:
+        async def write(tx: Transaction) -> None:
+            await tx.execute(f"UPDATE timeline SET {what} WHERE id = ?", (*values, event))  # noqa: S608 - our own words
+
+        await self._storage.transaction(write)
+        changed = await self.get(device, event)
+        self._bus.emit(EventChanged(device, changed))
+        return changed
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    async def get(self, device: Device, event: int) -> TimelineEvent:
+        """Raises `NotFound`."""
 
         async def read(tx: Transaction) -> list[TimelineEvent]:
-            sql = (
-                "SELECT id, device, ts, code, type, name, description, resolved FROM timeline"
-                " WHERE device = ? ORDER BY id DESC LIMIT ?"
-            )
-            names = ("id", "device", "ts", "code", "type", "name", "description", "resolved")
-            return [
-                TimelineEvent(**dict(zip(names, row, strict=True)))
-                for row in await tx.fetch_all(sql, (device.id, limit))
-            ]
+            sql = f"SELECT {_COLUMNS} FROM timeline WHERE id = ? AND device = ?"  # noqa: S608
+            return await _with_comments(tx, await tx.fetch_all(sql, (event, device.id)))
+
+        if not (found := await self._storage.read(read)):
+            raise NotFound(NOT_FOUND)
+        return found[0]
+
+    async def of(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
+        """The newest events of a device, newest first."""
+        return (await self.find(Filter(devices=[device.id]), 0, limit))[0]
+
+    async def find(self, wanted: Filter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
+        """A page of the events that a filter asks for, newest first, and how many there are in all."""
+        where, values = _where(wanted)
+
+        async def read(tx: Transaction) -> tuple[list[TimelineEvent], int]:
+            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM timeline WHERE {where}", values)  # noqa: S608
+            sql = f"SELECT {_COLUMNS} FROM timeline WHERE {where} ORDER BY ts DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608
+            return await _with_comments(tx, await tx.fetch_all(sql, (*values, size, page * size))), count
 
         return await self._storage.read(read)
+
+    async def count(self, wanted: Filter) -> dict[str, int]:
+        """How many events of each type a filter finds."""
+        where, values = _where(wanted)
+        sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"  # noqa: S608
+        return dict(await self._storage.configuration.fetch_all(sql, values))
+
+
+def _checked(text: str) -> str:
+    if len(text) > MAX_COMMENT or not is_text(text):
+        raise Rejected(f"A comment or note is text of at most {MAX_COMMENT} characters.")
+    return text
+
+
+def _where(wanted: Filter) -> tuple[str, list[Any]]:
+    types = list(wanted.types)
+    terms = ["device IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
+    values: list[Any] = [json.dumps(list(wanted.devices)), wanted.start, wanted.end]
+    if types:
+        terms.append(f"type IN ({', '.join('?' * len(types))})")
+        values += types
+    for column, asked in (("resolved", wanted.resolved), ("archived", wanted.archived)):
+        if asked is not None:
+            terms.append(f"{column} IS {'NOT ' if asked else ''}NULL")
+    if wanted.text:
+        like = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        own = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in ("name", "description", "note"))
+        terms.append(
+            f"({own} OR EXISTS (SELECT 1 FROM comments WHERE event = timeline.id AND text LIKE ? ESCAPE '\\'))"
+        )
+        values += [like] * 4
+    return " AND ".join(terms), values
+
+
+async def _with_comments(tx: Transaction, rows: Iterable[Row]) -> list[TimelineEvent]:
+    names = [name.strip() for name in _COLUMNS.split(",")]
+    events = [dict(zip(names, row, strict=True)) for row in rows]
+    ids = ", ".join(str(event["id"]) for event in events)
+    found = await tx.fetch_all(f"SELECT event, ts, by, text FROM comments WHERE event IN ({ids}) ORDER BY id")  # noqa: S608
+    comments: dict[int, list[Comment]] = {}
+    for event, ts, by, text in found:
+        comments.setdefault(event, []).append(Comment(ts=ts, by=by, text=text))
+    return [TimelineEvent(**event, comments=tuple(comments.get(event["id"], ()))) for event in events]

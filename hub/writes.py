@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hub.clock import Clock
     from hub.history import History, Receipt
     from hub.sessions import Session, Sessions
+    from hub.watching import Watching
 
 #: A value filter: the value to use instead, or an exception to veto.
 Filter = Callable[[Device, Datastream, Value], Value]
@@ -51,12 +52,15 @@ class Writes:
         sessions: Sessions,
         bus: Bus,
         retention: Callable[[Datastream], int],
+        watching: Watching,
     ) -> None:
         self._clock = clock
         self._history = history
         self._sessions = sessions
         self._bus = bus
         self._retention = retention
+        self._watching = watching
+        watching.take_back = self._take_back
         self.filters: tuple[Filter, ...] = ()
         #: Hears of a filter that raised something else than a `RequestError`.
         self.on_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
@@ -93,6 +97,9 @@ class Writes:
         newest = write.at is None or write.shared or series not in latest or ts >= latest[series][0]
         receipt = self._history.put(series, ts, value, newest, write.at is None or write.shared)
         if newest:
+            if point.watched:
+                by_device = write.principal.kind == "device" and write.principal.id == device.id
+                self._watching.written(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
             session = self._sessions.get(device.id)
             if session is not None and session is not write.session:
@@ -101,6 +108,16 @@ class Writes:
         if self._bus.wants_value(device.id):
             self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
         return receipt
+
+    def _take_back(self, point: Point, value: Value) -> None:
+        """Put back what was there before a write that the device did not confirm; it is not told of either."""
+        ts = self._clock.now()
+        try:
+            self._history.put(point.series, ts, value, latest=True)
+        except Unavailable:
+            return
+        self._history.latest[point.series] = (ts, value)
+        self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, "confirmation"))
 
     def believable(self, datastream: Datastream, at: int) -> int:
         """A stamp that is not the hub's. Raises `Rejected`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hub.errors import Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
-from hub.model import Datastream, Device, Principal, Value
+from hub.model import ONLINE, Datastream, Device, Principal, Value
 from hub.routes import PUBLIC, Request, Response, Route
 from hub.values import texts_of, to_json
 from hub.writes import Write
@@ -161,7 +161,7 @@ class DeviceApi:
 
     async def is_hardware_connected(self, request: Request) -> Response:
         device, _ = self._device(request)
-        online = self._hub.sessions.get(device.id) is not None
+        online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 
     def _current(self, device: Device, datastream: Datastream) -> Value | None:

@@ -166,6 +166,7 @@ class NativeSession:
         "_ready",
         "_reason",
         "_sent_at",
+        "_silent",
         "_wire",
         "address",
         "bridges",
@@ -214,6 +215,7 @@ class NativeSession:
         self._logged_in = 0.0
         self._one_per_send = False
         self._reason = ""
+        self._silent = 0.0
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -347,7 +349,7 @@ class NativeSession:
     def ended(self) -> None:
         """The connection is over."""
         if self.device is not None:
-            self.hub.sessions.closed(self, self._reason or "it closed the connection")
+            self.hub.sessions.closed(self, self._reason or "it closed the connection", self._silent)
         self._set_ready()
 
     def _set_ready(self) -> None:
@@ -365,7 +367,8 @@ class NativeSession:
             self.hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
             self._end("no login")
         else:
-            self._end(f"nothing came for {self.heartbeat * self.hub.config.hub.heartbeat_factor:.0f} s")
+            self._silent = self.heartbeat * self.hub.config.hub.heartbeat_factor
+            self._end(f"nothing came for {self._silent:.0f} s")
 
     def close(self, reason: str) -> None:
         self._end(reason)

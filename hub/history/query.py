@@ -66,7 +66,10 @@ class Queries:
         Of a datastream that keeps only minutes, each minute's average. Raises `StorageError`.
         """
         async for piece in self._pieces(series, start, end):
-            found = [*piece.points, *((minute, one.last if one.avg is None else one.avg) for minute, one in piece.minutes)]
+            found = [
+                *piece.points,
+                *((minute, one.last if one.avg is None else one.avg) for minute, one in piece.minutes),
+            ]
             found += piece.fresh
             if found:
                 found.sort(key=_start)

@@ -121,7 +121,9 @@ async def write_sealed(tx: Transaction, sealed: Sealed) -> None:
     await tx.execute("UPDATE sealed SET run = ?, since = ?, upto = ?, series = ?, stamp = ?", attrs.astuple(sealed))
 
 
-async def seal(tx: Transaction, tails: Sequence[tuple[int, Tail]], policies: Policies, now: int) -> list[tuple[int, str]]:
+async def seal(
+    tx: Transaction, tails: Sequence[tuple[int, Tail]], policies: Policies, now: int
+) -> list[tuple[int, str]]:
     """Write the points of some series into their chunks and statistics; returns chunks found damaged, and why."""
     damaged: list[tuple[int, str]] = []
     fresh: dict[int, tuple[int, Policy, list[Point], set[int]]] = {}
@@ -157,7 +159,8 @@ async def seal(tx: Transaction, tails: Sequence[tuple[int, Tail]], policies: Pol
 
 async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     found = await tx.fetch_all(
-        f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(keys),)  # noqa: S608
+        f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(keys),),  # noqa: S608
     )
     return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
@@ -232,9 +235,7 @@ async def _sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]
 
 async def quarantine(tx: Transaction, key: int) -> None:
     """Take a damaged chunk out of the way."""
-    await tx.execute(
-        "INSERT OR REPLACE INTO quarantine SELECT id, data, unixepoch() FROM chunks WHERE id = ?", (key,)
-    )
+    await tx.execute("INSERT OR REPLACE INTO quarantine SELECT id, data, unixepoch() FROM chunks WHERE id = ?", (key,))
     await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
 
 
@@ -256,7 +257,12 @@ async def expire(tx: Transaction, after: int, policies: Policies, now: int) -> t
     Returns how many went, and the last key looked at, None at the end.
     """
     upto = chunk_key(now // HOUR_MS, 0)
-    keys = [key for (key,) in await tx.fetch_all("SELECT id FROM chunks WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (after, upto, LOOK))]
+    keys = [
+        key
+        for (key,) in await tx.fetch_all(
+            "SELECT id FROM chunks WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (after, upto, LOOK)
+        )
+    ]
     old = []
     for key in keys:
         policy = policies(series_of_chunk(key))

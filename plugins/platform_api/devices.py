@@ -12,7 +12,7 @@ import attrs
 
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
-from hub.model import ROOT_ORG, Datastream, Device, Reboot, Redirect
+from hub.model import OFFLINE, ONLINE, ROOT_ORG, Datastream, Device, Reboot, Redirect
 from hub.routes import Created, Request, Route
 from hub.structure import seconds
 from hub.values import to_json
@@ -151,7 +151,7 @@ class DeviceRoutes:
             template_id=device.template.id,
             org_id=device.org,
             name=device.name,
-            lifecycle_status={"name": "Online" if session else "Offline"},
+            lifecycle_status={"name": self._hub.lifecycle.name(device), "status": device.status or OFFLINE},
             created_at=device.created,
             activated_at=device.activated,
             connect_time=device.connected,
@@ -249,7 +249,7 @@ class DeviceRoutes:
         await self._hub.devices.delete(self._of(request), request.principal)
 
     async def online(self, request: Request) -> dict[str, bool]:
-        return {"connected": self._hub.sessions.get(self._of(request).id) is not None}
+        return {"connected": self._of(request).status == ONLINE}
 
     async def timeline(self, request: Request) -> dict[str, Any]:
         events = await self._hub.timeline.of(self._of(request), min(request.int_param("size", 100), MAX_PAGE))

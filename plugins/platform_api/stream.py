@@ -1,6 +1,6 @@
 """``/api/v1/stream``: what happens, as it happens, over a WebSocket.
 
-The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or ``"devices"``, ``"refused"``, ``"wire"``), and
+The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or ``"devices"``, ``"events"``, ``"refused"``, ``"wire"``), and
 ``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms per
 value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped because the
 client did not keep up.
@@ -17,8 +17,8 @@ import attrs
 import trio
 
 from hub.errors import Rejected, RequestError
-from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
-from hub.model import AppConnected, Device
+from hub.facts import EventChanged, EventLogged, Refused, StatusChanged, ValueExpired, ValueWritten, WireFrame
+from hub.model import ONLINE, AppConnected, Device
 from hub.routes import SocketRoute
 from hub.values import to_json
 
@@ -130,8 +130,8 @@ class _Client:
             self._hub.authorize(self._request.principal, "org_devices.view", device)
         elif what == "refused":
             self._hub.authorize(self._request.principal, "hub.view")
-        elif what != "devices":
-            raise Rejected("subscribe must be device, devices, refused or wire")
+        elif what not in ("devices", "events"):
+            raise Rejected("subscribe must be device, devices, events, refused or wire")
         subscription = self._subscriptions[number] = _Subscription(number, self.wake, every)
         on: Callable[..., None] = subscription.ends.append
         hub, only = self._hub, device.id if device else None
@@ -139,21 +139,29 @@ class _Client:
             on(hub.subscribe(Refused, lambda fact: subscription.add({"refused": attrs.asdict(fact)})))
         elif what == "wire":
             on(hub.subscribe(WireFrame, lambda fact: subscription.add_frame(fact, only)))
+        elif what == "events":
+            on(hub.subscribe(EventLogged, subscription.add_event))
+            on(hub.subscribe(EventChanged, subscription.add_event))
         else:
             on(hub.subscribe(ValueWritten, subscription.add_value, only))
-            on(hub.subscribe(DeviceConnected, lambda fact: subscription.add_state(fact.device.id, only, online=True)))
             on(
                 hub.subscribe(
-                    DeviceDisconnected, lambda fact: subscription.add_state(fact.device.id, only, online=False)
+                    StatusChanged, lambda fact: subscription.add_state(fact, hub.lifecycle.name(fact.device), only)
                 )
             )
+            on(hub.subscribe(ValueExpired, lambda fact: subscription.add_expired(fact, only)))
         snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
             on(self._watchers.add(device))
             streams = device.template.datastreams
             known = ((d, hub.writes.current(device, d)) for d in streams)
             values = {f"v{d.pin}": to_json(value) for d, value in known if value is not None}
-            snapshot |= {"device": device.id, "online": hub.sessions.get(device.id) is not None, "values": values}
+            snapshot |= {
+                "device": device.id,
+                "online": device.status == ONLINE,
+                "status": hub.lifecycle.name(device),
+                "values": values,
+            }
         self._socket.send(json.dumps(snapshot))
 
     async def _send_loop(self) -> None:
@@ -200,9 +208,17 @@ class _Subscription:
             self._changed[fact.device.id, fact.datastream.pin] = fact
             self._wake()
 
-    def add_state(self, device: int, only: int | None, *, online: bool) -> None:
-        if only is None or device == only:
-            self.add({"device": device, "online": online})
+    def add_state(self, fact: StatusChanged, name: str, only: int | None) -> None:
+        if only is None or fact.device.id == only:
+            online = fact.status == ONLINE
+            self.add({"device": fact.device.id, "online": online, "status": name, "ts": fact.at})
+
+    def add_expired(self, fact: ValueExpired, only: int | None) -> None:
+        if only is None or fact.device.id == only:
+            self.add({"device": fact.device.id, "expired": {f"v{fact.datastream.pin}": fact.show}})
+
+    def add_event(self, fact: EventLogged | EventChanged) -> None:
+        self.add({"device": fact.device.id, "event": attrs.asdict(fact.event)})
 
     def add_frame(self, fact: WireFrame, only: int | None) -> None:
         if fact.device.id == only:
