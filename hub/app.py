@@ -22,17 +22,17 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.devices import Devices
-from hub.errors import Forbidden, NotAuthenticated, StartupError
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
 from hub.lifecycle import Lifecycles
-from hub.limits import Bucket
+from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
 from hub.model import LOCAL, ROOT_ORG, Command, Device, Organization, Principal
 from hub.properties import Properties
-from hub.routes import PUBLIC, Permission, Route, SocketRoute
+from hub.routes import PUBLIC, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
 from hub.storage import Storage, Transaction, open_storage, write_whole
 from hub.structure import seconds
@@ -94,7 +94,8 @@ class Hub:
         self.history = History(
             storage,
             clock,
-            policies=lambda series: self.devices.policy(series),
+            # The devices need the history first.
+            policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
             on_trouble=self._storage_trouble,
         )
@@ -119,6 +120,8 @@ class Hub:
         self._disk_low = ""
         self._local_key = ""
         self._budgets: dict[int, Bucket] = {}
+        self.imports = Daily(config.limits.import_points_per_day)
+        self.exports = Daily(config.limits.exports_per_day)
 
     # -- what plugins and connectors use --------------------------------------------------------------------------
 
@@ -189,6 +192,33 @@ class Hub:
                 log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
 
+    def device_of(self, request: Request) -> tuple[Device, list[tuple[str, str | None]]]:
+        """Whose token a request has as ``token``, and its other parameters; it is taken from the device's budget.
+
+        Raises `Rejected` in the words of docs.blynk.io, `TooMany`.
+        """
+        pairs = request.pairs
+        token = next((value for key, value in pairs if key == "token"), None)
+        if not token:
+            raise Rejected("No token provided.")
+        device = self.devices.of_token(token)
+        if device is None:
+            self.refuse(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
+            raise Rejected("Invalid token.")
+        budget = self.budget(device, time.monotonic())
+        if not budget.take():
+            message = f"device {device.name} sends more than {self.config.limits.messages_per_second} requests/s"
+            self.refuse(request.address, message, device.id)
+            raise TooMany("Too many requests for this device.", budget.wait)
+        return device, [(key, value) for key, value in pairs if key != "token"]
+
+    def take(self, limit: Daily, device: Device, count: int, what: str) -> None:
+        """Count against what a device may do in a day. Raises `TooMany`, and puts it down."""
+        if (wait := limit.take(device.id, count, self.clock.now())) is not None:
+            message = f"at most {limit.limit} {what} a day"
+            self.refuse("hub", f"device {device.name}: {message}", device.id)
+            raise TooMany(f"A device has {message}.", wait)
+
     def budget(self, device: Device, now: float) -> Bucket:
         """What a device may still send, over whatever connections; refilled to ``now``, by the monotonic clock."""
         limits = self.config.limits
@@ -205,6 +235,16 @@ class Hub:
             f' [[datastream]] / pin = "V{pin}" / name = "V{pin}" / type = "double"'
         )
         self.refuse(address, reason, device.id, quiet=UNKNOWN_PIN_QUIET)
+
+    async def storage_costs(self) -> list[tuple[str, int, str, int]]:
+        """(template, pin, name, bytes a month over all its devices) of every datastream, the dearest first."""
+        total: dict[tuple[str, int, str], float] = {}
+        for series, size in (await self.history.costs()).items():
+            if point := self.devices.by_series.get(series):
+                stream = point.datastream
+                key = (point.device.template.id, stream.pin, stream.name)
+                total[key] = total.get(key, 0.0) + size
+        return [(*key, round(size)) for key, size in sorted(total.items(), key=lambda item: -item[1])]
 
     def problems(self) -> list[Problem]:
         """What is wrong at the moment."""

@@ -16,12 +16,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from hub.config import Config, load
-from hub.errors import HubError, RequestError, StartupError, Unavailable, first_of
+from hub.errors import HubError, NotFound, Rejected, RequestError, StartupError, Unavailable, first_of
 
 #: Seconds for one answer of a running hub.
 TIMEOUT = 60.0
@@ -113,6 +114,52 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     ]
     for line in ([column.upper() for column in columns], *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def local_time(ms: int | None) -> str:
+    """A stamp as this machine's clocks have it."""
+    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
+
+
+def progress(done: float, total: float, what: str) -> None:
+    """Show on a terminal how far something is."""
+    if sys.stderr.isatty():
+        share = min(1.0, done / total) if total else 1.0
+        bar = "#" * int(share * 30)
+        print(f"\r{what} [{bar:<30}] {share:4.0%}", end="\n" if share == 1 else "", file=sys.stderr, flush=True)
+
+
+def confirmed(args: argparse.Namespace, question: str) -> None:
+    """Return when ``--yes`` was given, or the question is answered with yes. Raises `Rejected`."""
+    if args.yes:
+        return
+    if not sys.stdin.isatty():
+        raise Rejected(f"{question} Say so with --yes.")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Rejected("nothing was done")
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+ORG = "/api/v1/organization"
+
+
+def with_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device", metavar="DEVICE", help="an id, or a name if it is unique")
+
+
+def device_of(hub: Api, text: str) -> dict[str, Any]:
+    """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
+    if text.isascii() and text.isdecimal():
+        return dict(hub("GET", f"{ORG}/device", deviceId=text))
+    found = [device for device in hub("GET", f"{ORG}/search/devices", query=text)["content"] if device["name"] == text]
+    if not found:
+        raise NotFound(f"there is no device named {text!r}")
+    if len(found) > 1:
+        raise Rejected(
+            f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})"
+        )
+    return dict(hub("GET", f"{ORG}/device", deviceId=found[0]["id"]))
 
 
 # -- the way to the hub -----------------------------------------------------------------------------------------------
@@ -254,6 +301,8 @@ async def _call(hub: Any, method: str, path: str, body: Any, params: dict[str, A
     if route.body is not None:
         request.body = routes.from_json(body, route.body)
     result = await route.handler(request)
+    if isinstance(result, routes.Stream):
+        return b"".join([chunk async for chunk in result.chunks]).decode()
     if isinstance(result, routes.Response):
         return result.body.decode() if isinstance(result.body, bytes) else result.body
     return routes.to_json(result.value if isinstance(result, routes.Created) else result)

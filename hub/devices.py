@@ -356,9 +356,9 @@ class Devices:
         for stream in dropped:
             of_template = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ?)"
             key = (stream.id, template.id)
-            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_template}", key)]  # noqa: S608
-            await tx.execute(f"DELETE FROM series WHERE {of_template}", key)  # noqa: S608
-            await tx.execute(f"DELETE FROM properties WHERE {of_template}", key)  # noqa: S608
+            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_template}", key)]
+            await tx.execute(f"DELETE FROM series WHERE {of_template}", key)
+            await tx.execute(f"DELETE FROM properties WHERE {of_template}", key)
         for stream in template.datastreams:
             await tx.execute(
                 "INSERT OR IGNORE INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?",

@@ -27,6 +27,8 @@ class ValueWritten(Fact):
 
 @attrs.frozen
 class PropertyChanged(Fact):
+    """``value`` is empty when the property was erased."""
+
     device: Device
     datastream: Datastream
     property: str
@@ -52,7 +54,7 @@ class DeviceConnected(Fact):
 
 @attrs.frozen
 class DeviceDisconnected(Fact):
-    """A connection ended, ``silent`` seconds after anything came over it; the device may be back before it is offline."""
+    """A connection ended, ``silent`` seconds after anything came; the device may be back before it is offline."""
 
     device: Device
     reason: str

@@ -97,7 +97,7 @@ class Lifecycles:
             while True:
                 await self._wake.wait()
                 self._wake = trio.Event()
-                while not await self._save():
+                while not await self._save():  # noqa: ASYNC110 - the disk tells nobody when it is back
                     await trio.sleep(RETRY_AFTER)
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NAME, OWNER, LOCATION, TIME_ZONE = "Device Name", "Device Owner", "Location", "Time Zone"
 BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zone", LOCATION: "location"}
 #: Answered by whoever knows better, unless a template has a field of this name.
-AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"  # noqa: S105 - a name
+AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"
 RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
 MAX_LENGTH, MAX_LONG = 255, 10_000
 #: Types that firmware may change, and HTTP with a device's token (docs.blynk.io: Device metadata; HTTPS API).

@@ -68,7 +68,7 @@ class Datastream:
 
 @attrs.frozen(kw_only=True)
 class EventType:
-    """What a device may log under ``code``. Every ``every``-th is kept, and at most one in a ``period`` ("" is none)."""
+    """What a device may log under ``code``: of it every ``every``-th is kept, and at most one in a ``period``."""
 
     code: str
     name: str
@@ -114,7 +114,7 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """When a device that is gone counts as gone: ``wait`` after it was last heard of (docs.blynk.io, Connection lifecycle).
+    """A device that is gone counts as gone ``wait`` after it was last heard of (docs.blynk.io, Connection lifecycle).
 
     With ``reports_data`` a value over HTTP makes it online for that time.
     """
@@ -169,7 +169,7 @@ class Device:
     firmware: dict[str, str] = attrs.Factory(dict)
     connected: int | None = None
     disconnected: int | None = None
-    #: Where it is in its lifecycle, since when, and, while it is gone, when it was last heard of; "" before it ever came.
+    #: Where it is in its lifecycle ("" before it ever came), since when, and since when it is away.
     status: str = ""
     status_at: int | None = None
     away: int | None = None

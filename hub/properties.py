@@ -56,6 +56,28 @@ class Properties:
         for point, prop, values in await self._storage.transaction(write):
             self._bus.emit(PropertyChanged(device, point.datastream, prop, values))
 
+    async def erase(self, device: Device, pin: int | None = None, name: str | None = None) -> int:
+        """Erase one property of a pin, all of a pin, or all of a device; returns how many went. Raises `UnknownPin`."""
+        chosen = device.points.values() if pin is None else [device.points[pin]] if pin in device.points else []
+        if not chosen:
+            raise UnknownPin("No datastream setup for that pin.")
+
+        async def write(tx: Transaction) -> list[tuple[int, str]]:
+            which, values = "device = ?", [device.id]
+            if pin is not None:
+                which, values = f"{which} AND datastream = ?", [*values, device.points[pin].datastream.id]
+            more: list[str] = [] if name is None else [name]
+            which += " AND property = ?" if more else ""
+            gone = await tx.fetch_all(f"SELECT datastream, property FROM properties WHERE {which}", (*values, *more))
+            await tx.execute(f"DELETE FROM properties WHERE {which}", (*values, *more))
+            return gone
+
+        gone = await self._storage.transaction(write)
+        for datastream, prop in gone:
+            if point := device.point(datastream):
+                self._bus.emit(PropertyChanged(device, point.datastream, prop, ()))
+        return len(gone)
+
     async def of(self, device: Device) -> dict[int, dict[str, tuple[str, ...]]]:
         """All properties of a device: datastream id, property, values."""
 

@@ -42,7 +42,7 @@ _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, r
 
 @attrs.frozen(kw_only=True)
 class Filter:
-    """Which events: of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), with ``text`` in their words."""
+    """Which events: of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), with ``text`` in them."""
 
     devices: Sequence[int]
     types: Sequence[str] = ()
@@ -206,7 +206,7 @@ class Timeline:
 
     async def _change(self, device: Device, event: int, what: str, values: tuple[Any, ...]) -> TimelineEvent:
         async def write(tx: Transaction) -> None:
-            await tx.execute(f"UPDATE timeline SET {what} WHERE id = ?", (*values, event))  # noqa: S608 - our own words
+            await tx.execute(f"UPDATE timeline SET {what} WHERE id = ?", (*values, event))
 
         await self._storage.transaction(write)
         changed = await self.get(device, event)
@@ -219,7 +219,7 @@ class Timeline:
         """Raises `NotFound`."""
 
         async def read(tx: Transaction) -> list[TimelineEvent]:
-            sql = f"SELECT {_COLUMNS} FROM timeline WHERE id = ? AND device = ?"  # noqa: S608
+            sql = f"SELECT {_COLUMNS} FROM timeline WHERE id = ? AND device = ?"
             return await _with_comments(tx, await tx.fetch_all(sql, (event, device.id)))
 
         if not (found := await self._storage.read(read)):
@@ -235,8 +235,8 @@ class Timeline:
         where, values = _where(wanted)
 
         async def read(tx: Transaction) -> tuple[list[TimelineEvent], int]:
-            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM timeline WHERE {where}", values)  # noqa: S608
-            sql = f"SELECT {_COLUMNS} FROM timeline WHERE {where} ORDER BY ts DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608
+            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM timeline WHERE {where}", values)
+            sql = f"SELECT {_COLUMNS} FROM timeline WHERE {where} ORDER BY ts DESC, id DESC LIMIT ? OFFSET ?"
             return await _with_comments(tx, await tx.fetch_all(sql, (*values, size, page * size))), count
 
         return await self._storage.read(read)
@@ -244,7 +244,7 @@ class Timeline:
     async def count(self, wanted: Filter) -> dict[str, int]:
         """How many events of each type a filter finds."""
         where, values = _where(wanted)
-        sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"  # noqa: S608
+        sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
         return dict(await self._storage.configuration.fetch_all(sql, values))
 
 
@@ -267,9 +267,8 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     if wanted.text:
         like = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         own = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in ("name", "description", "note"))
-        terms.append(
-            f"({own} OR EXISTS (SELECT 1 FROM comments WHERE event = timeline.id AND text LIKE ? ESCAPE '\\'))"
-        )
+        commented = "EXISTS (SELECT 1 FROM comments WHERE event = timeline.id AND text LIKE ? ESCAPE '\\')"
+        terms.append(f"({own} OR {commented})")
         values += [like] * 4
     return " AND ".join(terms), values
 
@@ -278,7 +277,7 @@ async def _with_comments(tx: Transaction, rows: Iterable[Row]) -> list[TimelineE
     names = [name.strip() for name in _COLUMNS.split(",")]
     events = [dict(zip(names, row, strict=True)) for row in rows]
     ids = ", ".join(str(event["id"]) for event in events)
-    found = await tx.fetch_all(f"SELECT event, ts, by, text FROM comments WHERE event IN ({ids}) ORDER BY id")  # noqa: S608
+    found = await tx.fetch_all(f"SELECT event, ts, by, text FROM comments WHERE event IN ({ids}) ORDER BY id")
     comments: dict[int, list[Comment]] = {}
     for event, ts, by, text in found:
         comments.setdefault(event, []).append(Comment(ts=ts, by=by, text=text))

@@ -45,7 +45,7 @@ def days(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while begin < end:
         local += timedelta(days=1)
         following = _midnight(name, local)
-        # A date that the zone skipped has no length; and where the clocks go back over midnight, an evening comes twice.
+        # A date that the zone skipped has no length; where the clocks go back over midnight, an evening comes twice.
         if following > max(begin, start):
             yield begin, following
         begin = following

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from hub.errors import Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueWritten
-from hub.model import Datastream, Device, Point, Principal, SetDatastream, Value
+from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
 from hub.values import Raw, coerce, texts_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ Filter = Callable[[Device, Datastream, Value], Value]
 
 #: A stamp may be this far ahead of the hub's clock, in milliseconds.
 MAX_AHEAD_MS = 86_400_000
+
+
+#: Points imported before others get their turn: some milliseconds.
+IMPORT_SLICE = 500
 
 
 @attrs.define
@@ -79,6 +84,35 @@ class Writes:
             raise Unavailable("storage does not keep up")
         checked = [(write, *self._check(write)) for write in writes]
         return [self._keep(*one) for one in checked][-1]
+
+    async def import_points(
+        self, device: Device, points: Sequence[tuple[Datastream, int, Raw]], via: str, principal: Principal
+    ) -> Receipt | None:
+        """Accept values with stamps of their own, all or none; whatever their number, others get their turn.
+
+        The receipt is for all of them; None for none. Raises as `write` does, with the number of the first bad point.
+        """
+        writes = [Write(device, stream.pin, raw, via, principal, at) for stream, at, raw in points]
+        checked = []
+        for number, write in enumerate(writes, 1):
+            try:
+                checked.append((write, *self._check(write)))
+            except Rejected as error:
+                raise type(error)(f"point {number}: {error}") from error
+            if number % IMPORT_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        receipt = None
+        for number, one in enumerate(checked, 1):
+            if self._history.full:
+                await self._history.room()
+            receipt = self._keep(*one)
+            if number % IMPORT_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        return receipt
+
+    def check(self, device: Device, point: Point, at: int, raw: Raw) -> None:
+        """Whether a value with a stamp of its own would be accepted. Raises as `write` does."""
+        self._check(Write(device, point.datastream.pin, raw, "check", SYSTEM, at))
 
     def _check(self, write: Write) -> tuple[Point, Value, int]:
         """Where a value goes, what it is there, and its stamp."""

@@ -48,6 +48,8 @@ name = "Mode"
 type = "integer"
 [[metadata]]
 name = "Room"
+[lifecycle]
+wait = "0s"
 """
 SMALLER = TEMPLATE.replace('[[datastream]]\nid = 2\npin = "V1"\nname = "Mode"\ntype = "integer"\n', "")
 TOKEN = "0123456789abcdef0123456789abcde{}"

@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from connectors.native import client
 from hub.errors import Rejected
-from hub.facts import DeviceDisconnected
+from hub.facts import StatusChanged
 from hub.history import hot
 from hub.hookspecs import hookimpl
 from hub.testing import LOOPBACK, add_device, address_of
@@ -76,6 +76,8 @@ code = "too_hot"
 name = "Too hot"
 type = "warning"
 description = "It burns"
+[lifecycle]
+wait = "0s"
 """
 OPERATIONS = ["update", "batch/update", "get", "getAll", "update/property", "isHardwareConnected", "logEvent"]
 INVALID, NO_TOKEN = "Invalid token.", "No token provided."
@@ -447,7 +449,7 @@ async def test_an_event_twice_in_a_second_is_too_many(api):
 async def test_whether_the_device_is_connected(hub, device, api):
     assert (200, b"false") == await api.got("isHardwareConnected")
     gone = trio.Event()
-    hub.subscribe(DeviceDisconnected, lambda _: gone.set())
+    hub.subscribe(StatusChanged, lambda fact: gone.set() if fact.status == "offline" else None)
     async with client.connect(*address_of(hub), device[1]):
         assert (200, b"true") == await api.got("isHardwareConnected")
     await gone.wait()

@@ -37,6 +37,8 @@ pin = "V2"
 name = "With default"
 type = "integer"
 default = 17
+[lifecycle]
+wait = "0s"
 """
 UPGRADE = {
     "Connection": "Upgrade",
@@ -139,6 +141,7 @@ async def test_a_subscription_to_a_device_begins_with_what_it_holds(device, watc
         "subscribed": "device",
         "device": device.id,
         "online": False,
+        "status": "Offline",
         "values": {"v0": 5, "v2": 17},
     } == await watcher.subscribe(1, "device", device=device.id)
 
@@ -301,10 +304,12 @@ async def test_online_and_offline_are_told(hub, meter, watcher):
     device, token = meter
     await watcher.subscribe(1, "device", device=device.id)
     async with client.connect(*address_of(hub), token):
-        assert {"id": 1, "device": device.id, "online": True} == await watcher.hear()
+        told = await watcher.hear()
+        assert {"id": 1, "device": device.id, "online": True, "status": "Online", "ts": device.status_at} == told
         assert True is (await watcher.subscribe(2, "device", device=device.id))["online"]
         await watcher.say(id=2, unsubscribe=True)
-    assert {"id": 1, "device": device.id, "online": False} == await watcher.hear()
+    told = await watcher.hear()
+    assert {"id": 1, "device": device.id, "online": False, "status": "Offline", "ts": device.status_at} == told
 
 
 async def test_who_is_turned_away_is_told_without_the_token(hub, watcher):

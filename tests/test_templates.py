@@ -14,7 +14,7 @@ from hub.config import parse as parse_config
 from hub.devices import NewDevice
 from hub.errors import Conflict, NotFound, WrongType
 from hub.facts import TemplateChanged
-from hub.model import SYSTEM, Datastream, EventType, MetadataField, Template
+from hub.model import SYSTEM, Datastream, EventType, Expire, Lifecycle, MetadataField, Status, Template
 from hub.templates import BadTemplate, difference, parse, to_toml
 from hub.values import coerce
 from hub.writes import Write
@@ -341,6 +341,7 @@ def test_any_document_is_a_template_or_a_bad_one(document):
 
 NAMES = st.text(string.ascii_letters + string.digits + " _-", min_size=1, max_size=12)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+FIELDS = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12)
 NUMBERS = st.integers(-(2**31), 2**31 - 1)
 
 
@@ -362,6 +363,10 @@ def datastreams(draw, number, pin, name):
         units=draw(WORDS),
         decimals=draw(st.sampled_from(["", "#.#", "#.00"])),
         sync=draw(st.booleans()),
+        history=draw(st.sampled_from(["off", "minute", "raw"])),
+        retain_raw=draw(st.sampled_from(["", "30d"])),
+        confirm=draw(st.sampled_from(["", "5s"])),
+        expire=draw(st.sampled_from([None, Expire(after="2h"), Expire(after="1m", show="--")])),
         **more,
     )
     raw = draw(
@@ -399,7 +404,16 @@ def templates(draw):
             for code in draw(st.lists(NAMES, max_size=2, unique=True))
         ),
         metadata=tuple(
-            MetadataField(name=name, default=draw(WORDS)) for name in draw(st.lists(WORDS, max_size=2, unique=True))
+            MetadataField(name=name, default=draw(WORDS)) for name in draw(st.lists(FIELDS, max_size=2, unique=True))
+        ),
+        lifecycle=Lifecycle(
+            wait=draw(st.sampled_from(["0s", "1m", "30m"])),
+            reports_data=draw(st.booleans()),
+            status=tuple(
+                Status(name=name, after="7d", description=draw(WORDS))
+                for name in draw(st.lists(FIELDS, max_size=2, unique=True))
+                if name not in ("Online", "Offline")
+            ),
         ),
     )
     places = sum(d.type == "location" for d in found.datastreams)

@@ -7,12 +7,12 @@ by then been handed to the device if that is online.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.errors import Rejected, TooMany, UnknownPin, WrongType
+from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
+from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
 from hub.routes import PUBLIC, Request, Response, Route
 from hub.values import texts_of, to_json
@@ -25,6 +25,9 @@ WRONG_PIN = "Wrong pin format."
 MISMATCH = "Value doesn't match the Datastream data type."
 #: The same sentence without its dot, as some of the operations have it.
 MISMATCH_UNDOTTED = "Value doesn't match the Datastream data type"
+
+#: Points in one import (docs.blynk.io, Upload set of data).
+MAX_BATCH = 10_000
 
 #: How pins are written.
 PINS = {f"{letter}{pin}": pin for letter in "vV" for pin in range(256)}
@@ -43,6 +46,9 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         ("GET", "get", api.get, "Read one or several values"),
         ("GET", "getAll", api.get_all, "Read every value"),
         ("GET", "update/property", api.update_property, "Set a widget property"),
+        ("POST", "batch/update", api.import_points, "Import values with timestamps"),
+        ("GET", "device/meta", api.meta, "Read a metadata field"),
+        ("GET", "device/meta/update", api.update_meta, "Set a metadata field"),
         ("GET", "isHardwareConnected", api.is_hardware_connected, "Whether the device is online"),
         ("GET", "logEvent", api.log_event, "Log an event"),
     )
@@ -58,28 +64,10 @@ class DeviceApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def _device(self, request: Request) -> tuple[Device, Pairs]:
-        """Whose token it is, and the other parameters. Raises `Rejected`, `TooMany`."""
-        pairs = request.pairs
-        tokens = [value for key, value in pairs if key == "token"]
-        if not tokens or not tokens[0]:
-            raise Rejected("No token provided.")
-        device = self._hub.devices.of_token(tokens[0])
-        if device is None:
-            ending = ascii(tokens[0][-2:])[1:-1]
-            self._hub.refuse(request.address, f"unknown token ending …{ending} over HTTP")
-            raise Rejected("Invalid token.")
-        budget = self._hub.budget(device, time.monotonic())
-        if not budget.take():
-            message = f"device {device.name} sends more than {self._hub.config.limits.messages_per_second} requests/s"
-            self._hub.refuse(request.address, message, device.id)
-            raise TooMany("Too many requests for this device.", budget.wait)
-        return device, [(key, value) for key, value in pairs if key != "token"]
-
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def update(self, request: Request) -> Response:
-        device, pairs = self._device(request)
+        device, pairs = self._hub.device_of(request)
         keys = {key for key, _ in pairs}
         by_id = "dataStreamId" in keys
         if by_id or "pin" in keys:
@@ -93,13 +81,13 @@ class DeviceApi:
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
-        device, pairs = self._device(request)
+        device, pairs = self._hub.device_of(request)
         await self._write(request, device, _by_pin(pairs), MISMATCH_UNDOTTED)
         return OK
 
     async def _write(self, request: Request, device: Device, values: dict[int, list[str]], mismatch: str) -> None:
         """Write all or nothing, with one stamp, and return after the commit."""
-        hub, principal = self._hub, Principal("device", device.id, device.org, device.name)
+        hub, principal = self._hub, principal_of(device)
         at = hub.clock.now()
         writes = [Write(device, pin, raw, "https", principal, at, shared=True) for pin, raw in values.items()]
         try:
@@ -109,10 +97,83 @@ class DeviceApi:
             raise
         except WrongType as error:
             raise Rejected(mismatch if str(error) == MISMATCH else str(error)) from error
+        if hub.sessions.get(device.id) is None:
+            hub.lifecycle.heard(device)
         await receipt.durable()
 
+    async def import_points(self, request: Request) -> Response:
+        """``[[stamp in ms, value], …]`` of one datastream: all, or none with the first that is wrong."""
+        hub = self._hub
+        device, pairs = hub.device_of(request)
+        datastream = self._named(device, pairs)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Rejected("Unknown content type.")
+        try:
+            rows = json.loads(request.body)
+        except (ValueError, RecursionError):
+            raise Rejected("Request with incorrect parameters") from None
+        if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
+            raise Rejected("Request with incorrect parameters")
+        if len(rows) > MAX_BATCH:
+            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
+        if not all(type(at) is int for at, _ in rows):
+            raise Rejected("Request with incorrect parameters")
+        hub.take(hub.imports, device, len(rows), "imported values")
+        try:
+            receipt = await hub.writes.import_points(
+                device, [(datastream, at, value) for at, value in rows], "https", principal_of(device)
+            )
+        except Rejected as error:
+            hub.imports.give_back(device.id, len(rows))
+            raise Rejected(MISMATCH_UNDOTTED if MISMATCH in str(error) else str(error)) from error
+        if receipt is not None:
+            await receipt.durable()
+        return OK
+
+    # -- metadata -------------------------------------------------------------------------------------------------
+
+    async def meta(self, request: Request) -> Response:
+        device, pairs = self._hub.device_of(request)
+        given = dict(pairs)
+        name = given.get("metaFieldId") or given.get("metaFieldName")
+        if not name:
+            raise Rejected("Wrong metaField format.")
+        if name == PLACE:
+            return _json({"type": "Text", "value": await self._hub.metadata.get(device, PLACE)})
+        if name in (NAME, OWNER):
+            return _json({"type": "Text", "value": await self._hub.metadata.get(device, name)})
+        try:
+            field = self._hub.metadata.field(device, int(name) if name.isascii() and name.isdecimal() else name)
+        except NotFound as error:
+            raise Rejected(str(error)) from error
+        return _json({"type": label(field.type), "value": await self._hub.metadata.get(device, field.name)})
+
+    async def update_meta(self, request: Request) -> Response:
+        hub = self._hub
+        device, pairs = hub.device_of(request)
+        given = dict(pairs)
+        number, name, value = given.get("metaFieldId"), given.get("metaFieldName"), given.get("value")
+        if not (name or (number and number.isascii() and number.isdecimal() and len(number) < 10)):
+            raise Rejected("Wrong metaField format")
+        if value is None:
+            raise Rejected("Wrong value")
+        if name == NAME:
+            await hub.devices.rename(device, value, principal_of(device))
+            return EMPTY
+        try:
+            field = hub.metadata.field(device, name or int(number or 0))
+            if field.type not in BY_TOKEN:
+                raise WrongValue(f"must not be changed with a token: it is a {field.type}")
+            await hub.metadata.set(device, field.name, value, principal_of(device))
+        except NotFound:
+            raise Rejected("MetaField doesn't exist") from None
+        except WrongValue as error:
+            hub.refuse(request.address, f"device {device.name}: metadata {name or number}: {error}", device.id)
+            raise Rejected("Wrong value") from error
+        return EMPTY
+
     async def update_property(self, request: Request) -> Response:
-        device, pairs = self._device(request)
+        device, pairs = self._hub.device_of(request)
         pins = [value for key, value in pairs if key == "pin"]
         if not pins or any(pin not in PINS for pin in pins):
             raise Rejected(WRONG_PIN)
@@ -126,7 +187,7 @@ class DeviceApi:
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
-        device, pairs = self._device(request)
+        device, pairs = self._hub.device_of(request)
         given = dict(pairs)
         code = given.get("code")
         if not code:
@@ -137,7 +198,7 @@ class DeviceApi:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Response:
-        device, pairs = self._device(request)
+        device, pairs = self._hub.device_of(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
             return Response(body=_text(self._current(device, self._named(device, pairs, WRONG_PIN))))
         if not pairs or any(key not in PINS for key, _ in pairs):
@@ -153,14 +214,14 @@ class DeviceApi:
         return _json({key: to_json(value) for key, value in found.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
-        device, _ = self._device(request)
+        device, _ = self._hub.device_of(request)
         latest = (
             (pin, self._hub.writes.latest(device, point.datastream)) for pin, point in sorted(device.points.items())
         )
         return _json({f"v{pin}": to_json(found[1]) for pin, found in latest if found is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
-        device, _ = self._device(request)
+        device, _ = self._hub.device_of(request)
         online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 
@@ -185,6 +246,10 @@ class DeviceApi:
         if point is None:
             raise Rejected("No datastream setup for that pin.")
         return point.datastream
+
+
+def principal_of(device: Device) -> Principal:
+    return Principal("device", device.id, device.org, device.name)
 
 
 def _by_pin(pairs: Pairs) -> dict[int, list[str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from connectors.native.protocol import Cmd, Status, frame, response, split, split_stripped
 from hub import timezones
 from hub.errors import Forbidden, NotFound, Rejected, UnknownPin
+from hub.metadata import AUTH_TOKEN, BY_DEVICE, PLACE
 from hub.values import texts_of
 from hub.writes import Write
 
@@ -63,11 +64,15 @@ async def internal(session: NativeSession, message: int, body: bytes, replies: l
         await session.told(message, parts, replies)
     elif command == "rtc":
         now = session.hub.clock.now()
-        local = now // 1000 + timezones.offset(session.hub.timezone, now) * 60
+        local = now // 1000 + timezones.offset(session.hub.timezone_of(session.device), now) * 60
         replies.append(frame(Cmd.INTERNAL, message or 1, ("rtc", str(local))))
     elif command == "utc" and arguments:
-        if (answer := _utc(arguments[0], session.hub.timezone, session.hub.clock.now())) is not None:
+        if (answer := _utc(arguments[0], session.hub.timezone_of(session.device), session.hub.clock.now())) is not None:
             replies.append(frame(Cmd.INTERNAL, message or 1, ("utc", arguments[0], *answer)))
+    elif command == "loc" and arguments == ["all"]:
+        # Only MQTT clients are known to ask; the answer is theirs.
+        place = await session.hub.metadata.get(session.device, PLACE)
+        replies.append(frame(Cmd.INTERNAL, message or 1, ("loc", "all", place.replace(" ", ","))))
     elif command == "meta" and len(arguments) > 1:
         await meta(session, message, arguments, replies)
 
@@ -75,11 +80,16 @@ async def internal(session: NativeSession, message: int, body: bytes, replies: l
 async def meta(session: NativeSession, message: int, arguments: list[str], replies: list[bytes]) -> None:
     verb, name = arguments[:2]
     if verb == "get":
-        value = session.token if name == "Auth Token" else await session.hub.metadata.get(session.device, name)
+        shadowed = any(field.name == AUTH_TOKEN for field in session.device.template.metadata)
+        asked_token = name == AUTH_TOKEN and not shadowed
+        value = session.token if asked_token else await session.hub.metadata.get(session.device, name)
         if encoded := session.fitting(Cmd.INTERNAL, message or 1, ("meta", name, value)):
             replies.append(encoded)
     elif verb == "set":
         try:
+            kind = session.hub.metadata.field(session.device, name).type
+            if kind not in BY_DEVICE:
+                raise Rejected(f"metadata {name} is a {kind}, which firmware cannot change")
             await session.hub.metadata.set(session.device, name, "\0".join(arguments[2:]), session.principal)
         except NotFound:
             log.debug("device %s set metadata %r, which its template does not have", session.device.name, name)

@@ -16,7 +16,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain, groupby, pairwise
 from typing import Any, cast
 
 import attrs
@@ -237,7 +237,7 @@ def _read_numbers(body: bytes, at: int, count: int) -> tuple[list[Number], int]:
 
 def _column(numbers: Sequence[int]) -> bytes:
     first = numbers[0]
-    differences = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    differences = [b - a for a, b in pairwise(numbers)]
     base, bits = _spread(differences)
     absolute, absolute_bits = _spread(numbers)
     if absolute_bits < bits:

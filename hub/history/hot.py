@@ -529,6 +529,11 @@ class History:
             found.append((self._next_run, tail))
         return found
 
+    async def costs(self) -> dict[int, float]:
+        """Bytes that each series takes on disk in a month, going by the newest day that is sealed."""
+        newest = self._hour_end // HOUR_MS
+        return await self._database.read(lambda tx: sealing.costs(tx, newest - 25, newest))
+
     # -- erasing --------------------------------------------------------------------------------------------------
 
     def erase(self, series: Iterable[int]) -> None:
@@ -575,7 +580,7 @@ class History:
                 await trio.sleep(CHECK_PAUSE)
             for table in ("hours", "days"):
                 row: int | None = 0
-                sql = f"SELECT max(id) FROM (SELECT id, n FROM {table} WHERE id > ? ORDER BY id LIMIT {SLICE})"  # noqa: S608
+                sql = f"SELECT max(id) FROM (SELECT id, n FROM {table} WHERE id > ? ORDER BY id LIMIT {SLICE})"
                 while row is not None:
                     [(row,)] = await self._database.fetch_all(sql, (row,))
                     await trio.sleep(CHECK_PAUSE)

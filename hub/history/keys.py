@@ -40,7 +40,7 @@ def day_key(series: int, hour: int) -> int:
 
 @lru_cache(maxsize=4096)
 def day_of(zone: str, hour: int) -> tuple[int, int] | None:
-    """(first hour, number of hours) of the day that ``hour`` is in; None where days do not begin with an hour of UTC."""
+    """(first hour, hours) of the day that ``hour`` is in; None where days do not begin with an hour of UTC."""
     start, end = timezones.day(zone, hour * HOUR_MS)
     if start % HOUR_MS or end % HOUR_MS:
         return None

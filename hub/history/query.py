@@ -25,7 +25,7 @@ from hub.history.chunks import (
     of_row,
     statistics,
 )
-from hub.history.keys import MAX_PART, chunk_key, day_key, hour_key, hour_of_chunk
+from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
 from hub.history.sealing import Sealed, Tail, read_state
 from hub.storage import Database, Transaction
 
@@ -41,10 +41,10 @@ HOURS = 2_000
 _STATISTICS = ", ".join(COLUMNS)
 _HOURS = "WITH RECURSIVE h(hour) AS (VALUES(?) UNION ALL SELECT hour + 1 FROM h WHERE hour < ?)"
 _FIND_CHUNKS = (
-    f"{_HOURS} SELECT c.id, c.data FROM h CROSS JOIN chunks AS c"  # noqa: S608 - our own numbers
+    f"{_HOURS} SELECT c.id, c.data FROM h CROSS JOIN chunks AS c"
     f" ON c.id BETWEEN h.hour << 43 | ? AND h.hour << 43 | ? LIMIT {CHUNKS}"
 )
-_FIND_HOURS = f"{_HOURS} SELECT id, {_STATISTICS} FROM h CROSS JOIN hours ON id = h.hour << 32 | ?"  # noqa: S608
+_FIND_HOURS = f"{_HOURS} SELECT id, {_STATISTICS} FROM h CROSS JOIN hours ON id = h.hour << 32 | ?"
 
 
 class Queries:
@@ -111,7 +111,7 @@ class Queries:
         # Looked at first: what is sealed in the meantime is looked for hour by hour.
         unsealed = [point for _, tail in self._unsealed(series) for point in tail.points()]
         rows = await self._database.fetch_all(
-            f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM days WHERE id BETWEEN ? AND ?",  # noqa: S608
+            f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM days WHERE id BETWEEN ? AND ?",
             (day_key(series, first // HOUR_MS), day_key(series, last // HOUR_MS)),
         )
         offset = day_key(series, 0)
@@ -173,7 +173,7 @@ class Queries:
             yield _gathered([*piece.minutes, *minutes(piece.points), *minutes(piece.fresh)], lambda at: at)
 
     async def _pieces(self, series: int, start: int, end: int, *, hours: bool = False) -> AsyncIterator[_Piece]:
-        """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks that went."""
+        """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks gone."""
         tails = [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
         unsealed = [(run, points) for run, points, _ in tails]
         while start < end:

@@ -50,6 +50,9 @@ LOOK = 2_000
 #: Pairs of series and hour erased in one transaction.
 ERASE = 2_000
 
+#: Bytes of an hour besides its chunk: its row of statistics, keys, and its share of pages.
+ROW_BYTES = 90
+
 _STATISTICS = ", ".join(COLUMNS)
 
 
@@ -160,7 +163,7 @@ async def seal(
 async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     found = await tx.fetch_all(
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
-        (json.dumps(keys),),  # noqa: S608
+        (json.dumps(keys),),
     )
     return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
@@ -209,7 +212,7 @@ async def _merge(
             whole = statistics(everything)
         pieces = _encoded(hour, series, 0, everything, mode)
     else:
-        *before, newest = cast("list[tuple[int, list[Point]]]", list(parts.items())) or [(first - 1, [])]
+        newest = cast("tuple[int, list[Point]]", list(parts.items())[-1] if parts else (first - 1, []))
         if newest[1] and (len(newest[1]) + len(points) <= PART or newest[0] == last):
             points = sorted([*newest[1], *points], key=_stamp)
             parts = {newest[0]: newest[1]}
@@ -282,17 +285,26 @@ async def erase(tx: Transaction, series: Sequence[int], hour: int) -> int | None
     one = "h CROSS JOIN json_each(?) AS s"
     values = (hour, end, json.dumps(list(series)))
     await tx.execute(
-        f"DELETE FROM chunks WHERE id IN ({of} SELECT c.id FROM {one} CROSS JOIN chunks AS c"  # noqa: S608
+        f"DELETE FROM chunks WHERE id IN ({of} SELECT c.id FROM {one} CROSS JOIN chunks AS c"
         f" ON c.id BETWEEN (h.hour << 43) | (s.value << 11) AND (h.hour << 43) | (s.value << 11) | {MAX_PART})",
         values,
     )
-    await tx.execute(f"DELETE FROM hours WHERE id IN ({of} SELECT h.hour << 32 | s.value FROM {one})", values)  # noqa: S608
+    await tx.execute(f"DELETE FROM hours WHERE id IN ({of} SELECT h.hour << 32 | s.value FROM {one})", values)
     if end < newest:
         return end + 1
     for number in series:
         await tx.execute("DELETE FROM days WHERE id BETWEEN ? AND ?", (day_key(number, 0), day_key(number + 1, 0) - 1))
         await tx.execute("DELETE FROM latest WHERE series = ?", (number,))
     return None
+
+
+async def costs(tx: Transaction, first: int, last: int) -> dict[int, float]:
+    """Bytes a month by series, from the hours ``first`` to ``last``: chunks, and what rows and pages add to them."""
+    rows = await tx.fetch_all(
+        "SELECT id >> 11 & 4294967295, sum(length(data)), count(*) FROM chunks WHERE id >= ? AND id < ? GROUP BY 1",
+        (chunk_key(first, 0), chunk_key(last, 0)),
+    )
+    return {series: (size + count * ROW_BYTES) * 30 * 24 / max(1, last - first) for series, size, count in rows}
 
 
 async def keep_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route, SocketRoute
-from plugins.platform_api import devices, state, stream, templates
+from plugins.platform_api import about, devices, events, state, stream, templates
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -25,6 +25,7 @@ def hub_permissions() -> Sequence[Permission]:
         Permission("org_devices.add", "Add new devices"),
         Permission("org_devices.edit", "Edit organization devices"),
         Permission("org_devices.delete", "Delete organization devices"),
+        Permission("timeline.edit", "Edit timeline"),
         Permission("auth_tokens.edit", "Edit auth tokens"),
         Permission("templates.view", "View templates"),
         Permission("templates.edit", "Edit templates"),
@@ -33,4 +34,5 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    return [*devices.routes(hub), *templates.routes(hub), *state.routes(hub), *stream.routes(hub)]
+    rooms = (devices, about, events, templates, state, stream)
+    return [route for room in rooms for route in room.routes(hub)]

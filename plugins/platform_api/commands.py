@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.cli import DURATION_HELP, Api, api, follow, show, show_table, with_json
-from hub.errors import NotFound, Rejected, RequestError
-
-ORG = "/api/v1/organization"
-
-
-def _local_time(ms: int | None) -> str:
-    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
-
+from hub.cli import (
+    DURATION_HELP,
+    ORG,
+    api,
+    device_of,
+    follow,
+    local_time,
+    show,
+    show_table,
+    with_device,
+    with_json,
+)
+from hub.errors import Rejected, RequestError
 
 # -- templates --------------------------------------------------------------------------------------------------------
 
@@ -88,24 +91,6 @@ def template_list(parser: argparse.ArgumentParser) -> None:
 # -- devices ----------------------------------------------------------------------------------------------------------
 
 
-def device_of(hub: Api, text: str) -> dict[str, Any]:
-    """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
-    if text.isascii() and text.isdecimal():
-        return dict(hub("GET", f"{ORG}/device", deviceId=text))
-    found = [device for device in hub("GET", f"{ORG}/search/devices", query=text)["content"] if device["name"] == text]
-    if not found:
-        raise NotFound(f"there is no device named {text!r}")
-    if len(found) > 1:
-        raise Rejected(
-            f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})"
-        )
-    return dict(hub("GET", f"{ORG}/device", deviceId=found[0]["id"]))
-
-
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("device", metavar="DEVICE", help="an id, or a name if it is unique")
-
-
 def device_add(parser: argparse.ArgumentParser) -> None:
     """Add a device, or many from CSV; prints its token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
@@ -161,7 +146,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
 
 def device_show(parser: argparse.ArgumentParser) -> None:
     """Show a device with its values and metadata."""
-    _device(parser)
+    with_device(parser)
     with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
@@ -176,7 +161,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("template", device["templateId"]),
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
-            ("activated", _local_time(device["activatedAt"])),
+            ("activated", local_time(device["activatedAt"])),
             *((field["name"], field["value"]) for field in device["metaFieldValues"]),
         ):
             print(f"  {name:<14}{value}")
@@ -184,9 +169,9 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             (
                 v["pin"].upper(),
                 v["name"],
-                "" if v["value"] is None else v["value"],
+                v["expired"] or ("" if v["value"] is None else v["value"]),
                 v["units"],
-                _local_time(v["updatedAt"]),
+                local_time(v["updatedAt"]),
             )
             for v in device["dataStreamValues"]
         ]
@@ -195,9 +180,82 @@ def device_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def device_events(parser: argparse.ArgumentParser) -> None:
+    """The timeline of a device, newest first; --resolve, --comment and --archive act on one event."""
+    with_device(parser)
+    parser.add_argument(
+        "--type", default="", help="info, warning, critical, content, online, offline, status; or several"
+    )
+    parser.add_argument("--open", action="store_true", help="only what is not resolved")
+    parser.add_argument("--archived", action="store_true", help="what was archived instead")
+    parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
+    parser.add_argument("--limit", type=int, default=50, metavar="N")
+    parser.add_argument("--resolve", type=int, metavar="EVENT", help="resolve an event; --note says how")
+    parser.add_argument("--note", default="")
+    parser.add_argument("--comment", nargs=2, metavar=("EVENT", "TEXT"))
+    parser.add_argument("--archive", type=int, metavar="EVENT")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            number = device_of(hub, args.device)["id"]
+            if args.resolve is not None:
+                body = {"deviceId": number, "eventId": args.resolve, "note": args.note}
+                hub("POST", f"{ORG}/device/event/resolve", body)
+            if args.comment is not None:
+                event, text = args.comment
+                if not event.isdecimal():
+                    parser.error("--comment takes the number of an event and a text")
+                hub("POST", f"{ORG}/device/event/comment", {"deviceId": number, "eventId": int(event), "text": text})
+            if args.archive is not None:
+                hub("POST", f"{ORG}/device/event/archive", {"deviceId": number, "eventId": args.archive})
+            wanted = {"eventType": args.type, "archived": str(args.archived).lower(), "query": args.query}
+            wanted |= {"resolved": "false"} if args.open else {}
+            found = hub("GET", f"{ORG}/device/timeline", deviceId=number, size=args.limit, **wanted)
+        if args.json:
+            show(found)
+            return
+        rows = [(e["id"], local_time(e["ts"]), e["type"], e["name"], _told(e)) for e in found["content"]]
+        show_table(("event", "time", "type", "name", "description"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def _told(event: dict[str, Any]) -> str:
+    """What was said of an event, and done about it."""
+    parts = [event["description"]]
+    if event["resolved"]:
+        note = f": {event['note']}" if event["note"] else ""
+        parts.append(f"(resolved by {event['resolvedBy']}{note})")
+    parts += [f"({comment['by']}: {comment['text']})" for comment in event["comments"]]
+    return " ".join(part for part in parts if part)
+
+
+def device_log(parser: argparse.ArgumentParser) -> None:
+    """What the hub noted about a device: events, coming and going, and what it refused, oldest first."""
+    with_device(parser)
+    parser.add_argument("--limit", type=int, default=50, metavar="N")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            number = device_of(hub, args.device)["id"]
+            events = hub("GET", f"{ORG}/device/timeline", deviceId=number, size=args.limit, archived="any")["content"]
+            refusals = [r for r in hub("GET", "/api/v1/refusals") if r["device"] == number]
+        lines = [{"at": e["ts"], "kind": e["type"], "text": f"{e['name']} {_told(e)}".strip()} for e in events]
+        lines += [{"at": r["at"], "kind": "refused", "text": r["reason"]} for r in refusals]
+        lines = sorted(lines, key=lambda line: line["at"])[-args.limit :]
+        if args.json:
+            show(lines)
+        for line in () if args.json else lines:
+            print(f"{local_time(line['at'])}  {line['kind']:<8}  {line['text']}")
+
+    parser.set_defaults(run=run)
+
+
 def device_rename(parser: argparse.ArgumentParser) -> None:
     """Give a device another name."""
-    _device(parser)
+    with_device(parser)
     parser.add_argument("name", metavar="NAME")
 
     def run(args: argparse.Namespace) -> None:
@@ -210,7 +268,7 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
 
 def device_delete(parser: argparse.ArgumentParser) -> None:
     """Delete a device with all its data."""
-    _device(parser)
+    with_device(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -223,7 +281,7 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
 
 def device_token(parser: argparse.ArgumentParser) -> None:
     """Give a device a new token; prints it, as it is shown only now."""
-    _device(parser)
+    with_device(parser)
     parser.add_argument("--new", action="store_true", required=True, help="make a new token")
     parser.add_argument("--overlap", default="", help=f"how long the old token goes on, {DURATION_HELP}")
     parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
@@ -240,7 +298,7 @@ def device_token(parser: argparse.ArgumentParser) -> None:
 
 def device_write(parser: argparse.ArgumentParser) -> None:
     """Write a value to a pin; several values make an array."""
-    _device(parser)
+    with_device(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1")
     parser.add_argument("values", metavar="VALUE", nargs="+")
 
@@ -281,7 +339,7 @@ def _print_refusal(refusal: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(refusal), flush=True)
     else:
-        print(f"{_local_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
+        print(f"{local_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
 
 
 def _print_message(message: dict[str, Any], as_json: bool) -> None:
@@ -290,14 +348,12 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif as_json:
         print(json.dumps({key: value for key, value in message.items() if key != "id"}), flush=True)
     elif frame := message.get("wire"):
-        print(
-            f"{_local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True
-        )
+        print(f"{local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
     elif "lagged" in message:
         print(f"({message['lagged']} changes were too quick to show)", flush=True)
     else:
-        at = _local_time(message["ts"]) if "ts" in message else ""
+        at = local_time(message["ts"]) if "ts" in message else ""
         if "online" in message:
-            print(f"{at or '-':<19}  {'online' if message['online'] else 'offline'}", flush=True)
+            print(f"{at or '-':<19}  {message['status'].lower()}", flush=True)
         for pin, value in message.get("values", {}).items():
             print(f"{at or '-':<19}  {pin.upper():<5} {value}", flush=True)

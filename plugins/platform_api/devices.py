@@ -167,9 +167,11 @@ class DeviceRoutes:
             "id": stream.id,
             "pin": f"v{stream.pin}",
             "name": stream.name,
+            "type": stream.type,
             "units": stream.units,
             "value": None if value is None else to_json(value),
             "updatedAt": latest and latest[0],
+            "expired": self._hub.watching.shown(device.points[stream.pin]),
         }
 
     async def create(self, request: Request) -> Created:
@@ -237,7 +239,9 @@ class DeviceRoutes:
         values = [self._value(device, stream) for stream in device.template.datastreams]
         for value in values:
             value["properties"] = {name: list(v) for name, v in properties.get(value["id"], {}).items()}
-        metadata = [{"name": name, "value": value} for name, value in fields.items()]
+        metadata: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in fields.items()]
+        for number, field in enumerate(device.template.metadata):
+            metadata[number] |= {"id": number + 1, "type": field.type}
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 
     async def rename(self, request: Request) -> DeviceObject:
@@ -250,10 +254,6 @@ class DeviceRoutes:
 
     async def online(self, request: Request) -> dict[str, bool]:
         return {"connected": self._of(request).status == ONLINE}
-
-    async def timeline(self, request: Request) -> dict[str, Any]:
-        events = await self._hub.timeline.of(self._of(request), min(request.int_param("size", 100), MAX_PAGE))
-        return {"content": [attrs.asdict(event) for event in events], "totalElements": len(events)}
 
     async def datastreams(self, request: Request) -> dict[str, Any]:
         device = self._of(request)
@@ -338,7 +338,6 @@ def routes(hub: Hub) -> Sequence[Route]:
         ("PUT", f"{org}/device", api.rename, edit, Rename, DeviceObject, "Rename a device"),
         ("DELETE", f"{org}/device", api.delete, "org_devices.delete", None, None, "Delete a device and its data"),
         ("GET", f"{org}/device/online", api.online, view, None, None, "Whether a device is connected"),
-        ("GET", f"{org}/device/timeline", api.timeline, view, None, None, "A device's newest events"),
         ("GET", f"{org}/device/datastreams", api.datastreams, view, None, None, "A device's values by pin"),
         ("POST", f"{org}/device/datastream", api.write, control, WriteValue, None, "Write a value"),
         ("POST", f"{org}/device/datastreams", api.write_several, control, WriteValues, None, "Write several values"),

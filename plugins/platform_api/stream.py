@@ -1,6 +1,6 @@
 """``/api/v1/stream``: what happens, as it happens, over a WebSocket.
 
-The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or ``"devices"``, ``"events"``, ``"refused"``, ``"wire"``), and
+The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or devices, events, refused, wire), and
 ``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms per
 value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped because the
 client did not keep up.

@@ -1,0 +1,101 @@
+"""What a device is and how it is shown, over HTTP: metadata and widget properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.errors import NotFound, Rejected
+from hub.model import Device
+from hub.routes import Request, Route
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+@attrs.frozen(kw_only=True)
+class SetField:
+    """Either ``meta_field_id`` (fields of the template count from 1) or ``name``."""
+
+    device_id: int
+    new_value: str
+    meta_field_id: int | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SetProperty:
+    """Either ``data_stream_id`` or ``pin`` ("v1"); several values are a list."""
+
+    device_id: int
+    property: str
+    value: Any
+    data_stream_id: int | None = None
+    pin: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EraseProperty:
+    """One property of a pin, all of a pin, or all of the device."""
+
+    device_id: int
+    pin: str | None = None
+    property: str | None = None
+
+
+def routes(hub: Hub) -> Sequence[Route]:
+    async def fields(request: Request) -> list[dict[str, Any]]:
+        device = hub.devices.get(request.int_param("deviceId"))
+        ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
+        found = await hub.metadata.of(device)
+        return [{"id": ids.get(name), "name": name, "value": value} for name, value in found.items()]
+
+    async def set_field(request: Request) -> None:
+        body: SetField = request.body
+        device = hub.devices.get(body.device_id)
+        try:
+            name = body.name if body.name is not None else hub.metadata.field(device, body.meta_field_id or 0).name
+            await hub.metadata.set(device, name, body.new_value, request.principal)
+        except NotFound:
+            raise NotFound("Meta field is not found.") from None
+        except Rejected as error:
+            raise Rejected(f"The provided value for metafield is invalid. It {error}.") from error
+
+    async def set_property(request: Request) -> None:
+        body: SetProperty = request.body
+        device = hub.devices.get(body.device_id)
+        values = body.value if isinstance(body.value, list) else [body.value]
+        texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+        await hub.properties.set(device, [_pin(device, body.pin, body.data_stream_id)], {body.property: texts})
+
+    async def erase_property(request: Request) -> dict[str, int]:
+        body: EraseProperty = request.body
+        device = hub.devices.get(body.device_id)
+        if body.pin is None and body.property is not None:
+            raise Rejected("property needs a pin")
+        pin = None if body.pin is None else _pin(device, body.pin, None)
+        return {"erased": await hub.properties.erase(device, pin, body.property)}
+
+    org, ours, edit = "/api/v1/organization/device", "/api/v1/device", "org_devices.edit"
+    control = "org_devices.control"
+    table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (
+        ("GET", f"{org}/metafield", fields, "org_devices.view", None, "A device's metadata"),
+        ("POST", f"{org}/metafield", set_field, edit, SetField, "Set a metadata field"),
+        ("POST", f"{org}/datastream/property", set_property, control, SetProperty, "Set a widget property"),
+        ("POST", f"{ours}/property/erase", erase_property, control, EraseProperty, "Erase widget properties"),
+    )
+    return [
+        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in table
+    ]
+
+
+def _pin(device: Device, pin: str | None, datastream: int | None) -> int:
+    """Raises `NotFound`."""
+    for number, point in device.points.items():
+        if f"v{number}" == (pin or "").lower() or point.datastream.id == datastream:
+            return number
+    what = f"Data stream with identifier {datastream}" if pin is None else f"Pin {pin}"
+    raise NotFound(f"{what} is not found!")
