@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing
 import pytest
 import trio
 import trio.testing
+from times import DAY, HOUR, NOON, Time, until
 
 import connectors.native.endpoint
 import hub.errors
@@ -17,14 +18,12 @@ from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
 from hub.app import running
-from hub.clock import Clock
 from hub.config import parse
 from hub.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
-from times import DAY, HOUR, NOON, Time, until
 
 TEMPLATE = """
 [template]

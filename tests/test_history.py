@@ -12,6 +12,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from times import DAY, HOUR, MINUTE, NOON, Time, until
 
 import hub.history.hot
 import hub.history.query
@@ -23,7 +24,6 @@ from hub.history.chunks import BadChunk, Statistics, combined, decode, encode, e
 from hub.model import SYSTEM
 from hub.testing import add_device
 from hub.writes import Write
-from times import DAY, HOUR, MINUTE, NOON, Time, until
 
 TEMPLATE = """
 [template]
@@ -126,7 +126,15 @@ numbers = st.one_of(
     st.lists(st.tuples(stamps, st.decimals(-1000, 1000, places=2).map(float)), min_size=1),
 )
 others = st.lists(
-    st.tuples(stamps, st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.tuples(st.floats(-9, 9), st.integers(0, 9)), st.integers(0, 9), st.floats(-9, 9))),
+    st.tuples(
+        stamps,
+        st.one_of(
+            st.text(st.characters(exclude_categories=["Cs"])),
+            st.tuples(st.floats(-9, 9), st.integers(0, 9)),
+            st.integers(0, 9),
+            st.floats(-9, 9),
+        ),
+    ),
     min_size=1,
 )
 
@@ -150,7 +158,9 @@ def test_a_chunk_of_minutes_of_other_things_has_how_many_and_the_last(found):
     found.sort(key=lambda point: point[0])
     rows = minutes(found)
     again = decode(7, encode_minutes(7, rows))
-    assert [(m, one.count, one.last, one.at) for m, one in rows] == [(m, one.count, one.last, one.at) for m, one in again]
+    assert [(m, one.count, one.last, one.at) for m, one in rows] == [
+        (m, one.count, one.last, one.at) for m, one in again
+    ]
 
 
 @given(numbers, st.data())
@@ -238,7 +248,15 @@ async def test_a_datastream_that_keeps_minutes_keeps_their_statistics(start, tim
         same(expected(model, local("UTC", "hour")), await buckets(hub, device, 2, "hour"))
 
 
-ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Santiago"]
+ZONES = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/Santiago",
+]
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -280,7 +298,9 @@ async def test_a_bucket_that_the_range_cuts_is_whole(start, time):
             write(hub, device, 0, n, NOON - HOUR + n * MINUTE)
         await sealed(hub)
         for granularity in ("hour", "day"):
-            [(_, one)] = await buckets(hub, device, 0, granularity, "UTC", NOON - HOUR + 5 * MINUTE, NOON - HOUR + 6 * MINUTE)
+            [(_, one)] = await buckets(
+                hub, device, 0, granularity, "UTC", NOON - HOUR + 5 * MINUTE, NOON - HOUR + 6 * MINUTE
+            )
             assert 10 == one.count
 
 
@@ -334,7 +354,9 @@ async def test_values_of_the_hubs_own_stamp_are_all_kept_though_they_share_a_mil
 
 
 async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.query, "_FIND_CHUNKS", hub.history.query._FIND_CHUNKS.replace("LIMIT 128", "LIMIT 3"))
+    monkeypatch.setattr(
+        hub.history.query, "_FIND_CHUNKS", hub.history.query._FIND_CHUNKS.replace("LIMIT 128", "LIMIT 3")
+    )
     monkeypatch.setattr(hub.history.query, "CHUNKS", 3)
     monkeypatch.setattr(hub.history.sealing, "PART", 10)
     async with start() as started:
@@ -401,7 +423,9 @@ async def test_what_is_erased_is_gone_from_reads_and_from_the_disk(start, time):
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
         assert 0 == database.execute("SELECT count(*) FROM hours WHERE id & 0xffffffff = ?", (old,)).fetchone()[0]
         assert 0 == database.execute("SELECT count(*) FROM days WHERE id >> 24 = ?", (old,)).fetchone()[0]
-        assert 0 == database.execute("SELECT count(*) FROM chunks WHERE id >> 11 & 0xffffffff = ?", (old,)).fetchone()[0]
+        assert (
+            0 == database.execute("SELECT count(*) FROM chunks WHERE id >> 11 & 0xffffffff = ?", (old,)).fetchone()[0]
+        )
     with closing(sqlite3.connect(started.config.data / "pinwheel.db")) as database:
         assert [] == database.execute("SELECT series FROM gone").fetchall()
 
@@ -422,7 +446,9 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
     async with start() as started:
         await until(lambda: not started.history.working)
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
-        assert 0 == database.execute("SELECT (SELECT count(*) FROM hours) + (SELECT count(*) FROM chunks)").fetchone()[0]
+        assert (
+            0 == database.execute("SELECT (SELECT count(*) FROM hours) + (SELECT count(*) FROM chunks)").fetchone()[0]
+        )
 
 
 async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, monkeypatch, tmp_path):

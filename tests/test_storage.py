@@ -330,9 +330,7 @@ async def test_a_clean_stop_writes_what_was_put(data):
     assert [float(n) for n in range(BATCH_ROWS + 10)] == logged(data)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"value": "\ud800"}, {"value": float("nan")}], ids=["text", "null"]
-)
+@pytest.mark.parametrize("bad", [{"value": "\ud800"}, {"value": float("nan")}], ids=["text", "null"])
 async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
     async with started(data) as hub:
         device = await meter(hub)
