@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from hub.alarms import Alarm, Alarms
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
@@ -71,14 +72,6 @@ class Credentials:
     address: str = ""
 
 
-@attrs.frozen
-class Problem:
-    """Something an operator should know. ``critical`` when promises cannot be kept."""
-
-    text: str
-    critical: bool = False
-
-
 class Hub:
     """Made by `running`; everything a plugin may use is a public attribute or method."""
 
@@ -90,6 +83,9 @@ class Hub:
         self.bus = bus
         self.hooks = hooks
         self.storage = storage
+        self.alarms = Alarms(bus, clock)
+        self.certificates: Certificates | None = None
+        self.door: FrontDoor | None = None
         retain_ms = int(seconds(config.storage.retain_raw) * 1000)
         self.history = History(
             storage,
@@ -112,12 +108,9 @@ class Hub:
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
         self.protocols: list[WireProtocol] = []
-        self.certificates: Certificates | None = None
-        self.door: FrontDoor | None = None
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
-        self._disk_low = ""
         self._local_key = ""
         self._budgets: dict[int, Bucket] = {}
         self.imports = Daily(config.limits.import_points_per_day)
@@ -246,21 +239,26 @@ class Hub:
                 total[key] = total.get(key, 0.0) + size
         return [(*key, round(size)) for key, size in sorted(total.items(), key=lambda item: -item[1])]
 
-    def problems(self) -> list[Problem]:
-        """What is wrong at the moment."""
-        found = []
-        if self.history.trouble:
-            found.append(Problem(f"values cannot be written: {self.history.trouble}", critical=True))
-        if self._disk_low:
-            found.append(Problem(self._disk_low))
-        if self.storage.set_aside:
-            found.append(Problem(f"a damaged history file was put aside as {self.storage.set_aside}"))
-        if self.clock.behind:
-            found.append(Problem("the clock is behind the newest record"))
-        if self.certificates is not None and (days := self.certificates.days_left()) < 30:
-            found.append(Problem(f"the TLS certificate expires in {days} days", critical=days < 1))
-        found += [Problem(f"plugin {p.name}: {p.problem}") for p in self.hooks.plugins.values() if p.troubled]
-        return found
+    def problems(self) -> list[Alarm]:
+        """What is wrong at the moment; whatever began or ended since the last look is said."""
+        self._look_around()
+        return list(self.alarms)
+
+    def _look_around(self) -> None:
+        alarm, storage, clock = self.alarms.set, self.storage, self.clock
+        trouble = self.history.trouble
+        alarm("writes", None if trouble is None else f"values cannot be written: {trouble}", critical=True)
+        free = storage.free_share()
+        alarm("disk", f"the disk is low: {free:.0%} free" if free is not None and free < LOW_DISK else None)
+        aside = storage.set_aside
+        alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
+        chunks = self.history.damaged
+        alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
+        alarm("clock", "the clock is behind the newest record" if clock.behind else None)
+        days = 99 if self.certificates is None else self.certificates.days_left()
+        alarm("certificate", f"the TLS certificate expires in {days} days" if days < 30 else None, critical=days < 1)
+        for name, plugin in self.hooks.plugins.items():
+            alarm(f"plugin {name}", f"plugin {name}: {plugin.problem}" if plugin.troubled else None, said=True)
 
     # -- starting and stopping ------------------------------------------------------------------------------------
 
@@ -301,18 +299,11 @@ class Hub:
         while True:
             self.clock.check()
             self.devices.end_expired()
-            free = self.storage.free_share()
-            low = free is not None and free < LOW_DISK
-            if low and not self._disk_low:
-                log.warning("storage: the disk is low: %.0f %% free", (free or 0) * 100)
-            self._disk_low = f"the disk is low: {free:.0%} free" if low else ""
+            self._look_around()
             await trio.sleep(LOOK_EVERY)
 
     def _storage_trouble(self, problem: str | None) -> None:
-        if problem is None:
-            log.warning("storage: values are written again")
-        else:
-            log.error("storage: values cannot be written (%s); nothing is acknowledged until they can", problem)
+        self._look_around()
         self.bus.emit(StorageTrouble(problem))
 
 

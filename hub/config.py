@@ -14,7 +14,7 @@ import attrs
 
 from hub.errors import ConfigError
 from hub.storage import Durability
-from hub.structure import Invalid, seconds, structure
+from hub.structure import Invalid, duration_problem, seconds, structure
 from hub.timezones import names
 
 Tls = Literal["off", "on", "auto"]
@@ -60,6 +60,14 @@ class StorageSection:
 
 
 @attrs.frozen(kw_only=True)
+class BackupSection:
+    every: str = ""
+    keep: int = 7
+    directory: str = ""
+    after: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     messages_per_second: int = 50
     burst: int = 150
@@ -82,6 +90,7 @@ class Config:
     listen: tuple[Listen, ...] = (Listen(address="0.0.0.0:8080"), Listen(address="0.0.0.0:9443", tls="on"))
     tls: TlsSection = TlsSection()
     storage: StorageSection = StorageSection()
+    backup: BackupSection = BackupSection()
     limits: Limits = Limits()
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
     source: str = "configuration"
@@ -199,6 +208,10 @@ def _problems(config: Config) -> list[str]:
         else:
             if key == "flush" and not 0 < value <= 60:
                 problems.append("storage.flush: must be at most 60s, and more than none")
+    if problem := duration_problem(config.backup.every, 60):
+        problems.append(f"backup.every: {problem}")
+    if config.backup.keep < 1:
+        problems.append("backup.keep: must be at least 1")
     problems += [
         f"limits.{f.name}: must be at least 1" for f in attrs.fields(Limits) if getattr(config.limits, f.name) < 1
     ]

@@ -167,6 +167,20 @@ class PluginFailed(Fact):
 
 
 @attrs.frozen
+class AlarmRaised(Fact):
+    """Something is wrong with the hub; ``critical`` when promises cannot be kept."""
+
+    id: str
+    text: str
+    critical: bool
+
+
+@attrs.frozen
+class AlarmCleared(Fact):
+    id: str
+
+
+@attrs.frozen
 class StorageTrouble(Fact):
     """``problem`` is None when it is over."""
 

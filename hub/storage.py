@@ -131,6 +131,8 @@ class Database:
         self.path = path
         self._durability = durability
         self._page_size = page_size
+        #: The copy that was made before the schema was changed.
+        self.copied: Path | None = None
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._write_lock = asyncio.Lock()
@@ -157,6 +159,34 @@ class Database:
     async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """What one statement finds, on the reader: half the trips of `read`."""
         return await self._run(self._fetch_all, sql, values)
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """The file does not change for the length of the block; what is written meanwhile waits in its log (``-wal``).
+
+        Raises `StorageError` when somebody else reads it and does not stop.
+        """
+        connection = await self._run(self._hold)
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._run(connection.close)
+
+    async def _hold(self) -> aiosqlite.Connection:
+        connection = await self._connect()
+        try:
+            async with self._write_lock, self._read_lock:
+                # With all of the log in the file, a reader that begins now reads the file alone, and keeps it as it is.
+                [(busy, *_)] = await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                if busy:
+                    raise StorageError("another program reads the file")
+                await connection.execute("BEGIN")
+                await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def backup(self, target: Path) -> None:
         """Write a whole copy, as of now. Raises `StorageError`."""
@@ -286,6 +316,7 @@ class Database:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             copy = backups / f"{self.path.stem}-before-{missing[0][0]}-{missing[0][1].number}-{stamp}.db"
             await self.backup(copy)
+            self.copied = copy
             log.info("storage: %s copied to %s before its schema changes", self.path.name, copy)
 
         async def apply(tx: Transaction) -> None:
@@ -378,11 +409,22 @@ class Storage:
         try:
             await self.history.open()
             await self.migrate_history()
+        except MigrationError:
+            await self._take_back()
+            raise
         except Damaged as error:
             await self.put_history_aside(str(error))
             await self.migrate_history()
         except StorageError as error:
             raise StartupError(f"{self.history.path}: {error}") from error
+
+    async def _take_back(self) -> None:
+        """Put the configuration back as it was before this start, so that the old version works with both files."""
+        if self.configuration.copied is not None:
+            await self.configuration.close()
+            for suffix in ("-wal", "-shm"):
+                self.configuration.path.with_name(self.configuration.path.name + suffix).unlink(missing_ok=True)
+            shutil.copyfile(self.configuration.copied, self.configuration.path)
 
     async def migrate_history(self) -> None:
         await self.history.migrate({"core": shipped_migrations("history")}, self.backups)
@@ -482,6 +524,18 @@ def is_running(data: Path) -> bool:
             return False
     except StartupError as error:
         return "another hub" in str(error)
+
+
+def schema_of(path: Path) -> dict[str, int]:
+    """The newest schema change of every owner in a database file. Raises `StorageError`."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        try:
+            return dict(connection.execute("SELECT owner, max(number) FROM migrations GROUP BY owner").fetchall())
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {error}") from error
 
 
 def inspect(path: Path) -> list[str]:

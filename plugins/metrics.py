@@ -92,9 +92,13 @@ def _metrics(hub: Hub) -> str:
         ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.problems())),
         ("pinwheel_cpu_seconds_total", "counter", "CPU time, user and system", usage.ru_utime + usage.ru_stime),
     ]
+    alarms = hub.problems()
     lines = []
     for name, kind, text, value in values:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+    if alarms:
+        lines += ["# HELP pinwheel_alarm 1 while the alarm is on, 2 when it is critical", "# TYPE pinwheel_alarm gauge"]
+        lines += [f'pinwheel_alarm{{id="{alarm.id}"}} {1 + alarm.critical}' for alarm in alarms]
     lines += [
         "# HELP pinwheel_plugin_failures_total Failures by plugin",
         "# TYPE pinwheel_plugin_failures_total counter",

@@ -1,0 +1,231 @@
+"""A backup is a tar file: a manifest first, then the databases and TLS keys as they were at one moment. Never code.
+
+The manifest has each file's size and SHA-256, so a damaged or cut-off backup is known as one before anything of it is
+used. A backup counts only when it has been unpacked elsewhere and its databases were found whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from hub.errors import RequestError, StorageError
+from hub.storage import inspect, schema_of
+from hub.structure import Invalid, structure
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DATABASES = ("pinwheel.db", "history.db")
+#: Bytes copied at once, and a second: who is acknowledged meanwhile must not wait for the disk behind a backup.
+PIECE = 1 << 20
+PER_SECOND = 48 * PIECE
+#: Bytes of a manifest, at the most.
+MAX_MANIFEST = 1 << 20
+#: What must be free besides what is written.
+MARGIN = 32 << 20
+
+Progress = Callable[[int, int], None]
+
+
+class BadBackup(RequestError):
+    """The file is no backup, or not all of one."""
+
+
+@attrs.frozen(kw_only=True)
+class Member:
+    name: str
+    size: int
+    sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class Manifest:
+    """``created`` is milliseconds UTC; ``schemas`` the newest schema change by file and owner."""
+
+    format: int
+    version: str
+    created: int
+    devices: int
+    templates: int
+    schemas: dict[str, dict[str, int]]
+    files: list[Member]
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for member in self.files)
+
+
+def tls_files(data: Path) -> list[Path]:
+    return sorted(path for path in (data / "tls").glob("*.*") if path.suffix in (".pem", ".key", ".crt"))
+
+
+def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress, *, slow: bool) -> Manifest:
+    """Write ``files`` (name in the backup: path) into ``target``, whole or not at all. Raises `RequestError`.
+
+    The manifest comes first and is written last, when the sums are known. ``slow`` leaves the disk to others.
+    """
+    partial = target.with_name(target.name + ".partial")
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    total, done = sum(sizes.values()), 0
+    blank = [Member(name=name, size=size, sha256="0" * 64) for name, size in sizes.items()]
+    began = time.monotonic()
+    try:
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w+b") as out, tarfile.open(fileobj=out, mode="w", copybufsize=PIECE) as tar:
+            room = len(_encoded(Manifest(**about, files=blank)))
+            tar.addfile(_info(MANIFEST, room), io.BytesIO(b" " * room))
+            members = []
+            for name, path in files.items():
+                with path.open("rb") as source:
+                    reader = _Summed(source)
+
+                    def step(count: int) -> None:
+                        nonlocal done
+                        done += count
+                        progress(done, total)
+                        if slow:
+                            _pause(fd, done, began)
+
+                    reader.step = step
+                    tar.addfile(_info(name, sizes[name]), reader)
+                    members.append(Member(name=name, size=sizes[name], sha256=reader.sum.hexdigest()))
+            manifest = Manifest(**about, files=members)
+            out.flush()
+            os.pwrite(fd, _encoded(manifest), tarfile.BLOCKSIZE)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise RequestError(f"{target}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
+
+
+def _pause(fd: int, done: int, began: float) -> None:
+    """Write no faster than others can bear."""
+    os.fdatasync(fd)
+    time.sleep(max(0.0, began + done / PER_SECOND - time.monotonic()))
+
+
+class _Summed:
+    """A file as tarfile reads it, with its sum."""
+
+    def __init__(self, source: io.BufferedReader) -> None:
+        self._source = source
+        self.sum = hashlib.sha256()
+        self.step: Callable[[int], None] = lambda _: None
+
+    def read(self, size: int = PIECE, /) -> bytes:
+        data = self._source.read(min(size, PIECE))
+        self.sum.update(data)
+        self.step(len(data))
+        return data
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    return info
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    return json.dumps(attrs.asdict(manifest), indent=1).encode()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
+    """Raises `BadBackup` for whatever is wrong with the file in the block, too."""
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            first = tar.next()
+            if first is None or first.name != MANIFEST or first.size > MAX_MANIFEST:
+                raise BadBackup(f"{path}: is no backup of Pinwheel")
+            content = tar.extractfile(first)
+            manifest = structure(json.loads(content.read() if content else b""), Manifest)
+            if manifest.format != FORMAT:
+                raise BadBackup(f"{path}: was made by a newer version ({manifest.version})")
+            yield tar, manifest
+    except FileNotFoundError as error:
+        raise BadBackup(f"{path}: there is no such file") from error
+    except (tarfile.TarError, EOFError, ValueError, Invalid) as error:
+        raise BadBackup(f"{path}: is truncated or damaged, or no backup of Pinwheel") from error
+    except OSError as error:
+        raise BadBackup(f"{path}: {error.strerror or error}") from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a backup says is in it. Raises `BadBackup`."""
+    with _opened(path) as (_, manifest):
+        return manifest
+
+
+def unpack(path: Path, folder: Path, progress: Progress, *, slow: bool = False) -> Manifest:
+    """Unpack a backup into ``folder`` and look at what was unpacked. Raises `BadBackup`."""
+    with _opened(path) as (tar, manifest):
+        done, began = 0, time.monotonic()
+        for member in manifest.files:
+            info = tar.next()
+            safe = member.name in DATABASES or (Path(member.name).parent == Path("tls") and member.name.isprintable())
+            if info is None or info.name != member.name or info.size != member.size or not info.isreg() or not safe:
+                raise BadBackup(f"{path}: is truncated or damaged: {member.name} is not as the manifest says")
+            source = tar.extractfile(info)
+            assert source is not None, "it is a regular file"
+            target = folder / member.name
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            summed = hashlib.sha256()
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+                while data := source.read(PIECE):
+                    summed.update(data)
+                    out.write(data)
+                    done += len(data)
+                    progress(done, manifest.size)
+                    if slow:
+                        out.flush()
+                        _pause(out.fileno(), done, began)
+                out.flush()
+                os.fsync(out.fileno())
+            if summed.hexdigest() != member.sha256:
+                raise BadBackup(f"{path}: is truncated or damaged: {member.name} is not as the manifest says")
+    for name in DATABASES:
+        if (folder / name).exists() and (problems := inspect(folder / name)):
+            raise BadBackup(f"{path}: {problems[0]}")
+    return manifest
+
+
+def verify(path: Path, progress: Progress, *, slow: bool) -> Manifest:
+    """A trial restore beside the backup, removed afterwards. Raises `BadBackup`, `RequestError` without room."""
+    need_room(path.parent, path.stat().st_size)
+    with tempfile.TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
+        return unpack(path, Path(folder), progress, slow=slow)
+
+
+def need_room(folder: Path, size: int) -> None:
+    """Raises `RequestError`."""
+    free = shutil.disk_usage(folder).free
+    if free < size + MARGIN:
+        raise RequestError(f"{folder}: {megabytes(size)} are needed and {megabytes(free)} are free")
+
+
+def schemas(folder: Path) -> dict[str, dict[str, int]]:
+    """The newest schema change by file and owner. Raises `RequestError`."""
+    try:
+        return {name: schema_of(folder / name) for name in DATABASES if (folder / name).exists()}
+    except StorageError as error:
+        raise RequestError(str(error)) from error
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,110 @@
+"""``pinwheel backup FILE`` and ``pinwheel restore FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from hub.cli import api, config_of, confirmed, local_time, progress
+from hub.errors import RequestError, StartupError
+from hub.storage import locked, shipped_migrations
+from plugins.backup import archive
+from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes
+
+#: Seconds between two looks at how far a backup is.
+LOOK_EVERY = 0.2
+
+
+def backup(parser: argparse.ArgumentParser) -> None:
+    """Write a backup of the hub, running or stopped, into FILE, and prove it with a trial restore."""
+    parser.add_argument("file", metavar="FILE", type=Path)
+
+    def run(args: argparse.Namespace) -> None:
+        path = args.file.absolute()
+        with api(args) as hub:
+            hub("POST", "/api/v1/backup", {"path": str(path)})
+            while (job := hub("GET", "/api/v1/backup"))["running"]:
+                progress(job["done"], job["total"] or 1, job["step"])
+                time.sleep(LOOK_EVERY)
+        if job["problem"]:
+            raise RequestError(job["problem"])
+        progress(1, 1, job["step"])
+        print(f"{args.file}: {megabytes(path.stat().st_size)}, restored in a trial")
+        print("\n".join(described(archive.read_manifest(path))))
+
+    parser.set_defaults(run=run)
+
+
+def described(manifest: Manifest) -> list[str]:
+    """What is in a backup, and what is not."""
+    sizes = {member.name: member.size for member in manifest.files}
+    what = f"{manifest.devices} devices, {manifest.templates} templates"
+    keys = sum(1 for name in sizes if name.startswith("tls/"))
+    return [
+        f"  of version {manifest.version}, made {local_time(manifest.created)}",
+        f"  configuration  {megabytes(sizes.get('pinwheel.db', 0))}: {what}",
+        f"  history        {megabytes(sizes.get('history.db', 0))}",
+        f"  TLS            {keys} files",
+        "  not in it: hub.toml, plugins, any code",
+    ]
+
+
+def restore(parser: argparse.ArgumentParser) -> None:
+    """Replace what the hub keeps with a backup; what was there is kept beside it."""
+    parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def run(args: argparse.Namespace) -> None:
+        data = config_of(args).data
+        manifest = archive.read_manifest(args.file)
+        _check_version(args.file, manifest)
+        print("\n".join((f"{args.file}:", *described(manifest))))
+        held = [name for name in DATABASES if (data / name).exists()]
+        print(f"{data}: " + (f"{' and '.join(held)} would be replaced" if held else "holds nothing yet"))
+        with locked(data):
+            archive.need_room(data, manifest.size)
+            confirmed(args, f"Replace what is in {data}?")
+            with tempfile.TemporaryDirectory(prefix="restoring-", dir=data) as folder:
+                unpacked = Path(folder)
+                try:
+                    archive.unpack(args.file, unpacked, lambda done, total: progress(done, total, "unpacking"))
+                except BadBackup as error:
+                    raise RequestError(f"{error}; nothing was changed") from error
+                kept = _swap(unpacked, data, [member.name for member in manifest.files])
+        print("restored" + (f"; what was there is in {kept}" if kept else ""))
+
+    parser.set_defaults(run=run)
+
+
+def _check_version(path: Path, manifest: Manifest) -> None:
+    """Raises `StartupError` when this version cannot read the backup."""
+    for name, owners in manifest.schemas.items():
+        known = max(migration.number for migration in shipped_migrations(Path(name).stem))
+        if owners.get("core", 0) > known:
+            raise StartupError(f"{path}: was made by a newer version ({manifest.version}); install that one first")
+
+
+def _swap(unpacked: Path, data: Path, names: list[str]) -> Path | None:
+    """Put new files in the place of old ones; returns where the old ones are now."""
+    kept = data / time.strftime("before-restore-%Y%m%d-%H%M%S", time.gmtime())
+    leftovers = [f"{name}{suffix}" for name in DATABASES for suffix in ("-wal", "-shm")]
+    old = [name for name in (*names, *DATABASES, *leftovers) if (data / name).exists()]
+    try:
+        for name in dict.fromkeys(old):
+            target = kept / name
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # A second name: the file stays where it is until the new one takes its place.
+            os.link(data / name, target)
+        for name in leftovers:
+            (data / name).unlink(missing_ok=True)
+        for name in names:
+            (data / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (unpacked / name).replace(data / name)
+        for name in set(DATABASES) - set(names):
+            (data / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(f"{data}: {error.strerror}; what was there is in {kept}") from error
+    return kept if old else None
