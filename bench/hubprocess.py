@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hub.cli import RunningHub
 from hub.config import load
+from hub.history.chunks import decode
+from hub.history.keys import series_of_chunk
 
 CONFIG = """\
 [[listen]]
@@ -44,6 +47,8 @@ max = 1e15
     for pin in range(5)
 )
 
+#: Rows of the log that are in no chunk.
+UNSEALED = "id > upto OR (id > since AND hot.series > sealed.series)"
 TICKS = os.sysconf("SC_CLK_TCK")
 #: Seconds for a start, and for a stop.
 PATIENCE = 30.0
@@ -138,17 +143,16 @@ class HubProcess:
         return dict(self.api()("GET", "/api/v1/status"))
 
     def stored(self) -> list[tuple[int, float]]:
-        """(series, value) of everything in the log of a hub that has stopped."""
-        connection = sqlite3.connect(self.data / "history.db")
-        try:
-            return connection.execute("SELECT series, v FROM hot ORDER BY id").fetchall()
-        finally:
-            connection.close()
+        """(series, value) of everything that a hub keeps which has stopped."""
+        with closing(sqlite3.connect(self.data / "history.db")) as connection:
+            found = connection.execute(f"SELECT series, v FROM hot, sealed WHERE {UNSEALED}").fetchall()
+            for key, data in connection.execute("SELECT id, data FROM chunks"):
+                found += [(series_of_chunk(key), value) for _, value in decode(key, data)]
+        return found
 
     def count(self) -> int:
-        """How many values are in the log of a hub that has stopped."""
-        connection = sqlite3.connect(self.data / "history.db")
-        try:
-            return int(connection.execute("SELECT count(*) FROM hot").fetchone()[0])
-        finally:
-            connection.close()
+        """How many values a hub keeps that has stopped."""
+        with closing(sqlite3.connect(self.data / "history.db")) as connection:
+            sealed = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
+            sql = f"SELECT count(*) FROM hot, sealed WHERE {UNSEALED}"
+            return int(sealed + connection.execute(sql).fetchone()[0])

@@ -96,8 +96,10 @@ class Hub:
             on_trouble=self._storage_trouble,
         )
         self.sessions = Sessions(bus, clock)
-        self.devices = Devices(storage, bus, clock, self.history, self.sessions, retain_ms, self.timezone_of)
-        self.templates = Templates(storage, bus, self.devices)
+        self.devices = Devices(
+            storage, bus, clock, self.history, self.sessions, retain_ms, self.timezone_of, config.limits.devices
+        )
+        self.templates = Templates(storage, bus, self.devices, config.limits)
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)

@@ -66,6 +66,7 @@ class Devices:
         sessions: Sessions,
         retain_ms: int,
         timezone: Callable[[Device], str],
+        most: int,
     ) -> None:
         self._storage = storage
         self._bus = bus
@@ -74,6 +75,7 @@ class Devices:
         self._sessions = sessions
         self._retain_ms = retain_ms
         self._timezone = timezone
+        self._most = most
         self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
         self._by_token: dict[bytes, tuple[Device, int | None]] = {}
@@ -227,6 +229,8 @@ class Devices:
         return list(self._problems(new))
 
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
+        if len(self.by_id) + len(new) > self._most:
+            yield f"there would be more than {self._most} devices ([limits] devices)"
         seen: set[str] = set()
         for number, one in enumerate(new, 1):
             row = one.where or (f"row {number}" if len(new) > 1 else "")

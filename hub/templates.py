@@ -27,6 +27,7 @@ from hub.values import INT32, coerce, to_json
 
 if TYPE_CHECKING:
     from hub.bus import Bus
+    from hub.config import Limits
     from hub.devices import Devices
     from hub.storage import Storage, Transaction
 
@@ -340,9 +341,10 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
 class Templates:
     """All templates, by id. Only what is here is what devices follow."""
 
-    def __init__(self, storage: Storage, bus: Bus, devices: Devices) -> None:
+    def __init__(self, storage: Storage, bus: Bus, devices: Devices, limits: Limits) -> None:
         self._storage = storage
         self._bus = bus
+        self._limits = limits
         self._devices = devices
         self.by_id: dict[str, Template] = {}
 
@@ -361,6 +363,18 @@ class Templates:
         except KeyError:
             raise NotFound("Template is not found or you don't have access to it.") from None
 
+    def _over_limits(self, new: Template, old: Template | None) -> list[str]:
+        limits, problems = self._limits, []
+        for key, count in (
+            ("datastreams_per_template", len(new.datastreams)),
+            ("events_per_template", len(new.events)),
+            ("metadata_per_template", len(new.metadata)),
+            ("templates", len(self.by_id) + (old is None)),
+        ):
+            if count > getattr(limits, key):
+                problems.append(f"more than {getattr(limits, key)} {key.replace('_', ' ')} ([limits] {key})")
+        return problems
+
     async def save(
         self, text: str, by: Principal, *, source: str = "template", prune: bool = False
     ) -> tuple[Template, list[str]]:
@@ -370,6 +384,8 @@ class Templates:
         """
         new = parse(text, source, self.by_id)
         old = self.by_id.get(new.id)
+        if problems := self._over_limits(new, old):
+            raise BadTemplate(f"{source}: {problem}" for problem in problems)
         if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
             raise Conflict(f"{source}: there is another template named {new.name!r}")
         lines, dropped = difference(old, new)

@@ -649,3 +649,39 @@ async def test_templates_survive_a_restart(tmp_path):
         saved = [(await hub.templates.save(text, SYSTEM))[0] for text in (WEATHER, places)]
     async with running(config, listen=False) as hub:
         assert {t.id: t for t in saved} == hub.templates.by_id
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("datastreams_per_template = 1", "more than 1 datastreams per template ([limits] datastreams_per_template)"),
+        ("events_per_template = 1", "more than 1 events per template"),
+        ("metadata_per_template = 1", "more than 1 metadata per template"),
+        ("templates = 1", "more than 1 templates"),
+    ],
+)
+async def test_a_template_over_a_limit_is_refused_and_the_limit_named(tmp_path, limit, said):
+    from hub.app import running
+    from hub.config import parse as configuration
+
+    two = '[template]\nname = "Two"\n[[datastream]]\npin = "V0"\nname = "A"\n[[datastream]]\npin = "V1"\nname = "B"\n'
+    two += '[[event]]\ncode = "a"\nname = "A"\n[[event]]\ncode = "b"\nname = "B"\n'
+    two += '[[metadata]]\nname = "A"\n[[metadata]]\nname = "B"\n'
+    async with running(configuration(f"[limits]\n{limit}").with_data(str(tmp_path / "data")), listen=False) as hub:
+        await hub.templates.save('[template]\nname = "One"', SYSTEM)
+        with pytest.raises(BadTemplate) as refused:
+            await hub.templates.save(two, SYSTEM, source="two.toml")
+        assert refused.value.problems[0].startswith(f"two.toml: {said}")
+
+
+async def test_devices_have_a_limit(tmp_path):
+    from hub.app import running
+    from hub.config import parse as configuration
+    from hub.errors import Rejected
+
+    async with running(configuration("[limits]\ndevices = 2").with_data(str(tmp_path / "data")), listen=False) as hub:
+        template, _ = await hub.templates.save('[template]\nname = "One"', SYSTEM)
+        await hub.devices.add([NewDevice(name="A", template=template)], SYSTEM)
+        with pytest.raises(Rejected, match=r"more than 2 devices \(\[limits\] devices\)"):
+            await hub.devices.add([NewDevice(name=n, template=template) for n in "BC"], SYSTEM)
+        assert ["A"] == [device.name for device in hub.devices.by_id.values()]

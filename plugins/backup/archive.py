@@ -83,7 +83,7 @@ def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress:
     began = time.monotonic()
     try:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w+b") as out, tarfile.open(fileobj=out, mode="w", copybufsize=PIECE) as tar:
+        with os.fdopen(fd, "w+b") as out, tarfile.TarFile(fileobj=out, mode="w", copybufsize=PIECE) as tar:
             room = len(_encoded(Manifest(**about, files=blank)))
             tar.addfile(_info(MANIFEST, room), io.BytesIO(b" " * room))
             members = []
