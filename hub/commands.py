@@ -67,6 +67,31 @@ async def _serve(config: Config, safe: bool) -> None:
                     hub.certificates.reload()
 
 
+def _say_costs(data: Path) -> None:
+    """Print what each datastream takes on disk in a month."""
+    from hub import storage
+    from hub.errors import StorageError
+    from hub.history.sealing import COSTS
+
+    of_series = (
+        "SELECT series.id, template, json_extract(stream.value, '$.pin'), json_extract(stream.value, '$.name')"
+        " FROM series JOIN devices ON devices.id = device JOIN templates ON templates.id = template,"
+        " json_each(document, '$.datastreams') AS stream WHERE json_extract(stream.value, '$.id') = datastream"
+    )
+    try:
+        names = {row[0]: row[1:] for row in storage.look_into(data / "pinwheel.db", of_series)}
+        found = storage.look_into(data / "history.db", COSTS)
+    except StorageError:
+        # A file that is not there, or of an earlier version, has nothing to say.
+        return
+    total: dict[tuple[str, int, str], float] = {}
+    for series, size in found:
+        if series in names:
+            total[names[series]] = total.get(names[series], 0) + size
+    for (template, pin, name), size in sorted(total.items(), key=lambda item: -item[1]):
+        print(f"history: {size / 1e6:.2f} MB a month: {template} V{pin} {name}")
+
+
 def check(parser: argparse.ArgumentParser) -> None:
     """Validate the configuration, templates and databases; every error at once."""
     parser.add_argument("templates", nargs="*", type=Path, metavar="TEMPLATE", help="template files to check besides")
@@ -97,6 +122,8 @@ def _check(args: argparse.Namespace) -> int:
             if path.exists():
                 print(f"database: {path}")
                 problems += storage.inspect(path)
+        if not problems:
+            _say_costs(config.data)
     shipped = resources.files("config") / "templates"
     for entry in (*args.templates, *(e for e in shipped.iterdir() if e.name.endswith(".toml"))):
         try:

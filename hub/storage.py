@@ -526,6 +526,18 @@ def is_running(data: Path) -> bool:
         return "another hub" in str(error)
 
 
+def look_into(path: Path, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    """What a query finds in a file that may be in use or not. Raises `StorageError`."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {error}") from error
+
+
 def schema_of(path: Path) -> dict[str, int]:
     """The newest schema change of every owner in a database file. Raises `StorageError`."""
     try:

@@ -531,8 +531,7 @@ class History:
 
     async def costs(self) -> dict[int, float]:
         """Bytes that each series takes on disk in a month, going by the newest day that is sealed."""
-        newest = self._hour_end // HOUR_MS
-        return await self._database.read(lambda tx: sealing.costs(tx, newest - 25, newest))
+        return dict(await self._database.fetch_all(sealing.COSTS))
 
     # -- erasing --------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from hub.history.chunks import (
 from hub.history.keys import (
     EVERY_SERIES,
     MAX_PART,
+    SERIES_MASK,
     chunk_key,
     day_key,
     day_of,
@@ -298,13 +299,12 @@ async def erase(tx: Transaction, series: Sequence[int], hour: int) -> int | None
     return None
 
 
-async def costs(tx: Transaction, first: int, last: int) -> dict[int, float]:
-    """Bytes a month by series, from the hours ``first`` to ``last``: chunks, and what rows and pages add to them."""
-    rows = await tx.fetch_all(
-        "SELECT id >> 11 & 4294967295, sum(length(data)), count(*) FROM chunks WHERE id >= ? AND id < ? GROUP BY 1",
-        (chunk_key(first, 0), chunk_key(last, 0)),
-    )
-    return {series: (size + count * ROW_BYTES) * 30 * 24 / max(1, last - first) for series, size, count in rows}
+#: (series, bytes a month), going by the newest day that is sealed: chunks, and what rows and pages add to them.
+COSTS = (
+    f"SELECT id >> 11 & {SERIES_MASK}, sum(length(data) + {ROW_BYTES}) * 30 FROM chunks"
+    " WHERE id >= ((SELECT max(id) >> 32 FROM hours) - 23) << 43"
+    " GROUP BY 1"
+)
 
 
 async def keep_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:

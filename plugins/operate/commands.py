@@ -9,11 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from hub.cli import api, config_of, show, show_table, with_json
 from hub.errors import RequestError, StartupError
+
+#: The dearest datastreams, on the screen of the status.
+COSTS = 5
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,7 @@ def status(parser: argparse.ArgumentParser) -> None:
 def _status(args: argparse.Namespace) -> int:
     with api(args) as hub:
         state = hub("GET", "/api/v1/status")
+        state["costs"] = hub("GET", "/api/v1/history/costs")
         running = hub.running
     if not running:
         state["status"] = "critical"
@@ -46,7 +52,17 @@ def _status(args: argparse.Namespace) -> int:
             ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
         ):
             print(f"  {name:<14}{value}")
+        print("\n".join(cost_lines(state["costs"][:COSTS])))
     return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]
+
+
+def cost_lines(costs: Sequence[dict[str, Any]]) -> list[str]:
+    """What datastreams take on disk, going by the newest day."""
+    lines = []
+    for number, cost in enumerate(costs):
+        what = f"{cost['template']} {cost['pin'].upper()} {cost['name']}"
+        lines.append(f"  {'' if number else 'costs':<14}{cost['bytesPerMonth'] / 1e6:.2f} MB a month: {what}")
+    return lines
 
 
 def _span(seconds: int) -> str:

@@ -1,0 +1,165 @@
+"""The commands for what devices told: history, export, import, erase, events, log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from plugins.data.commands import chart
+from test_cli import House
+
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="module", params=["running", "stopped"])
+def house(request, tmp_path_factory):
+    """A house with the template; its tests share it, and each adds devices of its own."""
+    house = House(tmp_path_factory.mktemp(request.param))
+    if request.param == "stopped":
+        house.import_template()
+        yield house
+        return
+    with house.running():
+        house.import_template()
+        yield house
+
+
+@pytest.fixture
+def station(house):
+    """A device with a day of values; its number."""
+    _, number, _ = house.add()
+    now = int(time.time() * 1000)
+    lines = ["time,pin,value", *(f"{now - n * HOUR},v0,{20 + n}" for n in range(24))]
+    (house.folder / "in.csv").write_text("\n".join(lines))
+    done = house("device", "import", number, "in.csv")
+    assert (0, "24 values of") == (done.code, done.out[:12]), done.err
+    return number
+
+
+def test_history_is_a_chart_or_csv_or_lines(house, station):
+    done = house("device", "history", station, "V0", "--period", "2d")
+    assert 0 == done.code
+    assert "24 values" in done.out
+    assert "█" in done.out
+    lines = house("device", "history", station, "v0", "--period", "2d", "--csv").out.splitlines()
+    assert ("time,value", 25) == (lines[0], len(lines))
+    found = [
+        json.loads(line)
+        for line in house(
+            "device", "history", station, "v0", "--json", "--granularity", "day", "--period", "3d"
+        ).out.splitlines()
+    ]
+    assert 24 == sum(day["count"] for day in found)
+    assert "nothing was kept" in house("device", "history", station, "V1").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("V9",), "has no datastream on pin V9"),
+        (("V0", "--period", "soon"), "--period must be a duration"),
+        (("V0", "--json", "--tz", "Mars/Olympus"), "there is no time zone 'Mars/Olympus'"),
+        (("V0", "--json", "--from", "2026-11-02", "--to", "2026-11-01"), "from must be before to"),
+    ],
+)
+def test_a_bad_question_is_one_line(house, station, arguments, said):
+    done = house("device", "history", station, *arguments)
+    assert 1 == done.code
+    assert said in done.error
+
+
+def test_what_is_exported_imports_as_the_same(house, station):
+    done = house("device", "export", station, "out.csv")
+    assert (0, True) == (done.code, "24 values of" in done.out), done.err
+    text = (house.folder / "out.csv").read_text()
+    _, other, _ = house.add()
+    for _ in range(2):
+        assert 0 == house("device", "import", other, "out.csv").code
+        assert 0 == house("device", "export", other, "again.csv").code
+        assert text == (house.folder / "again.csv").read_text(), "twice is once"
+    assert not (house.folder / "out.csv.partial").exists()
+
+
+NOW = int(time.time() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("when,what\n1,2\n", ["the header must be time,pin,value, not when,what"]),
+        ("", ["the header must be time,pin,value, not "]),
+        (
+            f"time,pin,value\n{NOW},v0,1\nnever,v0,1\n{NOW},v0\n",
+            ["line 3: 'never' is no time", "line 4: must have 3 columns"],
+        ),
+        (f"time,pin,value\n{NOW},v0,1\n{NOW},v77,1\n{NOW},v0,x\n", ["line 3: device", "line 4: Value doesn't match"]),
+        (f"time,pin,value\n{NOW},v0,nan\n", ["line 2: Value doesn't match"]),
+        (
+            "time,pin,value\n2999-01-01,v0,1\n1999-01-01,v0,1\n",
+            ["line 2: The timestamp is more", "line 3: The timestamp is older"],
+        ),
+        ('time,pin,value\n1,"v0\n', ["unexpected end of data"]),
+    ],
+)
+def test_a_bad_file_imports_nothing_and_every_mistake_is_said(house, text, said):
+    _, number, _ = house.add()
+    (house.folder / "bad.csv").write_text(text)
+    done = house("device", "import", number, "bad.csv")
+    assert 1 == done.code
+    lines = done.err.splitlines()
+    assert len(said) == len(lines), done.err
+    assert all(
+        line.startswith("pinwheel: bad.csv: ") and wanted in line for line, wanted in zip(lines, said, strict=True)
+    )
+    assert "nothing was kept" in house("device", "history", number, "V0").out
+
+
+def test_a_file_that_is_not_there_is_named(house, station):
+    assert "nowhere.csv: No such file or directory" == house("device", "import", station, "nowhere.csv").error
+    assert "nowhere/x.csv: No such file or directory" == house("device", "export", station, "nowhere/x.csv").error
+
+
+def test_erasing_asks_and_is_for_good(house, station):
+    assert "Say so with --yes." in house("device", "erase", station, "V0").error
+    assert 0 == house("device", "erase", station, "V0", "--yes").code
+    assert "nothing was kept" in house("device", "history", station, "V0").out
+
+
+def test_events_are_listed_and_acted_upon(house):
+    name, number, token = house.add()
+    body = {"deviceId": number, "eventCode": "sys_ota", "eventDescription": "OTA started"}
+    from hub.cli import api
+    import argparse
+
+    args = argparse.Namespace(config=house.folder / "hub.toml", data=str(house.data))
+    with api(args) as hub:
+        hub("POST", "/api/v1/organization/device/trigger-event", body)
+    [event] = house("device", "events", name, "--json").json["content"]
+    assert "OTA started" == event["description"]
+    assert 0 == house("device", "events", name, "--comment", event["id"], "seen").code
+    assert "OTA started (local key: seen)" in house("device", "events", name).out
+    assert "needs no resolution" in house("device", "events", name, "--resolve", event["id"]).error
+    assert 0 == house("device", "events", name, "--archive", event["id"]).code
+    assert [] == house("device", "events", name, "--json").json["content"]
+    assert "OTA started" in house("device", "log", name).out
+    assert "eventType must be of" in house("device", "events", name, "--type", "loud").error
+
+
+def test_check_says_what_datastreams_cost(house, station):
+    with closing(sqlite3.connect(house.data / "history.db")) as database:
+        sealed = database.execute("SELECT count(*) FROM chunks").fetchone()[0]
+    done = house("check")
+    assert ("MB a month: TMPL0cli V0" in done.out) == bool(sealed)
+
+
+def test_a_chart_shows_low_and_high():
+    lines = chart([(n * 1000, float(n)) for n in range(100)], 60)
+    assert 11 == len(lines)
+    assert lines[0].split(" ┤")[0].strip() == "99"
+    assert lines[9].split(" ┤")[0].strip() == "0"
+    assert len(lines[0]) <= 60
+    assert chart([(0, 5.0)], 60)
