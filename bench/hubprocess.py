@@ -145,7 +145,7 @@ class HubProcess:
     def stored(self) -> list[tuple[int, float]]:
         """(series, value) of everything that a hub keeps which has stopped."""
         with closing(sqlite3.connect(self.data / "history.db")) as connection:
-            found = connection.execute(f"SELECT series, v FROM hot, sealed WHERE {UNSEALED}").fetchall()
+            found = connection.execute(f"SELECT hot.series, v FROM hot, sealed WHERE {UNSEALED}").fetchall()
             for key, data in connection.execute("SELECT id, data FROM chunks"):
                 found += [(series_of_chunk(key), value) for _, value in decode(key, data)]
         return found

@@ -135,3 +135,23 @@ def test_templates_in_the_readme_are_right():
 
     for block in blocks(ROOT / "README.md", "toml"):
         parse_template(block)
+
+
+def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
+    from hub.metadata import TYPES
+    from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status
+    from hub.templates import parse as parse_template
+
+    page = ROOT / "docs" / "templates.md"
+    [block] = blocks(page, "toml")
+    parse_template(block)
+    document = tomllib.loads(block)
+    for cls, tables in (
+        (Datastream, document["datastream"]),
+        (EventType, document["event"]),
+        (MetadataField, document["metadata"]),
+        (Lifecycle, [document["lifecycle"]]),
+        (Status, document["lifecycle"]["status"]),
+    ):
+        assert {field.name for field in attrs.fields(cls)} == {key for table in tables for key in table}, cls
+    assert [] == [kind for kind in TYPES if kind not in page.read_text()]
