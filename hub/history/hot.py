@@ -103,7 +103,11 @@ class Run:
     #: The commit that holds the newest of it, or the row that is.
     batch: Batch | None = None
     last_id: int = 0
-    points: int = 0
+    #: Series in the order in which they are sealed.
+    order: list[int] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.order = sorted(self.tails, reverse=True)
 
     @property
     def ready(self) -> bool:
@@ -228,7 +232,7 @@ class History:
             self._open = Batch()
         latest = {series: self.latest[series] for series in self._tails if series in self.latest}
         batch = self._queue[-1] if self._queue else None
-        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._last_id, self._in_tails)
+        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._last_id)
         self._runs.append(run)
         self._next_run += 1
         self._tails, self._in_tails = {}, 0
@@ -465,13 +469,14 @@ class History:
         now = self._clock.now()
         chosen: list[tuple[int, Tail]] = []
         points = 0
-        for series in sorted(run.tails):
-            chosen.append((series, run.tails[series]))
-            points += len(run.tails[series].stamps)
-            if points >= SEAL_POINTS:
-                break
-        whole = len(chosen) == len(run.tails)
-        last = EVERY_SERIES if whole else chosen[-1][0]
+        left = len(run.order)
+        while left and points < SEAL_POINTS:
+            left -= 1
+            # What could not be stored is not there any more.
+            if tail := run.tails.get(run.order[left]):
+                chosen.append((run.order[left], tail))
+                points += len(tail.stamps)
+        last = chosen[-1][0] if left else EVERY_SERIES
         since = self._sealed.since if self._sealed.run == run.number else self._sealed.upto
         sealed = Sealed(run.number, since, run.upto, last, max(run.stamp, self._sealed.stamp))
         latest = [(series, run.latest[series]) for series, _ in chosen if series in run.latest]
@@ -485,10 +490,11 @@ class History:
         found = await self._database.transaction(write)
         self._sealed = sealed
         self._found_damaged(found)
-        for series, _ in chosen:
+        del run.order[left:]
+        for series, tail in chosen:
+            self._unsealed -= len(tail.stamps)
             del run.tails[series]
-        self._unsealed -= points
-        if whole:
+        if not left:
             self._runs.popleft()
             self._unpruned = True
         self._room.unpark_all()

@@ -9,7 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
+
+import trio
 
 from hub import timezones
 from hub.history.chunks import (
@@ -26,25 +28,40 @@ from hub.history.chunks import (
     statistics,
 )
 from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
-from hub.history.sealing import Sealed, Tail, read_state
-from hub.storage import Database, Transaction
+from hub.history.sealing import Sealed, Tail
+from hub.storage import Database, Row
 
 Granularity = Literal["raw", "minute", "hour", "day"]
 T = TypeVar("T", bound=tuple[int, object])
 #: A bucket's first millisecond, and what is in it.
 Bucket = tuple[int, Statistics]
 
-#: Chunks decoded in one go, and hours of statistics read: some milliseconds each.
-CHUNKS = 128
-HOURS = 2_000
+#: Rows of one read: chunks of up to 1,024 points, or statistics of hours.
+CHUNKS, HOURS = 128, 2_000
+#: Points decoded before others get their turn: some milliseconds.
+DECODE = 5_000
 
 _STATISTICS = ", ".join(COLUMNS)
-_HOURS = "WITH RECURSIVE h(hour) AS (VALUES(?) UNION ALL SELECT hour + 1 FROM h WHERE hour < ?)"
-_FIND_CHUNKS = (
-    f"{_HOURS} SELECT c.id, c.data FROM h CROSS JOIN chunks AS c"
-    f" ON c.id BETWEEN h.hour << 43 | ? AND h.hour << 43 | ? LIMIT {CHUNKS}"
+# One statement is one snapshot, and one trip to the database: how far the log is sealed, and what is kept of each hour
+# from ?1 to ?2 between the first and the last that there is anything of.
+_FROM_HOURS = """
+WITH RECURSIVE state AS (
+    SELECT run, since, upto, series, stamp,
+        coalesce((SELECT min(id) >> 32 FROM hours), 1) AS oldest,
+        coalesce((SELECT max(id) >> 32 FROM hours), 0) AS newest
+    FROM sealed
+), h (hour, final) AS (
+    SELECT max(?1, oldest), min(?2, newest) FROM state UNION ALL SELECT hour + 1, final FROM h WHERE hour < final
 )
-_FIND_HOURS = f"{_HOURS} SELECT id, {_STATISTICS} FROM h CROSS JOIN hours ON id = h.hour << 32 | ?"
+SELECT run, since, upto, state.series, stamp, final, hour, {columns}
+FROM state CROSS JOIN h LEFT JOIN {table} LIMIT {most}
+"""
+_FIND_CHUNKS = _FROM_HOURS.format(
+    columns="c.id, data", table="chunks AS c ON c.id BETWEEN (hour << 43) | ?3 AND (hour << 43) | ?4", most=CHUNKS
+)
+_FIND_HOURS = _FROM_HOURS.format(columns=_STATISTICS, table="hours ON hours.id = (hour << 32) | ?3", most=HOURS)
+#: Columns of the state in front of each row.
+_STATE = 7
 
 
 class Queries:
@@ -152,20 +169,18 @@ class Queries:
         unsealed = [(run, tail.points()) for run, tail in self._unsealed(series)]
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
-
-            async def read(tx: Transaction, hour: int = hour) -> tuple[list[Bucket], int, Sealed]:
-                sealed, kept = await read_state(tx)
-                first, last, until = _bounds(kept, hour, end_hour - 1)
-                rows = await tx.fetch_all(_FIND_HOURS, (first, last, series)) if first <= last else []
-                found = [((key >> 32) * HOUR_MS, of_row(row, (key >> 32) * HOUR_MS)) for key, *row in rows]
-                return found, until + 1, sealed
-
-            found, until, sealed = await self._database.read(read)
-            fresh = _fresh(unsealed, sealed, series, hour * HOUR_MS, until * HOUR_MS)
+            rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
+            sealed, until = _read_so_far(rows, HOURS, end_hour - 1)
+            found = [
+                (row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS))
+                for row in rows
+                if row[_STATE] is not None and row[6] <= until
+            ]
+            fresh = _fresh(unsealed, sealed, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
             by_hour = groupby(fresh, lambda point: point[0] - point[0] % HOUR_MS)
             found += [(begin, statistics(list(group))) for begin, group in by_hour]
             yield _gathered(found, lambda at: at)
-            hour = until
+            hour = until + 1
 
     async def _minutes(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
         """Statistics by minute; an hour whose chunk is gone is one bucket, with its first minute."""
@@ -177,27 +192,37 @@ class Queries:
         tails = [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
         unsealed = [(run, points) for run, points, _ in tails]
         while start < end:
-
-            async def read(tx: Transaction, start: int = start) -> tuple[_Piece, int, Sealed]:
-                sealed, kept = await read_state(tx)
-                first, last, until = _bounds(kept, start // HOUR_MS, (end - 1) // HOUR_MS)
-                piece = _Piece()
-                if first <= last and (whole := await piece.read(tx, series, first, last, hours=hours)) < last:
-                    until = whole
-                return piece, (until + 1) * HOUR_MS, sealed
-
-            piece, until, sealed = await self._database.read(read)
+            first, low = start // HOUR_MS, chunk_key(0, series)
+            last = (end - 1) // HOUR_MS
+            # Read first: an hour that is sealed in between has a chunk then.
+            kept = await self._database.fetch_all(_FIND_HOURS, (first, last, series)) if hours else []
+            rows = await self._database.fetch_all(_FIND_CHUNKS, (first, last, low, low | MAX_PART))
+            sealed, until = _read_so_far(rows, CHUNKS, last)
+            if until < rows[0][6]:
+                # One hour has more chunks than one read.
+                until = rows[0][6]
+                sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
+                between = (chunk_key(until, series), chunk_key(until, series, MAX_PART))
+                found = await self._database.fetch_all(sql, between)
+            else:
+                found = [row[_STATE:] for row in rows if row[_STATE] is not None and row[6] <= until]
+            piece = _Piece()
+            await piece.decode(found)
             if piece.damaged:
                 await self._quarantine(piece.damaged)
-            until = min(end, until)
-            piece.points = _within(piece.points, start, until)
+            for row in kept:
+                if row[_STATE] is not None and row[6] not in piece.there and row[6] <= until:
+                    piece.minutes.append((row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS)))
+            piece.minutes.sort(key=_start)
+            stop = min(end, (until + 1) * HOUR_MS)
+            piece.points = _within(piece.points, start, stop)
             # Its sender sent it again; the chunk does not know yet.
             if replaced := set().union(*(own for run, _, own in tails if not sealed.holds(run, series))):
                 piece.points = [point for point in piece.points if point[0] not in replaced]
-            piece.minutes = _within(piece.minutes, start, until)
-            piece.fresh = _fresh(unsealed, sealed, series, start, until)
+            piece.minutes = _within(piece.minutes, start, stop)
+            piece.fresh = _fresh(unsealed, sealed, series, start, stop)
             yield piece
-            start = until
+            start = stop
 
 
 class _Piece:
@@ -207,50 +232,36 @@ class _Piece:
         self.points: list[Point] = []
         self.minutes: list[Bucket] = []
         self.fresh: list[Point] = []
+        #: Hours that have a chunk.
+        self.there: set[int] = set()
         self.damaged: list[tuple[int, str]] = []
 
-    async def read(self, tx: Transaction, series: int, first: int, last: int, *, hours: bool) -> int:
-        """Read chunks from the hour ``first`` on; returns the last hour that is wholly there."""
-        low = chunk_key(0, series)
-        rows = await tx.fetch_all(_FIND_CHUNKS, (first, last, low, low | MAX_PART))
-        if len(rows) == CHUNKS:
-            last = hour_of_chunk(rows[-1][0])
-            if hour_of_chunk(rows[0][0]) < last:
-                last -= 1
-                rows = [row for row in rows if hour_of_chunk(row[0]) <= last]
-            else:
-                between = (chunk_key(last, series), chunk_key(last, series, MAX_PART))
-                rows = await tx.fetch_all("SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id", between)
-        there = set()
-        for key, data in rows:
+    async def decode(self, chunks: Iterable[Sequence[Any]]) -> None:
+        """Take in chunks (key, data), and let others have their turn."""
+        decoded = 0
+        for key, data in chunks:
             try:
                 found = decode(key, data)
             except BadChunk as error:
                 self.damaged.append((key, str(error)))
                 continue
-            there.add(hour_of_chunk(key))
+            self.there.add(hour_of_chunk(key))
             if type(found[0][1]) is Statistics:
                 self.minutes += found
             else:
                 self.points += found  # type: ignore[arg-type]
+            decoded += len(found)
+            if decoded >= DECODE:
+                decoded = 0
+                await trio.lowlevel.checkpoint()
         self.points.sort(key=_start)
-        if hours:
-            kept = await tx.fetch_all(_FIND_HOURS, (first, last, series))
-            starts = [(key >> 32, row) for key, *row in kept if key >> 32 not in there]
-            self.minutes += [(hour * HOUR_MS, of_row(row, hour * HOUR_MS)) for hour, row in starts]
-            self.minutes.sort(key=_start)
-        return last
 
 
-def _bounds(kept: tuple[int, int], first: int, last: int) -> tuple[int, int, int]:
-    """Of the hours from ``first`` to ``last``: those to look for, at most `HOURS`, and the last that is then done.
-
-    Where nothing is ``kept``, there is nothing to look for hour by hour.
-    """
-    oldest, newest = kept
-    begin = max(first, oldest)
-    end = min(last, newest, begin + HOURS - 1)
-    return begin, end, last if end >= min(last, newest) else end
+def _read_so_far(rows: Sequence[Row], most: int, last: int) -> tuple[Sealed, int]:
+    """How far the log was sealed, and the last hour that these rows are whole of; beyond what is kept, ``last``."""
+    run, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
+    until = last if len(rows) < most else min(hour, newest) - 1
+    return Sealed(run, since, upto, series, stamp), until
 
 
 def _fresh(
