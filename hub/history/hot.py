@@ -381,9 +381,7 @@ class History:
             self._stamp = self._sealed.stamp
             if not self._sealed.whole:
                 await self._replay(self._sealed.since, self._sealed.upto, series)
-                run = Run(
-                    self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto, self._in_tails
-                )
+                run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
                 run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
                 self._runs.append(run)
                 self._tails, self._in_tails = {}, 0
