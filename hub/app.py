@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.devices import Devices
-from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, TooMany
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
@@ -302,6 +302,9 @@ class Hub:
             self.clock.check()
             self.devices.end_expired()
             self._look_around()
+            if self.clock.believable:
+                with suppress(StorageError):
+                    await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))
             await trio.sleep(LOOK_EVERY)
 
     def _storage_trouble(self, problem: str | None) -> None:

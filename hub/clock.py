@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 TOLERANCE_MS = 2_000
 #: Stamps advance one millisecond for so many real ones while the wall clock is behind.
 SLEW = 2
+#: Stamps are before this, in milliseconds UTC: the history counts its hours in 20 bits, until 2089.
+END_MS = (1 << 20) * 3_600_000
 #: Seconds without a jump after which nothing speaks against the clock; and when, at the start, it is further ahead of
 #: the newest record than so many milliseconds, which may be a long pause or a wrong clock.
 STEADY = 3_600
@@ -53,7 +55,7 @@ class Clock:
 
     def now(self) -> int:
         """A stamp: milliseconds UTC, never smaller than one given before."""
-        wall = self._wall() // 1_000_000
+        wall = min(self._wall() // 1_000_000, END_MS - 1)
         newest = self._newest
         if wall >= newest:
             if self._behind_since is not None:

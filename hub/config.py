@@ -57,6 +57,7 @@ class StorageSection:
     durability: Durability = "full"
     flush: str = "1s"
     retain_raw: str = "90d"
+    retain_events: str = "730d"
 
 
 @attrs.frozen(kw_only=True)
@@ -200,7 +201,7 @@ def _problems(config: Config) -> list[str]:
         problems.append("listen: at least one [[listen]] is needed")
     if bool(config.tls.cert) != bool(config.tls.key):
         problems.append("tls: cert and key are given together, or neither")
-    for key in ("flush", "retain_raw"):
+    for key in ("flush", "retain_raw", "retain_events"):
         try:
             value = seconds(getattr(config.storage, key))
         except ValueError as error:

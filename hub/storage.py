@@ -200,12 +200,17 @@ class Database:
         return await self._thread.run(translated)
 
     async def _open(self) -> None:
-        self._writer = await self._connect()
-        await self._writer.execute(f"PRAGMA page_size = {self._page_size}")
-        await self._writer.execute("PRAGMA journal_mode = WAL")
-        await self._writer.execute(f"PRAGMA synchronous = {self._durability}")
-        await self._writer.execute("PRAGMA foreign_keys = ON")
-        await self._writer.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        writer = await self._connect()
+        try:
+            await writer.execute(f"PRAGMA page_size = {self._page_size}")
+            await writer.execute("PRAGMA journal_mode = WAL")
+            await writer.execute(f"PRAGMA synchronous = {self._durability}")
+            await writer.execute("PRAGMA foreign_keys = ON")
+            await writer.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        except BaseException:
+            await writer.close()
+            raise
+        self._writer = writer
 
     async def _connect(self) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.path, isolation_level=None)
@@ -424,7 +429,7 @@ class Storage:
             await self.configuration.close()
             for suffix in ("-wal", "-shm"):
                 self.configuration.path.with_name(self.configuration.path.name + suffix).unlink(missing_ok=True)
-            shutil.copyfile(self.configuration.copied, self.configuration.path)
+            write_whole(self.configuration.path, self.configuration.copied.read_bytes())
 
     async def migrate_history(self) -> None:
         await self.history.migrate({"core": shipped_migrations("history")}, self.backups)
@@ -532,18 +537,6 @@ def look_into(path: Path, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}") from error
-
-
-def schema_of(path: Path) -> dict[str, int]:
-    """The newest schema change of every owner in a database file. Raises `StorageError`."""
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
-        try:
-            return dict(connection.execute("SELECT owner, max(number) FROM migrations GROUP BY owner").fetchall())
         finally:
             connection.close()
     except sqlite3.Error as error:

@@ -73,7 +73,7 @@ class Timeline:
         kind = next((e for e in device.template.events if e.code == code), None) or SYSTEM.get(code)
         if kind is None:
             raise Rejected(UNKNOWN)
-        if len(description) > MAX_DESCRIPTION:
+        if len(description) > MAX_DESCRIPTION or not is_text(description):
             raise Rejected(f"The description is longer than {MAX_DESCRIPTION} characters.")
         return await self._add(device, kind, description)
 
@@ -146,6 +146,18 @@ class Timeline:
 
         ids = await self._storage.transaction(write)
         return [attrs.evolve(event, id=number) for event, number in zip(events, ids, strict=True)]
+
+    async def prune(self, before: int) -> int:
+        """Delete some events that are older; returns how many."""
+
+        async def write(tx: Transaction) -> int:
+            old = [
+                row[0] for row in await tx.fetch_all("SELECT id FROM timeline WHERE ts < ? LIMIT ?", (before, MAX_PAGE))
+            ]
+            await tx.execute("DELETE FROM timeline WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(old),))
+            return len(old)
+
+        return await self._storage.transaction(write)
 
     # -- what people do -------------------------------------------------------------------------------------------
 

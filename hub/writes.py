@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import Rejected, RequestError, Unavailable, UnknownPin
+from hub.clock import END_MS
+from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueWritten
 from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
 from hub.values import Raw, coerce, texts_of
@@ -88,27 +89,49 @@ class Writes:
     async def import_points(
         self, device: Device, points: Sequence[tuple[Datastream, int, Raw]], via: str, principal: Principal
     ) -> Receipt | None:
-        """Accept values with stamps of their own, all or none; whatever their number, others get their turn.
+        """Accept values of the past, all or none; whatever their number, others get their turn.
+
+        Subscribers and the device hear of the newest of each datastream, if it is newer than what it held.
 
         The receipt is for all of them; None for none. Raises as `write` does, with the number of the first bad point.
         """
         writes = [Write(device, stream.pin, raw, via, principal, at) for stream, at, raw in points]
-        checked = []
+        checked: list[tuple[Point, Value, int]] = []
         for number, write in enumerate(writes, 1):
             try:
-                checked.append((write, *self._check(write)))
+                checked.append(self._check(write))
             except Rejected as error:
                 raise type(error)(f"point {number}: {error}") from error
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
-        receipt = None
-        for number, one in enumerate(checked, 1):
+        receipt, newest = None, dict[int, Point]()
+        for number, (point, value, ts) in enumerate(checked, 1):
             if self._history.full:
                 await self._history.room()
-            receipt = self._keep(*one)
+            if device.points.get(point.datastream.pin) is not point:
+                raise Conflict("what the device held was erased in the meantime")
+            latest = self._history.latest.get(point.series)
+            is_newest = latest is None or ts >= latest[0]
+            receipt = self._history.put(point.series, ts, value, is_newest, stamped=False)
+            if is_newest:
+                self._history.latest[point.series] = (ts, value)
+                newest[point.series] = point
+            self.count += 1
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
+        for point in newest.values():
+            self._told(point, via)
         return receipt
+
+    def _told(self, point: Point, via: str) -> None:
+        """Tell of the newest of what was imported; the past is nothing to act upon."""
+        ts, value = self._history.latest[point.series]
+        if point.watched:
+            self._watching.written(point, None, by_device=True)
+        if session := self._sessions.get(point.device.id):
+            session.send(SetDatastream(point.datastream.pin, texts_of(value)))
+        if self._bus.wants_value(point.device.id):
+            self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via))
 
     def check(self, device: Device, point: Point, at: int, raw: Raw) -> None:
         """Whether a value with a stamp of its own would be accepted. Raises as `write` does."""
@@ -156,9 +179,9 @@ class Writes:
     def believable(self, datastream: Datastream, at: int) -> int:
         """A stamp that is not the hub's. Raises `Rejected`."""
         now = self._clock.now()
-        if at > now + MAX_AHEAD_MS:
+        if at > now + MAX_AHEAD_MS or at >= END_MS:
             raise Rejected("The timestamp is more than a day ahead.")
-        if at < now - self._retention(datastream):
+        if at < max(0, now - self._retention(datastream)):
             raise Rejected("The timestamp is older than what is kept.")
         return at
 

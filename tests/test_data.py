@@ -331,21 +331,20 @@ async def test_imports_have_a_limit_a_day(time, tmp_path):
 
 async def test_an_import_of_ten_thousand_lets_others_have_their_turn(api, hub, meter):
     device, _ = meter
-    longest, stop = 0.0, trio.Event()
+    turns, stop = 0, trio.Event()
 
     async def watch():
-        nonlocal longest
+        nonlocal turns
         while not stop.is_set():
-            before = trio.current_time()
             await trio.sleep(0)
-            longest = max(longest, trio.current_time() - before)
+            turns += 1
 
     points = [(device.points[0].datastream, NOON - n * 1000, n % 1000) for n in range(10_000)]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch)
         await hub.writes.import_points(device, points, "test", SYSTEM)
         stop.set()
-    assert longest < 0.05
+    assert turns > 30
 
 
 async def test_rows_of_a_device_are_checked_whole(api):

@@ -127,7 +127,9 @@ async def test_every_route_has_a_permission_that_exists(hub):
     assert [] == [route.path for route in hub.routes if route.permission not in {PUBLIC, *permissions}]
     assert {"/api/v1/stream"} == {route.path for route in routes(hub, SocketRoute)}
     public = {route.path for route in routes(hub) if route.permission == PUBLIC}
-    assert {"/health", "/ca.pem", "/reports/{key}/{name}"} == {path for path in public if not path.startswith("/external/api/")}
+    assert {"/health", "/ca.pem", "/reports/{key}/{name}"} == {
+        path for path in public if not path.startswith("/external/api/")
+    }
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "x" * 43, "é"], ids=ascii)

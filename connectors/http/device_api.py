@@ -96,6 +96,8 @@ class DeviceApi:
             hub.unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
             raise
         except WrongType as error:
+            wanted = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
+            hub.refuse(request.address, f"device {device.name}: {wanted}: {error}", device.id)
             raise Rejected(mismatch if str(error) == MISMATCH else str(error)) from error
         if hub.sessions.get(device.id) is None:
             hub.lifecycle.heard(device)
@@ -143,7 +145,8 @@ class DeviceApi:
         if name in (NAME, OWNER):
             return _json({"type": "Text", "value": await self._hub.metadata.get(device, name)})
         try:
-            field = self._hub.metadata.field(device, int(name) if name.isascii() and name.isdecimal() else name)
+            number = name.isascii() and name.isdecimal() and len(name) < 10
+            field = self._hub.metadata.field(device, int(name) if number else name)
         except NotFound as error:
             raise Rejected(str(error)) from error
         return _json({"type": label(field.type), "value": await self._hub.metadata.get(device, field.name)})

@@ -36,6 +36,7 @@ _FLOATS, _DOUBLES = 0x10, 0x20
 #: The library prints a float with seven digits after the point (`BlynkParam.h`).
 MAX_DIGITS = 7
 _ABSOLUTE = 0x80
+DAMAGED = "its checksum does not fit"
 #: Whole numbers up to here are exact as floats.
 _EXACT = 2**53
 
@@ -46,7 +47,7 @@ class BadChunk(Exception):
 
 @attrs.frozen
 class Statistics:
-    """Of some points: ``last`` has the newest stamp, ``at``. Without numbers among them the other three are None."""
+    """Of some points: ``last`` has the newest stamp, ``at``. What is no number counts only where nothing is one."""
 
     count: int
     min: Number | None
@@ -63,21 +64,25 @@ class Statistics:
 def statistics(points: Sequence[Point]) -> Statistics:
     """Of points in the order of their stamps, at least one."""
     at, last = points[-1]
-    values = [value for _, value in points]
-    if all(type(value) in (int, float) for value in values):
-        numbers = cast("list[Number]", values)
-        return Statistics(len(points), min(numbers), max(numbers), _total(numbers), last, at)
-    return Statistics(len(points), None, None, None, last, at)
+    numbers = [value for _, value in points if type(value) in (int, float)]
+    if not numbers:
+        return Statistics(len(points), None, None, None, last, at)
+    if len(numbers) < len(points):
+        at, last = next(point for point in reversed(points) if type(point[1]) in (int, float))
+    counted = cast("list[Number]", numbers)
+    return Statistics(len(counted), min(counted), max(counted), _total(counted), last, at)
 
 
 def combined(several: Iterable[Statistics]) -> Statistics:
-    """Of all points that ``several`` are of; what is no number makes the whole have none."""
+    """Of all points that ``several`` are of."""
     found = list(several)
+    if any(one.sum is not None for one in found):
+        found = [one for one in found if one.sum is not None]
     if len(found) == 1:
         return found[0]
     newest = max(found, key=lambda one: one.at)
     count = sum(one.count for one in found)
-    if any(one.sum is None for one in found):
+    if newest.sum is None:
         return Statistics(count, None, None, None, newest.last, newest.at)
     sums = [cast("Number", one.sum) for one in found]
     lowest, highest = (cast("list[Number]", [getattr(one, name) for one in found]) for name in ("min", "max"))
@@ -115,7 +120,8 @@ def encode(key: int, points: Sequence[Point]) -> bytes:
 
 
 def encode_minutes(key: int, rows: Sequence[tuple[int, Statistics]]) -> bytes:
-    """A chunk of what `minutes` found."""
+    """A chunk of what `minutes` found; where some are numbers, without those that are none."""
+    rows = [row for row in rows if row[1].sum is not None] or rows
     parts = [_varint(len(rows)), _column([minute // MINUTE_MS for minute, _ in rows])]
     parts += [_column([one.count for _, one in rows]), _column([one.at - minute for minute, one in rows])]
     if all(one.sum is not None for _, one in rows):
@@ -170,9 +176,14 @@ def _sealed(key: int, kind: int, body: bytes) -> bytes:
     return chunk + _crc(key, chunk)
 
 
+def is_whole(key: int, chunk: bytes) -> bool:
+    """Whether the bytes are those that were written under this key."""
+    return len(chunk) >= 5 and _crc(key, chunk[:-4]) == chunk[-4:]
+
+
 def _opened(key: int, chunk: bytes) -> tuple[int, bytes]:
-    if len(chunk) < 5 or _crc(key, chunk[:-4]) != chunk[-4:]:
-        raise BadChunk("its checksum does not fit")
+    if not is_whole(key, chunk):
+        raise BadChunk(DAMAGED)
     kind, body = chunk[0], chunk[1:-4]
     if kind & _DEFLATED:
         return kind & ~_DEFLATED, zlib.decompress(body, wbits=-15)

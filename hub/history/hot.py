@@ -60,12 +60,13 @@ LATEST, STAMPED = 1, 2
 class Batch:
     """The rows of one commit, and who waits for it."""
 
-    __slots__ = ("bad", "done", "last_id", "lot", "opened", "rows", "waiters")
+    __slots__ = ("bad", "done", "due", "last_id", "lot", "rows", "waiters")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.waiters = 0
-        self.opened = 0.0
+        #: When it is to be committed at the latest, by trio's clock.
+        self.due = float("inf")
         self.done = False
         self.bad: dict[int, Exception] = {}
         #: The newest row of the log after the commit.
@@ -207,7 +208,7 @@ class History:
             if self._in_tails >= RUN_POINTS:
                 self.cut()
         if not rows:
-            batch.opened = trio.current_time()
+            batch.due = trio.current_time() + self._flush
             self._wake.set()
         tail = self._tails.get(series)
         if tail is None:
@@ -244,6 +245,7 @@ class History:
         if self.trouble is not None:
             raise Unavailable(f"storage: {self.trouble}")
         batch.waiters += 1
+        batch.due = min(batch.due, trio.current_time() + WAIT_WINDOW)
         if batch.waiters == 1 or batch.waiters >= self._last_waiters:
             self._wake.set()
         with trio.move_on_after(DURABLE_TIMEOUT):
@@ -275,23 +277,16 @@ class History:
         if self._damage is not None:
             return None
         while not self._queue:
-            batch = self._open
-            if batch.rows:
-                if batch.waiters and batch.waiters >= self._last_waiters:
-                    break
-                deadline = batch.opened + self._flush
-                if batch.waiters:
-                    deadline = min(deadline, trio.current_time() + WAIT_WINDOW)
-            else:
-                deadline = float("inf")
-            deadline = min(deadline, self._work_at)
-            self._wake = trio.Event()
-            with trio.move_on_at(deadline) as window:
-                await self._wake.wait()
-            if self._damage is not None or trio.current_time() >= self._work_at:
-                return None
-            if window.cancelled_caught and batch.rows:
+            batch, now = self._open, trio.current_time()
+            if batch.rows and (now >= batch.due or 0 < batch.waiters >= self._last_waiters):
                 break
+            if now >= self._work_at:
+                return None
+            self._wake = trio.Event()
+            with trio.move_on_at(min(batch.due, self._work_at)):
+                await self._wake.wait()
+            if self._damage is not None:
+                return None
         if self._queue:
             return self._queue[0]
         batch, self._open = self._open, Batch()
@@ -388,6 +383,7 @@ class History:
             await self._replay(self._sealed.upto, None, series)
         except Damaged as error:
             self._tails, self._runs = {}, deque()
+            self._in_tails = self._unsealed = 0
             await self._replace(str(error))
         self._hour_end = self._stamp - self._stamp % HOUR_MS + HOUR_MS if self._stamp else 0
         return self._stamp

@@ -120,28 +120,28 @@ class Queries:
                 yield found
 
     async def _days(self, series: int, start: int, end: int, zone: str) -> AsyncIterator[list[Bucket]]:
-        days = list(timezones.days(zone, start, end))
-        if not days:
-            return
-        first, last = days[0][0], days[-1][1]
-
         # Looked at first: what is sealed in the meantime is looked for hour by hour.
-        unsealed = [point for _, tail in self._unsealed(series) for point in tail.points()]
+        unsealed = [stamp for _, tail in self._unsealed(series) for stamp in tail.stamps]
+        offset, margin = day_key(series, 0), 2 * 24
         rows = await self._database.fetch_all(
-            f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM days WHERE id BETWEEN ? AND ?",
-            (day_key(series, first // HOUR_MS), day_key(series, last // HOUR_MS)),
+            f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM sealed"
+            " LEFT JOIN days ON id BETWEEN ? AND ?",
+            (offset + max(0, start // HOUR_MS - margin), offset + end // HOUR_MS + margin),
         )
-        offset = day_key(series, 0)
-        stored = {(key - offset, hours): of_row(row, (key - offset) * HOUR_MS) for _, key, hours, *row in rows}
-        if rows and not unsealed:
-            # Before the first hour of all, there is nothing to look for.
-            oldest = (rows[0][0] >> 32) * HOUR_MS
-            days = days[bisect_right(days, oldest, key=lambda day: day[1]) :]
-        fresh = {day for day in days if any(day[0] <= at < day[1] for at, _ in unsealed)} if unsealed else set()
+        # Before the first hour of all, there is nothing to look for.
+        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *unsealed, end)
+        days = list(timezones.days(zone, max(start, min(oldest, end - 1)), end))
+        starts = [begin for begin, _ in days]
+        fresh = {starts[at] for stamp in unsealed if (at := bisect_right(starts, stamp) - 1) >= 0}
+        stored = {
+            (key - offset, hours): of_row(row, (key - offset) * HOUR_MS)
+            for _, key, hours, *row in rows
+            if key is not None
+        }
 
         def whole(day: tuple[int, int]) -> Statistics | None:
             hours, rest = divmod(day[0], HOUR_MS)
-            return None if rest or day in fresh else stored.get((hours, (day[1] - day[0]) // HOUR_MS))
+            return None if rest or day[0] in fresh else stored.get((hours, (day[1] - day[0]) // HOUR_MS))
 
         found = [(day[0], whole(day)) for day in days]
         for known, group in groupby(enumerate(found), lambda one: one[1][1] is not None):
@@ -149,9 +149,9 @@ class Queries:
             if known:
                 yield [cast("Bucket", bucket) for _, bucket in several]
                 continue
-            starts = [begin for _, (begin, _) in several]
-            atoms = await self._atoms(series, starts, days[several[-1][0]][1])
-            yield _gathered(atoms, lambda at, starts=starts: starts[bisect_right(starts, at) - 1])  # type: ignore[misc]
+            begins = [begin for _, (begin, _) in several]
+            atoms = await self._atoms(series, begins, days[several[-1][0]][1])
+            yield _gathered(atoms, lambda at, begins=begins: begins[bisect_right(begins, at) - 1])  # type: ignore[misc]
 
     async def _atoms(self, series: int, starts: list[int], end: int) -> list[Bucket]:
         """What days are made of: hours, and minutes of those hours that are of two days."""
@@ -166,7 +166,9 @@ class Queries:
 
     async def _hours(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
         """Statistics by hour of UTC; ``start`` and ``end`` are whole hours."""
-        unsealed = [(run, tail.points()) for run, tail in self._unsealed(series)]
+        tails = self._unsealed(series)
+        unsealed = [(run, tail.points()) for run, tail in tails]
+        resent = {stamp - stamp % HOUR_MS for _, tail in tails for stamp in tail.own or ()}
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
             rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
@@ -179,6 +181,12 @@ class Queries:
             fresh = _fresh(unsealed, sealed, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
             by_hour = groupby(fresh, lambda point: point[0] - point[0] % HOUR_MS)
             found += [(begin, statistics(list(group))) for begin, group in by_hour]
+            if again := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
+                # What was sent again counts once: minutes tell which it is.
+                found = [bucket for bucket in found if bucket[0] not in again]
+                for begin in again:
+                    async for several in self._minutes(series, begin, begin + HOUR_MS):
+                        found += [(begin, one) for _, one in several]
             yield _gathered(found, lambda at: at)
             hour = until + 1
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,12 +19,12 @@ from weakref import WeakKeyDictionary
 import attrs
 import trio
 
-from hub.errors import Conflict, HubError, Rejected
+from hub.errors import Conflict, HubError, Rejected, RequestError
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Request, Route
-from hub.structure import seconds
+from hub.structure import seconds, structure
 from plugins.backup import archive
-from plugins.backup.archive import DATABASES, Manifest
+from plugins.backup.archive import DATABASES, BadBackup, Manifest
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -33,6 +37,10 @@ _OURS = re.compile(r"pinwheel-\d{8}-\d{6}\.tar")
 #: Seconds between two looks at whether one is due, and for the command after it.
 LOOK_EVERY = 30.0
 AFTER_DEADLINE = 3600.0
+#: Seconds until a backup that failed is tried again.
+RETRY_AFTER = 600.0
+#: The newest schema change of every owner.
+_SCHEMA = "SELECT owner, max(number) FROM migrations GROUP BY owner"
 #: A backup is late when so many of its intervals have passed without one.
 LATE = 1.5
 
@@ -62,7 +70,7 @@ class Backups:
         self.hub = hub
         self.job = Job()
         self._wake = trio.Event()
-        self._alarm = ""
+        self._not_before = 0.0
 
     def begin(self, path: Path) -> None:
         """Let `serve` make a backup. Raises `Conflict` while another is being made."""
@@ -87,34 +95,61 @@ class Backups:
     async def _make(self, job: Job) -> Manifest:
         """Write a backup and prove it. Raises `RequestError`, `StorageError`."""
         hub, path = self.hub, Path(job.path)
+        databases = (hub.storage.history, hub.storage.configuration)
         try:
-            about = {
-                "format": archive.FORMAT,
-                "version": hub.version,
-                "created": hub.clock.now(),
-                "devices": len(hub.devices.by_id),
-                "templates": len(hub.templates.by_id),
-            }
             data = hub.config.data
+            files = {name: data / name for name in DATABASES}
+            files |= {f"tls/{file.name}": file for file in archive.tls_files(data)}
+            # For the backup, and for its trial.
+            archive.need_room(path.parent, 2 * sum(file.stat().st_size for file in files.values()))
             async with AsyncExitStack() as stack:
-                for database in (hub.storage.configuration, hub.storage.history):
+                # The history first: a device that comes in between has no values then, and not the other way round.
+                for database in databases:
                     await stack.enter_async_context(database.still())
-                files = {name: data / name for name in DATABASES}
-                files |= {f"tls/{file.name}": file for file in archive.tls_files(data)}
-                archive.need_room(path.parent, sum(file.stat().st_size for file in files.values()))
-                about["schemas"] = archive.schemas(data)
-                await trio.to_thread.run_sync(lambda: archive.write(path, files, about, self._progress, slow=True))
+                about = {
+                    "format": archive.FORMAT,
+                    "version": hub.version,
+                    "created": hub.clock.now(),
+                    "devices": len(hub.devices.by_id),
+                    "templates": len(hub.templates.by_id),
+                    "schemas": {d.path.name: dict(await d.fetch_all(_SCHEMA)) for d in databases},
+                }
+                named = {name: str(file) for name, file in files.items()}
+                await self._ask(job, {"step": "write", "target": job.path, "files": named, "about": about})
             job.step = "trying it out"
-            job.manifest = await trio.to_thread.run_sync(lambda: archive.verify(path, self._progress, slow=True))
+            await self._ask(job, {"step": "prove", "target": job.path})
         except (HubError, OSError) as error:
             job.problem = str(error)
             raise
         finally:
             job.running = False
+        assert job.manifest is not None, "it was proven"
         return job.manifest
 
-    def _progress(self, done: int, total: int) -> None:
-        self.job.done, self.job.total = done, total
+    async def _ask(self, job: Job, what: dict[str, Any]) -> None:
+        """Let another process do one part of a backup; why is said in `archive.main`. Raises `RequestError`."""
+        command = [sys.executable, "-m", "plugins.backup.archive"]
+        said = b""
+        async with trio.open_nursery() as nursery:
+            begin = partial(
+                trio.run_process, command, stdin=json.dumps(what).encode(), stdout=subprocess.PIPE, check=False
+            )
+            process = await nursery.start(begin)
+            async for piece in process.stdout:
+                *lines, said = (said + piece).split(b"\n")
+                for line in lines:
+                    self._hear(job, json.loads(line))
+        if job.problem or process.returncode:
+            archive.partial_of(Path(job.path)).unlink(missing_ok=True)
+            raise RequestError(job.problem or f"the backup's process ended with {process.returncode}")
+
+    @staticmethod
+    def _hear(job: Job, message: dict[str, Any]) -> None:
+        job.problem = message.get("problem", "")
+        if "manifest" in message:
+            job.manifest = structure(message["manifest"], Manifest)
+        elif "total" in message:
+            job.done, job.total = message["done"], message["total"]
 
     # -- by schedule ----------------------------------------------------------------------------------------------
 
@@ -128,33 +163,44 @@ class Backups:
 
     async def run(self) -> None:
         """Make backups when they are due, until cancelled."""
-        every = seconds(self.hub.config.backup.every)
-        began = time.time()
+        every, began = seconds(self.hub.config.backup.every), time.time()
         while True:
-            made = self.made()
-            newest = made[-1].stat().st_mtime if made else 0.0
-            if time.time() - newest >= every:
+            if time.time() - self._newest() >= every and time.time() >= self._not_before:
                 await self._scheduled()
-                made = self.made()
-                newest = made[-1].stat().st_mtime if made else 0.0
-            late = time.time() - max(newest, began) > LATE * every
-            text = self._alarm or (f"the last backup is older than {self.hub.config.backup.every}" if late else "")
-            self.hub.alarms.set("backup", text or None)
-            await trio.sleep(min(LOOK_EVERY, every / 4) if not self._alarm else max(LOOK_EVERY, every / 10))
+            late = time.time() - max(self._newest(), began) > LATE * every
+            text = self.failed() or (f"the last backup is older than {self.hub.config.backup.every}" if late else None)
+            self.hub.alarms.set("backup", text)
+            await trio.sleep(min(LOOK_EVERY, every / 4))
+
+    def _newest(self) -> float:
+        made = self.made()
+        return made[-1].stat().st_mtime if made else 0.0
+
+    @property
+    def _failure(self) -> Path:
+        return self.hub.config.data / "backup-failed"
+
+    def failed(self) -> str | None:
+        """Why the last backup by schedule failed, also before a restart; None when it did not."""
+        return self._failure.read_text() if self._failure.exists() else None
 
     async def _scheduled(self) -> None:
         settings = self.hub.config.backup
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.folder / time.strftime(NAME, time.gmtime())
         try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             manifest = await self._make(self._new_job(path))
         except (HubError, OSError) as error:
-            self._alarm = f"the last backup failed: {error}"
+            self._failure.write_text(f"the last backup failed: {error}")
+            self._not_before = time.time() + RETRY_AFTER
             return
         log.info("backup: %s, %s", path, archive.megabytes(manifest.size))
         for old in self.made()[: -settings.keep]:
             old.unlink(missing_ok=True)
-        self._alarm = await self._after(path) if settings.after else ""
+        if problem := await self._after(path) if settings.after else "":
+            self._failure.write_text(problem)
+        else:
+            self._failure.unlink(missing_ok=True)
 
     async def _after(self, path: Path) -> str:
         """Run the command that takes the backup elsewhere; returns what went wrong."""
@@ -172,8 +218,22 @@ class Backups:
             return f"the command after the backup took more than {AFTER_DEADLINE:.0f} s"
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
-            return f"the command after the backup failed ({done.returncode}): {said[-1] if said else ''}"
+            return f"the command after the backup failed ({done.returncode}){f': {said[-1]}' if said else ''}"
         return ""
+
+
+def _check_target(path: Path, data: Path, backups: Path) -> None:
+    """Whether a backup may be written there: it must not take the place of anything else. Raises `Rejected`."""
+    if not path.is_absolute() or not path.parent.is_dir() or path.is_dir():
+        raise Rejected(f"{path}: must be a file in a directory that exists")
+    folder = path.parent.resolve()
+    if folder.is_relative_to(data.resolve()) and not folder.is_relative_to(backups.resolve()):
+        raise Rejected(f"{path}: is where the hub keeps its own files")
+    if path.exists():
+        try:
+            archive.read_manifest(path)
+        except BadBackup as error:
+            raise Rejected(f"{path}: exists, and is no backup") from error
 
 
 _backups: WeakKeyDictionary[Hub, Backups] = WeakKeyDictionary()
@@ -195,8 +255,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     async def make(request: Request) -> dict[str, str]:
         body: MakeBackup = request.body
         path = Path(body.path)
-        if not path.is_absolute() or not path.parent.is_dir() or path.is_dir():  # noqa: ASYNC240 - quick
-            raise Rejected(f"{path}: must be a file in a directory that exists")
+        _check_target(path, hub.config.data, hub.storage.backups)
         backups.begin(path)
         return {"path": str(path)}
 

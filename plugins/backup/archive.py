@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 import time
@@ -21,8 +22,8 @@ from typing import Any
 
 import attrs
 
-from hub.errors import RequestError, StorageError
-from hub.storage import inspect, schema_of
+from hub.errors import RequestError
+from hub.storage import inspect
 from hub.structure import Invalid, structure
 
 FORMAT = 1
@@ -35,6 +36,9 @@ PER_SECOND = 48 * PIECE
 MAX_MANIFEST = 1 << 20
 #: What must be free besides what is written.
 MARGIN = 32 << 20
+
+#: Seconds between two lines of progress.
+SAY_EVERY = 0.2
 
 Progress = Callable[[int, int], None]
 
@@ -71,12 +75,17 @@ def tls_files(data: Path) -> list[Path]:
     return sorted(path for path in (data / "tls").glob("*.*") if path.suffix in (".pem", ".key", ".crt"))
 
 
-def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress, *, slow: bool) -> Manifest:
-    """Write ``files`` (name in the backup: path) into ``target``, whole or not at all. Raises `RequestError`.
+def partial_of(target: Path) -> Path:
+    """What a backup is called until it is proven."""
+    return target.with_name(target.name + ".partial")
 
-    The manifest comes first and is written last, when the sums are known. ``slow`` leaves the disk to others.
+
+def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress) -> None:
+    """Write ``files`` (name in the backup: path) into `partial_of` the target. Raises `RequestError`.
+
+    The manifest comes first and is written last, when the sums are known. The disk is left to others most of the time.
     """
-    partial = target.with_name(target.name + ".partial")
+    partial = partial_of(target)
     sizes = {name: path.stat().st_size for name, path in files.items()}
     total, done = sum(sizes.values()), 0
     blank = [Member(name=name, size=size, sha256="0" * 64) for name, size in sizes.items()]
@@ -95,8 +104,7 @@ def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress:
                         nonlocal done
                         done += count
                         progress(done, total)
-                        if slow:
-                            _pause(fd, done, began)
+                        _pause(fd, done, began)
 
                     reader.step = step
                     tar.addfile(_info(name, sizes[name]), reader)
@@ -106,12 +114,9 @@ def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress:
             os.pwrite(fd, _encoded(manifest), tarfile.BLOCKSIZE)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.replace(target)
     except OSError as error:
-        raise RequestError(f"{target}: {error.strerror or error}") from error
-    finally:
         partial.unlink(missing_ok=True)
-    return manifest
+        raise RequestError(f"{target}: {error.strerror or error}") from error
 
 
 def _pause(fd: int, done: int, began: float) -> None:
@@ -205,11 +210,17 @@ def unpack(path: Path, folder: Path, progress: Progress, *, slow: bool = False) 
     return manifest
 
 
-def verify(path: Path, progress: Progress, *, slow: bool) -> Manifest:
-    """A trial restore beside the backup, removed afterwards. Raises `BadBackup`, `RequestError` without room."""
-    need_room(path.parent, path.stat().st_size)
-    with tempfile.TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
-        return unpack(path, Path(folder), progress, slow=slow)
+def prove(target: Path, progress: Progress) -> Manifest:
+    """Restore what `write` made beside it, in a trial, and give it its name. Raises `BadBackup`, `RequestError`."""
+    partial = partial_of(target)
+    try:
+        need_room(target.parent, partial.stat().st_size)
+        with tempfile.TemporaryDirectory(prefix=".trial-", dir=target.parent) as folder:
+            manifest = unpack(partial, Path(folder), progress, slow=True)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
 
 
 def need_room(folder: Path, size: int) -> None:
@@ -219,13 +230,38 @@ def need_room(folder: Path, size: int) -> None:
         raise RequestError(f"{folder}: {megabytes(size)} are needed and {megabytes(free)} are free")
 
 
-def schemas(folder: Path) -> dict[str, dict[str, int]]:
-    """The newest schema change by file and owner. Raises `RequestError`."""
-    try:
-        return {name: schema_of(folder / name) for name in DATABASES if (folder / name).exists()}
-    except StorageError as error:
-        raise RequestError(str(error)) from error
-
-
 def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
+
+
+def main() -> None:
+    """The part of a backup that reads the hub's files, in a process of its own: ``write`` or ``prove``, as JSON lines.
+
+    A process that closes any descriptor of a database file loses all its locks on it (POSIX), also SQLite's; in the hub
+    that would let the next program which looks into the file delete what the hub has not merged yet.
+    """
+    asked = json.load(sys.stdin)
+    target = Path(asked["target"])
+    last = [0.0]
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - last[0] > SAY_EVERY or done == total:
+            last[0] = time.monotonic()
+            _say({"done": done, "total": total})
+
+    try:
+        if asked["step"] == "write":
+            write(target, {name: Path(path) for name, path in asked["files"].items()}, asked["about"], progress)
+        else:
+            _say({"manifest": attrs.asdict(prove(target, progress))})
+    except (RequestError, OSError) as error:
+        _say({"problem": str(error)})
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

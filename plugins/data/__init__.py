@@ -1,17 +1,17 @@
-"""What devices told over the years: queries, reports as files, import, export and erasure, and the commands for them."""
+"""What devices told over the years: queries, reports, import, export and erasure, and the commands for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import trio
-
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route
 from plugins.data import points, reports
 
 if TYPE_CHECKING:
+    import trio
+
     from hub.app import Hub
 
 

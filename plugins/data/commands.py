@@ -22,6 +22,7 @@ DAY_MS = 86_400_000
 #: Milliseconds that are exported in one request, and rows that are imported in one.
 WINDOW = 30 * DAY_MS
 BATCH = 5_000
+MAX_PROBLEMS = 100
 HEADER = ("time", "pin", "value")
 #: Rows of a chart, and what a column ends with: eighths.
 HEIGHT, EIGHTHS = 10, " ▁▂▃▄▅▆▇█"
@@ -87,7 +88,8 @@ def chart(values: Sequence[tuple[int, float]], width: int) -> list[str]:
     for at, value in values:
         shown[int((at - start) / max(1, end - start) * (len(shown) - 1))].append(value)
     eighths = [
-        round((sum(some) / len(some) - low) / ((high - low) or 1) * (HEIGHT * 8 - 1)) + 1 if some else 0 for some in shown
+        round((sum(some) / len(some) - low) / ((high - low) or 1) * (HEIGHT * 8 - 1)) + 1 if some else 0
+        for some in shown
     ]
     lines = []
     for row in reversed(range(HEIGHT)):
@@ -149,48 +151,62 @@ def device_import(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
             kinds = {stream["pin"]: stream["type"] for stream in device["dataStreamValues"]}
-            rows = _rows(args.file, kinds)
-            problems: list[str] = []
+            problems, rows = _rows(args.file, kinds)
             for check in (True, False):
-                for start in range(0, len(rows), BATCH):
-                    progress(start, len(rows), "checking" if check else "importing")
-                    body = {"deviceId": device["id"], "rows": rows[start : start + BATCH], "line": start + 2}
+                done = 0
+                for batch in _batches(rows):
+                    progress(done, len(rows), "checking" if check else "importing")
+                    body = {"deviceId": device["id"], "line": batch[0][0], "rows": [row for _, row in batch]}
                     try:
                         hub("POST", "/api/v1/device/import-rows", {**body, "check": check})
                     except RequestError as error:
                         problems += str(error).splitlines()
-                        if not check or len(problems) >= 100:
+                        if not check or len(problems) >= MAX_PROBLEMS:
                             break
+                    done += len(batch)
                 if problems:
-                    raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems[:100]))
+                    problems.sort(key=lambda line: int("0" + line.removeprefix("line ").partition(":")[0]))
+                    raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems[:MAX_PROBLEMS]))
             progress(1, 1, "importing")
         print(f"{len(rows)} values of {device['name']} imported")
 
     parser.set_defaults(run=run)
 
 
-def _rows(path: Path, kinds: dict[str, str]) -> list[list[Any]]:
-    """[stamp in ms, pin, value] of every row of a file. Raises `Rejected`, with every bad line."""
-    problems, rows = [], []
+def _batches(rows: list[tuple[int, list[Any]]]) -> Iterator[list[tuple[int, list[Any]]]]:
+    """Rows (line, row) of lines that follow each other, some thousand at a time."""
+    start = 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or end - start == BATCH or rows[end][0] != rows[end - 1][0] + 1:
+            yield rows[start:end]
+            start = end
+
+
+def _rows(path: Path, kinds: dict[str, str]) -> tuple[list[str], list[tuple[int, list[Any]]]]:
+    """What is wrong with lines as such, and of the others (line, [stamp in ms, pin, value]). Raises `Rejected`."""
+    problems: list[str] = []
+    rows: list[tuple[int, list[Any]]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             if set(reader.fieldnames or ()) != set(HEADER):
-                raise Rejected(f"{path}: the header must be {','.join(HEADER)}, not {','.join(reader.fieldnames or ())}")
+                found = ",".join(reader.fieldnames or ()) or "nothing"
+                raise Rejected(f"{path}: the header must be {','.join(HEADER)}, not {found}")
             for line, row in enumerate(reader, 2):
                 at = _stamp(row["time"] or "")
                 if None in row or None in row.values():
-                    problems.append(f"{path}: line {line}: must have {len(HEADER)} columns")
+                    problems.append(f"line {line}: must have {len(HEADER)} columns")
                 elif at is None:
-                    problems.append(f"{path}: line {line}: {row['time'][:40]!r} is no time")
+                    problems.append(f"line {line}: {row['time'][:40]!r} is no time")
                 else:
                     pin = row["pin"].lower()
-                    rows.append([at, pin, _value(row["value"], kinds.get(pin, ""))])
+                    rows.append((line, [at, pin, _value(row["value"], kinds.get(pin, ""))]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Rejected(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if problems:
-        raise Rejected("\n".join(problems[:100]))
-    return rows
+        why = (
+            "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
+        )
+        raise Rejected(f"{path}: {why}") from error
+    return problems, rows
 
 
 def _stamp(text: str) -> int | None:

@@ -49,7 +49,7 @@ class ImportBatch:
 
 @attrs.frozen(kw_only=True)
 class ImportRows:
-    """``rows`` are [stamp in milliseconds UTC, pin, value], from line ``line`` of a file on; ``check`` writes nothing."""
+    """``rows`` are [stamp in ms UTC, pin, value], from line ``line`` of a file on; ``check`` writes nothing."""
 
     device_id: int
     rows: list[list[Any]]
@@ -126,6 +126,8 @@ def routes(hub: Hub) -> Sequence[Route]:
         aggregate = request.params.get("aggregate")
         if aggregate is not None and aggregate not in AGGREGATES:
             raise Rejected(f"aggregate must be one of {', '.join(AGGREGATES)}")
+        if aggregate is not None and granularity == "raw":
+            raise Rejected("aggregate needs a granularity of minute, hour or day")
         start, end = span_of(hub, request)
         zone = zone_of(hub, device, request.params.get("tz"))
         if granularity == "raw":
@@ -196,7 +198,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def erase(request: Request) -> None:
         body: Erase = request.body
         device = hub.devices.get(body.device_id)
-        chosen = [place_of(device, body.pin)] if body.pin else list(device.points.values())
+        chosen = [place_of(device, body.pin)] if body.pin is not None else list(device.points.values())
         await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
 
     async def clear(request: Request) -> None:
@@ -268,5 +270,3 @@ def csv_field(value: Any) -> str:
         return ""
     text = json.dumps(to_json(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
-
-

@@ -128,13 +128,13 @@ def _is_over(hub: Hub, path: Path) -> bool:
 
 async def expire(hub: Hub) -> None:
     """Delete reports whose time is over, and what a stop left unfinished; until cancelled."""
+    for path in folder(hub).glob("*/*.partial"):
+        path.unlink()
     while True:
-        for path in folder(hub).glob("*/*"):
-            if path.suffix != ".zip" or _is_over(hub, path):
-                path.unlink(missing_ok=True)
-        for place in folder(hub).glob("*"):
-            if not any(place.iterdir()):
-                place.rmdir()
+        for path in folder(hub).glob("*/*.zip"):
+            if _is_over(hub, path):
+                path.unlink()
+                path.parent.rmdir()
         await trio.sleep(LOOK_EVERY)
 
 
@@ -214,7 +214,10 @@ async def _write(hub: Hub, report: Report) -> Path:
 
 
 async def _fill(
-    member: IO[bytes], report: Report, pieces: AsyncIterator[Iterable[tuple[int, Sequence[Any]]]], columns: Sequence[str]
+    member: IO[bytes],
+    report: Report,
+    pieces: AsyncIterator[Iterable[tuple[int, Sequence[Any]]]],
+    columns: Sequence[str],
 ) -> int:
     """Write rows of (stamp, values) as CSV; returns how many. Deflating is a thread's work: others get their turn."""
     zone = ZoneInfo(report.zone)
