@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 from raw_http import ask, local_key
+from test_cli import House
+from times import until
 
 import hub.storage
 import plugins.backup
@@ -25,8 +27,6 @@ from hub.testing import LOOPBACK, add_device
 from hub.writes import Write
 from plugins.backup import archive
 from plugins.backup.commands import _swap
-from test_cli import House
-from times import until
 
 TEMPLATE = '[template]\nid = "TMPL0"\nname = "Meter"\n[[datastream]]\npin = "V0"\nname = "Level"\n'
 SECURE = '[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'

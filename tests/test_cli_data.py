@@ -8,9 +8,9 @@ import time
 from contextlib import closing
 
 import pytest
+from test_cli import House
 
 from plugins.data.commands import chart
-from test_cli import House
 
 HOUR = 3_600_000
 
@@ -132,8 +132,9 @@ def test_erasing_asks_and_is_for_good(house, station):
 def test_events_are_listed_and_acted_upon(house):
     name, number, token = house.add()
     body = {"deviceId": number, "eventCode": "sys_ota", "eventDescription": "OTA started"}
-    from hub.cli import api
     import argparse
+
+    from hub.cli import api
 
     args = argparse.Namespace(config=house.folder / "hub.toml", data=str(house.data))
     with api(args) as hub:
