@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from hub.errors import RequestError
+from hub.errors import Rejected, RequestError
 from hub.storage import inspect
 from hub.structure import Invalid, structure
 
@@ -43,7 +43,7 @@ SAY_EVERY = 0.2
 Progress = Callable[[int, int], None]
 
 
-class BadBackup(RequestError):
+class BadBackup(Rejected):
     """The file is no backup, or not all of one."""
 
 
