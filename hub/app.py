@@ -103,7 +103,7 @@ class Hub:
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
-        self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline)
+        self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
         self.organization: Organization
@@ -302,6 +302,7 @@ class Hub:
             self.clock.check()
             self.devices.end_expired()
             self._look_around()
+            self.history.turn(self.clock.now())
             if self.clock.believable:
                 with suppress(StorageError):
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))

@@ -17,6 +17,7 @@ import trio
 
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
+from hub.limits import Daily
 from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
 from hub.structure import seconds
 from hub.timers import Timers
@@ -46,13 +47,16 @@ class _Step:
 
 
 class Lifecycles:
-    def __init__(self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, timeline: Timeline) -> None:
+    def __init__(
+        self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, timeline: Timeline, per_day: int
+    ) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
         self._devices = devices
         self._timeline = timeline
         self._timers = Timers(self._due)
+        self._daily = Daily(per_day)
         self._steps: dict[str, list[_Step]] = {}
         #: When devices that are away were last heard of, by trio's clock.
         self._away: dict[int, float] = {}
@@ -169,7 +173,9 @@ class Lifecycles:
         now = self._clock.now()
         device.status, device.status_at = status, now
         event = None
-        if shown.timeline and (status != ONLINE or device.template.lifecycle.timeline):
+        on_timeline = shown.timeline and (status != ONLINE or device.template.lifecycle.timeline)
+        # Who comes and goes all day long is believed, but not written down every time.
+        if on_timeline and self._daily.take(device.id, 1, now) is None:
             kind = status if status in (ONLINE, OFFLINE) else "status"
             event = TimelineEvent(
                 id=0,

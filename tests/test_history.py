@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from times import DAY, HOUR, MINUTE, NOON, Time, until
 
+import hub.app
 import hub.facts
 import hub.history.hot
 import hub.history.query
@@ -691,3 +692,15 @@ async def test_an_import_that_an_erasure_overtakes_is_not_acknowledged(start, ti
             nursery.start_soon(started.devices.erase, device, [stream], SYSTEM)
             nursery.start_soon(importing)
         assert refused
+
+
+async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
+    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.02)
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        write(started, device, 0, 1)
+        await until(lambda: started.history.stored == 1)
+        time.pass_(HOUR)
+        await until(lambda: started.history._sealed.run >= 1 and not started.history.working)
+        with closing(sqlite3.connect(started.config.data / "history.db")) as database:
+            assert 1 == database.execute("SELECT count(*) FROM chunks").fetchone()[0]

@@ -245,3 +245,15 @@ async def test_a_value_that_nothing_comes_after_is_shown_as_its_template_says(st
 
 async def write_and_wait(hub, device, value):
     await hub.write(Write(device, 1, value, "test", SYSTEM)).durable()
+
+
+async def test_who_comes_and_goes_all_day_is_believed_but_not_written_down_every_time(tmp_path):
+    config = parse(LOOPBACK + "[limits]\nevents_per_day = 4").with_data(str(tmp_path / "data"))
+    async with running(config) as hub:
+        device, _, seen = await device_of(hub, 'wait = "0s"')
+        for _ in range(5):
+            Session(hub, device).open().close("gone")
+            await until(lambda: device.status == "offline")
+        await until(lambda: not hub.lifecycle._unsaved)
+        assert 10 == len(seen)
+        assert 4 == len(await timeline(hub, device))

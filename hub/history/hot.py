@@ -194,8 +194,7 @@ class History:
         """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
         if stamped:
             if ts >= self._hour_end:
-                self._hour_end = ts - ts % HOUR_MS + HOUR_MS
-                self.cut()
+                self.turn(ts)
             self._stamp = ts
         batch = self._open
         rows = batch.rows
@@ -223,6 +222,12 @@ class History:
         flags = LATEST * latest + STAMPED * stamped
         rows.append((series, ts, pack(value) if type(value) is tuple else value, flags))
         return Receipt(self, batch, len(rows) - 1)
+
+    def turn(self, now: int) -> None:
+        """Let an hour that is over go into its chunks; called by the clock too, for when nothing comes."""
+        if now >= self._hour_end:
+            self._hour_end = now - now % HOUR_MS + HOUR_MS
+            self.cut()
 
     def cut(self) -> None:
         """Let what came so far go into its chunks."""
