@@ -16,6 +16,7 @@ import trio
 from bench.hubprocess import TEMPLATE
 from hub.app import Hub, running
 from hub.clock import Clock
+from hub.commands import settle
 from hub.config import parse
 from hub.devices import NewDevice
 from hub.history.chunks import HOUR_MS
@@ -61,6 +62,7 @@ async def _history(points: int, series: int) -> dict[str, Any]:
         clock = Clock(wall=lambda: now[0] * 1_000_000, monotonic=lambda: now[0] / 1000)
         async with running(config, listen=False, clock=clock) as hub:
             chosen = await _series(hub, series)
+            settle()
             written = _written()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.watch)

@@ -234,7 +234,7 @@ class Hub:
     async def storage_costs(self) -> list[tuple[str, int, str, int]]:
         """(template, pin, name, bytes a month over all its devices) of every datastream, the dearest first."""
         total: dict[tuple[str, int, str], float] = {}
-        for series, size in (await self.history.costs()).items():
+        for series, size in (await self.history.upkeep.costs()).items():
             if point := self.devices.by_series.get(series):
                 stream = point.datastream
                 key = (point.device.template.id, stream.pin, stream.name)
@@ -254,7 +254,7 @@ class Hub:
         alarm("disk", f"the disk is low: {free:.0%} free" if free is not None and free < LOW_DISK else None)
         aside = storage.set_aside
         alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
-        chunks = self.history.damaged
+        chunks = self.history.upkeep.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
         alarm("clock", "the clock is behind the newest record" if clock.behind else None)
         days = 99 if self.certificates is None else self.certificates.days_left()

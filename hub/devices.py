@@ -106,7 +106,7 @@ class Devices:
             )
         self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
         self._place(series)
-        self._history.on_erased = self._erased
+        self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
 
     def _place(self, series: Iterable[Row]) -> None:

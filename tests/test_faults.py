@@ -72,9 +72,9 @@ async def housekept(hub):
     hub.history.cut()
     await until(lambda: not hub.history.working)
     while True:
-        hub.history._expire_at = 0.0
-        await hub.history._expire()
-        if not hub.history._expire_from:
+        hub.history.upkeep._expire_at = 0.0
+        await hub.history.upkeep._expire()
+        if not hub.history.upkeep._expire_from:
             break
 
 

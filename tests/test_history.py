@@ -19,6 +19,7 @@ import hub.facts
 import hub.history.hot
 import hub.history.query
 import hub.history.sealing
+import hub.history.upkeep
 import hub.writes
 from hub.app import running
 from hub.config import parse
@@ -380,8 +381,8 @@ async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time
 
 
 async def test_raw_values_go_and_statistics_stay(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "EXPIRE_FIRST", 0.05)
-    monkeypatch.setattr(hub.history.hot, "EXPIRE_EVERY", 0.05)
+    monkeypatch.setattr(hub.history.upkeep, "EXPIRE_FIRST", 0.05)
+    monkeypatch.setattr(hub.history.upkeep, "EXPIRE_EVERY", 0.05)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(10 * 24):
@@ -446,7 +447,7 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
         async def never():
             raise hub.errors.StorageError("not now")
 
-        monkeypatch.setattr(started.history, "_erase", never)
+        monkeypatch.setattr(started.history.upkeep, "_erase", never)
         await started.devices.delete(device, SYSTEM)
     async with start() as started:
         await until(lambda: not started.history.working)
@@ -548,11 +549,11 @@ async def test_a_flipped_bit_is_found_put_aside_and_the_rest_is_served(start, ti
             await started.history.check()
         found = [value for _, value in await points(started, device, 0)]
         assert [*range(59), *range(119, 300)] == found
-        assert 1 == started.history.damaged
+        assert 1 == started.history.upkeep.damaged
         assert "is damaged (its checksum does not fit) and was put aside" in caplog.text
         assert days == await buckets(started, device, 0, "day"), "statistics are another row"
         assert [*range(59), *range(119, 300)] == [value for _, value in await points(started, device, 0)]
-        assert 1 == started.history.damaged
+        assert 1 == started.history.upkeep.damaged
         # New values of that hour have a place.
         write(started, device, 0, 7, NOON + HOUR + 5)
         await sealed(started)

@@ -45,7 +45,7 @@ class BadChunk(Exception):
     """The bytes are not those that were written."""
 
 
-@attrs.frozen
+@attrs.define
 class Statistics:
     """Of some points: ``last`` has the newest stamp, ``at``. What is no number counts only where nothing is one."""
 

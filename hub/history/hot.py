@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 import trio
@@ -23,9 +23,10 @@ from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
 from hub.history import sealing
 from hub.history.chunks import HOUR_MS
-from hub.history.keys import EVERY_SERIES, series_of_chunk
+from hub.history.keys import EVERY_SERIES
 from hub.history.query import Queries
 from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
+from hub.history.upkeep import Upkeep
 from hub.model import Value
 from hub.storage import POISON, Damaged, Row, Storage, Transaction
 from hub.values import pack, unpack
@@ -48,11 +49,6 @@ MAX_UNSEALED = 4 * RUN_POINTS
 #: Points sealed, and log rows deleted, in one transaction: it must not hold up an acknowledgement by more than 10 ms.
 SEAL_POINTS = 3_000
 SLICE = 5_000
-#: Seconds between two passes over all chunks for what is older than it is kept, and before the first.
-EXPIRE_EVERY = 86_400.0
-EXPIRE_FIRST = 3_600.0
-#: Seconds between two looks at chunks for damage: a year of them takes minutes, and nobody notices.
-CHECK_PAUSE = 0.02
 #: Bits of ``hot.flags``: the value became the latest of its series; the hub's clock stamped it.
 LATEST, STAMPED = 1, 2
 
@@ -142,8 +138,6 @@ class History:
         self.latest: dict[int, tuple[int, Value]] = {}
         self.trouble: str | None = None
         self.stored = 0
-        #: Chunks found damaged since the start.
-        self.damaged = 0
         self._open = Batch()
         self._queue: deque[Batch] = deque()
         self._room = trio.lowlevel.ParkingLot()
@@ -161,13 +155,8 @@ class History:
         #: When there is something to do besides commits, by trio's clock.
         self._work_at = float("inf")
         self._unpruned = True
-        self._gone: list[int] = []
-        self._erasing: tuple[list[int], int] | None = None
-        #: Told which series are erased for good.
-        self.on_erased: Callable[[list[int]], Awaitable[None]] | None = None
-        self._expire_at = float("inf")
-        self._expire_from = 0
-        queries = Queries(self._database, self._unsealed_of, self.quarantine)
+        self.upkeep = Upkeep(self._database, clock, policies)
+        queries = Queries(self._database, self._unsealed_of, self.upkeep.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         #: The file was begun anew and lacks its tables or the latest values.
         self._unfilled = False
@@ -183,7 +172,7 @@ class History:
     @property
     def working(self) -> bool:
         """Whether anything is on its way into chunks or out of them."""
-        return bool(self._unpruned or self._runs or self._gone or self._erasing is not None)
+        return bool(self._unpruned or self._runs or self.upkeep.erasing)
 
     async def room(self) -> None:
         """Return when there is room again."""
@@ -371,7 +360,7 @@ class History:
         A log with more than memory should hold, as an earlier version leaves it, is sealed here.
         """
         series = set(known)
-        self._expire_at = trio.current_time() + EXPIRE_FIRST
+        self.upkeep.start()
         self._work_at = 0.0
         try:
             stored = await self._database.read(_read_latest)
@@ -456,12 +445,9 @@ class History:
             self._unpruned = await self._prune()
         elif self._runs and self._runs[0].ready:
             await self._seal(self._runs[0])
-        elif self._erasing is not None or self._gone:
-            await self._erase()
-        elif now >= self._expire_at:
-            await self._expire()
-        due = self._unpruned or (self._runs and self._runs[0].ready) or self._erasing is not None or self._gone
-        self._work_at = now if due else self._expire_at
+        elif now >= self.upkeep.due:
+            await self.upkeep.step()
+        self._work_at = now if self._unpruned or (self._runs and self._runs[0].ready) else self.upkeep.due
 
     async def _seal(self, run: Run) -> None:
         """Seal a slice of a run; the last one makes room for new values."""
@@ -488,7 +474,7 @@ class History:
 
         found = await self._database.transaction(write)
         self._sealed = sealed
-        self._found_damaged(found)
+        self.upkeep.found_damaged(found)
         del run.order[left:]
         for series, tail in chosen:
             self._unsealed -= len(tail.stamps)
@@ -512,21 +498,6 @@ class History:
 
         return await self._database.transaction(prune)
 
-    async def _expire(self) -> None:
-        """Look through a slice of the chunks for what is older than it is kept; not by a clock that may be wrong."""
-        if not self._clock.believable:
-            self._expire_at = trio.current_time() + EXPIRE_FIRST
-            return
-        now, after = self._clock.now(), self._expire_from
-
-        async def expire(tx: Transaction) -> tuple[int, int | None]:
-            return await sealing.expire(tx, after, self._policies, now)
-
-        _, last = await self._database.transaction(expire)
-        self._expire_from = last or 0
-        if last is None:
-            self._expire_at = trio.current_time() + EXPIRE_EVERY
-
     def _unsealed_of(self, series: int) -> list[tuple[int, Tail]]:
         """What is not in chunks of a series, and the run that it is sealed in, or will be."""
         found = [(run.number, run.tails[series]) for run in self._runs if series in run.tails]
@@ -534,80 +505,24 @@ class History:
             found.append((self._next_run, tail))
         return found
 
-    async def costs(self) -> dict[int, float]:
-        """Bytes that each series takes on disk in a month, going by the newest day that is sealed."""
-        return dict(await self._database.fetch_all(sealing.COSTS))
-
-    # -- erasing --------------------------------------------------------------------------------------------------
-
     def erase(self, series: Iterable[int]) -> None:
         """Forget series that have no policy any more; what is on disk of them goes in slices."""
-        for one in series:
-            self._gone.append(one)
+        gone = list(series)
+        for one in gone:
             self.latest.pop(one, None)
+        self.upkeep.erase(gone)
         self._work_at = 0.0
         self._wake.set()
-
-    async def _erase(self) -> None:
-        if self._erasing is None:
-            chosen, self._gone = self._gone[:64], self._gone[64:]
-            self._erasing = (chosen, 0)
-        series, hour = self._erasing
-
-        async def erase(tx: Transaction) -> int | None:
-            return await sealing.erase(tx, series, hour)
-
-        further = await self._database.transaction(erase)
-        if further is None and self.on_erased is not None:
-            await self.on_erased(series)
-        self._erasing = None if further is None else (series, further)
 
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> None:
         """Look through all that is kept, once; damaged chunks are put aside, a damaged file is begun anew."""
-        after: int | None = 0
         try:
-            for table in ("migrations", "latest", "sealed", "hot"):
-                (verdict,), *_ = await self._database.fetch_all(f"PRAGMA quick_check('{table}')")
-                if verdict != "ok":
-                    raise Damaged(verdict)
-            while after is not None:
-                key = after
-
-                async def look(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
-                    return await sealing.check(tx, key)
-
-                found, after = await self._database.read(look)
-                if found:
-                    await self.quarantine(found)
-                await trio.sleep(CHECK_PAUSE)
-            for table in ("hours", "days"):
-                row: int | None = 0
-                sql = f"SELECT max(id) FROM (SELECT id, n FROM {table} WHERE id > ? ORDER BY id LIMIT {SLICE})"
-                while row is not None:
-                    [(row,)] = await self._database.fetch_all(sql, (row,))
-                    await trio.sleep(CHECK_PAUSE)
-        except Damaged as error:
-            self._damage = str(error)
-            self._wake.set()
+            self._damage = await self.upkeep.check()
         except StorageError as error:
             log.error("storage: the history file could not be checked: %s", error)
-
-    async def quarantine(self, chunks: list[tuple[int, str]]) -> None:
-        """Take damaged chunks out of the way. Raises `StorageError`."""
-
-        async def move(tx: Transaction) -> None:
-            for key, _ in chunks:
-                await sealing.quarantine(tx, key)
-
-        await self._database.transaction(move)
-        self._found_damaged(chunks)
-
-    def _found_damaged(self, chunks: list[tuple[int, str]]) -> None:
-        for key, why in chunks:
-            self.damaged += 1
-            log.error("storage: a chunk of series %d is damaged (%s) and was put aside", series_of_chunk(key), why)
+        self._wake.set()
 
     async def _replace(self, damage: str) -> None:
         """Put a damaged file aside and go on with a new one that holds the latest values and what was not sealed."""

@@ -133,17 +133,12 @@ class Queries:
         days = list(timezones.days(zone, max(start, min(oldest, end - 1)), end))
         starts = [begin for begin, _ in days]
         fresh = {starts[at] for stamp in unsealed if (at := bisect_right(starts, stamp) - 1) >= 0}
-        stored = {
-            (key - offset, hours): of_row(row, (key - offset) * HOUR_MS)
-            for _, key, hours, *row in rows
-            if key is not None
-        }
-
-        def whole(day: tuple[int, int]) -> Statistics | None:
-            hours, rest = divmod(day[0], HOUR_MS)
-            return None if rest or day[0] in fresh else stored.get((hours, (day[1] - day[0]) // HOUR_MS))
-
-        found = [(day[0], whole(day)) for day in days]
+        stored: dict[tuple[int, int], Statistics] = {}
+        for _, key, span, *row in rows:
+            if key is not None:
+                begin = (key - offset) * HOUR_MS
+                stored[begin, begin + span * HOUR_MS] = of_row(row, begin)
+        found = [(day[0], None if day[0] in fresh else stored.get(day)) for day in days]
         for known, group in groupby(enumerate(found), lambda one: one[1][1] is not None):
             several = list(group)
             if known:
