@@ -379,7 +379,8 @@ class History:
             self._tails, self._runs = {}, deque()
             self._in_tails = self._unsealed = 0
             await self._replace(str(error))
-        self._hour_end = self._stamp - self._stamp % HOUR_MS + HOUR_MS if self._stamp else 0
+        newest = self._stamp or self._clock.now()
+        self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
 
     async def _replay(self, after: int, upto: int | None, known: set[int]) -> None:

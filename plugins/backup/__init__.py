@@ -128,7 +128,7 @@ class Backups:
 
     async def _ask(self, job: Job, what: dict[str, Any]) -> None:
         """Let another process do one part of a backup; why is said in `archive.main`. Raises `RequestError`."""
-        command = [sys.executable, "-m", "plugins.backup.archive"]
+        command = [sys.executable, "-c", "from plugins.backup.archive import main; main()"]
         said = b""
         async with trio.open_nursery() as nursery:
             begin = partial(

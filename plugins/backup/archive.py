@@ -31,7 +31,9 @@ MANIFEST = "manifest.json"
 DATABASES = ("pinwheel.db", "history.db")
 #: Bytes copied at once, and a second: who is acknowledged meanwhile must not wait for the disk behind a backup.
 PIECE = 1 << 20
-PER_SECOND = 48 * PIECE
+PER_SECOND = 32 * PIECE
+#: How far the process of a backup stands back behind others.
+NICENESS = 10
 #: Bytes of a manifest, at the most.
 MAX_MANIFEST = 1 << 20
 #: What must be free besides what is written.
@@ -217,10 +219,21 @@ def prove(target: Path, progress: Progress) -> Manifest:
         need_room(target.parent, partial.stat().st_size)
         with tempfile.TemporaryDirectory(prefix=".trial-", dir=target.parent) as folder:
             manifest = unpack(partial, Path(folder), progress, slow=True)
+            for member in manifest.files:
+                _shrink(Path(folder) / member.name)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     return manifest
+
+
+def _shrink(path: Path) -> None:
+    """Give back the disk of a large file bit by bit: at once, others would wait for the file system."""
+    size = path.stat().st_size
+    while size > 0:
+        size = max(0, size - 16 * PIECE)
+        os.truncate(path, size)
+        time.sleep(0.02)
 
 
 def need_room(folder: Path, size: int) -> None:
@@ -240,6 +253,7 @@ def main() -> None:
     A process that closes any descriptor of a database file loses all its locks on it (POSIX), also SQLite's; in the hub
     that would let the next program which looks into the file delete what the hub has not merged yet.
     """
+    os.nice(NICENESS)
     asked = json.load(sys.stdin)
     target = Path(asked["target"])
     last = [0.0]
@@ -261,7 +275,3 @@ def main() -> None:
 def _say(message: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
