@@ -73,14 +73,15 @@ def test_every_command_is_documented():
 
 def test_public_names_are_pinned():
     assert [
-        "AppConnected", "Conflict", "Created", "Credentials", "Datastream", "Device", "DeviceAdded", "DeviceChanged",
-        "DeviceConnected", "DeviceDeleted", "DeviceDisconnected", "DeviceInfo", "EventLogged", "EventResolved",
-        "EventType", "Fact", "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "MetadataChanged", "MetadataField",
-        "Migration", "NotAuthenticated", "NotFound", "Organization", "PUBLIC", "Peer", "Permission", "PluginFailed",
-        "Principal", "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected", "Request", "RequestError",
-        "Response", "Route", "SYSTEM", "SetDatastream", "SetMetadata", "Socket", "SocketRoute", "StorageError",
+        "AlarmCleared", "AlarmRaised", "AppConnected", "Conflict", "Created", "Credentials", "DataErased",
+        "Datastream", "Device", "DeviceAdded", "DeviceChanged", "DeviceConnected", "DeviceDeleted",
+        "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
+        "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "MetadataChanged", "MetadataField", "Migration",
+        "NotAuthenticated", "NotFound", "Organization", "PUBLIC", "Peer", "Permission", "PluginFailed", "Principal",
+        "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected", "Request", "RequestError", "Response",
+        "Route", "SYSTEM", "SetDatastream", "SetMetadata", "Socket", "SocketRoute", "StatusChanged", "StorageError",
         "StorageTrouble", "Stream", "Template", "TemplateChanged", "TimelineEvent", "TooMany", "Transaction",
-        "Unavailable", "Value", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl",
+        "Unavailable", "Value", "ValueExpired", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl",
     ] == public.__all__  # fmt: skip
     assert all(getattr(public, name) is not None for name in public.__all__)
 
