@@ -325,7 +325,12 @@ async def test_imports_have_a_limit_a_day(time, tmp_path):
             api = Api(hub, http, device, token)
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 3)).status
             assert 400 == (await api.batch("v0", [[NOON, "x"]] * 2)).status, "what was refused does not count"
+            assert "device Meter: import of 2 values: point 1: Value" in hub.refusals[-1].reason
             assert 429 == (await api.batch("v0", [[NOON, 1]] * 3)).status
+            assert "at most 5 imported values a day" in hub.refusals[-1].reason
+            answers = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
+            assert [200, 429] == [answer.status for answer in answers]
+            assert "event 'leak': Event leak was logged less than a second ago." in hub.refusals[-1].reason
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 2)).status
 
 

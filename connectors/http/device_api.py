@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.errors import NotFound, Rejected, UnknownPin, WrongType
+from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
 from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
@@ -127,6 +127,7 @@ class DeviceApi:
             )
         except Rejected as error:
             hub.imports.give_back(device.id, len(rows))
+            hub.refuse(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
             raise Rejected(MISMATCH_UNDOTTED if MISMATCH in str(error) else str(error)) from error
         if receipt is not None:
             await receipt.durable()
@@ -195,7 +196,11 @@ class DeviceApi:
         code = given.get("code")
         if not code:
             raise Rejected("Event code is not provided.")
-        await self._hub.timeline.log(device, code, given.get("description") or "")
+        try:
+            await self._hub.timeline.log(device, code, given.get("description") or "")
+        except (Rejected, TooMany) as error:
+            self._hub.refuse(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
+            raise
         return EMPTY
 
     # -- reading --------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def _status(args: argparse.Namespace) -> int:
             ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
         ):
             print(f"  {name:<14}{value}")
-        print("\n".join(cost_lines(state["costs"][:COSTS])))
+        for line in cost_lines(state["costs"][:COSTS]):
+            print(line)
     return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]
 
 
