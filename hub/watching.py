@@ -44,10 +44,9 @@ class Watching:
 
     def start(self, latest: Mapping[int, tuple[int, Value]]) -> None:
         """Take up what was there before the hub stopped."""
-        now = self._clock.now()
         for series, point in self._points.items():
             if point.datastream.expire is not None and series in latest:
-                self._renew(point, max(0, now - latest[series][0]) / 1000)
+                self.imported(point, latest[series][0])
 
     def written(self, point: Point, before: Latest, *, by_device: bool) -> None:
         """A watched point has a new latest value."""
@@ -60,6 +59,12 @@ class Watching:
         elif point.datastream.confirm:
             self._unconfirmed.setdefault(point.series, before)
             self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
+
+    def imported(self, point: Point, ts: int) -> None:
+        """The latest value of a point is one of the past, stamped ``ts``; it confirms nothing."""
+        if point.datastream.expire is not None:
+            self.expired.discard(point.series)
+            self._renew(point, max(0, self._clock.now() - ts) / 1000)
 
     def shown(self, point: Point) -> str | None:
         """What is shown instead of a value that has expired; None while it has not."""

@@ -93,7 +93,8 @@ class Writes:
 
         Subscribers and the device hear of the newest of each datastream, if it is newer than what it held.
 
-        The receipt is for all of them; None for none. Raises as `write` does, with the number of the first bad point.
+        The receipt is for all of them; None for none. Raises `Rejected` with the number of the first bad point,
+        `Conflict` when the device was erased meanwhile.
         """
         writes = [Write(device, stream.pin, raw, via, principal, at) for stream, at, raw in points]
         checked: list[tuple[Point, Value, int]] = []
@@ -101,7 +102,7 @@ class Writes:
             try:
                 checked.append(self._check(write))
             except Rejected as error:
-                raise type(error)(f"point {number}: {error}") from error
+                raise Rejected(f"point {number}: {error}") from error
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
         receipt, newest = None, dict[int, Point]()
@@ -125,9 +126,11 @@ class Writes:
 
     def _told(self, point: Point, via: str) -> None:
         """Tell of the newest of what was imported; the past is nothing to act upon."""
-        ts, value = self._history.latest[point.series]
-        if point.watched:
-            self._watching.written(point, None, by_device=True)
+        latest = self._history.latest.get(point.series)
+        if latest is None:
+            return
+        ts, value = latest
+        self._watching.imported(point, ts)
         if session := self._sessions.get(point.device.id):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):

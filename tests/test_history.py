@@ -695,6 +695,26 @@ async def test_an_import_that_an_erasure_overtakes_is_not_acknowledged(start, ti
         assert refused
 
 
+async def test_a_locked_configuration_does_not_stop_the_history_when_something_was_erased(start, time):
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        write(started, device, 0, 1)
+        await sealed(started)
+
+        async def locked(_series):
+            raise hub.errors.StorageError("database is locked")
+
+        started.history.upkeep.on_erased = locked
+        await started.devices.erase(device, [device.points[0].datastream], SYSTEM)
+        await until(lambda: not started.history.working)
+        assert [] == [alarm.text for alarm in started.problems() if alarm.id == "writes"]
+        await write(started, device, 0, 2).durable()
+    async with start() as started:
+        await until(lambda: not started.history.working)
+    with closing(sqlite3.connect(started.config.data / "pinwheel.db")) as database:
+        assert [] == database.execute("SELECT series FROM gone").fetchall()
+
+
 async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
     monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.02)
     async with start() as started:

@@ -238,6 +238,11 @@ async def test_a_value_that_nothing_comes_after_is_shown_as_its_template_says(st
         assert 3.0 == hub.writes.current(device, point.datastream), "it stays what it is"
         hub.write(Write(device, 1, 5, "test", SYSTEM))
         assert hub.watching.shown(point) is None
+        await until(lambda: hub.watching.shown(point))
+        now = hub.clock.now()
+        await hub.writes.import_points(device, [(point.datastream, now, 6)], "test", SYSTEM)
+        assert hub.watching.shown(point) is None
+        await until(lambda: hub.watching.shown(point))
     async with start() as hub:
         [device] = hub.devices.by_id.values()
         await until(lambda: hub.watching.shown(device.points[1]) == "--")

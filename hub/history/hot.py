@@ -432,6 +432,8 @@ class History:
             await self._replace(damage)
             return
         try:
+            if self._unfilled:
+                await self._fill()
             await self._work_once()
             self._set_trouble(None)
         except Damaged as error:

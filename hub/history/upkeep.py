@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from hub.errors import StorageError
 from hub.history import sealing
 from hub.history.keys import series_of_chunk
 from hub.history.sealing import Policies
@@ -101,7 +102,11 @@ class Upkeep:
 
         further = await self._database.transaction(erase)
         if further is None and self.on_erased is not None:
-            await self.on_erased(series)
+            try:
+                await self.on_erased(series)
+            except StorageError as error:
+                # Nothing is wrong with the history; the next start finds them on the list, and nothing left to erase.
+                log.warning("storage: what was erased stays on the list: %s", error)
         self._erasing = None if further is None else (series, further)
 
     # -- damage ---------------------------------------------------------------------------------------------------
