@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from times import Time
 
 #: Seconds for one test; the slowest legitimate ones take a few.
 DEADLINE = 60
@@ -25,3 +26,9 @@ def deadline(request):
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def time():
+    """A clock for a hub, that stands until it is moved."""
+    return Time()

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 from raw_http import ask, connected, local_key
-from times import DAY, HOUR, MINUTE, NOON, Time, until
+from times import DAY, HOUR, MINUTE, NOON, until
 
 from connectors.native import client
 from hub.app import running
@@ -45,11 +45,6 @@ type = "critical"
 wait = "0s"
 reports_data = true
 """.replace("Words, and more", "Words and more")
-
-
-@pytest.fixture
-def time():
-    return Time()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 import pytest
 import trio
 import trio.testing
-from times import DAY, HOUR, NOON, Time, until
+from times import DAY, HOUR, NOON, until
 
 import connectors.native.endpoint
 import hub.errors
@@ -39,11 +39,6 @@ name = "Text"
 type = "string"
 """
 INFO = {"ver": "1.0", "h-beat": "45", "buff-in": "1024"}
-
-
-@pytest.fixture
-def time():
-    return Time()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from times import DAY, HOUR, MINUTE, NOON, Time, until
+from times import DAY, HOUR, MINUTE, NOON, until
 
 import hub.app
 import hub.facts
@@ -57,11 +57,6 @@ pin = "V5"
 name = "Place"
 type = "location"
 """
-
-
-@pytest.fixture
-def time():
-    return Time()
 
 
 @pytest.fixture

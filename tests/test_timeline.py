@@ -6,7 +6,7 @@ import json
 
 import pytest
 from raw_http import connected, local_key
-from times import DAY, HOUR, MINUTE, NOON, Time
+from times import DAY, HOUR, MINUTE, NOON
 
 from connectors.native import client
 from connectors.native.protocol import Cmd
@@ -70,11 +70,6 @@ name = "Plot"
 type = "table"
 """
 OWNER = Principal("user", 1, label="ana@example.org")
-
-
-@pytest.fixture
-def time():
-    return Time()
 
 
 @pytest.fixture
