@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|history|kill9``: prints one JSON object."""
+"""``python -m bench ingest|idle|start|history|backup|rest|kill9``: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bench import history as keep
-from bench import load
+from bench import large, load
 from bench.hubprocess import HubProcess
 from connectors.native.protocol import Cmd, frame
-
-#: Longest run in seconds, and most connections and rounds: a bench ends by itself.
-MAX_SECONDS, MAX_CONNECTIONS, MAX_ROUNDS = 600, 20_000, 2_000
 
 
 def ingest(args: argparse.Namespace) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def idle(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(args: argparse.Namespace) -> dict[str, Any]:
-    """From the start of the process to accepting devices, with five values for each device."""
+    """From the start of the process to accepting devices, with five values for each device, and years of history."""
     with HubProcess(verbose=args.verbose) as hub:
         tokens = hub.devices(args.devices)
         for first in range(0, len(tokens), 500):
@@ -90,6 +88,8 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
                 sock.shutdown(socket.SHUT_WR)
             load.read_to_end(sockets)
         hub.stop()
+        if args.gigabytes:
+            large.fill(hub, args.gigabytes)
         hub.start()
         return {"devices": args.devices, "seconds": round(hub.started_in, 3), "rss_mb": round(hub.rss(), 1)}
 
@@ -97,6 +97,16 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
 def history(args: argparse.Namespace) -> dict[str, Any]:
     """What a value takes on disk, what is written for it, and how quickly it is read again."""
     return keep.history(args.points, args.series)
+
+
+def backup(args: argparse.Namespace) -> dict[str, Any]:
+    """What a backup does to the acknowledgements of 500 updates a second."""
+    return large.backup(args.devices, args.gigabytes, verbose=args.verbose)
+
+
+def rest(args: argparse.Namespace) -> dict[str, Any]:
+    """What is written when 100 datastreams get a value a minute each, with flush = "5s"."""
+    return large.rest(args.seconds, verbose=args.verbose)
 
 
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
@@ -121,42 +131,49 @@ def kill9(args: argparse.Namespace) -> dict[str, Any]:
         return {"rounds": args.rounds, "acknowledged": len(wanted), "lost": len(wanted - stored)}
 
 
+#: The options of each bench that are numbers, with their defaults.
+BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] = {
+    ingest: {"connections": 100, "seconds": 10.0},
+    idle: {"connections": 100, "seconds": 10.0},
+    start: {"devices": 10_000, "gigabytes": 0.0},
+    history: {"points": 1_000_000, "series": 20},
+    backup: {"devices": 10_000, "gigabytes": 1.0},
+    rest: {"seconds": 60.0},
+    kill9: {"connections": 16, "rounds": 10},
+}
+#: The most of each: a bench ends by itself.
+MOST = {
+    "connections": 20_000,
+    "devices": 100_000,
+    "gigabytes": 20,
+    "points": 100_000_000,
+    "rounds": 2_000,
+    "seconds": 600,
+    "series": 100_000,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     benches = parser.add_subparsers(required=True, metavar="NAME")
-    for bench in (ingest, idle, start, history, kill9):
+    for bench, numbers in BENCHES.items():
         one = benches.add_parser(bench.__name__, help=bench.__doc__)
         one.set_defaults(bench=bench)
         one.add_argument("--json", action="store_true", help="(it always prints JSON)")
         one.add_argument("--verbose", action="store_true", help="print the hub's configuration")
+        for name, default in numbers.items():
+            one.add_argument(f"--{name}", type=type(default), default=default, help=f"default {default:,}")
         if bench is ingest:
             one.add_argument("--transport", choices=["native", "http"], default="native")
             one.add_argument("--rate", default="max", help="messages per second over all connections, or max")
             one.add_argument("--subscriber", action="store_true", help="with a client of the live stream")
         if bench is kill9:
             one.add_argument("--transport", choices=["http"], default="http")
-            one.add_argument("--rounds", type=int, default=10)
             one.add_argument("--seed", type=int, default=None)
-        if bench is start:
-            one.add_argument("--devices", type=int, default=10_000)
-        elif bench is history:
-            one.add_argument("--points", type=int, default=1_000_000)
-            one.add_argument("--series", type=int, default=20)
-        else:
-            one.add_argument("--connections", type=int, default=16 if bench is kill9 else 100)
-        if bench in (ingest, idle):
-            one.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    for name, most in (
-        ("seconds", MAX_SECONDS),
-        ("connections", MAX_CONNECTIONS),
-        ("devices", 100_000),
-        ("rounds", MAX_ROUNDS),
-        ("points", 100_000_000),
-        ("series", 100_000),
-    ):
-        if not 0 < getattr(args, name, 1) <= most:
-            parser.error(f"--{name} must be more than 0 and at most {most}")
+    for name, default in BENCHES[args.bench].items():
+        if not min(default, 1e-9) <= getattr(args, name) <= MOST[name]:
+            parser.error(f"--{name} must be more than 0 and at most {MOST[name]:,}")
     print(json.dumps(args.bench(args)))
 
 

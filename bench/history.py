@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from bench.hubprocess import TEMPLATE
+from bench.hubprocess import TEMPLATE, written
 from hub.app import Hub, running
 from hub.clock import Clock
 from hub.commands import settle
@@ -63,7 +63,7 @@ async def _history(points: int, series: int) -> dict[str, Any]:
         async with running(config, listen=False, clock=clock) as hub:
             chosen = await _series(hub, series)
             settle()
-            written = _written()
+            before = written()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.watch)
                 await _fill(hub, chosen, points, now, stalls)
@@ -71,15 +71,15 @@ async def _history(points: int, series: int) -> dict[str, Any]:
                 while hub.history.working:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
-            written = [after - before for before, after in zip(written, _written(), strict=True)]
+            given, blocks = (after - then for then, after in zip(before, written(), strict=True))
             day, year = await _queries(hub, chosen, now[0])
         size = (config.data / "history.db").stat().st_size
     return {
         "points": points,
         "series": series,
         "bytes_per_point": round(size / points, 2),
-        "written_bytes_per_point": round(written[0] / points, 1),
-        "blocks_written_bytes_per_point": round(written[1] / points, 1),
+        "written_bytes_per_point": round(given / points, 1),
+        "blocks_written_bytes_per_point": round(blocks / points, 1),
         "day_raw_ms": round(day, 2),
         "year_daily_ms": round(year, 2),
         "longest_stall_ms": round(stalls.longest * 1000, 1),
@@ -137,9 +137,3 @@ async def _queries(hub: Hub, chosen: list[Point], now: int) -> tuple[float, floa
             pass
         daily.append(time.perf_counter() - began)
     return statistics.median(raw) * 1000, statistics.median(daily) * 1000
-
-
-def _written() -> list[int]:
-    """Bytes that this process gave to write(), and bytes of blocks that it changed."""
-    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return [int(lines["wchar"]), int(lines["write_bytes"])]

@@ -81,16 +81,8 @@ class HubProcess:
             self._folder.cleanup()
 
     def start(self) -> None:
-        command = [
-            str(Path(sys.executable).parent / "pinwheel"),
-            "run",
-            "--config",
-            str(self._config),
-            "--data",
-            str(self.data),
-        ]
         began = time.perf_counter()
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.started_in = time.perf_counter() - began
@@ -99,6 +91,11 @@ class HubProcess:
         address = json.loads((self.data / "hub.json").read_text())["listen"][0]["address"]
         host, _, port = address.rpartition(":")
         self.address = (host, int(port))
+
+    def command(self, *words: str) -> list[str]:
+        """A command line of ``pinwheel`` for this hub."""
+        program = str(Path(sys.executable).parent / "pinwheel")
+        return [program, *words, "--config", str(self._config), "--data", str(self.data)]
 
     def stop(self) -> None:
         if self._process is not None:
@@ -128,6 +125,10 @@ class HubProcess:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
+    def written(self) -> tuple[int, int]:
+        """Bytes that it gave to write(), and bytes of blocks that it changed."""
+        return written(str(self.pid))
+
     def api(self) -> RunningHub:
         return RunningHub(load(self._config).with_data(str(self.data)))
 
@@ -156,3 +157,9 @@ class HubProcess:
             sealed = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
             sql = f"SELECT count(*) FROM hot, sealed WHERE {UNSEALED}"
             return int(sealed + connection.execute(sql).fetchone()[0])
+
+
+def written(process: str = "self") -> tuple[int, int]:
+    """Bytes that a process gave to write(), and bytes of blocks that it changed."""
+    lines = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
+    return int(lines["wchar"]), int(lines["write_bytes"])

@@ -48,10 +48,22 @@ def native_connections(address: tuple[str, int], tokens: list[str]) -> list[sock
 
 @attrs.define
 class Sent:
-    """``messages`` were sent (and acknowledged, where there are acknowledgements) in ``seconds``."""
+    """``messages`` were sent (and acknowledged, where there are acknowledgements) in ``seconds``.
+
+    ``ages`` are how old each was at its acknowledgement, in milliseconds.
+    """
 
     messages: int
     seconds: float
+    ages: list[float] = attrs.Factory(list)
+
+
+def percentiles(ages: list[float]) -> tuple[float, float]:
+    """p50 and p99; NaN of nothing."""
+    if not ages:
+        return float("nan"), float("nan")
+    ages = sorted(ages)
+    return ages[len(ages) // 2], ages[int(len(ages) * 0.99)]
 
 
 def native_flood(sockets: list[socket.socket], seconds: float) -> Sent:
@@ -134,7 +146,8 @@ def http_load(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         epoll.register(sock, select.EPOLLIN)
         state[sock.fileno()] = (sock, token)
-    began, sent, answered = time.perf_counter(), 0, 0
+    began, sent = time.perf_counter(), 0
+    ages: list[float] = []
     idle, values = deque(state), dict.fromkeys(state, 0)
     try:
         while True:
@@ -154,9 +167,9 @@ def http_load(
                 sock, token = state[fileno]
                 answer = sock.recv(4096)
                 if not answer:
-                    return Sent(answered, time.perf_counter() - began)
+                    return Sent(len(ages), time.perf_counter() - began, ages)
                 if answer.startswith(b"HTTP/1.1 200"):
-                    answered += 1
+                    ages.append(time.monotonic_ns() / 1e6 - values[fileno] / 1e3)
                     if acknowledged is not None:
                         acknowledged.setdefault(token, []).append(values[fileno])
                 idle.append(fileno)
@@ -166,7 +179,7 @@ def http_load(
         took = time.perf_counter() - began
         for sock, _ in state.values():
             sock.close()
-    return Sent(answered, took)
+    return Sent(len(ages), took, ages)
 
 
 class Subscriber:
@@ -183,11 +196,9 @@ class Subscriber:
     def percentiles(self) -> tuple[float, float, int]:
         """(p50, p99, how many values it got); ends it."""
         self._pipe.send("end")
-        ages: list[float] = sorted(self._pipe.recv())
+        ages: list[float] = self._pipe.recv()
         self._process.join()
-        if not ages:
-            return float("nan"), float("nan"), 0
-        return ages[len(ages) // 2], ages[int(len(ages) * 0.99)], len(ages)
+        return *percentiles(ages), len(ages)
 
 
 def _subscribe(address: tuple[str, int], key: str, every: bool, pipe: Pipe[Any, Any]) -> None:

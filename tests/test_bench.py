@@ -57,3 +57,18 @@ def test_a_killed_hub_has_kept_all_that_it_acknowledged():
 
     assert 0 == result["lost"]
     assert result["acknowledged"] > 100
+
+
+@pytest.mark.slow
+def test_a_backup_is_measured_beside_a_hub_at_work():
+    result = bench("backup", "--devices", "64", "--gigabytes", "0.01")
+
+    assert {"gigabytes", "seconds", "before_p99_ms", "during_p99_ms", "after_p99_ms"} == set(result)
+    assert result["during_p99_ms"] > 0
+
+
+@pytest.mark.slow
+def test_a_hub_at_rest_writes_little():
+    result = bench("rest", "--seconds", "6")
+
+    assert 0 < result["written_mb_per_day"] < 500
