@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -53,6 +54,8 @@ def fill(hub: HubProcess, gigabytes: float) -> None:
             if size >= gigabytes:
                 break
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # A gigabyte that the kernel still has to write would be measured too.
+    os.sync()
     print(file=sys.stderr)
 
 
