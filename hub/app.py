@@ -31,11 +31,12 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, ROOT_ORG, Command, Device, Organization, Principal
+from hub.model import LOCAL, Command, Device, Organization, Principal
+from hub.organizations import Organizations
 from hub.properties import Properties
-from hub.routes import PUBLIC, Permission, Request, Route, SocketRoute
+from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute, changed
 from hub.sessions import Sessions
-from hub.storage import Storage, Transaction, open_storage, write_whole
+from hub.storage import Storage, open_storage, write_whole
 from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline
@@ -95,9 +96,18 @@ class Hub:
             flush=seconds(config.storage.flush),
             on_trouble=self._storage_trouble,
         )
+        self.organizations = Organizations(storage, bus, config.limits)
         self.sessions = Sessions(bus, clock)
         self.devices = Devices(
-            storage, bus, clock, self.history, self.sessions, retain_ms, self.timezone_of, config.limits.devices
+            storage,
+            bus,
+            clock,
+            self.history,
+            self.sessions,
+            retain_ms,
+            self.timezone_of,
+            self.organizations,
+            config.limits.devices,
         )
         self.templates = Templates(storage, bus, self.devices, config.limits)
         self.watching = Watching(bus, clock, self.devices.by_series)
@@ -106,7 +116,6 @@ class Hub:
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
-        self.organization: Organization
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
         self.protocols: list[WireProtocol] = []
@@ -150,21 +159,57 @@ class Hub:
             raise NotAuthenticated("The bearer token is not known.")
         return principal
 
-    def authorize(self, principal: Principal, permission: str, device: Device | None = None) -> None:
-        """Return when ``principal`` may. Raises `Forbidden`."""
+    def may(self, principal: Principal, permission: str, device: Device | None = None, org: int | None = None) -> bool:
+        """Whether somebody may do what a permission names, on a device or in an organization."""
         if permission == PUBLIC or principal.kind in ("local", "system"):
-            return
-        if not self.hooks.authorize(principal, permission, device):
+            return True
+        return self.hooks.authorize(principal, permission, device, org if device is None else device.org)
+
+    def authorize(
+        self, principal: Principal, permission: str, device: Device | None = None, org: int | None = None
+    ) -> None:
+        """Return when ``principal`` may. Raises `Forbidden`."""
+        if not self.may(principal, permission, device, org):
             raise Forbidden(f"This needs the permission {permission}.")
 
-    @property
-    def timezone(self) -> str:
-        """Where devices are that do not say otherwise: an IANA name."""
-        return self.organization.timezone or self.config.hub.timezone
+    def device_for(self, request: Request, number: int) -> Device:
+        """The device that a request is about, on which it may do what its route does.
+
+        Raises `Forbidden`; `NotFound` also for one that whoever asks may not see.
+        """
+        device = self.devices.get(number)
+        if not self.may(request.principal, request.permission, device):
+            if not self.may(request.principal, VIEW_DEVICES, device):
+                raise self.devices.unknown(number)
+            raise Forbidden(f"This needs the permission {request.permission}.")
+        request.subject, request.org = f"device {device.id}", device.org
+        return device
+
+    def organization_for(self, request: Request, number: int | None = None) -> Organization:
+        """The organization that a request is about, by default the one its asker acts in. Raises as `device_for`."""
+        org = self.organizations.get(request.principal.org if number is None else number)
+        if not self.may(request.principal, request.permission, org=org.id):
+            raise self.organizations.unknown(org.id)
+        request.org = org.id
+        return org
+
+    def devices_for(self, principal: Principal, permission: str, top: int | None = None) -> list[Device]:
+        """All devices on which somebody may do what a permission names, of an organization and those below it."""
+        orgs = self.organizations.below(principal.org if top is None else top)
+        found = (device for org in orgs for device in self.devices.by_org.get(org, {}).values())
+        return [device for device in found if self.may(principal, permission, device)]
+
+    async def carry_out(self, route: Route, request: Request) -> Any:
+        """Call a route's handler for somebody who may, and put down what that changed."""
+        result = await route.handler(request)
+        if route.method != "GET" and not route.quiet:
+            await self.hooks.changed(changed(route, request, self.clock.now()))
+        return result
 
     def timezone_of(self, device: Device) -> str:
         """Where a device is: what its Location says, else its Time Zone, else where its organization is."""
-        return device.place_timezone or device.own_timezone or self.timezone
+        own = device.place_timezone or device.own_timezone
+        return own or self.organizations.timezone(device.org) or self.config.hub.timezone
 
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.
@@ -265,17 +310,7 @@ class Hub:
     # -- starting and stopping ------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        name = self.config.hub.name
-
-        async def root(tx: Transaction) -> tuple[str, str | None]:
-            await tx.execute("INSERT OR IGNORE INTO organizations (id, name) VALUES (?, ?)", (ROOT_ORG, name))
-            return await tx.fetch_one("SELECT name, timezone FROM organizations WHERE id = ?", (ROOT_ORG,)) or (
-                "",
-                None,
-            )
-
-        name, timezone = await self.storage.transaction(root)
-        self.organization = Organization(id=ROOT_ORG, name=name, timezone=timezone)
+        await self.organizations.load(self.config.hub.name)
         await self.templates.load()
         await self.devices.load(self.templates.by_id)
         await self.metadata.load(self.devices.by_id)

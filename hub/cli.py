@@ -297,10 +297,11 @@ async def _call(hub: Any, method: str, path: str, body: Any, params: dict[str, A
     from hub import routes
 
     route = next(r for r in hub.routes if getattr(r, "method", "") == method and r.path == path)
-    request = routes.Request(method=method, path=path, query=urlencode(params))
+    request = routes.Request(method=method, path=path, query=urlencode(params), address="stopped hub")
     if route.body is not None:
         request.body = routes.from_json(body, route.body)
-    result = await route.handler(request)
+    request.permission = route.permission
+    result = await hub.carry_out(route, request)
     if isinstance(result, routes.Stream):
         return b"".join([chunk async for chunk in result.chunks]).decode()
     if isinstance(result, routes.Response):

@@ -83,6 +83,10 @@ class Limits:
     metadata_per_template: int = 500
     templates: int = 10_000
     devices: int = 100_000
+    organizations: int = 10_000
+    organization_depth: int = 8
+    users: int = 100_000
+    roles: int = 9
 
 
 @attrs.frozen(kw_only=True)

@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from sys import intern
 from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.errors import Conflict, NotFound, Rejected, StorageError
+from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.history import History
+    from hub.organizations import Organizations
     from hub.sessions import Sessions
     from hub.storage import Row, Storage, Transaction
 
@@ -51,6 +53,7 @@ class NewDevice:
     template: Template
     token: str | None = None
     org: int = ROOT_ORG
+    owner: int | None = None
     metadata: dict[str, str] = attrs.Factory(dict)
     #: Where it stands, for errors: "row 3".
     where: str = ""
@@ -66,6 +69,7 @@ class Devices:
         sessions: Sessions,
         retain_ms: int,
         timezone: Callable[[Device], str],
+        organizations: Organizations,
         most: int,
     ) -> None:
         self._storage = storage
@@ -75,9 +79,13 @@ class Devices:
         self._sessions = sessions
         self._retain_ms = retain_ms
         self._timezone = timezone
+        self._organizations = organizations
+        #: The organization of a user; None of one who is not there. Set by the plugin that has users.
+        self.org_of_user: Callable[[int], int | None] = lambda _user: None
         self._most = most
         self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
+        self.by_org: dict[int, dict[int, Device]] = {}
         self._by_token: dict[bytes, tuple[Device, int | None]] = {}
         self._unsaved: set[Device] = set()
         self._saving = False
@@ -85,18 +93,19 @@ class Devices:
     async def load(self, templates: dict[str, Template]) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
-                "SELECT id, org, template, name, created, activated, firmware, status, status_at, away FROM devices"
-                " ORDER BY id"
+                "SELECT id, org, owner, template, name, created, activated, firmware, status, status_at, away"
+                " FROM devices ORDER BY id"
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
             series = await tx.fetch_all("SELECT id, device, datastream FROM series")
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
         devices, tokens, series, gone = await self._storage.read(read)
-        for id_, org, template, name, created, activated, firmware, *lifecycle in devices:
-            self.by_id[id_] = Device(
+        for id_, org, owner, template, name, created, activated, firmware, *lifecycle in devices:
+            device = Device(
                 id=id_,
                 org=org,
+                owner=owner,
                 name=name,
                 template=templates[template],
                 created=created,
@@ -104,10 +113,14 @@ class Devices:
                 firmware=json.loads(firmware),
                 **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
+            self._keep(device)
         self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
         self._place(series)
         self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
+
+    def _keep(self, device: Device) -> None:
+        self.by_id[device.id] = self.by_org.setdefault(device.org, {})[device.id] = device
 
     def _place(self, series: Iterable[Row]) -> None:
         """Give devices their points, from rows of (series, device, datastream)."""
@@ -151,11 +164,13 @@ class Devices:
 
     def get(self, device: int) -> Device:
         """Raises `NotFound`."""
-        try:
-            return self.by_id[device]
-        except KeyError:
-            message = f"Device with identifier {device} is not found or belong to another organization."
-            raise NotFound(message) from None
+        if found := self.by_id.get(device):
+            return found
+        raise self.unknown(device)
+
+    def unknown(self, device: int) -> NotFound:
+        """What is said of one that is not there, also to whom it is none of their business."""
+        return NotFound(f"Device with identifier {device} is not found or belong to another organization.")
 
     def named(self, name: str) -> list[Device]:
         return [device for device in self.by_id.values() if device.name == name]
@@ -183,8 +198,8 @@ class Devices:
             ids = range(first, first + len(new))
             await tx.insert_many(
                 "devices",
-                ("id", "org", "template", "name", "created"),
-                [(i, n.org, n.template.id, n.name, now) for i, n in zip(ids, new, strict=True)],
+                ("id", "org", "owner", "template", "name", "created"),
+                [(i, n.org, n.owner, n.template.id, n.name, now) for i, n in zip(ids, new, strict=True)],
             )
             await tx.insert_many(
                 "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
@@ -198,8 +213,8 @@ class Devices:
         ids, series = await self._storage.transaction(write)
         added = []
         for id_, n, token in zip(ids, new, tokens, strict=True):
-            device = Device(id=id_, org=n.org, name=n.name, template=n.template, created=now)
-            self.by_id[id_] = device
+            device = Device(id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now)
+            self._keep(device)
             self._by_token[digest(token)] = (device, None)
             added.append((device, token))
         self._place(series)
@@ -231,6 +246,16 @@ class Devices:
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
         if len(self.by_id) + len(new) > self._most:
             yield f"there would be more than {self._most} devices ([limits] devices)"
+        for one in new:
+            if problem := self._owner_problem(one.org, one.owner):
+                yield problem
+        for org, count in Counter(one.org for one in new).items():
+            templates = {one.template.id: one.template for one in new if one.org == org}
+            try:
+                for template in templates.values():
+                    self._check_place(org, template, count)
+            except RequestError as error:
+                yield str(error)
         seen: set[str] = set()
         for number, one in enumerate(new, 1):
             row = one.where or (f"row {number}" if len(new) > 1 else "")
@@ -246,6 +271,19 @@ class Devices:
             fields = {field.name for field in one.template.metadata}
             yield from (f"{where}the template has no metadata {name!r}" for name in one.metadata if name not in fields)
 
+    def _owner_problem(self, org: int, owner: int | None) -> str | None:
+        if owner is None or self.org_of_user(owner) == org:
+            return None
+        return f"User with identifier {owner} is not found or belong to another organization."
+
+    def _check_place(self, org: int, template: Template, more: int) -> None:
+        """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
+        found = self._organizations.get(org)
+        if not found.has(template):
+            raise Conflict(f"template {template.id} is not enabled in organization {found.name}")
+        have = Counter({number: len(devices) for number, devices in self.by_org.items()})
+        self._organizations.check_quota(org, "devices", have, more)
+
     async def rename(self, device: Device, name: str, by: Principal) -> None:
         """Raises `Rejected`."""
         if problem := bad_name(name):
@@ -258,6 +296,25 @@ class Devices:
         device.name = name
         self._bus.emit(DeviceChanged(device, by))
 
+    async def transfer(self, device: Device, org: int, owner: int | None, by: Principal) -> None:
+        """Give a device to another organization or owner; its tokens, values and timeline go with it.
+
+        Raises `Conflict` when the organization may not have it.
+        """
+        if org != device.org:
+            self._check_place(org, device.template, 1)
+        if problem := self._owner_problem(org, owner):
+            raise Rejected(problem)
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE devices SET org = ?, owner = ? WHERE id = ?", (org, owner, device.id))
+
+        await self._storage.transaction(write)
+        self.by_org[device.org].pop(device.id, None)
+        device.org, device.owner = org, owner
+        self._keep(device)
+        self._bus.emit(DeviceChanged(device, by))
+
     async def delete(self, device: Device, by: Principal) -> None:
         """Delete a device with its tokens, values, properties and timeline, and end its session."""
 
@@ -266,6 +323,7 @@ class Devices:
 
         await self._storage.transaction(write)
         self.by_id.pop(device.id, None)
+        self.by_org[device.org].pop(device.id, None)
         self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
         self._sessions.end(device, "the device was deleted")
         points, device.points = device.points, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from hub.model import Datastream, Device, Principal, Template, TimelineEvent, Value
+from hub.model import Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
 
 
 class Fact:
@@ -93,6 +93,20 @@ class DataErased(Fact):
     device: Device
     datastreams: tuple[Datastream, ...]
     by: Principal
+
+
+@attrs.frozen
+class OrganizationChanged(Fact):
+    """An organization was added, changed or, when it is ``gone``, deleted."""
+
+    organization: Organization
+    by: Principal
+    gone: bool = False
+
+
+@attrs.frozen
+class RightsChanged(Fact):
+    """Who may do what has changed: whoever keeps something open for somebody asks again whether they may."""
 
 
 @attrs.frozen

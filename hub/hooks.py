@@ -21,10 +21,10 @@ import pluggy
 import trio
 
 from hub import hookspecs
-from hub.errors import ConfigError, PluginError, first_of
+from hub.errors import ConfigError, PluginError, Unavailable, first_of
 from hub.facts import Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
-from hub.routes import Permission, Route, SocketRoute
+from hub.routes import Change, Permission, Route, SocketRoute
 from hub.storage import Migration
 from hub.structure import Invalid, structure
 from hub.wire import WireProtocol
@@ -45,7 +45,7 @@ BACKOFF = 1.0, 60.0
 
 OURS = "pinwheel-hub"
 #: Hooks whose failure does not end what else the plugin does.
-IN_PASSING = ("hub_event", "hub_filter_write", "hub_authenticate", "hub_authorize")
+IN_PASSING = ("hub_event", "hub_filter_write", "hub_authenticate", "hub_authorize", "hub_changed")
 T = TypeVar("T")
 State = Literal["loaded", "running", "failed", "off", "waiting"]
 
@@ -259,8 +259,17 @@ class Hooks:
                 return principal
         return None
 
-    def authorize(self, principal: Principal, permission: str, device: Device | None) -> bool:
-        arguments = {"principal": principal, "permission": permission, "device": device}
+    async def changed(self, change: Change) -> None:
+        """Raises `Unavailable` when a plugin could not put it down."""
+        for plugin, fn, _ in self._implementations("hub_changed"):
+            try:
+                await fn(change)
+            except Exception as error:
+                self.failed(plugin, f"hub_changed failed: {error!r}")
+                raise Unavailable("The change was made, but could not be recorded.") from error
+
+    def authorize(self, principal: Principal, permission: str, device: Device | None, org: int | None) -> bool:
+        arguments = {"principal": principal, "permission": permission, "device": device, "org": org}
         allowed = False
         for plugin, fn, names in self._authorizers:
             try:

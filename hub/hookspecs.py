@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hub.app import Credentials, Hub
     from hub.facts import Fact
     from hub.model import Datastream, Device, Principal, Value
-    from hub.routes import Permission, Route, SocketRoute
+    from hub.routes import Change, Permission, Route, SocketRoute
     from hub.storage import Migration
     from hub.wire import WireProtocol
 
@@ -78,6 +78,15 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 
 @hookspec
+async def hub_changed(change: Change) -> None:
+    """Put down that somebody changed something through a route; the answer waits for it.
+
+    An exception is reported, and the asker hears that the change was made but could not be recorded.
+    """
+    raise AssertionError
+
+
+@hookspec
 async def hub_authenticate(credentials: Credentials) -> Principal | None:
     """Who presents these credentials; None when it is nobody known here. The first answer counts.
 
@@ -87,8 +96,10 @@ async def hub_authenticate(credentials: Credentials) -> Principal | None:
 
 
 @hookspec
-def hub_authorize(principal: Principal, permission: str, device: Device | None) -> bool | None:
-    """Whether ``principal`` may do what ``permission`` names (on ``device``, where it is about one).
+def hub_authorize(principal: Principal, permission: str, device: Device | None, org: int | None) -> bool | None:
+    """Whether ``principal`` may do what ``permission`` names, on ``device`` or in ``org`` where it is about one.
+
+    With neither, whether they may anywhere.
 
     Any False denies, else any True allows, else it is denied; an exception counts as False. Must not block.
     """

@@ -24,10 +24,22 @@ ROOT_ORG = 1
 
 @attrs.frozen(kw_only=True)
 class Organization:
+    """Owns devices and people. ``templates`` are those its devices may have; None is all, as in the root.
+
+    ``quotas`` are the most of "devices", "users" and "organizations" that it and all below it may have.
+    """
+
     id: int
     name: str
     parent: int | None = None
     timezone: str | None = None
+    description: str = ""
+    templates: frozenset[str] | None = None
+    quotas: dict[str, int] = attrs.Factory(dict)
+
+    def has(self, template: Template) -> bool:
+        """Whether its devices may be of a template."""
+        return self.templates is None or template.id in self.templates
 
 
 #: What is shown of a value that has expired (docs.blynk.io, Invalidate value).
@@ -165,6 +177,8 @@ class Device:
     name: str
     template: Template = attrs.field(repr=lambda template: template.id)
     created: int
+    #: The user whose own device it is.
+    owner: int | None = None
     activated: int | None = None
     firmware: dict[str, str] = attrs.Factory(dict)
     connected: int | None = None
@@ -210,12 +224,18 @@ class TimelineEvent:
 
 @attrs.frozen
 class Principal:
-    """Who is asking: ``kind`` is ``local`` (the command on this machine), ``device``, or a plugin's own word."""
+    """Who is asking: ``kind`` is ``local`` (the command on this machine), ``device``, or a plugin's own word.
+
+    ``org`` is the organization they act in. With ``scopes`` they may do no more than these permissions; ``session``
+    is what ends when their access is taken away.
+    """
 
     kind: str
     id: int | str = ""
     org: int = ROOT_ORG
     label: str = ""
+    scopes: frozenset[str] | None = None
+    session: int | str = ""
 
 
 #: The key in ``<data>/local.key``: whoever can read that file may do everything.

@@ -21,6 +21,15 @@ T = TypeVar("T")
 
 #: The permission of a route that anybody may ask: such a handler checks for itself who is asking.
 PUBLIC = "public"
+#: The permission of a route for everybody who is known, about themselves.
+KNOWN = "known"
+#: Who may not even see a device is told that there is none.
+VIEW_DEVICES = "org_devices.view"
+
+
+def secret(**options: Any) -> Any:
+    """A field of a body that is neither logged nor put into the audit."""
+    return attrs.field(repr=False, metadata={"secret": True}, **options)
 
 
 def camel(name: str) -> str:
@@ -60,7 +69,10 @@ def to_json(value: Any) -> Any:
 
 @attrs.define(kw_only=True)
 class Request:
-    """``query`` is as it came, undecoded. ``body`` is an instance of the route's body class, else bytes."""
+    """``query`` is as it came, undecoded. ``body`` is an instance of the route's body class, else bytes.
+
+    ``permission`` is the route's. ``subject`` ("device 7") and ``org`` are what the audit says it was about.
+    """
 
     method: str = "GET"
     path: str = "/"
@@ -70,6 +82,9 @@ class Request:
     principal: Principal = LOCAL
     address: str = ""
     tls: bool = False
+    permission: str = ""
+    subject: str = ""
+    org: int | None = None
 
     @property
     def pairs(self) -> list[tuple[str, str | None]]:
@@ -170,6 +185,8 @@ class Route:
     body: type | None = None
     returns: Any = None
     summary: str = ""
+    #: It changes nothing that the audit should tell of.
+    quiet: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -184,7 +201,50 @@ class SocketRoute:
 
 @attrs.frozen
 class Permission:
-    """``label`` is Blynk's wording."""
+    """``label`` is Blynk's wording. ``own`` is the permission that does for a device of one's own.
+
+    ``root``: it is about the hub as a whole, and nobody of another organization has it.
+    """
 
     id: str
     label: str
+    own: str = ""
+    root: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """Somebody changed something through a route: ``details`` is the body without its secrets, ``at`` in ms UTC."""
+
+    at: int
+    principal: Principal
+    address: str
+    org: int
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+def changed(route: Route, request: Request, at: int) -> Change:
+    """What a request changed that was carried out."""
+    details: dict[str, Any] = {}
+    if attrs.has(type(request.body)):
+        plain = to_json(request.body)
+        for field in attrs.fields(type(request.body)):
+            value = plain[camel(field.name)]
+            hidden = value is not None and (field.metadata.get("secret") or len(repr(value)) > MAX_DETAIL)
+            details[camel(field.name)] = HIDDEN if hidden else value
+    org = request.principal.org if request.org is None else request.org
+    return Change(
+        at=at,
+        principal=request.principal,
+        address=request.address,
+        org=org,
+        action=route.summary,
+        subject=request.subject,
+        details=details,
+    )
+
+
+#: What stands for a secret, and for what is longer than so many characters.
+HIDDEN, MAX_DETAIL = "…", 500

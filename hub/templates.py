@@ -20,7 +20,7 @@ import tomli_w
 from hub.errors import Conflict, NotFound, Rejected, WrongType
 from hub.facts import TemplateChanged
 from hub.metadata import field_problems
-from hub.model import ROOT_ORG, Datastream, EventType, Lifecycle, MetadataField, Principal, Template
+from hub.model import ROOT_ORG, Datastream, EventType, Lifecycle, MetadataField, Organization, Principal, Template
 from hub.structure import Invalid, duration_problem, structure
 from hub.timeline import MAX_DESCRIPTION
 from hub.values import INT32, coerce, to_json
@@ -358,10 +358,21 @@ class Templates:
 
     def get(self, template: str) -> Template:
         """Raises `NotFound`."""
-        try:
-            return self.by_id[template]
-        except KeyError:
-            raise NotFound("Template is not found or you don't have access to it.") from None
+        if found := self.by_id.get(template):
+            return found
+        raise self.unknown()
+
+    @staticmethod
+    def unknown() -> NotFound:
+        """What is said of one that is not there, also to whom it is none of their business."""
+        return NotFound("Template is not found or you don't have access to it.")
+
+    def for_org(self, org: Organization, template: str) -> Template:
+        """A template that devices of an organization may have. Raises `NotFound` also for others."""
+        found = self.by_id.get(template)
+        if found is None or not org.has(found):
+            raise self.unknown()
+        return found
 
     def _over_limits(self, new: Template, old: Template | None) -> list[str]:
         limits, problems = self._limits, []

@@ -38,7 +38,7 @@ def hub_config() -> type:
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    return [Permission("metrics.view", "View metrics")]
+    return [Permission("metrics.view", "View metrics", root=True)]
 
 
 @hookimpl

@@ -28,8 +28,8 @@ from hub.errors import (
     said_as,
 )
 from hub.hookspecs import hookimpl
-from hub.model import LOCAL, Principal
-from hub.routes import PUBLIC, Request, Route, SocketRoute, from_json, to_json
+from hub.model import Principal
+from hub.routes import KNOWN, PUBLIC, Request, Route, SocketRoute, from_json, to_json
 from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class _PathApp:
                 request.body = await _body(receive)
                 if route.body is not None:
                     request.body = from_json(_parsed(request.body), route.body)
-            result = await route.handler(request)
+            result = await self._hub.carry_out(route, request)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
                 peer.admit()
         except server.Refusal:
@@ -206,13 +206,14 @@ def _open_here(path: str, peer: Peer) -> bool:
 
 async def _admit(hub: Hub, request: Request, permission: str) -> None:
     """Find out who is asking, and whether they may. Raises `NotAuthenticated`, `Forbidden`."""
+    request.permission = permission
     if permission == PUBLIC:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated("This needs an Authorization header with a bearer token.")
     request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
-    if request.principal is not LOCAL:
+    if permission != KNOWN:
         hub.authorize(request.principal, permission)
 
 

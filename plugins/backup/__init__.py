@@ -245,7 +245,7 @@ def _of(hub: Hub) -> Backups:
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    return [Permission("backup.make", "Make backups")]
+    return [Permission("backup.make", "Make backups", root=True)]
 
 
 @hookimpl

@@ -22,7 +22,10 @@ def hub_config() -> type:
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    return [Permission("org_devices.delete_data", "Delete data from devices")]
+    return [
+        Permission("own_devices.delete_data", "Delete device data"),
+        Permission("org_devices.delete_data", "Delete data from devices", own="own_devices.delete_data"),
+    ]
 
 
 @hookimpl

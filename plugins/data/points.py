@@ -115,7 +115,7 @@ def zone_of(hub: Hub, device: Device, name: str | None) -> str:
 
 def routes(hub: Hub) -> Sequence[Route]:
     async def history(request: Request) -> Stream:
-        device = hub.devices.get(request.int_param("deviceId"))
+        device = hub.device_for(request, request.int_param("deviceId"))
         place = place_of(device, request.params.get("pin"))
         granularity = request.params.get("granularity", "raw")
         if granularity not in GRANULARITIES:
@@ -139,7 +139,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def page(request: Request) -> dict[str, Any]:
         """Blynk's own form: values in pages, oldest first."""
-        device = hub.devices.get(request.int_param("deviceId"))
+        device = hub.device_for(request, request.int_param("deviceId"))
         place = place_of(device, request.params.get("pin"))
         start, end = span_of(hub, request)
         number, size = request.int_param("page", 0), request.int_param("size", 20)
@@ -158,13 +158,13 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def import_batch(request: Request) -> None:
         body: ImportBatch = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         place = place_of(device, body.pin, body.data_stream_id)
         await _import(request, device, [(place, one.ts, one.value) for one in body.values])
 
     async def import_rows(request: Request) -> dict[str, int]:
         body: ImportRows = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         found: list[tuple[Place, int, Raw]] = []
         problems = []
         for line, row in enumerate(body.rows, body.line):
@@ -197,12 +197,12 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def erase(request: Request) -> None:
         body: Erase = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         chosen = [place_of(device, body.pin)] if body.pin is not None else list(device.points.values())
         await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
 
     async def clear(request: Request) -> None:
-        device = hub.devices.get(request.int_param("deviceId"))
+        device = hub.device_for(request, request.int_param("deviceId"))
         await hub.devices.erase(device, device.template.datastreams, request.principal)
 
     async def costs(_request: Request) -> list[dict[str, Any]]:

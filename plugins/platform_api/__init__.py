@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
     return [
-        Permission("hub.view", "View the state of the hub"),
-        Permission("org_devices.view", "View organization devices"),
-        Permission("org_devices.control", "Control organization devices"),
+        Permission("hub.view", "View the state of the hub", root=True),
+        Permission("own_devices.view", "View own devices"),
+        Permission("own_devices.control", "Control own devices"),
+        Permission("own_devices.edit", "Edit own devices"),
+        Permission("own_devices.delete", "Delete own devices"),
+        Permission("org_devices.view", "View organization devices", own="own_devices.view"),
+        Permission("org_devices.control", "Control organization devices", own="own_devices.control"),
         Permission("org_devices.add", "Add new devices"),
-        Permission("org_devices.edit", "Edit organization devices"),
-        Permission("org_devices.delete", "Delete organization devices"),
+        Permission("org_devices.edit", "Edit organization devices", own="own_devices.edit"),
+        Permission("org_devices.delete", "Delete organization devices", own="own_devices.delete"),
         Permission("timeline.edit", "Edit timeline"),
         Permission("auth_tokens.edit", "Edit auth tokens"),
         Permission("templates.view", "View templates"),
-        Permission("templates.edit", "Edit templates"),
+        Permission("templates.edit", "Edit templates", root=True),
     ]
 
 

@@ -47,14 +47,14 @@ class EraseProperty:
 
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request) -> list[dict[str, Any]]:
-        device = hub.devices.get(request.int_param("deviceId"))
+        device = hub.device_for(request, request.int_param("deviceId"))
         ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
         found = await hub.metadata.of(device)
         return [{"id": ids.get(name), "name": name, "value": value} for name, value in found.items()]
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         try:
             name = body.name if body.name is not None else hub.metadata.field(device, body.meta_field_id or 0).name
             await hub.metadata.set(device, name, body.new_value, request.principal)
@@ -65,14 +65,14 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def set_property(request: Request) -> None:
         body: SetProperty = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         values = body.value if isinstance(body.value, list) else [body.value]
         texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         await hub.properties.set(device, [_pin(device, body.pin, body.data_stream_id)], {body.property: texts})
 
     async def erase_property(request: Request) -> dict[str, int]:
         body: EraseProperty = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
             raise Rejected("property needs a pin")
         pin = None if body.pin is None else _pin(device, body.pin, None)

@@ -12,8 +12,8 @@ import attrs
 
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
-from hub.model import OFFLINE, ONLINE, ROOT_ORG, Datastream, Device, Reboot, Redirect
-from hub.routes import Created, Request, Route
+from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Redirect
+from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
@@ -31,15 +31,16 @@ class CreateDevice:
 
     template_id: str
     name: str
-    org_id: int = ROOT_ORG
-    token: str | None = None
+    org_id: int | None = None
+    owner_id: int | None = None
+    token: str | None = secret(default=None)
 
 
 @attrs.frozen(kw_only=True)
 class DevicesCsv:
     """Columns ``name,template,token`` and metadata fields; all rows are added, or none."""
 
-    csv: str
+    csv: str = secret()
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +63,7 @@ class NewToken:
 
     device_id: int
     overlap: str = ""
-    token: str | None = None
+    token: str | None = secret(default=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +103,7 @@ class DeviceObject:
     id: int
     template_id: str
     org_id: int
+    owner_user_id: int | None
     name: str
     token: str | None = None
     lifecycle_status: dict[str, str]
@@ -137,7 +139,7 @@ class DeviceRoutes:
         self._hub = hub
 
     def _of(self, request: Request) -> Device:
-        return self._hub.devices.get(request.int_param("deviceId"))
+        return self._hub.device_for(request, request.int_param("deviceId"))
 
     def _object(self, device: Device) -> DeviceObject:
         session = self._hub.sessions.get(device.id)
@@ -150,6 +152,7 @@ class DeviceRoutes:
             id=device.id,
             template_id=device.template.id,
             org_id=device.org,
+            owner_user_id=device.owner,
             name=device.name,
             lifecycle_status={"name": self._hub.lifecycle.name(device), "status": device.status or OFFLINE},
             created_at=device.created,
@@ -176,15 +179,16 @@ class DeviceRoutes:
 
     async def create(self, request: Request) -> Created:
         body: CreateDevice = request.body
-        if body.org_id != ROOT_ORG:
-            raise NotFound(f"Organization with identifier {body.org_id} is not found or you don't have access to it.")
-        template = self._hub.templates.get(body.template_id)
-        new = NewDevice(name=body.name, template=template, token=body.token, org=body.org_id)
+        org = self._hub.organization_for(request, body.org_id)
+        template = self._hub.templates.for_org(org, body.template_id)
+        new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
+        request.subject = f"device {device.id}"
         return Created(value=attrs.evolve(self._object(device), token=token))
 
     async def import_csv(self, request: Request) -> Created:
-        problems, new = self._rows(request.body.csv)
+        org = self._hub.organization_for(request)
+        problems, new = self._rows(org, request.body.csv)
         if problems:
             found = [*problems, *self._hub.devices.problems(new)]
             raise Rejected(
@@ -193,7 +197,7 @@ class DeviceRoutes:
         added = await self._hub.devices.add(new, request.principal)
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    def _rows(self, text: str) -> tuple[list[str], list[NewDevice]]:
+    def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
         """What is wrong with the rows as such, and the devices of the others."""
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
         problems, new = [], []
@@ -203,6 +207,8 @@ class DeviceRoutes:
                 raise Rejected(f"The header has no column {', '.join(missing)}.")
             for number, row in enumerate(reader, 1):
                 template = self._hub.templates.by_id.get(row["template"])
+                if template is not None and not org.has(template):
+                    template = None
                 if None in row:
                     problems.append(f"row {number}: has more columns than the header")
                 elif template is None:
@@ -212,7 +218,14 @@ class DeviceRoutes:
                     token = row.get("token") or None
                     where = f"row {number}"
                     new.append(
-                        NewDevice(name=row["name"], template=template, token=token, metadata=fields, where=where)
+                        NewDevice(
+                            name=row["name"],
+                            template=template,
+                            token=token,
+                            org=org.id,
+                            metadata=fields,
+                            where=where,
+                        )
                     )
         except csv.Error as error:
             problems.append(f"line {reader.line_num}: {error}")
@@ -222,13 +235,19 @@ class DeviceRoutes:
         page, size = request.int_param("page", 0), request.int_param("size", PAGE)
         if not 1 <= size <= MAX_PAGE:
             raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        devices = self._hub.devices.by_id.values()
-        chosen = list(devices)[page * size : (page + 1) * size]
+        top = request.int_param("orgId") if "orgId" in request.params else None
+        org = self._hub.organization_for(request, top)
+        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        if request.params.get("includeSubOrgDevices", "true") == "false":
+            devices = [device for device in devices if device.org == org.id]
+        devices.sort(key=lambda device: device.id)
+        chosen = devices[page * size : (page + 1) * size]
         return DeviceList(content=[self._object(device) for device in chosen], total_elements=len(devices))
 
     async def search(self, request: Request) -> DeviceList:
         query = request.param("query").lower()
-        found = [device for device in self._hub.devices.by_id.values() if query in device.name.lower()]
+        visible = self._hub.devices_for(request.principal, VIEW_DEVICES)
+        found = [device for device in visible if query in device.name.lower()]
         found.sort(key=lambda device: device.name.lower() != query)
         return DeviceList(content=[self._object(device) for device in found[:MAX_PAGE]], total_elements=len(found))
 
@@ -263,7 +282,7 @@ class DeviceRoutes:
 
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
-        device = self._hub.devices.get(body.device_id)
+        device = self._hub.device_for(request, body.device_id)
         if body.data_stream_id is not None:
             await self._write(request, device, {body.data_stream_id: body.value})
             return
@@ -276,7 +295,8 @@ class DeviceRoutes:
         body: WriteValues = request.body
         if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
             raise Rejected("values: must be values by datastream id")
-        await self._write(request, self._hub.devices.get(body.device_id), {int(k): v for k, v in body.values.items()})
+        device = self._hub.device_for(request, body.device_id)
+        await self._write(request, device, {int(number): value for number, value in body.values.items()})
 
     async def _write(self, request: Request, device: Device, values: dict[int, Any]) -> None:
         points = {number: device.point(number) for number in values}
@@ -303,7 +323,7 @@ class DeviceRoutes:
             overlap = seconds(body.overlap) if body.overlap else 0
         except ValueError as error:
             raise Rejected(f"overlap: {error}") from error
-        device = self._hub.devices.get(body.device_id)
+        device = self._hub.device_for(request, body.device_id)
         token = await self._hub.devices.rotate(device, request.principal, int(overlap * 1000), body.token)
         return {"token": token}
 
@@ -311,16 +331,16 @@ class DeviceRoutes:
         body: RedirectDevice = request.body
         if not 0 < body.port < 65536 or not 0 < len(body.host) <= 63 or not body.host.isprintable():
             raise Rejected("host must have 1 to 63 characters, port must be 1 to 65535")
-        self._hub.command(self._hub.devices.get(body.device_id), Redirect(body.host, body.port))
+        self._hub.command(self._hub.device_for(request, body.device_id), Redirect(body.host, body.port))
 
     async def reboot(self, request: Request) -> None:
-        self._hub.command(self._hub.devices.get(request.body.device_id), Reboot())
+        self._hub.command(self._hub.device_for(request, request.body.device_id), Reboot())
 
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = DeviceRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1"
-    view, control, edit = "org_devices.view", "org_devices.control", "org_devices.edit"
+    view, control, edit = VIEW_DEVICES, "org_devices.control", "org_devices.edit"
     table: tuple[tuple[str, str, Any, str, type | None, Any, str], ...] = (
         ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, DeviceObject, "Add a device"),
         (
@@ -354,6 +374,16 @@ def routes(hub: Hub) -> Sequence[Route]:
         ("POST", f"{ours}/device/reboot", api.reboot, control, DeviceId, None, "Ask a device to reboot"),
     )
     return [
-        Route(method=m, path=path, handler=handler, permission=permission, body=body, returns=returns, summary=summary)
+        Route(
+            method=m,
+            path=path,
+            handler=handler,
+            permission=permission,
+            body=body,
+            returns=returns,
+            summary=summary,
+            # Who wrote which value is in the log of the device's actions.
+            quiet=body in (WriteValue, WriteValues),
+        )
         for m, path, handler, permission, body, returns, summary in table
     ]

@@ -53,7 +53,7 @@ class EventArchive:
 def routes(hub: Hub) -> Sequence[Route]:
     async def timeline(request: Request) -> dict[str, Any]:
         params = request.params
-        device = hub.devices.get(request.int_param("deviceId"))
+        device = hub.device_for(request, request.int_param("deviceId"))
         page, size = request.int_param("page", 0), request.int_param("size", 100)
         if not 1 <= size <= MAX_PAGE:
             raise Rejected(f"size must be 1 to {MAX_PAGE}")
@@ -79,7 +79,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def trigger(request: Request) -> None:
         body: TriggerEvent = request.body
         try:
-            await hub.timeline.log(hub.devices.get(body.device_id), body.event_code, body.event_description)
+            await hub.timeline.log(hub.device_for(request, body.device_id), body.event_code, body.event_description)
         except Rejected as error:
             if str(error) == UNKNOWN:
                 raise NotFound("Event with provided code is not found.") from error
@@ -87,17 +87,17 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def resolve(request: Request) -> dict[str, Any]:
         body: EventNote = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         return _shown(await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal))
 
     async def comment(request: Request) -> dict[str, Any]:
         body: EventComment = request.body
-        device = hub.devices.get(body.device_id)
+        device = hub.device_for(request, body.device_id)
         return _shown(await hub.timeline.comment(device, body.event_id, body.text, request.principal))
 
     async def archive(request: Request) -> dict[str, Any]:
         body: EventArchive = request.body
-        return _shown(await hub.timeline.archive(hub.devices.get(body.device_id), body.event_id, body.archived))
+        return _shown(await hub.timeline.archive(hub.device_for(request, body.device_id), body.event_id, body.archived))
 
     org, edit = "/api/v1/organization/device", "timeline.edit"
     table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (

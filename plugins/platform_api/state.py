@@ -51,7 +51,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
         door = hub.door
         return Status(
-            name=hub.organization.name,
+            name=hub.organizations.root.name,
             version=hub.version,
             uptime=int(time.monotonic() - hub.started),
             status=worst,

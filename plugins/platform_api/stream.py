@@ -17,9 +17,19 @@ import attrs
 import trio
 
 from hub.errors import Rejected, RequestError
-from hub.facts import EventChanged, EventLogged, Refused, StatusChanged, ValueExpired, ValueWritten, WireFrame
+from hub.facts import (
+    DeviceChanged,
+    EventChanged,
+    EventLogged,
+    Refused,
+    RightsChanged,
+    StatusChanged,
+    ValueExpired,
+    ValueWritten,
+    WireFrame,
+)
 from hub.model import ONLINE, AppConnected, Device
-from hub.routes import SocketRoute
+from hub.routes import VIEW_DEVICES, SocketRoute
 from hub.values import to_json
 
 if TYPE_CHECKING:
@@ -42,9 +52,7 @@ def routes(hub: Hub) -> Sequence[SocketRoute]:
         await _Client(hub, watchers, request, socket).run()
 
     return [
-        SocketRoute(
-            path="/api/v1/stream", handler=serve, permission="org_devices.view", summary="Live values and states"
-        )
+        SocketRoute(path="/api/v1/stream", handler=serve, permission=VIEW_DEVICES, summary="Live values and states")
     ]
 
 
@@ -84,18 +92,42 @@ class _Client:
         self._socket = socket
         self._subscriptions: dict[Any, _Subscription] = {}
         self._wake = trio.Event()
+        self._visible: dict[int, bool] = {}
+
+    def _sees(self, device: Device) -> bool:
+        """Whether whoever is at the other end may see a device."""
+        seen = self._visible.get(device.id)
+        if seen is None:
+            seen = self._visible[device.id] = self._hub.may(self._request.principal, VIEW_DEVICES, device)
+        return seen
+
+    def _ask_again(self, _fact: object) -> None:
+        """Rights have changed: end what is no longer allowed, and the connection of whoever may nothing any more."""
+        self._visible = {}
+        for number, subscription in tuple(self._subscriptions.items()):
+            device = subscription.only
+            gone = self._hub.devices.by_id.get(device.id) is not device if device else False
+            if gone or not self._hub.may(self._request.principal, subscription.permission, device):
+                self._subscriptions.pop(number).end()
+                self._socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
+        if not self._hub.may(self._request.principal, VIEW_DEVICES):
+            self._ended.cancel()
 
     def wake(self) -> None:
         self._wake.set()
 
     async def run(self) -> None:
+        unsubscribe = [self._hub.subscribe(fact, self._ask_again) for fact in (RightsChanged, DeviceChanged)]
         try:
             async with trio.open_nursery() as nursery:
+                self._ended = nursery.cancel_scope
                 nursery.start_soon(self._send_loop)
                 while (message := await self._socket.receive()) is not None:
                     self._handle(message)
                 nursery.cancel_scope.cancel()
         finally:
+            for end in unsubscribe:
+                end()
             for subscription in self._subscriptions.values():
                 subscription.end()
 
@@ -126,30 +158,28 @@ class _Client:
         if what in ("device", "wire"):
             if type(wanted := message.get("device")) is not int:
                 raise Rejected("device must be a device's id")
-            device = self._hub.devices.get(wanted)
-            self._hub.authorize(self._request.principal, "org_devices.view", device)
+            device = self._hub.device_for(self._request, wanted)
         elif what == "refused":
             self._hub.authorize(self._request.principal, "hub.view")
         elif what not in ("devices", "events"):
             raise Rejected("subscribe must be device, devices, events, refused or wire")
-        subscription = self._subscriptions[number] = _Subscription(number, self.wake, every)
+        permission = "hub.view" if what == "refused" else VIEW_DEVICES
+        subscription = _Subscription(number, self.wake, every, permission, device, self._sees)
+        self._subscriptions[number] = subscription
         on: Callable[..., None] = subscription.ends.append
         hub, only = self._hub, device.id if device else None
         if what == "refused":
             on(hub.subscribe(Refused, lambda fact: subscription.add({"refused": attrs.asdict(fact)})))
         elif what == "wire":
-            on(hub.subscribe(WireFrame, lambda fact: subscription.add_frame(fact, only)))
+            on(hub.subscribe(WireFrame, subscription.add_frame))
         elif what == "events":
             on(hub.subscribe(EventLogged, subscription.add_event))
             on(hub.subscribe(EventChanged, subscription.add_event))
         else:
             on(hub.subscribe(ValueWritten, subscription.add_value, only))
-            on(
-                hub.subscribe(
-                    StatusChanged, lambda fact: subscription.add_state(fact, hub.lifecycle.name(fact.device), only)
-                )
-            )
-            on(hub.subscribe(ValueExpired, lambda fact: subscription.add_expired(fact, only)))
+            named = hub.lifecycle.name
+            on(hub.subscribe(StatusChanged, lambda fact: subscription.add_state(fact, named(fact.device))))
+            on(hub.subscribe(ValueExpired, subscription.add_expired))
         snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
             on(self._watchers.add(device))
@@ -178,7 +208,19 @@ class _Client:
 
 
 class _Subscription:
-    def __init__(self, number: int | str, wake: Callable[[], None], every: bool) -> None:
+    def __init__(
+        self,
+        number: int | str,
+        wake: Callable[[], None],
+        every: bool,
+        permission: str,
+        only: Device | None,
+        sees: Callable[[Device], bool],
+    ) -> None:
+        #: What it needs, and the device that it is about, if it is about one.
+        self.permission = permission
+        self.only = only
+        self._sees = sees
         self._number = number
         self._wake = wake
         self._every = every
@@ -201,6 +243,8 @@ class _Subscription:
         self._wake()
 
     def add_value(self, fact: ValueWritten) -> None:
+        if not self._sees(fact.device):
+            return
         if self._every:
             value = {f"v{fact.datastream.pin}": to_json(fact.value)}
             self.add({"device": fact.device.id, "values": value, "ts": fact.ts})
@@ -208,20 +252,24 @@ class _Subscription:
             self._changed[fact.device.id, fact.datastream.pin] = fact
             self._wake()
 
-    def add_state(self, fact: StatusChanged, name: str, only: int | None) -> None:
-        if only is None or fact.device.id == only:
+    def _wants(self, device: Device) -> bool:
+        return (self.only is None or self.only is device) and self._sees(device)
+
+    def add_state(self, fact: StatusChanged, name: str) -> None:
+        if self._wants(fact.device):
             online = fact.status == ONLINE
             self.add({"device": fact.device.id, "online": online, "status": name, "ts": fact.at})
 
-    def add_expired(self, fact: ValueExpired, only: int | None) -> None:
-        if only is None or fact.device.id == only:
+    def add_expired(self, fact: ValueExpired) -> None:
+        if self._wants(fact.device):
             self.add({"device": fact.device.id, "expired": {f"v{fact.datastream.pin}": fact.show}})
 
     def add_event(self, fact: EventLogged | EventChanged) -> None:
-        self.add({"device": fact.device.id, "event": attrs.asdict(fact.event)})
+        if self._wants(fact.device):
+            self.add({"device": fact.device.id, "event": attrs.asdict(fact.event)})
 
-    def add_frame(self, fact: WireFrame, only: int | None) -> None:
-        if fact.device.id == only:
+    def add_frame(self, fact: WireFrame) -> None:
+        if self._wants(fact.device):
             self.add({"wire": {"at": fact.at, "direction": fact.direction, "text": fact.text}})
 
     def flush(self, send: Callable[[str], None]) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.model import Datastream, Template
-from hub.routes import Request, Response, Route
+from hub.routes import VIEW_DEVICES, Request, Response, Route
 from hub.templates import to_toml
 from hub.values import to_json
 
@@ -49,26 +49,32 @@ class TemplateList:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
+    def of(request: Request) -> Template:
+        return hub.templates.for_org(hub.organization_for(request), request.param("templateId"))
+
     async def import_template(request: Request) -> Imported:
         body: ImportTemplate = request.body
         template, changes = await hub.templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
+        request.subject = f"template {template.id}"
         return Imported(id=template.id, name=template.name, changes=changes)
 
     async def export_template(request: Request) -> Response:
-        return Response(body=to_toml(hub.templates.get(request.param("templateId"))), type="application/toml")
+        return Response(body=to_toml(of(request)), type="application/toml")
 
-    async def list_templates(_request: Request) -> TemplateList:
+    async def list_templates(request: Request) -> TemplateList:
         used: dict[str, int] = {}
-        for device in hub.devices.by_id.values():
+        org = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None)
+        for device in hub.devices_for(request.principal, VIEW_DEVICES, org.id):
             used[device.template.id] = used.get(device.template.id, 0) + 1
         content = [
             TemplateSummary(id=t.id, name=t.name, datastreams=len(t.datastreams), devices=used.get(t.id, 0))
             for t in hub.templates.by_id.values()
+            if org.has(t)
         ]
         return TemplateList(content=content, total_elements=len(content))
 
     async def get_template(request: Request) -> dict[str, Any]:
-        return _described(hub.templates.get(request.param("templateId")))
+        return _described(of(request))
 
     return [
         Route(

@@ -1,0 +1,223 @@
+"""Organizations: a tree of who owns what. Whoever acts in one sees what is below it, and nothing above or beside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub import timezones
+from hub.errors import Conflict, NotFound, Rejected
+from hub.facts import OrganizationChanged
+from hub.model import ROOT_ORG, Organization, Principal
+
+if TYPE_CHECKING:
+    from hub.bus import Bus
+    from hub.config import Limits
+    from hub.storage import Row, Storage, Transaction
+
+#: docs.blynk.io, Organizations: what a name has, and how long a description is.
+_NAME = re.compile(r"[\w .'&-]{1,80}")
+MAX_DESCRIPTION = 500
+QUOTAS = ("devices", "users", "organizations")
+
+
+class Organizations:
+    """All organizations by id."""
+
+    def __init__(self, storage: Storage, bus: Bus, limits: Limits) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._limits = limits
+        self.by_id: dict[int, Organization] = {}
+        self._children: dict[int, list[int]] = {}
+
+    async def load(self, root: str) -> None:
+        """Read them all; the root is made, and named ``root``, where there is none yet."""
+
+        async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
+            await tx.execute("INSERT OR IGNORE INTO organizations (id, name) VALUES (?, ?)", (ROOT_ORG, root))
+            rows = await tx.fetch_all("SELECT id, name, parent, timezone, description, quotas FROM organizations")
+            return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
+
+        rows, enabled = await self._storage.transaction(read)
+        templates: dict[int, set[str]] = {}
+        for org, template in enabled:
+            templates.setdefault(org, set()).add(template)
+        for number, name, parent, timezone, description, quotas in rows:
+            self._keep(
+                Organization(
+                    id=number,
+                    name=name,
+                    parent=parent,
+                    timezone=timezone,
+                    description=description,
+                    templates=None if parent is None else frozenset(templates.get(number, ())),
+                    quotas=json.loads(quotas),
+                )
+            )
+
+    def _keep(self, org: Organization) -> None:
+        self.by_id[org.id] = org
+        self._children = {}
+
+    @property
+    def root(self) -> Organization:
+        return self.by_id[ROOT_ORG]
+
+    def get(self, org: int) -> Organization:
+        """Raises `NotFound`."""
+        if found := self.by_id.get(org):
+            return found
+        raise self.unknown(org)
+
+    def unknown(self, org: int) -> NotFound:
+        """What is said of one that is not there, also to whom it is none of their business."""
+        return NotFound(f"Organization with identifier {org} is not found or you don't have access to it.")
+
+    def path(self, org: int) -> Iterator[Organization]:
+        """An organization and all above it, up to the root."""
+        found: Organization | None = self.by_id.get(org)
+        while found is not None:
+            yield found
+            found = None if found.parent is None else self.by_id.get(found.parent)
+
+    def contains(self, top: int, org: int) -> bool:
+        """Whether ``org`` is ``top`` or below it."""
+        while org != top:
+            found = self.by_id.get(org)
+            if found is None or found.parent is None:
+                return False
+            org = found.parent
+        return True
+
+    def below(self, top: int) -> list[int]:
+        """``top`` and all below it, parents before their children."""
+        if not self._children:
+            for one in self.by_id.values():
+                self._children.setdefault(one.parent or 0, []).append(one.id)
+        found = [top]
+        for org in found:
+            found += self._children.get(org, ())
+        return found
+
+    def timezone(self, org: int) -> str:
+        """The IANA zone of an organization or of the next above it that says one; "" when none does."""
+        return next((one.timezone for one in self.path(org) if one.timezone), "")
+
+    def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1) -> None:
+        """Whether ``more`` of ``what`` fit in, given how many each organization has. Raises `Conflict`."""
+        for one in self.path(org):
+            quota = one.quotas.get(what)
+            if quota is not None and sum(used[number] for number in self.below(one.id)) + more > quota:
+                raise Conflict(f"organization {one.name} may have {quota} {what}")
+
+    async def add(self, org: Organization, by: Principal) -> Organization:
+        """Add one below its parent; its id is given here. Raises `Rejected`, `Conflict`."""
+        self._check(org)
+        assert org.parent is not None
+        depth = sum(1 for _ in self.path(org.parent)) + 1
+        if depth > self._limits.organization_depth or len(self.by_id) >= self._limits.organizations:
+            limits = f"{self._limits.organizations}, {self._limits.organization_depth} levels deep"
+            raise Conflict(f"there are at most {limits} ([limits] organizations, organization_depth)")
+        self.check_quota(org.parent, "organizations", self._sub_organizations())
+
+        async def write(tx: Transaction) -> int:
+            number = await tx.execute(
+                "INSERT INTO organizations (name, parent, timezone, description, quotas) VALUES (?, ?, ?, ?, ?)",
+                (org.name, org.parent, org.timezone, org.description, json.dumps(org.quotas)),
+            )
+            await _enable(tx, number, org.templates or ())
+            return number
+
+        made = attrs.evolve(org, id=await self._storage.transaction(write), templates=org.templates or frozenset())
+        self._keep(made)
+        self._bus.emit(OrganizationChanged(made, by))
+        return made
+
+    def _sub_organizations(self) -> Counter[int]:
+        return Counter(org.parent for org in self.by_id.values() if org.parent is not None)
+
+    def _check(self, org: Organization) -> None:
+        problems = []
+        if _NAME.fullmatch(org.name) is None or not org.name.strip():
+            problems.append("name must have 1 to 80 letters, digits, spaces and . - ' &")
+        if any(other.name == org.name and other.id != org.id for other in self.by_id.values()):
+            raise Conflict(f"there is an organization named {org.name!r} already")
+        if len(org.description) > MAX_DESCRIPTION:
+            problems.append(f"description has at most {MAX_DESCRIPTION} characters")
+        if org.timezone and org.timezone not in timezones.names():
+            problems.append(f"there is no time zone {org.timezone[:50]!r}")
+        if wrong := set(org.quotas) - set(QUOTAS):
+            problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(wrong))}")
+        problems += [f"quota {name} must not be negative" for name, most in org.quotas.items() if most < 0]
+        if problems:
+            raise Rejected("\n".join(problems))
+
+    async def change(self, org: int, by: Principal, **changes: Any) -> Organization:
+        """Change some fields, as `Organization` names them, and no others.
+
+        Raises `NotFound`, `Rejected`, `Conflict`.
+        """
+        new = attrs.evolve(self.get(org), **changes)
+        self._check(new)
+        if new.parent is None and new.templates is not None:
+            raise Rejected("the root has all templates")
+
+        async def write(tx: Transaction) -> None:
+            for name, value in changes.items():
+                if name == "templates":
+                    await tx.execute("DELETE FROM enabled_templates WHERE org = ?", (org,))
+                    await _enable(tx, org, value)
+                else:
+                    kept = json.dumps(value) if name == "quotas" else value
+                    await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (kept, org))
+
+        await self._storage.transaction(write)
+        # Somebody else may have changed another field meanwhile.
+        new = attrs.evolve(self.get(org), **changes)
+        self._keep(new)
+        self._bus.emit(OrganizationChanged(new, by))
+        return new
+
+    async def move(self, org: int, parent: int, by: Principal) -> Organization:
+        """Put an organization with all below it under another parent. Raises `Rejected`, `Conflict`."""
+        self.get(parent)
+        if self.get(org).parent is None:
+            raise Rejected("the root cannot be transferred")
+        if self.contains(org, parent):
+            raise Rejected("an organization cannot be transferred under itself or what is below it")
+        deepest = max(sum(1 for _ in self.path(one)) for one in self.below(org)) - sum(1 for _ in self.path(org)) + 1
+        if sum(1 for _ in self.path(parent)) + deepest > self._limits.organization_depth:
+            raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
+        return await self.change(org, by, parent=parent)
+
+    async def remove(self, org: int, by: Principal) -> None:
+        """Delete an organization that nothing belongs to. Raises `Rejected`, `Conflict`."""
+        old = self.get(org)
+        if old.parent is None:
+            raise Rejected("the root cannot be deleted")
+
+        async def write(tx: Transaction) -> None:
+            for table, column in (("devices", "org"), ("organizations", "parent"), ("templates", "org")):
+                [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM {table} WHERE {column} = ?", (org,))
+                if count:
+                    raise Conflict(f"organization {old.name} still has {count} {table}")
+            await tx.execute("DELETE FROM organizations WHERE id = ?", (org,))
+
+        try:
+            await self._storage.transaction(write)
+        except Conflict as error:
+            still = f"organization {old.name} still has"
+            raise Conflict(str(error) if still in str(error) else f"{still} users or something of theirs") from error
+        del self.by_id[org]
+        self._children = {}
+        self._bus.emit(OrganizationChanged(old, by, gone=True))
+
+
+async def _enable(tx: Transaction, org: int, templates: Iterable[str]) -> None:
+    await tx.insert_many("enabled_templates", ("org", "template"), [(org, template) for template in templates])
