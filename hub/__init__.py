@@ -46,6 +46,7 @@ _HOMES = {
         "StorageTrouble",
         "TemplateChanged",
         "ValueExpired",
+        "ValueSet",
         "ValueWritten",
     ),
     "hub.hookspecs": ("HOOK_VERSION", "hookimpl"),

@@ -119,6 +119,8 @@ class Hub:
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
         self.protocols: list[WireProtocol] = []
+        #: What "user 3" is called, by kind: set by the plugin that knows.
+        self.names: dict[str, Callable[[str], str | None]] = {}
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
@@ -154,7 +156,7 @@ class Hub:
         key, secret = self._local_key, credentials.secret.encode("utf-8", "surrogatepass")
         if credentials.kind == "bearer" and key and hmac.compare_digest(secret, key.encode()):
             return LOCAL
-        principal = await self.hooks.authenticate(credentials)
+        principal = await self.hooks.authenticate(self, credentials)
         if principal is None:
             raise NotAuthenticated("The bearer token is not known.")
         return principal
@@ -163,7 +165,7 @@ class Hub:
         """Whether somebody may do what a permission names, on a device or in an organization."""
         if permission == PUBLIC or principal.kind in ("local", "system"):
             return True
-        return self.hooks.authorize(principal, permission, device, org if device is None else device.org)
+        return self.hooks.authorize(self, principal, permission, device, org if device is None else device.org)
 
     def authorize(
         self, principal: Principal, permission: str, device: Device | None = None, org: int | None = None
@@ -203,13 +205,19 @@ class Hub:
         """Call a route's handler for somebody who may, and put down what that changed."""
         result = await route.handler(request)
         if route.method != "GET" and not route.quiet:
-            await self.hooks.changed(changed(route, request, self.clock.now()))
+            await self.hooks.changed(self, changed(route, request, self.clock.now()))
         return result
 
     def timezone_of(self, device: Device) -> str:
         """Where a device is: what its Location says, else its Time Zone, else where its organization is."""
         own = device.place_timezone or device.own_timezone
         return own or self.organizations.timezone(device.org) or self.config.hub.timezone
+
+    def name_of(self, who: str) -> str:
+        """What somebody is called, given a principal's kind and id; they themselves may be gone."""
+        kind, _, number = who.partition(" ")
+        namer = self.names.get(kind)
+        return (namer(number) if namer else None) or who
 
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.

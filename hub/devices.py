@@ -253,7 +253,7 @@ class Devices:
             templates = {one.template.id: one.template for one in new if one.org == org}
             try:
                 for template in templates.values():
-                    self._check_place(org, template, count)
+                    self.check_place(org, template, count)
             except RequestError as error:
                 yield str(error)
         seen: set[str] = set()
@@ -276,7 +276,7 @@ class Devices:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 
-    def _check_place(self, org: int, template: Template, more: int) -> None:
+    def check_place(self, org: int, template: Template, more: int) -> None:
         """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
         found = self._organizations.get(org)
         if not found.has(template):
@@ -302,7 +302,7 @@ class Devices:
         Raises `Conflict` when the organization may not have it.
         """
         if org != device.org:
-            self._check_place(org, device.template, 1)
+            self.check_place(org, device.template, 1)
         if problem := self._owner_problem(org, owner):
             raise Rejected(problem)
 

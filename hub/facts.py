@@ -26,6 +26,18 @@ class ValueWritten(Fact):
 
 
 @attrs.frozen
+class ValueSet(Fact):
+    """Somebody else than a device wrote a value, as `ValueWritten` also tells."""
+
+    device: Device
+    datastream: Datastream
+    value: Value
+    ts: int
+    via: str
+    by: Principal
+
+
+@attrs.frozen
 class PropertyChanged(Fact):
     """``value`` is empty when the property was erased."""
 

@@ -21,7 +21,7 @@ import pluggy
 import trio
 
 from hub import hookspecs
-from hub.errors import ConfigError, PluginError, Unavailable, first_of
+from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.routes import Change, Permission, Route, SocketRoute
@@ -247,11 +247,14 @@ class Hooks:
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    async def authenticate(self, credentials: Credentials) -> Principal | None:
-        for plugin, fn, _ in self._implementations("hub_authenticate"):
+    async def authenticate(self, hub: Hub, credentials: Credentials) -> Principal | None:
+        arguments = {"hub": hub, "credentials": credentials}
+        for plugin, fn, names in self._implementations("hub_authenticate"):
             try:
                 with trio.fail_after(HOOK_DEADLINE):
-                    principal: Principal | None = await fn(credentials)
+                    principal: Principal | None = await fn(*(arguments[name] for name in names))
+            except NotAuthenticated:
+                raise
             except Exception as error:  # noqa: BLE001 - contained
                 self.failed(plugin, f"hub_authenticate failed: {error!r}")
                 continue
@@ -259,17 +262,20 @@ class Hooks:
                 return principal
         return None
 
-    async def changed(self, change: Change) -> None:
+    async def changed(self, hub: Hub, change: Change) -> None:
         """Raises `Unavailable` when a plugin could not put it down."""
-        for plugin, fn, _ in self._implementations("hub_changed"):
+        arguments = {"hub": hub, "change": change}
+        for plugin, fn, names in self._implementations("hub_changed"):
             try:
-                await fn(change)
+                await fn(*(arguments[name] for name in names))
             except Exception as error:
                 self.failed(plugin, f"hub_changed failed: {error!r}")
                 raise Unavailable("The change was made, but could not be recorded.") from error
 
-    def authorize(self, principal: Principal, permission: str, device: Device | None, org: int | None) -> bool:
-        arguments = {"principal": principal, "permission": permission, "device": device, "org": org}
+    def authorize(
+        self, hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
+    ) -> bool:
+        arguments = {"hub": hub, "principal": principal, "permission": permission, "device": device, "org": org}
         allowed = False
         for plugin, fn, names in self._authorizers:
             try:

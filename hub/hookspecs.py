@@ -78,7 +78,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 
 @hookspec
-async def hub_changed(change: Change) -> None:
+async def hub_changed(hub: Hub, change: Change) -> None:
     """Put down that somebody changed something through a route; the answer waits for it.
 
     An exception is reported, and the asker hears that the change was made but could not be recorded.
@@ -87,16 +87,19 @@ async def hub_changed(change: Change) -> None:
 
 
 @hookspec
-async def hub_authenticate(credentials: Credentials) -> Principal | None:
+async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
     """Who presents these credentials; None when it is nobody known here. The first answer counts.
 
-    An exception, or no answer within 5 seconds, counts as None.
+    Raise ``NotAuthenticated`` to say why not, such as that a token has expired. Another exception, or no answer
+    within 5 seconds, counts as None.
     """
     raise AssertionError
 
 
 @hookspec
-def hub_authorize(principal: Principal, permission: str, device: Device | None, org: int | None) -> bool | None:
+def hub_authorize(
+    hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
+) -> bool | None:
     """Whether ``principal`` may do what ``permission`` names, on ``device`` or in ``org`` where it is about one.
 
     With neither, whether they may anywhere.

@@ -377,13 +377,13 @@ def _translated() -> Iterator[None]:
         raise StorageError(str(error)) from error
 
 
-def shipped_migrations(file: str) -> list[Migration]:
-    """The core's own migrations for ``file`` ("pinwheel" or "history"): ``migrations/<file>-<number>-<what>.sql``."""
-    folder = resources.files("hub") / "migrations"
+def shipped_migrations(name: str, package: str = "hub") -> list[Migration]:
+    """What stands in a package as ``migrations/<name>-<number>-<what>.sql``; in ours ``name`` is a file's."""
+    folder = resources.files(package) / "migrations"
     return [
         Migration(int(entry.name.split("-")[1]), entry.read_text())
         for entry in sorted(folder.iterdir(), key=lambda e: e.name)
-        if entry.name.startswith(file + "-")
+        if entry.name.startswith(name + "-")
     ]
 
 

@@ -10,7 +10,7 @@ import trio
 
 from hub.clock import END_MS
 from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
-from hub.facts import ValueWritten
+from hub.facts import ValueSet, ValueWritten
 from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
 from hub.values import Raw, coerce, texts_of
 
@@ -167,6 +167,8 @@ class Writes:
         self.count += 1
         if self._bus.wants_value(device.id):
             self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
+        if write.principal.kind != "device":
+            self._bus.emit(ValueSet(device, datastream, value, ts, write.via, write.principal))
         return receipt
 
     def _take_back(self, point: Point, value: Value) -> None:

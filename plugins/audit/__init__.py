@@ -1,0 +1,165 @@
+"""Who changed what: the audit of the whole hub, and the log of each device's actions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+import trio
+
+from hub.errors import Rejected, StartupError, StorageError
+from hub.facts import ValueSet
+from hub.hookspecs import hookimpl
+from hub.routes import VIEW_DEVICES, Change, Permission, Request, Route, Stream
+from hub.storage import Migration, shipped_migrations
+from hub.structure import seconds
+from plugins.audit.actions import Actions
+from plugins.audit.chain import Chain, Filter, Verdict
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+ESSENTIAL = True
+MAX_PAGE = 1_000
+#: Seconds between two looks for what is too old.
+PRUNE_EVERY = 600.0
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """``[plugins.audit]``: how long records and actions are kept."""
+
+    keep: str = "3650d"
+    keep_actions: str = "90d"
+
+
+class _Room:
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.chain = Chain(hub.storage)
+        self.actions = Actions(hub)
+        settings: Settings = hub.settings(Settings)
+        try:
+            self.keep_ms, self.keep_actions_ms = (
+                int(seconds(text) * 1000) for text in (settings.keep, settings.keep_actions)
+            )
+        except ValueError as error:
+            raise StartupError(f"plugins.audit: keep and keep_actions: {error}") from error
+
+    async def prune(self) -> None:
+        while True:
+            if self.hub.clock.believable:
+                now = self.hub.clock.now()
+                try:
+                    await self.chain.prune(now - self.keep_ms)
+                    await self.actions.prune(now - self.keep_actions_ms)
+                except StorageError:
+                    # The alarm about the storage says it.
+                    pass
+            await trio.sleep(PRUNE_EVERY)
+
+
+_rooms: WeakKeyDictionary[Hub, _Room] = WeakKeyDictionary()
+
+
+def _of(hub: Hub) -> _Room:
+    room = _rooms.get(hub)
+    if room is None:
+        room = _rooms[hub] = _Room(hub)
+    return room
+
+
+@hookimpl
+def hub_config() -> type:
+    return Settings
+
+
+@hookimpl
+def hub_migrations() -> Sequence[Migration]:
+    return shipped_migrations("audit", "plugins.audit")
+
+
+@hookimpl
+def hub_permissions() -> Sequence[Permission]:
+    return [
+        Permission("users.log", "View user actions log"),
+        Permission("audit.verify", "Verify the audit", root=True),
+    ]
+
+
+@hookimpl
+async def hub_changed(hub: Hub, change: Change) -> None:
+    await _of(hub).chain.add(change)
+
+
+@hookimpl
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    room = _of(hub)
+    hub.subscribe(ValueSet, room.actions.note)
+    nursery.start_soon(room.actions.run)
+    nursery.start_soon(room.prune)
+
+
+@hookimpl
+def hub_routes(hub: Hub) -> Sequence[Route]:
+    room = _of(hub)
+
+    def filtered(request: Request) -> Filter:
+        top = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        start, end = request.int_param("from", 0), request.int_param("to", 2**42)
+        if start >= end:
+            raise Rejected("from must be before to")
+        orgs = hub.organizations.below(top)
+        return Filter(
+            orgs=[org for org in orgs if hub.may(request.principal, request.permission, org=org)],
+            start=start,
+            end=end,
+            who=request.params.get("who", ""),
+            subject=request.params.get("subject", ""),
+            text=request.params.get("query", ""),
+        )
+
+    def page_of(request: Request) -> tuple[int, int]:
+        page, size = request.int_param("page", 0), request.int_param("size", 100)
+        if not 1 <= size <= MAX_PAGE or page > 10**9:
+            raise Rejected(f"size must be 1 to {MAX_PAGE}")
+        return page, size
+
+    def named(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one | {"name": hub.name_of(one["who"])} for one in found]
+
+    async def listed(request: Request) -> dict[str, Any]:
+        found, total = await room.chain.find(filtered(request), *page_of(request))
+        return {"content": named(found), "totalElements": total}
+
+    async def export(request: Request) -> Stream:
+        return Stream(chunks=_lines(hub, room.chain.all(filtered(request))), type="application/x-ndjson")
+
+    async def verify(request: Request) -> Verdict:
+        return await room.chain.verify(request.params.get("head", ""))
+
+    async def actions(request: Request) -> dict[str, Any]:
+        device = hub.device_for(request, request.int_param("deviceId"))
+        start, end = request.int_param("from", 0), request.int_param("to", 2**42)
+        who = request.params.get("who", "")
+        found, total = await room.actions.find(device.id, start, end, who, *page_of(request))
+        return {"content": named(found), "totalElements": total}
+
+    return [
+        Route(method="GET", path=path, handler=handler, permission=permission, summary=summary)
+        for path, handler, permission, summary in (
+            ("/api/v1/audit", listed, "users.log", "Who changed what, newest first"),
+            ("/api/v1/audit/export", export, "users.log", "Who changed what, line by line"),
+            ("/api/v1/audit/verify", verify, "audit.verify", "Whether the audit is as it was written"),
+            ("/api/v1/device/actions", actions, VIEW_DEVICES, "Who wrote which value of a device"),
+        )
+    ]
+
+
+async def _lines(hub: Hub, pieces: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        lines = (json.dumps(one | {"name": hub.name_of(one["who"])}, ensure_ascii=False) for one in piece)
+        yield ("\n".join(lines) + "\n").encode("utf-8", "replace")

@@ -1,0 +1,152 @@
+"""The audit: a record of every change, append-only, each with a hash over itself and all before it.
+
+A record that was changed, taken out or cut off at the end does not fit any more. Whoever can write the file can also
+write a whole new chain; against that helps to note the head elsewhere from time to time and to verify with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from hub.routes import Change
+    from hub.storage import Storage, Transaction
+
+#: Records read or deleted at a time.
+PIECE = 1_000
+COLUMNS = ("id", "ts", "org", "who", "address", "action", "subject", "details")
+_SELECT = f"SELECT {', '.join(COLUMNS)}, hash FROM audit"
+
+
+@attrs.frozen(kw_only=True)
+class Filter:
+    """``orgs`` are those whose records may be seen; ``text`` is in the action or what it was about."""
+
+    orgs: Sequence[int]
+    start: int = 0
+    end: int = 2**42
+    who: str = ""
+    subject: str = ""
+    text: str = ""
+
+    def where(self) -> tuple[str, list[Any]]:
+        terms = ["org IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
+        values: list[Any] = [json.dumps(list(self.orgs)), self.start, self.end]
+        for column, value in (("who", self.who), ("subject", self.subject)):
+            if value:
+                terms.append(f"{column} = ?")
+                values.append(value)
+        if self.text:
+            terms.append("(instr(lower(action), ?) OR instr(lower(subject), ?))")
+            values += [self.text.lower()] * 2
+        return " AND ".join(terms), values
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """``head`` is the hash of the newest record, in hex; ``problems`` are sentences."""
+
+    records: int
+    head: str
+    problems: list[str]
+
+
+def hashed(before: bytes, record: Sequence[Any]) -> bytes:
+    """The hash of a record (in the order of `COLUMNS`) that follows one with the hash ``before``."""
+    text = json.dumps(list(record), ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(before + text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Chain:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def add(self, change: Change) -> None:
+        """Put a change down."""
+        who = f"{change.principal.kind} {change.principal.id}".strip()
+        details = json.dumps(change.details, ensure_ascii=True, separators=(",", ":"))
+        rest = (change.at, change.org, who, change.address[:64], change.action, change.subject, details)
+
+        async def write(tx: Transaction) -> None:
+            [(last, before)] = await tx.fetch_all("SELECT last, hash FROM audit_ends")
+            record = (last + 1, *rest)
+            hash_ = hashed(before, record)
+            names = ", ".join(COLUMNS)
+            await tx.execute(f"INSERT INTO audit ({names}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*record, hash_))
+            await tx.execute("UPDATE audit_ends SET last = ?, hash = ?", (last + 1, hash_))
+
+        await self._storage.transaction(write)
+
+    async def find(self, wanted: Filter, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
+        """A page of records, newest first, and how many there are."""
+        where, values = wanted.where()
+
+        async def read(tx: Transaction) -> tuple[list[Any], int]:
+            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM audit WHERE {where}", values)
+            sql = f"{_SELECT} WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?"
+            return await tx.fetch_all(sql, (*values, size, page * size)), count
+
+        rows, count = await self._storage.read(read)
+        return [_record(row) for row in rows], count
+
+    async def all(self, wanted: Filter) -> AsyncIterator[list[dict[str, Any]]]:
+        """All records of a filter, oldest first, in pieces."""
+        where, values = wanted.where()
+        after = 0
+        while True:
+            sql = f"{_SELECT} WHERE {where} AND id > ? ORDER BY id LIMIT {PIECE}"
+            rows = await self._storage.configuration.fetch_all(sql, (*values, after))
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield [_record(row) for row in rows]
+
+    async def verify(self, noted: str = "") -> Verdict:
+        """Go through the whole chain; ``noted`` is a head of before, in hex, that must be in it."""
+        [(first, before, last, head)] = await self._storage.configuration.fetch_all("SELECT * FROM audit_ends")
+        problems: list[str] = []
+        expected, count, found = first, 0, not noted or noted == before.hex()
+        while True:
+            sql = f"{_SELECT} WHERE id >= ? AND id <= ? ORDER BY id LIMIT {PIECE}"
+            rows = await self._storage.configuration.fetch_all(sql, (expected, last))
+            for *record, hash_ in rows:
+                if record[0] != expected:
+                    problems.append(f"records {expected} to {record[0] - 1} are missing")
+                elif hashed(before, record) != hash_:
+                    problems.append(f"record {record[0]} was changed")
+                found = found or hash_.hex() == noted
+                before, expected, count = hash_, record[0] + 1, count + 1
+            if not rows or len(problems) > PIECE:
+                break
+        if expected <= last:
+            problems.append(f"records {expected} to {last} are cut off")
+        elif before != head:
+            problems.append("the newest record is not the one that was put down last")
+        if not found:
+            problems.append("the noted head is not in the chain: it was written anew")
+        return Verdict(records=count, head=head.hex(), problems=problems)
+
+    async def prune(self, before: int) -> None:
+        """Delete some of the oldest records, those from before a time; the chain begins after them then."""
+
+        async def write(tx: Transaction) -> None:
+            rows = await tx.fetch_all(f"SELECT id, ts, hash FROM audit ORDER BY id LIMIT {PIECE}")
+            # From the front only: a clock that ran wrong for a while makes no hole.
+            old = list(takewhile(lambda row: row[1] < before, rows))
+            if old:
+                await tx.execute("DELETE FROM audit WHERE id <= ?", (old[-1][0],))
+                await tx.execute("UPDATE audit_ends SET first = ?, before = ?", (old[-1][0] + 1, old[-1][2]))
+
+        await self._storage.transaction(write)
+
+
+def _record(row: Sequence[Any]) -> dict[str, Any]:
+    record = dict(zip(COLUMNS, row, strict=False))
+    record["details"] = json.loads(record["details"])
+    return record

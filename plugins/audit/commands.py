@@ -1,0 +1,79 @@
+"""``pinwheel audit …``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+from hub.cli import api, local_time, show, show_table, with_json
+from hub.errors import Rejected
+
+_COLUMNS = ("id", "ts", "org", "who", "name", "address", "action", "subject", "details")
+
+
+def audit_list(parser: argparse.ArgumentParser) -> None:
+    """Who changed what, newest first."""
+    parser.add_argument("--who", default="", metavar="WHO", help='such as "user 3"')
+    parser.add_argument("--subject", default="", metavar="WHAT", help='such as "device 7"')
+    parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
+    parser.add_argument("--limit", type=int, default=50, metavar="N")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            wanted = {"who": args.who, "subject": args.subject, "query": args.query, "size": args.limit}
+            found = hub("GET", "/api/v1/audit", **wanted)["content"]
+        if args.json:
+            show(found)
+        else:
+            rows = [(r["id"], local_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in found]
+            show_table(("record", "time", "who", "what", "of"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def audit_verify(parser: argparse.ArgumentParser) -> None:
+    """Find records that were changed, taken out or cut off; exits with 1 when there are some."""
+    parser.add_argument("--head", default="", metavar="HEX", help="a head noted before that must be in it")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> int:
+        with api(args) as hub:
+            verdict = hub("GET", "/api/v1/audit/verify", head=args.head)
+        if args.json:
+            show(verdict)
+        else:
+            print(f"{verdict['records']} records, head {verdict['head'] or '-'}")
+            for problem in verdict["problems"]:
+                print(f"pinwheel: {problem}", file=sys.stderr)
+            if not verdict["problems"]:
+                print("all is well")
+        return int(bool(verdict["problems"]))
+
+    parser.set_defaults(run=run)
+
+
+def audit_export(parser: argparse.ArgumentParser) -> None:
+    """Write all records to a file, a JSON object a line, or CSV when it is named so."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            lines = hub("GET", "/api/v1/audit/export").splitlines()
+        try:
+            with args.file.open("w", newline="") as out:
+                if args.file.suffix == ".csv":
+                    writer = csv.DictWriter(out, _COLUMNS)
+                    writer.writeheader()
+                    for record in map(json.loads, lines):
+                        writer.writerow(record | {"details": json.dumps(record["details"])})
+                else:
+                    out.writelines(line + "\n" for line in lines)
+        except OSError as error:
+            raise Rejected(f"{args.file}: {error.strerror}") from error
+        print(f"{len(lines)} records in {args.file}")
+
+    parser.set_defaults(run=run)

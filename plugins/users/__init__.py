@@ -1,0 +1,62 @@
+"""R: users, roles, permissions and organizations; who is asking, and what they may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hub.hookspecs import hookimpl
+from hub.routes import Permission, Route
+from hub.storage import Migration, shipped_migrations
+from plugins.users import accounts, login, organizations, pages, programs, rights
+from plugins.users.permissions import PERMISSIONS
+from plugins.users.room import Settings, room_of
+
+if TYPE_CHECKING:
+    import trio
+
+    from hub.app import Credentials, Hub
+    from hub.model import Device, Principal
+
+#: Without it nobody could be let in, or kept out.
+ESSENTIAL = True
+
+
+@hookimpl
+def hub_config() -> type:
+    return Settings
+
+
+@hookimpl
+def hub_migrations() -> Sequence[Migration]:
+    return shipped_migrations("users", "plugins.users")
+
+
+@hookimpl
+def hub_permissions() -> Sequence[Permission]:
+    return PERMISSIONS
+
+
+@hookimpl
+def hub_routes(hub: Hub) -> Sequence[Route]:
+    room = room_of(hub)
+    return [route for part in (login, accounts, rights, organizations, programs, pages) for route in part.routes(room)]
+
+
+@hookimpl
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    room = room_of(hub)
+    await room.load()
+    nursery.start_soon(room.welcome)
+
+
+@hookimpl
+async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
+    return room_of(hub).access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
+
+
+@hookimpl
+def hub_authorize(
+    hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
+) -> bool | None:
+    return room_of(hub).access.allows(principal, permission, device, org)

@@ -1,0 +1,376 @@
+"""Who presents what, and what they may: sessions, personal keys and programs, and the rules of tenancy."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.errors import Forbidden, NotAuthenticated, Rejected
+from hub.facts import RightsChanged
+from hub.model import Device, Principal
+from plugins.users.model import Client, Key, Session, User
+from plugins.users.people import digest
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from hub.storage import Transaction
+    from plugins.users.people import People
+    from plugins.users.roles import Roles
+
+#: Sessions of one user or program; the one that was not used for longest ends for a new one.
+MAX_SESSIONS = 50
+MAX_KEYS = 50
+#: Ten years of milliseconds.
+MAX_LASTS = 10 * 366 * 86_400_000
+MAX_CLIENTS = 1_000
+#: Milliseconds that a program's access token lasts (docs.blynk.io, OAuth2 authorization).
+PROGRAM_MS = 300_000
+_SESSION = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
+#: What only people with developer mode do (docs.blynk.io, Developer mode).
+DEVELOPERS = frozenset(("templates.edit", "dashboards.edit"))
+_NOTHING: frozenset[str] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class Tokens:
+    """``expires_in`` is in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Access:
+    def __init__(self, hub: Hub, people: People, roles: Roles, access_ms: int, refresh_ms: int) -> None:
+        self._hub = hub
+        self._people = people
+        self._roles = roles
+        self._access_ms = access_ms
+        self._refresh_ms = refresh_ms
+        self.sessions: dict[int, Session] = {}
+        self.keys: dict[int, Key] = {}
+        self.clients: dict[str, Client] = {}
+        self._by_access: dict[bytes, Session] = {}
+        self._by_refresh: dict[bytes, Session] = {}
+        self._by_key: dict[bytes, Key] = {}
+
+    async def load(self) -> None:
+        now = self._hub.clock.now()
+
+        async def read(tx: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
+            sessions = await tx.fetch_all(f"SELECT {_SESSION} FROM users_sessions WHERE refresh_ends > ?", (now,))
+            keys = await tx.fetch_all("SELECT id, user, name, hash, scopes, expires, created, used FROM users_keys")
+            clients = await tx.fetch_all("SELECT id, name, org, role, hash, created FROM users_clients")
+            return sessions, keys, clients
+
+        sessions, keys, clients = await self._hub.storage.read(read)
+        for row in sessions:
+            self._keep(Session(**dict(zip(_SESSION.split(", "), row, strict=True))))
+        for number, user, name, hash_, scopes, expires, created, used in keys:
+            only = None if scopes is None else frozenset(json.loads(scopes))
+            key = Key(id=number, user=user, name=name, hash=hash_, scopes=only, expires=expires, created=created)
+            key.used = used
+            self._keep_key(key)
+        for number, name, org, role, hash_, created in clients:
+            self.clients[number] = Client(id=number, name=name, org=org, role=role, hash=hash_, created=created)
+
+    # -- who ------------------------------------------------------------------------------------------------------
+
+    def authenticate(self, secret: str) -> Principal | None:
+        """Who presents an access token or a key; None when it is nobody's, or no longer."""
+        hashed, now = digest(secret), self._hub.clock.now()
+        if session := self._by_access.get(hashed):
+            if session.access_ends <= now:
+                raise NotAuthenticated("The access token has expired.")
+            session.used = now
+            return self._principal(session)
+        key = self._by_key.get(hashed)
+        if key is None or (key.expires is not None and key.expires <= now):
+            return None
+        key.used = now
+        user = self._people.by_id[key.user]
+        return Principal("user", user.id, user.org, user.email, key.scopes, f"key {key.id}")
+
+    def _principal(self, session: Session) -> Principal:
+        if session.client is not None:
+            return Principal("client", session.client, session.org, self.clients[session.client].name, None, session.id)
+        user = self._people.by_id[session.user or 0]
+        return Principal("user", user.id, session.org, user.email, None, session.id)
+
+    # -- what they may --------------------------------------------------------------------------------------------
+
+    def grants(self, principal: Principal) -> frozenset[str] | None:
+        """All that somebody may; None when they are not known here."""
+        if principal.kind == "user":
+            user = self._people.by_id.get(principal.id)  # type: ignore[arg-type]
+            if user is None or user.suspended or not self._alive(principal):
+                return _NOTHING
+            granted = self._roles.grants(user.org, user.role)
+            if not user.developer:
+                granted -= DEVELOPERS
+        elif principal.kind == "client":
+            client = self.clients.get(str(principal.id))
+            if client is None or principal.session not in self.sessions:
+                return _NOTHING
+            granted = self._roles.grants(client.org, client.role)
+        else:
+            return None
+        return granted if principal.scopes is None else granted & principal.scopes
+
+    def _alive(self, principal: Principal) -> bool:
+        session = principal.session
+        if isinstance(session, int):
+            return session in self.sessions
+        number = session.removeprefix("key ")
+        return number.isdecimal() and int(number) in self.keys
+
+    def allows(self, principal: Principal, permission: str, device: Device | None, org: int | None) -> bool | None:
+        """Whether somebody may; None when they are not known here.
+
+        Whoever acts in an organization reaches what is in it, and with View Sub Organizations what is below it.
+        On a device they need the permission, or for their own the one for own devices, and to see it at all.
+        """
+        granted = self.grants(principal)
+        if granted is None:
+            return None
+        known = self._roles.known.get(permission)
+        own = known.own if known else ""
+        if org is None:
+            return permission in granted or own in granted
+        if org != principal.org and not (
+            "orgs.view" in granted and self._hub.organizations.contains(principal.org, org)
+        ):
+            return False
+        if device is None or (permission in granted and "org_devices.view" in granted):
+            return permission in granted
+        if principal.kind != "user" or device.owner != principal.id or "own_devices.view" not in granted:
+            return False
+        return (own or permission) in granted
+
+    def check_gift(self, principal: Principal, org: int, role: int) -> None:
+        """Nobody gives more than they have: a role may be given, or taken, by who may all that it may.
+
+        Raises `Forbidden`.
+        """
+        granted = self.grants(principal)
+        if granted is not None and (more := self._roles.grants(org, role) - granted):
+            what = min(more)
+            raise Forbidden(f"The role {self._roles.names[role]} may what you may not, such as {what}.")
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    async def open(self, *, user: User | None = None, client: Client | None = None, address: str, agent: str) -> Tokens:
+        """A new session for a user or a program."""
+        now = self._hub.clock.now()
+        tokens, hashes = self._new_tokens(program=client is not None)
+        org = user.org if user is not None else client.org if client is not None else 0
+        session = Session(
+            id=0,
+            org=org,
+            user=None if user is None else user.id,
+            client=None if client is None else client.id,
+            created=now,
+            used=now,
+            address=address[:64],
+            agent=agent[:200],
+            **hashes,
+        )
+        mine = [one for one in self.sessions.values() if (one.user, one.client) == (session.user, session.client)]
+        ended = sorted(mine, key=lambda one: one.used)[: max(0, len(mine) - MAX_SESSIONS + 1)]
+
+        async def write(tx: Transaction) -> int:
+            await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (now,))
+            for one in ended:
+                await tx.execute("DELETE FROM users_sessions WHERE id = ?", (one.id,))
+            names = _SESSION.split(", ")[1:]
+            return await tx.execute(
+                f"INSERT INTO users_sessions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+                tuple(getattr(session, name) for name in names),
+            )
+
+        session.id = await self._hub.storage.transaction(write)
+        self._forget(ended)
+        self._forget([one for one in self.sessions.values() if one.refresh_ends <= now])
+        self._keep(session)
+        return tokens
+
+    def _new_tokens(self, *, program: bool) -> tuple[Tokens, dict[str, Any]]:
+        now = self._hub.clock.now()
+        lifetime = PROGRAM_MS if program else self._access_ms
+        tokens = Tokens(
+            access_token=secrets.token_urlsafe(32),
+            refresh_token=secrets.token_urlsafe(32),
+            expires_in=lifetime // 1000,
+        )
+        return tokens, {
+            "access": digest(tokens.access_token),
+            "access_ends": now + lifetime,
+            "refresh": digest(tokens.refresh_token),
+            "refresh_ends": now + self._refresh_ms,
+        }
+
+    async def refresh(self, token: str) -> tuple[Session, Tokens]:
+        """The next tokens of a session; a spent token ends it, since somebody has a copy. Raises `NotAuthenticated`."""
+        hashed, now = digest(token), self._hub.clock.now()
+        session = self._by_refresh.get(hashed)
+        user = None if session is None or session.user is None else self._people.by_id.get(session.user)
+        if session is None or session.refresh_ends <= now or (user is not None and user.suspended):
+            await self._spent(hashed)
+            raise NotAuthenticated("The refresh token is not known, or has been used.")
+        tokens, hashes = self._new_tokens(program=session.client is not None)
+        self._drop(session)
+        for name, value in hashes.items():
+            setattr(session, name, value)
+        session.used = now
+        self._keep(session)
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("INSERT INTO users_spent (hash, session) VALUES (?, ?)", (hashed, session.id))
+            await tx.execute(
+                "UPDATE users_sessions SET access = ?, access_ends = ?, refresh = ?, refresh_ends = ?, used = ?"
+                " WHERE id = ?",
+                (session.access, session.access_ends, session.refresh, session.refresh_ends, now, session.id),
+            )
+
+        await self._hub.storage.transaction(write)
+        return session, tokens
+
+    async def _spent(self, hashed: bytes) -> None:
+        async def read(tx: Transaction) -> Any:
+            return await tx.fetch_one("SELECT session FROM users_spent WHERE hash = ?", (hashed,))
+
+        row = await self._hub.storage.read(read)
+        if row is not None and (session := self.sessions.get(row[0])):
+            self._hub.refuse(session.address, "a refresh token was used twice; its session has ended")
+            await self.end([session])
+
+    async def act_in(self, session: Session, org: int) -> None:
+        """Let a session act in another organization (docs.blynk.io, Switch to sub-organizations)."""
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE users_sessions SET org = ? WHERE id = ?", (org, session.id))
+
+        await self._hub.storage.transaction(write)
+        session.org = org
+        self._hub.emit(RightsChanged())
+
+    async def end(self, sessions: list[Session]) -> None:
+        """End sessions, and whatever is open for them."""
+
+        async def write(tx: Transaction) -> None:
+            for session in sessions:
+                await tx.execute("DELETE FROM users_sessions WHERE id = ?", (session.id,))
+
+        # At once: who is thrown out must not do more while the disk turns.
+        self._forget(sessions)
+        self._hub.emit(RightsChanged())
+        await self._hub.storage.transaction(write)
+
+    def of_user(self, user: int) -> list[Session]:
+        return [session for session in self.sessions.values() if session.user == user]
+
+    def _keep(self, session: Session) -> None:
+        self.sessions[session.id] = self._by_access[session.access] = self._by_refresh[session.refresh] = session
+
+    def _drop(self, session: Session) -> None:
+        self._by_access.pop(session.access, None)
+        self._by_refresh.pop(session.refresh, None)
+
+    def _forget(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            self.sessions.pop(session.id, None)
+            self._drop(session)
+
+    # -- keys and programs ----------------------------------------------------------------------------------------
+
+    async def add_key(self, user: User, name: str, scopes: frozenset[str] | None, lasts: int | None) -> tuple[Key, str]:
+        """A personal key and its secret, which is shown only now. Raises `Rejected`."""
+        if not 1 <= len(name) <= 60 or not name.isprintable():
+            raise Rejected("a key's name has 1 to 60 printable characters")
+        if sum(key.user == user.id for key in self.keys.values()) >= MAX_KEYS:
+            raise Rejected(f"a user has at most {MAX_KEYS} keys")
+        if unknown := (scopes or _NOTHING) - self._roles.known.keys():
+            raise Rejected(f"there is no permission {min(unknown)!r}")
+        now, secret = self._hub.clock.now(), "pwk_" + secrets.token_urlsafe(32)
+        if lasts is not None and not 0 < lasts < MAX_LASTS:
+            raise Rejected("lasts must be more than 0 and at most ten years of milliseconds")
+        expires = None if lasts is None else now + lasts
+        key = Key(id=0, user=user.id, name=name, hash=digest(secret), scopes=scopes, expires=expires, created=now)
+
+        async def write(tx: Transaction) -> int:
+            return await tx.execute(
+                "INSERT INTO users_keys (user, name, hash, scopes, expires, created) VALUES (?, ?, ?, ?, ?, ?)",
+                (user.id, name, key.hash, None if scopes is None else json.dumps(sorted(scopes)), expires, now),
+            )
+
+        key.id = await self._hub.storage.transaction(write)
+        self._keep_key(key)
+        return key, secret
+
+    def _keep_key(self, key: Key) -> None:
+        self.keys[key.id] = self._by_key[key.hash] = key
+
+    async def remove_key(self, key: Key) -> None:
+        self.keys.pop(key.id, None)
+        self._by_key.pop(key.hash, None)
+        self._hub.emit(RightsChanged())
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("DELETE FROM users_keys WHERE id = ?", (key.id,))
+
+        await self._hub.storage.transaction(write)
+
+    async def add_client(self, name: str, org: int, role: int) -> tuple[Client, str]:
+        """A program and its secret, which is shown only now. Raises `Rejected`."""
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise Rejected("a program's name has 1 to 64 printable characters")
+        if len(self.clients) >= MAX_CLIENTS:
+            raise Rejected(f"there are at most {MAX_CLIENTS} programs")
+        secret, now = secrets.token_urlsafe(32), self._hub.clock.now()
+        client = Client(
+            id="oa2-client-id_" + secrets.token_urlsafe(24),
+            name=name,
+            org=org,
+            role=role,
+            hash=digest(secret),
+            created=now,
+        )
+
+        async def write(tx: Transaction) -> None:
+            sql = "INSERT INTO users_clients (id, name, org, role, hash, created) VALUES (?, ?, ?, ?, ?, ?)"
+            await tx.execute(sql, (client.id, name, org, role, client.hash, now))
+
+        await self._hub.storage.transaction(write)
+        self.clients[client.id] = client
+        return client, secret
+
+    def client_of(self, number: str, secret: str) -> Client | None:
+        """The program with that id and secret."""
+        client = self.clients.get(number)
+        return client if client is not None and secrets.compare_digest(client.hash, digest(secret)) else None
+
+    async def remove_client(self, client: Client) -> None:
+        await self.end([session for session in self.sessions.values() if session.client == client.id])
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("DELETE FROM users_clients WHERE id = ?", (client.id,))
+
+        await self._hub.storage.transaction(write)
+        self.clients.pop(client.id, None)
+
+    def replaced(self, role: int, instead: int) -> None:
+        """A role is gone, and another has taken its place."""
+        for user in self._people.by_id.values():
+            user.role = instead if user.role == role else user.role
+        for client in self.clients.values():
+            client.role = instead if client.role == role else client.role
+
+    def gone(self, user: User) -> None:
+        """Somebody is no more: nothing of theirs opens anything."""
+        self._forget(self.of_user(user.id))
+        for key in [key for key in self.keys.values() if key.user == user.id]:
+            self.keys.pop(key.id)
+            self._by_key.pop(key.hash)

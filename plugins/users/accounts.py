@@ -1,0 +1,290 @@
+"""Users over HTTP: what those who look after others do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.errors import Forbidden, Rejected
+from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
+from plugins.users.login import session_shown
+from plugins.users.model import USER, User
+from plugins.users.passwords import hash_of
+from plugins.users.people import Link
+
+if TYPE_CHECKING:
+    from plugins.users.room import Room
+
+MAX_PAGE = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class NewUser:
+    """With ``password``, or Blynk's hash of it, they can log in at once."""
+
+    email: str = secret()
+    name: str = secret(default="")
+    role_id: int = USER
+    org_id: int | None = None
+    password: str | None = secret(default=None)
+    password_hash: str | None = secret(default=None)
+
+
+@attrs.frozen(kw_only=True)
+class Invite:
+    email: str = secret()
+    name: str = secret(default="")
+    role_id: int = USER
+    org_id: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EditUser:
+    """What is left out stays."""
+
+    user_id: int
+    name: str | None = secret(default=None)
+    title: str | None = None
+    phone: str | None = secret(default=None)
+    developer: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UserId:
+    user_id: int
+
+
+@attrs.frozen(kw_only=True)
+class Suspend:
+    user_id: int
+    suspended: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class SetPassword:
+    user_id: int
+    password: str | None = secret(default=None)
+    password_hash: str | None = secret(default=None)
+
+
+@attrs.frozen(kw_only=True)
+class TransferUser:
+    """With ``devices`` the user's own devices go with them, else they have no owner afterwards."""
+
+    user_id: int
+    org_id: int
+    role_id: int
+    devices: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class TransferDevice:
+    """Either a user in the device's organization, or an organization; with ``new_user_id`` of 0 it has no owner."""
+
+    device_id: int
+    new_user_id: int | None = None
+    new_org_id: int | None = None
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub, people, access = room.hub, room.people, room.access
+
+    def new_user(request: Request) -> User:
+        body: NewUser | Invite = request.body
+        org = hub.organization_for(request, body.org_id)
+        role = room.roles.get(body.role_id)
+        access.check_gift(request.principal, org.id, role)
+        return User(id=0, org=org.id, email=body.email.strip().lower(), name=body.name.strip(), role=role)
+
+    async def create(request: Request) -> Created:
+        body: NewUser = request.body
+        new = new_user(request)
+        made = await people.add(new, hash_of(new.email, body.password, body.password_hash))
+        request.subject = f"user {made.id}"
+        return Created(value=room.shown(made))
+
+    async def create_quietly(request: Request) -> None:
+        await create(request)
+
+    async def invite(request: Request) -> Created:
+        made = await people.add(new_user(request), None)
+        request.subject = f"user {made.id}"
+        code = await people.link(Link.INVITATION, made, room.invitation_ms)
+        return Created(value=room.shown(made) | {"link": room.link(request, code)})
+
+    async def reset(request: Request) -> dict[str, str]:
+        user = room.user_for(request, request.body.user_id, gift=True)
+        kind, lifetime = (Link.INVITATION, room.invitation_ms) if user.password is None else (Link.RESET, room.reset_ms)
+        return {"link": room.link(request, await people.link(kind, user, lifetime))}
+
+    async def set_password(request: Request) -> None:
+        body: SetPassword = request.body
+        user = room.user_for(request, body.user_id, gift=True)
+        await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
+        await access.end(access.of_user(user.id))
+
+    async def users(request: Request) -> dict[str, Any]:
+        return page(request, people.of_org(org_of(request)))
+
+    async def search(request: Request) -> dict[str, Any]:
+        query = request.param("query").lower()
+        found = [u for u in people.of_org(org_of(request)) if query in u.email or query in u.name.lower()]
+        return page(request, found)
+
+    def org_of(request: Request) -> int:
+        return hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+
+    def page(request: Request, found: list[User]) -> dict[str, Any]:
+        number, size = request.int_param("page", 0), request.int_param("size", MAX_PAGE)
+        if not 1 <= size <= MAX_PAGE:
+            raise Rejected(f"size must be 1 to {MAX_PAGE}")
+        allowed = [user for user in found if hub.may(request.principal, request.permission, org=user.org)]
+        chosen = allowed[number * size : (number + 1) * size]
+        return {"content": [room.shown(user) for user in chosen], "totalElements": len(allowed)}
+
+    async def user(request: Request) -> dict[str, Any]:
+        found = room.user_for(request, request.int_param("userId"))
+        return room.shown(found) | {"profile": attrs.asdict(found.profile)}
+
+    async def edit(request: Request) -> dict[str, Any]:
+        body: EditUser = request.body
+        found = room.user_for(request, body.user_id, gift=True)
+        if body.developer is not None and request.principal.kind == "user":
+            asker = people.get(int(request.principal.id))
+            if body.developer and not asker.developer:
+                raise Forbidden("Only a developer makes others developers.")
+        changes: dict[str, Any] = {}
+        if body.title is not None or body.phone is not None:
+            title = found.profile.title if body.title is None else body.title
+            phone = found.profile.phone if body.phone is None else body.phone
+            changes["profile"] = attrs.evolve(found.profile, title=title, phone=phone)
+        changes |= {} if body.name is None else {"name": body.name.strip()}
+        changes |= {} if body.developer is None else {"developer": body.developer}
+        await people.change(found, **changes)
+        return room.shown(found)
+
+    async def set_role(request: Request) -> None:
+        found = room.user_for(request, request.int_param("userId"), gift=True)
+        role = room.roles.get(request.int_param("roleId"))
+        if request.principal.kind == "user" and found.id == request.principal.id:
+            raise Forbidden("Nobody changes their own role.")
+        access.check_gift(request.principal, found.org, role)
+        await people.change(found, role=role)
+
+    async def suspend(request: Request) -> None:
+        body: Suspend = request.body
+        found = room.user_for(request, body.user_id, gift=True)
+        await people.change(found, suspended=body.suspended)
+        if body.suspended:
+            await access.end(access.of_user(found.id))
+
+    async def force_logout(request: Request) -> None:
+        found = room.user_for(request, request.body.user_id, gift=True)
+        await access.end(access.of_user(found.id))
+
+    async def delete(request: Request) -> None:
+        found = room.user_for(request, request.int_param("userId"), gift=True)
+        await people.remove(found)
+        access.gone(found)
+
+    async def delete_oneself(request: Request) -> None:
+        found = room.myself(request)
+        await people.remove(found)
+        access.gone(found)
+
+    async def transfer(request: Request) -> Created:
+        body: TransferUser = request.body
+        found = room.user_for(request, body.user_id, gift=True)
+        org = hub.organization_for(request, body.org_id)
+        role = room.roles.get(body.role_id)
+        if request.principal.kind == "user" and found.id == request.principal.id:
+            raise Forbidden("Nobody transfers themselves.")
+        access.check_gift(request.principal, org.id, role)
+        owned = [device for device in hub.devices.by_id.values() if device.owner == found.id]
+        if body.devices:
+            for device in owned:
+                hub.devices.check_place(org.id, device.template, len(owned))
+        await people.change(found, org=org.id, role=role)
+        for device in owned:
+            to, owner = (org.id, found.id) if body.devices else (device.org, None)
+            await hub.devices.transfer(device, to, owner, request.principal)
+        await access.end(access.of_user(found.id))
+        return Created(value=room.shown(found))
+
+    async def export(request: Request) -> dict[str, Any]:
+        """Everything that is kept about one person."""
+        found = room.user_for(request, request.int_param("userId"))
+        return {
+            "user": room.shown(found) | {"profile": attrs.asdict(found.profile)},
+            "sessions": [session_shown(session) for session in access.of_user(found.id)],
+            "keys": [key.name for key in access.keys.values() if key.user == found.id],
+            "devices": [
+                {"id": device.id, "name": device.name}
+                for device in hub.devices.by_id.values()
+                if device.owner == found.id
+            ],
+        }
+
+    # -- whose device it is ---------------------------------------------------------------------------------------
+
+    async def transfer_device(request: Request) -> None:
+        body: TransferDevice = request.body
+        device = hub.device_for(request, body.device_id)
+        if (body.new_user_id is None) == (body.new_org_id is None):
+            raise Rejected("either newUserId or newOrgId is needed")
+        if body.new_org_id is not None:
+            # Nobody is told more than that it is not theirs.
+            if not hub.may(request.principal, request.permission, org=body.new_org_id):
+                raise hub.organizations.unknown(body.new_org_id)
+            hub.organizations.get(body.new_org_id)
+            new: tuple[int, int | None] = (body.new_org_id, None)
+        else:
+            new = (device.org, body.new_user_id or None)
+        if new == (device.org, device.owner):
+            raise Rejected("Can't transfer to the same owner")
+        await hub.devices.transfer(device, *new, request.principal)
+
+    async def clear_owner(request: Request) -> None:
+        device = hub.device_for(request, request.int_param("deviceId"))
+        await hub.devices.transfer(device, device.org, None, request.principal)
+
+    async def devices_of(request: Request) -> dict[str, Any]:
+        owner = people.by_email.get(request.param("ownerEmail").lower())
+        visible = hub.devices_for(request.principal, VIEW_DEVICES)
+        found = [{"id": d.id, "name": d.name} for d in visible if owner is not None and d.owner == owner.id]
+        return {"content": found, "totalElements": len(found)}
+
+    org = "/api/v1/organization"
+    return [
+        Route(method=method, path=f"{org}/{path}", handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in (
+            ("GET", "users", users, "users.view", None, "The users of an organization and below"),
+            ("GET", "user", user, "users.view", None, "One user"),
+            ("GET", "search/users", search, "users.view", None, "Users by a text in their name or address"),
+            ("POST", "users/create", create_quietly, "users.invite", NewUser, "Make a user with a password"),
+            ("POST", "users/create-in-org", create, "users.invite", NewUser, "Make a user in an organization"),
+            ("POST", "users/invite", invite, "users.invite", Invite, "Invite a user"),
+            ("POST", "users/transfer", transfer, "users.transfer", TransferUser, "Transfer a user"),
+            ("PUT", "users/role", set_role, "users.edit", None, "Give a user another role"),
+            ("PUT", "user", edit, "users.edit", EditUser, "Edit a user"),
+            ("DELETE", "user", delete, "users.delete", None, "Delete a user"),
+            ("POST", "user/suspend", suspend, "users.suspend", Suspend, "Suspend a user, or take it back"),
+            ("POST", "user/logout", force_logout, "users.logout", UserId, "End all sessions of a user"),
+            ("POST", "user/reset", reset, "users.password", UserId, "A link for a new password"),
+            ("POST", "user/password", set_password, "users.password", SetPassword, "Set a user's password"),
+            ("GET", "user/export", export, "users.download", None, "All that is kept about a user"),
+            ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
+            ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
+            ("GET", "device/by-owner", devices_of, VIEW_DEVICES, None, "The devices of a user"),
+        )
+    ] + [
+        Route(
+            method="DELETE",
+            path="/api/v1/profile",
+            handler=delete_oneself,
+            permission="known",
+            summary="Delete one's own account",
+        )
+    ]

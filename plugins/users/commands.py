@@ -1,0 +1,446 @@
+"""``pinwheel user|org|role|key …``: ordinary clients of the API."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hub.cli import DURATION_HELP, ORG, Api, api, confirmed, local_time, show, show_table, with_json
+from hub.errors import NotFound, Rejected
+from hub.structure import seconds
+
+
+def _org_of(hub: Api, text: str) -> dict[str, Any]:
+    """The organization that an id or a name means. Raises `NotFound`."""
+    if text.isascii() and text.isdecimal():
+        return dict(hub("GET", ORG, orgId=text))
+    everyone = [hub("GET", f"{ORG}/profile"), *hub("GET", f"{ORG}/search", query=text)["content"]]
+    for org in everyone:
+        if org["name"] == text:
+            return dict(org)
+    raise NotFound(f"there is no organization {text!r}")
+
+
+def _user_of(hub: Api, email: str) -> dict[str, Any]:
+    for user in hub("GET", f"{ORG}/search/users", query=email)["content"]:
+        if user["email"] == email.lower():
+            return dict(user)
+    raise NotFound(f"there is no user {email!r}")
+
+
+def _role_of(hub: Api, text: str, **where: Any) -> dict[str, Any]:
+    roles = hub("GET", f"{ORG}/roles", **where)["content"]
+    for role in roles:
+        if text.lower() == role["name"].lower() or text == str(role["id"]):
+            return dict(role)
+    raise NotFound(f"there is no role {text!r}; there are {', '.join(role['name'] for role in roles)}")
+
+
+def _with_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+
+def user_add(parser: argparse.ArgumentParser) -> None:
+    """Add a user with a password, or invite them: prints the link that they set their password with."""
+    parser.add_argument("email", metavar="EMAIL")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--role", default="User", help="Admin, Staff, User or a role of your own")
+    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    parser.add_argument("--password-stdin", action="store_true", help="take the password from stdin")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            org, role = _org_of(hub, args.org)["id"], _role_of(hub, args.role)["id"]
+            body = {"email": args.email, "name": args.name, "roleId": role, "orgId": org}
+            if args.password_stdin:
+                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+                user = hub("POST", f"{ORG}/users/create-in-org", body | {"password": asked})
+            else:
+                user = hub("POST", f"{ORG}/users/invite", body)
+        if args.json:
+            show(user)
+        else:
+            print(f"{user['id']} {user['email']}, {user['role']}")
+            if "link" in user:
+                print(f"link: {user['link']}")
+
+    parser.set_defaults(run=run)
+
+
+def user_list(parser: argparse.ArgumentParser) -> None:
+    """List the users of an organization and those below it."""
+    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        users: list[dict[str, Any]] = []
+        with api(args) as hub:
+            org = _org_of(hub, args.org)["id"]
+            while True:
+                page = hub("GET", f"{ORG}/users", orgId=org, page=len(users) // 1000, size=1000)
+                users += page["content"]
+                if len(users) >= page["totalElements"] or not page["content"]:
+                    break
+        if args.json:
+            show(users)
+        else:
+            rows = [(u["id"], u["email"], u["name"], u["role"], u["orgId"], u["status"]) for u in users]
+            show_table(("id", "email", "name", "role", "org", "status"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def user_suspend(parser: argparse.ArgumentParser) -> None:
+    """Suspend a user and end their sessions; --undo takes it back."""
+    parser.add_argument("email", metavar="EMAIL")
+    parser.add_argument("--undo", action="store_true")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            user = _user_of(hub, args.email)
+            hub("POST", f"{ORG}/user/suspend", {"userId": user["id"], "suspended": not args.undo})
+
+    parser.set_defaults(run=run)
+
+
+def user_delete(parser: argparse.ArgumentParser) -> None:
+    """Delete a user; their devices have no owner then."""
+    parser.add_argument("email", metavar="EMAIL")
+    _with_yes(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            user = _user_of(hub, args.email)
+            confirmed(args, f"Delete {user['email']} with all that is kept about them?")
+            hub("DELETE", f"{ORG}/user", userId=user["id"])
+
+    parser.set_defaults(run=run)
+
+
+def user_reset_password(parser: argparse.ArgumentParser) -> None:
+    """Print a link by which a user sets a new password."""
+    parser.add_argument("email", metavar="EMAIL")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            user = _user_of(hub, args.email)
+            print(hub("POST", f"{ORG}/user/reset", {"userId": user["id"]})["link"])
+
+    parser.set_defaults(run=run)
+
+
+# -- organizations ----------------------------------------------------------------------------------------------------
+
+
+def org_add(parser: argparse.ArgumentParser) -> None:
+    """Add an organization below another."""
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--parent", default="1", metavar="ORG", help="an id or a name")
+    parser.add_argument("--timezone", default="", metavar="ZONE", help="such as Europe/Berlin")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            parent = _org_of(hub, args.parent)["id"]
+            body = {"name": args.name, "parentId": parent, "timezone": args.timezone}
+            made = hub("POST", f"{ORG}/create", body)
+        if args.json:
+            show(made)
+        else:
+            print(f"{made['id']} {made['name']}")
+
+    parser.set_defaults(run=run)
+
+
+def org_list(parser: argparse.ArgumentParser) -> None:
+    """List the organizations."""
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            found = [hub("GET", f"{ORG}/profile"), *hub("GET", f"{ORG}/search")["content"]]
+        if args.json:
+            show(found)
+        else:
+            rows = [(o["id"], o["name"], o["parentId"], o["users"], o["devices"]) for o in found]
+            show_table(("id", "name", "parent", "users", "devices"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def org_show(parser: argparse.ArgumentParser) -> None:
+    """Show an organization."""
+    parser.add_argument("org", metavar="ORG", help="an id or a name")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            org = _org_of(hub, args.org)
+        if args.json:
+            show(org)
+            return
+        print(f"{org['name']} ({org['id']})")
+        templates = "all" if org["templates"] is None else ", ".join(org["templates"]) or "none"
+        quotas = ", ".join(f"{most} {what}" for what, most in org["quotas"].items())
+        for name in ("description", "timezone", "parentId", "users", "devices"):
+            print(f"  {name.removesuffix('Id'):<14}{'-' if org[name] in (None, '') else org[name]}")
+        print(f"  {'templates':<14}{templates}\n  {'quotas':<14}{quotas or '-'}")
+
+    parser.set_defaults(run=run)
+
+
+def org_transfer(parser: argparse.ArgumentParser) -> None:
+    """Put an organization, with all that is in and below it, under another."""
+    parser.add_argument("org", metavar="ORG", help="an id or a name")
+    parser.add_argument("parent", metavar="PARENT", help="an id or a name")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            org, parent = _org_of(hub, args.org)["id"], _org_of(hub, args.parent)["id"]
+            hub("POST", f"{ORG}/transfer", {"orgId": org, "parentId": parent})
+
+    parser.set_defaults(run=run)
+
+
+def org_delete(parser: argparse.ArgumentParser) -> None:
+    """Delete an empty organization; with --everything also its devices, users and sub-organizations."""
+    parser.add_argument("org", metavar="ORG", help="an id or a name")
+    parser.add_argument("--everything", action="store_true")
+    _with_yes(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            org = _org_of(hub, args.org)
+            what = " with all its devices, users and sub-organizations" if args.everything else ""
+            confirmed(args, f"Delete {org['name']}{what}?")
+            hub("DELETE", ORG, orgId=org["id"], everything=str(args.everything).lower())
+
+    parser.set_defaults(run=run)
+
+
+def org_apply(parser: argparse.ArgumentParser) -> None:
+    """Make an organization as a file says, with its users, roles, quotas and templates; again and again."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+    def run(args: argparse.Namespace) -> None:
+        try:
+            wanted = tomllib.loads(args.file.read_text())
+        except (OSError, ValueError) as error:
+            raise Rejected(f"{args.file}: {getattr(error, 'strerror', None) or error}") from error
+        _check_file(args.file, wanted)
+        with api(args) as hub:
+            for line in _apply(hub, wanted):
+                print(line)
+
+    parser.set_defaults(run=run)
+
+
+_KEYS = {"name", "parent", "description", "timezone", "templates", "quotas"}
+_USER_KEYS = {"email", "name", "role"}
+
+
+def _check_file(path: Path, wanted: dict[str, Any]) -> None:
+    """Raises `Rejected`, with every problem on a line."""
+    problems = [f"unknown key {key}" for key in wanted if key not in ("organization", "user", "role")]
+    org = wanted.get("organization")
+    if not isinstance(org, dict) or not isinstance(org.get("name"), str):
+        problems.append("[organization] with a name is missing")
+    else:
+        problems += [f"organization: unknown key {key}" for key in org if key not in _KEYS]
+    users, roles = wanted.get("user", []), wanted.get("role", {})
+    if not isinstance(users, list) or not all(isinstance(u, dict) and isinstance(u.get("email"), str) for u in users):
+        problems.append("[[user]]: each has an email")
+    else:
+        problems += [
+            f"user {user['email']}: unknown key {key}" for user in users for key in user if key not in _USER_KEYS
+        ]
+    tables = isinstance(roles, dict) and all(isinstance(switches, dict) for switches in roles.values())
+    if not tables or not all(isinstance(on, bool) for switches in roles.values() for on in switches.values()):
+        problems.append('[role.NAME]: permissions are true or false, such as "users.view" = true')
+    if problems:
+        raise Rejected("\n".join(f"{path}: {problem}" for problem in problems))
+
+
+def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
+    """Bring the hub to what a file says; returns what was done."""
+    said, done = dict(wanted["organization"]), []
+    parent = _org_of(hub, str(said.pop("parent", "1")))["id"]
+    try:
+        org = _org_of(hub, said["name"])
+    except NotFound:
+        org = hub("POST", f"{ORG}/create", said | {"parentId": parent})
+        done.append(f"+ organization {org['name']} ({org['id']})")
+    else:
+        changed = {key: value for key, value in said.items() if _differs(org.get(key), value)}
+        if changed:
+            hub("PUT", ORG, {"orgId": org["id"], **changed})
+            done.append(f"~ organization {org['name']}: {', '.join(changed)}")
+        if org["parentId"] != parent and org["parentId"] is not None:
+            hub("POST", f"{ORG}/transfer", {"orgId": org["id"], "parentId": parent})
+            done.append(f"~ organization {org['name']}: now below {parent}")
+    for name, switches in wanted.get("role", {}).items():
+        role = _role_of(hub, name, orgId=org["id"])
+        new = {key: on for key, on in switches.items() if on != (key in role["permissions"])}
+        if new:
+            body = {"roleId": role["id"], "orgId": org["id"], "permissions": new}
+            hub("POST", f"{ORG}/role/permissions", body)
+            done.append(f"~ role {role['name']}: {', '.join(('+' if on else '-') + key for key, on in new.items())}")
+    for user in wanted.get("user", []):
+        done += _apply_user(hub, org["id"], user)
+    return done or ["nothing to change"]
+
+
+def _differs(have: Any, want: Any) -> bool:
+    return (sorted(have or ()) != sorted(want)) if isinstance(want, list) else (have or "") != want
+
+
+def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
+    role = _role_of(hub, user.get("role", "User"))
+    try:
+        found = _user_of(hub, user["email"])
+    except NotFound:
+        body = {"email": user["email"], "name": user.get("name", ""), "roleId": role["id"], "orgId": org}
+        made = hub("POST", f"{ORG}/users/invite", body)
+        return [f"+ user {made['email']}, {made['role']}: {made['link']}"]
+    done = []
+    if found["orgId"] != org:
+        hub("POST", f"{ORG}/users/transfer", {"userId": found["id"], "orgId": org, "roleId": role["id"]})
+        done.append(f"~ user {found['email']}: transferred")
+    elif found["roleId"] != role["id"]:
+        hub("PUT", f"{ORG}/users/role", userId=found["id"], roleId=role["id"])
+        done.append(f"~ user {found['email']}: now {role['name']}")
+    if "name" in user and found["name"] != user["name"]:
+        hub("PUT", f"{ORG}/user", {"userId": found["id"], "name": user["name"]})
+        done.append(f"~ user {found['email']}: named {user['name']}")
+    return done
+
+
+# -- roles ------------------------------------------------------------------------------------------------------------
+
+
+def role_list(parser: argparse.ArgumentParser) -> None:
+    """List the roles."""
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            found = hub("GET", f"{ORG}/roles")["content"]
+        if args.json:
+            show(found)
+        else:
+            show_table(
+                ("id", "name", "users", "permissions"),
+                [(r["id"], r["name"], r["users"], len(r["permissions"])) for r in found],
+            )
+
+    parser.set_defaults(run=run)
+
+
+def role_show(parser: argparse.ArgumentParser) -> None:
+    """Show what a role may in an organization."""
+    parser.add_argument("role", metavar="ROLE")
+    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            role = _role_of(hub, args.role, orgId=_org_of(hub, args.org)["id"])
+            known = hub("GET", f"{ORG}/permissions")
+        if args.json:
+            show(role)
+        else:
+            rows = [("on" if p["id"] in role["permissions"] else "off", p["id"], p["label"]) for p in known]
+            show_table(("", "permission", "what it is"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def role_set(parser: argparse.ArgumentParser) -> None:
+    """Turn a permission of a role on or off; --overwrite also in all organizations below."""
+    parser.add_argument("role", metavar="ROLE")
+    parser.add_argument("permission", metavar="PERMISSION")
+    parser.add_argument("switch", choices=["on", "off"])
+    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    parser.add_argument("--overwrite", action="store_true")
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            org = _org_of(hub, args.org)["id"]
+            body = {
+                "roleId": _role_of(hub, args.role)["id"],
+                "orgId": org,
+                "permissions": {args.permission: args.switch == "on"},
+                "overwrite": args.overwrite,
+            }
+            hub("POST", f"{ORG}/role/permissions", body)
+
+    parser.set_defaults(run=run)
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def key_add(parser: argparse.ArgumentParser) -> None:
+    """Make an API key for a user; it is shown only now."""
+    parser.add_argument("email", metavar="EMAIL")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--scope", action="append", metavar="PERMISSION", help="limit it to this; again for more")
+    parser.add_argument("--expires", metavar="TIME", help=DURATION_HELP)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            body = {"name": args.name, "scopes": args.scope, "userId": _user_of(hub, args.email)["id"]}
+            if args.expires:
+                try:
+                    lasts = int(seconds(args.expires) * 1000)
+                except ValueError as error:
+                    raise Rejected(f"--expires {error}") from error
+                body["lasts"] = lasts
+            print(hub("POST", "/api/v1/key", body)["key"])
+
+    parser.set_defaults(run=run)
+
+
+def key_list(parser: argparse.ArgumentParser) -> None:
+    """List the API keys of all users."""
+    with_json(parser)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            found = hub("GET", "/api/v1/keys")
+        if args.json:
+            show(found)
+        else:
+            rows = [
+                (
+                    k["id"],
+                    k["user"],
+                    k["name"],
+                    "all" if k["scopes"] is None else " ".join(k["scopes"]),
+                    local_time(k["expires"]),
+                    local_time(k["usedAt"]),
+                )
+                for k in found
+            ]
+            show_table(("id", "user", "name", "scopes", "expires", "used"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def key_revoke(parser: argparse.ArgumentParser) -> None:
+    """Revoke an API key; what uses it stops at once."""
+    parser.add_argument("id", metavar="ID", type=int)
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            hub("DELETE", "/api/v1/key", keyId=args.id)
+
+    parser.set_defaults(run=run)

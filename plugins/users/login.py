@@ -1,0 +1,332 @@
+"""Logging in and out, and what people do with their own account."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import attrs
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor import InvalidToken
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
+
+from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
+from hub.model import Principal
+from hub.routes import KNOWN, PUBLIC, Created, Request, Route, secret
+from plugins.users.access import Tokens
+from plugins.users.model import Key, Session, User
+from plugins.users.passwords import hash_of
+from plugins.users.people import digest
+
+if TYPE_CHECKING:
+    from hub.storage import Transaction
+    from plugins.users.room import Room
+
+WRONG = "The email or the password is wrong."
+#: RFC 6238 as every authenticator app has it: seconds of a step, digits, steps before and after that count too.
+STEP, DIGITS, DRIFT = 30, 6, 1
+RECOVERY_CODES = 10
+
+
+@attrs.frozen(kw_only=True)
+class Login:
+    """``password``, or Blynk's hash of it; ``otp`` with a second factor: a one-time password or a recovery code."""
+
+    email: str = secret()
+    password: str | None = secret(default=None)
+    password_hash: str | None = secret(default=None)
+    otp: str | None = secret(default=None)
+
+
+@attrs.frozen(kw_only=True)
+class Refresh:
+    refresh_token: str = secret()
+
+
+@attrs.frozen(kw_only=True)
+class NewPassword:
+    old: str = secret()
+    new: str = secret()
+
+
+@attrs.frozen(kw_only=True)
+class ChangeProfile:
+    """What is left out stays."""
+
+    name: str | None = secret(default=None)
+    nickname: str | None = secret(default=None)
+    phone: str | None = secret(default=None)
+    title: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    units: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewKey:
+    """``scopes`` are permissions that the key is limited to; ``lasts`` is in milliseconds, left out for good."""
+
+    name: str
+    scopes: list[str] | None = None
+    lasts: int | None = None
+    user_id: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Confirm:
+    otp: str = secret()
+
+
+@attrs.frozen(kw_only=True)
+class Password:
+    password: str = secret()
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub, people, access = room.hub, room.people, room.access
+    #: The step of the last one-time password of each user: none works twice.
+    steps: dict[int, int] = {}
+
+    async def login(request: Request) -> dict[str, Any]:
+        body: Login = request.body
+        email = body.email.strip().lower()[:254]
+        room.throttle.attempt(email, request.address)
+        user = people.by_email.get(email)
+        try:
+            hashed = hash_of(email, body.password, body.password_hash)
+        except Rejected:
+            # As long as for one that could be right.
+            hashed = ""
+        if not await room.passwords.fits(hashed, None if user is None else user.password) or user is None:
+            hub.refuse(request.address, "wrong email or password")
+            raise NotAuthenticated(WRONG)
+        if user.otp is not None:
+            if body.otp is None:
+                raise NotAuthenticated("A one-time password is needed.")
+            if not await second_factor(user, user.otp, body.otp):
+                hub.refuse(request.address, "wrong one-time password")
+                raise NotAuthenticated("The one-time password is wrong.")
+        room.throttle.succeeded(email, request.address)
+        if user.suspended:
+            raise Forbidden("This account is suspended.")
+        tokens = await access.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
+        await people.change(user, last_login=hub.clock.now())
+        request.principal = Principal("user", user.id, user.org, user.email)
+        request.subject = f"user {user.id}"
+        return answer(user, tokens)
+
+    async def second_factor(user: User, otp_secret: str, text: str) -> bool:
+        text = text.strip().replace(" ", "")
+        if len(text) == DIGITS and text.isascii() and text.isdecimal():
+            step = matching(otp_secret, text)
+            if step is None or step <= steps.get(user.id, 0):
+                return False
+            steps[user.id] = step
+            return True
+
+        async def write(tx: Transaction) -> bool:
+            key = (user.id, digest(text))
+            found = await tx.fetch_one("SELECT 1 FROM users_recovery WHERE user = ? AND hash = ?", key)
+            await tx.execute("DELETE FROM users_recovery WHERE user = ? AND hash = ?", key)
+            return found is not None
+
+        return await hub.storage.transaction(write)
+
+    def answer(user: User, tokens: Tokens) -> dict[str, Any]:
+        return {
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token,
+            "expires_in": tokens.expires_in,
+            "user": room.shown(user),
+        }
+
+    async def refresh(request: Request) -> dict[str, Any]:
+        session, tokens = await access.refresh(request.body.refresh_token)
+        if session.user is None:
+            raise NotAuthenticated("This is the token of a program.")
+        return answer(people.by_id[session.user], tokens)
+
+    async def logout(request: Request) -> None:
+        room.myself(request)
+        if session := access.sessions.get(request.principal.session):  # type: ignore[arg-type]
+            await access.end([session])
+
+    async def profile(request: Request) -> dict[str, Any]:
+        user = room.myself(request)
+        return room.shown(user) | {"permissions": sorted(access.grants(request.principal) or ())}
+
+    async def change_profile(request: Request) -> dict[str, Any]:
+        user = room.myself(request)
+        said = attrs.asdict(request.body, filter=lambda _, value: value is not None)
+        name = said.pop("name", user.name)
+        if said.get("units", "default") not in ("default", "metric", "imperial"):
+            raise Rejected("units must be default, metric or imperial")
+        await people.change(user, name=name, profile=attrs.evolve(user.profile, **said))
+        return room.shown(user)
+
+    async def password(request: Request) -> None:
+        user, body = room.myself(request), request.body
+        await prove(request, user, body.old)
+        await people.set_password(user, hash_of(user.email, body.new, None))
+        # Whoever knew the old one is out; whoever asked stays.
+        await access.end([one for one in access.of_user(user.id) if one.id != request.principal.session])
+
+    async def prove(request: Request, user: User, old: str) -> None:
+        """Raises `Forbidden` when it is not the user's password."""
+        room.throttle.attempt(user.email, request.address)
+        try:
+            hashed = hash_of(user.email, old, None)
+        except Rejected:
+            hashed = ""
+        if not await room.passwords.fits(hashed, user.password):
+            raise Forbidden("The password is wrong.")
+        room.throttle.succeeded(user.email, request.address)
+
+    async def sessions(request: Request) -> list[dict[str, Any]]:
+        user = room.myself(request)
+        mine = sorted(access.of_user(user.id), key=lambda one: -one.used)
+        return [session_shown(one) | {"this": one.id == request.principal.session} for one in mine]
+
+    async def end_session(request: Request) -> None:
+        user = room.myself(request)
+        session = access.sessions.get(request.int_param("sessionId"))
+        if session is None or session.user != user.id:
+            raise NotFound("There is no such session.")
+        await access.end([session])
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def key_owner(request: Request, number: int | None) -> User:
+        """Oneself; the local key acts for whom it names."""
+        if request.principal.kind == "local":
+            if number is None:
+                raise Rejected("userId: is missing")
+            user = people.get(number)
+            request.subject, request.org = f"user {user.id}", user.org
+            return user
+        user = room.myself(request)
+        if number not in (None, user.id):
+            raise people.unknown(number or 0)
+        return user
+
+    async def keys(request: Request) -> list[dict[str, Any]]:
+        number = request.int_param("userId") if "userId" in request.params else None
+        if request.principal.kind == "local" and number is None:
+            return [key_shown(key) for key in access.keys.values()]
+        user = key_owner(request, number)
+        return [key_shown(key) for key in access.keys.values() if key.user == user.id]
+
+    async def add_key(request: Request) -> Created:
+        body: NewKey = request.body
+        user = key_owner(request, body.user_id)
+        if request.principal.scopes is not None and not set(body.scopes or ["*"]) <= request.principal.scopes:
+            raise Forbidden("A key cannot make one that may do more.")
+        scopes = None if body.scopes is None else frozenset(body.scopes)
+        key, made = await access.add_key(user, body.name, scopes, body.lasts)
+        return Created(value=key_shown(key) | {"key": made})
+
+    async def remove_key(request: Request) -> None:
+        key = access.keys.get(request.int_param("keyId"))
+        local = request.principal.kind == "local"
+        if key is None or (not local and key.user != room.myself(request).id):
+            raise NotFound("There is no such key.")
+        request.subject = f"key {key.id}"
+        await access.remove_key(key)
+
+    def key_shown(key: Key) -> dict[str, Any]:
+        return {
+            "id": key.id,
+            "user": people.by_id[key.user].email,
+            "name": key.name,
+            "scopes": None if key.scopes is None else sorted(key.scopes),
+            "expires": key.expires,
+            "createdAt": key.created,
+            "usedAt": key.used,
+        }
+
+    # -- the second factor ----------------------------------------------------------------------------------------
+
+    waiting: dict[int, str] = {}
+
+    async def begin_otp(request: Request) -> dict[str, str]:
+        user = room.myself(request)
+        await prove(request, user, request.body.password)
+        if user.otp is not None:
+            raise Rejected("There is a second factor already.")
+        made = waiting[user.id] = base64.b32encode(secrets.token_bytes(20)).decode()
+        label = quote(f"{hub.organizations.root.name}:{user.email}")
+        issuer = quote(hub.organizations.root.name)
+        return {"secret": made, "url": f"otpauth://totp/{label}?secret={made}&issuer={issuer}"}
+
+    async def confirm_otp(request: Request) -> dict[str, list[str]]:
+        user = room.myself(request)
+        made = waiting.get(user.id)
+        room.throttle.attempt(f"{user.email} otp", request.address)
+        if made is None or matching(made, request.body.otp.strip()) is None:
+            raise Rejected("The one-time password is wrong.")
+        room.throttle.succeeded(f"{user.email} otp", request.address)
+        codes = [secrets.token_hex(5) for _ in range(RECOVERY_CODES)]
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("DELETE FROM users_recovery WHERE user = ?", (user.id,))
+            rows = [(user.id, digest(code)) for code in codes]
+            await tx.insert_many("users_recovery", ("user", "hash"), rows)
+
+        await hub.storage.transaction(write)
+        await people.change(user, otp=made)
+        waiting.pop(user.id, None)
+        return {"recoveryCodes": codes}
+
+    async def remove_otp(request: Request) -> None:
+        user = room.myself(request)
+        await prove(request, user, request.body.password)
+        await people.change(user, otp=None)
+
+    ours = "/api/v1"
+    return [
+        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in (
+            ("POST", f"{ours}/login", login, PUBLIC, Login, "Log in"),
+            ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "The next tokens of a session"),
+            ("POST", f"{ours}/logout", logout, KNOWN, None, "End this session"),
+            ("GET", f"{ours}/profile", profile, KNOWN, None, "Who is asking, and what they may"),
+            ("PUT", f"{ours}/profile", change_profile, KNOWN, ChangeProfile, "Change one's profile"),
+            ("POST", f"{ours}/password", password, KNOWN, NewPassword, "Change one's password"),
+            ("GET", f"{ours}/sessions", sessions, KNOWN, None, "One's sessions"),
+            ("DELETE", f"{ours}/session", end_session, KNOWN, None, "End one of one's sessions"),
+            ("GET", f"{ours}/keys", keys, KNOWN, None, "One's personal API keys"),
+            ("POST", f"{ours}/key", add_key, KNOWN, NewKey, "Make a personal API key"),
+            ("DELETE", f"{ours}/key", remove_key, KNOWN, None, "Revoke a personal API key"),
+            ("POST", f"{ours}/otp", begin_otp, KNOWN, Password, "Begin with a second factor"),
+            ("POST", f"{ours}/otp/confirm", confirm_otp, KNOWN, Confirm, "Confirm the second factor"),
+            ("POST", f"{ours}/otp/remove", remove_otp, KNOWN, Password, "Do without a second factor"),
+        )
+    ]
+
+
+def matching(otp_secret: str, text: str) -> int | None:
+    """The step whose one-time password ``text`` is; None when it is none of now."""
+    totp = TOTP(base64.b32decode(otp_secret), DIGITS, SHA1(), STEP, enforce_key_length=False)  # noqa: S303 - RFC 6238
+    now = int(time.time()) // STEP
+    for step in range(now - DRIFT, now + DRIFT + 1):
+        try:
+            totp.verify(text.encode(), step * STEP)
+        except InvalidToken:
+            continue
+        return step
+    return None
+
+
+def session_shown(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "orgId": session.org,
+        "createdAt": session.created,
+        "usedAt": session.used,
+        "address": session.address,
+        "agent": session.agent,
+    }

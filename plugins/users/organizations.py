@@ -1,0 +1,217 @@
+"""Organizations over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.errors import Forbidden, Rejected
+from hub.model import ROOT_ORG, Organization
+from hub.routes import KNOWN, Created, Request, Route
+
+if TYPE_CHECKING:
+    from plugins.users.room import Room
+
+
+@attrs.frozen(kw_only=True)
+class NewOrganization:
+    """``templates`` are those enabled in it; left out, all that its parent has."""
+
+    name: str
+    parent_id: int | None = None
+    description: str = ""
+    timezone: str = ""
+    templates: list[str] | None = None
+    quotas: dict[str, int] = attrs.Factory(dict)
+
+
+@attrs.frozen(kw_only=True)
+class EditOrganization:
+    """What is left out stays."""
+
+    org_id: int
+    name: str | None = None
+    description: str | None = None
+    timezone: str | None = None
+    templates: list[str] | None = None
+    quotas: dict[str, int] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MoveOrganization:
+    org_id: int
+    parent_id: int
+
+
+@attrs.frozen(kw_only=True)
+class OrganizationId:
+    org_id: int
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub = room.hub
+    orgs = hub.organizations
+
+    def shown(org: Organization) -> dict[str, Any]:
+        return {
+            "id": org.id,
+            "name": org.name,
+            "parentId": org.parent,
+            "description": org.description,
+            "timezone": org.timezone,
+            "templates": None if org.templates is None else sorted(org.templates),
+            "quotas": org.quotas,
+            "devices": len(hub.devices.by_org.get(org.id, ())),
+            "users": sum(user.org == org.id for user in room.people.by_id.values()),
+        }
+
+    def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
+        """Raises `NotFound` for a template that the organization above does not have."""
+        return frozenset(hub.templates.for_org(parent, template).id for template in templates)
+
+    async def own(request: Request) -> dict[str, Any]:
+        return shown(orgs.get(request.principal.org))
+
+    async def info(request: Request) -> dict[str, Any]:
+        return shown(hub.organization_for(request, request.int_param("orgId", request.principal.org)))
+
+    async def listed(request: Request) -> dict[str, Any]:
+        top = hub.organization_for(request).id
+        query = request.params.get("query", "").lower()
+        found = [shown(orgs.get(org)) for org in orgs.below(top)[1:] if query in orgs.get(org).name.lower()]
+        return {"content": found, "totalElements": len(found)}
+
+    async def create(request: Request) -> Created:
+        body: NewOrganization = request.body
+        parent = hub.organization_for(request, body.parent_id)
+        every = list(hub.templates.by_id) if parent.templates is None else list(parent.templates)
+        new = Organization(
+            id=0,
+            parent=parent.id,
+            name=body.name.strip(),
+            description=body.description,
+            timezone=body.timezone or None,
+            templates=may_enable(parent, every if body.templates is None else body.templates),
+            quotas=body.quotas,
+        )
+        made = await orgs.add(new, request.principal)
+        request.org = made.id
+        request.subject = f"organization {made.id}"
+        return Created(value=shown(made))
+
+    async def edit(request: Request) -> dict[str, Any]:
+        body: EditOrganization = request.body
+        org = hub.organization_for(request, body.org_id)
+        request.subject = f"organization {org.id}"
+        changes = {
+            key: value
+            for key, value in attrs.asdict(body, recurse=False).items()
+            if value is not None and key not in ("org_id", "templates")
+        }
+        if "timezone" in changes:
+            changes["timezone"] = changes["timezone"] or None
+        if body.templates is not None:
+            parent = orgs.get(org.parent or ROOT_ORG)
+            templates = may_enable(parent, body.templates)
+            used = {d.template.id for one in orgs.below(org.id) for d in hub.devices.by_org.get(one, {}).values()}
+            if lost := used - templates:
+                raise Rejected(f"devices there still have the template {min(lost)}")
+            changes["templates"] = templates
+        # What somebody above has set for an organization is not its own to change.
+        given = {"templates", "quotas"} & changes.keys()
+        if given and org.id == request.principal.org and request.principal.kind not in ("local", "system"):
+            raise Forbidden("The organization above says which templates and how much there may be.")
+        return shown(await orgs.change(org.id, request.principal, **changes))
+
+    async def transfer(request: Request) -> dict[str, Any]:
+        body: MoveOrganization = request.body
+        org = hub.organization_for(request, body.org_id)
+        parent = hub.organization_for(request, body.parent_id)
+        request.subject, request.org = f"organization {org.id}", org.id
+        if parent.templates is not None:
+            moved = [orgs.get(one) for one in orgs.below(org.id)]
+            if lost := frozenset().union(*(one.templates or () for one in moved)) - parent.templates:
+                raise Rejected(f"{parent.name} does not have the template {min(lost)}")
+        return shown(await orgs.move(org.id, parent.id, request.principal))
+
+    async def delete(request: Request) -> None:
+        org = hub.organization_for(request, request.int_param("orgId"))
+        request.subject = f"organization {org.id}"
+        if org.id == request.principal.org:
+            raise Forbidden("Nobody deletes the organization that they act in.")
+        if request.params.get("everything") == "true":
+            if org.parent is None:
+                raise Rejected("the root cannot be deleted")
+            for one in reversed(orgs.below(org.id)):
+                await empty(request, one)
+                await orgs.remove(one, request.principal)
+        else:
+            await orgs.remove(org.id, request.principal)
+        request.org = org.parent
+
+    async def empty(request: Request, org: int) -> None:
+        """Erase everything that belongs to an organization."""
+        for device in list(hub.devices.by_org.get(org, {}).values()):
+            await hub.devices.delete(device, request.principal)
+        for client in [client for client in room.access.clients.values() if client.org == org]:
+            await room.access.remove_client(client)
+        for user in [user for user in room.people.by_id.values() if user.org == org]:
+            await room.people.remove(user, last=True)
+            room.access.gone(user)
+
+    async def export(request: Request) -> dict[str, Any]:
+        """Everything about an organization and those below it, but values and secrets."""
+        top = hub.organization_for(request, request.int_param("orgId"))
+        return {
+            "organizations": [shown(orgs.get(org)) for org in orgs.below(top.id)],
+            "users": [room.shown(user) for user in room.people.of_org(top.id)],
+            "roles": {
+                str(org): {name: sorted(room.roles.grants(org, role)) for role, name in room.roles.names.items()}
+                for org in orgs.below(top.id)
+            },
+            "devices": [
+                {
+                    "id": device.id,
+                    "orgId": device.org,
+                    "ownerUserId": device.owner,
+                    "name": device.name,
+                    "templateId": device.template.id,
+                    "metadata": await hub.metadata.of(device),
+                }
+                for org in orgs.below(top.id)
+                for device in hub.devices.by_org.get(org, {}).values()
+            ],
+        }
+
+    async def switch(request: Request) -> dict[str, Any]:
+        user = room.myself(request)
+        session = room.access.sessions.get(request.principal.session)  # type: ignore[arg-type]
+        if session is None:
+            raise Forbidden("A key acts in its user's organization.")
+        number = request.body.org_id
+        allowed = room.access.grants(request.principal) or frozenset()
+        if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
+            raise orgs.unknown(number)
+        org = orgs.get(number)
+        await room.access.act_in(session, org.id)
+        request.org, request.subject = org.id, f"organization {org.id}"
+        return shown(org)
+
+    api = "/api/v1/organization"
+    settings = "orgs.settings"
+    return [
+        Route(method=method, path=api + path, handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in (
+            ("GET", "/profile", own, KNOWN, None, "The organization one acts in"),
+            ("GET", "", info, settings, None, "One organization"),
+            ("GET", "/search", listed, "orgs.view", None, "The organizations below, by a text in their name"),
+            ("POST", "/create", create, "orgs.add", NewOrganization, "Make an organization"),
+            ("PUT", "", edit, settings, EditOrganization, "Edit an organization"),
+            ("DELETE", "", delete, "orgs.delete", None, "Delete an organization"),
+            ("POST", "/transfer", transfer, "orgs.transfer", MoveOrganization, "Transfer an organization"),
+            ("GET", "/export", export, settings, None, "All that is kept about an organization"),
+            ("POST", "/switch", switch, KNOWN, OrganizationId, "Act in another organization"),
+        )
+    ]

@@ -1,0 +1,144 @@
+"""The pages behind links: small, without scripts, for a telephone too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
+from hub.model import ROOT_ORG, Principal
+from hub.routes import PUBLIC, Request, Response, Route
+from plugins.users.model import User
+from plugins.users.passwords import SHORTEST, hash_of
+from plugins.users.people import Link
+from plugins.users.room import PAGE
+
+if TYPE_CHECKING:
+    from plugins.users.room import Room
+
+#: No scripts, nothing from elsewhere, in nobody's frame, and the address with its code told to nobody else.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+_TITLES = {
+    Link.FIRST: "The first administrator",
+    Link.INVITATION: "Welcome",
+    Link.RESET: "A new password",
+}
+_STYLE = """
+:root { color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif }
+body { margin: 0 auto; max-width: 26rem; padding: 1.5rem 1rem }
+h1 { font-size: 1.4rem; line-height: 1.25 }
+label { display: block; margin: 1rem 0 .25rem }
+input { width: 100%; box-sizing: border-box; font: inherit; padding: .6rem; border: 1px solid GrayText;
+  border-radius: .4rem }
+button { width: 100%; margin-top: 1.5rem; padding: .8rem; font: inherit; font-weight: 600; color: #fff;
+  background: #0b6e4f; border: 0; border-radius: .4rem }
+.problem { border-left: .3rem solid #b3261e; padding: .2rem .8rem }
+"""
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub, people = room.hub, room.people
+
+    def page(title: str, content: str, status: int = 200) -> Response:
+        name = escape(hub.organizations.root.name)
+        html = (
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{escape(title)} - {name}</title><style>{_STYLE}</style>"
+            f"<p>{name}</p><h1>{escape(title)}</h1>{content}"
+        )
+        return Response(body=html, status=status, type="text/html; charset=utf-8", headers=HEADERS)
+
+    def form(kind: str, user: User | None, code: str, said: dict[str, str], problem: str = "") -> Response:
+        fields = []
+        if kind == Link.FIRST:
+            fields.append(_field("email", "E-mail", "email", "username", said.get("email", "")))
+            fields.append(_field("name", "Name", "text", "name", said.get("name", ""), required=False))
+        else:
+            assert user is not None
+            fields.append(f"<p>{escape(user.email)}</p>")
+        fields.append(_field("password", f"Password (at least {SHORTEST} characters)", "password", "new-password"))
+        fields.append(_field("again", "The password again", "password", "new-password"))
+        wrong = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
+        hidden = f'<input type="hidden" name="code" value="{escape(code, quote=True)}">'
+        content = f'{wrong}<form method="post">{hidden}{"".join(fields)}<button>Set the password</button></form>'
+        return page(_TITLES[kind], content, 400 if problem else 200)
+
+    def said_no(error: RequestError) -> Response:
+        status = 403 if isinstance(error, Forbidden) else 400
+        return page("This did not work", f"<p>{escape(str(error))}</p><p>Ask for a new link.</p>", status)
+
+    async def show(request: Request) -> Response:
+        code = request.params.get("code", "")
+        try:
+            room.throttle.attempt(f"link {request.address}", request.address)
+            kind, user = await people.find_link(code)
+        except RequestError as error:
+            return said_no(error)
+        room.throttle.succeeded(f"link {request.address}", request.address)
+        return form(kind, user, code, {})
+
+    async def set_password(request: Request) -> Response:
+        said: dict[str, str] = {}
+        try:
+            _same_site(request)
+            try:
+                said = dict(parse_qsl(bytes(request.body).decode(), keep_blank_values=True))
+            except (UnicodeDecodeError, ValueError) as error:
+                raise Rejected("The form cannot be read.") from error
+            code = said.get("code", "")
+            room.throttle.attempt(f"link {request.address}", request.address)
+            kind, user = await people.find_link(code)
+            room.throttle.succeeded(f"link {request.address}", request.address)
+        except RequestError as error:
+            return said_no(error)
+        try:
+            if said.get("password") != said.get("again"):
+                raise Rejected("The two passwords differ.")
+            email = said.get("email", "").strip().lower() if user is None else user.email
+            hashed = hash_of(email, said.get("password", ""), None)
+            name = said.get("name", "").strip()
+            if user is None:
+                people.check(User(id=0, org=ROOT_ORG, email=email, name=name))
+            await people.use_link(code)
+            if user is None:
+                user = await room.add_first(email, name, hashed)
+            else:
+                await people.set_password(user, hashed)
+                await room.access.end(room.access.of_user(user.id))
+        except NotAuthenticated as error:
+            return said_no(error)
+        except RequestError as error:
+            return form(kind, user, code, said, str(error))
+        request.principal = Principal("user", user.id, user.org, user.email)
+        request.subject, request.org = f"user {user.id}", user.org
+        return page("Done", f"<p>The password of {escape(user.email)} is set.</p>")
+
+    return [
+        Route(method="GET", path=PAGE, handler=show, permission=PUBLIC, summary="The page behind a link"),
+        Route(method="POST", path=PAGE, handler=set_password, permission=PUBLIC, summary="Set a password by a link"),
+    ]
+
+
+def _field(name: str, label: str, kind: str, complete: str, value: str = "", *, required: bool = True) -> str:
+    return (
+        f'<label for="{name}">{escape(label)}</label><input id="{name}" name="{name}" type="{kind}"'
+        f' autocomplete="{complete}" value="{escape(value, quote=True)}"{" required" if required else ""}>'
+    )
+
+
+def _same_site(request: Request) -> None:
+    """Raises `Forbidden` when a form was sent from another site's page."""
+    origin, host = request.headers.get("origin"), request.headers.get("host", "")
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    elsewhere = origin is not None and urlsplit(origin).netloc != host
+    if elsewhere or site not in ("same-origin", "none"):
+        raise Forbidden("This form was sent from another site.")

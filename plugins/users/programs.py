@@ -1,0 +1,140 @@
+"""Programs of an organization: OAuth2 clients and how they get their tokens."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote_plus
+
+import attrs
+
+from hub.errors import NotAuthenticated, NotFound
+from hub.model import Principal
+from hub.routes import PUBLIC, Created, Request, Response, Route
+from plugins.users.access import Tokens
+from plugins.users.model import Client
+
+if TYPE_CHECKING:
+    from plugins.users.room import Room
+
+
+@attrs.frozen(kw_only=True)
+class NewClient:
+    """A program with a role in an organization."""
+
+    name: str
+    role_id: int
+    org_id: int | None = None
+
+
+class _Problem(Exception):
+    """An error of RFC 6749, 5.2."""
+
+    def __init__(self, error: str, text: str) -> None:
+        self.error = error
+        super().__init__(text)
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub, access = room.hub, room.access
+
+    def shown(client: Client) -> dict[str, Any]:
+        return {
+            "clientId": client.id,
+            "name": client.name,
+            "orgId": client.org,
+            "roleId": client.role,
+            "createdAt": client.created,
+        }
+
+    async def clients(request: Request) -> dict[str, Any]:
+        org = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        below = set(hub.organizations.below(org))
+        content = [
+            shown(client)
+            for client in access.clients.values()
+            if client.org in below and hub.may(request.principal, request.permission, org=client.org)
+        ]
+        return {"content": content, "totalElements": len(content)}
+
+    async def add(request: Request) -> Created:
+        body: NewClient = request.body
+        org, role = hub.organization_for(request, body.org_id), room.roles.get(body.role_id)
+        access.check_gift(request.principal, org.id, role)
+        client, made = await access.add_client(body.name, org.id, role)
+        request.subject = f"client {client.id}"
+        return Created(value=shown(client) | {"clientSecret": made})
+
+    async def remove(request: Request) -> None:
+        number = request.param("clientId")
+        client = access.clients.get(number)
+        if client is None or not hub.may(request.principal, request.permission, org=client.org):
+            raise NotFound("There is no such client.")
+        request.subject, request.org = f"client {client.id}", client.org
+        await access.remove_client(client)
+
+    async def token(request: Request) -> Response:
+        try:
+            client, tokens = await granted(request)
+        except _Problem as problem:
+            body = {"error": problem.error, "error_description": str(problem)}
+            return Response(body=json.dumps(body), status=400, type="application/json")
+        request.principal = Principal("client", client.id, client.org, client.name)
+        request.subject = f"client {client.id}"
+        body = {**attrs.asdict(tokens), "token_type": "Bearer"}
+        headers = {"Cache-Control": "no-store"}
+        return Response(body=json.dumps(body), type="application/json", headers=headers)
+
+    async def granted(request: Request) -> tuple[Client, Tokens]:
+        try:
+            form = dict(parse_qsl(bytes(request.body).decode()))
+        except UnicodeDecodeError as error:
+            raise _Problem("invalid_request", "The body is no form.") from error
+        params = {**request.params, **form}
+        kind = params.get("grant_type")
+        if kind is None:
+            raise _Problem("invalid_request", "grant_type is missing.")
+        if kind == "refresh_token":
+            try:
+                session, tokens = await access.refresh(params.get("refresh_token", ""))
+            except NotAuthenticated as error:
+                raise _Problem("invalid_grant", str(error)) from error
+            if session.client is None:
+                raise _Problem("invalid_grant", "This is the token of a user.")
+            return access.clients[session.client], tokens
+        if kind != "client_credentials":
+            raise _Problem("unsupported_grant_type", "grant_type must be client_credentials or refresh_token.")
+        number, secret = _basic(request) or (params.get("client_id", ""), params.get("client_secret", ""))
+        room.throttle.attempt(f"client {number[:100]}", request.address)
+        client = access.client_of(number, secret)
+        if client is None:
+            hub.refuse(request.address, "wrong OAuth2 client id or secret")
+            raise _Problem("invalid_client", "Client ID is not found or password is wrong.")
+        room.throttle.succeeded(f"client {number[:100]}", request.address)
+        agent = request.headers.get("user-agent", "")
+        return client, await access.open(client=client, address=request.address, agent=agent)
+
+    org = "/api/v1/organization"
+    return [
+        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in (
+            ("POST", "/oauth2/token", token, PUBLIC, None, "Tokens for a program (OAuth2)"),
+            ("GET", f"{org}/clients", clients, "clients.view", None, "The OAuth2 clients of an organization and below"),
+            ("POST", f"{org}/client", add, "clients.add", NewClient, "Make an OAuth2 client"),
+            ("DELETE", f"{org}/client", remove, "clients.delete", None, "Delete an OAuth2 client"),
+        )
+    ]
+
+
+def _basic(request: Request) -> tuple[str, str] | None:
+    """What an Authorization header of kind Basic says."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError as error:
+        raise _Problem("invalid_request", "The Authorization header is malformed.") from error
+    return unquote_plus(name), unquote_plus(secret)

@@ -1,0 +1,134 @@
+"""Roles over HTTP: what each may, by organization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.errors import Forbidden, Rejected
+from hub.model import ROOT_ORG
+from hub.routes import Created, Request, Route
+
+if TYPE_CHECKING:
+    from plugins.users.room import Room
+
+
+@attrs.frozen(kw_only=True)
+class NewRole:
+    """``like`` is a role whose permissions it begins with."""
+
+    name: str
+    like: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RenameRole:
+    role_id: int
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class SwitchPermissions:
+    """Permissions to turn on and off; with ``overwrite`` all organizations below follow."""
+
+    role_id: int
+    permissions: dict[str, bool]
+    org_id: int | None = None
+    overwrite: bool = False
+
+
+def routes(room: Room) -> Sequence[Route]:
+    hub, roles = room.hub, room.roles
+
+    def shown(org: int, role: int) -> dict[str, Any]:
+        users = sum(user.role == role for user in room.people.of_org(org))
+        return {"id": role, "name": roles.names[role], "users": users, "permissions": sorted(roles.grants(org, role))}
+
+    def org_of(request: Request) -> int:
+        return hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+
+    async def all_roles(request: Request) -> dict[str, Any]:
+        org = org_of(request)
+        content = [shown(org, role) for role in roles.names]
+        return {"content": content, "totalElements": len(content)}
+
+    async def one(request: Request) -> dict[str, Any]:
+        return shown(org_of(request), roles.get(request.int_param("roleId")))
+
+    async def permissions(_request: Request) -> list[dict[str, Any]]:
+        return [{"id": p.id, "label": p.label, "own": p.own or None, "root": p.root} for p in hub.permissions]
+
+    def own_role(request: Request) -> int | None:
+        if request.principal.kind != "user":
+            client = room.access.clients.get(str(request.principal.id))
+            return client.role if client else None
+        return room.people.get(int(request.principal.id)).role
+
+    async def switch(request: Request) -> dict[str, Any]:
+        body: SwitchPermissions = request.body
+        org = hub.organization_for(request, body.org_id).id
+        role = roles.get(body.role_id)
+        request.subject = f"role {role}"
+        if not body.permissions:
+            raise Rejected("permissions: names none")
+        if role == own_role(request):
+            raise Forbidden("Nobody edits their own role.")
+        granted = room.access.grants(request.principal)
+        if granted is not None and (more := {name for name, on in body.permissions.items() if on} - granted):
+            raise Forbidden(f"You do not have {min(more)} yourself.")
+        room.access.check_gift(request.principal, org, role)
+        await roles.switch(org, role, body.permissions.items())
+        if body.overwrite:
+            await roles.push_down(org, role)
+        return shown(org, role)
+
+    async def add(request: Request) -> Created:
+        body: NewRole = request.body
+        if body.like is not None:
+            room.access.check_gift(request.principal, ROOT_ORG, roles.get(body.like))
+        role = await roles.add(body.name, body.like)
+        request.subject = f"role {role}"
+        return Created(value=shown(ROOT_ORG, role))
+
+    async def rename(request: Request) -> dict[str, Any]:
+        # The names are the whole hub's.
+        hub.authorize(request.principal, request.permission, org=ROOT_ORG)
+        role = roles.get(request.body.role_id)
+        room.access.check_gift(request.principal, ROOT_ORG, role)
+        await roles.rename(role, request.body.name)
+        request.subject = f"role {role}"
+        return shown(ROOT_ORG, role)
+
+    async def remove(request: Request) -> None:
+        role, instead = roles.get(request.int_param("roleId")), roles.get(request.int_param("insteadId"))
+        room.access.check_gift(request.principal, ROOT_ORG, instead)
+        room.access.check_gift(request.principal, ROOT_ORG, role)
+        if role == own_role(request):
+            raise Forbidden("Nobody deletes their own role.")
+        await roles.remove(role, instead)
+        room.access.replaced(role, instead)
+        roles.forget()
+        request.subject = f"role {role}"
+
+    org = "/api/v1/organization"
+    return [
+        Route(method=method, path=f"{org}/{path}", handler=handler, permission=permission, body=body, summary=summary)
+        for method, path, handler, permission, body, summary in (
+            ("GET", "roles", all_roles, "roles.view", None, "All roles and what they may"),
+            ("GET", "role", one, "roles.view", None, "One role"),
+            ("GET", "permissions", permissions, "roles.view", None, "All permissions"),
+            ("POST", "role/create", add, "roles.add", NewRole, "Make a role"),
+            ("PUT", "role", rename, "roles.edit", RenameRole, "Rename a role"),
+            (
+                "POST",
+                "role/permissions",
+                switch,
+                "roles.edit",
+                SwitchPermissions,
+                "Turn permissions on or off",
+            ),
+            ("DELETE", "role", remove, "roles.delete", None, "Delete a role, putting another in its place"),
+        )
+    ]

@@ -1,0 +1,153 @@
+"""What the parts of R have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from hub.errors import NotAuthenticated, Rejected, StartupError
+from hub.facts import OrganizationChanged
+from hub.model import ROOT_ORG
+from hub.routes import Request
+from hub.structure import seconds
+from plugins.users.access import Access
+from plugins.users.model import ADMIN, User
+from plugins.users.passwords import Passwords, Throttle, hash_of
+from plugins.users.people import Link, People
+from plugins.users.roles import Roles
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+#: The page behind every link.
+PAGE = "/account"
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """``[plugins.users]``: how long tokens and links last."""
+
+    access: str = "1h"
+    refresh: str = "30d"
+    invitation: str = "30d"
+    reset: str = "1d"
+
+
+class Room:
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.settings: Settings = hub.settings(Settings)
+        self.passwords = Passwords()
+        self.throttle = Throttle()
+        self.people = People(hub, self.passwords)
+        self.roles = Roles(hub)
+        self.access = Access(
+            hub, self.people, self.roles, _ms(self.settings.access, "access"), _ms(self.settings.refresh, "refresh")
+        )
+        self.invitation_ms = _ms(self.settings.invitation, "invitation")
+        self.reset_ms = _ms(self.settings.reset, "reset")
+
+    async def load(self) -> None:
+        await self.roles.load()
+        await self.people.load()
+        await self.access.load()
+        self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
+        self.hub.names["user"] = self._email
+        self.hub.names["client"] = lambda number: found.name if (found := self.access.clients.get(number)) else None
+        self.hub.subscribe(OrganizationChanged, lambda _fact: self.roles.forget())
+
+    def _email(self, number: str) -> str | None:
+        user = self.people.by_id.get(int(number)) if number.isdecimal() else None
+        return None if user is None else user.email
+
+    async def welcome(self) -> None:
+        """Let the first administrator in: from the environment, or by a link that is printed once."""
+        if self.people.by_id:
+            return
+        email, password = os.environ.get("PINWHEEL_ADMIN_EMAIL"), os.environ.get("PINWHEEL_ADMIN_PASSWORD")
+        if email and password:
+            try:
+                hashed = hash_of(email.lower(), password, None)
+                await self.add_first(email.lower(), "", hashed)
+            except Rejected as error:
+                raise StartupError(f"PINWHEEL_ADMIN_EMAIL and PINWHEEL_ADMIN_PASSWORD: {error}") from error
+        elif self.hub.door is not None:
+            code = await self.people.link(Link.FIRST, None, self.invitation_ms)
+            print(f"administrator: {self.link(None, code)}", flush=True)  # noqa: T201 - shown to the operator
+
+    async def add_first(self, email: str, name: str, hashed: str) -> User:
+        """The first administrator: everything in the root. Raises `Rejected`, `Conflict`."""
+        user = await self.people.add(User(id=0, org=ROOT_ORG, email=email, name=name, role=ADMIN), hashed)
+        await self.people.change(user, developer=True)
+        return user
+
+    def link(self, request: Request | None, code: str) -> str:
+        """The address of the page for a code: at the hub's own address, else at the one that the request came to."""
+        base, host = self.hub.config.hub.url, "" if request is None else request.headers.get("host", "")
+        if not base and host:
+            assert request is not None
+            base = f"{'https' if request.tls else 'http'}://{host}"
+        door = self.hub.door
+        if not base and door is not None and door.addresses:
+            address, tls = door.addresses[0]
+            host, _, port = address.rpartition(":")
+            base = f"{'https' if tls else 'http'}://{_ANY.get(host, host)}:{port}"
+        return f"{base.rstrip('/')}{PAGE}?code={code}"
+
+    def myself(self, request: Request) -> User:
+        """Who is asking, when that is somebody with an account. Raises `NotAuthenticated`."""
+        user = self.people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
+        if user is None or self.access.grants(request.principal) == frozenset():
+            raise NotAuthenticated("This is for somebody who is logged in.")
+        request.subject, request.org = f"user {user.id}", user.org
+        return user
+
+    def shown(self, user: User) -> dict[str, Any]:
+        """A user as the API has them."""
+        return {
+            "id": user.id,
+            "email": user.email,
+            "name": user.name,
+            "orgId": user.org,
+            "roleId": user.role,
+            "role": self.roles.names[user.role],
+            "status": user.state(self.hub.clock.now()),
+            "developer": user.developer,
+            "secondFactor": user.otp is not None,
+            "createdAt": user.created,
+            "lastLogin": user.last_login,
+        }
+
+    def user_for(self, request: Request, number: int, *, gift: bool = False) -> User:
+        """The user that a request is about. With ``gift`` the asker must have all that this user's role may.
+
+        Raises `NotFound` also for one in an organization that is none of the asker's business; `Forbidden`.
+        """
+        user = self.people.get(number)
+        if not self.hub.may(request.principal, request.permission, org=user.org):
+            raise self.people.unknown(number)
+        if gift:
+            self.access.check_gift(request.principal, user.org, user.role)
+        request.subject, request.org = f"user {user.id}", user.org
+        return user
+
+
+_ANY = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104
+_rooms: WeakKeyDictionary[Hub, Room] = WeakKeyDictionary()
+
+
+def room_of(hub: Hub) -> Room:
+    room = _rooms.get(hub)
+    if room is None:
+        room = _rooms[hub] = Room(hub)
+    return room
+
+
+def _ms(text: str, key: str) -> int:
+    try:
+        return int(seconds(text) * 1000)
+    except ValueError as error:
+        raise StartupError(f"plugins.users.{key}: {error}") from error
