@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +23,8 @@ from plugins.users.roles import Roles
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+log = logging.getLogger(__name__)
 
 #: The page behind every link.
 PAGE = "/account"
@@ -74,9 +78,13 @@ class Room:
                 await self.add_first(email.lower(), "", hashed)
             except Rejected as error:
                 raise StartupError(f"PINWHEEL_ADMIN_EMAIL and PINWHEEL_ADMIN_PASSWORD: {error}") from error
-        elif self.hub.door is not None:
+        elif self.hub.door is not None and sys.stderr.isatty():
+            page = self.link(None, "")
             code = await self.people.link(Link.FIRST, None, self.invitation_ms)
-            print(f"administrator: {self.link(None, code)}", flush=True)  # noqa: T201 - shown to the operator
+            # Not through the log: a file would keep the code.
+            print(f"The first administrator's page: {page}{code}", file=sys.stderr, flush=True)  # noqa: T201
+        elif self.hub.door is not None:
+            log.info("users: there is no administrator yet; make one with: pinwheel user add EMAIL --role Admin")
 
     async def add_first(self, email: str, name: str, hashed: str) -> User:
         """The first administrator: everything in the root. Raises `Rejected`, `Conflict`."""
