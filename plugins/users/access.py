@@ -144,8 +144,10 @@ class Access:
             "orgs.view" in granted and self._hub.organizations.contains(principal.org, org)
         ):
             return False
-        if device is None or (permission in granted and "org_devices.view" in granted):
-            return permission in granted
+        if device is None:
+            return permission in granted or own in granted
+        if permission in granted and "org_devices.view" in granted:
+            return True
         if principal.kind != "user" or device.owner != principal.id or "own_devices.view" not in granted:
             return False
         return (own or permission) in granted
@@ -156,7 +158,7 @@ class Access:
         Raises `Forbidden`.
         """
         granted = self.grants(principal)
-        if granted is not None and (more := self._roles.grants(org, role) - granted):
+        if granted is not None and (more := self._roles.grants(org, role) - granted - DEVELOPERS):
             what = min(more)
             raise Forbidden(f"The role {self._roles.names[role]} may what you may not, such as {what}.")
 

@@ -75,6 +75,8 @@ def routes(room: Room) -> Sequence[Route]:
             raise Rejected("permissions: names none")
         if role == own_role(request):
             raise Forbidden("Nobody edits their own role.")
+        if unknown := body.permissions.keys() - roles.known:
+            raise Rejected(f"there is no permission {min(unknown)!r}")
         granted = room.access.grants(request.principal)
         if granted is not None and (more := {name for name, on in body.permissions.items() if on} - granted):
             raise Forbidden(f"You do not have {min(more)} yourself.")
