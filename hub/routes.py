@@ -27,9 +27,14 @@ KNOWN = "known"
 VIEW_DEVICES = "org_devices.view"
 
 
-def secret(**options: Any) -> Any:
-    """A field of a body that is neither logged nor put into the audit."""
-    return attrs.field(repr=False, metadata={"secret": True}, **options)
+def secret(*, name: str = "", **options: Any) -> Any:
+    """A field of a body that is neither logged nor put into the audit; ``name`` is what JSON calls it, if it says."""
+    return attrs.field(repr=False, metadata={"secret": True, "name": name}, **options)
+
+
+def named(field: attrs.Attribute[Any]) -> str:
+    """What JSON calls a field."""
+    return str(field.metadata.get("name") or camel(field.name))
 
 
 def camel(name: str) -> str:
@@ -39,7 +44,7 @@ def camel(name: str) -> str:
 
 
 def _renamed(cls: Any) -> dict[str, Any]:
-    return {a.name: override(rename=camel(a.name)) for a in attrs.fields(cls)}
+    return {a.name: override(rename=named(a)) for a in attrs.fields(cls)}
 
 
 _json = converter.copy()
@@ -231,9 +236,9 @@ def changed(route: Route, request: Request, at: int) -> Change:
     if attrs.has(type(request.body)):
         plain = to_json(request.body)
         for field in attrs.fields(type(request.body)):
-            value = plain[camel(field.name)]
+            value = plain[named(field)]
             hidden = value is not None and (field.metadata.get("secret") or len(repr(value)) > MAX_DETAIL)
-            details[camel(field.name)] = HIDDEN if hidden else value
+            details[named(field)] = HIDDEN if hidden else value
     org = request.principal.org if request.org is None else request.org
     return Change(
         at=at,

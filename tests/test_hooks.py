@@ -657,7 +657,7 @@ async def test_any_false_denies_and_else_any_true_allows(plugin, started, answer
         plugin(f"judge{number}", f"@hookimpl\ndef hub_authorize(permission):\n    return {answer}")
     async with started() as hub:
         try:
-            hub.authorize(Principal("user", 7), "device.view")
+            hub.authorize(Principal("guest", 7), "device.view")
         except Forbidden:
             assert not allowed
         else:

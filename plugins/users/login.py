@@ -44,7 +44,7 @@ class Login:
 
 @attrs.frozen(kw_only=True)
 class Refresh:
-    refresh_token: str = secret()
+    refresh_token: str = secret(name="refresh_token")
 
 
 @attrs.frozen(kw_only=True)

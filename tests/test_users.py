@@ -1,0 +1,625 @@
+"""People and programs: getting in, staying in, and being thrown out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from urllib.parse import urlencode
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from raw_http import PATIENCE, ask, connected, local_key
+from tenants import ORG, PASSWORD, tenants
+from times import DAY
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.client import connect
+
+from hub.app import running
+from hub.errors import Conflict
+from hub.model import ROOT_ORG
+from hub.testing import add_device, address_of
+from plugins.users import passwords
+from plugins.users.login import matching
+from plugins.users.model import ADMIN, STAFF, USER
+from plugins.users.room import room_of
+
+LOGIN = "/api/v1/login"
+BLYNK_HASH = "gTQ6v6jgTFL2SOtKyeDKVQjLhYRJLZbmqvDbIy3oSDk="
+
+
+@pytest.fixture
+async def world(hub):
+    made = await tenants(hub)
+    await made.user("eva", made.orgs["acme"], USER, PASSWORD)
+    return made
+
+
+@pytest.fixture
+async def http(hub):
+    async with connected(hub) as connection:
+        yield connection
+
+
+async def log_in(http, email="eva@example.org", password=PASSWORD, **more):
+    return await http.ask("POST", LOGIN, {"email": email, "password": password, **more})
+
+
+# -- logging in -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_login_gives_tokens_that_open_what_one_may(world, http):
+    answer = await log_in(http)
+    assert 200 == answer.status
+    assert {"access_token", "refresh_token", "expires_in", "user"} == set(answer.json)
+    assert "active" == answer.json["user"]["status"]
+    profile = await http.get("/api/v1/profile", answer.json["access_token"])
+    assert "eva@example.org" == profile.json["email"]
+    assert "own_devices.view" in profile.json["permissions"]
+
+
+async def test_blynks_hash_of_a_password_is_the_same_password(world, http):
+    hashed = passwords.blynk_hash("Eva@Example.org", PASSWORD)
+    answer = await http.ask("POST", LOGIN, {"email": "EVA@example.org ", "passwordHash": hashed})
+    assert 200 == answer.status
+
+
+def test_the_hash_is_blynks():
+    # base64(sha256("secret" + sha256("a@b.c"))), by hand with the standard library
+    inner = hashlib.sha256(b"a@b.c").digest()
+    assert base64.b64encode(hashlib.sha256(b"secret" + inner).digest()).decode() == passwords.blynk_hash(
+        "A@b.c", "secret"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"email": "eva@example.org", "password": "wrong"},
+        {"email": "eva@example.org", "password": "wrong but long"},
+        {"email": "nobody@example.org", "password": PASSWORD},
+        {"email": "uma@example.org", "password": PASSWORD},
+        {"email": "eva@example.org", "passwordHash": "x"},
+        {"email": "eva@example.org"},
+        {"email": "eva@example.org", "password": PASSWORD, "passwordHash": BLYNK_HASH},
+    ],
+    ids=str,
+)
+async def test_whoever_is_wrong_is_told_the_same(world, http, body):
+    answer = await http.ask("POST", LOGIN, body)
+    assert (401, "The email or the password is wrong.") == (answer.status, answer.message)
+
+
+async def test_one_who_is_not_there_takes_as_long_as_a_wrong_password(world, http):
+    times = {}
+    for email in ("eva@example.org", "nobody@example.org") * 3:
+        began = time.perf_counter()
+        await log_in(http, email, "wrong but long")
+        times.setdefault(email, []).append(time.perf_counter() - began)
+    known, unknown = min(times["eva@example.org"]), min(times["nobody@example.org"])
+    assert 0.4 < known / unknown < 2.5
+
+
+async def test_after_five_failures_an_account_waits_also_one_that_is_not_there(world, http):
+    for email in ("eva@example.org", "nobody@example.org"):
+        for _ in range(5):
+            assert 401 == (await log_in(http, email, "wrong but long")).status
+        answer = await log_in(http, email)
+        assert 429 == answer.status
+        assert 590 < int(answer.headers["retry-after"]) <= 600
+
+
+async def test_failures_at_once_count_too(world):
+    statuses = []
+
+    async def attempt():
+        statuses.append((await ask(world.hub, "POST", LOGIN, {"email": "eva@example.org", "password": "x" * 9})).status)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(12):
+            nursery.start_soon(attempt)
+    assert 5 == statuses.count(401)
+    assert 7 == statuses.count(429)
+
+
+async def test_hashing_does_not_hold_the_loop(world):
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await trio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        for _ in range(5):
+            await world.room.passwords.keep("hash")
+        nursery.cancel_scope.cancel()
+    assert longest < 0.06
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refresh_token_works_once_and_used_again_ends_everything(world, http):
+    first = (await log_in(http)).json
+    second = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": first["refresh_token"]})
+    assert 200 == second.status
+    assert 401 == (await http.get("/api/v1/profile", first["access_token"])).status
+    assert 200 == (await http.get("/api/v1/profile", second.json["access_token"])).status
+
+    again = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": first["refresh_token"]})
+    assert 401 == again.status
+    assert 401 == (await http.get("/api/v1/profile", second.json["access_token"])).status
+    last = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": second.json["refresh_token"]})
+    assert 401 == last.status
+
+
+async def test_sessions_outlive_a_restart_and_end_with_their_time(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        async with connected(hub) as http:
+            tokens = (await log_in(http)).json
+    async with running(hub_config, clock=time.clock()) as hub, connected(hub) as http:
+        assert 200 == (await http.get("/api/v1/profile", tokens["access_token"])).status
+        time.pass_(3601 * 1000)
+        answer = await http.get("/api/v1/profile", tokens["access_token"])
+        assert (401, "The access token has expired.") == (answer.status, answer.message)
+        refreshed = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": tokens["refresh_token"]})
+        assert 200 == refreshed.status
+        time.pass_(31 * DAY)
+        late = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": refreshed.json["refresh_token"]})
+        assert 401 == late.status
+
+
+async def test_one_sees_and_ends_ones_own_sessions_only(world, http):
+    one, two = (await log_in(http)).json["access_token"], (await log_in(http)).json["access_token"]
+    listed = (await http.get("/api/v1/sessions", one)).json
+    assert 3 == len(listed)
+    [this] = [session for session in listed if session["this"]]
+    other = world.room.access.of_user(world.users["uma"].id)[0].id
+    assert 404 == (await http.ask("DELETE", f"/api/v1/session?sessionId={other}", key=one)).status
+    assert 204 == (await http.ask("DELETE", f"/api/v1/session?sessionId={this['id']}", key=two)).status
+    assert 401 == (await http.get("/api/v1/profile", one)).status
+    assert 204 == (await http.ask("POST", "/api/v1/logout", b"", two)).status
+    assert 401 == (await http.get("/api/v1/profile", two)).status
+
+
+@pytest.mark.parametrize("how", ["logout", "suspend", "delete", "role", "key"])
+async def test_whoever_is_thrown_out_hears_nothing_more_within_a_second(world, http, how):
+    device = await world.device(world.orgs["acme"], owner=world.users["eva"].id)
+    token, eva = (await log_in(http)).json["access_token"], world.users["eva"].id
+    if how == "key":
+        made = await http.ask("POST", "/api/v1/key", {"name": "stream"}, token)
+        token = made.json["key"]
+    host, port = address_of(world.hub)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as stream:
+        await stream.send(json.dumps({"id": 1, "subscribe": "device", "device": device.id}))
+        assert "subscribed" in await stream.recv()
+        if how == "logout":
+            assert 204 == (await world.ask("rita", "POST", f"{ORG}/user/logout", {"userId": eva})).status
+        elif how == "suspend":
+            assert 204 == (await world.ask("rita", "POST", f"{ORG}/user/suspend", {"userId": eva})).status
+        elif how == "delete":
+            assert 204 == (await world.ask("rita", "DELETE", f"{ORG}/user?userId={eva}")).status
+        elif how == "role":
+            body = {"roleId": USER, "permissions": {"own_devices.view": False}}
+            assert 200 == (await world.ask("ada", "POST", f"{ORG}/role/permissions", body)).status
+        else:
+            assert 204 == (await http.ask("DELETE", f"/api/v1/key?keyId={made.json['id']}", key=token)).status
+        with trio.fail_after(1), pytest.raises(ConnectionClosed):
+            while True:
+                await stream.recv()
+
+
+async def test_a_stream_tells_nobody_of_devices_that_are_not_theirs(world):
+    mine = await world.device(world.orgs["acme"])
+    theirs = await world.device(world.orgs["beta"])
+    host, port = address_of(world.hub)
+    headers = {"Authorization": f"Bearer {world.tokens['ada']}"}
+    async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as stream:
+        await stream.send(json.dumps({"id": 1, "subscribe": "devices", "every": True}))
+        await stream.recv()
+        await stream.send(json.dumps({"id": 2, "subscribe": "events"}))
+        await stream.recv()
+        await stream.send(json.dumps({"id": 3, "subscribe": "device", "device": theirs.id}))
+        assert "is not found" in (await stream.recv())
+        await stream.send(json.dumps({"id": 4, "subscribe": "wire", "device": theirs.id}))
+        assert "is not found" in (await stream.recv())
+        await stream.send(json.dumps({"id": 5, "subscribe": "refused"}))
+        assert "hub.view" in (await stream.recv())
+        for device in (theirs, mine):
+            body = {"deviceId": device.id, "pin": "v0", "value": 1}
+            assert 204 == (await world.ask("rita", "POST", f"{ORG}/device/datastream", body)).status
+            await world.hub.timeline.log(device, "hot", "")
+        told = [json.loads(await stream.recv()) for _ in range(2)]
+        assert {mine.id} == {message["device"] for message in told}
+        assert {"values", "event"} == {key for message in told for key in message if key in ("values", "event")}
+
+
+# -- a second factor --------------------------------------------------------------------------------------------------
+
+
+def one_time(secret, ahead=0):
+    totp = TOTP(base64.b32decode(secret), 6, SHA1(), 30)
+    return totp.generate(int(time.time()) + ahead).decode()
+
+
+async def test_a_second_factor_is_asked_for_and_works_once(world, http):
+    key = (await log_in(http)).json["access_token"]
+    assert 403 == (await http.ask("POST", "/api/v1/otp", {"password": "not this one"}, key)).status
+    made = (await http.ask("POST", "/api/v1/otp", {"password": PASSWORD}, key)).json
+    assert made["url"].startswith("otpauth://totp/Pinwheel%3Aeva%40example.org?secret=")
+    assert 400 == (await http.ask("POST", "/api/v1/otp/confirm", {"otp": "nonsense"}, key)).status
+    answer = await http.ask("POST", "/api/v1/otp/confirm", {"otp": one_time(made["secret"])}, key)
+    codes = answer.json["recoveryCodes"]
+    assert 10 == len(set(codes))
+
+    assert "A one-time password is needed." == (await log_in(http)).message
+    code = one_time(made["secret"])
+    assert 200 == (await log_in(http, otp=code)).status
+    assert 401 == (await log_in(http, otp=code)).status
+    assert 200 == (await log_in(http, otp=codes[0])).status
+    assert 401 == (await log_in(http, otp=codes[0])).status
+    assert 401 == (await log_in(http, otp="nonsense")).status
+
+
+def test_a_one_time_password_of_long_ago_is_none():
+    assert matching("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", one_time("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", -300)) is None
+
+
+# -- passwords, profile, keys -----------------------------------------------------------------------------------------
+
+
+async def test_a_new_password_ends_the_other_sessions(world, http):
+    one, two = (await log_in(http)).json["access_token"], (await log_in(http)).json["access_token"]
+    new = {"old": PASSWORD, "new": "another long one"}
+    assert 403 == (await http.ask("POST", "/api/v1/password", new | {"old": "wrong but long"}, one)).status
+    assert 400 == (await http.ask("POST", "/api/v1/password", new | {"new": "short"}, one)).status
+    assert 204 == (await http.ask("POST", "/api/v1/password", new, one)).status
+    assert 200 == (await http.get("/api/v1/profile", one)).status
+    assert 401 == (await http.get("/api/v1/profile", two)).status
+    assert 401 == (await log_in(http)).status
+    assert 200 == (await log_in(http, password="another long one")).status
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"timezone": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
+        ({"units": "furlongs"}, "units must be"),
+        ({"name": "x" * 61}, "name has at most 60"),
+        ({"title": "a\nb"}, "title has at most"),
+        ({"roleId": ADMIN}, "unknown"),
+        ({"name": 5, "phone": []}, "name"),
+    ],
+    ids=str,
+)
+async def test_a_profile_that_makes_no_sense_is_refused(world, http, body, said):
+    answer = await http.ask("PUT", "/api/v1/profile", body, world.tokens["uma"])
+    assert 400 == answer.status
+    assert said in answer.message
+
+
+async def test_a_key_may_no_more_than_its_scopes_and_no_longer_than_it_lasts(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        world = await tenants(hub)
+        device = await world.device(world.orgs["acme"])
+        body = {"name": "grafana", "scopes": ["org_devices.view"], "lasts": 60_000}
+        made = (await world.ask("ada", "POST", "/api/v1/key", body)).json
+        assert made["key"].startswith("pwk_")
+        assert 200 == (await ask(hub, "GET", f"{ORG}/device?deviceId={device.id}", key=made["key"])).status
+        write = {"deviceId": device.id, "pin": "v0", "value": 1}
+        assert 403 == (await ask(hub, "POST", f"{ORG}/device/datastream", write, key=made["key"])).status
+        more = {"name": "all"}
+        assert 403 == (await ask(hub, "POST", "/api/v1/key", more, key=made["key"])).status
+        time.pass_(61_000)
+        assert 401 == (await ask(hub, "GET", f"{ORG}/device?deviceId={device.id}", key=made["key"])).status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": ""}, {"name": "x", "scopes": ["users.fly"]}, {"name": "x", "lasts": 0}, {"name": "x", "lasts": 10**15}],
+    ids=str,
+)
+async def test_a_key_that_makes_no_sense_is_refused(world, body):
+    assert 400 == (await world.ask("ada", "POST", "/api/v1/key", body)).status
+
+
+async def test_a_key_of_somebody_else_is_none_of_ones_business(world):
+    made = (await world.ask("ada", "POST", "/api/v1/key", {"name": "mine"})).json
+    assert 404 == (await world.ask("uma", "DELETE", f"/api/v1/key?keyId={made['id']}")).status
+    assert [] == (await world.ask("uma", "GET", "/api/v1/keys")).json
+    assert 404 == (await world.ask("uma", "GET", f"/api/v1/keys?userId={world.users['ada'].id}")).status
+
+
+# -- those who look after others --------------------------------------------------------------------------------------
+
+
+async def test_an_organization_keeps_an_administrator(world):
+    people = world.room.people
+    await people.set_password(world.users["ada"], passwords.blynk_hash("ada@example.org", PASSWORD))
+    ada = world.users["ada"].id
+    for method, path, body in (
+        ("DELETE", f"{ORG}/user?userId={ada}", None),
+        ("PUT", f"{ORG}/users/role?userId={ada}&roleId={USER}", b""),
+        ("POST", f"{ORG}/user/suspend", {"userId": ada}),
+        ("POST", f"{ORG}/users/transfer", {"userId": ada, "orgId": world.orgs["beta"], "roleId": USER}),
+    ):
+        answer = await world.ask("rita", method, path, body)
+        assert (409, "ada@example.org is the last Admin of their organization") == (answer.status, answer.message)
+
+
+async def test_of_two_administrators_who_demote_each_other_one_stays(world):
+    people = world.room.people
+    await world.user("abe", world.orgs["acme"], ADMIN, PASSWORD)
+    await people.set_password(world.users["ada"], passwords.blynk_hash("ada@example.org", PASSWORD))
+    failed = []
+
+    async def demote(name):
+        try:
+            await people.change(world.users[name], role=USER)
+        except Conflict as error:
+            failed.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(demote, "ada")
+        nursery.start_soon(demote, "abe")
+    assert 1 == len(failed)
+    assert {ADMIN, USER} == {world.users["ada"].role, world.users["abe"].role}
+
+
+async def test_a_user_who_is_deleted_leaves_devices_without_an_owner(world):
+    device = await world.device(world.orgs["acme"], owner=world.users["uma"].id)
+    assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={world.users['uma'].id}")).status
+    assert device.owner is None
+    assert 401 == (await world.ask("uma", "GET", "/api/v1/profile")).status
+
+
+async def test_a_user_is_transferred_with_their_devices_or_without(world):
+    device = await world.device(world.orgs["acme"], owner=world.users["uma"].id)
+    uma, works = world.users["uma"], world.orgs["works"]
+    body = {"userId": uma.id, "orgId": works, "roleId": USER, "devices": True}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/transfer", body)).status
+    assert (works, works, uma.id) == (uma.org, device.org, device.owner)
+    back = {"userId": uma.id, "orgId": world.orgs["acme"], "roleId": USER}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/transfer", back)).status
+    assert (works, None) == (device.org, device.owner)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"email": "no address"}, "email is no mail address"),
+        ({"email": "a@b.c", "roleId": 99}, "Role with identifier 99"),
+        ({"email": "eva@example.org"}, "there is a user eva@example.org already"),
+        ({"email": "EVA@example.org"}, "there is a user eva@example.org already"),
+        ({"email": "a@b.c", "name": "\u202e" + "x"}, "name has at most"),
+        ({"email": 7, "roleId": "1", "colour": "red"}, "email"),
+        ({}, "email"),
+    ],
+    ids=str,
+)
+async def test_an_invitation_that_makes_no_sense_is_refused(world, body, said):
+    answer = await world.ask("ada", "POST", f"{ORG}/users/invite", body)
+    assert answer.status in (400, 404, 409)
+    assert said in answer.message
+
+
+# -- the pages behind links -------------------------------------------------------------------------------------------
+
+
+def code_of(link):
+    return re.search(r"code=([\w-]+)$", link)[1]
+
+
+async def fill_in(http, code, **fields):
+    form = urlencode({"code": code, **fields}).encode()
+    headers = {"Content_Type": "application/x-www-form-urlencoded", "Origin": "http://hub"}
+    return await http.ask("POST", "/account", form, **headers)
+
+
+async def test_somebody_who_is_invited_sets_a_password_once(world, http):
+    invited = await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "new@example.org", "name": "New"})
+    assert ("pending", "User") == (invited.json["status"], invited.json["role"])
+    assert invited.json["link"].startswith("http://hub/account?code=")
+    code = code_of(invited.json["link"])
+    page = await http.get(f"/account?code={code}")
+    assert 200 == page.status
+    assert "new@example.org" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "no-store" == page.headers["cache-control"]
+    for fields, said in (
+        ({"password": "short", "again": "short"}, "8 to 200 characters"),
+        ({"password": "long enough", "again": "different"}, "differ"),
+    ):
+        answer = await fill_in(http, code, **fields)
+        assert 400 == answer.status
+        assert said in answer.text
+    done = await fill_in(http, code, password=PASSWORD, again=PASSWORD)
+    assert 200 == done.status, done.text
+    assert 400 == (await http.get(f"/account?code={code}")).status
+    assert 400 == (await fill_in(http, code, password=PASSWORD, again=PASSWORD)).status
+    assert 200 == (await log_in(http, "new@example.org")).status
+
+
+async def test_a_link_ends_with_its_time_and_with_the_next(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        world = await tenants(hub)
+        body = {"userId": world.users["uma"].id}
+        old = code_of((await world.ask("ada", "POST", f"{ORG}/user/reset", body)).json["link"])
+        new = code_of((await world.ask("ada", "POST", f"{ORG}/user/reset", body)).json["link"])
+        async with connected(hub) as http:
+            assert 400 == (await http.get(f"/account?code={old}")).status
+            assert 200 == (await http.get(f"/account?code={new}")).status
+            time.pass_(31 * DAY)
+            assert 400 == (await http.get(f"/account?code={new}")).status
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}], ids=str)
+async def test_a_form_from_another_site_is_refused(world, http, headers):
+    answer = await http.ask("POST", "/account", b"code=x&password=y&again=y", **headers)
+    assert 403 == answer.status
+    assert "another site" in answer.text
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"code=%ff", b"code=" + b"x" * 10_000, b"&&&==="], ids=repr)
+async def test_a_form_that_makes_no_sense_is_refused(world, http, body):
+    assert 400 == (await http.ask("POST", "/account", body)).status
+
+
+async def test_codes_cannot_be_tried_out(world, http):
+    for _ in range(5):
+        assert 400 == (await http.get("/account?code=guess")).status
+    invited = await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "new@example.org"})
+    answer = await http.get(f"/account?code={code_of(invited.json['link'])}")
+    assert "too many failed attempts" in answer.text
+
+
+async def test_what_a_page_shows_is_no_markup(world, http):
+    invited = await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "a&b'c@example.org"})
+    page = await http.get(f"/account?code={code_of(invited.json['link'])}")
+    assert "a&amp;b&#x27;c@example.org" in page.text
+
+
+async def test_the_first_administrator_comes_in_by_a_link(hub, http):
+    room = room_of(hub)
+    code = await room.people.link("first", None, 60_000)
+    other = await room.people.link("first", None, 60_000)
+    assert 400 == (await http.get(f"/account?code={code}")).status
+    assert 400 == (await fill_in(http, other, email="nonsense", password=PASSWORD, again=PASSWORD)).status
+    done = await fill_in(http, other, email="First@Example.org", name="Ann", password=PASSWORD, again=PASSWORD)
+    assert 200 == done.status, done.text
+    [user] = room.people.by_id.values()
+    assert (ROOT_ORG, ADMIN, True) == (user.org, user.role, user.developer)
+    assert 200 == (await log_in(http, "first@example.org")).status
+    late = await room.people.link("first", None, 60_000)
+    assert 400 == (await http.get(f"/account?code={late}")).status
+
+
+async def test_the_first_administrator_comes_from_the_environment(hub_config, monkeypatch):
+    template = '[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"'
+    async with running(hub_config) as hub:
+        # A hub that ran without users.
+        device, _ = await add_device(hub, template)
+    monkeypatch.setenv("PINWHEEL_ADMIN_EMAIL", "Ops@Example.org")
+    monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", PASSWORD)
+    async with running(hub_config) as hub, connected(hub) as http:
+        with trio.fail_after(PATIENCE):
+            while not room_of(hub).people.by_id:
+                await trio.sleep(0.001)
+        key = (await log_in(http, "ops@example.org")).json["access_token"]
+        listed = (await http.get(f"{ORG}/devices", key)).json
+        assert [device.id] == [one["id"] for one in listed["content"]]
+    async with running(hub_config) as hub:
+        await room_of(hub).welcome()
+        assert 1 == len(room_of(hub).people.by_id)
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_program_gets_tokens_as_oauth2_has_them(world, http):
+    made = (await world.ask("ada", "POST", f"{ORG}/client", {"name": "ERP", "roleId": STAFF})).json
+    assert made["clientId"].startswith("oa2-client-id_")
+    basic = base64.b64encode(f"{made['clientId']}:{made['clientSecret']}".encode()).decode()
+    answer = await http.ask("POST", "/oauth2/token?grant_type=client_credentials", b"", Authorization=f"Basic {basic}")
+    assert ("Bearer", 300) == (answer.json["token_type"], answer.json["expires_in"])
+    query = f"grant_type=client_credentials&client_id={made['clientId']}&client_secret={made['clientSecret']}"
+    assert 200 == (await http.ask("POST", f"/oauth2/token?{query}", b"")).status
+    form = await http.ask("POST", "/oauth2/token", query.encode())
+    assert 200 == form.status
+    refresh = f"grant_type=refresh_token&refresh_token={form.json['refresh_token']}"
+    assert 200 == (await http.ask("POST", "/oauth2/token", refresh.encode())).status
+
+    await world.device(world.orgs["acme"], name="Ours")
+    await world.device(world.orgs["beta"], name="Theirs")
+    listed = (await http.get(f"{ORG}/devices", answer.json["access_token"])).json
+    assert ["Ours"] == [device["name"] for device in listed["content"]]
+    assert 401 == (await http.get("/api/v1/profile", answer.json["access_token"])).status
+    assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/client?clientId={made['clientId']}")).status
+    assert 401 == (await http.get(f"{ORG}/devices", answer.json["access_token"])).status
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ("", "invalid_request"),
+        ("grant_type=password", "unsupported_grant_type"),
+        ("grant_type=client_credentials", "invalid_client"),
+        ("grant_type=client_credentials&client_id=x&client_secret=y", "invalid_client"),
+        ("grant_type=refresh_token", "invalid_grant"),
+        ("grant_type=refresh_token&refresh_token=x", "invalid_grant"),
+        ("\udcff", "invalid_request"),
+    ],
+    ids=ascii,
+)
+async def test_a_program_that_is_wrong_is_told_so_as_oauth2_has_it(world, http, form, error):
+    answer = await http.ask("POST", "/oauth2/token", form.encode("utf-8", "surrogateescape"))
+    assert (400, error) == (answer.status, answer.json["error"])
+    assert answer.json["error_description"]
+
+
+async def test_nobody_makes_a_program_that_may_more_than_they(world):
+    await world.room.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
+    body = {"name": "ERP", "roleId": ADMIN}
+    assert 403 == (await world.ask("stan", "POST", f"{ORG}/client", body)).status
+    below = {"name": "ERP", "roleId": STAFF, "orgId": world.orgs["beta"]}
+    assert 404 == (await world.ask("stan", "POST", f"{ORG}/client", below)).status
+
+
+# -- nothing secret is kept readable ----------------------------------------------------------------------------------
+
+
+async def test_no_secret_is_to_be_found_in_files_logs_metrics_and_errors(hub_config, caplog, tmp_path):
+    caplog.set_level("DEBUG")
+    canaries, answers = {"password": PASSWORD}, []
+    async with running(hub_config) as hub:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        async with connected(hub) as http:
+            tokens = (await log_in(http)).json
+            canaries["access"], canaries["refresh"] = tokens["access_token"], tokens["refresh_token"]
+            canaries["hash"] = passwords.blynk_hash("eva@example.org", PASSWORD)
+            canaries["key"] = (await world.ask("ada", "POST", "/api/v1/key", {"name": "k"})).json["key"]
+            client = (await world.ask("ada", "POST", f"{ORG}/client", {"name": "c", "roleId": USER})).json
+            canaries["client"] = client["clientSecret"]
+            link = (await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "n@example.org"})).json["link"]
+            canaries["code"] = code_of(link)
+            made = {"templateId": "TMPL0thermo", "name": "D"}
+            canaries["token"] = (await world.ask("ada", "POST", f"{ORG}/device/create", made)).json["token"]
+            canaries["otp"] = "4242424242canary"
+            for method, path, body in (
+                ("POST", LOGIN, {"email": "eva@example.org", "password": PASSWORD, "otp": canaries["otp"], "x": 1}),
+                ("POST", "/api/v1/otp", {"password": PASSWORD}),
+                ("POST", f"{ORG}/user/password", {"userId": world.users["uma"].id, "password": PASSWORD}),
+                ("GET", f"{ORG}/devices?x={canaries['key']}", None),
+                ("POST", "/oauth2/token", f"grant_type=refresh_token&refresh_token={canaries['refresh']}x".encode()),
+                ("GET", f"/nowhere/{canaries['otp']}?token={canaries['token']}", None),
+            ):
+                answers.append(await http.ask(method, path, body, canaries["key"]))
+            answers.append(await http.get("/metrics", local_key(hub)))
+            answers.append(await http.get("/api/v1/audit?size=1000", local_key(hub)))
+            answers.append(await http.get("/api/v1/refusals", local_key(hub)))
+            backup = tmp_path / "b.tar"
+            await http.ask("POST", "/api/v1/backup", {"path": str(backup)}, local_key(hub))
+            with trio.fail_after(PATIENCE):
+                while (await http.get("/api/v1/backup", local_key(hub))).json["running"]:
+                    await trio.sleep(0.02)
+            assert backup.exists()
+    texts = {"log": caplog.text.encode(), "answers": b"".join(a.body for a in answers if b"/nowhere/" not in a.body)}
+    for path in [backup, *hub_config.data.rglob("*")]:
+        if path.is_file():
+            texts[path.name] = path.read_bytes()
+    secret = {name: text for name, text in canaries.items() if name != "otp"}
+    for name, canary in secret.items():
+        found = [where for where, text in texts.items() if canary.encode() in text]
+        assert [] == found, name
