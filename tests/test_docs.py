@@ -73,15 +73,16 @@ def test_every_command_is_documented():
 
 def test_public_names_are_pinned():
     assert [
-        "AlarmCleared", "AlarmRaised", "AppConnected", "Conflict", "Created", "Credentials", "DataErased",
+        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "Conflict", "Created", "Credentials", "DataErased",
         "Datastream", "Device", "DeviceAdded", "DeviceChanged", "DeviceConnected", "DeviceDeleted",
         "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
-        "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "MetadataChanged", "MetadataField", "Migration",
-        "NotAuthenticated", "NotFound", "Organization", "PUBLIC", "Peer", "Permission", "PluginFailed", "Principal",
-        "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected", "Request", "RequestError", "Response",
-        "Route", "SYSTEM", "SetDatastream", "SetMetadata", "Socket", "SocketRoute", "StatusChanged", "StorageError",
-        "StorageTrouble", "Stream", "Template", "TemplateChanged", "TimelineEvent", "TooMany", "Transaction",
-        "Unavailable", "Value", "ValueExpired", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl",
+        "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "MetadataChanged", "MetadataField",
+        "Migration", "NotAuthenticated", "NotFound", "Organization", "OrganizationChanged", "PUBLIC", "Peer",
+        "Permission", "PluginFailed", "Principal", "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected",
+        "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream", "SetMetadata",
+        "Socket", "SocketRoute", "StatusChanged", "StorageError", "StorageTrouble", "Stream", "Template",
+        "TemplateChanged", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueExpired",
+        "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
     ] == public.__all__  # fmt: skip
     assert all(getattr(public, name) is not None for name in public.__all__)
 
