@@ -99,9 +99,10 @@ class Hooks:
 
         A third party's plugin that cannot be loaded is kept out and reported. Raises `ConfigError`, `PluginError`.
         """
+        described = functools.cache(_described)
         for entry in sorted(importlib.metadata.entry_points(group="pinwheel"), key=lambda e: e.name):
-            package = entry.dist.name if entry.dist else "?"
-            plugin = Plugin(entry.name, package, entry.dist.version if entry.dist else "", built_in=package == OURS)
+            package, number = described(entry.dist)
+            plugin = Plugin(entry.name, package, number, built_in=package == OURS)
             if plugin.built_in or not safe:
                 self._load(plugin, entry.load, config)
         folder = config.data / "plugins"
@@ -365,6 +366,11 @@ class Hooks:
                     return plugin
             frame = frame.f_back
         return None
+
+
+def _described(dist: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    """Name and version of a package; looked up in its metadata, which takes a millisecond."""
+    return ("?", "") if dist is None else (dist.name, dist.version)
 
 
 def _settings_class(cls: Any) -> type:
