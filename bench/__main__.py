@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|history|backup|rest|kill9``: prints one JSON object."""
+"""``python -m bench ingest|idle|start|history|backup|rest|tenants|kill9``: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from bench import history as keep
 from bench import large, load
+from bench import tenants as many
 from bench.hubprocess import HubProcess
 from connectors.native.protocol import Cmd, frame
 
@@ -109,6 +110,11 @@ def rest(args: argparse.Namespace) -> dict[str, Any]:
     return large.rest(args.seconds, verbose=args.verbose)
 
 
+def tenants(args: argparse.Namespace) -> dict[str, Any]:
+    """A login, what a tenant sees, and the start, with many organizations."""
+    return many.tenants(args.organizations, args.users, args.devices, verbose=args.verbose)
+
+
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
     """Kill the hub under load, again and again; nothing that was acknowledged may be missing afterwards."""
     chance = random.Random(args.seed)
@@ -139,6 +145,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     history: {"points": 1_000_000, "series": 20},
     backup: {"devices": 10_000, "gigabytes": 1.0},
     rest: {"seconds": 60.0},
+    tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     kill9: {"connections": 16, "rounds": 10},
 }
 #: The most of each: a bench ends by itself.
@@ -146,10 +153,12 @@ MOST = {
     "connections": 20_000,
     "devices": 100_000,
     "gigabytes": 20,
+    "organizations": 10_000,
     "points": 100_000_000,
     "rounds": 2_000,
     "seconds": 600,
     "series": 100_000,
+    "users": 1_000,
 }
 
 

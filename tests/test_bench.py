@@ -68,6 +68,14 @@ def test_a_backup_is_measured_beside_a_hub_at_work():
 
 
 @pytest.mark.slow
+def test_many_tenants_are_measured():
+    result = bench("tenants", "--organizations", "20", "--users", "5", "--devices", "3")
+
+    assert (20, 100, 60) == (result["organizations"], result["users"], result["devices"])
+    assert result["login_ms"] < 1_000
+
+
+@pytest.mark.slow
 def test_a_hub_at_rest_writes_little():
     result = bench("rest", "--seconds", "6")
 

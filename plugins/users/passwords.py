@@ -58,7 +58,7 @@ class Passwords:
 
     async def keep(self, hashed: str) -> str:
         """What is stored of a password, given Blynk's hash of it."""
-        return await trio.to_thread.run_sync(_derive, hashed, limiter=self._limiter)
+        return await trio.to_thread.run_sync(derive, hashed, limiter=self._limiter)
 
     async def fits(self, hashed: str, kept: str | None) -> bool:
         """Whether it is the password; as long for an account that is not there."""
@@ -69,7 +69,8 @@ class Passwords:
         return right and kept is not None
 
 
-def _derive(hashed: str) -> str:
+def derive(hashed: str) -> str:
+    """What is stored of a password, given Blynk's hash of it: a PHC string. Takes a while."""
     kdf = Argon2id(salt=os.urandom(16), length=32, iterations=PASSES, lanes=LANES, memory_cost=MEMORY)
     return kdf.derive_phc_encoded(hashed.encode())
 
