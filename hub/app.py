@@ -31,7 +31,7 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, Command, Device, Organization, Principal
+from hub.model import LOCAL, NOBODY, Command, Device, Organization, Principal
 from hub.organizations import Organizations
 from hub.properties import Properties
 from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute, changed
@@ -49,6 +49,7 @@ from hub.writes import Write, Writes
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Fact)
+R = TypeVar("R")
 
 #: Seconds between two looks at the clock and the disk.
 LOOK_EVERY = 10.0
@@ -125,6 +126,7 @@ class Hub:
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
         self._local_key = ""
+        self._rooms: dict[Any, Any] = {}
         self._budgets: dict[int, Bucket] = {}
         self.imports = Daily(config.limits.import_points_per_day)
         self.exports = Daily(config.limits.exports_per_day)
@@ -146,6 +148,13 @@ class Hub:
     def command(self, device: Device, command: Command) -> None:
         """See `Sessions.command`."""
         self.sessions.command(device, command)
+
+    def room(self, cls: Callable[[Hub], R]) -> R:
+        """What a plugin keeps for this hub, made when it is first asked for."""
+        if cls not in self._rooms:
+            self._rooms[cls] = cls(self)
+        found: R = self._rooms[cls]
+        return found
 
     def settings(self, cls: type[Any]) -> Any:
         """The calling plugin's table from the configuration, given the class it returned from `hub_config`."""
@@ -204,7 +213,7 @@ class Hub:
     async def carry_out(self, route: Route, request: Request) -> Any:
         """Call a route's handler for somebody who may, and put down what that changed."""
         result = await route.handler(request)
-        if route.method != "GET" and not route.quiet:
+        if route.method != "GET" and not route.quiet and request.principal != NOBODY:
             await self.hooks.changed(self, changed(route, request, self.clock.now()))
         return result
 

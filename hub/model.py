@@ -240,6 +240,8 @@ class Principal:
 
 #: The key in ``<data>/local.key``: whoever can read that file may do everything.
 LOCAL = Principal("local", label="local key")
+#: Who has not said who they are.
+NOBODY = Principal("nobody")
 #: The hub itself.
 SYSTEM = Principal("system", label="hub")
 

@@ -192,6 +192,8 @@ class Route:
     summary: str = ""
     #: It changes nothing that the audit should tell of.
     quiet: bool = False
+    #: Bytes of a body, where it may have more than usual.
+    max_body: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from hub.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM, Organization
 from plugins.users.model import ADMIN, STAFF, USER, User
 from plugins.users.passwords import blynk_hash
-from plugins.users.room import room_of
+from plugins.users.room import Room
 
 ORG = "/api/v1/organization"
 PASSWORD = "correct horse battery"
@@ -44,7 +44,7 @@ class Tenants:
 
     @property
     def room(self):
-        return room_of(self.hub)
+        return self.hub.room(Room)
 
     async def org(self, name, parent=None):
         new = Organization(

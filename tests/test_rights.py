@@ -72,6 +72,8 @@ QUERY = {
         "DELETE /api/v1/organization/device/clear",
         "DELETE /api/v1/organization/device/owner",
         "GET /api/v1/device/actions",
+        "GET /api/v1/device/files",
+        "DELETE /api/v1/device/file",
     ],
     "user_id": [
         "GET /api/v1/organization/user",
@@ -119,7 +121,7 @@ ABOUT_NOTHING = {
     "POST /api/v1/organization/create",
 }
 #: Their other parameters.
-MORE = {"pin": "v0", "query": "x", "roleId": USER, "ownerEmail": "x"}
+MORE = {"fileId": 1, "pin": "v0", "query": "x", "roleId": USER, "ownerEmail": "x"}
 #: What stands in a body where its type says no more.
 SAMPLES = {
     "token": None, "pin": "v0", "data_stream_id": None, "host": "example.org", "event_code": "hot", "name": "New name",

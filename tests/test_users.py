@@ -26,7 +26,7 @@ from hub.testing import add_device, address_of
 from plugins.users import passwords
 from plugins.users.login import matching
 from plugins.users.model import ADMIN, STAFF, USER
-from plugins.users.room import room_of
+from plugins.users.room import Room
 
 LOGIN = "/api/v1/login"
 BLYNK_HASH = "gTQ6v6jgTFL2SOtKyeDKVQjLhYRJLZbmqvDbIy3oSDk="
@@ -491,7 +491,7 @@ async def test_what_a_page_shows_is_no_markup(world, http):
 
 
 async def test_the_first_administrator_comes_in_by_a_link(hub, http):
-    room = room_of(hub)
+    room = hub.room(Room)
     code = await room.people.link("first", None, 60_000)
     other = await room.people.link("first", None, 60_000)
     assert 400 == (await http.get(f"/account?code={code}")).status
@@ -514,14 +514,14 @@ async def test_the_first_administrator_comes_from_the_environment(hub_config, mo
     monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", PASSWORD)
     async with running(hub_config) as hub, connected(hub) as http:
         with trio.fail_after(PATIENCE):
-            while not room_of(hub).people.by_id:
+            while not hub.room(Room).people.by_id:
                 await trio.sleep(0.001)
         key = (await log_in(http, "ops@example.org")).json["access_token"]
         listed = (await http.get(f"{ORG}/devices", key)).json
         assert [device.id] == [one["id"] for one in listed["content"]]
     async with running(hub_config) as hub:
-        await room_of(hub).welcome()
-        assert 1 == len(room_of(hub).people.by_id)
+        await hub.room(Room).welcome()
+        assert 1 == len(hub.room(Room).people.by_id)
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from hub.errors import (
     said_as,
 )
 from hub.hookspecs import hookimpl
-from hub.model import Principal
+from hub.model import NOBODY
 from hub.routes import KNOWN, PUBLIC, Request, Route, SocketRoute, from_json, to_json
 from hub.wire import WireProtocol
 
@@ -52,7 +52,6 @@ STATUS: dict[type[HubError], int] = {
 }
 #: Seconds after which a client may ask again when the hub could not keep its promise.
 RETRY_AFTER = 5
-NOBODY = Principal("nobody")
 #: What a listener that serves "device-http" answers; everything else is not there.
 DEVICE_PATHS = "/external/api/", "/health"
 
@@ -82,6 +81,7 @@ class Endpoint:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._app: server.App | None = None
+        self._large = {r.path: r.max_body for r in hub.routes if isinstance(r, Route) and r.max_body}
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
 
     async def serve(self, wire: Wire, peer: Peer) -> None:
@@ -90,7 +90,11 @@ class Endpoint:
 
         if self._app is None:
             self._app = self._router()
-        await server.serve(self._app, upgrade, wire, peer)
+        await server.serve(self._app, upgrade, self._most, wire, peer)
+
+    def _most(self, path: str) -> int:
+        """Bytes of a body that some route at a path takes."""
+        return self._large.get(path, server.MAX_BODY)
 
     def _router(self) -> server.App:
         paths: dict[str, dict[str, Route]] = {}

@@ -44,8 +44,8 @@ class Refusal(Exception):
         self.status = status
 
 
-async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
-    """Serve one connection until it ends."""
+async def serve(app: App, upgrade: Upgrade, most: Callable[[str], int], wire: Wire, peer: Peer) -> None:
+    """Serve one connection until it ends. ``most`` says how many bytes a body at a path may have."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
     try:
         while True:
@@ -53,13 +53,14 @@ async def serve(app: App, upgrade: Upgrade, wire: Wire, peer: Peer) -> None:
             if request is None:
                 return
             wire.busy = True
-            headers = _checked(request)
+            limit = most(_path(request.target.partition(b"?")[0]))
+            headers = _checked(request, limit)
             if headers.get(b"upgrade", b"").lower() == b"websocket":
                 if request.method != b"GET" or request.http_version != b"1.1" or _BODY & headers.keys():
                     raise Refusal(400, "This is no WebSocket handshake.")
                 await upgrade(request, connection.trailing_data[0])
                 return
-            await _Exchange(connection, wire, request, headers, peer).run(app)
+            await _Exchange(connection, wire, request, headers, peer, limit).run(app)
             while connection.their_state is h11.SEND_BODY and connection.next_event() is not h11.NEED_DATA:
                 pass
             wire.busy = False
@@ -107,15 +108,15 @@ async def _next_request(connection: h11.Connection, wire: Wire) -> h11.Request |
         connection.receive_data(data)
 
 
-def _checked(request: h11.Request) -> dict[bytes, bytes]:
+def _checked(request: h11.Request, limit: int) -> dict[bytes, bytes]:
     headers = dict(request.headers)
     fields = sum(len(name) + len(value) + 4 for name, value in request.headers)
     if len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n") + fields > MAX_HEADER:
         raise Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
     if b"transfer-encoding" in headers and b"content-length" in headers:
         raise Refusal(400, "Content-Length with Transfer-Encoding.")
-    if int(headers.get(b"content-length", b"0")) > MAX_BODY:
-        raise Refusal(413, f"A body has at most {MAX_BODY} bytes.")
+    if int(headers.get(b"content-length", b"0")) > limit:
+        raise Refusal(413, f"A body has at most {limit} bytes.")
     return headers
 
 
@@ -139,8 +140,15 @@ class _Exchange:
     """One request and its answer, as ASGI has it."""
 
     def __init__(
-        self, connection: h11.Connection, wire: Wire, request: h11.Request, headers: dict[bytes, bytes], peer: Peer
+        self,
+        connection: h11.Connection,
+        wire: Wire,
+        request: h11.Request,
+        headers: dict[bytes, bytes],
+        peer: Peer,
+        limit: int,
     ) -> None:
+        self._limit = limit
         self._connection = connection
         self._wire = wire
         self._request = request
@@ -184,8 +192,8 @@ class _Exchange:
                     raise Refusal(408, "The body took too long.")
             elif isinstance(event, h11.Data):
                 self._received += len(event.data)
-                if self._received > MAX_BODY:
-                    raise Refusal(413, f"A body has at most {MAX_BODY} bytes.")
+                if self._received > self._limit:
+                    raise Refusal(413, f"A body has at most {self._limit} bytes.")
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             elif isinstance(event, h11.EndOfMessage):
                 return {"type": "http.request", "body": b"", "more_body": False}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -62,16 +61,6 @@ class _Room:
             await trio.sleep(PRUNE_EVERY)
 
 
-_rooms: WeakKeyDictionary[Hub, _Room] = WeakKeyDictionary()
-
-
-def _of(hub: Hub) -> _Room:
-    room = _rooms.get(hub)
-    if room is None:
-        room = _rooms[hub] = _Room(hub)
-    return room
-
-
 @hookimpl
 def hub_config() -> type:
     return Settings
@@ -92,12 +81,12 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 async def hub_changed(hub: Hub, change: Change) -> None:
-    await _of(hub).chain.add(change)
+    await hub.room(_Room).chain.add(change)
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    room = _of(hub)
+    room = hub.room(_Room)
     hub.subscribe(ValueSet, room.actions.note)
     nursery.start_soon(room.actions.run)
     nursery.start_soon(room.prune)
@@ -105,7 +94,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    room = _of(hub)
+    room = hub.room(_Room)
 
     def filtered(request: Request) -> Filter:
         top = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -236,13 +235,6 @@ def _check_target(path: Path, data: Path, backups: Path) -> None:
             raise Rejected(f"{path}: exists, and is no backup") from error
 
 
-_backups: WeakKeyDictionary[Hub, Backups] = WeakKeyDictionary()
-
-
-def _of(hub: Hub) -> Backups:
-    return _backups.setdefault(hub, Backups(hub))
-
-
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
     return [Permission("backup.make", "Make backups", root=True)]
@@ -250,7 +242,7 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    backups = _of(hub)
+    backups = hub.room(Backups)
 
     async def make(request: Request) -> dict[str, str]:
         body: MakeBackup = request.body
@@ -283,7 +275,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    backups = _of(hub)
+    backups = hub.room(Backups)
     nursery.start_soon(backups.serve)
     if hub.config.backup.every and hub.door is not None:
         nursery.start_soon(backups.run)

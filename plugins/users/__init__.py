@@ -10,7 +10,7 @@ from hub.routes import Permission, Route
 from hub.storage import Migration, shipped_migrations
 from plugins.users import accounts, login, organizations, pages, programs, rights
 from plugins.users.permissions import PERMISSIONS
-from plugins.users.room import Settings, room_of
+from plugins.users.room import Room, Settings
 
 if TYPE_CHECKING:
     import trio
@@ -39,24 +39,24 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    room = room_of(hub)
+    room = hub.room(Room)
     return [route for part in (login, accounts, rights, organizations, programs, pages) for route in part.routes(room)]
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    room = room_of(hub)
+    room = hub.room(Room)
     await room.load()
     nursery.start_soon(room.welcome)
 
 
 @hookimpl
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    return room_of(hub).access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
+    return hub.room(Room).access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
 
 
 @hookimpl
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
 ) -> bool | None:
-    return room_of(hub).access.allows(principal, permission, device, org)
+    return hub.room(Room).access.allows(principal, permission, device, org)

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -144,14 +143,6 @@ class Room:
 
 
 _ANY = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104
-_rooms: WeakKeyDictionary[Hub, Room] = WeakKeyDictionary()
-
-
-def room_of(hub: Hub) -> Room:
-    room = _rooms.get(hub)
-    if room is None:
-        room = _rooms[hub] = Room(hub)
-    return room
 
 
 def _ms(text: str, key: str) -> int:

@@ -50,9 +50,9 @@ async def test_somebody_who_is_invited_sets_a_password_on_a_telephone(hub, tmp_p
 
 
 async def test_the_first_administrator_comes_in_on_a_telephone(hub, tmp_path):
-    from plugins.users.room import room_of
+    from plugins.users.room import Room
 
-    code = await room_of(hub).people.link("first", None, 60_000)
+    code = await hub.room(Room).people.link("first", None, 60_000)
     host, port = address_of(hub)
     async with telephone() as page:
         await page.open(f"http://{host}:{port}/account?code={code}")

@@ -1,0 +1,300 @@
+"""Files that devices send: images, and what is left of a crash (docs.blynk.io, Upload a file)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from hub.errors import NotFound, Rejected, StorageError, Unavailable
+from hub.facts import DeviceDeleted
+from hub.hookspecs import hookimpl
+from hub.routes import PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.storage import Migration, shipped_migrations, write_whole
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from hub.storage import Row, Transaction
+
+log = logging.getLogger(__name__)
+
+#: docs.blynk.io, Upload a file: bytes of a file, and files of a device, the oldest of which makes room.
+MAX_SIZE = 5 * 1024 * 1024
+MAX_FILES = 10
+#: What surrounds a file in a form.
+MAX_FORM = 64 * 1024
+#: What the body is called, and what is kept of a name: what else it says is nobody's path.
+FIELD = b"upfile"
+MAX_NAME = 100
+_FORBIDDEN = re.compile(r"[^\w. ()+-]")
+#: By the first bytes; anything else is served as bytes to keep, never to show.
+_TYPES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png", ".png"),
+    (b"\xff\xd8\xff", "image/jpeg", ".jpg"),
+    (b"GIF8", "image/gif", ".gif"),
+)
+PLACE = "/device_uploads"
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """One file of a device."""
+
+    id: int
+    name: str
+    kind: str
+    type: str
+    size: int
+    created: int
+    path: str
+
+
+@hookimpl
+def hub_migrations() -> Sequence[Migration]:
+    return shipped_migrations("files", "plugins.files")
+
+
+@hookimpl
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    nursery.start_soon(hub.room(Files).run)
+
+
+@hookimpl
+def hub_routes(hub: Hub) -> Sequence[Route]:
+    files = hub.room(Files)
+
+    async def upload(request: Request) -> Response:
+        device, _ = hub.device_of(request)
+        name, content = form_file(request.headers.get("content-type", ""), request.body)
+        kind = "dump" if request.params.get("type", "").upper() == "DUMP" else "file"
+        path = await files.keep(device.id, kind, name, content)
+        host = request.headers.get("host", "")
+        base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
+        return Response(body=base + path)
+
+    async def listed(request: Request) -> list[Kept]:
+        return await files.of(hub.device_for(request, request.int_param("deviceId")).id)
+
+    async def fetch(request: Request) -> File:
+        return await files.at(request.path)
+
+    async def delete(request: Request) -> None:
+        device = hub.device_for(request, request.int_param("deviceId"))
+        await files.remove(device.id, request.int_param("fileId"))
+
+    return [
+        Route(
+            method="POST",
+            path="/external/api/upload",
+            handler=upload,
+            permission=PUBLIC,
+            summary="Keep a file",
+            max_body=MAX_SIZE + MAX_FORM,
+        ),
+        Route(
+            method="GET",
+            path=PLACE + "/{device}/{name}",
+            handler=fetch,
+            permission=PUBLIC,
+            summary="A device's file by its address",
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/device/files",
+            handler=listed,
+            permission=VIEW_DEVICES,
+            returns=list[Kept],
+            summary="The files that a device sent",
+        ),
+        Route(
+            method="DELETE",
+            path="/api/v1/device/file",
+            handler=delete,
+            permission="org_devices.delete_data",
+            summary="Delete a file that a device sent",
+        ),
+    ]
+
+
+class Files:
+    """Rows in the configuration, bytes in ``<data>/files``."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._folder = hub.config.data / "files"
+        #: What is written, and not yet in the table.
+        self._arriving: set[str] = set()
+
+    async def keep(self, device: int, kind: str, name: str, content: bytes) -> str:
+        """Keep a file; one of the same name is replaced, the oldest makes room. Returns its path in the hub's URLs.
+
+        Raises `Rejected`, `Unavailable` when the disk does not take it.
+        """
+        if not content:
+            raise Rejected("The file is empty.")
+        if len(content) > MAX_SIZE:
+            raise Rejected(f"A file has at most {MAX_SIZE} bytes.")
+        found = next(((type_, end) for begin, type_, end in _TYPES if content.startswith(begin)), None)
+        type_, end = found or ("application/octet-stream", ".bin")
+        key = secrets.token_hex(16) + end
+        now = self._hub.clock.now()
+
+        def write_file() -> None:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            write_whole(self._folder / key, content)
+
+        self._arriving.add(key)
+        try:
+            await trio.to_thread.run_sync(write_file)
+            gone = await self._put((device, key, name, kind, type_, len(content), now))
+        except OSError as error:
+            raise Unavailable(f"The file cannot be kept: {error.strerror}.") from error
+        except BaseException:
+            self._path(key).unlink(missing_ok=True)
+            raise
+        finally:
+            self._arriving.discard(key)
+        for old in gone:
+            self._path(old).unlink(missing_ok=True)
+        return f"{PLACE}/{device}/{key}"
+
+    async def _put(self, row: Row) -> list[str]:
+        """Add a file to the table; returns the keys of those that make room."""
+        device, _, name, kind, *_ = row
+
+        async def write(tx: Transaction) -> list[str]:
+            same = (device, kind, name)
+            gone = await tx.fetch_all("SELECT id, key FROM files WHERE device = ? AND kind = ? AND name = ?", same)
+            sql = "SELECT id, key FROM files WHERE device = ? AND NOT (kind = ? AND name = ?) ORDER BY id"
+            others = await tx.fetch_all(sql, same)
+            gone += others[: max(0, len(others) - MAX_FILES + 1)]
+            for number, _ in gone:
+                await tx.execute("DELETE FROM files WHERE id = ?", (number,))
+            sql = "INSERT INTO files (device, key, name, kind, type, size, created) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            await tx.execute(sql, row)
+            return [old for _, old in gone]
+
+        return await self._hub.storage.transaction(write)
+
+    async def of(self, device: int) -> list[Kept]:
+        """A device's files, newest first."""
+        sql = "SELECT id, name, kind, type, size, created, key FROM files WHERE device = ? ORDER BY id DESC"
+        names = ("id", "name", "kind", "type", "size", "created")
+        return [
+            Kept(**dict(zip(names, row, strict=False)), path=f"{PLACE}/{device}/{row[-1]}")
+            for row in await self._hub.storage.configuration.fetch_all(sql, (device,))
+        ]
+
+    async def at(self, path: str) -> File:
+        """The file at a path of the hub's URLs. Raises `NotFound`."""
+        _, _, device, key = path.split("/", 3)
+        # Looked up, not joined: what is not in the table is not there.
+        rows = await self._hub.storage.configuration.fetch_all(
+            "SELECT key, type, name FROM files WHERE key = ? AND device = CAST(? AS INTEGER)", (key, device[:18])
+        )
+        if not rows or not self._path(rows[0][0]).is_file():
+            raise NotFound("There is no such file.")
+        [(found, type_, name)] = rows
+        return File(path=self._path(found), type=type_, name="" if type_.startswith("image/") else name)
+
+    async def remove(self, device: int, number: int) -> None:
+        """Raises `NotFound`."""
+
+        async def write(tx: Transaction) -> str | None:
+            row = await tx.fetch_one("SELECT key FROM files WHERE id = ? AND device = ?", (number, device))
+            await tx.execute("DELETE FROM files WHERE id = ? AND device = ?", (number, device))
+            return None if row is None else str(row[0])
+
+        key = await self._hub.storage.transaction(write)
+        if key is None:
+            raise NotFound("There is no such file.")
+        self._path(key).unlink(missing_ok=True)
+
+    async def run(self) -> None:
+        """Delete what belongs to no device, at the start and when one is deleted, until cancelled."""
+        wake = trio.Event()
+
+        def gone(_fact: DeviceDeleted) -> None:
+            wake.set()
+
+        self._hub.subscribe(DeviceDeleted, gone)
+        while True:
+            try:
+                await self.sweep()
+            except StorageError as error:
+                log.warning("files: %s", error)
+            await wake.wait()
+            wake = trio.Event()
+
+    async def sweep(self) -> None:
+        """Delete the bytes of files whose device is gone."""
+        known = {row[0] for row in await self._hub.storage.configuration.fetch_all("SELECT key FROM files")}
+        for path in self._folder.glob("*.*") if self._folder.is_dir() else ():
+            if path.name not in known | self._arriving:
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key
+
+
+def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
+    """Name and content of the file ``upfile`` in a form. Raises `Rejected`."""
+    main, options = parse_options_header(kind)
+    boundary = options.get(b"boundary")
+    if main != b"multipart/form-data" or not boundary:
+        raise Rejected("The body must be multipart/form-data.")
+    found: dict[str, Any] = {}
+    header: list[bytes] = [b"", b""]
+    headers: dict[bytes, bytes] = {}
+    content = bytearray()
+
+    def begin() -> None:
+        headers.clear()
+        content.clear()
+        header[:] = [b"", b""]
+
+    def header_end() -> None:
+        headers[header[0].lower()] = header[1]
+        header[:] = [b"", b""]
+
+    def end() -> None:
+        _, said = parse_options_header(headers.get(b"content-disposition"))
+        if said.get(b"name") == FIELD and "content" not in found:
+            found["name"] = said.get(b"filename", b"").decode("utf-8", "replace")
+            found["content"] = bytes(content)
+
+    def add(place: int, data: bytes, start: int, stop: int) -> None:
+        header[place] += data[start:stop]
+
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": begin,
+            "on_part_data": lambda data, start, stop: content.extend(data[start:stop]),
+            "on_part_end": end,
+            "on_header_field": lambda data, start, stop: add(0, data, start, stop),
+            "on_header_value": lambda data, start, stop: add(1, data, start, stop),
+            "on_header_end": header_end,
+        },
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except ValueError as error:
+        raise Rejected("The form is malformed.") from error
+    if "content" not in found:
+        raise Rejected("The form has no file named upfile.")
+    return plain_name(found["name"]), found["content"]
+
+
+def plain_name(said: str) -> str:
+    """What is kept of a file's name: no directories, nothing that a shell or a page could take for something else."""
+    name = _FORBIDDEN.sub("_", re.split(r"[/\\]", said)[-1])[:MAX_NAME].strip(". ")
+    return name or "file"
