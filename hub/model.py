@@ -191,6 +191,8 @@ class Device:
     place_timezone: str = ""
     own_timezone: str = ""
     points: dict[int, Point] = attrs.field(factory=dict, repr=False)
+    #: Values that came, by which way, since somebody last took the count away.
+    messages: dict[str, int] = attrs.field(factory=dict, repr=False)
 
     def point(self, datastream: int) -> Point | None:
         """The point of a datastream id."""

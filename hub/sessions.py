@@ -24,6 +24,10 @@ class Session(Protocol):
     #: What the device logged in with.
     token: str
 
+    @property
+    def rtt(self) -> float | None:
+        """Milliseconds to the device and back; None where the transport does not know."""
+
     def send(self, command: Command) -> None:
         """Hand a command over, now or as soon as the device takes it; what it cannot say is dropped."""
 

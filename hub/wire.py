@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ FLUSH_DEADLINE = 2.0
 STALL_DEADLINE = 30.0
 #: Seconds in which a client that was refused may finish what it is sending.
 LINGER = 1.0
+
+#: Where `tcpi_rtt`, in microseconds, stands in Linux' `struct tcp_info` (linux/tcp.h).
+TCP_INFO_RTT = 68
 
 #: What a client's TLS alert means to somebody who reads the log.
 _ALERTS = {
@@ -84,6 +88,15 @@ class Wire:
     def pending(self) -> int:
         """Bytes that wait for the client to take them."""
         return len(self._out)
+
+    @property
+    def rtt(self) -> float | None:
+        """Milliseconds to the client and back, as the kernel has measured it; None where it does not tell."""
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_RTT + 4)
+        except (OSError, AttributeError):
+            return None
+        return float(int.from_bytes(info[TCP_INFO_RTT:], sys.byteorder)) / 1000 if len(info) > TCP_INFO_RTT else None
 
     async def receive(self) -> bytes:
         """What has come in, at most 4 KiB; b"" when the connection has ended."""

@@ -165,6 +165,7 @@ class Writes:
             if session is not None and session is not write.session:
                 session.send(SetDatastream(datastream.pin, texts_of(value)))
         self.count += 1
+        device.messages[write.via] = device.messages.get(write.via, 0) + 1
         if self._bus.wants_value(device.id):
             self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
         if write.principal.kind != "device":

@@ -73,6 +73,7 @@ QUERY = {
         "DELETE /api/v1/organization/device/owner",
         "GET /api/v1/device/actions",
         "GET /api/v1/device/files",
+        "GET /api/v1/device/vitals",
         "DELETE /api/v1/device/file",
     ],
     "user_id": [

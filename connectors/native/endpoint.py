@@ -373,6 +373,10 @@ class NativeSession:
     def close(self, reason: str) -> None:
         self._end(reason)
 
+    @property
+    def rtt(self) -> float | None:
+        return self._wire.rtt
+
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._wire.close()
