@@ -214,7 +214,7 @@ async def test_whoever_is_thrown_out_hears_nothing_more_within_a_second(world, h
             body = {"roleId": USER, "permissions": {"own_devices.view": False}}
             assert 200 == (await world.ask("ada", "POST", f"{ORG}/role/permissions", body)).status
         else:
-            assert 204 == (await http.ask("DELETE", f"/api/v1/key?keyId={made.json['id']}", key=token)).status
+            assert 204 == (await world.ask("eva", "DELETE", f"/api/v1/key?keyId={made.json['id']}")).status
         with trio.fail_after(1), pytest.raises(ConnectionClosed):
             while True:
                 await stream.recv()
@@ -323,6 +323,27 @@ async def test_a_key_may_no_more_than_its_scopes_and_no_longer_than_it_lasts(hub
         assert 403 == (await ask(hub, "POST", "/api/v1/key", more, key=made["key"])).status
         time.pass_(61_000)
         assert 401 == (await ask(hub, "GET", f"{ORG}/device?deviceId={device.id}", key=made["key"])).status
+
+
+BY_HAND = (
+    ("POST", "/api/v1/password", {"old": PASSWORD, "new": "another long one"}),
+    ("POST", "/api/v1/key", {"name": "more"}),
+    ("POST", "/api/v1/otp", {"password": PASSWORD}),
+    ("POST", "/api/v1/logout", b""),
+    ("PUT", "/api/v1/profile", {"name": "Eve"}),
+    ("DELETE", "/api/v1/profile", {"password": PASSWORD}),
+    ("DELETE", "/api/v1/session?sessionId=1", None),
+    ("DELETE", "/api/v1/key?keyId=1", None),
+    ("POST", f"{ORG}/switch", {"orgId": 2}),
+)
+
+
+@pytest.mark.parametrize("scopes", [None, ["own_devices.view"]], ids=str)
+async def test_a_key_changes_nothing_about_its_user(world, http, scopes):
+    token = (await log_in(http)).json["access_token"]
+    key = (await http.ask("POST", "/api/v1/key", {"name": "k", "scopes": scopes}, token)).json["key"]
+    for method, path, body in BY_HAND:
+        assert 403 == (await http.ask(method, path, body, key)).status, path
 
 
 @pytest.mark.parametrize(
@@ -623,3 +644,141 @@ async def test_no_secret_is_to_be_found_in_files_logs_metrics_and_errors(hub_con
     for name, canary in secret.items():
         found = [where for where, text in texts.items() if canary.encode() in text]
         assert [] == found, name
+
+
+# -- letting a program act for oneself --------------------------------------------------------------------------------
+
+BACK = "https://app.example.org/back?keep=1"
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+
+
+async def program(world, role=USER):
+    body = {"name": "<App>", "roleId": role, "redirects": [BACK]}
+    return (await world.ask("ada", "POST", f"{ORG}/client", body)).json
+
+
+def asked(client, **changes):
+    return {
+        "client_id": client["clientId"],
+        "redirect_uri": BACK,
+        "response_type": "code",
+        "state": "s t&te",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    } | changes
+
+
+async def allow(http, client, **fields):
+    form = asked(client) | {"email": "eva@example.org", "password": PASSWORD, "otp": ""} | fields
+    return await http.ask("POST", "/oauth2/authorize", urlencode(form).encode(), Origin="http://hub")
+
+
+async def redeem(http, client, code, /, **changes):
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": BACK,
+        "client_id": client["clientId"],
+        "code_verifier": VERIFIER,
+    } | changes
+    return await http.ask("POST", "/oauth2/token", urlencode(form).encode())
+
+
+async def test_a_program_that_somebody_allows_may_what_both_may(world, http):
+    mine = await world.device(world.orgs["acme"], owner=world.users["eva"].id, name="Mine")
+    await world.device(world.orgs["acme"], name="Not mine")
+    client = await program(world)
+    page = await http.get(f"/oauth2/authorize?{urlencode(asked(client))}")
+    assert "<strong>&lt;App&gt;</strong> of acme wants to act for you" in page.text
+    assert "form-action 'self' https://app.example.org;" in page.headers["content-security-policy"]
+    sent = await allow(http, client)
+    assert 303 == sent.status
+    found = re.fullmatch(re.escape(BACK) + r"&code=([\w-]+)&state=s\+t%26te", sent.headers["location"])
+    answer = await redeem(http, client, found[1])
+    assert (200, 300) == (answer.status, answer.json["expires_in"])
+    key = answer.json["access_token"]
+    listed = (await http.get(f"{ORG}/devices", key)).json
+    assert [mine.id] == [device["id"] for device in listed["content"]]
+    refreshed = f"grant_type=refresh_token&refresh_token={answer.json['refresh_token']}".encode()
+    assert 200 == (await http.ask("POST", "/oauth2/token", refreshed)).status
+    assert "invalid_grant" == (await redeem(http, client, found[1])).json["error"]
+
+
+async def test_an_administrator_lends_a_program_no_more_than_its_role(world, http):
+    client = await program(world, USER)
+    await world.user("zoe", world.orgs["acme"], ADMIN, PASSWORD)
+    code = re.search(r"code=([\w-]+)", (await allow(http, client, email="zoe@example.org")).headers["location"])[1]
+    key = (await redeem(http, client, code)).json["access_token"]
+    assert 403 == (await http.get(f"{ORG}/users", key)).status
+    for method, path, body in BY_HAND:
+        assert 403 == (await http.ask(method, path, body, key)).status, path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"client_id": "x"}, "There is no such client"),
+        ({"redirect_uri": "https://evil.example/"}, "none of the client&#x27;s"),
+        ({"redirect_uri": BACK + "x"}, "none of the client&#x27;s"),
+        ({"response_type": "token"}, "response_type must be code"),
+        ({"code_challenge": ""}, "A code_challenge by the method S256"),
+        ({"code_challenge_method": "plain"}, "A code_challenge by the method S256"),
+    ],
+    ids=str,
+)
+async def test_a_program_that_asks_wrongly_sends_nobody_anywhere(world, http, changes, said):
+    client = await program(world)
+    for answer in (
+        await http.get(f"/oauth2/authorize?{urlencode(asked(client, **changes))}"),
+        await allow(http, client, **changes),
+    ):
+        assert 400 == answer.status
+        assert said in answer.text
+        assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code": "guess"},
+        {"code_verifier": "w" * 43},
+        {"code_verifier": ""},
+        {"redirect_uri": "https://app.example.org/"},
+        {"client_id": "other"},
+    ],
+    ids=str,
+)
+async def test_a_code_that_does_not_fit_is_no_code_any_more(world, http, changes):
+    client = await program(world)
+    code = re.search(r"code=([\w-]+)", (await allow(http, client)).headers["location"])[1]
+    assert (400, "invalid_grant") == (
+        (answer := await redeem(http, client, code, **changes)).status,
+        answer.json["error"],
+    )
+    if "code" not in changes:
+        assert "invalid_grant" == (await redeem(http, client, code)).json["error"]
+
+
+async def test_a_wrong_password_on_the_page_allows_nothing_and_counts(world, http):
+    client = await program(world)
+    for _ in range(5):
+        answer = await allow(http, client, password="wrong but long")
+        assert 400 == answer.status
+        assert "The email or the password is wrong." in answer.text
+    assert "too many failed attempts" in (await allow(http, client)).text
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://app.example.org/", "javascript:alert(1)", "https://", "https://a/#b", "data:x", "//a", "https://a b"],
+)
+async def test_a_redirect_that_could_be_abused_is_refused(world, address):
+    body = {"name": "App", "roleId": USER, "redirects": [address]}
+    assert 400 == (await world.ask("ada", "POST", f"{ORG}/client", body)).status
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/cb", "http://localhost/cb", "org.example.app:/cb", BACK])
+async def test_a_redirect_to_ones_own_app_is_fine(world, address):
+    body = {"name": "App", "roleId": USER, "redirects": [address]}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/client", body)).status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route
 from hub.storage import Migration, shipped_migrations
-from plugins.users import accounts, login, organizations, pages, programs, rights
+from plugins.users import accounts, consent, login, organizations, pages, programs, rights
 from plugins.users.permissions import PERMISSIONS
 from plugins.users.room import Room, Settings
 
@@ -40,7 +40,8 @@ def hub_permissions() -> Sequence[Permission]:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     room = hub.room(Room)
-    return [route for part in (login, accounts, rights, organizations, programs, pages) for route in part.routes(room)]
+    parts = (login, accounts, rights, organizations, programs, pages, consent)
+    return [route for part in parts for route in part.routes(room)]
 
 
 @hookimpl

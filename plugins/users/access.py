@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -15,6 +16,8 @@ from plugins.users.model import Client, Key, Session, User
 from plugins.users.people import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hub.app import Hub
     from hub.storage import Transaction
     from plugins.users.people import People
@@ -26,6 +29,7 @@ MAX_KEYS = 50
 #: Ten years of milliseconds.
 MAX_LASTS = 10 * 366 * 86_400_000
 MAX_CLIENTS = 1_000
+MAX_REDIRECTS = 11
 #: Milliseconds that a program's access token lasts (docs.blynk.io, OAuth2 authorization).
 PROGRAM_MS = 300_000
 _SESSION = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
@@ -63,7 +67,7 @@ class Access:
         async def read(tx: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
             sessions = await tx.fetch_all(f"SELECT {_SESSION} FROM users_sessions WHERE refresh_ends > ?", (now,))
             keys = await tx.fetch_all("SELECT id, user, name, hash, scopes, expires, created, used FROM users_keys")
-            clients = await tx.fetch_all("SELECT id, name, org, role, hash, created FROM users_clients")
+            clients = await tx.fetch_all("SELECT id, name, org, role, hash, created, redirects FROM users_clients")
             return sessions, keys, clients
 
         sessions, keys, clients = await self._hub.storage.read(read)
@@ -74,8 +78,16 @@ class Access:
             key = Key(id=number, user=user, name=name, hash=hash_, scopes=only, expires=expires, created=created)
             key.used = used
             self._keep_key(key)
-        for number, name, org, role, hash_, created in clients:
-            self.clients[number] = Client(id=number, name=name, org=org, role=role, hash=hash_, created=created)
+        for number, name, org, role, hash_, created, redirects in clients:
+            self.clients[number] = Client(
+                id=number,
+                name=name,
+                org=org,
+                role=role,
+                hash=hash_,
+                created=created,
+                redirects=tuple(json.loads(redirects)),
+            )
 
     # -- who ------------------------------------------------------------------------------------------------------
 
@@ -95,10 +107,14 @@ class Access:
         return Principal("user", user.id, user.org, user.email, key.scopes, f"key {key.id}")
 
     def _principal(self, session: Session) -> Principal:
-        if session.client is not None:
-            return Principal("client", session.client, session.org, self.clients[session.client].name, None, session.id)
-        user = self._people.by_id[session.user or 0]
-        return Principal("user", user.id, session.org, user.email, None, session.id)
+        client = None if session.client is None else self.clients[session.client]
+        if session.user is None:
+            assert client is not None
+            return Principal("client", client.id, session.org, client.name, None, session.id)
+        user = self._people.by_id[session.user]
+        # By way of a program somebody may no more than it may itself.
+        scopes = None if client is None else self._roles.grants(client.org, client.role)
+        return Principal("user", user.id, session.org, user.email, scopes, session.id)
 
     # -- what they may --------------------------------------------------------------------------------------------
 
@@ -214,30 +230,40 @@ class Access:
             "refresh_ends": now + self._refresh_ms,
         }
 
-    async def refresh(self, token: str) -> tuple[Session, Tokens]:
-        """The next tokens of a session; a spent token ends it, since somebody has a copy. Raises `NotAuthenticated`."""
+    async def refresh(self, token: str, *, program: bool) -> tuple[Session, Tokens]:
+        """The next tokens of a session, of a ``program`` or of somebody without one.
+
+        A spent token ends its session, since somebody has a copy. Raises `NotAuthenticated`.
+        """
         hashed, now = digest(token), self._hub.clock.now()
         session = self._by_refresh.get(hashed)
         user = None if session is None or session.user is None else self._people.by_id.get(session.user)
         if session is None or session.refresh_ends <= now or (user is not None and user.suspended):
             await self._spent(hashed)
             raise NotAuthenticated("The refresh token is not known, or has been used.")
-        tokens, hashes = self._new_tokens(program=session.client is not None)
+        if program != (session.client is not None):
+            raise NotAuthenticated("The refresh token is for another way in.")
+        tokens, hashes = self._new_tokens(program=program)
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("INSERT INTO users_spent (hash, session) VALUES (?, ?)", (hashed, session.id))
+            columns = ", ".join(f"{name} = ?" for name in (*hashes, "used"))
+            await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", (*hashes.values(), now, session.id))
+
+        # Not by somebody else meanwhile; as before when the disk does not take it.
         self._drop(session)
+        try:
+            await self._hub.storage.transaction(write)
+        except BaseException:
+            if session.id in self.sessions:
+                self._keep(session)
+            raise
+        if session.id not in self.sessions:
+            raise NotAuthenticated("The session has ended.")
         for name, value in hashes.items():
             setattr(session, name, value)
         session.used = now
         self._keep(session)
-
-        async def write(tx: Transaction) -> None:
-            await tx.execute("INSERT INTO users_spent (hash, session) VALUES (?, ?)", (hashed, session.id))
-            await tx.execute(
-                "UPDATE users_sessions SET access = ?, access_ends = ?, refresh = ?, refresh_ends = ?, used = ?"
-                " WHERE id = ?",
-                (session.access, session.access_ends, session.refresh, session.refresh_ends, now, session.id),
-            )
-
-        await self._hub.storage.transaction(write)
         return session, tokens
 
     async def _spent(self, hashed: bytes) -> None:
@@ -325,8 +351,14 @@ class Access:
 
         await self._hub.storage.transaction(write)
 
-    async def add_client(self, name: str, org: int, role: int) -> tuple[Client, str]:
+    async def add_client(self, name: str, org: int, role: int, redirects: Sequence[str]) -> tuple[Client, str]:
         """A program and its secret, which is shown only now. Raises `Rejected`."""
+        if len(redirects) > MAX_REDIRECTS:
+            raise Rejected(f"a program has at most {MAX_REDIRECTS} redirects")
+        if wrong := [one for one in redirects if not _is_redirect(one)]:
+            raise Rejected(
+                f"redirects: {wrong[0][:100]!r} must be an https address, one of this machine, or an app's own"
+            )
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise Rejected("a program's name has 1 to 64 printable characters")
         if len(self.clients) >= MAX_CLIENTS:
@@ -339,11 +371,14 @@ class Access:
             role=role,
             hash=digest(secret),
             created=now,
+            redirects=tuple(redirects),
         )
 
         async def write(tx: Transaction) -> None:
-            sql = "INSERT INTO users_clients (id, name, org, role, hash, created) VALUES (?, ?, ?, ?, ?, ?)"
-            await tx.execute(sql, (client.id, name, org, role, client.hash, now))
+            sql = (
+                "INSERT INTO users_clients (id, name, org, role, hash, created, redirects) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            )
+            await tx.execute(sql, (client.id, name, org, role, client.hash, now, json.dumps(redirects)))
 
         await self._hub.storage.transaction(write)
         self.clients[client.id] = client
@@ -376,3 +411,13 @@ class Access:
         for key in [key for key in self.keys.values() if key.user == user.id]:
             self.keys.pop(key.id)
             self._by_key.pop(key.hash)
+
+
+def _is_redirect(address: str) -> bool:
+    """Whether somebody may be sent there: RFC 8252 has loopback addresses and apps' own schemes, with a dot."""
+    parts = urlsplit(address)
+    if len(address) > 500 or parts.fragment or not address.isascii() or not address.isprintable() or " " in address:
+        return False
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    return "." in parts.scheme or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))

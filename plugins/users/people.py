@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from plugins.users.passwords import Passwords
 
 _EMAIL = re.compile(r"[^@\s\"<>()\\,;:\[\]]{1,64}@[^@\s\"<>()\\,;:\[\]]{1,189}")
+#: The page behind every link.
+PAGE = "/account"
 MAX_NAME = 60
 #: Profile fields' characters.
 MAX_FIELD = 100

@@ -27,6 +27,7 @@ class NewClient:
     name: str
     role_id: int
     org_id: int | None = None
+    redirects: list[str] = attrs.Factory(list)
 
 
 class _Problem(Exception):
@@ -46,6 +47,7 @@ def routes(room: Room) -> Sequence[Route]:
             "name": client.name,
             "orgId": client.org,
             "roleId": client.role,
+            "redirects": list(client.redirects),
             "createdAt": client.created,
         }
 
@@ -63,7 +65,7 @@ def routes(room: Room) -> Sequence[Route]:
         body: NewClient = request.body
         org, role = hub.organization_for(request, body.org_id), room.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
-        client, made = await access.add_client(body.name, org.id, role)
+        client, made = await access.add_client(body.name, org.id, role, body.redirects)
         request.subject = f"client {client.id}"
         return Created(value=shown(client) | {"clientSecret": made})
 
@@ -98,14 +100,21 @@ def routes(room: Room) -> Sequence[Route]:
             raise _Problem("invalid_request", "grant_type is missing.")
         if kind == "refresh_token":
             try:
-                session, tokens = await access.refresh(params.get("refresh_token", ""))
+                session, tokens = await access.refresh(params.get("refresh_token", ""), program=True)
             except NotAuthenticated as error:
                 raise _Problem("invalid_grant", str(error)) from error
-            if session.client is None:
-                raise _Problem("invalid_grant", "This is the token of a user.")
+            assert session.client is not None
             return access.clients[session.client], tokens
+        if kind == "authorization_code":
+            try:
+                user, allowed = room.consents.redeem(params)
+            except NotAuthenticated as error:
+                raise _Problem("invalid_grant", str(error)) from error
+            agent = request.headers.get("user-agent", "")
+            return allowed, await access.open(user=user, client=allowed, address=request.address, agent=agent)
         if kind != "client_credentials":
-            raise _Problem("unsupported_grant_type", "grant_type must be client_credentials or refresh_token.")
+            known = "client_credentials, authorization_code or refresh_token"
+            raise _Problem("unsupported_grant_type", f"grant_type must be {known}.")
         number, secret = _basic(request) or (params.get("client_id", ""), params.get("client_secret", ""))
         room.throttle.attempt(f"client {number[:100]}", request.address)
         client = access.client_of(number, secret)

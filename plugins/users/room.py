@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.errors import NotAuthenticated, Rejected, StartupError
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError
 from hub.facts import OrganizationChanged
 from hub.model import ROOT_ORG
 from hub.routes import Request
 from hub.structure import seconds
 from plugins.users.access import Access
+from plugins.users.consent import Consents
 from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, Throttle, hash_of
-from plugins.users.people import Link, People
+from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
 log = logging.getLogger(__name__)
-
-#: The page behind every link.
-PAGE = "/account"
 
 
 @attrs.frozen(kw_only=True)
@@ -45,11 +43,14 @@ class Room:
         self.settings: Settings = hub.settings(Settings)
         self.passwords = Passwords()
         self.throttle = Throttle()
+        #: The step of the last one-time password of each user: none works twice.
+        self.steps: dict[int, int] = {}
         self.people = People(hub, self.passwords)
         self.roles = Roles(hub)
         self.access = Access(
             hub, self.people, self.roles, _ms(self.settings.access, "access"), _ms(self.settings.refresh, "refresh")
         )
+        self.consents = Consents(self)
         self.invitation_ms = _ms(self.settings.invitation, "invitation")
         self.reset_ms = _ms(self.settings.reset, "reset")
 
@@ -105,10 +106,16 @@ class Room:
         return f"{base.rstrip('/')}{PAGE}?code={code}"
 
     def myself(self, request: Request) -> User:
-        """Who is asking, when that is somebody with an account. Raises `NotAuthenticated`."""
+        """Who is asking, when that is somebody with an account.
+
+        Raises `NotAuthenticated`; `Forbidden` when a key or a program wants to change something about its user.
+        """
         user = self.people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
         if user is None or self.access.grants(request.principal) == frozenset():
             raise NotAuthenticated("This is for somebody who is logged in.")
+        by_hand = request.principal.scopes is None and isinstance(request.principal.session, int)
+        if request.method != "GET" and not by_hand:
+            raise Forbidden("This is for somebody who has logged in themselves, not for a key or a program.")
         request.subject, request.org = f"user {user.id}", user.org
         return user
 

@@ -32,8 +32,10 @@ CREATE TABLE users_clients (
     org INTEGER NOT NULL REFERENCES organizations (id),
     role INTEGER NOT NULL REFERENCES users_roles (id),
     hash BLOB NOT NULL,
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    redirects TEXT NOT NULL
 ) WITHOUT ROWID;
+-- Of a user, of a program, or of a user by way of a program.
 CREATE TABLE users_sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
