@@ -23,7 +23,7 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.devices import Devices
-from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
+from hub.errors import Forbidden, HubError, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
@@ -31,10 +31,10 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, NOBODY, Command, Device, Organization, Principal
+from hub.model import LOCAL, NOBODY, SOMEBODY, SYSTEM, Command, Device, Organization, Principal
 from hub.organizations import Organizations
 from hub.properties import Properties
-from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute, changed
+from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Response, Route, SocketRoute, changed, details_of
 from hub.sessions import Sessions
 from hub.storage import Storage, open_storage, write_whole
 from hub.structure import seconds
@@ -120,8 +120,8 @@ class Hub:
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
         self.protocols: list[WireProtocol] = []
-        #: What "user 3" is called, by kind: set by the plugin that knows.
-        self.names: dict[str, Callable[[str], str | None]] = {}
+        #: What "user 3" is called and in which organization, by kind: set by the plugin that knows.
+        self.names: dict[str, Callable[[str], tuple[str, int] | None]] = {}
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
@@ -212,9 +212,18 @@ class Hub:
 
     async def carry_out(self, route: Route, request: Request) -> Any:
         """Call a route's handler for somebody who may, and put down what that changed."""
-        result = await route.handler(request)
-        if route.method != "GET" and not route.quiet and request.principal != NOBODY:
-            await self.hooks.changed(self, changed(route, request, self.clock.now()))
+        if route.method == "GET" or route.quiet:
+            return await route.handler(request)
+        details = details_of(route, request)
+        try:
+            result = await route.handler(request)
+        except HubError:
+            if request.begun:
+                await self.hooks.changed(self, changed(route, request, self.clock.now(), details, whole=False))
+            raise
+        refused = isinstance(result, Response) and result.status >= 400
+        if not refused and (route.permission != PUBLIC or request.principal != NOBODY):
+            await self.hooks.changed(self, changed(route, request, self.clock.now(), details))
         return result
 
     def timezone_of(self, device: Device) -> str:
@@ -222,11 +231,18 @@ class Hub:
         own = device.place_timezone or device.own_timezone
         return own or self.organizations.timezone(device.org) or self.config.hub.timezone
 
-    def name_of(self, who: str) -> str:
-        """What somebody is called, given a principal's kind and id; they themselves may be gone."""
+    def name_of(self, who: str, asker: Principal) -> str:
+        """What somebody ("user 3") is called, as far as it is the asker's business; they may be gone by now."""
+        for one in (LOCAL, SYSTEM):
+            if who == one.who:
+                return one.label
         kind, _, number = who.partition(" ")
-        namer = self.names.get(kind)
-        return (namer(number) if namer else None) or who
+        found = self.names[kind](number) if kind in self.names else None
+        if found is None:
+            return who
+        name, org = found
+        known = asker.kind in ("local", "system") or self.organizations.contains(asker.org, org)
+        return name if known else SOMEBODY
 
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.

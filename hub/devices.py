@@ -12,6 +12,7 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
@@ -80,6 +81,9 @@ class Devices:
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
+        organizations.counts["devices"] = self._by_organization
+        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        self._lock = trio.Lock()
         #: The organization of a user; None of one who is not there. Set by the plugin that has users.
         self.org_of_user: Callable[[int], int | None] = lambda _user: None
         self._most = most
@@ -185,6 +189,13 @@ class Devices:
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
+        async with self._lock:
+            added = await self._add(new)
+        for device, _ in added:
+            self._bus.emit(DeviceAdded(device, by))
+        return added
+
+    async def _add(self, new: Sequence[NewDevice]) -> list[tuple[Device, str]]:
         self._drop_expired()
         if problems := self.problems(new):
             raise Rejected("\n".join(problems))
@@ -218,8 +229,6 @@ class Devices:
             self._by_token[digest(token)] = (device, None)
             added.append((device, token))
         self._place(series)
-        for device, _ in added:
-            self._bus.emit(DeviceAdded(device, by))
         return added
 
     def _drop_expired(self) -> None:
@@ -276,13 +285,15 @@ class Devices:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 
-    def check_place(self, org: int, template: Template, more: int) -> None:
+    def check_place(self, org: int, template: Template, more: int, leaving: int | None = None) -> None:
         """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
         found = self._organizations.get(org)
         if not found.has(template):
             raise Conflict(f"template {template.id} is not enabled in organization {found.name}")
-        have = Counter({number: len(devices) for number, devices in self.by_org.items()})
-        self._organizations.check_quota(org, "devices", have, more)
+        self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
+
+    def _by_organization(self) -> Counter[int]:
+        return Counter({number: len(devices) for number, devices in self.by_org.items()})
 
     async def rename(self, device: Device, name: str, by: Principal) -> None:
         """Raises `Rejected`."""
@@ -301,18 +312,20 @@ class Devices:
 
         Raises `Conflict` when the organization may not have it.
         """
-        if org != device.org:
-            self.check_place(org, device.template, 1)
-        if problem := self._owner_problem(org, owner):
-            raise Rejected(problem)
 
         async def write(tx: Transaction) -> None:
             await tx.execute("UPDATE devices SET org = ?, owner = ? WHERE id = ?", (org, owner, device.id))
 
-        await self._storage.transaction(write)
-        self.by_org[device.org].pop(device.id, None)
-        device.org, device.owner = org, owner
-        self._keep(device)
+        async with self._lock:
+            self.get(device.id)
+            if org != device.org:
+                self.check_place(org, device.template, 1, device.org)
+            if problem := self._owner_problem(org, owner):
+                raise Rejected(problem)
+            await self._storage.transaction(write)
+            self.by_org[device.org].pop(device.id, None)
+            device.org, device.owner = org, owner
+            self._keep(device)
         self._bus.emit(DeviceChanged(device, by))
 
     async def delete(self, device: Device, by: Principal) -> None:
@@ -321,9 +334,10 @@ class Devices:
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM devices WHERE id = ?", (device.id,))
 
-        await self._storage.transaction(write)
-        self.by_id.pop(device.id, None)
-        self.by_org[device.org].pop(device.id, None)
+        async with self._lock:
+            await self._storage.transaction(write)
+            self.by_id.pop(device.id, None)
+            self.by_org[device.org].pop(device.id, None)
         self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
         self._sessions.end(device, "the device was deleted")
         points, device.points = device.points, {}

@@ -239,9 +239,16 @@ class Principal:
     scopes: frozenset[str] | None = None
     session: int | str = ""
 
+    @property
+    def who(self) -> str:
+        """What is kept of them: "user 3", and no name, which goes when they are erased."""
+        return f"{self.kind} {self.id}".strip()
+
 
 #: The key in ``<data>/local.key``: whoever can read that file may do everything.
 LOCAL = Principal("local", label="local key")
+#: What somebody is called who is none of the asker's business.
+SOMEBODY = "somebody else"
 #: Who has not said who they are.
 NOBODY = Principal("nobody")
 #: The hub itself.

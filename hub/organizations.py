@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from hub import timezones
 from hub.errors import Conflict, NotFound, Rejected
@@ -34,7 +35,11 @@ class Organizations:
         self._bus = bus
         self._limits = limits
         self.by_id: dict[int, Organization] = {}
+        #: How many of what a quota is of each organization has: set by who knows.
+        self.counts: dict[str, Callable[[], Counter[int]]] = {}
         self._children: dict[int, list[int]] = {}
+        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        self._lock = trio.Lock()
 
     async def load(self, root: str) -> None:
         """Read them all; the root is made, and named ``root``, where there is none yet."""
@@ -109,22 +114,22 @@ class Organizations:
         """The IANA zone of an organization or of the next above it that says one; "" when none does."""
         return next((one.timezone for one in self.path(org) if one.timezone), "")
 
-    def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1) -> None:
-        """Whether ``more`` of ``what`` fit in, given how many each organization has. Raises `Conflict`."""
+    def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1, leaving: int | None = None) -> None:
+        """Whether ``more`` of ``what`` fit in, given how many each organization has. Raises `Conflict`.
+
+        Those that come from another organization, ``leaving``, are counted already by what is above both.
+        """
         for one in self.path(org):
             quota = one.quotas.get(what)
-            if quota is not None and sum(used[number] for number in self.below(one.id)) + more > quota:
-                raise Conflict(f"organization {one.name} may have {quota} {what}")
+            if quota is None or (leaving is not None and self.contains(one.id, leaving)):
+                continue
+            if sum(used[number] for number in self.below(one.id)) + more > quota:
+                # Not whose quota: it may be of somebody above, who is none of the asker's business.
+                raise Conflict(f"there is no room for more {what}: the quota is {quota}")
 
     async def add(self, org: Organization, by: Principal) -> Organization:
         """Add one below its parent; its id is given here. Raises `Rejected`, `Conflict`."""
-        self._check(org)
         assert org.parent is not None
-        depth = sum(1 for _ in self.path(org.parent)) + 1
-        if depth > self._limits.organization_depth or len(self.by_id) >= self._limits.organizations:
-            limits = f"{self._limits.organizations}, {self._limits.organization_depth} levels deep"
-            raise Conflict(f"there are at most {limits} ([limits] organizations, organization_depth)")
-        self.check_quota(org.parent, "organizations", self._sub_organizations())
 
         async def write(tx: Transaction) -> int:
             number = await tx.execute(
@@ -134,8 +139,15 @@ class Organizations:
             await _enable(tx, number, org.templates or ())
             return number
 
-        made = attrs.evolve(org, id=await self._storage.transaction(write), templates=org.templates or frozenset())
-        self._keep(made)
+        async with self._lock:
+            self._check(org)
+            depth = sum(1 for _ in self.path(self.get(org.parent).id)) + 1
+            if depth > self._limits.organization_depth or len(self.by_id) >= self._limits.organizations:
+                limits = f"{self._limits.organizations}, {self._limits.organization_depth} levels deep"
+                raise Conflict(f"there are at most {limits} ([limits] organizations, organization_depth)")
+            self.check_quota(org.parent, "organizations", self._sub_organizations())
+            made = attrs.evolve(org, id=await self._storage.transaction(write), templates=org.templates or frozenset())
+            self._keep(made)
         self._bus.emit(OrganizationChanged(made, by))
         return made
 
@@ -163,10 +175,6 @@ class Organizations:
 
         Raises `NotFound`, `Rejected`, `Conflict`.
         """
-        new = attrs.evolve(self.get(org), **changes)
-        self._check(new)
-        if new.parent is None and new.templates is not None:
-            raise Rejected("the root has all templates")
 
         async def write(tx: Transaction) -> None:
             for name, value in changes.items():
@@ -177,15 +185,23 @@ class Organizations:
                     kept = json.dumps(value) if name == "quotas" else value
                     await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (kept, org))
 
-        await self._storage.transaction(write)
-        # Somebody else may have changed another field meanwhile.
-        new = attrs.evolve(self.get(org), **changes)
-        self._keep(new)
+        async with self._lock:
+            new = attrs.evolve(self.get(org), **changes)
+            self._check(new)
+            if new.parent is None and new.templates is not None:
+                raise Rejected("the root has all templates")
+            if "parent" in changes:
+                self._check_move(org, changes["parent"])
+            await self._storage.transaction(write)
+            self._keep(new)
         self._bus.emit(OrganizationChanged(new, by))
         return new
 
     async def move(self, org: int, parent: int, by: Principal) -> Organization:
         """Put an organization with all below it under another parent. Raises `Rejected`, `Conflict`."""
+        return await self.change(org, by, parent=parent)
+
+    def _check_move(self, org: int, parent: int) -> None:
         self.get(parent)
         if self.get(org).parent is None:
             raise Rejected("the root cannot be transferred")
@@ -194,7 +210,12 @@ class Organizations:
         deepest = max(sum(1 for _ in self.path(one)) for one in self.below(org)) - sum(1 for _ in self.path(org)) + 1
         if sum(1 for _ in self.path(parent)) + deepest > self._limits.organization_depth:
             raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
-        return await self.change(org, by, parent=parent)
+        moved = self.below(org)
+        self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
+        for what, count in self.counts.items():
+            used = count()
+            more = sum(used[one] for one in moved)
+            self.check_quota(parent, what, used, more, leaving=self.by_id[org].parent)
 
     async def remove(self, org: int, by: Principal) -> None:
         """Delete an organization that nothing belongs to. Raises `Rejected`, `Conflict`."""
@@ -209,13 +230,16 @@ class Organizations:
                     raise Conflict(f"organization {old.name} still has {count} {table}")
             await tx.execute("DELETE FROM organizations WHERE id = ?", (org,))
 
-        try:
-            await self._storage.transaction(write)
-        except Conflict as error:
-            still = f"organization {old.name} still has"
-            raise Conflict(str(error) if still in str(error) else f"{still} users or something of theirs") from error
-        del self.by_id[org]
-        self._children = {}
+        async with self._lock:
+            try:
+                await self._storage.transaction(write)
+            except Conflict as error:
+                still = f"organization {old.name} still has"
+                raise Conflict(
+                    str(error) if still in str(error) else f"{still} users or something of theirs"
+                ) from error
+            self.by_id.pop(org, None)
+            self._children = {}
         self._bus.emit(OrganizationChanged(old, by, gone=True))
 
 

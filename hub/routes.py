@@ -76,7 +76,8 @@ def to_json(value: Any) -> Any:
 class Request:
     """``query`` is as it came, undecoded. ``body`` is an instance of the route's body class, else bytes.
 
-    ``permission`` is the route's. ``subject`` ("device 7") and ``org`` are what the audit says it was about.
+    ``permission`` is the route's. ``subject`` ("device 7") and ``org`` are what the audit says it was about; ``begun``
+    is set by a handler of several steps, which may fail after the first.
     """
 
     method: str = "GET"
@@ -90,6 +91,7 @@ class Request:
     permission: str = ""
     subject: str = ""
     org: int | None = None
+    begun: bool = False
 
     @property
     def pairs(self) -> list[tuple[str, str | None]]:
@@ -232,8 +234,17 @@ class Change:
     details: dict[str, Any]
 
 
-def changed(route: Route, request: Request, at: int) -> Change:
-    """What a request changed that was carried out."""
+def details_of(route: Route, request: Request) -> dict[str, Any]:
+    """What the audit has of a request: its parameters, and its body without secrets. Raises `Rejected`."""
+    # Of routes that anybody may ask, the query may have secrets.
+    details: dict[str, Any] = {} if route.permission == PUBLIC else dict(request.params)
+    try:
+        return details | _body_details(request)
+    except RecursionError as error:
+        raise Rejected("The body is nested too deeply.") from error
+
+
+def _body_details(request: Request) -> dict[str, Any]:
     details: dict[str, Any] = {}
     if attrs.has(type(request.body)):
         plain = to_json(request.body)
@@ -241,13 +252,18 @@ def changed(route: Route, request: Request, at: int) -> Change:
             value = plain[named(field)]
             hidden = value is not None and (field.metadata.get("secret") or len(repr(value)) > MAX_DETAIL)
             details[named(field)] = HIDDEN if hidden else value
+    return details
+
+
+def changed(route: Route, request: Request, at: int, details: dict[str, Any], *, whole: bool = True) -> Change:
+    """What a request changed that was carried out, as a ``whole`` or until it failed."""
     org = request.principal.org if request.org is None else request.org
     return Change(
         at=at,
         principal=request.principal,
         address=request.address,
         org=org,
-        action=route.summary,
+        action=route.summary if whole else f"{route.summary} (failed half-way)",
         subject=request.subject,
         details=details,
     )

@@ -187,7 +187,7 @@ class Timeline:
         if found.resolved is not None:
             raise Rejected("The event is resolved already.")
         changed = await self._change(
-            device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.label or by.kind, note)
+            device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.who, note)
         )
         self._bus.emit(EventResolved(device, changed.code, 1))
         return changed
@@ -209,7 +209,7 @@ class Timeline:
 
         async def write(tx: Transaction) -> None:
             sql = "INSERT INTO comments (event, ts, by, text) VALUES (?, ?, ?, ?)"
-            await tx.execute(sql, (event, now, by.label or by.kind, text))
+            await tx.execute(sql, (event, now, by.who, text))
 
         await self._storage.transaction(write)
         changed = await self.get(device, event)
@@ -229,6 +229,8 @@ class Timeline:
 
     async def get(self, device: Device, event: int) -> TimelineEvent:
         """Raises `NotFound`."""
+        if not 0 <= event < 2**63:
+            raise NotFound(NOT_FOUND)
 
         async def read(tx: Transaction) -> list[TimelineEvent]:
             sql = f"SELECT {_COLUMNS} FROM timeline WHERE id = ? AND device = ?"

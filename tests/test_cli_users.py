@@ -151,9 +151,9 @@ def test_what_a_role_may_is_shown_and_set(pinwheel):
 def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
     said(pinwheel("org", "add", "Acme"))
     said(pinwheel("role", "set", "User", "users.view", "on"))
-    assert re.search(r"1 +\S+ \S+ +local +Make an organization +organization 2", said(pinwheel("audit", "list")))
+    assert re.search(r"1 +\S+ \S+ +local key +Make an organization +organization 2", said(pinwheel("audit", "list")))
     out = said(pinwheel("audit", "verify"))
-    head = re.search(r"2 records, head (\w+)\nall is well", out)[1]
+    head = re.search(r"2 records from 1 on, head (\w+)\nall is well", out)[1]
     said(pinwheel("audit", "verify", "--head", head))
     code, output = pinwheel("audit", "verify", "--head", "00")
     assert (1, "pinwheel: the noted head is not in the chain: it was written anew\n") == (code, output.err)

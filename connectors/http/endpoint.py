@@ -232,7 +232,7 @@ async def _body(receive: Callable[[], Awaitable[server.Message]]) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(body.decode())
         if b"\\u" in body:
             json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -253,7 +253,9 @@ def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, 
 
 
 def _error(message: str) -> bytes:
-    return json.dumps({"error": {"message": message}}, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps({"error": {"message": message}}, ensure_ascii=False, separators=(",", ":")).encode(
+        errors="replace"
+    )
 
 
 async def _send(

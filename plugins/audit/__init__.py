@@ -12,6 +12,7 @@ import trio
 from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ValueSet
 from hub.hookspecs import hookimpl
+from hub.model import ROOT_ORG, SOMEBODY, Principal
 from hub.routes import VIEW_DEVICES, Change, Permission, Request, Route, Stream
 from hub.storage import Migration, shipped_migrations
 from hub.structure import seconds
@@ -101,9 +102,10 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         start, end = request.int_param("from", 0), request.int_param("to", 2**42)
         if start >= end:
             raise Rejected("from must be before to")
-        orgs = hub.organizations.below(top)
+        allowed = [o for o in hub.organizations.below(top) if hub.may(request.principal, request.permission, org=o)]
         return Filter(
-            orgs=[org for org in orgs if hub.may(request.principal, request.permission, org=org)],
+            # In the root also those of organizations that are no more.
+            orgs=None if top == ROOT_ORG else allowed,
             start=start,
             end=end,
             who=request.params.get("who", ""),
@@ -117,15 +119,17 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             raise Rejected(f"size must be 1 to {MAX_PAGE}")
         return page, size
 
-    def named(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [one | {"name": hub.name_of(one["who"])} for one in found]
+    def named(request: Request, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [_named(hub, request.principal, one) for one in found]
 
     async def listed(request: Request) -> dict[str, Any]:
         found, total = await room.chain.find(filtered(request), *page_of(request))
-        return {"content": named(found), "totalElements": total}
+        return {"content": named(request, found), "totalElements": total}
 
     async def export(request: Request) -> Stream:
-        return Stream(chunks=_lines(hub, room.chain.all(filtered(request))), type="application/x-ndjson")
+        return Stream(
+            chunks=_lines(hub, request.principal, room.chain.all(filtered(request))), type="application/x-ndjson"
+        )
 
     async def verify(request: Request) -> Verdict:
         return await room.chain.verify(request.params.get("head", ""))
@@ -135,7 +139,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         start, end = request.int_param("from", 0), request.int_param("to", 2**42)
         who = request.params.get("who", "")
         found, total = await room.actions.find(device.id, start, end, who, *page_of(request))
-        return {"content": named(found), "totalElements": total}
+        return {"content": named(request, found), "totalElements": total}
 
     return [
         Route(method="GET", path=path, handler=handler, permission=permission, summary=summary)
@@ -148,7 +152,13 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     ]
 
 
-async def _lines(hub: Hub, pieces: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+def _named(hub: Hub, asker: Principal, record: dict[str, Any]) -> dict[str, Any]:
+    """A record with a name; of somebody above or beside the asker only the number."""
+    named = record | {"name": hub.name_of(record["who"], asker)}
+    return named | {"address": ""} if "address" in named and named["name"] == SOMEBODY else named
+
+
+async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     async for piece in pieces:
-        lines = (json.dumps(one | {"name": hub.name_of(one["who"])}, ensure_ascii=False) for one in piece)
+        lines = (json.dumps(_named(hub, asker, one), ensure_ascii=False) for one in piece)
         yield ("\n".join(lines) + "\n").encode("utf-8", "replace")

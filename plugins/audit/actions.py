@@ -31,9 +31,10 @@ class Actions:
         self._hub = hub
         self._waiting: deque[Row] = deque(maxlen=MAX_WAITING)
         self._wake = trio.Event()
+        self._writing = trio.Lock()
 
     def note(self, fact: ValueSet) -> None:
-        who = f"{fact.by.kind} {fact.by.id}".strip()
+        who = fact.by.who
         value = json.dumps(to_json(fact.value), ensure_ascii=True)
         self._waiting.append((fact.device.id, fact.ts, who, fact.via, fact.datastream.pin, value))
         self._wake.set()
@@ -51,6 +52,10 @@ class Actions:
                 await self._flush()
 
     async def _flush(self) -> None:
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         rows = list(self._waiting)
 
         async def write(tx: Transaction) -> None:
@@ -70,7 +75,9 @@ class Actions:
             log.warning("audit: actions are not written yet: %s", error)
             self._wake.set()
         else:
-            for _ in range(min(len(rows), len(self._waiting))):
+            # Some may have been pushed out by newer ones meanwhile.
+            written = {id(row) for row in rows}
+            while self._waiting and id(self._waiting[0]) in written:
                 self._waiting.popleft()
 
     async def find(

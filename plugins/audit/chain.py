@@ -26,9 +26,9 @@ _SELECT = f"SELECT {', '.join(COLUMNS)}, hash FROM audit"
 
 @attrs.frozen(kw_only=True)
 class Filter:
-    """``orgs`` are those whose records may be seen; ``text`` is in the action or what it was about."""
+    """``orgs`` are those whose records may be seen, None for all; ``text`` is in the action or what it was about."""
 
-    orgs: Sequence[int]
+    orgs: Sequence[int] | None
     start: int = 0
     end: int = 2**42
     who: str = ""
@@ -36,8 +36,10 @@ class Filter:
     text: str = ""
 
     def where(self) -> tuple[str, list[Any]]:
-        terms = ["org IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
-        values: list[Any] = [json.dumps(list(self.orgs)), self.start, self.end]
+        terms, values = ["ts >= ?", "ts < ?"], list[Any]((self.start, self.end))
+        if self.orgs is not None:
+            terms.append("org IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(list(self.orgs)))
         for column, value in (("who", self.who), ("subject", self.subject)):
             if value:
                 terms.append(f"{column} = ?")
@@ -50,8 +52,12 @@ class Filter:
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """``head`` is the hash of the newest record, in hex; ``problems`` are sentences."""
+    """``head`` is the hash of the newest record, in hex; ``problems`` are sentences.
 
+    ``first`` is the number of the oldest: those before were deleted when they were too old.
+    """
+
+    first: int
     records: int
     head: str
     problems: list[str]
@@ -69,7 +75,7 @@ class Chain:
 
     async def add(self, change: Change) -> None:
         """Put a change down."""
-        who = f"{change.principal.kind} {change.principal.id}".strip()
+        who = change.principal.who
         details = json.dumps(change.details, ensure_ascii=True, separators=(",", ":"))
         rest = (change.at, change.org, who, change.address[:64], change.action, change.subject, details)
 
@@ -110,6 +116,7 @@ class Chain:
     async def verify(self, noted: str = "") -> Verdict:
         """Go through the whole chain; ``noted`` is a head of before, in hex, that must be in it."""
         [(first, before, last, head)] = await self._storage.configuration.fetch_all("SELECT * FROM audit_ends")
+        begin = first
         problems: list[str] = []
         expected, count, found = first, 0, not noted or noted == before.hex()
         while True:
@@ -128,9 +135,12 @@ class Chain:
             problems.append(f"records {expected} to {last} are cut off")
         elif before != head:
             problems.append("the newest record is not the one that was put down last")
+        others = "SELECT id FROM audit WHERE id < ? OR id > ? LIMIT 10"
+        for (number,) in await self._storage.configuration.fetch_all(others, (begin, last)):
+            problems.append(f"record {number} was put in")
         if not found:
             problems.append("the noted head is not in the chain: it was written anew")
-        return Verdict(records=count, head=head.hex(), problems=problems)
+        return Verdict(first=begin, records=count, head=head.hex(), problems=problems)
 
     async def prune(self, before: int) -> None:
         """Delete some of the oldest records, those from before a time; the chain begins after them then."""

@@ -46,7 +46,7 @@ def audit_verify(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(verdict)
         else:
-            print(f"{verdict['records']} records, head {verdict['head'] or '-'}")
+            print(f"{verdict['records']} records from {verdict['first']} on, head {verdict['head'] or '-'}")
             for problem in verdict["problems"]:
                 print(f"pinwheel: {problem}", file=sys.stderr)
             if not verdict["problems"]:

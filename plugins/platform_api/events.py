@@ -74,7 +74,11 @@ def routes(hub: Hub) -> Sequence[Route]:
         )
         events, total = await hub.timeline.find(wanted, page, size)
         counters = await hub.timeline.count(attrs.evolve(wanted, types=()))
-        return {"content": list(map(_shown, events)), "totalElements": total, "counters": counters}
+        return {
+            "content": [_shown(hub, request, event) for event in events],
+            "totalElements": total,
+            "counters": counters,
+        }
 
     async def trigger(request: Request) -> None:
         body: TriggerEvent = request.body
@@ -88,16 +92,20 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def resolve(request: Request) -> dict[str, Any]:
         body: EventNote = request.body
         device = hub.device_for(request, body.device_id)
-        return _shown(await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal))
+        return _shown(hub, request, await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal))
 
     async def comment(request: Request) -> dict[str, Any]:
         body: EventComment = request.body
         device = hub.device_for(request, body.device_id)
-        return _shown(await hub.timeline.comment(device, body.event_id, body.text, request.principal))
+        return _shown(hub, request, await hub.timeline.comment(device, body.event_id, body.text, request.principal))
 
     async def archive(request: Request) -> dict[str, Any]:
         body: EventArchive = request.body
-        return _shown(await hub.timeline.archive(hub.device_for(request, body.device_id), body.event_id, body.archived))
+        return _shown(
+            hub,
+            request,
+            await hub.timeline.archive(hub.device_for(request, body.device_id), body.event_id, body.archived),
+        )
 
     org, edit = "/api/v1/organization/device", "timeline.edit"
     table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (
@@ -123,6 +131,9 @@ def _flag(params: dict[str, str], name: str, default: bool | None) -> bool | Non
     return _YES_NO.get(text)
 
 
-def _shown(event: TimelineEvent) -> dict[str, Any]:
+def _shown(hub: Hub, request: Request, event: TimelineEvent) -> dict[str, Any]:
     plain = attrs.asdict(event)
+    plain["resolved_by"] = hub.name_of(event.resolved_by, request.principal)
+    for comment in plain["comments"]:
+        comment["by"] = hub.name_of(comment["by"], request.principal)
     return {"resolvedBy" if key == "resolved_by" else key: value for key, value in plain.items()}

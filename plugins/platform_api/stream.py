@@ -21,6 +21,7 @@ from hub.facts import (
     DeviceChanged,
     EventChanged,
     EventLogged,
+    OrganizationChanged,
     Refused,
     RightsChanged,
     StatusChanged,
@@ -43,6 +44,9 @@ MAX_WAITING = 10_000
 #: Bytes on their way to the client before it gets no more for now.
 MAX_PENDING = 256 * 1024
 MAX_SUBSCRIPTIONS = 1_000
+#: Seconds after which it is asked again whether somebody may hear this, and what makes that be asked at once.
+ASK_EVERY = 10.0
+_MEANWHILE = (RightsChanged, DeviceChanged, OrganizationChanged)
 
 
 def routes(hub: Hub) -> Sequence[SocketRoute]:
@@ -113,15 +117,22 @@ class _Client:
         if not self._hub.may(self._request.principal, VIEW_DEVICES):
             self._ended.cancel()
 
+    async def _ask_now_and_then(self) -> None:
+        """Keys and sessions end by themselves too."""
+        while True:
+            await trio.sleep(ASK_EVERY)
+            self._ask_again(None)
+
     def wake(self) -> None:
         self._wake.set()
 
     async def run(self) -> None:
-        unsubscribe = [self._hub.subscribe(fact, self._ask_again) for fact in (RightsChanged, DeviceChanged)]
+        unsubscribe = [self._hub.subscribe(fact, self._ask_again) for fact in _MEANWHILE]
         try:
             async with trio.open_nursery() as nursery:
                 self._ended = nursery.cancel_scope
                 nursery.start_soon(self._send_loop)
+                nursery.start_soon(self._ask_now_and_then)
                 while (message := await self._socket.receive()) is not None:
                     self._handle(message)
                 nursery.cancel_scope.cancel()

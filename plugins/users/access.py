@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from hub.errors import Forbidden, NotAuthenticated, Rejected
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
 from hub.model import Device, Principal
 from plugins.users.model import Client, Key, Session, User
@@ -100,21 +100,41 @@ class Access:
             session.used = now
             return self._principal(session)
         key = self._by_key.get(hashed)
-        if key is None or (key.expires is not None and key.expires <= now):
+        user = None if key is None else self._people.by_id.get(key.user)
+        if key is None or user is None or user.suspended or (key.expires is not None and key.expires <= now):
             return None
         key.used = now
-        user = self._people.by_id[key.user]
         return Principal("user", user.id, user.org, user.email, key.scopes, f"key {key.id}")
 
-    def _principal(self, session: Session) -> Principal:
-        client = None if session.client is None else self.clients[session.client]
+    def _principal(self, session: Session) -> Principal | None:
+        client = None if session.client is None else self.clients.get(session.client)
         if session.user is None:
-            assert client is not None
-            return Principal("client", client.id, session.org, client.name, None, session.id)
-        user = self._people.by_id[session.user]
+            return None if client is None else Principal("client", client.id, client.org, client.name, None, session.id)
+        user = self._people.by_id.get(session.user)
+        if user is None or user.suspended or (client is None and session.client is not None):
+            return None
         # By way of a program somebody may no more than it may itself.
         scopes = None if client is None else self._roles.grants(client.org, client.role)
-        return Principal("user", user.id, session.org, user.email, scopes, session.id)
+        return Principal("user", user.id, self._acts_in(user, session), user.email, scopes, session.id)
+
+    def _acts_in(self, user: User, session: Session) -> int:
+        """Where a user's session acts: where it was switched to, as long as they may be there, else at home."""
+        if session.org != user.org:
+            may = "orgs.switch" in self._roles.grants(user.org, user.role)
+            if not may or not self._hub.organizations.contains(user.org, session.org):
+                return user.org
+        return session.org
+
+    def org_of(self, principal: Principal) -> int:
+        """Where somebody acts now, whatever was so when they came in."""
+        if principal.kind == "client":
+            client = self.clients.get(str(principal.id))
+            return principal.org if client is None else client.org
+        user = self._people.by_id.get(principal.id)  # type: ignore[arg-type]
+        session = self.sessions.get(principal.session)  # type: ignore[arg-type]
+        if user is None:
+            return principal.org
+        return user.org if session is None else self._acts_in(user, session)
 
     # -- what they may --------------------------------------------------------------------------------------------
 
@@ -129,19 +149,21 @@ class Access:
                 granted -= DEVELOPERS
         elif principal.kind == "client":
             client = self.clients.get(str(principal.id))
-            if client is None or principal.session not in self.sessions:
+            if client is None or not self._alive(principal):
                 return _NOTHING
-            granted = self._roles.grants(client.org, client.role)
+            granted = self._roles.grants(client.org, client.role) - DEVELOPERS
         else:
             return None
         return granted if principal.scopes is None else granted & principal.scopes
 
     def _alive(self, principal: Principal) -> bool:
-        session = principal.session
-        if isinstance(session, int):
-            return session in self.sessions
-        number = session.removeprefix("key ")
-        return number.isdecimal() and int(number) in self.keys
+        number, now = principal.session, self._hub.clock.now()
+        if isinstance(number, int):
+            session = self.sessions.get(number)
+            return session is not None and session.refresh_ends > now
+        text = number.removeprefix("key ")
+        key = self.keys.get(int(text)) if text.isdecimal() else None
+        return key is not None and (key.expires is None or key.expires > now)
 
     def allows(self, principal: Principal, permission: str, device: Device | None, org: int | None) -> bool | None:
         """Whether somebody may; None when they are not known here.
@@ -156,9 +178,8 @@ class Access:
         own = known.own if known else ""
         if org is None:
             return permission in granted or own in granted
-        if org != principal.org and not (
-            "orgs.view" in granted and self._hub.organizations.contains(principal.org, org)
-        ):
+        top = self.org_of(principal)
+        if org != top and not ("orgs.view" in granted and self._hub.organizations.contains(top, org)):
             return False
         if device is None:
             return permission in granted or own in granted
@@ -201,6 +222,7 @@ class Access:
 
         async def write(tx: Transaction) -> int:
             await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (now,))
+            await tx.execute("DELETE FROM users_spent WHERE at <= ?", (now - self._refresh_ms,))
             for one in ended:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (one.id,))
             names = _SESSION.split(", ")[1:]
@@ -209,10 +231,18 @@ class Access:
                 tuple(getattr(session, name) for name in names),
             )
 
+        proven = None if user is None else user.password
         session.id = await self._hub.storage.transaction(write)
-        self._forget(ended)
-        self._forget([one for one in self.sessions.values() if one.refresh_ends <= now])
+        self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= now)])
+        if ended:
+            self._hub.emit(RightsChanged())
         self._keep(session)
+        gone = user is not None and (self._people.by_id.get(user.id) is not user or user.suspended)
+        gone = gone or (client is not None and client.id not in self.clients)
+        if gone or (user is not None and user.password != proven):
+            # Thrown out, or with another password, while this was written.
+            await self.end([session])
+            raise NotAuthenticated("The session has ended.")
         return tokens
 
     def _new_tokens(self, *, program: bool) -> tuple[Tokens, dict[str, Any]]:
@@ -246,7 +276,7 @@ class Access:
         tokens, hashes = self._new_tokens(program=program)
 
         async def write(tx: Transaction) -> None:
-            await tx.execute("INSERT INTO users_spent (hash, session) VALUES (?, ?)", (hashed, session.id))
+            await tx.execute("INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)", (hashed, session.id, now))
             columns = ", ".join(f"{name} = ?" for name in (*hashes, "used"))
             await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", (*hashes.values(), now, session.id))
 
@@ -295,7 +325,17 @@ class Access:
         # At once: who is thrown out must not do more while the disk turns.
         self._forget(sessions)
         self._hub.emit(RightsChanged())
-        await self._hub.storage.transaction(write)
+        try:
+            await self._hub.storage.transaction(write)
+        except StorageError:
+            # Else a second attempt would find nothing to end, and a restart bring them back.
+            for session in sessions:
+                self._keep(session)
+            raise
+
+    def organization_gone(self, org: int) -> None:
+        """The sessions of an organization that is no more are gone with it."""
+        self._forget([session for session in self.sessions.values() if session.org == org])
 
     def of_user(self, user: int) -> list[Session]:
         return [session for session in self.sessions.values() if session.user == user]
@@ -349,7 +389,17 @@ class Access:
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM users_keys WHERE id = ?", (key.id,))
 
-        await self._hub.storage.transaction(write)
+        try:
+            await self._hub.storage.transaction(write)
+        except StorageError:
+            self._keep_key(key)
+            raise
+
+    async def shut_out(self, user: User) -> None:
+        """End all by which somebody is in: whoever has their password now starts anew."""
+        await self.end(self.of_user(user.id))
+        for key in [key for key in self.keys.values() if key.user == user.id]:
+            await self.remove_key(key)
 
     async def add_client(self, name: str, org: int, role: int, redirects: Sequence[str]) -> tuple[Client, str]:
         """A program and its secret, which is shown only now. Raises `Rejected`."""
@@ -390,13 +440,13 @@ class Access:
         return client if client is not None and secrets.compare_digest(client.hash, digest(secret)) else None
 
     async def remove_client(self, client: Client) -> None:
-        await self.end([session for session in self.sessions.values() if session.client == client.id])
-
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM users_clients WHERE id = ?", (client.id,))
 
         await self._hub.storage.transaction(write)
         self.clients.pop(client.id, None)
+        self._forget([session for session in self.sessions.values() if session.client == client.id])
+        self._hub.emit(RightsChanged())
 
     def replaced(self, role: int, instead: int) -> None:
         """A role is gone, and another has taken its place."""

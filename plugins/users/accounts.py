@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import attrs
 
 from hub.errors import Forbidden, Rejected
 from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
-from plugins.users.login import session_shown
+from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import USER, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import Link
@@ -123,7 +124,7 @@ def routes(room: Room) -> Sequence[Route]:
         body: SetPassword = request.body
         user = room.user_for(request, body.user_id, gift=True)
         await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
-        await access.end(access.of_user(user.id))
+        await access.shut_out(user)
 
     async def users(request: Request) -> dict[str, Any]:
         return page(request, people.of_org(org_of(request)))
@@ -151,15 +152,11 @@ def routes(room: Room) -> Sequence[Route]:
     async def edit(request: Request) -> dict[str, Any]:
         body: EditUser = request.body
         found = room.user_for(request, body.user_id, gift=True)
-        if body.developer is not None and request.principal.kind == "user":
-            asker = people.get(int(request.principal.id))
-            if body.developer and not asker.developer:
-                raise Forbidden("Only a developer makes others developers.")
-        changes: dict[str, Any] = {}
-        if body.title is not None or body.phone is not None:
-            title = found.profile.title if body.title is None else body.title
-            phone = found.profile.phone if body.phone is None else body.phone
-            changes["profile"] = attrs.evolve(found.profile, title=title, phone=phone)
+        asker = people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
+        if body.developer and request.principal.kind != "local" and (asker is None or not asker.developer):
+            raise Forbidden("Only a developer makes others developers.")
+        said = {key: value for key, value in (("title", body.title), ("phone", body.phone)) if value is not None}
+        changes: dict[str, Any] = {"profile": said} if said else {}
         changes |= {} if body.name is None else {"name": body.name.strip()}
         changes |= {} if body.developer is None else {"developer": body.developer}
         await people.change(found, **changes)
@@ -191,6 +188,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def delete_oneself(request: Request) -> None:
         found = room.myself(request)
+        await prove(room, request, found, request.body.password)
         await people.remove(found)
         access.gone(found)
 
@@ -203,9 +201,12 @@ def routes(room: Room) -> Sequence[Route]:
             raise Forbidden("Nobody transfers themselves.")
         access.check_gift(request.principal, org.id, role)
         owned = [device for device in hub.devices.by_id.values() if device.owner == found.id]
+        used = Counter(user.org for user in people.by_id.values())
+        hub.organizations.check_quota(org.id, "users", used, leaving=found.org)
         if body.devices:
             for device in owned:
-                hub.devices.check_place(org.id, device.template, len(owned))
+                hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
+        request.begun = True
         await people.change(found, org=org.id, role=role)
         for device in owned:
             to, owner = (org.id, found.id) if body.devices else (device.org, None)
@@ -284,6 +285,7 @@ def routes(room: Room) -> Sequence[Route]:
             method="DELETE",
             path="/api/v1/profile",
             handler=delete_oneself,
+            body=Password,
             permission="known",
             summary="Delete one's own account",
         )

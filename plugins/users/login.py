@@ -121,29 +121,18 @@ def routes(room: Room) -> Sequence[Route]:
     async def change_profile(request: Request) -> dict[str, Any]:
         user = room.myself(request)
         said = attrs.asdict(request.body, filter=lambda _, value: value is not None)
-        name = said.pop("name", user.name)
+        name = said.pop("name", None)
         if said.get("units", "default") not in ("default", "metric", "imperial"):
             raise Rejected("units must be default, metric or imperial")
-        await people.change(user, name=name, profile=attrs.evolve(user.profile, **said))
+        await people.change(user, profile=said, **({} if name is None else {"name": name}))
         return room.shown(user)
 
     async def password(request: Request) -> None:
         user, body = room.myself(request), request.body
-        await prove(request, user, body.old)
+        await prove(room, request, user, body.old)
         await people.set_password(user, hash_of(user.email, body.new, None))
         # Whoever knew the old one is out; whoever asked stays.
         await access.end([one for one in access.of_user(user.id) if one.id != request.principal.session])
-
-    async def prove(request: Request, user: User, old: str) -> None:
-        """Raises `Forbidden` when it is not the user's password."""
-        room.throttle.attempt(user.email, request.address)
-        try:
-            hashed = hash_of(user.email, old, None)
-        except Rejected:
-            hashed = ""
-        if not await room.passwords.fits(hashed, user.password):
-            raise Forbidden("The password is wrong.")
-        room.throttle.succeeded(user.email, request.address)
 
     async def sessions(request: Request) -> list[dict[str, Any]]:
         user = room.myself(request)
@@ -188,10 +177,10 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def remove_key(request: Request) -> None:
         key = access.keys.get(request.int_param("keyId"))
-        local = request.principal.kind == "local"
-        if key is None or (not local and key.user != room.myself(request).id):
+        mine = None if request.principal.kind == "local" else room.myself(request).id
+        if key is None or mine not in (None, key.user):
             raise NotFound("There is no such key.")
-        request.subject = f"key {key.id}"
+        request.subject, request.org = f"key {key.id}", people.by_id[key.user].org
         await access.remove_key(key)
 
     def key_shown(key: Key) -> dict[str, Any]:
@@ -211,7 +200,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def begin_otp(request: Request) -> dict[str, str]:
         user = room.myself(request)
-        await prove(request, user, request.body.password)
+        await prove(room, request, user, request.body.password)
         if user.otp is not None:
             raise Rejected("There is a second factor already.")
         made = waiting[user.id] = base64.b32encode(secrets.token_bytes(20)).decode()
@@ -222,10 +211,10 @@ def routes(room: Room) -> Sequence[Route]:
     async def confirm_otp(request: Request) -> dict[str, list[str]]:
         user = room.myself(request)
         made = waiting.get(user.id)
-        room.throttle.attempt(f"{user.email} otp", request.address)
+        attempt = room.throttle.attempt("otp", str(user.id), request.address)
         if made is None or matching(made, request.body.otp.strip()) is None:
             raise Rejected("The one-time password is wrong.")
-        room.throttle.succeeded(f"{user.email} otp", request.address)
+        attempt.succeeded()
         codes = [secrets.token_hex(5) for _ in range(RECOVERY_CODES)]
 
         async def write(tx: Transaction) -> None:
@@ -240,12 +229,21 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def remove_otp(request: Request) -> None:
         user = room.myself(request)
-        await prove(request, user, request.body.password)
+        await prove(room, request, user, request.body.password)
         await people.change(user, otp=None)
 
     ours = "/api/v1"
     return [
-        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
+        Route(
+            method=method,
+            path=path,
+            handler=handler,
+            permission=permission,
+            body=body,
+            summary=summary,
+            # Every few minutes, by everybody who is logged in.
+            quiet=handler is refresh,
+        )
         for method, path, handler, permission, body, summary in (
             ("POST", f"{ours}/login", login, PUBLIC, Login, "Log in"),
             ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "The next tokens of a session"),
@@ -265,10 +263,22 @@ def routes(room: Room) -> Sequence[Route]:
     ]
 
 
+async def prove(room: Room, request: Request, user: User, password: str) -> None:
+    """Return when it is the user's password. Raises `Forbidden`, `TooMany`."""
+    attempt = room.throttle.attempt("password", str(request.principal.session), request.address)
+    try:
+        hashed = hash_of(user.email, password, None)
+    except Rejected:
+        hashed = ""
+    if not await room.passwords.fits(hashed, user.password):
+        raise Forbidden("The password is wrong.")
+    attempt.succeeded()
+
+
 async def identified(room: Room, request: Request, said: Login) -> User:
     """Who logs in. Raises `NotAuthenticated`, `TooMany`, and `Forbidden` when they are suspended."""
     email = said.email.strip().lower()[:254]
-    room.throttle.attempt(email, request.address)
+    attempt = room.throttle.attempt("login", email, request.address)
     user = room.people.by_email.get(email)
     try:
         hashed = hash_of(email, said.password, said.password_hash)
@@ -284,7 +294,7 @@ async def identified(room: Room, request: Request, said: Login) -> User:
         if not await _second_factor(room, user, user.otp, said.otp):
             room.hub.refuse(request.address, "wrong one-time password")
             raise NotAuthenticated("The one-time password is wrong.")
-    room.throttle.succeeded(email, request.address)
+    attempt.succeeded()
     if user.suspended:
         raise Forbidden("This account is suspended.")
     await room.people.change(user, last_login=room.hub.clock.now())

@@ -9,7 +9,7 @@ import attrs
 
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG, Organization
-from hub.routes import KNOWN, Created, Request, Route
+from hub.routes import KNOWN, VIEW_DEVICES, Created, Request, Route
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
@@ -72,10 +72,12 @@ def routes(room: Room) -> Sequence[Route]:
         return frozenset(hub.templates.for_org(parent, template).id for template in templates)
 
     async def own(request: Request) -> dict[str, Any]:
-        return shown(orgs.get(request.principal.org))
+        # What is above is nobody's business below.
+        return shown(orgs.get(request.principal.org)) | {"parentId": None}
 
     async def info(request: Request) -> dict[str, Any]:
-        return shown(hub.organization_for(request, request.int_param("orgId", request.principal.org)))
+        found = shown(hub.organization_for(request, request.int_param("orgId", request.principal.org)))
+        return found | {"parentId": None} if found["id"] == request.principal.org else found
 
     async def listed(request: Request) -> dict[str, Any]:
         top = hub.organization_for(request).id
@@ -119,10 +121,18 @@ def routes(room: Room) -> Sequence[Route]:
             if lost := used - templates:
                 raise Rejected(f"devices there still have the template {min(lost)}")
             changes["templates"] = templates
+            if org.parent is None:
+                raise Rejected("the root has all templates")
         # What somebody above has set for an organization is not its own to change.
         given = {"templates", "quotas"} & changes.keys()
         if given and org.id == request.principal.org and request.principal.kind not in ("local", "system"):
             raise Forbidden("The organization above says which templates and how much there may be.")
+        if body.templates is not None:
+            # What is above does not have, nobody below has.
+            for below in map(orgs.get, orgs.below(org.id)[1:]):
+                left = (below.templates or frozenset()) & changes["templates"]
+                if left != below.templates:
+                    await orgs.change(below.id, request.principal, templates=left)
         return shown(await orgs.change(org.id, request.principal, **changes))
 
     async def transfer(request: Request) -> dict[str, Any]:
@@ -144,12 +154,29 @@ def routes(room: Room) -> Sequence[Route]:
         if request.params.get("everything") == "true":
             if org.parent is None:
                 raise Rejected("the root cannot be deleted")
+            may_empty(request, org.id)
+            request.begun = True
             for one in reversed(orgs.below(org.id)):
                 await empty(request, one)
                 await orgs.remove(one, request.principal)
         else:
             await orgs.remove(org.id, request.principal)
         request.org = org.parent
+
+    def may_empty(request: Request, top: int) -> None:
+        """Whether somebody may delete all that is in an organization and below. Raises `Forbidden`."""
+        for org in orgs.below(top):
+            people = [user for user in room.people.by_id.values() if user.org == org]
+            programs = [client for client in room.access.clients.values() if client.org == org]
+            for found, permission in (
+                (people, "users.delete"),
+                (hub.devices.by_org.get(org), "org_devices.delete"),
+                (programs, "clients.delete"),
+            ):
+                if found:
+                    hub.authorize(request.principal, permission, org=org)
+            for role in {one.role for one in people} | {one.role for one in programs}:
+                room.access.check_gift(request.principal, org, role)
 
     async def empty(request: Request, org: int) -> None:
         """Erase everything that belongs to an organization."""
@@ -164,6 +191,8 @@ def routes(room: Room) -> Sequence[Route]:
     async def export(request: Request) -> dict[str, Any]:
         """Everything about an organization and those below it, but values and secrets."""
         top = hub.organization_for(request, request.int_param("orgId"))
+        for permission in ("users.view", "users.download"):
+            hub.authorize(request.principal, permission, org=top.id)
         return {
             "organizations": [shown(orgs.get(org)) for org in orgs.below(top.id)],
             "users": [room.shown(user) for user in room.people.of_org(top.id)],
@@ -180,8 +209,7 @@ def routes(room: Room) -> Sequence[Route]:
                     "templateId": device.template.id,
                     "metadata": await hub.metadata.of(device),
                 }
-                for org in orgs.below(top.id)
-                for device in hub.devices.by_org.get(org, {}).values()
+                for device in hub.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import ROOT_ORG, Principal
@@ -70,11 +70,11 @@ def routes(room: Room) -> Sequence[Route]:
     async def show(request: Request) -> Response:
         code = request.params.get("code", "")
         try:
-            room.throttle.attempt(f"link {request.address}", request.address)
+            attempt = room.throttle.attempt("link", request.address, request.address)
             kind, user = await people.find_link(code)
         except RequestError as error:
             return said_no(error)
-        room.throttle.succeeded(f"link {request.address}", request.address)
+        attempt.succeeded()
         return form(kind, user, code, {})
 
     async def set_password(request: Request) -> Response:
@@ -82,9 +82,9 @@ def routes(room: Room) -> Sequence[Route]:
         try:
             said = form_sent(request)
             code = said.get("code", "")
-            room.throttle.attempt(f"link {request.address}", request.address)
+            attempt = room.throttle.attempt("link", request.address, request.address)
             kind, user = await people.find_link(code)
-            room.throttle.succeeded(f"link {request.address}", request.address)
+            attempt.succeeded()
         except RequestError as error:
             return said_no(error)
         try:
@@ -157,6 +157,6 @@ def _same_site(request: Request) -> None:
     """Raises `Forbidden` when a form was sent from another site's page."""
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
     site = request.headers.get("sec-fetch-site", "same-origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != host
+    elsewhere = origin is not None and origin.rpartition("://")[2] != host
     if elsewhere or site not in ("same-origin", "none"):
         raise Forbidden("This form was sent from another site.")

@@ -7,8 +7,10 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from functools import partial
 
+import attrs
 import trio
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -20,10 +22,11 @@ MEMORY, PASSES, LANES = 19 * 1024, 2, 1
 SHORTEST, LONGEST = 8, 200
 #: Failures until somebody waits, and seconds of waiting (docs.blynk.io, Limits).
 FAILURES, WAIT = 5, 600.0
-#: From one address: people behind one router are many.
+#: At one account from anywhere, and from one address at all: people behind one router are many.
+FAILURES_OF_ACCOUNT = 100
 FAILURES_OF_ADDRESS = 50
 #: Accounts and addresses remembered.
-REMEMBERED = 10_000
+REMEMBERED = 30_000
 
 
 def blynk_hash(email: str, password: str) -> str:
@@ -83,30 +86,46 @@ def _verify(hashed: str, kept: str) -> bool:
     return True
 
 
+@attrs.frozen
+class Attempt:
+    """One try, counted as failed until it has `succeeded`."""
+
+    _failures: OrderedDict[Hashable, tuple[int, float]]
+    _keys: tuple[Hashable, ...]
+
+    def succeeded(self) -> None:
+        """It was right: who tried has a clean slate, and the others are one failure better off."""
+        self._failures.pop(self._keys[0], None)
+        for key in self._keys[1:]:
+            if found := self._failures.get(key):
+                self._failures[key] = (found[0] - 1, found[1])
+
+
 class Throttle:
-    """Failures by account and by address; whoever has too many waits."""
+    """Failures by what is tried, by account and by address; whoever has too many waits."""
 
     def __init__(self) -> None:
         #: Failures and when the last was, by the monotonic clock.
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._failures: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
 
-    def attempt(self, account: str, address: str) -> None:
-        """Count an attempt as failed before it is made, so that many at once count too. Raises `TooMany`."""
+    def attempt(self, kind: str, account: str, address: str) -> Attempt:
+        """Count a try before it is made, so that many at once count too. Raises `TooMany`.
+
+        Five failures at an account from one address; more from all, so that a stranger does not lock somebody out.
+        """
         now = time.monotonic()
-        keys = {f"account {account}": FAILURES, f"address {address}": FAILURES_OF_ADDRESS}
-        for key, most in keys.items():
+        limits: dict[Hashable, int] = {
+            (kind, account, address): FAILURES,
+            (kind, account): FAILURES_OF_ACCOUNT,
+            ("address", address): FAILURES_OF_ADDRESS,
+        }
+        for key, most in limits.items():
             count, last = self._failures.get(key, (0, 0.0))
             if count >= most and now < last + WAIT:
                 raise TooMany("There were too many failed attempts.", last + WAIT - now)
-        for key in keys:
+        for key in limits:
             count, last = self._failures.pop(key, (0, now))
             self._failures[key] = (1 if now > last + WAIT else count + 1, now)
         while len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
-
-    def succeeded(self, account: str, address: str) -> None:
-        """The last attempt did not fail."""
-        self._failures.pop(f"account {account}", None)
-        key = f"address {address}"
-        count, last = self._failures.get(key, (1, 0.0))
-        self._failures[key] = (count - 1, last)
+        return Attempt(self._failures, tuple(limits))

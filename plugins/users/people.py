@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from hub import timezones
 from hub.errors import Conflict, NotAuthenticated, NotFound, Rejected
@@ -50,6 +51,8 @@ class People:
         self._passwords = passwords
         self.by_id: dict[int, User] = {}
         self.by_email: dict[str, User] = {}
+        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        self._lock = trio.Lock()
 
     async def load(self) -> None:
         async def read(tx: Transaction) -> list[Any]:
@@ -89,17 +92,8 @@ class People:
         Raises `Rejected`, `Conflict`.
         """
         self.check(new)
-        if new.email in self.by_email:
-            raise Conflict(f"there is a user {new.email} already")
-        if len(self.by_id) >= self._hub.config.limits.users:
-            raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
-        used = Counter(user.org for user in self.by_id.values())
-        self._hub.organizations.check_quota(new.org, "users", used)
         new = attrs.evolve(new, created=self._hub.clock.now())
         new.password = None if hashed is None else await self._passwords.keep(hashed)
-        if new.email in self.by_email:
-            # Somebody else was quicker, while the password was hashed.
-            raise Conflict(f"there is a user {new.email} already")
 
         async def write(tx: Transaction) -> int:
             return await tx.execute(
@@ -107,8 +101,15 @@ class People:
                 (new.org, new.email, new.name, new.role, new.password, new.created, _text(new.profile)),
             )
 
-        new.id = await self._hub.storage.transaction(write)
-        self._keep(new)
+        async with self._lock:
+            if new.email in self.by_email:
+                raise Conflict(f"there is a user {new.email} already")
+            if len(self.by_id) >= self._hub.config.limits.users:
+                raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
+            used = Counter(user.org for user in self.by_id.values())
+            self._hub.organizations.check_quota(new.org, "users", used)
+            new.id = await self._hub.storage.transaction(write)
+            self._keep(new)
         return new
 
     def check(self, user: User) -> None:
@@ -128,7 +129,21 @@ class People:
             raise Rejected("\n".join(problems))
 
     async def change(self, user: User, **changes: Any) -> None:
-        """Change some fields of somebody and no others. Raises `Rejected`, `Conflict`."""
+        """Change some fields of somebody and no others; of ``profile`` those that are in it.
+
+        What lets others in for them (links) ends with their role, password or place. Raises `Rejected`, `Conflict`,
+        `NotFound` when they are gone.
+        """
+        async with self._lock:
+            if self.by_id.get(user.id) is not user:
+                raise self.unknown(user.id)
+            if "profile" in changes:
+                changes["profile"] = attrs.evolve(user.profile, **changes["profile"])
+            await self._change(user, changes)
+        if changes.keys() & {"role", "org", "suspended"}:
+            self._hub.emit(RightsChanged())
+
+    async def _change(self, user: User, changes: dict[str, Any]) -> None:
         self.check(attrs.evolve(user, **changes))
         takes_admin = changes.get("role", ADMIN) != ADMIN or changes.get("suspended") or "org" in changes
 
@@ -138,12 +153,12 @@ class People:
             for name, value in changes.items():
                 kept = _text(value) if name == "profile" else value
                 await tx.execute(f"UPDATE users SET {name} = ? WHERE id = ?", (kept, user.id))
+            if changes.keys() & {"role", "org", "suspended", "password"}:
+                await tx.execute("DELETE FROM users_links WHERE user = ?", (user.id,))
 
         await self._hub.storage.transaction(write)
         for name, value in changes.items():
             setattr(user, name, value)
-        if changes.keys() & {"role", "org", "suspended"}:
-            self._hub.emit(RightsChanged())
 
     async def remove(self, user: User, *, last: bool = False) -> None:
         """Delete somebody; their devices have no owner then. The last Admin only with ``last``. Raises `Conflict`."""
@@ -154,9 +169,10 @@ class People:
             await tx.execute("UPDATE devices SET owner = NULL WHERE owner = ?", (user.id,))
             await tx.execute("DELETE FROM users WHERE id = ?", (user.id,))
 
-        await self._hub.storage.transaction(write)
-        self.by_id.pop(user.id, None)
-        self.by_email.pop(user.email, None)
+        async with self._lock:
+            await self._hub.storage.transaction(write)
+            self.by_id.pop(user.id, None)
+            self.by_email.pop(user.email, None)
         for device in self._hub.devices.by_id.values():
             if device.owner == user.id:
                 device.owner = None

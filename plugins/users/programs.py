@@ -116,12 +116,12 @@ def routes(room: Room) -> Sequence[Route]:
             known = "client_credentials, authorization_code or refresh_token"
             raise _Problem("unsupported_grant_type", f"grant_type must be {known}.")
         number, secret = _basic(request) or (params.get("client_id", ""), params.get("client_secret", ""))
-        room.throttle.attempt(f"client {number[:100]}", request.address)
+        attempt = room.throttle.attempt("client", number[:100], request.address)
         client = access.client_of(number, secret)
         if client is None:
             hub.refuse(request.address, "wrong OAuth2 client id or secret")
             raise _Problem("invalid_client", "Client ID is not found or password is wrong.")
-        room.throttle.succeeded(f"client {number[:100]}", request.address)
+        attempt.succeeded()
         agent = request.headers.get("user-agent", "")
         return client, await access.open(client=client, address=request.address, agent=agent)
 

@@ -111,7 +111,7 @@ def routes(room: Room) -> Sequence[Route]:
             raise Forbidden("Nobody deletes their own role.")
         await roles.remove(role, instead)
         room.access.replaced(role, instead)
-        roles.forget()
+        roles.tell()
         request.subject = f"role {role}"
 
     org = "/api/v1/organization"

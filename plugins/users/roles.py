@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.model import ROOT_ORG
@@ -28,6 +30,8 @@ class Roles:
         self.known: dict[str, Permission] = {}
         self._set: dict[tuple[int, int], frozenset[str]] = {}
         self._grants: dict[tuple[int, int], frozenset[str]] = {}
+        #: Held until what was written is remembered, so that memory and disk do not part.
+        self._lock = trio.Lock()
 
     async def load(self) -> None:
         self.known = {permission.id: permission for permission in self._hub.permissions}
@@ -93,8 +97,9 @@ class Roles:
             )
             return granted
 
-        self._set[org, role] = await self._hub.storage.transaction(write)
-        self._tell()
+        async with self._lock:
+            self._set[org, role] = await self._hub.storage.transaction(write)
+        self.tell()
         return self.grants(org, role)
 
     async def push_down(self, org: int, role: int) -> None:
@@ -105,10 +110,11 @@ class Roles:
             for one in below:
                 await tx.execute("DELETE FROM users_grants WHERE org = ? AND role = ?", (one, role))
 
-        await self._hub.storage.transaction(write)
-        for one in below:
-            self._set.pop((one, role), None)
-        self._tell()
+        async with self._lock:
+            await self._hub.storage.transaction(write)
+            for one in below:
+                self._set.pop((one, role), None)
+        self.tell()
 
     async def add(self, name: str, like: int | None = None) -> int:
         """A new role, allowed what another is in the root, or nothing. Raises `Rejected`, `Conflict`."""
@@ -162,6 +168,7 @@ class Roles:
         self.names.pop(role, None)
         self._set = {key: granted for key, granted in self._set.items() if key[1] != role}
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Let whoever keeps something open for somebody ask again."""
         self.forget()
         self._hub.emit(RightsChanged())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -59,13 +60,23 @@ class Room:
         await self.people.load()
         await self.access.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
+        self.hub.organizations.counts["users"] = lambda: Counter(user.org for user in self.people.by_id.values())
         self.hub.names["user"] = self._email
-        self.hub.names["client"] = lambda number: found.name if (found := self.access.clients.get(number)) else None
-        self.hub.subscribe(OrganizationChanged, lambda _fact: self.roles.forget())
+        self.hub.names["client"] = self._program
+        self.hub.subscribe(OrganizationChanged, self._organization_changed)
 
-    def _email(self, number: str) -> str | None:
+    def _organization_changed(self, fact: OrganizationChanged) -> None:
+        if fact.gone:
+            self.access.organization_gone(fact.organization.id)
+        self.roles.tell()
+
+    def _email(self, number: str) -> tuple[str, int] | None:
         user = self.people.by_id.get(int(number)) if number.isdecimal() else None
-        return None if user is None else user.email
+        return None if user is None else (user.email, user.org)
+
+    def _program(self, number: str) -> tuple[str, int] | None:
+        client = self.access.clients.get(number)
+        return None if client is None else (client.name, client.org)
 
     async def welcome(self) -> None:
         """Let the first administrator in: from the environment, or by a link that is printed once."""

@@ -52,7 +52,8 @@ CREATE TABLE users_sessions (
 );
 CREATE TABLE users_spent (
     hash BLOB PRIMARY KEY,
-    session INTEGER NOT NULL REFERENCES users_sessions (id) ON DELETE CASCADE
+    session INTEGER NOT NULL REFERENCES users_sessions (id) ON DELETE CASCADE,
+    at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX users_spent_of_session ON users_spent (session);
 CREATE TABLE users_keys (
