@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from hub.errors import Forbidden, NotAuthenticated, Rejected, StorageError
+from hub.errors import Conflict, Forbidden, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
 from hub.model import Device, Principal
 from plugins.users.model import Client, Key, Session, User
@@ -232,7 +232,10 @@ class Access:
             )
 
         proven = None if user is None else user.password
-        session.id = await self._hub.storage.transaction(write)
+        try:
+            session.id = await self._hub.storage.transaction(write)
+        except Conflict as error:
+            raise NotAuthenticated("The user or the client is no more.") from error
         self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= now)])
         if ended:
             self._hub.emit(RightsChanged())

@@ -285,7 +285,8 @@ async def identified(room: Room, request: Request, said: Login) -> User:
     except Rejected:
         # As long as for one that could be right.
         hashed = ""
-    if not await room.passwords.fits(hashed, None if user is None else user.password) or user is None:
+    kept = None if user is None else user.password
+    if not await room.passwords.fits(hashed, kept) or user is None:
         room.hub.refuse(request.address, "wrong email or password")
         raise NotAuthenticated(WRONG)
     if user.otp is not None:
@@ -298,6 +299,9 @@ async def identified(room: Room, request: Request, said: Login) -> User:
     if user.suspended:
         raise Forbidden("This account is suspended.")
     await room.people.change(user, last_login=room.hub.clock.now())
+    if user.password != kept or user.suspended:
+        # Meanwhile somebody has set another.
+        raise NotAuthenticated(WRONG)
     return user
 
 
