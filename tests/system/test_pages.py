@@ -10,6 +10,7 @@ from raw_http import ask
 from tenants import ORG, PASSWORD, tenants
 
 from hub.testing import address_of
+from plugins.users.room import Room
 
 pytestmark = pytest.mark.skipif(PROGRAM is None and not os.environ.get("CI"), reason="needs chromium")
 
@@ -50,8 +51,6 @@ async def test_somebody_who_is_invited_sets_a_password_on_a_telephone(hub, tmp_p
 
 
 async def test_the_first_administrator_comes_in_on_a_telephone(hub, tmp_path):
-    from plugins.users.room import Room
-
     code = await hub.room(Room).people.link("first", None, 60_000)
     host, port = address_of(hub)
     async with telephone() as page:
