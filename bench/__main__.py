@@ -102,7 +102,7 @@ def history(args: argparse.Namespace) -> dict[str, Any]:
 
 def backup(args: argparse.Namespace) -> dict[str, Any]:
     """What a backup does to the acknowledgements of 500 updates a second."""
-    return large.backup(args.devices, args.gigabytes, verbose=args.verbose)
+    return large.backup(args.devices, args.gigabytes, args.seconds, verbose=args.verbose)
 
 
 def rest(args: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +143,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     idle: {"connections": 100, "seconds": 10.0},
     start: {"devices": 10_000, "gigabytes": 0.0},
     history: {"points": 1_000_000, "series": 20},
-    backup: {"devices": 10_000, "gigabytes": 1.0},
+    backup: {"devices": 10_000, "gigabytes": 1.0, "seconds": 15.0},
     rest: {"seconds": 60.0},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     kill9: {"connections": 16, "rounds": 10},

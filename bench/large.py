@@ -26,8 +26,8 @@ POINTS = 1024
 SERIES = 100
 #: Updates a second while the backup runs, over so many connections.
 RATE, CONNECTIONS = 500, 64
-#: Seconds that acknowledgements are measured before and after, and at a time meanwhile.
-BEFORE, MEANWHILE = 15.0, 5.0
+#: Seconds that acknowledgements are measured at a time while it runs.
+MEANWHILE = 5.0
 #: Datastreams at rest, with one value a minute each.
 AT_REST = 100
 
@@ -59,25 +59,25 @@ def fill(hub: HubProcess, gigabytes: float) -> None:
     print(file=sys.stderr)
 
 
-def backup(devices: int, gigabytes: float, *, verbose: bool) -> dict[str, Any]:
-    """How long acknowledgements take before, during and after a backup, its trial restore included."""
+def backup(devices: int, gigabytes: float, seconds: float, *, verbose: bool) -> dict[str, Any]:
+    """How long acknowledgements take for some seconds before, during and after a backup, its trial restore included."""
     with HubProcess(verbose=verbose) as hub, tempfile.TemporaryDirectory(prefix="pinwheel-bench-") as folder:
         tokens = hub.devices(devices)[:CONNECTIONS]
         hub.stop()
         fill(hub, gigabytes)
         hub.start()
         # What a hub looks at after its start is not what is measured.
-        time.sleep(BEFORE)
-        before = load.http_load(hub.address, tokens, BEFORE, RATE)
+        time.sleep(seconds)
+        before = load.http_load(hub.address, tokens, seconds, RATE)
         began = time.monotonic()
         running = subprocess.Popen(hub.command("backup", f"{folder}/backup.tar"), stdout=subprocess.DEVNULL)
         during: list[float] = []
         while running.poll() is None:
-            during += load.http_load(hub.address, tokens, MEANWHILE, RATE).ages
+            during += load.http_load(hub.address, tokens, min(seconds, MEANWHILE), RATE).ages
         took = time.monotonic() - began
         if running.returncode:
             raise SystemExit("the backup failed")
-        after = load.http_load(hub.address, tokens, BEFORE, RATE)
+        after = load.http_load(hub.address, tokens, seconds, RATE)
         p99 = {"before": before.ages, "during": during, "after": after.ages}
         return {
             "gigabytes": round((hub.data / "history.db").stat().st_size / 1e9, 2),
@@ -90,7 +90,7 @@ def rest(seconds: float, *, verbose: bool) -> dict[str, Any]:
     """What a hub writes that gets little; ``syncs_per_minute`` is None without strace."""
     with HubProcess(verbose=verbose, config=CONFIG + '\n[storage]\nflush = "5s"\n') as hub:
         sockets = load.native_connections(hub.address, hub.devices(AT_REST // 5))
-        time.sleep(10)
+        time.sleep(min(seconds, 10))
         traced = _Syncs(hub.pid) if shutil.which("strace") else None
         before = hub.written()
         sent = load.native_paced(sockets, seconds, AT_REST / 60)
