@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import attrs
-from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor import InvalidToken
-from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
 from hub.model import Principal
@@ -326,6 +323,10 @@ async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> 
 
 def matching(otp_secret: str, text: str) -> int | None:
     """The step whose one-time password ``text`` is; None when it is none of now."""
+    from cryptography.hazmat.primitives.hashes import SHA1
+    from cryptography.hazmat.primitives.twofactor import InvalidToken
+    from cryptography.hazmat.primitives.twofactor.totp import TOTP
+
     totp = TOTP(base64.b32decode(otp_secret), DIGITS, SHA1(), STEP, enforce_key_length=False)  # noqa: S303 - RFC 6238
     now = int(time.time()) // STEP
     for step in range(now - DRIFT, now + DRIFT + 1):

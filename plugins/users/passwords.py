@@ -12,8 +12,6 @@ from functools import partial
 
 import attrs
 import trio
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from hub.errors import Rejected, TooMany
 
@@ -74,11 +72,17 @@ class Passwords:
 
 def derive(hashed: str) -> str:
     """What is stored of a password, given Blynk's hash of it: a PHC string. Takes a while."""
+    # Here, since it takes 10 MB that a hub where nobody logs in does not need.
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
     kdf = Argon2id(salt=os.urandom(16), length=32, iterations=PASSES, lanes=LANES, memory_cost=MEMORY)
     return kdf.derive_phc_encoded(hashed.encode())
 
 
 def _verify(hashed: str, kept: str) -> bool:
+    from cryptography.exceptions import InvalidKey
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
     try:
         Argon2id.verify_phc_encoded(hashed.encode(), kept)
     except InvalidKey:
