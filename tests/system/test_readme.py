@@ -49,7 +49,8 @@ def test_the_commands_of_the_readme_work_one_after_another(hub):
     [imports] = [block for block in shell if "template import" in block]
     [works] = [block for block in shell if "device list" in block]
     [curls] = [block for block in shell if "curl" in block and "TOKEN" in block]
-    script = "\n".join(command(block) for block in (imports, curls, works)).replace("localhost:8080", address)
+    [people] = [block for block in shell if "user add" in block]
+    script = "\n".join(command(block) for block in (imports, curls, works, people)).replace("localhost:8080", address)
     environment = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)}
 
     done = subprocess.run(
@@ -60,6 +61,8 @@ def test_the_commands_of_the_readme_work_one_after_another(hub):
     assert "TMPL0greenhouse Greenhouse" in done.stdout
     assert '21.5{"v0":21.5}false' in done.stdout
     assert "Offline" in done.stdout
+    assert "bob@example.org, Staff" in done.stdout
+    assert "Invite a user" in done.stdout
 
 
 def test_the_hub_hands_out_the_authority_of_its_certificate(hub):
