@@ -127,6 +127,10 @@ class Request:
             raise Rejected(f"{name} must be a whole number")
         return int(text)
 
+    def optional_int(self, name: str) -> int | None:
+        """A parameter that is a whole number or not there. Raises `Rejected`."""
+        return self.int_param(name) if name in self.params else None
+
 
 @attrs.define(kw_only=True)
 class Response:

@@ -98,7 +98,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     room = hub.room(_Room)
 
     def filtered(request: Request) -> Filter:
-        top = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        top = hub.organization_for(request, request.optional_int("orgId")).id
         start, end = request.int_param("from", 0), request.int_param("to", 2**42)
         if start >= end:
             raise Rejected("from must be before to")

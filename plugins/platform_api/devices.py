@@ -195,6 +195,8 @@ class DeviceRoutes:
                 "\n".join(sorted(found, key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2])))
             )
         added = await self._hub.devices.add(new, request.principal)
+        if added:
+            request.subject = f"devices {added[0][0].id} to {added[-1][0].id}"
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
     def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
@@ -235,8 +237,7 @@ class DeviceRoutes:
         page, size = request.int_param("page", 0), request.int_param("size", PAGE)
         if not 1 <= size <= MAX_PAGE:
             raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        top = request.int_param("orgId") if "orgId" in request.params else None
-        org = self._hub.organization_for(request, top)
+        org = self._hub.organization_for(request, request.optional_int("orgId"))
         devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
         if request.params.get("includeSubOrgDevices", "true") == "false":
             devices = [device for device in devices if device.org == org.id]

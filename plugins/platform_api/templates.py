@@ -63,7 +63,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def list_templates(request: Request) -> TemplateList:
         used: dict[str, int] = {}
-        org = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None)
+        org = hub.organization_for(request, request.optional_int("orgId"))
         for device in hub.devices_for(request.principal, VIEW_DEVICES, org.id):
             used[device.template.id] = used.get(device.template.id, 0) + 1
         content = [

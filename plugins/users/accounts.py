@@ -135,7 +135,7 @@ def routes(room: Room) -> Sequence[Route]:
         return page(request, found)
 
     def org_of(request: Request) -> int:
-        return hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        return hub.organization_for(request, request.optional_int("orgId")).id
 
     def page(request: Request, found: list[User]) -> dict[str, Any]:
         number, size = request.int_param("page", 0), request.int_param("size", MAX_PAGE)

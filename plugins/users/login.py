@@ -159,7 +159,7 @@ def routes(room: Room) -> Sequence[Route]:
         return user
 
     async def keys(request: Request) -> list[dict[str, Any]]:
-        number = request.int_param("userId") if "userId" in request.params else None
+        number = request.optional_int("userId")
         if request.principal.kind == "local" and number is None:
             return [key_shown(key) for key in access.keys.values()]
         user = key_owner(request, number)

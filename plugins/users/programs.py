@@ -52,7 +52,7 @@ def routes(room: Room) -> Sequence[Route]:
         }
 
     async def clients(request: Request) -> dict[str, Any]:
-        org = hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        org = hub.organization_for(request, request.optional_int("orgId")).id
         below = set(hub.organizations.below(org))
         content = [
             shown(client)

@@ -47,7 +47,7 @@ def routes(room: Room) -> Sequence[Route]:
         return {"id": role, "name": roles.names[role], "users": users, "permissions": sorted(roles.grants(org, role))}
 
     def org_of(request: Request) -> int:
-        return hub.organization_for(request, request.int_param("orgId") if "orgId" in request.params else None).id
+        return hub.organization_for(request, request.optional_int("orgId")).id
 
     async def all_roles(request: Request) -> dict[str, Any]:
         org = org_of(request)
