@@ -468,7 +468,10 @@ class Access:
 
 def _is_redirect(address: str) -> bool:
     """Whether somebody may be sent there: RFC 8252 has loopback addresses and apps' own schemes, with a dot."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
     if len(address) > 500 or parts.fragment or not address.isascii() or not address.isprintable() or " " in address:
         return False
     if parts.scheme == "https":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub.errors import Forbidden, Rejected
-from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
+from hub.routes import KNOWN, VIEW_DEVICES, Created, Request, Route, secret
 from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import USER, User
 from plugins.users.passwords import hash_of
@@ -201,8 +200,7 @@ def routes(room: Room) -> Sequence[Route]:
             raise Forbidden("Nobody transfers themselves.")
         access.check_gift(request.principal, org.id, role)
         owned = [device for device in hub.devices.by_id.values() if device.owner == found.id]
-        used = Counter(user.org for user in people.by_id.values())
-        hub.organizations.check_quota(org.id, "users", used, leaving=found.org)
+        hub.organizations.check_quota(org.id, "users", people.by_organization(), leaving=found.org)
         if body.devices:
             for device in owned:
                 hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
@@ -286,7 +284,7 @@ def routes(room: Room) -> Sequence[Route]:
             path="/api/v1/profile",
             handler=delete_oneself,
             body=Password,
-            permission="known",
+            permission=KNOWN,
             summary="Delete one's own account",
         )
     ]

@@ -86,6 +86,10 @@ class People:
         orgs = set(self._hub.organizations.below(org))
         return [user for user in self.by_id.values() if user.org in orgs]
 
+    def by_organization(self) -> Counter[int]:
+        """How many users each organization has."""
+        return Counter(user.org for user in self.by_id.values())
+
     async def add(self, new: User, hashed: str | None) -> User:
         """Add somebody with Blynk's hash of a password, or none yet; the id is given here.
 
@@ -106,8 +110,7 @@ class People:
                 raise Conflict(f"there is a user {new.email} already")
             if len(self.by_id) >= self._hub.config.limits.users:
                 raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
-            used = Counter(user.org for user in self.by_id.values())
-            self._hub.organizations.check_quota(new.org, "users", used)
+            self._hub.organizations.check_quota(new.org, "users", self.by_organization())
             new.id = await self._hub.storage.transaction(write)
             self._keep(new)
         return new

@@ -54,13 +54,6 @@ class Roles:
             raise NotFound(f"Role with identifier {role} is not found.")
         return role
 
-    def named(self, text: str) -> int:
-        """The role of that name, or that number. Raises `NotFound`."""
-        for number, name in self.names.items():
-            if text.lower() == name.lower() or text == str(number):
-                return number
-        raise NotFound(f"there is no role {text!r}; there are {', '.join(self.names.values())}")
-
     def grants(self, org: int, role: int) -> frozenset[str]:
         """What a role is allowed in an organization."""
         found = self._grants.get((org, role))

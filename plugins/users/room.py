@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -60,7 +59,7 @@ class Room:
         await self.people.load()
         await self.access.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
-        self.hub.organizations.counts["users"] = lambda: Counter(user.org for user in self.people.by_id.values())
+        self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
         self.hub.names["client"] = self._program
         self.hub.subscribe(OrganizationChanged, self._organization_changed)
