@@ -129,6 +129,7 @@ def routes(room: Room) -> Sequence[Route]:
             raise Forbidden("The organization above says which templates and how much there may be.")
         if body.templates is not None:
             # What is above does not have, nobody below has.
+            request.begun = True
             for below in map(orgs.get, orgs.below(org.id)[1:]):
                 left = (below.templates or frozenset()) & changes["templates"]
                 if left != below.templates:
