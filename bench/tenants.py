@@ -50,7 +50,7 @@ def _fill(hub: HubProcess, organizations: int, users: int, devices: int, chosen:
     """Put them into the files of a hub that has stopped; the Admins of the ``chosen`` can log in."""
     with closing(sqlite3.connect(hub.data / "pinwheel.db")) as connection:
         for number in range(organizations):
-            sql = "INSERT INTO organizations (name, parent) VALUES (?, 1)"
+            sql = "INSERT INTO organizations (name, parent, place) VALUES (?1, 1, '1/' || ?1)"
             org = connection.execute(sql, (f"Org {number}",)).lastrowid
             connection.execute("INSERT INTO enabled_templates VALUES (?, 'TMPL0bench')", (org,))
             for n in range(users):

@@ -223,7 +223,10 @@ class Hub:
             raise
         refused = isinstance(result, Response) and result.status >= 400
         if not refused and (route.permission != PUBLIC or request.principal != NOBODY):
-            await self.hooks.changed(self, changed(route, request, self.clock.now(), details))
+            change = changed(route, request, self.clock.now(), details)
+            await self.hooks.changed(self, change)
+            if request.given_to not in (None, change.org):
+                await self.hooks.changed(self, attrs.evolve(change, org=request.given_to))
         return result
 
     def timezone_of(self, device: Device) -> str:

@@ -45,7 +45,15 @@ BACKOFF = 1.0, 60.0
 
 OURS = "pinwheel-hub"
 #: Hooks whose failure does not end what else the plugin does.
-IN_PASSING = ("hub_event", "hub_filter_write", "hub_authenticate", "hub_authorize", "hub_changed")
+IN_PASSING = (
+    "hub_event",
+    "hub_filter_write",
+    "hub_authenticate",
+    "hub_authorize",
+    "hub_changed",
+    "hub_personal_data",
+    "hub_forget",
+)
 T = TypeVar("T")
 State = Literal["loaded", "running", "failed", "off", "waiting"]
 
@@ -266,12 +274,28 @@ class Hooks:
     async def changed(self, hub: Hub, change: Change) -> None:
         """Raises `Unavailable` when a plugin could not put it down."""
         arguments = {"hub": hub, "change": change}
-        for plugin, fn, names in self._implementations("hub_changed"):
+        await self._every("hub_changed", arguments, "The change was made, but could not be recorded.")
+
+    async def personal_data(self, hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
+        """What each plugin keeps about somebody. Raises `Unavailable` when one could not say."""
+        arguments = {"hub": hub, "who": who, "asker": asker}
+        found = await self._every("hub_personal_data", arguments, "Not everything could be read.")
+        return {name: kept for name, kept in found.items() if kept is not None}
+
+    async def forget(self, hub: Hub, who: str) -> None:
+        """Raises `Unavailable` when a plugin still has something of them."""
+        await self._every("hub_forget", {"hub": hub, "who": who}, "They were deleted, but something of them is left.")
+
+    async def _every(self, hook: str, arguments: dict[str, Any], failed: str) -> dict[str, Any]:
+        """What every plugin's implementation returned, by the plugin's name; the first failure is `Unavailable`."""
+        found = {}
+        for plugin, fn, names in self._implementations(hook):
             try:
-                await fn(*(arguments[name] for name in names))
+                found[plugin.name] = await fn(*(arguments[name] for name in names))
             except Exception as error:
-                self.failed(plugin, f"hub_changed failed: {error!r}")
-                raise Unavailable("The change was made, but could not be recorded.") from error
+                self.failed(plugin, f"{hook} failed: {error!r}")
+                raise Unavailable(failed) from error
+        return found
 
     def authorize(
         self, hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None

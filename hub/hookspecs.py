@@ -87,6 +87,24 @@ async def hub_changed(hub: Hub, change: Change) -> None:
 
 
 @hookspec
+async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> Any:
+    """What the plugin keeps about somebody ("user 3"), as JSON's types; None for nothing.
+
+    Only what ``asker``, who exports it, may see. An exception fails the export.
+    """
+    raise AssertionError
+
+
+@hookspec
+async def hub_forget(hub: Hub, who: str) -> None:
+    """Somebody ("user 3") was erased: take away what tells who they were.
+
+    An exception is reported, and whoever erased them hears that something is left.
+    """
+    raise AssertionError
+
+
+@hookspec
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
     """Who presents these credentials; None when it is nobody known here. The first answer counts.
 

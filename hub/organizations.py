@@ -45,7 +45,9 @@ class Organizations:
         """Read them all; the root is made, and named ``root``, where there is none yet."""
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            await tx.execute("INSERT OR IGNORE INTO organizations (id, name) VALUES (?, ?)", (ROOT_ORG, root))
+            await tx.execute(
+                "INSERT OR IGNORE INTO organizations (id, name, place) VALUES (?, ?, '/')", (ROOT_ORG, root)
+            )
             rows = await tx.fetch_all("SELECT id, name, parent, timezone, description, quotas FROM organizations")
             return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
 
@@ -133,7 +135,8 @@ class Organizations:
 
         async def write(tx: Transaction) -> int:
             number = await tx.execute(
-                "INSERT INTO organizations (name, parent, timezone, description, quotas) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO organizations (name, parent, place, timezone, description, quotas)"
+                " VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5)",
                 (org.name, org.parent, org.timezone, org.description, json.dumps(org.quotas)),
             )
             await _enable(tx, number, org.templates or ())
@@ -158,8 +161,8 @@ class Organizations:
         problems = []
         if _NAME.fullmatch(org.name) is None or not org.name.strip():
             problems.append("name must have 1 to 80 letters, digits, spaces and . - ' &")
-        if any(other.name == org.name and other.id != org.id for other in self.by_id.values()):
-            raise Conflict(f"there is an organization named {org.name!r} already")
+        if any((o.name, o.parent) == (org.name, org.parent) and o.id != org.id for o in self.by_id.values()):
+            raise Conflict(f"there is an organization named {org.name!r} there already")
         if len(org.description) > MAX_DESCRIPTION:
             problems.append(f"description has at most {MAX_DESCRIPTION} characters")
         if org.timezone and org.timezone not in timezones.names():
@@ -184,6 +187,7 @@ class Organizations:
                 else:
                     kept = json.dumps(value) if name == "quotas" else value
                     await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (kept, org))
+            await tx.execute("UPDATE organizations SET place = ifnull(parent, '') || '/' || name WHERE id = ?", (org,))
 
         async with self._lock:
             new = attrs.evolve(self.get(org), **changes)

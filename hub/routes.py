@@ -77,7 +77,8 @@ class Request:
     """``query`` is as it came, undecoded. ``body`` is an instance of the route's body class, else bytes.
 
     ``permission`` is the route's. ``subject`` ("device 7") and ``org`` are what the audit says it was about; ``begun``
-    is set by a handler of several steps, which may fail after the first.
+    is set by a handler of several steps, which may fail after the first; ``given_to`` is an organization that has
+    what it was about now, and whose audit has the change too.
     """
 
     method: str = "GET"
@@ -92,6 +93,7 @@ class Request:
     subject: str = ""
     org: int | None = None
     begun: bool = False
+    given_to: int | None = None
 
     @property
     def pairs(self) -> list[tuple[str, str | None]]:

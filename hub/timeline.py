@@ -216,6 +216,18 @@ class Timeline:
         self._bus.emit(EventChanged(device, changed))
         return changed
 
+    async def comments_by(self, who: str) -> list[tuple[int, Comment]]:
+        """All comments of somebody ("user 3"), oldest first, each with the id of its device."""
+        sql = (
+            "SELECT device, comments.ts, by, text FROM comments JOIN timeline ON timeline.id = event"
+            " WHERE by = ? ORDER BY comments.id"
+        )
+
+        async def read(tx: Transaction) -> list[Row]:
+            return await tx.fetch_all(sql, (who,))
+
+        return [(device, Comment(ts=ts, by=by, text=text)) for device, ts, by, text in await self._storage.read(read)]
+
     async def _change(self, device: Device, event: int, what: str, values: tuple[Any, ...]) -> TimelineEvent:
         async def write(tx: Transaction) -> None:
             await tx.execute(f"UPDATE timeline SET {what} WHERE id = ?", (*values, event))

@@ -59,7 +59,7 @@ class Tenants:
         hashed = None if password is None else blynk_hash(email, password)
         user = await self.room.people.add(User(id=0, org=org, email=email, role=role), hashed)
         self.users[name] = user
-        self.tokens[name] = (await self.room.access.open(user=user, address="test", agent="test")).access_token
+        self.tokens[name] = (await self.room.credentials.open(user=user, address="test", agent="test")).access_token
         return user
 
     async def device(self, org, owner=None, name="Device"):

@@ -48,13 +48,24 @@ async def test_organizations_outlive_a_restart(hub_config):
         assert "Europe/Kyiv" == hub.timezone_of(hub.devices.get(device.id))
 
 
+async def test_names_are_unique_beside_each_other_only(world):
+    made = await create(world, "bert", name="acme")
+    assert 201 == made.status
+    assert 409 == (await create(world, "bert", name="acme")).status
+    body = {"orgId": made.json["id"], "parentId": ROOT_ORG}
+    assert 409 == (await world.ask("rita", "POST", f"{ORG}/transfer", body)).status
+    body = {"orgId": made.json["id"], "name": "Mine"}
+    assert 200 == (await world.ask("bert", "PUT", ORG, body)).status
+    assert 201 == (await create(world, "bert", name="acme")).status
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [
         ({"name": ""}, 400, "name must have"),
         ({"name": "a/b"}, 400, "name must have"),
         ({"name": "x" * 81}, 400, "name must have"),
-        ({"name": "beta"}, 409, "already"),
+        ({"name": "acme"}, 409, "already"),
         ({"timezone": "Mars/Base"}, 400, "there is no time zone"),
         ({"quotas": {"devices": -1}}, 400, "must not be negative"),
         ({"quotas": {"dragons": 1}}, 400, "quotas are of"),
@@ -201,6 +212,21 @@ async def test_a_device_goes_to_another_user_or_organization_with_all_it_told(wo
     assert (world.orgs["works"], None) == (device.org, device.owner)
 
 
+async def test_a_transfer_is_in_the_audit_of_who_gave_and_of_who_got(world):
+    device = await world.device(world.orgs["acme"])
+    body = {"deviceId": device.id, "newOrgId": world.orgs["beta"]}
+    assert 204 == (await world.ask("rita", "POST", f"{ORG}/device/transfer", body)).status
+    for who in ("ada", "bert"):
+        found = await records(world, who)
+        assert [f"device {device.id}"] == [one["subject"] for one in found], who
+    uma = world.users["uma"].id
+    body = {"userId": uma, "orgId": world.orgs["beta"], "roleId": USER}
+    assert 201 == (await world.ask("rita", "POST", f"{ORG}/users/transfer", body)).status
+    for who in ("ada", "bert"):
+        assert f"user {uma}" == (await records(world, who))[0]["subject"], who
+    assert [] == (await world.ask("rita", "GET", "/api/v1/audit/verify")).json["problems"]
+
+
 @pytest.mark.parametrize(
     "fields", [{"newUserId": 99}, {"newOrgId": 99}, {}, {"newUserId": 1, "newOrgId": 1}, {"newUserId": "x"}], ids=str
 )
@@ -262,6 +288,8 @@ async def verdict(hub, head=""):
     [
         ("UPDATE audit SET details = '{}' WHERE id = 2", "record 2 was changed"),
         ("UPDATE audit SET who = 'user 99' WHERE id = 3", "record 3 was changed"),
+        ("UPDATE audit SET address = '6.6.6.6' WHERE id = 3", "record 3 was changed"),
+        ("UPDATE audit SET seal = zeroblob(32), salt = NULL, address = '' WHERE id = 3", "record 3 was changed"),
         ("DELETE FROM audit WHERE id = 2", "records 2 to 2 are missing"),
         ("DELETE FROM audit WHERE id >= 4", "records 4 to 5 are cut off"),
         ("DELETE FROM audit", "records 1 to 5 are cut off"),

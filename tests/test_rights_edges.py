@@ -335,7 +335,7 @@ async def test_actions_that_are_read_while_they_are_written_are_not_doubled(worl
 async def test_a_record_that_was_put_in_is_found(world):
     async def forge(tx):
         for number in (-5, 10**6):
-            sql = "INSERT INTO audit VALUES (?, 1, 1, 'user 1', '', 'Forged', '', '{}', x'00')"
+            sql = "INSERT INTO audit VALUES (?, 1, 1, 'user 1', '', 'Forged', '', '{}', x'00', NULL, NULL)"
             await tx.execute(sql, (number,))
 
     await world.hub.storage.transaction(forge)

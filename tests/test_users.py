@@ -181,12 +181,25 @@ async def test_sessions_outlive_a_restart_and_end_with_their_time(hub_config, ti
         assert 401 == late.status
 
 
+async def test_when_a_key_was_used_outlives_a_restart(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        world = await tenants(hub)
+        made = (await world.ask("ada", "POST", "/api/v1/key", {"name": "script"})).json
+        time.pass_(DAY)
+        async with connected(hub) as http:
+            assert 200 == (await http.get("/api/v1/profile", made["key"])).status
+        used = hub.clock.now()
+    async with running(hub_config, clock=time.clock()) as hub:
+        [key] = hub.room(Room).credentials.keys.values()
+        assert used - 1000 <= key.used <= used
+
+
 async def test_one_sees_and_ends_ones_own_sessions_only(world, http):
     one, two = (await log_in(http)).json["access_token"], (await log_in(http)).json["access_token"]
     listed = (await http.get("/api/v1/sessions", one)).json
     assert 3 == len(listed)
     [this] = [session for session in listed if session["this"]]
-    other = world.room.access.of_user(world.users["uma"].id)[0].id
+    other = world.room.credentials.of_user(world.users["uma"].id)[0].id
     assert 404 == (await http.ask("DELETE", f"/api/v1/session?sessionId={other}", key=one)).status
     assert 204 == (await http.ask("DELETE", f"/api/v1/session?sessionId={this['id']}", key=two)).status
     assert 401 == (await http.get("/api/v1/profile", one)).status
@@ -405,6 +418,54 @@ async def test_a_user_who_is_deleted_leaves_devices_without_an_owner(world):
     assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={world.users['uma'].id}")).status
     assert device.owner is None
     assert 401 == (await world.ask("uma", "GET", "/api/v1/profile")).status
+
+
+async def test_an_export_has_what_somebody_did_and_said(world):
+    device = await world.device(world.orgs["acme"])
+    stan = world.users["stan"]
+    event = {"deviceId": device.id, "eventCode": "hot"}
+    assert 204 == (await world.ask("ada", "POST", f"{ORG}/device/trigger-event", event)).status
+    [one] = (await world.ask("ada", "GET", f"{ORG}/device/timeline?deviceId={device.id}")).json["content"]
+    comment = {"deviceId": device.id, "eventId": one["id"], "text": "On my way"}
+    assert 200 == (await world.ask("stan", "POST", f"{ORG}/device/event/comment", comment)).status
+    write = {"deviceId": device.id, "pin": "v0", "value": 21}
+    assert 204 == (await world.ask("stan", "POST", f"{ORG}/device/datastream", write)).status
+    export = (await world.ask("ada", "GET", f"{ORG}/user/export?userId={stan.id}")).json
+    assert ["On my way"] == [comment["text"] for comment in export["comments"]]
+    assert [(device.id, 21.0)] == [(v["deviceId"], v["value"]) for v in export["audit"]["values"]]
+    assert [f"user {stan.id}"] == list({record["who"] for record in export["audit"]["records"]})
+    assert 1 == export["audit"]["changes"]
+
+
+async def test_an_export_has_nothing_from_where_its_asker_may_not_look(world):
+    uma = world.users["uma"]
+    device = await world.device(world.orgs["acme"], owner=uma.id)
+    write = {"deviceId": device.id, "pin": "v0", "value": 21}
+    assert 204 == (await world.ask("uma", "POST", f"{ORG}/device/datastream", write)).status
+    body = {"userId": uma.id, "orgId": world.orgs["beta"], "roleId": USER}
+    assert 201 == (await world.ask("rita", "POST", f"{ORG}/users/transfer", body)).status
+    export = (await world.ask("bert", "GET", f"{ORG}/user/export?userId={uma.id}")).json
+    assert [] == export["audit"]["values"]
+    assert {world.orgs["beta"]} == {record["org"] for record in export["audit"]["records"]}
+
+
+@pytest.mark.parametrize("oneself", [False, True])
+async def test_with_somebody_goes_where_they_came_from(world, http, oneself):
+    eva = world.users["eva"]
+    token = (await log_in(http)).json["access_token"]
+    assert 200 == (await http.ask("PUT", "/api/v1/profile", {"name": "Eva"}, token)).status
+
+    async def addresses():
+        found = (await world.ask("rita", "GET", "/api/v1/audit?size=1000")).json["content"]
+        return [record["address"] for record in found if record["who"] == f"user {eva.id}"]
+
+    assert "127.0.0.1" in await addresses()
+    if oneself:
+        assert 204 == (await http.ask("DELETE", "/api/v1/profile", {"password": PASSWORD}, token)).status
+    else:
+        assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={eva.id}")).status
+    assert {""} == set(await addresses())
+    assert [] == (await world.ask("rita", "GET", "/api/v1/audit/verify")).json["problems"]
 
 
 async def test_a_user_is_transferred_with_their_devices_or_without(world):

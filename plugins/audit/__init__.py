@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ESSENTIAL = True
 MAX_PAGE = 1_000
+#: Records, and values written, in the export of a person; the rest is in the export of the audit.
+MAX_EXPORT = 10_000
 #: Seconds between two looks for what is too old.
 PRUNE_EVERY = 600.0
 
@@ -83,6 +85,23 @@ def hub_permissions() -> Sequence[Permission]:
 @hookimpl
 async def hub_changed(hub: Hub, change: Change) -> None:
     await hub.room(_Room).chain.add(change)
+
+
+@hookimpl
+async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
+    """The newest records and actions of somebody, and how many there are of each."""
+    room = hub.room(_Room)
+    top = ROOT_ORG if asker.kind == "local" else asker.org
+    wanted = Filter(orgs=None if top == ROOT_ORG else hub.organizations.below(top), about=who)
+    records, changes = await room.chain.find(wanted, 0, MAX_EXPORT)
+    devices = [device.id for device in hub.devices_for(asker, VIEW_DEVICES, top)]
+    values, writes = await room.actions.by(who, devices, MAX_EXPORT)
+    return {"changes": changes, "records": records, "writes": writes, "values": values}
+
+
+@hookimpl
+async def hub_forget(hub: Hub, who: str) -> None:
+    await hub.room(_Room).chain.forget(who)
 
 
 @hookimpl

@@ -100,6 +100,22 @@ class Actions:
             for ts, by, via, pin, value in rows
         ], count
 
+    async def by(self, who: str, devices: list[int], most: int) -> tuple[list[dict[str, Any]], int]:
+        """What somebody wrote to some devices, newest first, and how often."""
+        await self._flush()
+        where, values = "who = ? AND device IN (SELECT value FROM json_each(?))", (who, json.dumps(devices))
+
+        async def read(tx: Transaction) -> tuple[list[Row], int]:
+            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", values)
+            sql = f"SELECT device, ts, via, pin, value FROM audit_actions WHERE {where} ORDER BY id DESC LIMIT ?"
+            return await tx.fetch_all(sql, (*values, most)), count
+
+        rows, count = await self._hub.storage.read(read)
+        return [
+            {"deviceId": device, "ts": ts, "via": via, "pin": f"v{pin}", "value": json.loads(value)}
+            for device, ts, via, pin, value in rows
+        ], count
+
     async def prune(self, before: int) -> None:
         """Delete some of the oldest actions, those from before a time."""
 

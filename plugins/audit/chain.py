@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 #: Records read or deleted at a time.
 PIECE = 1_000
 COLUMNS = ("id", "ts", "org", "who", "address", "action", "subject", "details")
-_SELECT = f"SELECT {', '.join(COLUMNS)}, hash FROM audit"
+ADDRESS = COLUMNS.index("address")
+_SELECT = f"SELECT {', '.join(COLUMNS)}, hash, seal, salt FROM audit"
 
 
 @attrs.frozen(kw_only=True)
 class Filter:
-    """``orgs`` are those whose records may be seen, None for all; ``text`` is in the action or what it was about."""
+    """``orgs`` are those whose records may be seen, None for all; ``text`` is in the action or what it was about.
+
+    ``about`` is who did it or what it was about.
+    """
 
     orgs: Sequence[int] | None
     start: int = 0
@@ -34,6 +39,7 @@ class Filter:
     who: str = ""
     subject: str = ""
     text: str = ""
+    about: str = ""
 
     def where(self) -> tuple[str, list[Any]]:
         terms, values = ["ts >= ?", "ts < ?"], list[Any]((self.start, self.end))
@@ -44,6 +50,9 @@ class Filter:
             if value:
                 terms.append(f"{column} = ?")
                 values.append(value)
+        if self.about:
+            terms.append("? IN (who, subject)")
+            values.append(self.about)
         if self.text:
             terms.append("(instr(lower(action), ?) OR instr(lower(subject), ?))")
             values += [self.text.lower()] * 2
@@ -63,9 +72,20 @@ class Verdict:
     problems: list[str]
 
 
-def hashed(before: bytes, record: Sequence[Any]) -> bytes:
-    """The hash of a record (in the order of `COLUMNS`) that follows one with the hash ``before``."""
-    text = json.dumps(list(record), ensure_ascii=False, separators=(",", ":"))
+def sealed(salt: bytes, address: str) -> bytes:
+    """What stands for an address in a record's hash, so that the address can be erased and the chain still holds."""
+    return hashlib.sha256(salt + address.encode("utf-8", "surrogatepass")).digest()
+
+
+def hashed(before: bytes, record: Sequence[Any], seal: bytes | None) -> bytes:
+    """The hash of a record (in the order of `COLUMNS`) that follows one with the hash ``before``.
+
+    Records from before there were seals have their address in it as it is.
+    """
+    values = list(record)
+    if seal is not None:
+        values[ADDRESS] = seal.hex()
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(before + text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -77,14 +97,17 @@ class Chain:
         """Put a change down."""
         who = change.principal.who
         details = json.dumps(change.details, ensure_ascii=True, separators=(",", ":"))
-        rest = (change.at, change.org, who, change.address[:64], change.action, change.subject, details)
+        address, salt = change.address[:64], secrets.token_bytes(16)
+        seal = sealed(salt, address)
+        rest = (change.at, change.org, who, address, change.action, change.subject, details)
 
         async def write(tx: Transaction) -> None:
             [(last, before)] = await tx.fetch_all("SELECT last, hash FROM audit_ends")
             record = (last + 1, *rest)
-            hash_ = hashed(before, record)
+            hash_ = hashed(before, record, seal)
             names = ", ".join(COLUMNS)
-            await tx.execute(f"INSERT INTO audit ({names}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*record, hash_))
+            sql = f"INSERT INTO audit ({names}, hash, seal, salt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            await tx.execute(sql, (*record, hash_, seal, salt))
             await tx.execute("UPDATE audit_ends SET last = ?, hash = ?", (last + 1, hash_))
 
         await self._storage.transaction(write)
@@ -122,10 +145,12 @@ class Chain:
         while True:
             sql = f"{_SELECT} WHERE id >= ? AND id <= ? ORDER BY id LIMIT {PIECE}"
             rows = await self._storage.configuration.fetch_all(sql, (expected, last))
-            for *record, hash_ in rows:
+            for *record, hash_, seal, salt in rows:
+                address = record[ADDRESS]
+                fits = seal is None or (not address if salt is None else sealed(salt, address) == seal)
                 if record[0] != expected:
                     problems.append(f"records {expected} to {record[0] - 1} are missing")
-                elif hashed(before, record) != hash_:
+                elif hashed(before, record, seal) != hash_ or not fits:
                     problems.append(f"record {record[0]} was changed")
                 found = found or hash_.hex() == noted
                 before, expected, count = hash_, record[0] + 1, count + 1
@@ -141,6 +166,15 @@ class Chain:
         if not found:
             problems.append("the noted head is not in the chain: it was written anew")
         return Verdict(first=begin, records=count, head=head.hex(), problems=problems)
+
+    async def forget(self, who: str) -> None:
+        """Erase the addresses that somebody came from."""
+
+        async def write(tx: Transaction) -> None:
+            sql = "UPDATE audit SET address = '', salt = NULL WHERE who = ? AND seal IS NOT NULL"
+            await tx.execute(sql, (who,))
+
+        await self._storage.transaction(write)
 
     async def prune(self, before: int) -> None:
         """Delete some of the oldest records, those from before a time; the chain begins after them then."""

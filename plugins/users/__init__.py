@@ -49,6 +49,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     room = hub.room(Room)
     await room.load()
     nursery.start_soon(room.welcome)
+    nursery.start_soon(room.save_used)
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.errors import Forbidden, Rejected
+from hub.model import Principal
 from hub.routes import KNOWN, VIEW_DEVICES, Created, Request, Route, secret
 from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import USER, User
@@ -89,7 +90,7 @@ class TransferDevice:
 
 
 def routes(room: Room) -> Sequence[Route]:
-    hub, people, access = room.hub, room.people, room.access
+    hub, people, access, credentials = room.hub, room.people, room.access, room.credentials
 
     def new_user(request: Request) -> User:
         body: NewUser | Invite = request.body
@@ -123,7 +124,7 @@ def routes(room: Room) -> Sequence[Route]:
         body: SetPassword = request.body
         user = room.user_for(request, body.user_id, gift=True)
         await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
-        await access.shut_out(user)
+        await credentials.shut_out(user)
 
     async def users(request: Request) -> dict[str, Any]:
         return page(request, people.of_org(org_of(request)))
@@ -174,22 +175,22 @@ def routes(room: Room) -> Sequence[Route]:
         found = room.user_for(request, body.user_id, gift=True)
         await people.change(found, suspended=body.suspended)
         if body.suspended:
-            await access.end(access.of_user(found.id))
+            await credentials.end(credentials.of_user(found.id))
 
     async def force_logout(request: Request) -> None:
         found = room.user_for(request, request.body.user_id, gift=True)
-        await access.end(access.of_user(found.id))
+        await credentials.end(credentials.of_user(found.id))
 
     async def delete(request: Request) -> None:
         found = room.user_for(request, request.int_param("userId"), gift=True)
-        await people.remove(found)
-        access.gone(found)
+        await room.erase(found)
 
     async def delete_oneself(request: Request) -> None:
         found = room.myself(request)
         await prove(room, request, found, request.body.password)
-        await people.remove(found)
-        access.gone(found)
+        await room.erase(found)
+        # The record of it comes after, and would keep where they came from.
+        request.address = ""
 
     async def transfer(request: Request) -> Created:
         body: TransferUser = request.body
@@ -204,26 +205,34 @@ def routes(room: Room) -> Sequence[Route]:
         if body.devices:
             for device in owned:
                 hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
-        request.begun = True
+        request.begun, request.org, request.given_to = True, found.org, org.id
         await people.change(found, org=org.id, role=role)
         for device in owned:
             to, owner = (org.id, found.id) if body.devices else (device.org, None)
             await hub.devices.transfer(device, to, owner, request.principal)
-        await access.end(access.of_user(found.id))
+        await credentials.end(credentials.of_user(found.id))
         return Created(value=room.shown(found))
 
     async def export(request: Request) -> dict[str, Any]:
         """Everything that is kept about one person."""
         found = room.user_for(request, request.int_param("userId"))
+        who = Principal("user", found.id, found.org).who
+        visible = {device.id for device in hub.devices_for(request.principal, VIEW_DEVICES)}
         return {
             "user": room.shown(found) | {"profile": attrs.asdict(found.profile)},
-            "sessions": [session_shown(session) for session in access.of_user(found.id)],
-            "keys": [key.name for key in access.keys.values() if key.user == found.id],
+            "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
+            "keys": [key.name for key in credentials.keys.values() if key.user == found.id],
             "devices": [
                 {"id": device.id, "name": device.name}
                 for device in hub.devices.by_id.values()
                 if device.owner == found.id
             ],
+            "comments": [
+                {"deviceId": device, "ts": comment.ts, "text": comment.text}
+                for device, comment in await hub.timeline.comments_by(who)
+                if device in visible
+            ],
+            **await hub.hooks.personal_data(hub, who, request.principal),
         }
 
     # -- whose device it is ---------------------------------------------------------------------------------------
@@ -239,6 +248,7 @@ def routes(room: Room) -> Sequence[Route]:
                 raise hub.organizations.unknown(body.new_org_id)
             hub.organizations.get(body.new_org_id)
             new: tuple[int, int | None] = (body.new_org_id, None)
+            request.given_to = body.new_org_id
         else:
             new = (device.org, body.new_user_id or None)
         if new == (device.org, device.owner):

@@ -14,15 +14,21 @@ from hub.errors import NotFound, Rejected
 from hub.structure import seconds
 
 
-def _org_of(hub: Api, text: str) -> dict[str, Any]:
-    """The organization that an id or a name means. Raises `NotFound`."""
+def _org_of(hub: Api, text: str, below: int | None = None) -> dict[str, Any]:
+    """The organization that an id or a name means; of several with that name the one right ``below`` another.
+
+    Raises `NotFound`, `Rejected` when several have that name.
+    """
     if text.isascii() and text.isdecimal():
         return dict(hub("GET", ORG, orgId=text))
     everyone = [hub("GET", f"{ORG}/profile"), *hub("GET", f"{ORG}/search", query=text)["content"]]
-    for org in everyone:
-        if org["name"] == text:
-            return dict(org)
-    raise NotFound(f"there is no organization {text!r}")
+    named = [org for org in everyone if org["name"] == text]
+    found = [org for org in named if org["parentId"] == below] or named
+    if not found:
+        raise NotFound(f"there is no organization {text!r}")
+    if len(found) > 1:
+        raise Rejected(f"there are several organizations {text!r}: {', '.join(str(org['id']) for org in found)}")
+    return dict(found[0])
 
 
 def _user_of(hub: Api, email: str) -> dict[str, Any]:
@@ -274,7 +280,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     said, done = dict(wanted["organization"]), []
     parent = _org_of(hub, str(said.pop("parent", "1")))["id"]
     try:
-        org = _org_of(hub, said["name"])
+        org = _org_of(hub, said["name"], parent)
     except NotFound:
         org = hub("POST", f"{ORG}/create", said | {"parentId": parent})
         done.append(f"+ organization {org['name']} ({org['id']})")

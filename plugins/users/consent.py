@@ -72,7 +72,7 @@ class Consents:
             raise NotAuthenticated("The code_verifier does not fit.")
         if params.get("redirect_uri") != found.redirect or params.get("client_id") != found.client:
             raise NotAuthenticated("The code is for another client or redirect_uri.")
-        user, client = self._room.people.by_id.get(found.user), self._room.access.clients.get(found.client)
+        user, client = self._room.people.by_id.get(found.user), self._room.credentials.clients.get(found.client)
         if user is None or client is None or user.suspended:
             raise NotAuthenticated("The user or the client is no more.")
         return user, client
@@ -83,7 +83,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     def asked(params: Mapping[str, str]) -> Client:
         """The program that asks. Raises `Rejected`: nobody is sent to an address that is not the program's."""
-        client = room.access.clients.get(params.get("client_id", ""))
+        client = room.credentials.clients.get(params.get("client_id", ""))
         if client is None:
             raise Rejected("There is no such client.")
         if params.get("redirect_uri") not in client.redirects:

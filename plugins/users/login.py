@@ -14,7 +14,7 @@ import attrs
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
 from hub.model import Principal
 from hub.routes import KNOWN, PUBLIC, Created, Request, Route, secret
-from plugins.users.access import Tokens
+from plugins.users.credentials import Tokens
 from plugins.users.model import Key, Session, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import digest
@@ -84,11 +84,11 @@ class Password:
 
 
 def routes(room: Room) -> Sequence[Route]:
-    hub, people, access = room.hub, room.people, room.access
+    hub, people, credentials = room.hub, room.people, room.credentials
 
     async def login(request: Request) -> dict[str, Any]:
         user = await identified(room, request, request.body)
-        tokens = await access.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
+        tokens = await credentials.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject = f"user {user.id}"
         return answer(user, tokens)
@@ -102,18 +102,18 @@ def routes(room: Room) -> Sequence[Route]:
         }
 
     async def refresh(request: Request) -> dict[str, Any]:
-        session, tokens = await access.refresh(request.body.refresh_token, program=False)
+        session, tokens = await credentials.refresh(request.body.refresh_token, program=False)
         assert session.user is not None
         return answer(people.by_id[session.user], tokens)
 
     async def logout(request: Request) -> None:
         room.myself(request)
-        if session := access.sessions.get(request.principal.session):  # type: ignore[arg-type]
-            await access.end([session])
+        if session := credentials.sessions.get(request.principal.session):  # type: ignore[arg-type]
+            await credentials.end([session])
 
     async def profile(request: Request) -> dict[str, Any]:
         user = room.myself(request)
-        return room.shown(user) | {"permissions": sorted(access.grants(request.principal) or ())}
+        return room.shown(user) | {"permissions": sorted(room.access.grants(request.principal) or ())}
 
     async def change_profile(request: Request) -> dict[str, Any]:
         user = room.myself(request)
@@ -129,19 +129,19 @@ def routes(room: Room) -> Sequence[Route]:
         await prove(room, request, user, body.old)
         await people.set_password(user, hash_of(user.email, body.new, None))
         # Whoever knew the old one is out; whoever asked stays.
-        await access.end([one for one in access.of_user(user.id) if one.id != request.principal.session])
+        await credentials.end([one for one in credentials.of_user(user.id) if one.id != request.principal.session])
 
     async def sessions(request: Request) -> list[dict[str, Any]]:
         user = room.myself(request)
-        mine = sorted(access.of_user(user.id), key=lambda one: -one.used)
+        mine = sorted(credentials.of_user(user.id), key=lambda one: -one.used)
         return [session_shown(one) | {"this": one.id == request.principal.session} for one in mine]
 
     async def end_session(request: Request) -> None:
         user = room.myself(request)
-        session = access.sessions.get(request.int_param("sessionId"))
+        session = credentials.sessions.get(request.int_param("sessionId"))
         if session is None or session.user != user.id:
             raise NotFound("There is no such session.")
-        await access.end([session])
+        await credentials.end([session])
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
@@ -161,24 +161,26 @@ def routes(room: Room) -> Sequence[Route]:
     async def keys(request: Request) -> list[dict[str, Any]]:
         number = request.optional_int("userId")
         if request.principal.kind == "local" and number is None:
-            return [key_shown(key) for key in access.keys.values()]
+            return [key_shown(key) for key in credentials.keys.values()]
         user = key_owner(request, number)
-        return [key_shown(key) for key in access.keys.values() if key.user == user.id]
+        return [key_shown(key) for key in credentials.keys.values() if key.user == user.id]
 
     async def add_key(request: Request) -> Created:
         body: NewKey = request.body
         user = key_owner(request, body.user_id)
         scopes = None if body.scopes is None else frozenset(body.scopes)
-        key, made = await access.add_key(user, body.name, scopes, body.lasts)
+        if unknown := (scopes or frozenset()) - room.roles.known.keys():
+            raise Rejected(f"there is no permission {min(unknown)!r}")
+        key, made = await credentials.add_key(user, body.name, scopes, body.lasts)
         return Created(value=key_shown(key) | {"key": made})
 
     async def remove_key(request: Request) -> None:
-        key = access.keys.get(request.int_param("keyId"))
+        key = credentials.keys.get(request.int_param("keyId"))
         mine = None if request.principal.kind == "local" else room.myself(request).id
         if key is None or mine not in (None, key.user):
             raise NotFound("There is no such key.")
         request.subject, request.org = f"key {key.id}", people.by_id[key.user].org
-        await access.remove_key(key)
+        await credentials.remove_key(key)
 
     def key_shown(key: Key) -> dict[str, Any]:
         return {

@@ -168,7 +168,7 @@ def routes(room: Room) -> Sequence[Route]:
         """Whether somebody may delete all that is in an organization and below. Raises `Forbidden`."""
         for org in orgs.below(top):
             people = [user for user in room.people.by_id.values() if user.org == org]
-            programs = [client for client in room.access.clients.values() if client.org == org]
+            programs = [client for client in room.credentials.clients.values() if client.org == org]
             for found, permission in (
                 (people, "users.delete"),
                 (hub.devices.by_org.get(org), "org_devices.delete"),
@@ -183,11 +183,10 @@ def routes(room: Room) -> Sequence[Route]:
         """Erase everything that belongs to an organization."""
         for device in list(hub.devices.by_org.get(org, {}).values()):
             await hub.devices.delete(device, request.principal)
-        for client in [client for client in room.access.clients.values() if client.org == org]:
-            await room.access.remove_client(client)
+        for client in [client for client in room.credentials.clients.values() if client.org == org]:
+            await room.credentials.remove_client(client)
         for user in [user for user in room.people.by_id.values() if user.org == org]:
-            await room.people.remove(user, last=True)
-            room.access.gone(user)
+            await room.erase(user, last=True)
 
     async def export(request: Request) -> dict[str, Any]:
         """Everything about an organization and those below it, but values and secrets."""
@@ -216,7 +215,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def switch(request: Request) -> dict[str, Any]:
         user = room.myself(request)
-        session = room.access.sessions.get(request.principal.session)  # type: ignore[arg-type]
+        session = room.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
         if session is None:
             raise Forbidden("A key acts in its user's organization.")
         number = request.body.org_id
@@ -224,7 +223,7 @@ def routes(room: Room) -> Sequence[Route]:
         if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
             raise orgs.unknown(number)
         org = orgs.get(number)
-        await room.access.act_in(session, org.id)
+        await room.credentials.act_in(session, org.id)
         request.org, request.subject = org.id, f"organization {org.id}"
         return shown(org)
 

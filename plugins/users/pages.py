@@ -100,7 +100,7 @@ def routes(room: Room) -> Sequence[Route]:
                 user = await room.add_first(email, name, hashed)
             else:
                 await people.set_password(user, hashed)
-                await room.access.end(room.access.of_user(user.id))
+                await room.credentials.end(room.credentials.of_user(user.id))
         except NotAuthenticated as error:
             return said_no(error)
         except RequestError as error:

@@ -13,7 +13,7 @@ import attrs
 from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
 from hub.routes import PUBLIC, Created, Request, Response, Route
-from plugins.users.access import Tokens
+from plugins.users.credentials import Tokens
 from plugins.users.model import Client
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Problem(Exception):
 
 
 def routes(room: Room) -> Sequence[Route]:
-    hub, access = room.hub, room.access
+    hub, access, credentials = room.hub, room.access, room.credentials
 
     def shown(client: Client) -> dict[str, Any]:
         return {
@@ -56,7 +56,7 @@ def routes(room: Room) -> Sequence[Route]:
         below = set(hub.organizations.below(org))
         content = [
             shown(client)
-            for client in access.clients.values()
+            for client in credentials.clients.values()
             if client.org in below and hub.may(request.principal, request.permission, org=client.org)
         ]
         return {"content": content, "totalElements": len(content)}
@@ -65,17 +65,17 @@ def routes(room: Room) -> Sequence[Route]:
         body: NewClient = request.body
         org, role = hub.organization_for(request, body.org_id), room.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
-        client, made = await access.add_client(body.name, org.id, role, body.redirects)
+        client, made = await credentials.add_client(body.name, org.id, role, body.redirects)
         request.subject = f"client {client.id}"
         return Created(value=shown(client) | {"clientSecret": made})
 
     async def remove(request: Request) -> None:
         number = request.param("clientId")
-        client = access.clients.get(number)
+        client = credentials.clients.get(number)
         if client is None or not hub.may(request.principal, request.permission, org=client.org):
             raise NotFound("There is no such client.")
         request.subject, request.org = f"client {client.id}", client.org
-        await access.remove_client(client)
+        await credentials.remove_client(client)
 
     async def token(request: Request) -> Response:
         try:
@@ -100,30 +100,30 @@ def routes(room: Room) -> Sequence[Route]:
             raise _Problem("invalid_request", "grant_type is missing.")
         if kind == "refresh_token":
             try:
-                session, tokens = await access.refresh(params.get("refresh_token", ""), program=True)
+                session, tokens = await credentials.refresh(params.get("refresh_token", ""), program=True)
             except NotAuthenticated as error:
                 raise _Problem("invalid_grant", str(error)) from error
             assert session.client is not None
-            return access.clients[session.client], tokens
+            return credentials.clients[session.client], tokens
         if kind == "authorization_code":
             try:
                 user, allowed = room.consents.redeem(params)
             except NotAuthenticated as error:
                 raise _Problem("invalid_grant", str(error)) from error
             agent = request.headers.get("user-agent", "")
-            return allowed, await access.open(user=user, client=allowed, address=request.address, agent=agent)
+            return allowed, await credentials.open(user=user, client=allowed, address=request.address, agent=agent)
         if kind != "client_credentials":
             known = "client_credentials, authorization_code or refresh_token"
             raise _Problem("unsupported_grant_type", f"grant_type must be {known}.")
         number, secret = _basic(request) or (params.get("client_id", ""), params.get("client_secret", ""))
         attempt = room.throttle.attempt("client", number[:100], request.address)
-        client = access.client_of(number, secret)
+        client = credentials.client_of(number, secret)
         if client is None:
             hub.refuse(request.address, "wrong OAuth2 client id or secret")
             raise _Problem("invalid_client", "Client ID is not found or password is wrong.")
         attempt.succeeded()
         agent = request.headers.get("user-agent", "")
-        return client, await access.open(client=client, address=request.address, agent=agent)
+        return client, await credentials.open(client=client, address=request.address, agent=agent)
 
     org = "/api/v1/organization"
     return [

@@ -62,7 +62,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     def own_role(request: Request) -> int | None:
         if request.principal.kind != "user":
-            client = room.access.clients.get(str(request.principal.id))
+            client = room.credentials.clients.get(str(request.principal.id))
             return client.role if client else None
         return room.people.get(int(request.principal.id)).role
 
@@ -110,7 +110,7 @@ def routes(room: Room) -> Sequence[Route]:
         if role == own_role(request):
             raise Forbidden("Nobody deletes their own role.")
         await roles.remove(role, instead)
-        room.access.replaced(role, instead)
+        room.credentials.replaced(role, instead)
         roles.tell()
         request.subject = f"role {role}"
 

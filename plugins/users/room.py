@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
-from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import OrganizationChanged
-from hub.model import ROOT_ORG
+from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
 from hub.structure import seconds
 from plugins.users.access import Access
 from plugins.users.consent import Consents
+from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, Throttle, hash_of
 from plugins.users.people import PAGE, Link, People
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two writes of when sessions and keys were last used.
+SAVE_EVERY = 600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +53,10 @@ class Room:
         self.steps: dict[int, int] = {}
         self.people = People(hub, self.passwords)
         self.roles = Roles(hub)
-        self.access = Access(
-            hub, self.people, self.roles, _ms(self.settings.access, "access"), _ms(self.settings.refresh, "refresh")
+        self.credentials = Credentials(
+            hub, self.people, _ms(self.settings.access, "access"), _ms(self.settings.refresh, "refresh")
         )
+        self.access = Access(hub, self.people, self.roles, self.credentials)
         self.consents = Consents(self)
         self.invitation_ms = _ms(self.settings.invitation, "invitation")
         self.reset_ms = _ms(self.settings.reset, "reset")
@@ -57,7 +64,7 @@ class Room:
     async def load(self) -> None:
         await self.roles.load()
         await self.people.load()
-        await self.access.load()
+        await self.credentials.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
         self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
@@ -66,7 +73,7 @@ class Room:
 
     def _organization_changed(self, fact: OrganizationChanged) -> None:
         if fact.gone:
-            self.access.organization_gone(fact.organization.id)
+            self.credentials.organization_gone(fact.organization.id)
         self.roles.tell()
 
     def _email(self, number: str) -> tuple[str, int] | None:
@@ -74,8 +81,23 @@ class Room:
         return None if user is None else (user.email, user.org)
 
     def _program(self, number: str) -> tuple[str, int] | None:
-        client = self.access.clients.get(number)
+        client = self.credentials.clients.get(number)
         return None if client is None else (client.name, client.org)
+
+    async def save_used(self) -> None:
+        """Write now and then, and at the end, when sessions and keys were last used."""
+        try:
+            while True:
+                await trio.sleep(SAVE_EVERY)
+                await self._save_used()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._save_used()
+
+    async def _save_used(self) -> None:
+        # The alarm about the storage says it when this fails, and the next time writes it.
+        with suppress(StorageError):
+            await self.credentials.save_used()
 
     async def welcome(self) -> None:
         """Let the first administrator in: from the environment, or by a link that is printed once."""
@@ -101,6 +123,12 @@ class Room:
         user = await self.people.add(User(id=0, org=ROOT_ORG, email=email, name=name, role=ADMIN), hashed)
         await self.people.change(user, developer=True)
         return user
+
+    async def erase(self, user: User, *, last: bool = False) -> None:
+        """Delete somebody, and what says who they were; see `People.remove`."""
+        await self.people.remove(user, last=last)
+        self.credentials.gone(user)
+        await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
 
     def link(self, request: Request | None, code: str) -> str:
         """The address of the page for a code: at the hub's own address, else at the one that the request came to."""
