@@ -67,11 +67,13 @@ MAX_REASON = 300
 
 @attrs.frozen
 class Credentials:
-    """What somebody presents: ``kind`` is "bearer", or a connector's own word."""
+    """What somebody presents: ``kind`` is "bearer", "client" for a program's id and secret, or a plugin's own word."""
 
     kind: str
     secret: str = attrs.field(repr=False)
     address: str = ""
+    #: The name that goes with the secret, where there is one.
+    name: str = ""
 
 
 class Hub:
@@ -351,6 +353,7 @@ class Hub:
         await self.devices.load(self.templates.by_id)
         await self.metadata.load(self.devices.by_id)
         self.clock.not_before(await self.history.load(self.devices.by_series))
+        self.devices.drop_cleared()
         self.clock.now()
         self.watching.start(self.history.latest)
         self._local_key = _local_key(self.config.data / "local.key")

@@ -18,7 +18,7 @@ from hub.structure import Invalid, duration_problem, seconds, structure
 from hub.timezones import names
 
 Tls = Literal["off", "on", "auto"]
-SERVED = ("native", "http", "device-http")
+SERVED = ("native", "http", "mqtt", "device-http")
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +35,7 @@ class HubSection:
 class Listen:
     address: str
     tls: Tls = "off"
-    serve: tuple[str, ...] = SERVED[:2]
+    serve: tuple[str, ...] = SERVED[:3]
 
     @property
     def host(self) -> str:
@@ -92,7 +92,12 @@ class Limits:
 @attrs.frozen(kw_only=True)
 class Config:
     hub: HubSection = HubSection()
-    listen: tuple[Listen, ...] = (Listen(address="0.0.0.0:8080"), Listen(address="0.0.0.0:9443", tls="on"))
+    listen: tuple[Listen, ...] = (
+        Listen(address="0.0.0.0:8080"),
+        Listen(address="0.0.0.0:9443", tls="on"),
+        Listen(address="0.0.0.0:1883", serve=("mqtt",)),
+        Listen(address="0.0.0.0:8883", tls="on", serve=("mqtt",)),
+    )
     tls: TlsSection = TlsSection()
     storage: StorageSection = StorageSection()
     backup: BackupSection = BackupSection()

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError
-from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo
+from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, ValueCleared
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.structure import seconds
@@ -93,6 +93,7 @@ class Devices:
         self._by_token: dict[bytes, tuple[Device, int | None]] = {}
         self._unsaved: set[Device] = set()
         self._saving = False
+        self._cleared: dict[int, int] = {}
 
     async def load(self, templates: dict[str, Template]) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
@@ -102,6 +103,7 @@ class Devices:
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
             series = await tx.fetch_all("SELECT id, device, datastream FROM series")
+            self._cleared = dict(await tx.fetch_all("SELECT id, cleared FROM series WHERE cleared IS NOT NULL"))
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
         devices, tokens, series, gone = await self._storage.read(read)
@@ -122,6 +124,14 @@ class Devices:
         self._place(series)
         self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
+
+    def drop_cleared(self) -> None:
+        """Forget latest values that were cleared before the last stop, now that they are read."""
+        latest = self._history.latest
+        for series, upto in self._cleared.items():
+            if series in latest and latest[series][0] <= upto:
+                del latest[series]
+        self._cleared = {}
 
     def _keep(self, device: Device) -> None:
         self.by_id[device.id] = self.by_org.setdefault(device.org, {})[device.id] = device
@@ -361,6 +371,22 @@ class Devices:
         self._place(rows)
         self._unplace(old - {number for number, _, _ in rows})
         self._bus.emit(DataErased(device, tuple(datastreams), by))
+
+    async def clear(self, device: Device, datastream: Datastream) -> None:
+        """Let a datastream hold nothing until it is written again; its history stays as it is."""
+        point = device.points.get(datastream.pin)
+        latest = self._history.latest.get(point.series) if point else None
+        if point is None or latest is None:
+            return
+        series = point.series
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE series SET cleared = ? WHERE id = ?", (latest[0], series))
+
+        await self._storage.transaction(write)
+        if self._history.latest.get(series) is latest:
+            del self._history.latest[series]
+            self._bus.emit(ValueCleared(device, datastream))
 
     async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
         """Give a device a new token; the old ones end after ``overlap_ms``. Raises `Rejected`, `Conflict`."""

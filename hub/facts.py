@@ -167,6 +167,14 @@ class ValueExpired(Fact):
 
 
 @attrs.frozen
+class ValueCleared(Fact):
+    """A datastream holds nothing any more, until it is written again."""
+
+    device: Device
+    datastream: Datastream
+
+
+@attrs.frozen
 class Refused(Fact):
     """Somebody was turned away, or something they sent was. ``at`` is milliseconds UTC; no secret is in here."""
 

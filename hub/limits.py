@@ -25,6 +25,10 @@ class Bucket:
         self.tokens -= 1
         return True
 
+    def owe(self) -> None:
+        """Take one also when there is none."""
+        self.tokens -= 1
+
     @property
     def wait(self) -> float:
         """Seconds until there is one again."""

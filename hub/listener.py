@@ -91,6 +91,8 @@ class FrontDoor:
             except OSError as error:
                 taken = error.errno == errno.EADDRINUSE
                 why = "is taken by another program" if taken else (error.strerror or str(error)).lower()
+                if taken and "mqtt" in listen.serve:
+                    why += " (an MQTT broker such as Mosquitto?); give this another port"
                 problems.append(f"{self._config.source}: listen[{number}].address: {listen.address} {why}")
         if problems:
             self.close()
@@ -115,6 +117,7 @@ class FrontDoor:
         for wire in tuple(self._wires):
             wire.closing = True
             if not wire.busy and not wire.pending:
+                wire.send(wire.goodbye)
                 wire.close()
         with trio.move_on_after(seconds):
             while any(wire.busy or wire.pending for wire in self._wires):  # noqa: ASYNC110 - at the stop only, and short

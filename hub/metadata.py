@@ -298,9 +298,9 @@ class Metadata:
         if name in (LOCATION, TIME_ZONE):
             self._place(device, name, value)
         self._bus.emit(MetadataChanged(device, name, value, by))
-        session = self._sessions.get(device.id)
-        if session is not None and by.kind != "device":
-            session.send(SetMetadata(name, value))
+        if by.kind != "device":
+            for session in self._sessions.heard_by(device):
+                session.send(SetMetadata(name, value))
         return True
 
     @staticmethod

@@ -141,13 +141,17 @@ class Lifecycle:
 
 @attrs.frozen(kw_only=True)
 class Template:
-    """What devices of one product have in common. ``id`` is what the firmware has as ``BLYNK_TEMPLATE_ID``."""
+    """What devices of one product have in common. ``id`` is what the firmware has as ``BLYNK_TEMPLATE_ID``.
+
+    Devices of a template that is a ``gateway`` may speak for others (docs.blynk.io, MQTT Gateway API).
+    """
 
     id: str
     org: int = ROOT_ORG
     name: str
     hardware: str = ""
     connection: str = ""
+    gateway: bool = False
     datastreams: tuple[Datastream, ...] = ()
     events: tuple[EventType, ...] = ()
     metadata: tuple[MetadataField, ...] = ()
@@ -284,10 +288,15 @@ class Reboot:
 
 
 @attrs.define
+class Reconfigure:
+    """The device opens its own network and waits for another one's name and password."""
+
+
+@attrs.define
 class AppConnected:
     """Somebody started (``present``) or stopped watching the device."""
 
     present: bool
 
 
-Command = SetDatastream | SetMetadata | Redirect | Reboot | AppConnected
+Command = SetDatastream | SetMetadata | Redirect | Reboot | Reconfigure | AppConnected

@@ -31,6 +31,9 @@ class Session(Protocol):
     def send(self, command: Command) -> None:
         """Hand a command over, now or as soon as the device takes it; what it cannot say is dropped."""
 
+    async def ping(self) -> float | None:
+        """Milliseconds until the device has answered; None when it does not."""
+
     def close(self, reason: str) -> None:
         """End the connection."""
 
@@ -40,6 +43,8 @@ class Sessions:
         self._bus = bus
         self._clock = clock
         self._of: dict[int, Session] = {}
+        #: Who else gets what is sent to a device: gateways, and what is kept for one that is away.
+        self._followers: dict[int, tuple[Session, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._of)
@@ -49,6 +54,22 @@ class Sessions:
 
     def get(self, device: int) -> Session | None:
         return self._of.get(device)
+
+    def follow(self, session: Session) -> None:
+        """Let a session that is not the device's own get what is sent to the device."""
+        device = session.device.id
+        self._followers[device] = (*self._followers.get(device, ()), session)
+
+    def unfollow(self, session: Session) -> None:
+        left = tuple(one for one in self._followers.pop(session.device.id, ()) if one is not session)
+        if left:
+            self._followers[session.device.id] = left
+
+    def heard_by(self, device: Device) -> tuple[Session, ...]:
+        """Everybody who gets what is sent to a device."""
+        session = self._of.get(device.id)
+        own = () if session is None else (session,)
+        return own + self._followers.get(device.id, ()) if self._followers else own
 
     def opened(self, session: Session) -> None:
         """A device logged in. An older session of the same device is closed."""
@@ -71,10 +92,18 @@ class Sessions:
 
     def command(self, device: Device, command: Command) -> None:
         """Send ``command`` to a connected device. Raises `Unavailable` when it is not."""
+        hearing = self.heard_by(device)
+        if not hearing:
+            raise Unavailable(f"device {device.name} is offline")
+        for session in hearing:
+            session.send(command)
+
+    async def ping(self, device: Device) -> float | None:
+        """Milliseconds until a connected device has answered; None when it does not. Raises `Unavailable`."""
         session = self._of.get(device.id)
         if session is None:
             raise Unavailable(f"device {device.name} is offline")
-        session.send(command)
+        return await session.ping()
 
     def end(self, device: Device, reason: str) -> None:
         """Disconnect a device, if it is connected."""

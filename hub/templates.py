@@ -61,6 +61,7 @@ class _Head:
     id: str = attrs.Factory(lambda: "TMPL" + secrets.token_hex(4))
     hardware: str = ""
     connection: str = ""
+    gateway: bool = False
 
 
 def parse(text: str, source: str = "template", known: Mapping[str, Template] | None = None) -> Template:
@@ -99,6 +100,7 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
         name=head.name if head else "?",
         hardware=head.hardware if head else "",
         connection=head.connection if head else "",
+        gateway=head.gateway if head else False,
         datastreams=tuple(stream for stream in streams if stream is not None),
         events=tuple(event for event in events if event is not None),
         metadata=tuple(field for field in metadata if field is not None),
@@ -307,7 +309,7 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
         return [f"+ template {new.id} {new.name}", *(f"+ V{d.pin} {d.name}" for d in new.datastreams)], []
     lines = [
         f"~ {field} {getattr(old, field)!r} -> {getattr(new, field)!r}"
-        for field in ("name", "hardware", "connection")
+        for field in ("name", "hardware", "connection", "gateway")
         if getattr(old, field) != getattr(new, field)
     ]
     lines += ["~ lifecycle"] * (old.lifecycle != new.lifecycle)

@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -68,7 +69,7 @@ class Peer:
 class Wire:
     """A connection as a protocol sees it. ``send`` is sync: what the socket does not take at once is drained later."""
 
-    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "spawn")
+    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "goodbye", "spawn")
 
     def __init__(self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         self._sock = sock
@@ -83,6 +84,8 @@ class Wire:
         self.busy = False
         #: The hub stops: answer what is owed and end.
         self.closing = False
+        #: What the client hears last when the hub stops.
+        self.goodbye = b""
 
     @property
     def pending(self) -> int:
@@ -157,6 +160,14 @@ class Wire:
         finally:
             self._out.clear()
             self._drained.set()
+
+    def keep_alive(self) -> None:
+        """Let the kernel find out when the client is gone: it asks after a minute of silence, and every 20 s then."""
+        with suppress(OSError, AttributeError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     async def drained(self) -> None:
         """Return when nothing waits any more."""

@@ -131,7 +131,7 @@ class Writes:
             return
         ts, value = latest
         self._watching.imported(point, ts)
-        if session := self._sessions.get(point.device.id):
+        for session in self._sessions.heard_by(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
             self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via))
@@ -161,9 +161,9 @@ class Writes:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
                 self._watching.written(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
-            session = self._sessions.get(device.id)
-            if session is not None and session is not write.session:
-                session.send(SetDatastream(datastream.pin, texts_of(value)))
+            for session in self._sessions.heard_by(device):
+                if session is not write.session:
+                    session.send(SetDatastream(datastream.pin, texts_of(value)))
         self.count += 1
         device.messages[write.via] = device.messages.get(write.via, 0) + 1
         if self._bus.wants_value(device.id):

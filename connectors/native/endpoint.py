@@ -50,7 +50,17 @@ from hub.errors import (
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
 from hub.limits import Bucket
-from hub.model import AppConnected, Command, Device, Principal, Reboot, Redirect, SetDatastream, SetMetadata
+from hub.model import (
+    AppConnected,
+    Command,
+    Device,
+    Principal,
+    Reboot,
+    Reconfigure,
+    Redirect,
+    SetDatastream,
+    SetMetadata,
+)
 from hub.wire import WireProtocol
 from hub.writes import Write
 
@@ -83,6 +93,8 @@ DEFAULT_BUFFER = 250
 INFO_PATIENCE = 2.0
 #: Seconds between two sends to a client that reads one frame per read (blynklib 0.2.6).
 SPACING = 0.06
+#: Seconds that a device has to answer a ping.
+PING_PATIENCE = 5.0
 #: Bytes waiting for a client before the hub stops reading from it, and commands waiting in its queue.
 MAX_PENDING = 16 * 1024
 MAX_QUEUED = 300
@@ -162,6 +174,7 @@ class NativeSession:
         "_one_per_send",
         "_owed",
         "_peer",
+        "_pings",
         "_queue",
         "_ready",
         "_reason",
@@ -216,6 +229,7 @@ class NativeSession:
         self._one_per_send = False
         self._reason = ""
         self._silent = 0.0
+        self._pings: dict[int, trio.Event] | None = None
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -259,7 +273,9 @@ class NativeSession:
                     self._grouped(body)
                 elif command == _PING:
                     replies.append(response(message, Status.OK))
-                elif command and self._admitted(message, replies):
+                elif not command:
+                    self._answered(message)
+                elif self._admitted(message, replies):
                     await self._other(command, message, body, replies)
                 if self._reason:
                     break
@@ -477,10 +493,27 @@ class NativeSession:
                 return self.fitting(Cmd.REDIRECT, message, (host, str(port))), "redirect"
             case Reboot():
                 return self.fitting(Cmd.INTERNAL, message, ("dbg", "reboot")), "reboot"
+            case Reconfigure():
+                # A line for the console of Edgent's firmware (`BlynkEdgentConsole.h`).
+                return self.fitting(Cmd.INTERNAL, message, ("dbg", "config start")), "reconfigure"
             case AppConnected(present):
                 # With its NUL: C++ computes a negative length without.
                 return self.fitting(Cmd.INTERNAL, message, ("acon" if present else "adis", "")), "app"
         return None, None
+
+    async def ping(self) -> float | None:
+        self._pings = self._pings or {}
+        message, answered, began = self._ids.next(), trio.Event(), trio.current_time()
+        self._pings[message] = answered
+        self._wire.send(frame(_PING, message))
+        with trio.move_on_after(PING_PATIENCE):
+            await answered.wait()
+        del self._pings[message]
+        return (trio.current_time() - began) * 1000 if answered.is_set() else None
+
+    def _answered(self, message: int) -> None:
+        if self._pings and message in self._pings:
+            self._pings[message].set()
 
     def fitting(self, command: int, message: int, parts: Sequence[str]) -> bytes | None:
         """A frame, unless the client's buffer could not hold it: it would drop the link."""

@@ -88,6 +88,16 @@ class Receipt:
         if batch.bad and self._index in batch.bad:
             raise Unavailable(f"the value could not be stored: {batch.bad[self._index]}")
 
+    async def settled(self) -> bool:
+        """Return when the value is on disk, however long the disk refuses; False when it can never be."""
+        batch = self._batch
+        while not batch.done:
+            try:
+                await self._history.committed(batch)
+            except Unavailable:
+                await trio.sleep(RETRY_AFTER)
+        return self._index not in batch.bad
+
 
 @attrs.define(eq=False)
 class Run:

@@ -12,7 +12,7 @@ import attrs
 
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
-from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Redirect
+from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
 from hub.structure import seconds
 from hub.values import to_json
@@ -337,6 +337,14 @@ class DeviceRoutes:
     async def reboot(self, request: Request) -> None:
         self._hub.command(self._hub.device_for(request, request.body.device_id), Reboot())
 
+    async def reconfigure(self, request: Request) -> None:
+        self._hub.command(self._hub.device_for(request, request.body.device_id), Reconfigure())
+
+    async def ping(self, request: Request) -> dict[str, float | None]:
+        """Milliseconds until the device has answered; null when it has not."""
+        took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
+        return {"ms": None if took is None else round(took, 1)}
+
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = DeviceRoutes(hub)
@@ -373,6 +381,16 @@ def routes(hub: Hub) -> Sequence[Route]:
             "Send a device to another server",
         ),
         ("POST", f"{ours}/device/reboot", api.reboot, control, DeviceId, None, "Ask a device to reboot"),
+        (
+            "POST",
+            f"{ours}/device/reconfigure",
+            api.reconfigure,
+            control,
+            DeviceId,
+            None,
+            "Ask a device to join another network",
+        ),
+        ("POST", f"{ours}/device/ping", api.ping, control, DeviceId, None, "How long a device takes to answer"),
     )
     return [
         Route(

@@ -25,6 +25,7 @@ from hub.facts import (
     Refused,
     RightsChanged,
     StatusChanged,
+    ValueCleared,
     ValueExpired,
     ValueWritten,
     WireFrame,
@@ -191,6 +192,7 @@ class _Client:
             named = hub.lifecycle.name
             on(hub.subscribe(StatusChanged, lambda fact: subscription.add_state(fact, named(fact.device))))
             on(hub.subscribe(ValueExpired, subscription.add_expired))
+            on(hub.subscribe(ValueCleared, subscription.add_cleared))
         snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
             on(self._watchers.add(device))
@@ -274,6 +276,11 @@ class _Subscription:
     def add_expired(self, fact: ValueExpired) -> None:
         if self._wants(fact.device):
             self.add({"device": fact.device.id, "expired": {f"v{fact.datastream.pin}": fact.show}})
+
+    def add_cleared(self, fact: ValueCleared) -> None:
+        if self._wants(fact.device):
+            self._changed.pop((fact.device.id, fact.datastream.pin), None)
+            self.add({"device": fact.device.id, "values": {f"v{fact.datastream.pin}": None}})
 
     def add_event(self, fact: EventLogged | EventChanged) -> None:
         if self._wants(fact.device):

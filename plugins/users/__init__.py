@@ -54,7 +54,10 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    return hub.room(Room).access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
+    access = hub.room(Room).access
+    if credentials.kind == "client":
+        return access.authenticate_client(credentials.name, credentials.secret)
+    return access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
 
 
 @hookimpl

@@ -42,6 +42,11 @@ class Access:
         key.used = now
         return Principal("user", user.id, user.org, user.email, key.scopes, f"key {key.id}")
 
+    def authenticate_client(self, number: str, secret: str) -> Principal | None:
+        """The program with that id and secret, for as long as it is there."""
+        client = self._credentials.client_of(number, secret)
+        return None if client is None else Principal("client", client.id, client.org, client.name, None, "secret")
+
     def _principal(self, session: Session) -> Principal | None:
         client = None if session.client is None else self._credentials.clients.get(session.client)
         if session.user is None:
@@ -92,6 +97,8 @@ class Access:
 
     def _alive(self, principal: Principal) -> bool:
         number, now = principal.session, self._hub.clock.now()
+        if number == "secret":
+            return str(principal.id) in self._credentials.clients
         if isinstance(number, int):
             session = self._credentials.sessions.get(number)
             return session is not None and session.refresh_ends > now

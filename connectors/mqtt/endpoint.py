@@ -1,0 +1,310 @@
+"""The hub as MQTT's server for devices and gateways, over TCP, TLS and WebSocket. Not a broker: topics are Blynk's.
+
+A session belongs to a token, so that one client identifier for many devices does no harm, and of two connections with
+the same token the newer wins. PUBACK and PUBREC come after the commit that holds what was published. All that one read
+brings is handled before the next, and answered with one write.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from connectors.mqtt.handlers import HANDLERS, text
+from connectors.mqtt.link import Link
+from connectors.mqtt.packets import Connect, Property, Reason, Will
+from connectors.mqtt.session import Message, Session, Terms
+from connectors.mqtt.topics import uplink
+from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
+from hub.app import Credentials
+from hub.errors import (
+    Forbidden,
+    RequestError,
+    StartupError,
+    StorageError,
+)
+from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged, RightsChanged, TemplateChanged
+from hub.hookspecs import hookimpl
+from hub.structure import seconds
+from hub.timers import Timers
+from hub.wire import WireProtocol
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from hub.model import Template
+    from hub.wire import Peer, Wire
+
+#: Seconds between two looks for silent connections.
+SWEEP_EVERY = 2.0
+#: Connections that took each other's place so often within so many seconds wait longer and longer.
+FLAPPING, FLAPPING_WINDOW, MAX_FLAPPING_PAUSE = 3, 60.0, 30.0
+#: The longest packet that may be configured.
+MAX_PACKETS = 1024, 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """``[plugins.mqtt]``: bytes of the longest packet, and how long a session is kept without a connection."""
+
+    max_packet: int = 65_536
+    keep_sessions: str = "1d"
+
+
+@hookimpl
+def hub_config() -> type:
+    return Settings
+
+
+@hookimpl
+def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
+    return [
+        WireProtocol(
+            name="mqtt",
+            sniff=sniff,
+            serve=hub.room(Endpoint).serve,
+            # CONNACK "Server unavailable" of version 3.1.1.
+            busy=b"\x20\x02\x00\x03",
+            websocket_path="/mqtt",
+            subprotocol="mqtt",
+        )
+    ]
+
+
+@hookimpl
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    nursery.start_soon(hub.room(Endpoint).run)
+
+
+def sniff(first: bytes) -> bool:
+    """CONNECT is the only first packet there is."""
+    return first[0] == 0x10
+
+
+class Endpoint:
+    """All MQTT connections of a hub, and the sessions that are kept."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        settings: Settings = hub.settings(Settings)
+        lowest, highest = MAX_PACKETS
+        if not lowest <= settings.max_packet <= highest:
+            raise StartupError(f"plugins.mqtt.max_packet: must be {lowest} to {highest}")
+        try:
+            kept = int(seconds(settings.keep_sessions))
+        except ValueError as error:
+            raise StartupError(f"plugins.mqtt.keep_sessions: {error}") from error
+        self.terms = Terms(max_packet=settings.max_packet, max_expiry=kept)
+        self.clients: dict[tuple[str, int | str, str], Client] = {}
+        self._live: set[Link] = set()
+        self._sweeping = False
+        self._timers = Timers(self._due)
+        self._wills: dict[Client, Will] = {}
+        self._tasks: trio.Nursery | None = None
+        self._pins: dict[str, tuple[Template, dict[str, int]]] = {}
+        #: How often connections of a key took each other's place, and when the last one did.
+        self._flapping: dict[tuple[str, int | str, str], tuple[int, float]] = {}
+        #: Why the last connection of a device was ended, when it could not be told.
+        self._last_words: dict[tuple[str, int | str, str], str] = {}
+        for fact in (RightsChanged, DeviceChanged, DeviceDeleted, OrganizationChanged, TemplateChanged):
+            hub.subscribe(fact, self._look_again)
+
+    async def run(self) -> None:
+        """Follow the clock: sessions end, and wills are published."""
+        async with trio.open_nursery() as nursery:
+            self._tasks = nursery
+            await self._timers.run()
+
+    @staticmethod
+    def now() -> float:
+        """The clock of everything here."""
+        return trio.current_time()
+
+    def pins(self, template: Template) -> Mapping[str, int]:
+        """A template's pins by the names of its datastreams."""
+        kept = self._pins.get(template.id)
+        if kept is None or kept[0] is not template:
+            kept = self._pins[template.id] = template, {stream.name: stream.pin for stream in template.datastreams}
+        return kept[1]
+
+    @staticmethod
+    def numbered(numbers: list[int]) -> Mapping[int, Any]:
+        return {Property.SUBSCRIPTION_ID: numbers} if numbers else {}
+
+    async def serve(self, wire: Wire, peer: Peer) -> None:
+        """Talk to one client until it is gone."""
+        link = Link(self, wire, peer)
+        self._live.add(link)
+        if not self._sweeping:
+            self._sweeping = True
+            wire.spawn(self._sweep)
+        try:
+            await link.run()
+        finally:
+            self._live.discard(link)
+            link.ended()
+        if link.refused:
+            await wire.linger()
+
+    async def _sweep(self) -> None:
+        """Close the silent, as long as there is any connection: one task instead of a timeout per read."""
+        try:
+            while self._live:
+                await trio.sleep(SWEEP_EVERY)
+                now = self.now()
+                for link in tuple(self._live):
+                    if now > link.connection.expires and not link.busy:
+                        link.expire()
+        finally:
+            self._sweeping = False
+
+    # -- who comes ------------------------------------------------------------------------------------------------
+
+    async def login(self, connect: Connect, address: str) -> Client | None:
+        """Who presents these credentials; None when it is nobody known. Raises `Forbidden`."""
+        username, password = connect.username or "", text(connect.password or b"")
+        fresh = Session(connect.client_id or f"pinwheel-{secrets.token_hex(8)}")
+        if username not in (DEVICE, GATEWAY_DEVICE):
+            credentials = Credentials("client", password, address, username)
+            principal = await self.hub.hooks.authenticate(self.hub, credentials) if username else None
+            if principal is None:
+                return None
+            client = Client(self, ("client", principal.id, fresh.client_id), fresh, principal=principal)
+            if not client.valid():
+                raise Forbidden("the client has no permission to view devices")
+            return client
+        device = self.hub.devices.of_token(password)
+        if device is None:
+            return None
+        if username == GATEWAY_DEVICE:
+            if not device.template.gateway:
+                raise Forbidden(f"template {device.template.id} is no gateway: add gateway = true to it")
+            return Client(self, ("gateway", device.id, ""), fresh, gateway=device, token=password)
+        client = Client(self, ("device", device.id, ""), fresh, token=password)
+        client.own = Voice(client, device, password, address=address)
+        return client
+
+    async def before(self, client: Client) -> str:
+        """Let a connection wait that is one of several which take each other's place; why, for its developer."""
+        old = self.clients.get(client.key)
+        if old is None or old.link is None:
+            return ""
+        count, last = self._flapping.get(client.key, (0, 0.0))
+        count = count + 1 if self.now() - last < FLAPPING_WINDOW else 1
+        self._flapping[client.key] = count, self.now()
+        if count <= FLAPPING:
+            return ""
+        await trio.sleep(min(MAX_FLAPPING_PAUSE, 2.0 ** (count - FLAPPING - 1)))
+        return f"another connection with the same token, from {old.link.peer.address}, keeps taking this one's place"
+
+    def adopt(self, client: Client, connect: Connect) -> bool:
+        """Take over the session of a client who was here before; whether there was one that goes on."""
+        old = self.clients.get(client.key)
+        self.clients[client.key] = client
+        if old is None:
+            return False
+        same = bool(connect.client_id) and connect.client_id == old.session.client_id
+        present = same and not connect.clean and old.session.expiry > 0
+        old.listen_no_more()
+        self._timers.cancel(("session", old))
+        if old.link is not None:
+            self._keep_will(old, old.link.taken_over(), continues=present)
+        else:
+            if old.own is not None:
+                self.hub.sessions.unfollow(old.own)
+            if (will := self._wills.pop(old, None)) is not None:
+                self._timers.cancel(("will", old))
+                if not present:
+                    self._publish_will(old, will)
+        if present:
+            client.session = old.session
+            client.listen(old.session.subscriptions)
+        return present
+
+    def left(self, client: Client, will: Will | None) -> None:
+        """A connection ended; what its client wants kept is kept."""
+        if self.clients.get(client.key) is not client:
+            return
+        client.link = None
+        self._keep_will(client, will, continues=False)
+        if not client.session.expiry:
+            self._forget(client)
+            return
+        if client.own is not None:
+            self.hub.sessions.follow(client.own)
+        self._timers.set(("session", client), self.now() + client.session.expiry)
+
+    def _keep_will(self, client: Client, will: Will | None, *, continues: bool) -> None:
+        """Publish a will after its delay, but no later than the session ends (5 §3.1.3.2.2)."""
+        if will is None:
+            return
+        delay = min(will.properties.get(Property.WILL_DELAY, 0), client.session.expiry)
+        if not delay:
+            self._publish_will(client, will)
+        elif not continues:
+            self._wills[client] = will
+            self._timers.set(("will", client), self.now() + delay)
+
+    def _publish_will(self, client: Client, will: Will) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(self._say_will, client, will)
+
+    async def _say_will(self, client: Client, will: Will) -> None:
+        try:
+            voice, topic = addressed(client, will.topic)
+            said = uplink(topic)
+            assert said is not None
+            receipt = await HANDLERS[said.kind](voice, said, will.payload)
+            if receipt is not None:
+                await receipt.durable()
+        except (RequestError, StorageError) as error:
+            self.hub.refuse("will", f"{client.name}: its will: {error}", client.own.device.id if client.own else None)
+
+    def _due(self, key: Any) -> None:
+        what, client = key
+        if what == "will":
+            self._publish_will(client, self._wills.pop(client))
+        else:
+            self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        if self.clients.get(client.key) is client:
+            del self.clients[client.key]
+        client.listen_no_more()
+        if client.own is not None:
+            self.hub.sessions.unfollow(client.own)
+        self._timers.cancel(("session", client))
+        if (will := self._wills.pop(client, None)) is not None:
+            self._timers.cancel(("will", client))
+            self._publish_will(client, will)
+
+    def _look_again(self, fact: Any) -> None:
+        """Rights, devices or templates changed: end whose login does not hold any more."""
+        found = tuple(self.clients.values())
+        if isinstance(fact, DeviceChanged | DeviceDeleted):
+            keys = (("device", fact.device.id, ""), ("gateway", fact.device.id, ""))
+            found = tuple(self.clients[key] for key in keys if key in self.clients)
+        for client in found:
+            if not client.valid():
+                if client.link is not None:
+                    client.link.end(Reason.NOT_AUTHORIZED, "its login has ended")
+                else:
+                    self._forget(client)
+
+    # -- what goes to them ----------------------------------------------------------------------------------------
+
+    def deliver(self, client: Client, message: Message, voice: Voice) -> None:
+        """Send a message, or keep it for when the client is back."""
+        if client.link is not None:
+            client.link.send(message, voice)
+        elif message.qos and message.tag is None:
+            client.session.enqueue(message)
+
+    def last_words(self, client: Client, text: str | None = None) -> str:
+        """Keep a sentence for the client's next connection, or take the one that was kept."""
+        if text is not None:
+            self._last_words[client.key] = text
+        return self._last_words.pop(client.key, "") if text is None else text

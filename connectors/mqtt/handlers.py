@@ -1,0 +1,235 @@
+"""What a device says on Blynk's topics: a function for each kind, which returns once it is safe, or with a receipt.
+
+What is refused is raised; the sentence goes to the device's developer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from connectors.mqtt.topics import Uplink
+from hub import timezones
+from hub.errors import NotFound, Rejected, UnknownPin
+from hub.metadata import BY_DEVICE, PLACE
+from hub.model import Datastream
+from hub.values import text_of, texts_of
+from hub.writes import Write
+
+if TYPE_CHECKING:
+    from connectors.mqtt.voices import Voice
+    from hub.history import Receipt
+    from hub.model import Value
+
+#: Points of one batch with timestamps (docs.blynk.io, Upload set of data).
+MAX_BATCH = 10_000
+#: What the info message is called in the other protocols (`BlynkApiArduino.h`), by its JSON key.
+_INFO = {"tmpl": "tmpl", "ver": "fw", "build": "build", "type": "fw-type", "rxbuff": "buff-in"}
+
+Handler = Callable[["Voice", Uplink, bytes], Awaitable["Receipt | None"]]
+
+
+def text(payload: bytes) -> str:
+    """UTF-8, else Latin-1, as in the native protocol."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return payload.decode("latin-1")
+
+
+def split(payload: bytes) -> str | Sequence[str]:
+    """One value, or several with NUL between them."""
+    parts = text(payload).split("\0")
+    return parts[0] if len(parts) == 1 else parts
+
+
+def payload_of(value: Value) -> bytes:
+    return "\0".join(texts_of(value)).encode()
+
+
+def _datastream(voice: Voice, name: str) -> Datastream:
+    """Raises `UnknownPin`."""
+    pin = voice.pins.get(name)
+    if pin is None:
+        raise UnknownPin(_unknown("datastream", name, voice.pins))
+    return voice.device.points[pin].datastream
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _json(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        raise Rejected("the payload is not JSON") from None
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+async def value(voice: Voice, said: Uplink, payload: bytes) -> Receipt:
+    return write(voice, _datastream(voice, said.name).pin, payload)
+
+
+def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
+    """``ds/NAME``, in one go: nothing is awaited for a value."""
+    raw = split(payload)
+    return voice.hub.writes.write(Write(voice.device, pin, raw, voice.via, voice.principal, None, voice))
+
+
+async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
+    """``{"NAME": value}`` of several datastreams with one stamp: all, or none."""
+    found = _json(payload)
+    if not isinstance(found, dict):
+        raise Rejected('a batch is a JSON object, such as {"Temperature": 21.5}')
+    now, writes = voice.hub.clock.now(), []
+    for name, raw in found.items():
+        stream = _datastream(voice, name)
+        if raw is None or isinstance(raw, dict) or isinstance(raw, str) != (stream.type == "string"):
+            raise Rejected(f"{name}: {json.dumps(raw)[:50]} is no {stream.type}")
+        writes.append(
+            Write(voice.device, stream.pin, raw, voice.via, voice.principal, at=now, session=voice, shared=True)
+        )
+    return voice.hub.writes.write_all(writes) if writes else None
+
+
+async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt | None:
+    """``[[milliseconds, value], …]`` of one datastream: all, or none."""
+    hub, device = voice.hub, voice.device
+    stream, rows = _datastream(voice, said.name), _json(payload)
+    if not isinstance(rows, list) or not all(
+        isinstance(row, list) and len(row) == 2 and type(row[0]) is int for row in rows
+    ):
+        raise Rejected("a batch with timestamps is [[milliseconds, value], …]")
+    if len(rows) > MAX_BATCH:
+        raise Rejected(f"a batch has at most {MAX_BATCH} values")
+    hub.take(hub.imports, device, len(rows), "imported values")
+    try:
+        points = [(stream, at, raw) for at, raw in rows]
+        return await hub.writes.import_points(device, points, voice.via, voice.principal)
+    except Rejected:
+        hub.imports.give_back(device.id, len(rows))
+        raise
+
+
+async def erase_value(voice: Voice, said: Uplink, _payload: bytes) -> None:
+    await voice.hub.devices.clear(voice.device, _datastream(voice, said.name))
+
+
+async def set_property(voice: Voice, said: Uplink, payload: bytes) -> None:
+    pin = _datastream(voice, said.name).pin
+    await voice.hub.properties.set(voice.device, [pin], {said.property: text(payload).split("\0")})
+
+
+async def erase_property(voice: Voice, said: Uplink, _payload: bytes) -> None:
+    await voice.hub.properties.erase(voice.device, _datastream(voice, said.name).pin, said.property)
+
+
+async def get_datastreams(voice: Voice, _said: Uplink, payload: bytes) -> None:
+    for name in _names(payload):
+        _tell(voice, _datastream(voice, name))
+
+
+async def get_all_datastreams(voice: Voice, _said: Uplink, _payload: bytes) -> None:
+    for point in tuple(voice.device.points.values()):
+        if point.datastream.sync:
+            _tell(voice, point.datastream)
+
+
+def _tell(voice: Voice, stream: Datastream) -> None:
+    held = voice.hub.writes.current(voice.device, stream)
+    if held is not None:
+        voice.say(f"ds/{stream.name}", payload_of(held), key=stream.pin)
+
+
+def _names(payload: bytes) -> list[str]:
+    return [name.strip() for name in text(payload).split(",") if name.strip()]
+
+
+# -- everything else --------------------------------------------------------------------------------------------------
+
+
+async def event(voice: Voice, said: Uplink, payload: bytes) -> None:
+    await voice.hub.timeline.log(voice.device, said.name, text(payload))
+
+
+async def set_metadata(voice: Voice, said: Uplink, payload: bytes) -> None:
+    hub, device = voice.hub, voice.device
+    try:
+        kind = hub.metadata.field(device, said.name).type
+    except NotFound:
+        names = [field.name for field in device.template.metadata]
+        raise NotFound(_unknown("metadata field", said.name, names)) from None
+    if kind not in BY_DEVICE:
+        raise Rejected(f"metadata {said.name} is a {kind}, which devices cannot change")
+    await hub.metadata.set(device, said.name, text(payload), voice.principal)
+
+
+async def get_metadata(voice: Voice, _said: Uplink, payload: bytes) -> None:
+    for name in _names(payload):
+        try:
+            held = await voice.hub.metadata.get(voice.device, name)
+        except NotFound:
+            names = [field.name for field in voice.device.template.metadata]
+            raise NotFound(_unknown("metadata field", name, names)) from None
+        voice.say(f"meta/{name}", held.encode(), key=("meta", name))
+
+
+async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
+    now, zone = voice.hub.clock.now(), voice.hub.timezone_of(voice.device)
+    standard, daylight = timezones.offsets(zone, now)
+    found = {
+        "tz_name": zone,
+        "tz_rule": timezones.posix_rule(zone),
+        "tz_offset": standard,
+        "dst_offset": daylight,
+        "time": now,
+        "iso8601": timezones.iso(zone, now),
+    }
+    voice.say("utc/all/json", json.dumps(found).encode())
+
+
+async def get_location(voice: Voice, _said: Uplink, _payload: bytes) -> None:
+    place = await voice.hub.metadata.get(voice.device, PLACE)
+    voice.say("loc/all", place.replace(" ", ",").encode())
+
+
+async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
+    """``info/mcu``: what the device runs (docs.blynk.io, Firmware and Device Info)."""
+    found = _json(payload)
+    if not isinstance(found, dict):
+        raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
+    told = {
+        str(_INFO.get(key, key)): text_of(one)
+        for key, one in found.items()
+        if isinstance(one, (str, int, float)) and (key + str(one)).isprintable()
+    }
+    template = told.get("tmpl", voice.device.template.id)
+    if template != voice.device.template.id:
+        voice.diag(f"the firmware is for template {template[:40]}, this device is of {voice.device.template.id}")
+    if (size := told.get("buff-in", "")).isdecimal():
+        voice.limit(int(size[:9]))
+    await voice.hub.devices.told(voice.device, told)
+
+
+HANDLERS: dict[str, Handler] = {
+    "value": value,
+    "batch": batch,
+    "import": import_points,
+    "erase value": erase_value,
+    "property": set_property,
+    "erase property": erase_property,
+    "get datastreams": get_datastreams,
+    "get all datastreams": get_all_datastreams,
+    "event": event,
+    "metadata": set_metadata,
+    "get metadata": get_metadata,
+    "get time": get_time,
+    "get location": get_location,
+    "info": info,
+}

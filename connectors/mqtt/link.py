@@ -1,0 +1,453 @@
+"""One MQTT connection: what its client says goes to the hub, and what the hub says to the client."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from connectors.mqtt.handlers import HANDLERS, text, write
+from connectors.mqtt.packets import (
+    V5,
+    Connect,
+    Disconnect,
+    Publish,
+    Reason,
+    RemoteProtocolError,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Will,
+)
+from connectors.mqtt.protocol import encode
+from connectors.mqtt.session import Connection, Delivered, Message, Repeated
+from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
+from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
+from hub.errors import (
+    Conflict,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    NotFound,
+    Rejected,
+    RequestError,
+    StorageError,
+    TooMany,
+    Unavailable,
+    UnknownPin,
+    said_as,
+)
+from hub.facts import WireFrame
+from hub.limits import Bucket
+
+if TYPE_CHECKING:
+    from connectors.mqtt.endpoint import Endpoint
+    from hub.history import Receipt
+    from hub.model import Device
+    from hub.wire import Peer, Wire
+
+#: What a client of version 5 hears instead of an exception.
+REASONS: dict[type[HubError], Reason] = {
+    NotAuthenticated: Reason.BAD_LOGIN,
+    Forbidden: Reason.NOT_AUTHORIZED,
+    NotFound: Reason.BAD_TOPIC,
+    UnknownPin: Reason.BAD_TOPIC,
+    Rejected: Reason.BAD_PAYLOAD,
+    Conflict: Reason.UNSPECIFIED,
+    TooMany: Reason.QUOTA_EXCEEDED,
+    Unavailable: Reason.UNSPECIFIED,
+    StorageError: Reason.UNSPECIFIED,
+}
+
+#: Seconds for CONNECT, from the first byte on.
+CONNECT_DEADLINE = 10.0
+#: Bytes waiting for a client before what is for it waits in its session, where only the newest counts.
+MAX_PENDING = 64 * 1024
+#: A client below version 5 that is silent for longer than this many seconds is looked after by the kernel.
+LONG_KEEP_ALIVE = 600
+#: Seconds that a device over its rate is not read at a time, and between two sentences about it.
+MAX_PAUSE = 5.0
+FLOOD_TOLD_EVERY = 60.0
+#: Sentences to a client: so many at once, and per second over a longer time.
+DIAG_BURST, DIAG_RATE = 10, 0.2
+#: Topics of one device that are put down as unknown at a time.
+UNKNOWN_QUIET = 3600.0
+#: Characters of a payload shown to whoever watches the wire.
+SHOWN = 200
+
+
+class Link:
+    """One connection."""
+
+    __slots__ = (
+        "_batch",
+        "_client",
+        "_diags",
+        "_draining",
+        "_flood_told",
+        "_flooding_since",
+        "_owed",
+        "_reason",
+        "_silent",
+        "busy",
+        "connection",
+        "endpoint",
+        "hub",
+        "peer",
+        "refused",
+        "wire",
+    )
+
+    def __init__(self, endpoint: Endpoint, wire: Wire, peer: Peer) -> None:
+        self.endpoint = endpoint
+        self.hub = endpoint.hub
+        self.wire = wire
+        self.peer = peer
+        self.connection = Connection(endpoint.terms, endpoint.now() + CONNECT_DEADLINE)
+        #: It is not read at the moment, so it cannot be silent.
+        self.busy = False
+        #: It was told why it is ended, and should be able to read it.
+        self.refused = False
+        self._client: Client | None = None
+        self._owed: list[tuple[Publish, Receipt | None, Reason, str]] = []
+        self._batch = False
+        self._draining = False
+        self._reason = ""
+        self._silent = 0.0
+        self._diags: Bucket | None = None
+        self._flooding_since = 0.0
+        self._flood_told = 0.0
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        wire = self.wire
+        try:
+            while data := await wire.receive():
+                await self._handle(data)
+                if self._reason:
+                    break
+                if wire.pending > MAX_PENDING:
+                    await wire.drained()
+        except RemoteProtocolError as error:
+            self._broke(error)
+
+    async def _handle(self, data: bytes) -> None:
+        """All packets of one read: one write of the answers, and one wait for the commit."""
+        connection, pause = self.connection, 0.0
+        self._batch = True
+        try:
+            for event in connection.receive(data, self.endpoint.now()):
+                match event:
+                    case Publish():
+                        pause = max(pause, await self._published(event))
+                    case Connect():
+                        await self._connected(event)
+                    case Subscribe():
+                        self._subscribe(event)
+                    case Unsubscribe():
+                        connection.unsubscribed(event)
+                        if self._client is not None:
+                            self._client.listen_no_more(event.filters)
+                    case Delivered(message):
+                        if message.tag is not None:
+                            message.tag.set()
+                    case Repeated(publish):
+                        kept = connection.session.received[publish.packet_id]
+                        self._owed.append((publish, kept, Reason.SUCCESS, ""))
+                    case Disconnect():
+                        self._reason = self._reason or "it disconnected"
+                if self._reason:
+                    break
+            if self._owed:
+                await self._acknowledge()
+        finally:
+            self._batch = False
+            self.flush()
+        if pause:
+            await self._pause(pause)
+
+    async def _acknowledge(self) -> None:
+        """Answer what is owed, in order, once it is on disk, however long that takes."""
+        wire, connection = self.wire, self.connection
+        owed, self._owed = self._owed, []
+        self.flush()
+        self.busy = wire.busy = True
+        try:
+            for publish, receipt, reason, why in owed:
+                if receipt is None or await receipt.settled():
+                    connection.acknowledge(publish, reason, why)
+                else:
+                    connection.acknowledge(publish, Reason.UNSPECIFIED, "the value could not be stored")
+        finally:
+            self.busy = wire.busy = False
+        connection.heard(self.endpoint.now())
+
+    async def _pause(self, pause: float) -> None:
+        """Do not read for a while from a device over its rate, and say so when it goes on."""
+        now = self.endpoint.now()
+        if now - self._flooding_since > FLOOD_TOLD_EVERY:
+            self._flooding_since = now
+        if now - self._flood_told > FLOOD_TOLD_EVERY and self._client is not None:
+            self._flood_told = now
+            rate = self.hub.config.limits.messages_per_second
+            why = f"sends more than {rate} messages/s, and is read no faster"
+            self._refuse(f"{self._client.name} {why}")
+            if self._client.own is not None:
+                self._client.own.diag(f"this device {why}")
+        self.busy = True
+        await trio.sleep(min(pause, MAX_PAUSE))
+        self.busy = False
+        self.connection.heard(self.endpoint.now())
+
+    async def _room(self) -> None:
+        """Wait until values can be kept again."""
+        self.flush()
+        self.busy = True
+        await self.hub.history.room()
+        self.busy = False
+
+    # -- coming and going -----------------------------------------------------------------------------------------
+
+    async def _connected(self, connect: Connect) -> None:
+        connection = self.connection
+        try:
+            client = await self._login(connect)
+        except Forbidden as error:
+            self._turn_away(Reason.NOT_AUTHORIZED, str(error))
+            return
+        if client is None:
+            self._turn_away(Reason.BAD_LOGIN, self._stranger(connect))
+            return
+        self.busy = True
+        why = await self.endpoint.before(client)
+        self.busy = False
+        if self.wire.broken or not client.valid():
+            self._reason = "it went away while logging in"
+            return
+        client.link, self._client = self, client
+        self.peer.admit()
+        present = self.endpoint.adopt(client, connect)
+        connection.accept(connect, client.session, self.endpoint.now(), present=present)
+        if connection.version == V5:
+            self.wire.goodbye = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
+        elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
+            self.wire.keep_alive()
+        if client.own is not None:
+            self.hub.sessions.opened(client.own)
+            for words in (why, self.endpoint.last_words(client)):
+                if words:
+                    client.own.diag(words)
+
+    async def _login(self, connect: Connect) -> Client | None:
+        """Raises `Forbidden`; `RemoteProtocolError` when the will cannot be published."""
+        client = await self.endpoint.login(connect, self.peer.address)
+        if client is not None and connect.will is not None:
+            try:
+                _, topic = addressed(client, connect.will.topic)
+            except RequestError as error:
+                raise RemoteProtocolError(Reason.BAD_TOPIC, f"its will: {error}") from error
+            if uplink(topic) is None:
+                raise RemoteProtocolError(Reason.BAD_TOPIC, f"its will cannot go to {topic[:50]!r}")
+        return client
+
+    @staticmethod
+    def _stranger(connect: Connect) -> str:
+        username = (connect.username or "")[:40]
+        if username in (DEVICE, GATEWAY_DEVICE):
+            return f"unknown token ending …{ascii(text((connect.password or b'')[-2:]))[1:-1]}"
+        return f"unknown username {username!r}: a device's is {DEVICE!r}, and its password its token"
+
+    def _turn_away(self, reason: Reason, why: str) -> None:
+        self._refuse(why)
+        self.connection.fail(reason, "" if reason == Reason.BAD_LOGIN else why)
+        self._reason, self.refused = why, True
+
+    def _broke(self, error: RemoteProtocolError) -> None:
+        """The client does not follow the protocol."""
+        client, connection = self._client, self.connection
+        who = client.name if client is not None else "somebody who has not logged in"
+        self._refuse(f"{who} broke the protocol: {error}")
+        if client is not None and connection.version < V5:
+            self.endpoint.last_words(client, f"the last connection was ended: {error}")
+        connection.fail(error.reason, str(error))
+        self._reason, self.refused = str(error), True
+        self.flush()
+
+    def expire(self) -> None:
+        """Nothing came for too long."""
+        if self._client is None:
+            self._refuse(f"sent no CONNECT within {CONNECT_DEADLINE:.0f} s")
+            self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT")
+        else:
+            self._silent = self.connection.silent
+            self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {self._silent:.0f} s")
+
+    def end(self, reason: Reason, why: str) -> None:
+        """End the connection, telling the client why as far as its version allows."""
+        self._reason = self._reason or why
+        self.connection.fail(reason, why)
+        self.flush()
+        self.wire.close()
+
+    def taken_over(self) -> Will | None:
+        """A newer connection takes this one's place; returns its will."""
+        will, self.connection.will = self.connection.will, None
+        self.end(Reason.SESSION_TAKEN_OVER, "the client connected again")
+        return will
+
+    def ended(self) -> None:
+        """The connection is over."""
+        client = self._client
+        if client is None:
+            return
+        if client.own is not None:
+            self.hub.sessions.closed(client.own, self._reason or "it closed the connection", self._silent)
+        # A hub that stops publishes no wills: its devices are not gone.
+        self.endpoint.left(client, None if self.wire.closing else self.connection.will)
+
+    def _refuse(self, why: str) -> None:
+        own = self._client.own if self._client is not None else None
+        self.hub.refuse(self.peer.address, why, own.device.id if own is not None else None)
+
+    # -- what the client says -------------------------------------------------------------------------------------
+
+    async def _published(self, publish: Publish) -> float:
+        """Handle a message; returns seconds in which its device should not be read."""
+        client = self._client
+        assert client is not None
+        if self.hub.history.full:
+            await self._room()
+        voice, pause = client.own, 0.0
+        try:
+            topic = publish.topic
+            if voice is None:
+                voice, topic = addressed(client, topic)
+                if self.hub.sessions.get(voice.device.id) is None:
+                    self.hub.lifecycle.heard(voice.device)
+            if self.hub.bus.wants(WireFrame):
+                voice.show("in", f"PUBLISH {topic} {shown(publish.payload)}")
+            pause = self._take(voice.device)
+            pin = voice.pins.get(topic[3:]) if topic.startswith("ds/") else None
+            if pin is not None:
+                receipt: Receipt | None = write(voice, pin, publish.payload)
+            elif (said := uplink(topic)) is not None:
+                receipt = await HANDLERS[said.kind](voice, said, publish.payload)
+            else:
+                raise NotFound(f"{topic[:60]!r} is none of the topics that devices publish on")
+        except (RequestError, StorageError) as error:
+            self._dropped(publish, voice, error)
+            return pause
+        if publish.qos:
+            if publish.qos == 2:
+                self.connection.session.received[publish.packet_id] = receipt
+            self._owed.append((publish, receipt, Reason.SUCCESS, ""))
+        return pause
+
+    def _take(self, device: Device) -> float:
+        budget = self.hub.budget(device, time.monotonic())
+        budget.owe()
+        return budget.wait if budget.tokens < 0 else 0.0
+
+    def _dropped(self, publish: Publish, voice: Voice | None, error: HubError) -> None:
+        """Say why a message was not taken: in version 5 to the client, else only to its developer."""
+        reason, why = said_as(error, REASONS), str(error)
+        if self.connection.version < V5 and isinstance(error, (Unavailable, StorageError)):
+            # There is no other way not to acknowledge it: the client sends it again.
+            self.end(Reason.UNSPECIFIED, f"not kept: {why}")
+            return
+        if publish.qos:
+            self._owed.append((publish, None, reason, why))
+        if voice is None:
+            assert self._client is not None
+            self._refuse(f"{self._client.name}: {why}")
+            return
+        topic = publish.topic.removeprefix(voice.prefix)
+        self.hub.refuse(
+            self.peer.address,
+            f"device {voice.device.name}: {topic[:60]!r}: {why}",
+            voice.device.id,
+            **({"quiet": UNKNOWN_QUIET} if reason == Reason.BAD_TOPIC else {}),
+        )
+        voice.diag(f"{topic[:60]}: {why}")
+
+    def _subscribe(self, subscribe: Subscribe) -> None:
+        client = self._client
+        assert client is not None
+        if client.own is not None and self.hub.bus.wants(WireFrame):
+            client.own.show("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in subscribe.subscriptions))
+        self.connection.subscribed(subscribe, [self._granted(client, sub) for sub in subscribe.subscriptions])
+        if client.own is None:
+            kept = client.session.subscriptions
+            client.listen(sub.filter for sub in subscribe.subscriptions if sub.filter in kept)
+
+    def _granted(self, client: Client, asked: Subscription) -> int:
+        if asked.filter.startswith("$share/"):
+            return Reason.SHARED_NOT_SUPPORTED
+        if client.own is not None:
+            if is_for_devices(asked.filter):
+                return asked.qos
+            self._refuse(f"{client.name} subscribes to {asked.filter[:60]!r}")
+            client.own.diag(f"{asked.filter[:60]}: a device subscribes below downlink/, such as to downlink/#")
+            return Reason.NOT_AUTHORIZED
+        found = through_gateway(asked.filter)
+        if found is not None and is_for_gateways(found[1]) and client.voice(found[0], "org_devices.view"):
+            return asked.qos
+        self._refuse(f"{client.name} subscribes to something else than dev/{{token}}/downlink/… of its own devices")
+        return Reason.NOT_AUTHORIZED
+
+    # -- what the client hears ------------------------------------------------------------------------------------
+
+    def send(self, message: Message, voice: Voice) -> None:
+        """Send a message, now or as soon as the client takes it."""
+        if self.hub.bus.wants(WireFrame):
+            voice.show("out", f"PUBLISH {message.topic.removeprefix(voice.prefix)} {shown(message.payload)}")
+        if not self.connection.open:
+            return
+        if self._draining or self.wire.pending > MAX_PENDING:
+            self.connection.session.enqueue(message)
+            self._start_draining()
+        elif not self.connection.publish(message, self.endpoint.now()):
+            size, topic = len(message.payload), message.topic.removeprefix(voice.prefix)
+            self._refuse(f"device {voice.device.name}: {topic} of {size} bytes is too long for it")
+        if not self._batch:
+            self.flush()
+
+    def may_diag(self) -> bool:
+        """Whether the client may hear one more sentence; nobody reads a flood of them."""
+        now = self.endpoint.now()
+        if self._diags is None:
+            self._diags = Bucket(DIAG_RATE, DIAG_BURST, now)
+        self._diags.refill(now)
+        return self._diags.take()
+
+    def flush(self) -> None:
+        if data := self.connection.data_to_send():
+            self.wire.send(data)
+
+    def _start_draining(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self.wire.spawn(self._drain)
+
+    async def _drain(self) -> None:
+        """Send what waits, as fast as the client takes it."""
+        queue = self.connection.session.queue
+        try:
+            while queue and not self.wire.broken:
+                await self.wire.drained()
+                left = len(queue)
+                self.connection.pump(self.endpoint.now())
+                self.flush()
+                if len(queue) >= left:
+                    # The client's acknowledgements go on with it.
+                    break
+        finally:
+            self._draining = False
+
+
+def shown(payload: bytes) -> str:
+    """A payload for people's eyes."""
+    found = text(payload[:SHOWN])
+    return found if found.isprintable() else ascii(found)

@@ -1,0 +1,573 @@
+"""MQTT's packets as bytes, without I/O and for both roles.
+
+What a packet must have by itself is checked here; what depends on what came before it, in `connectors.mqtt.session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from connectors.mqtt.packets import (
+    NONE,
+    V5,
+    V31,
+    V311,
+    Ack,
+    Auth,
+    Connack,
+    Connect,
+    Disconnect,
+    Kind,
+    LocalProtocolError,
+    Packet,
+    Ping,
+    Properties,
+    Property,
+    Publish,
+    Reason,
+    RemoteProtocolError,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Will,
+)
+
+#: The longest remaining length there is: four bytes of seven bits each (5 §2.1.4).
+MAX_LENGTH = 268_435_455
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Turns bytes into packets. Until a CONNECT told its ``version``, that is 0.
+
+    ``max_packet`` is in bytes, all of a packet.
+    """
+
+    __slots__ = ("_need", "_rest", "max_packet", "version")
+
+    def __init__(self, max_packet: int = MAX_LENGTH, version: int = 0) -> None:
+        self._rest = bytearray()
+        self._need = 0
+        self.max_packet = max_packet
+        self.version = version
+
+    def receive(self, data: bytes) -> Iterator[Packet]:
+        """Yield every packet that is complete; consume all of them before the next call.
+
+        Raises `RemoteProtocolError` in the place of a packet that is not right, or longer than ``max_packet``, which
+        is known before it has come.
+        """
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._need:
+                return
+            data = bytes(rest)
+            rest.clear()
+        offset, end = 0, len(data)
+        while offset < end:
+            first, start = data[offset], offset + 2
+            length = data[offset + 1] if start <= end else 128
+            if length > 127:
+                length, start = _long_length(data, offset + 1, end)
+                if not start:
+                    self._need = end - offset + 1
+                    break
+            size = start - offset + length
+            if size > self.max_packet:
+                raise RemoteProtocolError(
+                    Reason.PACKET_TOO_LARGE, f"a packet of {size} bytes is over the limit of {self.max_packet}"
+                )
+            if offset + size > end:
+                self._need = size
+                break
+            offset = start + length
+            yield self._decode(first, data[start:offset])
+        rest += data[offset:]
+
+    def _decode(self, first: int, body: bytes) -> Packet:
+        decode = _DECODERS.get(first >> 4)
+        if decode is None:
+            raise _malformed(f"packet type {first >> 4} does not exist")
+        try:
+            packet = decode(first, body, self.version)
+        except IndexError:
+            self._guess(body)
+            raise _malformed(f"a {Kind(first >> 4).name} ends too early") from None
+        except RemoteProtocolError:
+            self._guess(body)
+            raise
+        if type(packet) is Connect:
+            self.version = packet.version
+        return packet
+
+    def _guess(self, connect: bytes) -> None:
+        """Find out in which version a client can be told what is wrong with its CONNECT."""
+        if not self.version and connect.startswith(b"\0\4MQTT") and len(connect) > 6:
+            self.version = V5 if connect[6] & 0x7F >= V5 else V311
+
+
+def _long_length(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A remaining length of more than one byte, and where it ends; 0 when it is not whole (3 §2.2.3)."""
+    length = shift = 0
+    for n in range(4):
+        if at + n >= end:
+            return 0, 0
+        byte = data[at + n]
+        length |= (byte & 127) << shift
+        if byte < 128:
+            return length, at + n + 1
+        shift += 7
+    raise _malformed("the remaining length has more than four bytes")
+
+
+class _Reader:
+    """Reads a body from the front. An IndexError tells that it is too short."""
+
+    __slots__ = ("at", "body")
+
+    def __init__(self, body: bytes, at: int = 0) -> None:
+        self.body = body
+        self.at = at
+
+    def byte(self) -> int:
+        self.at += 1
+        return self.body[self.at - 1]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size))
+
+    def take(self, size: int) -> bytes:
+        start = self.at
+        self.at = start + size
+        if self.at > len(self.body):
+            raise IndexError
+        return self.body[start : self.at]
+
+    def binary(self) -> bytes:
+        return self.take(self.number(2))
+
+    def text(self) -> str:
+        return text_of(self.binary())
+
+    def varint(self) -> int:
+        value, at = _long_length(self.body, self.at, len(self.body))
+        if not at:
+            raise IndexError
+        self.at = at
+        return value
+
+    def packet_id(self) -> int:
+        number = self.number(2)
+        if not number:
+            raise _malformed("the packet identifier is 0")
+        return number
+
+    def properties(self, kind: int) -> Properties:
+        """The properties of a packet of a kind; of a will that is `_WILL`."""
+        if (length := self.varint()) == 0:
+            return NONE
+        end = self.at + length
+        found: dict[int, Any] = {}
+        while self.at < end:
+            number = self.varint()
+            rule = _RULES.get(number)
+            if rule is None or kind not in rule.kinds:
+                raise _malformed(f"property {number} does not belong there")
+            value = rule.read(self)
+            if rule.allowed is not None and not rule.allowed(value):
+                raise RemoteProtocolError(rule.reason, f"{Property(number).name} must not be {value!r}")
+            if rule.many:
+                found.setdefault(number, []).append(value)
+            elif number in found:
+                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"{Property(number).name} is there twice")
+            else:
+                found[number] = value
+        if self.at != end:
+            raise _malformed("the properties do not have their length")
+        return found
+
+    def finish(self) -> None:
+        if self.at != len(self.body):
+            raise _malformed("there is more than the packet has")
+
+
+def _malformed(text: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Reason.MALFORMED, text)
+
+
+def text_of(data: bytes) -> str:
+    """A UTF-8 string (5 §1.5.4). Raises `RemoteProtocolError`."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise _malformed("a string is not UTF-8") from None
+    if "\0" in text:
+        raise _malformed("a string has a NUL in it")
+    return text
+
+
+def _flags(first: int, wanted: int) -> None:
+    if first & 15 != wanted:
+        raise _malformed(f"a {Kind(first >> 4).name} has the flags {first & 15}")
+
+
+def _connect(first: int, body: bytes, version: int) -> Connect:
+    _flags(first, 0)
+    if version:
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a second CONNECT")
+    reader = _Reader(body)
+    name, level = reader.binary(), reader.byte()
+    bridge, level = bool(level & 0x80), level & 0x7F
+    if (name, level) not in ((b"MQTT", V311), (b"MQTT", V5), (b"MQIsdp", V31)):
+        if name not in (b"MQTT", b"MQIsdp"):
+            raise _malformed(f"protocol {name[:20]!r} is not MQTT")
+        raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not known")
+    flags, keep_alive = reader.byte(), reader.number(2)
+    will_qos = flags >> 3 & 3
+    if flags & 1:
+        raise _malformed("the reserved flag of CONNECT is set")
+    if will_qos == 3 or (not flags & 4 and flags & 0x38):
+        raise _malformed("the will's flags make no sense")
+    if level < V5 and flags & 0x40 and not flags & 0x80:
+        raise _malformed("there is a password without a username")
+    properties = reader.properties(Kind.CONNECT) if level == V5 else NONE
+    client_id = reader.text()
+    will = None
+    if flags & 4:
+        of_will = reader.properties(_WILL) if level == V5 else NONE
+        will = Will(reader.text(), reader.binary(), will_qos, bool(flags & 0x20), of_will)
+    username = reader.text() if flags & 0x80 else None
+    password = reader.binary() if flags & 0x40 else None
+    reader.finish()
+    return Connect(
+        client_id=client_id,
+        version=level,
+        clean=bool(flags & 2),
+        keep_alive=keep_alive,
+        username=username,
+        password=password,
+        will=will,
+        properties=properties,
+        bridge=bridge,
+    )
+
+
+def _connack(first: int, body: bytes, version: int) -> Connack:
+    _flags(first, 0)
+    reader = _Reader(body)
+    flags, reason = reader.byte(), reader.byte()
+    if flags > 1:
+        raise _malformed("CONNACK has flags that do not exist")
+    properties = reader.properties(Kind.CONNACK) if version == V5 else NONE
+    reader.finish()
+    return Connack(bool(flags), reason, properties)
+
+
+def _publish(first: int, body: bytes, version: int) -> Publish:
+    qos = first >> 1 & 3
+    if qos == 3 or (first & 8 and not qos):
+        raise _malformed("a PUBLISH has QoS 3, or DUP with QoS 0")
+    at = 2 + (body[0] << 8 | body[1])
+    if at > len(body):
+        raise IndexError
+    topic = text_of(body[2:at])
+    packet_id = 0
+    if qos:
+        packet_id = body[at] << 8 | body[at + 1]
+        if not packet_id:
+            raise _malformed("the packet identifier is 0")
+        at += 2
+    properties = NONE
+    if version == V5:
+        reader = _Reader(body, at)
+        properties = reader.properties(Kind.PUBLISH)
+        at = reader.at
+    return Publish(topic, body[at:], qos, packet_id, bool(first & 1), bool(first & 8), properties)
+
+
+def _ack(first: int, body: bytes, version: int) -> Ack:
+    kind = first >> 4
+    _flags(first, 2 if kind == Kind.PUBREL else 0)
+    reader = _Reader(body)
+    packet_id = reader.packet_id()
+    reason, properties = 0, NONE
+    if version == V5 and len(body) > 2:
+        reason = reader.byte()
+        if len(body) > 3:
+            properties = reader.properties(kind)
+    reader.finish()
+    return Ack(kind, packet_id, reason, properties)
+
+
+def _subscribe(first: int, body: bytes, version: int) -> Subscribe:
+    _flags(first, 2)
+    reader = _Reader(body)
+    packet_id = reader.packet_id()
+    properties = reader.properties(Kind.SUBSCRIBE) if version == V5 else NONE
+    subscriptions = []
+    while reader.at < len(body):
+        topic_filter, options = reader.text(), reader.byte()
+        qos, handling = options & 3, options >> 4 & 3
+        if qos == 3 or options & (0xC0 if version == V5 else 0xFC) or handling == 3:
+            raise _malformed("a SUBSCRIBE has options that do not exist")
+        subscriptions.append(Subscription(topic_filter, qos, bool(options & 4), bool(options & 8), handling))
+    if not subscriptions:
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE without topic filters")
+    return Subscribe(packet_id, tuple(subscriptions), properties)
+
+
+def _unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
+    _flags(first, 2)
+    reader = _Reader(body)
+    packet_id = reader.packet_id()
+    properties = reader.properties(Kind.UNSUBSCRIBE) if version == V5 else NONE
+    filters = []
+    while reader.at < len(body):
+        filters.append(reader.text())
+    if not filters:
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE without topic filters")
+    return Unsubscribe(packet_id, tuple(filters), properties)
+
+
+def _suback(first: int, body: bytes, version: int) -> Suback:
+    _flags(first, 0)
+    reader = _Reader(body)
+    packet_id = reader.packet_id()
+    properties = reader.properties(first >> 4) if version == V5 else NONE
+    return Suback(first >> 4, packet_id, tuple(body[reader.at :]), properties)
+
+
+def _ping(first: int, body: bytes, _version: int) -> Ping:
+    _flags(first, 0)
+    if body:
+        raise _malformed("there is more than the packet has")
+    return Ping(first >> 4)
+
+
+def _disconnect(first: int, body: bytes, version: int) -> Disconnect:
+    return Disconnect(*_reason(first, body, version))
+
+
+def _auth(first: int, body: bytes, version: int) -> Auth:
+    if version and version < V5:
+        raise _malformed("there is no AUTH below version 5")
+    return Auth(*_reason(first, body, version))
+
+
+def _reason(first: int, body: bytes, version: int) -> tuple[int, Properties]:
+    _flags(first, 0)
+    reason, properties = 0, NONE
+    reader = _Reader(body)
+    if version == V5 and body:
+        reason = reader.byte()
+        if len(body) > 1:
+            properties = reader.properties(first >> 4)
+    reader.finish()
+    return reason, properties
+
+
+_DECODERS: dict[int, Callable[[int, bytes, int], Packet]] = {
+    Kind.CONNECT: _connect,
+    Kind.CONNACK: _connack,
+    Kind.PUBLISH: _publish,
+    Kind.PUBACK: _ack,
+    Kind.PUBREC: _ack,
+    Kind.PUBREL: _ack,
+    Kind.PUBCOMP: _ack,
+    Kind.SUBSCRIBE: _subscribe,
+    Kind.SUBACK: _suback,
+    Kind.UNSUBSCRIBE: _unsubscribe,
+    Kind.UNSUBACK: _suback,
+    Kind.PINGREQ: _ping,
+    Kind.PINGRESP: _ping,
+    Kind.DISCONNECT: _disconnect,
+    Kind.AUTH: _auth,
+}
+
+
+# -- properties -------------------------------------------------------------------------------------------------------
+
+#: Stands for a will among the kinds of packets.
+_WILL = 0
+
+
+@attrs.frozen
+class _Rule:
+    """How a property is read and written, in which packets it may be, and which values it may have."""
+
+    read: Callable[[_Reader], Any]
+    write: Callable[[Any], bytes]
+    kinds: frozenset[int]
+    allowed: Callable[[Any], bool] | None = None
+    reason: Reason = Reason.PROTOCOL_ERROR
+    many: bool = False
+
+
+def _pair(reader: _Reader) -> tuple[str, str]:
+    return reader.text(), reader.text()
+
+
+def _rules() -> dict[int, _Rule]:
+    byte = (_Reader.byte, lambda value: bytes((value,)))
+    two = (lambda reader: reader.number(2), lambda value: int(value).to_bytes(2))
+    four = (lambda reader: reader.number(4), lambda value: int(value).to_bytes(4))
+    varint = (_Reader.varint, encode_length)
+    text = (_Reader.text, _text)
+    binary = (_Reader.binary, _binary)
+    pair = (_pair, lambda value: _text(value[0]) + _text(value[1]))
+    kind, of = Kind, frozenset
+    reasons = of({2, 4, 5, 6, 7, 9, 11, 14, 15})
+    everything = of({_WILL, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15})
+    message = of({_WILL, kind.PUBLISH})
+    connecting, login = of({kind.CONNECT, kind.CONNACK}), of({kind.CONNECT, kind.CONNACK, kind.AUTH})
+    connect, connack = of({kind.CONNECT}), of({kind.CONNACK})
+    flag, positive = (lambda value: value < 2), (lambda value: value > 0)
+    p = Property
+    return {
+        p.PAYLOAD_FORMAT: _Rule(*byte, message, flag),
+        p.MESSAGE_EXPIRY: _Rule(*four, message),
+        p.CONTENT_TYPE: _Rule(*text, message),
+        p.RESPONSE_TOPIC: _Rule(*text, message, lambda value: value and not set(value) & set("+#")),
+        p.CORRELATION_DATA: _Rule(*binary, message),
+        p.SUBSCRIPTION_ID: _Rule(*varint, of({kind.PUBLISH, kind.SUBSCRIBE}), positive, many=True),
+        p.SESSION_EXPIRY: _Rule(*four, of({kind.CONNECT, kind.CONNACK, kind.DISCONNECT})),
+        p.ASSIGNED_CLIENT_ID: _Rule(*text, connack),
+        p.SERVER_KEEP_ALIVE: _Rule(*two, connack),
+        p.AUTHENTICATION_METHOD: _Rule(*text, login),
+        p.AUTHENTICATION_DATA: _Rule(*binary, login),
+        p.REQUEST_PROBLEM_INFO: _Rule(*byte, connect, flag),
+        p.WILL_DELAY: _Rule(*four, of({_WILL})),
+        p.REQUEST_RESPONSE_INFO: _Rule(*byte, connect, flag),
+        p.RESPONSE_INFO: _Rule(*text, connack),
+        p.SERVER_REFERENCE: _Rule(*text, of({kind.CONNACK, kind.DISCONNECT})),
+        p.REASON_STRING: _Rule(*text, reasons),
+        p.RECEIVE_MAXIMUM: _Rule(*two, connecting, positive),
+        p.TOPIC_ALIAS_MAXIMUM: _Rule(*two, connecting),
+        p.TOPIC_ALIAS: _Rule(*two, of({kind.PUBLISH}), positive, Reason.BAD_TOPIC_ALIAS),
+        p.MAXIMUM_QOS: _Rule(*byte, connack, flag),
+        p.RETAIN_AVAILABLE: _Rule(*byte, connack, flag),
+        p.USER_PROPERTY: _Rule(*pair, everything, many=True),
+        p.MAXIMUM_PACKET_SIZE: _Rule(*four, connecting, positive),
+        p.WILDCARD_AVAILABLE: _Rule(*byte, connack, flag),
+        p.SUBSCRIPTION_ID_AVAILABLE: _Rule(*byte, connack, flag),
+        p.SHARED_AVAILABLE: _Rule(*byte, connack, flag),
+    }
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode(packet: Packet, version: int) -> bytes:
+    """A packet as bytes. Raises `LocalProtocolError`."""
+    try:
+        return _encode(packet, version)
+    except (OverflowError, ValueError, UnicodeEncodeError) as error:
+        raise LocalProtocolError(f"{packet!r} cannot be said: {error}") from error
+
+
+def _encode(packet: Packet, version: int) -> bytes:
+    match packet:
+        case Publish():
+            return _encode_publish(packet, version)
+        case Ack(kind, packet_id, reason, properties):
+            body = packet_id.to_bytes(2)
+            if version == V5 and (reason or properties):
+                body += bytes((reason,)) + (_properties(properties) if properties else b"")
+            return _packet(kind, body, 2 if kind == Kind.PUBREL else 0)
+        case Ping(kind):
+            return _packet(kind, b"")
+        case Connack(present, reason, properties):
+            more = _properties(properties) if version == V5 else b""
+            return _packet(Kind.CONNACK, bytes((present, reason)) + more)
+        case Suback(kind, packet_id, reasons, properties):
+            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
+            return _packet(kind, body + bytes(reasons if version == V5 or kind == Kind.SUBACK else ()))
+        case Disconnect(reason, properties) | Auth(reason, properties):
+            body = b""
+            if version == V5 and (reason or properties):
+                body = bytes((reason,)) + (_properties(properties) if properties else b"")
+            return _packet(Kind.DISCONNECT if isinstance(packet, Disconnect) else Kind.AUTH, body)
+        case Connect():
+            return _encode_connect(packet)
+        case Subscribe(packet_id, subscriptions, properties):
+            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
+            for sub in subscriptions:
+                options = sub.no_local << 2 | sub.retain_as_published << 3 | sub.retain_handling << 4
+                body += _text(sub.filter) + bytes((sub.qos | (options if version == V5 else 0),))
+            return _packet(Kind.SUBSCRIBE, body, 2)
+        case Unsubscribe(packet_id, filters, properties):
+            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
+            return _packet(Kind.UNSUBSCRIBE, body + b"".join(map(_text, filters)), 2)
+
+
+def _encode_publish(packet: Publish, version: int) -> bytes:
+    body = _text(packet.topic)
+    if packet.qos:
+        body += packet.packet_id.to_bytes(2)
+    if version == V5:
+        body += _properties(packet.properties)
+    return _packet(Kind.PUBLISH, body + packet.payload, packet.dup << 3 | packet.qos << 1 | packet.retain)
+
+
+def _encode_connect(packet: Connect) -> bytes:
+    will, five = packet.will, packet.version == V5
+    flags = packet.clean << 1 | (packet.username is not None) << 7 | (packet.password is not None) << 6
+    if will is not None:
+        flags |= 4 | will.qos << 3 | will.retain << 5
+    body = _text("MQIsdp" if packet.version == V31 else "MQTT")
+    body += bytes((packet.version | packet.bridge << 7, flags)) + packet.keep_alive.to_bytes(2)
+    body += (_properties(packet.properties) if five else b"") + _text(packet.client_id)
+    if will is not None:
+        body += (_properties(will.properties) if five else b"") + _text(will.topic) + _binary(will.payload)
+    if packet.username is not None:
+        body += _text(packet.username)
+    if packet.password is not None:
+        body += _binary(packet.password)
+    return _packet(Kind.CONNECT, body)
+
+
+def _packet(kind: int, body: bytes, flags: int = 0) -> bytes:
+    size = len(body)
+    if size < 128:
+        return bytes((kind << 4 | flags, size)) + body
+    return bytes((kind << 4 | flags,)) + encode_length(size) + body
+
+
+def encode_length(value: int) -> bytes:
+    """A variable byte integer (5 §1.5.5)."""
+    if not 0 <= value <= MAX_LENGTH:
+        raise ValueError(f"{value} is too long")
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _binary(data: bytes) -> bytes:
+    return len(data).to_bytes(2) + data
+
+
+def _text(text: str) -> bytes:
+    return _binary(text.encode())
+
+
+def _properties(properties: Properties) -> bytes:
+    if not properties:
+        return b"\0"
+    body = b""
+    for number, value in properties.items():
+        rule = _RULES[number]
+        for one in value if rule.many else (value,):
+            body += encode_length(number) + rule.write(one)
+    return encode_length(len(body)) + body
+
+
+_RULES = _rules()
