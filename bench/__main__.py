@@ -29,8 +29,8 @@ def ingest(args: argparse.Namespace) -> dict[str, Any]:
         sockets = load.native_connections(hub.address, tokens) if args.transport == "native" else []
         time.sleep(1)
         before = hub.cpu()
-        if args.transport == "http":
-            sent = load.http_load(hub.address, tokens, args.seconds, rate)
+        if args.transport != "native":
+            sent = load.acknowledged_load(load.DIALOGUES[args.transport], hub.address, tokens, args.seconds, rate)
         elif rate is None:
             sent = load.native_flood(sockets, args.seconds)
         else:
@@ -42,6 +42,8 @@ def ingest(args: argparse.Namespace) -> dict[str, Any]:
         p50, p99, told = subscriber.percentiles() if subscriber is not None else (None, None, None)
         if rate is None and args.transport == "native":
             p50 = p99 = None  # what was sent waits in the generator's own buffers
+        elif subscriber is None and args.transport != "native":
+            p50, p99 = load.percentiles(sent.ages)
         hub.stop()
         return {
             "messages": sent.messages,
@@ -64,7 +66,7 @@ def idle(args: argparse.Namespace) -> dict[str, Any]:
         hub.start()
         time.sleep(1)
         before = hub.rss()
-        sockets = load.native_connections(hub.address, tokens)
+        sockets = CONNECTIONS[args.transport](hub.address, tokens)
         time.sleep(3)
         rss, cpu = hub.rss(), hub.cpu()
         time.sleep(args.seconds)
@@ -124,7 +126,10 @@ def kill9(args: argparse.Namespace) -> dict[str, Any]:
         for number in range(args.rounds):
             if number:
                 hub.start()
-            load_thread = threading.Thread(target=load.http_load, args=(hub.address, tokens, 30.0, None, acknowledged))
+            dialogue = load.DIALOGUES[args.transport]
+            load_thread = threading.Thread(
+                target=load.acknowledged_load, args=(dialogue, hub.address, tokens, 30.0, None, acknowledged)
+            )
             load_thread.start()
             time.sleep(chance.uniform(0.05, 1.0))
             hub.kill()
@@ -137,6 +142,7 @@ def kill9(args: argparse.Namespace) -> dict[str, Any]:
         return {"rounds": args.rounds, "acknowledged": len(wanted), "lost": len(wanted - stored)}
 
 
+CONNECTIONS = {"native": load.native_connections, "mqtt": load.mqtt_connections}
 #: The options of each bench that are numbers, with their defaults.
 BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] = {
     ingest: {"connections": 100, "seconds": 10.0},
@@ -173,11 +179,13 @@ def main() -> None:
         for name, default in numbers.items():
             one.add_argument(f"--{name}", type=type(default), default=default, help=f"default {default:,}")
         if bench is ingest:
-            one.add_argument("--transport", choices=["native", "http"], default="native")
+            one.add_argument("--transport", choices=["native", "mqtt", "http"], default="native")
             one.add_argument("--rate", default="max", help="messages per second over all connections, or max")
             one.add_argument("--subscriber", action="store_true", help="with a client of the live stream")
+        if bench is idle:
+            one.add_argument("--transport", choices=list(CONNECTIONS), default="native")
         if bench is kill9:
-            one.add_argument("--transport", choices=["http"], default="http")
+            one.add_argument("--transport", choices=["mqtt", "http"], default="http")
             one.add_argument("--seed", type=int, default=None)
     args = parser.parse_args()
     for name, default in BENCHES[args.bench].items():

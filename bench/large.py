@@ -68,16 +68,16 @@ def backup(devices: int, gigabytes: float, seconds: float, *, verbose: bool) -> 
         hub.start()
         # What a hub looks at after its start is not what is measured.
         time.sleep(seconds)
-        before = load.http_load(hub.address, tokens, seconds, RATE)
+        before = load.acknowledged_load(load.HTTP, hub.address, tokens, seconds, RATE)
         began = time.monotonic()
         running = subprocess.Popen(hub.command("backup", f"{folder}/backup.tar"), stdout=subprocess.DEVNULL)
         during: list[float] = []
         while running.poll() is None:
-            during += load.http_load(hub.address, tokens, min(seconds, MEANWHILE), RATE).ages
+            during += load.acknowledged_load(load.HTTP, hub.address, tokens, min(seconds, MEANWHILE), RATE).ages
         took = time.monotonic() - began
         if running.returncode:
             raise SystemExit("the backup failed")
-        after = load.http_load(hub.address, tokens, seconds, RATE)
+        after = load.acknowledged_load(load.HTTP, hub.address, tokens, seconds, RATE)
         p99 = {"before": before.ages, "during": during, "after": after.ages}
         return {
             "gigabytes": round((hub.data / "history.db").stat().st_size / 1e9, 2),

@@ -11,11 +11,14 @@ import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import attrs
 
+from connectors.mqtt.packets import V311, Connect, Publish
+from connectors.mqtt.protocol import encode
 from connectors.native.protocol import Cmd, frame
 
 #: Small, so that what was sent is at the hub and not in the kernel.
@@ -64,6 +67,16 @@ def percentiles(ages: list[float]) -> tuple[float, float]:
         return float("nan"), float("nan")
     ages = sorted(ages)
     return ages[len(ages) // 2], ages[int(len(ages) * 0.99)]
+
+
+def mqtt_connections(address: tuple[str, int], tokens: list[str]) -> list[socket.socket]:
+    """Connections that have logged in, in blocking mode."""
+    sockets = []
+    for token in tokens:
+        sock = socket.create_connection(address)
+        mqtt_log_in(sock, token)
+        sockets.append(sock)
+    return sockets
 
 
 def native_flood(sockets: list[socket.socket], seconds: float) -> Sent:
@@ -129,27 +142,64 @@ def read_to_end(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def http_load(
+@attrs.frozen
+class Dialogue:
+    """How a client says a value and hears that it is kept."""
+
+    #: Makes an open connection one that has logged in with a token.
+    log_in: Callable[[socket.socket, str], None]
+    #: The bytes that say a value, given the token.
+    say: Callable[[str, int], bytes]
+    #: Whether an answer is an acknowledgement.
+    kept: Callable[[bytes], bool]
+
+
+def _http_say(token: str, value: int) -> bytes:
+    return f"GET /external/api/update?token={token}&v0={value} HTTP/1.1\r\nHost: hub\r\n\r\n".encode()
+
+
+HTTP = Dialogue(lambda _sock, _token: None, _http_say, lambda answer: answer.startswith(b"HTTP/1.1 200"))
+
+
+def mqtt_log_in(sock: socket.socket, token: str) -> None:
+    """CONNECT of version 3.1.1, and its answer."""
+    sock.sendall(encode(Connect(username="device", password=token.encode(), keep_alive=3600, client_id=token), V311))
+    answer = sock.recv(64)
+    assert answer == b"\x20\x02\x00\x00", answer
+
+
+def _mqtt_say(_token: str, value: int) -> bytes:
+    return encode(Publish("ds/Value 0", b"%d" % value, 1, 1), V311)
+
+
+MQTT = Dialogue(mqtt_log_in, _mqtt_say, lambda answer: answer == b"\x40\x02\x00\x01")
+DIALOGUES = {"http": HTTP, "mqtt": MQTT}
+
+
+def acknowledged_load(
+    dialogue: Dialogue,
     address: tuple[str, int],
     tokens: list[str],
     seconds: float,
     rate: float | None,
     acknowledged: dict[str, list[int]] | None = None,
 ) -> Sent:
-    """One update in flight on each connection; ``acknowledged`` collects, by token, the values that got a 200.
+    """One value in flight on each connection; ``acknowledged`` collects, by token, the values that were kept.
 
     Ends early, without an error, when the hub goes away.
     """
     epoll, state = select.epoll(), {}
-    for token in tokens:
-        sock = socket.create_connection(address)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        epoll.register(sock, select.EPOLLIN)
-        state[sock.fileno()] = (sock, token)
-    began, sent = time.perf_counter(), 0
     ages: list[float] = []
-    idle, values = deque(state), dict.fromkeys(state, 0)
+    began, sent = time.perf_counter(), 0
     try:
+        for token in tokens:
+            sock = socket.create_connection(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            state[sock.fileno()] = (sock, token)
+            dialogue.log_in(sock, token)
+            epoll.register(sock, select.EPOLLIN)
+        began = time.perf_counter()
+        idle, values = deque(state), dict.fromkeys(state, 0)
         while True:
             now = time.perf_counter()
             over = now - began >= seconds
@@ -159,8 +209,7 @@ def http_load(
                 fileno = idle.popleft()
                 sock, token = state[fileno]
                 values[fileno] = time.monotonic_ns() // 1000
-                request = f"GET /external/api/update?token={token}&v0={values[fileno]} HTTP/1.1\r\nHost: hub\r\n\r\n"
-                sock.sendall(request.encode())
+                sock.sendall(dialogue.say(token, values[fileno]))
                 sent += 1
             wait = 0.1 if rate is None or not idle else max(0.0, began + sent / rate - now)
             for fileno, _ in epoll.poll(min(wait, 0.1)):
@@ -168,12 +217,12 @@ def http_load(
                 answer = sock.recv(4096)
                 if not answer:
                     return Sent(len(ages), time.perf_counter() - began, ages)
-                if answer.startswith(b"HTTP/1.1 200"):
+                if dialogue.kept(answer):
                     ages.append(time.monotonic_ns() / 1e6 - values[fileno] / 1e3)
                     if acknowledged is not None:
                         acknowledged.setdefault(token, []).append(values[fileno])
                 idle.append(fileno)
-    except (ConnectionError, BrokenPipeError):
+    except (ConnectionError, AssertionError):
         pass
     finally:
         took = time.perf_counter() - began

@@ -742,7 +742,7 @@ def simulated(house):
     return [device for device in house("device", "list", "--json").json if device["name"].startswith("Simulated")]
 
 
-@pytest.mark.parametrize("transport", ["native", "http"])
+@pytest.mark.parametrize("transport", ["native", "mqtt", "http"])
 def test_simulated_devices_send_values_and_are_gone_at_the_end(house, transport):
     simulate = ("device", "simulate", "--template", "TMPL0cli", "--transport", transport, "--rate", "20")
     with house.running():

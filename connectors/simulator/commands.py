@@ -9,11 +9,16 @@ from typing import Any
 import trio
 
 from connectors.native.client import LoginFailed
-from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, streams_of
+from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, streams_of
 from hub.cli import Api, RunningHub, api
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
 ORG = "/api/v1/organization"
+KINDS: dict[str, type[SimulatedDevice]] = {
+    "native": SimulatedDevice,
+    "mqtt": SimulatedMqttDevice,
+    "http": SimulatedHttpDevice,
+}
 
 
 def device_simulate(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +28,7 @@ def device_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", metavar="R", type=float, default=1.0, help="values per second of each device")
     parser.add_argument("--token", metavar="T", nargs="+", default=[], help="be these devices instead of new ones")
     parser.add_argument("--url", metavar="HOST:PORT", help="a hub elsewhere (with --token)")
-    parser.add_argument("--transport", choices=["native", "http"], default="native")
+    parser.add_argument("--transport", choices=["native", "mqtt", "http"], default="native")
     parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--keep", action="store_true", help="keep the devices")
     parser.set_defaults(run=_simulate)
@@ -42,7 +47,7 @@ def _simulate(args: argparse.Namespace) -> None:
             if not tokens:
                 made = [_made(hub, args.template, number) for number in range(1, args.count + 1)]
                 tokens = [device["token"] for device in made]
-            kind = SimulatedHttpDevice if args.transport == "http" else SimulatedDevice
+            kind = KINDS[args.transport]
             devices = [
                 kind(
                     host=host,

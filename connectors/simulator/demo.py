@@ -49,7 +49,8 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     text = (resources.files("config") / "templates" / "weather-station.toml").read_text()
     template, _ = await hub.templates.save(text, SYSTEM, source="weather-station.toml")
     streams = [
-        Stream(pin=d.pin, type=d.type, min=d.min, max=d.max, values=list(d.values)) for d in template.datastreams
+        Stream(pin=d.pin, name=d.name, type=d.type, min=d.min, max=d.max, values=list(d.values))
+        for d in template.datastreams
     ]
     for name in DEMO:
         known = [device for device in hub.devices.named(name) if device.template.id == template.id]

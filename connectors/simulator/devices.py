@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -14,6 +15,8 @@ from urllib.parse import urlencode
 import attrs
 import trio
 
+from connectors.mqtt import client as mqtt
+from connectors.mqtt.packets import Publish
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Status
 
@@ -28,6 +31,7 @@ class Stream:
     """What the simulator knows of a datastream."""
 
     pin: int
+    name: str
     type: str
     min: float | None
     max: float | None
@@ -39,6 +43,7 @@ def streams_of(template: dict[str, Any]) -> list[Stream]:
     return [
         Stream(
             pin=int(str(d["pin"])[1:]),
+            name=d["name"],
             type=d["type"],
             min=d["min"],
             max=d["max"],
@@ -131,6 +136,51 @@ class SimulatedDevice:
                 await trio.sleep(1 / self.rate)
         except Disconnected:
             over.cancel()
+
+
+@attrs.define(kw_only=True)
+class SimulatedMqttDevice(SimulatedDevice):
+    """A device over MQTT; ``sent`` counts what was acknowledged."""
+
+    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """As `SimulatedDevice.run`."""
+        while True:
+            try:
+                keep_alive = int(HEARTBEAT * 2)
+                dial = mqtt.connect(self.host, self.port, self.token, keep_alive=keep_alive, tls=self.tls)
+                async with dial as client, trio.open_nursery() as nursery:
+                    nursery.start_soon(self._hear, client, nursery.cancel_scope)
+                    await client.subscribe("downlink/#")
+                    await client.publish("info/mcu", json.dumps({"tmpl": self.template, "ver": "1.0"}).encode())
+                    self.online = True
+                    told("online")
+                    nursery.start_soon(self._publish, client)
+                    while True:
+                        await trio.sleep(HEARTBEAT)
+                        await client.ping()
+            except* mqtt.LoginFailed as group:
+                raise LoginFailed(group.exceptions[0].reason) from None  # type: ignore[union-attr]
+            except* (OSError, mqtt.Disconnected) as group:
+                told(f"cannot connect: {group.exceptions[0]!r}")
+            self.online = False
+            await trio.sleep(RECONNECT_AFTER)
+
+    async def _hear(self, client: mqtt.Client, over: trio.CancelScope) -> None:
+        def heard(message: Publish) -> None:
+            self.received += message.topic.startswith("downlink/ds/")
+
+        await client.listen(heard)
+        over.cancel()
+
+    async def _publish(self, client: mqtt.Client) -> None:
+        offset = self._chance.uniform(0, 2 * math.pi)
+        for number in range(2**62):
+            stream = self.streams[number % len(self.streams)]
+            phase = offset + time.time() / 600 * 2 * math.pi
+            separator = "," if stream.type == "location" else "\0"
+            await client.publish(f"ds/{stream.name}", separator.join(value(stream, phase, self._chance)).encode())
+            self.sent += 1
+            await trio.sleep(1 / self.rate)
 
 
 @attrs.define(kw_only=True)
