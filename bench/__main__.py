@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|history|backup|rest|tenants|kill9``: prints one JSON object."""
+"""``python -m bench ingest|idle|start|history|backup|rest|brokers|tenants|kill9``: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench import brokers as beside
 from bench import history as keep
 from bench import large, load
 from bench import tenants as many
@@ -117,6 +118,11 @@ def tenants(args: argparse.Namespace) -> dict[str, Any]:
     return many.tenants(args.organizations, args.users, args.devices, verbose=args.verbose)
 
 
+def brokers(args: argparse.Namespace) -> dict[str, Any]:
+    """The same MQTT load on the hub, on Mosquitto and on amqtt, as far as they are installed."""
+    return beside.brokers(args.connections, args.seconds, args.amqtt)
+
+
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
     """Kill the hub under load, again and again; nothing that was acknowledged may be missing afterwards."""
     chance = random.Random(args.seed)
@@ -151,6 +157,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     history: {"points": 1_000_000, "series": 20},
     backup: {"devices": 10_000, "gigabytes": 1.0, "seconds": 15.0},
     rest: {"seconds": 60.0},
+    brokers: {"connections": 100, "seconds": 5.0},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     kill9: {"connections": 16, "rounds": 10},
 }
@@ -182,6 +189,8 @@ def main() -> None:
             one.add_argument("--transport", choices=["native", "mqtt", "http"], default="native")
             one.add_argument("--rate", default="max", help="messages per second over all connections, or max")
             one.add_argument("--subscriber", action="store_true", help="with a client of the live stream")
+        if bench is brokers:
+            one.add_argument("--amqtt", metavar="PROGRAM", default="", help="where amqtt is installed")
         if bench is idle:
             one.add_argument("--transport", choices=list(CONNECTIONS), default="native")
         if bench is kill9:

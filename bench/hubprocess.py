@@ -117,8 +117,7 @@ class HubProcess:
 
     def cpu(self) -> float:
         """CPU seconds so far, user and system, of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu(self.pid)
 
     def rss(self) -> float:
         """Resident memory in MB."""
@@ -157,6 +156,12 @@ class HubProcess:
             sealed = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
             sql = f"SELECT count(*) FROM hot, sealed WHERE {UNSEALED}"
             return int(sealed + connection.execute(sql).fetchone()[0])
+
+
+def cpu(process: int) -> float:
+    """CPU seconds of a process so far, user and system, of all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def written(process: str = "self") -> tuple[int, int]:
