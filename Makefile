@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: run test check lock
+.PHONY: run test check fuzz lock
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
@@ -16,6 +16,11 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A million random inputs into the MQTT decoder (needs Atheris' wheel: x86-64).
+fuzz: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	PYTHONPATH=. $(BIN)/python tests/fuzz_mqtt.py -runs=1000000 -max_len=512 -artifact_prefix=.venv/ $(ARGS)
 
 # Made again when dependencies or entry points change; the stamp comes last, so a failed setup is not taken for a finished one.
 .venv/run.stamp: pyproject.toml requirements.txt

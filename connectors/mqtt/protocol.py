@@ -340,6 +340,8 @@ def _suback(first: int, body: bytes, version: int) -> Suback:
     reader = _Reader(body)
     packet_id = reader.packet_id()
     properties = reader.properties(first >> 4) if version == V5 else NONE
+    if version < V5 and first >> 4 == Kind.UNSUBACK:
+        reader.finish()
     return Suback(first >> 4, packet_id, tuple(body[reader.at :]), properties)
 
 
