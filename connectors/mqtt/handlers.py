@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.topics import Uplink
 from hub import timezones
-from hub.errors import NotFound, Rejected, UnknownPin
+from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
-from hub.values import text_of, texts_of
+from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -79,7 +79,12 @@ async def value(voice: Voice, said: Uplink, payload: bytes) -> Receipt:
 def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
     """``ds/NAME``, in one go: nothing is awaited for a value."""
     raw = split(payload)
-    return voice.hub.writes.write(Write(voice.device, pin, raw, voice.via, voice.principal, None, voice))
+    try:
+        return voice.hub.writes.write(Write(voice.device, pin, raw, voice.via, voice.principal, None, voice))
+    except WrongType as error:
+        if str(error) != MISMATCH:
+            raise
+        raise WrongType(f"{raw!r:.60} is no {voice.device.points[pin].datastream.type}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
@@ -155,6 +160,9 @@ def _names(payload: bytes) -> list[str]:
 
 
 async def event(voice: Voice, said: Uplink, payload: bytes) -> None:
+    codes = [kind.code for kind in voice.device.template.events]
+    if said.name not in codes:
+        raise NotFound(_unknown("event", said.name, codes))
     await voice.hub.timeline.log(voice.device, said.name, text(payload))
 
 
