@@ -91,8 +91,9 @@ class FrontDoor:
             except OSError as error:
                 taken = error.errno == errno.EADDRINUSE
                 why = "is taken by another program" if taken else (error.strerror or str(error)).lower()
-                if taken and "mqtt" in listen.serve:
-                    why += " (an MQTT broker such as Mosquitto?); give this another port"
+                if taken and listen.serve == ("mqtt",):
+                    other = f"{listen.address.rpartition(':')[0]}:{listen.port + 1}"
+                    why += f' (Mosquitto?); give it another port, such as address = "{other}"'
                 problems.append(f"{self._config.source}: listen[{number}].address: {listen.address} {why}")
         if problems:
             self.close()

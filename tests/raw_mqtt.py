@@ -21,6 +21,7 @@ from connectors.mqtt.packets import (
     Suback,
     Subscribe,
     Subscription,
+    Unsubscribe,
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 from hub.testing import address_of
@@ -100,6 +101,11 @@ class Raw:
         await self.send(Subscribe(packet_id, tuple(Subscription(name, qos) for name in filters), **properties))
         answer = await self.until(Suback)
         return list(answer.reasons)
+
+    async def unsubscribe(self, *filters):
+        packet_id = self._id()
+        await self.send(Unsubscribe(packet_id, filters))
+        return await self.until(Suback)
 
     async def message(self, *, ack=True):
         """(topic, payload) of the next message."""

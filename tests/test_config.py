@@ -41,7 +41,12 @@ def test_an_empty_file_is_the_default():
 
 
 def test_the_default_listens_where_stock_firmware_dials():
-    assert [("0.0.0.0", 8080, "off"), ("0.0.0.0", 9443, "on")] == [(x.host, x.port, x.tls) for x in parse("").listen]
+    assert [
+        ("0.0.0.0", 8080, "off"),
+        ("0.0.0.0", 9443, "on"),
+        ("0.0.0.0", 1883, "off"),
+        ("0.0.0.0", 8883, "on"),
+    ] == [(x.host, x.port, x.tls) for x in parse("").listen]
 
 
 def test_the_default_syncs_every_commit_to_disk():

@@ -78,11 +78,12 @@ def test_public_names_are_pinned():
         "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
         "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "MetadataChanged", "MetadataField",
         "Migration", "NotAuthenticated", "NotFound", "Organization", "OrganizationChanged", "PUBLIC", "Peer",
-        "Permission", "PluginFailed", "Principal", "PropertyChanged", "Reboot", "Redirect", "Refused", "Rejected",
-        "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream", "SetMetadata",
+        "Permission", "PluginFailed", "Principal", "PropertyChanged", "Reboot", "Reconfigure", "Redirect", "Refused",
+        "Rejected", "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream",
+        "SetMetadata",
         "Socket", "SocketRoute", "StatusChanged", "StorageError", "StorageTrouble", "Stream", "Template",
-        "TemplateChanged", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueExpired",
-        "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
+        "TemplateChanged", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueCleared",
+        "ValueExpired", "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
     ] == public.__all__  # fmt: skip
     assert all(getattr(public, name) is not None for name in public.__all__)
 

@@ -840,6 +840,14 @@ async def test_every_port_that_is_taken_is_named_with_its_key(start):
     ] == list(error.problems)
 
 
+async def test_a_broker_that_has_the_port_of_mqtt_is_named_with_the_line_to_change(start):
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        host, port = broker.getsockname()
+        error = await fault(start, listen(f"{host}:{port}") + 'serve = ["mqtt"]\n')
+    said = f"configuration: listen[0].address: {host}:{port} is taken by another program (Mosquitto?);"
+    assert [f'{said} give it another port, such as address = "{host}:{port + 1}"'] == list(error.problems)
+
+
 async def test_what_keeps_a_hub_from_starting_comes_bare_as_running_promises(start):
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(StartupError):
         async with start(listen(f"127.0.0.1:{other.getsockname()[1]}")):

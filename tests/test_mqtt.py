@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
 from raw_http import connected, local_key
-from raw_mqtt import V5, V311, Raw, dialled, online, reasons, until
+from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.client import connect
 
 from connectors.mqtt import link as link_module
 from connectors.mqtt.endpoint import Endpoint
@@ -961,3 +964,32 @@ async def test_ping_and_reconfigure_over_the_api(hub, device):
 
             nursery.start_soon(ask)
             assert ("downlink/ping", "") == await client.message()
+
+
+# -- over WebSockets --------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def websocket(hub, **more):
+    host, port = address_of(hub)
+    async with connect(f"ws://{host}:{port}/mqtt", subprotocols=["mqtt"], **more) as socket:
+        yield socket
+
+
+async def test_a_packet_may_span_messages_and_a_message_packets(hub, device):
+    hello = encode(Connect(username="device", password=device[1].encode()), V311)
+    async with websocket(hub) as socket:
+        assert "mqtt" == socket.subprotocol
+        for half in (hello[:9], hello[9:]):
+            await socket.send(half)
+        assert b"\x20\2\0\0" == await socket.recv()
+        await socket.send(encode(Publish("ds/Temperature", b"4", 1, 1), V311) + encode(Ping(Kind.PINGREQ), V311))
+        assert b"\xd0\0\x40\2\0\1" == await socket.recv() + (await socket.recv())
+    assert 4.0 == held(hub, device[0], 0)
+
+
+async def test_text_is_not_mqtt(hub):
+    async with websocket(hub) as socket:
+        await socket.send("text")
+        with pytest.raises(ConnectionClosed), trio.fail_after(PATIENCE):
+            await socket.recv()

@@ -121,10 +121,7 @@ async def test_a_device_and_its_gateway_both_hear_but_not_themselves(world):
         await own.publish("ds/Temperature", "3")
         assert [] == await own.heard()
         assert [(f"dev/{token}/downlink/ds/Temperature", "3.0")] == await gateway.heard()
-        [filters] = [[f"dev/{token}/downlink/#"]]
-        from connectors.mqtt.packets import Unsubscribe
-
-        await gateway.send(Unsubscribe(77, tuple(filters)))
+        await gateway.unsubscribe(f"dev/{token}/downlink/#")
         world.hub.write(Write(device, 0, 4, "test", SYSTEM))
         assert [] == await gateway.heard()
 

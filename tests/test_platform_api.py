@@ -703,7 +703,7 @@ async def test_the_status_tells_how_the_hub_does(hub, lamp, api):
         status[key] for key in ("status", "problems", "devices", "online", "templates", "version")
     )
     host, port = address_of(hub)
-    served = {"address": f"{host}:{port}", "tls": False, "serve": ["native", "http"]}
+    served = {"address": f"{host}:{port}", "tls": False, "serve": ["native", "http", "mqtt"]}
     assert [served] == status["listen"]
 
 

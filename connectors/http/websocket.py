@@ -83,9 +83,17 @@ class WebSocketWire(Wire):
             self._messages.append(data.decode("utf-8", "replace") if kind is Opcode.TEXT else data)
 
     async def receive(self) -> bytes:
-        """The next binary message; text is passed over, as Blynk's clients never send it."""
+        """The next binary message; text is passed over, as Blynk's clients never send it.
+
+        MQTT's must not (MQTT-6.0.0-1): with its subprotocol, text ends the connection.
+        """
         while True:
             message = await self.message()
+            if isinstance(message, str) and self._protocol.subprotocol:
+                self._protocol.fail(1003, "binary messages only")
+                self._flush()
+                self.close()
+                return b""
             if message is None:
                 return b""
             if isinstance(message, bytes) and message:

@@ -71,7 +71,7 @@ class Client:
                             await self._send(Ack(Kind.PUBACK, packet.packet_id))
                         heard(packet)
                     case Ack(Kind.PUBACK, packet_id) | Suback(_, packet_id):
-                        if answered := self._waiting.pop(packet_id, None):
+                        if (answered := self._waiting.pop(packet_id, None)) is not None:
                             answered.set()
 
     async def publish(self, topic: str, payload: bytes) -> None:

@@ -390,19 +390,30 @@ def routes(hub: Hub) -> Sequence[Route]:
             None,
             "Ask a device to join another network",
         ),
-        ("POST", f"{ours}/device/ping", api.ping, control, DeviceId, None, "How long a device takes to answer"),
+    )
+    ping = Route(
+        method="POST",
+        path=f"{ours}/device/ping",
+        handler=api.ping,
+        permission=control,
+        body=DeviceId,
+        summary="How long a device takes to answer",
+        quiet=True,
     )
     return [
-        Route(
-            method=m,
-            path=path,
-            handler=handler,
-            permission=permission,
-            body=body,
-            returns=returns,
-            summary=summary,
-            # Who wrote which value is in the log of the device's actions.
-            quiet=body in (WriteValue, WriteValues),
-        )
-        for m, path, handler, permission, body, returns, summary in table
+        ping,
+        *(
+            Route(
+                method=m,
+                path=path,
+                handler=handler,
+                permission=permission,
+                body=body,
+                returns=returns,
+                summary=summary,
+                # Who wrote which value is in the log of the device's actions.
+                quiet=body in (WriteValue, WriteValues),
+            )
+            for m, path, handler, permission, body, returns, summary in table
+        ),
     ]
