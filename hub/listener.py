@@ -64,6 +64,8 @@ class FrontDoor:
         self._unknown: Counter[str] = Counter()
         self._turning_away = 0
         self.accepted = 0
+        #: The hub stops.
+        self.draining = False
 
     @property
     def connections(self) -> int:
@@ -115,6 +117,7 @@ class FrontDoor:
     async def drain(self, seconds: float) -> None:
         """Stop accepting, end whoever is owed nothing, and give the others some seconds."""
         self.close()
+        self.draining = True
         for wire in tuple(self._wires):
             wire.closing = True
             if not wire.busy and not wire.pending:

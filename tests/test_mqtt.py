@@ -236,8 +236,8 @@ async def test_the_newer_of_two_connections_wins(hub, device, version):
 async def test_native_and_mqtt_share_the_one_session_of_a_device(hub, device):
     from raw_native import online as native
 
-    async with online(hub, device[1]) as old, native(hub, device[1]):
-        assert [] == await old.rest()
+    async with online(hub, device[1], V5) as old, native(hub, device[1]):
+        assert [0x8E] == [packet.reason for packet in await old.rest()]
         assert "native" == hub.sessions.get(device[0].id).via
 
 
@@ -354,6 +354,80 @@ async def test_nothing_is_acknowledged_while_the_disk_refuses_and_then_it_is(hub
         assert early.cancelled_caught
         working.append(True)
         assert Ack(Kind.PUBACK, 5) == await client.next()
+
+
+async def test_a_device_hears_while_its_own_values_wait_for_the_disk(hub, device, monkeypatch):
+    one, token = device
+    async with online(hub, token) as client:
+        transaction, ready = hub.storage.history.transaction, trio.Event()
+
+        async def slow(fn):
+            await ready.wait()
+            return await transaction(fn)
+
+        monkeypatch.setattr(hub.storage.history, "transaction", slow)
+        await client.send(Publish("ds/Temperature", b"1", 1, 5))
+        await until(lambda: held(hub, one, 0) == 1)
+        write(hub, one, 1, 50)
+        packet = await client.next()
+        assert "downlink/ds/Set Point" == packet.topic
+        ready.set()
+        assert Ack(Kind.PUBACK, 5) == await client.next()
+
+
+async def test_a_repeated_message_is_acknowledged_no_earlier_than_the_first(hub, device, monkeypatch):
+    one, token = device
+    log, entered, ready = hub.timeline.log, trio.Event(), trio.Event()
+
+    async def slow(*args):
+        entered.set()
+        await ready.wait()
+        return await log(*args)
+
+    monkeypatch.setattr(hub.timeline, "log", slow)
+    message = Publish("event/hot", b"once", 2, 9)
+    async with online(hub, token, **kept(V311)) as first:
+        await first.send(message)
+        with trio.fail_after(PATIENCE):
+            await entered.wait()
+        async with online(hub, token, subscribed=False, **kept(V311)) as second:
+            assert second.present
+            await second.send(Publish("event/hot", b"once", 2, 9, dup=True))
+            with trio.move_on_after(0.1) as early:
+                await second.next()
+            assert early.cancelled_caught
+            ready.set()
+            assert Ack(Kind.PUBREC, 9) == await second.next()
+    assert ["once"] == [event.description for event in await hub.timeline.of(one) if event.code == "hot"]
+
+
+async def test_a_message_that_was_not_kept_is_taken_when_it_comes_again(hub, device, monkeypatch):
+    one, token = device
+    log, broken = hub.timeline.log, [True]
+
+    async def fail(*args):
+        if broken:
+            raise StorageError("disk full")
+        return await log(*args)
+
+    monkeypatch.setattr(hub.timeline, "log", fail)
+    async with online(hub, token, **kept(V311)) as client:
+        await client.send(Publish("event/hot", b"again", 2, 9))
+        assert [] == await client.rest()
+    broken.clear()
+    await until(lambda: hub.sessions.get(one.id) is None)
+    async with online(hub, token, subscribed=False, **kept(V311)) as client:
+        await client.send(Publish("event/hot", b"again", 2, 9, dup=True))
+        assert Ack(Kind.PUBREC, 9) == await client.next()
+    assert ["again"] == [event.description for event in await hub.timeline.of(one) if event.code == "hot"]
+
+
+async def test_names_that_are_no_text_are_refused_and_nothing_breaks(hub, device):
+    for version in (V311, V5):
+        async with online(hub, device[1], version) as client:
+            answer = await client.publish("batch_ds", b'{"\\ud800": 1}')
+            assert (0 if version == V311 else 0x90) == answer.reason
+            assert [("downlink/diag", True)] == [(topic, "ud800" in text) for topic, text in await client.heard()]
 
 
 async def test_many_messages_of_one_read_are_acknowledged_in_order(hub, device):
@@ -602,6 +676,15 @@ async def test_a_device_subscribes_below_downlink_only(hub, device, topic_filter
         async with online(hub, device[1], version, subscribed=False) as client:
             assert [expected, min(1, expected)] != [expected] == await client.subscribe(topic_filter)
             assert [1] == await client.subscribe("downlink/ds/#", qos=2)
+
+
+async def test_a_device_has_no_more_subscriptions_than_it_can_need(hub, device):
+    async with online(hub, device[1], V5) as client:
+        granted = await client.subscribe(*(f"downlink/{n}" for n in range(60)))
+        assert {1, 0x97} == set(granted)
+        assert 0x97 == granted[-1]
+        # One that it has already may be changed.
+        assert [0] == await client.subscribe("downlink/#", qos=0)
 
 
 async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
@@ -993,3 +1076,16 @@ async def test_text_is_not_mqtt(hub):
         await socket.send("text")
         with pytest.raises(ConnectionClosed), trio.fail_after(PATIENCE):
             await socket.recv()
+
+
+async def test_a_hub_that_stops_publishes_no_wills_of_websockets(hub_config):
+    async with running(hub_config) as hub:
+        one, token = await add_device(hub, TEMPLATE)
+        async with websocket(hub) as socket:
+            will = Will("ds/Label", b"gone")
+            await socket.send(encode(Connect(username="device", password=token.encode(), will=will), V311))
+            await socket.recv()
+            await hub.door.drain(1)
+            await until(lambda: hub.sessions.get(one.id) is None)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert held(hub, one, 2) is None

@@ -195,6 +195,25 @@ async def test_a_device_that_leaves_the_organization_leaves_the_gateway(world, l
         assert 0x87 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
 
 
+async def test_with_a_devices_old_token_a_gateway_hears_nothing_more(world, login):
+    device, token = world.tokens_of["works"]
+    async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
+        await gateway.subscribe(f"dev/{token}/#")
+        await world.hub.devices.rotate(device, SYSTEM)
+        world.hub.write(Write(device, 0, 9, "test", SYSTEM))
+        assert [] == await gateway.heard()
+
+
+async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
+    _, login = await program(world)
+    for number in range(60):
+        async with online(world.hub, "", subscribed=False, clean=False, client_id=f"c{number}", **login) as gateway:
+            await gateway.disconnect()
+    endpoint = world.hub.room(Endpoint)
+    await until(lambda: all(client.link is None for client in endpoint.clients.values()))
+    assert 50 == len(endpoint.clients)
+
+
 async def test_a_program_may_what_its_role_may(world):
     role = await world.room.roles.add("Reader", 3)
     await world.room.roles.switch(

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 SWEEP_EVERY = 2.0
 #: Connections that took each other's place so often within so many seconds wait longer and longer.
 FLAPPING, FLAPPING_WINDOW, MAX_FLAPPING_PAUSE = 3, 60.0, 30.0
+#: Whose connections take each other's place, at most; and sessions that are kept of one program.
+MAX_FLAPPING, MAX_KEPT = 10_000, 50
+#: Filters of one device, which are looked through for everything that is sent to it.
+MAX_OF_DEVICE = 50
 #: The longest packet that may be configured.
 MAX_PACKETS = 1024, 1024 * 1024
 
@@ -183,6 +187,7 @@ class Endpoint:
             if not device.template.gateway:
                 raise Forbidden(f"template {device.template.id} is no gateway: add gateway = true to it")
             return Client(self, ("gateway", device.id, ""), fresh, gateway=device, token=password)
+        fresh.most = MAX_OF_DEVICE
         client = Client(self, ("device", device.id, ""), fresh, token=password)
         client.own = Voice(client, device, password, address=address)
         return client
@@ -192,6 +197,8 @@ class Endpoint:
         old = self.clients.get(client.key)
         if old is None or old.link is None:
             return ""
+        if len(self._flapping) >= MAX_FLAPPING:
+            self._flapping.clear()
         count, last = self._flapping.get(client.key, (0, 0.0))
         count = count + 1 if self.now() - last < FLAPPING_WINDOW else 1
         self._flapping[client.key] = count, self.now()
@@ -228,14 +235,20 @@ class Endpoint:
         """A connection ended; what its client wants kept is kept."""
         if self.clients.get(client.key) is not client:
             return
-        client.link = None
         self._keep_will(client, will, continues=False)
         if not client.session.expiry:
             self._forget(client)
             return
         if client.own is not None:
             self.hub.sessions.follow(client.own)
+        self._bound(client)
         self._timers.set(("session", client), self.now() + client.session.expiry)
+
+    def _bound(self, client: Client) -> None:
+        """A program may have several connections, by client identifier; not all that it makes up are kept."""
+        kept = [one for key, one in self.clients.items() if key[:2] == client.key[:2] and one.link is None]
+        for one in kept[: max(0, len(kept) - MAX_KEPT)]:
+            self._forget(one)
 
     def _keep_will(self, client: Client, will: Will | None, *, continues: bool) -> None:
         """Publish a will after its delay, but no later than the session ends (5 §3.1.3.2.2)."""
@@ -266,7 +279,8 @@ class Endpoint:
     def _due(self, key: Any) -> None:
         what, client = key
         if what == "will":
-            self._publish_will(client, self._wills.pop(client))
+            if (will := self._wills.pop(client, None)) is not None:
+                self._publish_will(client, will)
         else:
             self._forget(client)
 
@@ -283,10 +297,11 @@ class Endpoint:
 
     def _look_again(self, fact: Any) -> None:
         """Rights, devices or templates changed: end whose login does not hold any more."""
-        found = tuple(self.clients.values())
         if isinstance(fact, DeviceChanged | DeviceDeleted):
             keys = (("device", fact.device.id, ""), ("gateway", fact.device.id, ""))
-            found = tuple(self.clients[key] for key in keys if key in self.clients)
+            found = [self.clients[key] for key in keys if key in self.clients]
+        else:
+            found = [client for key, client in self.clients.items() if key[0] != "device"]
         for client in found:
             if not client.valid():
                 if client.link is not None:

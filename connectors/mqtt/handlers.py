@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.topics import Uplink
 from hub import timezones
+from hub.app import MAX_REASON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
@@ -21,12 +22,14 @@ from hub.writes import Write
 if TYPE_CHECKING:
     from connectors.mqtt.voices import Voice
     from hub.history import Receipt
-    from hub.model import Value
 
 #: Points of one batch with timestamps (docs.blynk.io, Upload set of data).
 MAX_BATCH = 10_000
 #: What the info message is called in the other protocols (`BlynkApiArduino.h`), by its JSON key.
 _INFO = {"tmpl": "tmpl", "ver": "fw", "build": "build", "type": "fw-type", "rxbuff": "buff-in"}
+
+#: Characters of a payload shown to whoever watches the wire.
+SHOWN = 200
 
 Handler = Callable[["Voice", Uplink, bytes], Awaitable["Receipt | None"]]
 
@@ -39,14 +42,24 @@ def text(payload: bytes) -> str:
         return payload.decode("latin-1")
 
 
+def printable(said: str) -> str:
+    """Text that may be put into any packet and before any eyes; part of it came from outside."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said[:MAX_REASON])
+
+
+def shown(payload: bytes) -> str:
+    """A payload for people's eyes."""
+    return printable(text(payload[:SHOWN]))
+
+
 def split(payload: bytes) -> str | Sequence[str]:
     """One value, or several with NUL between them."""
     parts = text(payload).split("\0")
     return parts[0] if len(parts) == 1 else parts
 
 
-def payload_of(value: Value) -> bytes:
-    return "\0".join(texts_of(value)).encode()
+def texts_payload(texts: Iterable[str]) -> bytes:
+    return "\0".join(texts).encode()
 
 
 def _datastream(voice: Voice, name: str) -> Datastream:
@@ -149,7 +162,7 @@ async def get_all_datastreams(voice: Voice, _said: Uplink, _payload: bytes) -> N
 def _tell(voice: Voice, stream: Datastream) -> None:
     held = voice.hub.writes.current(voice.device, stream)
     if held is not None:
-        voice.say(f"ds/{stream.name}", payload_of(held), key=stream.pin)
+        voice.say(f"ds/{stream.name}", texts_payload(texts_of(held)), key=stream.pin)
 
 
 def _names(payload: bytes) -> list[str]:

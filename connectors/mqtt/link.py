@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from connectors.mqtt.handlers import HANDLERS, text, write
+from connectors.mqtt.handlers import HANDLERS, printable, shown, text, write
 from connectors.mqtt.packets import (
     V5,
     Connect,
@@ -24,6 +24,7 @@ from connectors.mqtt.protocol import encode
 from connectors.mqtt.session import Connection, Delivered, Message, Repeated
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
 from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
+from hub.app import REFUSAL_QUIET
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -73,8 +74,33 @@ FLOOD_TOLD_EVERY = 60.0
 DIAG_BURST, DIAG_RATE = 10, 0.2
 #: Topics of one device that are put down as unknown at a time.
 UNKNOWN_QUIET = 3600.0
-#: Characters of a payload shown to whoever watches the wire.
-SHOWN = 200
+
+
+class Taken:
+    """What became of a message: whoever acknowledges it waits until that is for good."""
+
+    __slots__ = ("_done", "_receipt", "reason", "why")
+
+    def __init__(self, receipt: Receipt | None = None, *, done: bool = True) -> None:
+        self._receipt = receipt
+        self._done = None if done else trio.Event()
+        self.reason = Reason.SUCCESS
+        self.why = ""
+
+    def ends(self, receipt: Receipt | None = None, reason: Reason = Reason.SUCCESS, why: str = "") -> None:
+        """It was handled; what it wrote may not be on disk yet."""
+        self._receipt, self.reason, self.why = receipt, reason, why
+        if self._done is not None:
+            self._done.set()
+
+    async def settled(self) -> None:
+        """Return when it is on disk, however long that takes, or when it is certain that it never will be."""
+        if self._done is not None:
+            await self._done.wait()
+        if self._receipt is not None:
+            if not await self._receipt.settled():
+                self.reason, self.why = Reason.UNSPECIFIED, "the value could not be stored"
+            self._receipt = None
 
 
 class Link:
@@ -110,7 +136,7 @@ class Link:
         #: It was told why it is ended, and should be able to read it.
         self.refused = False
         self._client: Client | None = None
-        self._owed: list[tuple[Publish, Receipt | None, Reason, str]] = []
+        self._owed: list[tuple[Publish, Taken]] = []
         self._batch = False
         self._draining = False
         self._reason = ""
@@ -154,8 +180,7 @@ class Link:
                         if message.tag is not None:
                             message.tag.set()
                     case Repeated(publish):
-                        kept = connection.session.received[publish.packet_id]
-                        self._owed.append((publish, kept, Reason.SUCCESS, ""))
+                        self._owed.append((publish, connection.session.received[publish.packet_id]))
                     case Disconnect():
                         self._reason = self._reason or "it disconnected"
                 if self._reason:
@@ -174,14 +199,16 @@ class Link:
         owed, self._owed = self._owed, []
         self.flush()
         self.busy = wire.busy = True
+        self._batch = False
         try:
-            for publish, receipt, reason, why in owed:
-                if receipt is None or await receipt.settled():
-                    connection.acknowledge(publish, reason, why)
-                else:
-                    connection.acknowledge(publish, Reason.UNSPECIFIED, "the value could not be stored")
+            for publish, taken in owed:
+                await taken.settled()
+                if not connection.open:
+                    return
+                connection.acknowledge(publish, taken.reason, taken.why)
         finally:
             self.busy = wire.busy = False
+            self._batch = True
         connection.heard(self.endpoint.now())
 
     async def _pause(self, pause: float) -> None:
@@ -204,9 +231,10 @@ class Link:
     async def _room(self) -> None:
         """Wait until values can be kept again."""
         self.flush()
-        self.busy = True
+        self.busy, self._batch = True, False
         await self.hub.history.room()
-        self.busy = False
+        self.busy, self._batch = False, True
+        self.connection.heard(self.endpoint.now())
 
     # -- coming and going -----------------------------------------------------------------------------------------
 
@@ -214,6 +242,8 @@ class Link:
         connection = self.connection
         try:
             client = await self._login(connect)
+        except NotAuthenticated:
+            client = None
         except Forbidden as error:
             self._turn_away(Reason.NOT_AUTHORIZED, str(error))
             return
@@ -223,8 +253,11 @@ class Link:
         self.busy = True
         why = await self.endpoint.before(client)
         self.busy = False
-        if self.wire.broken or not client.valid():
-            self._reason = "it went away while logging in"
+        if not client.valid():
+            self._turn_away(Reason.BAD_LOGIN, f"{client.name}: its login ended while it waited")
+            return
+        if self.wire.broken:
+            self._reason = "it went away while it waited"
             return
         client.link, self._client = self, client
         self.peer.admit()
@@ -269,7 +302,7 @@ class Link:
         client, connection = self._client, self.connection
         who = client.name if client is not None else "somebody who has not logged in"
         self._refuse(f"{who} broke the protocol: {error}")
-        if client is not None and connection.version < V5:
+        if client is not None and client.own is not None and connection.version < V5:
             self.endpoint.last_words(client, f"the last connection was ended: {error}")
         connection.fail(error.reason, str(error))
         self._reason, self.refused = str(error), True
@@ -302,10 +335,12 @@ class Link:
         client = self._client
         if client is None:
             return
+        client.link = None
         if client.own is not None:
             self.hub.sessions.closed(client.own, self._reason or "it closed the connection", self._silent)
         # A hub that stops publishes no wills: its devices are not gone.
-        self.endpoint.left(client, None if self.wire.closing else self.connection.will)
+        stopping = self.hub.door is not None and self.hub.door.draining
+        self.endpoint.left(client, None if stopping else self.connection.will)
 
     def _refuse(self, why: str) -> None:
         own = self._client.own if self._client is not None else None
@@ -319,13 +354,13 @@ class Link:
         assert client is not None
         if self.hub.history.full:
             await self._room()
-        voice, pause = client.own, 0.0
+        voice, pause, taken = client.own, 0.0, Taken(done=publish.qos < 2)
+        if publish.qos == 2:
+            self.connection.session.received[publish.packet_id] = taken
         try:
             topic = publish.topic
             if voice is None:
                 voice, topic = addressed(client, topic)
-                if self.hub.sessions.get(voice.device.id) is None:
-                    self.hub.lifecycle.heard(voice.device)
             if self.hub.bus.wants(WireFrame):
                 voice.show("in", f"PUBLISH {topic} {shown(publish.payload)}")
             pause = self._take(voice.device)
@@ -337,12 +372,13 @@ class Link:
             else:
                 raise NotFound(f"{topic[:60]!r} is none of the topics that devices publish on")
         except (RequestError, StorageError) as error:
-            self._dropped(publish, voice, error)
+            self._dropped(publish, taken, voice, error)
             return pause
+        taken.ends(receipt)
         if publish.qos:
-            if publish.qos == 2:
-                self.connection.session.received[publish.packet_id] = receipt
-            self._owed.append((publish, receipt, Reason.SUCCESS, ""))
+            self._owed.append((publish, taken))
+        if client.own is None and self.hub.sessions.get(voice.device.id) is None:
+            self.hub.lifecycle.heard(voice.device)
         return pause
 
     def _take(self, device: Device) -> float:
@@ -350,27 +386,27 @@ class Link:
         budget.owe()
         return budget.wait if budget.tokens < 0 else 0.0
 
-    def _dropped(self, publish: Publish, voice: Voice | None, error: HubError) -> None:
+    def _dropped(self, publish: Publish, taken: Taken, voice: Voice | None, error: HubError) -> None:
         """Say why a message was not taken: in version 5 to the client, else only to its developer."""
-        reason, why = said_as(error, REASONS), str(error)
+        reason, why = said_as(error, REASONS), printable(str(error))
+        taken.ends(None, reason, why)
         if self.connection.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # There is no other way not to acknowledge it: the client sends it again.
+            self.connection.session.received.pop(publish.packet_id, None)
             self.end(Reason.UNSPECIFIED, f"not kept: {why}")
             return
         if publish.qos:
-            self._owed.append((publish, None, reason, why))
+            self._owed.append((publish, taken))
         if voice is None:
             assert self._client is not None
             self._refuse(f"{self._client.name}: {why}")
             return
-        topic = publish.topic.removeprefix(voice.prefix)
+        topic = publish.topic.removeprefix(voice.prefix)[:60]
+        quiet = UNKNOWN_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
         self.hub.refuse(
-            self.peer.address,
-            f"device {voice.device.name}: {topic[:60]!r}: {why}",
-            voice.device.id,
-            **({"quiet": UNKNOWN_QUIET} if reason == Reason.BAD_TOPIC else {}),
+            self.peer.address, f"device {voice.device.name}: {topic!r}: {why}", voice.device.id, quiet=quiet
         )
-        voice.diag(f"{topic[:60]}: {why}")
+        voice.diag(f"{topic}: {why}")
 
     def _subscribe(self, subscribe: Subscribe) -> None:
         client = self._client
@@ -389,7 +425,9 @@ class Link:
             if is_for_devices(asked.filter):
                 return asked.qos
             self._refuse(f"{client.name} subscribes to {asked.filter[:60]!r}")
-            client.own.diag(f"{asked.filter[:60]}: a device subscribes below downlink/, such as to downlink/#")
+            client.own.diag(
+                f"{printable(asked.filter[:60])}: a device subscribes below downlink/, such as to downlink/#"
+            )
             return Reason.NOT_AUTHORIZED
         found = through_gateway(asked.filter)
         if found is not None and is_for_gateways(found[1]) and client.voice(found[0], "org_devices.view"):
@@ -445,9 +483,3 @@ class Link:
                     break
         finally:
             self._draining = False
-
-
-def shown(payload: bytes) -> str:
-    """A payload for people's eyes."""
-    found = text(payload[:SHOWN])
-    return found if found.isprintable() else ascii(found)

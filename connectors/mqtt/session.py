@@ -39,7 +39,7 @@ INFLIGHT_311 = 20
 #: QoS 2 messages of such a client that it has not released; it has not been told of any maximum.
 RECEIVED_311 = 1_024
 #: Filters of one client, and messages that wait for it.
-MAX_SUBSCRIPTIONS = 1_000
+MAX_SUBSCRIPTIONS = 10_000
 MAX_QUEUED = 1_000
 #: A silent client is gone after this many keep-alive times (MQTT-3.1.2-24).
 KEEP_ALIVE_FACTOR = 1.5
@@ -93,10 +93,14 @@ class Message:
 
 @attrs.define(eq=False)
 class Session:
-    """What of a client outlives its connections (5 §4.1). ``expiry`` is in seconds after the last one."""
+    """What of a client outlives its connections (5 §4.1).
+
+    ``expiry`` is in seconds after the last one, ``most`` how many subscriptions it may have.
+    """
 
     client_id: str
     expiry: int = 0
+    most: int = MAX_SUBSCRIPTIONS
     subscriptions: dict[str, tuple[Subscription, int]] = attrs.Factory(dict)
     #: Sent and not acknowledged, by packet identifier; None stands for one that was received and is to be released.
     inflight: dict[int, Message | None] = attrs.Factory(dict)
@@ -166,6 +170,7 @@ class Connection:
         "_keep_alive",
         "_max_packet",
         "_out",
+        "_over",
         "_problem_info",
         "_terms",
         "expires",
@@ -183,6 +188,7 @@ class Connection:
         self._max_packet = MAX_LENGTH
         self._problem_info = True
         self._keep_alive = 0.0
+        self._over = False
         #: Whether the client is connected: its CONNECT was accepted, and neither side has ended it.
         self.open = False
         #: When the client counts as gone; at first, when its CONNECT must have come.
@@ -325,7 +331,7 @@ class Connection:
             self.session.expiry = min(expiry, self._terms.max_expiry)
         if packet.reason != Reason.DISCONNECT_WITH_WILL:
             self.will = None
-        self.open = False
+        self.open, self._over = False, True
 
     @staticmethod
     def _check_filters(filters: Iterable[str]) -> None:
@@ -374,6 +380,9 @@ class Connection:
     def fail(self, reason: Reason, text: str = "") -> None:
         """Refuse a client, or tell one that is connected why it is not any more, as far as its version allows."""
         properties = self._because(text)
+        if self._over:
+            return
+        self._over = True
         if self.open:
             self.open = False
             if self.version == V5:
@@ -405,7 +414,7 @@ class Connection:
         for asked, reason in zip(subscribe.subscriptions, reasons, strict=True):
             answer = reason
             if reason < Reason.UNSPECIFIED:
-                if len(session.subscriptions) >= MAX_SUBSCRIPTIONS and asked.filter not in session.subscriptions:
+                if len(session.subscriptions) >= session.most and asked.filter not in session.subscriptions:
                     answer = Reason.QUOTA_EXCEEDED
                 else:
                     kept = attrs.evolve(asked, qos=min(reason, self._terms.max_qos))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from connectors.mqtt.handlers import payload_of
+from connectors.mqtt.handlers import printable, texts_payload
 from connectors.mqtt.packets import Reason
 from connectors.mqtt.session import Message, Session, is_topic
 from connectors.mqtt.topics import DOWNLINK, GATEWAY, UNASKED, through_gateway
@@ -143,7 +143,7 @@ class Voice:
         match command:
             case SetDatastream(pin, text):
                 if point := self.device.points.get(pin):
-                    self.say(f"ds/{point.datastream.name}", payload_of(text), key=pin)
+                    self.say(f"ds/{point.datastream.name}", texts_payload(text), key=pin)
             case SetMetadata(name, value):
                 self.say(f"meta/{name}", value.encode(), key=("meta", name))
             case Redirect(host, port):
@@ -169,7 +169,7 @@ class Voice:
         if not is_topic(topic) or "\0" in topic:
             self._lost(f"{topic[:60]!r} cannot be a topic")
             return
-        if self.filters is not None and not client.reaches(self.device, "org_devices.view"):
+        if self.filters is not None and not self._reached():
             return
         if topic in UNASKED and qos is None:
             qos = 0
@@ -191,11 +191,16 @@ class Voice:
             self,
         )
 
+    def _reached(self) -> bool:
+        """Whether the gateway still speaks for the device, and with this token."""
+        hub = self.hub
+        return hub.devices.of_token(self.token) is self.device and self.client.reaches(self.device, "org_devices.view")
+
     def diag(self, text: str) -> None:
         """A sentence for whoever writes the firmware (docs.blynk.io, Server Diagnostics)."""
         link = self.client.link
         if link is None or link.may_diag():
-            self.say("diag", text.encode(), key="diag")
+            self.say("diag", printable(text).encode(), key="diag")
 
     async def ping(self) -> float | None:
         answered, began = trio.Event(), trio.current_time()
@@ -211,7 +216,8 @@ class Voice:
 
     def close(self, reason: str) -> None:
         if self.client.link is not None and self.client.own is self:
-            self.client.link.end(Reason.ADMINISTRATIVE, reason)
+            replaced = self.hub.sessions.get(self.device.id) not in (None, self)
+            self.client.link.end(Reason.SESSION_TAKEN_OVER if replaced else Reason.ADMINISTRATIVE, reason)
 
     def _lost(self, why: str) -> None:
         self.hub.refuse(self.address, f"device {self.device.name}: not sent: {why}", self.device.id)

@@ -177,6 +177,35 @@ async def test_paho_gets_what_came_while_it_was_away(hub, device):
         await until(lambda: hub.sessions.get(one.id) is None)
 
 
+async def test_a_general_broker_can_be_made_of_the_codec_and_the_rules(nursery):
+    from generic_broker import Broker
+
+    broker = Broker(nursery)
+    [listener] = await nursery.start(partial(trio.serve_tcp, broker.serve, 0, host="127.0.0.1"))
+    address = listener.socket.getsockname()
+    for version in (MQTTv311, MQTTv5):
+        one, two = (
+            Paho("", version),
+            Paho("", version, client_id="reader", **({} if version == MQTTv5 else {"clean_session": False})),
+        )
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 60
+        keep = {"clean_start": False, "properties": properties} if version == MQTTv5 else {}
+        await in_thread(one.connect, address)
+        await in_thread(two.connect, address, **keep)
+        await in_thread(two.subscribe, "a/+", 2)
+        for qos in (0, 1, 2):
+            await in_thread(one.publish, f"a/{qos}", f"{version} {qos}", qos)
+            assert (f"a/{qos}", f"{version} {qos}") == await in_thread(two.next)
+        await in_thread(two.close)
+        await in_thread(one.publish, "a/later", "kept", 2)
+        again = Paho("", version, client_id="reader", **({} if version == MQTTv5 else {"clean_session": False}))
+        assert (True, "Success") == await in_thread(again.connect, address, **keep)
+        assert ("a/later", "kept") == await in_thread(again.next)
+        for paho in (one, again):
+            await in_thread(paho.close)
+
+
 # -- mosquitto_pub and mosquitto_sub ----------------------------------------------------------------------------------
 
 
