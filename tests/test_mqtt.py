@@ -258,24 +258,41 @@ async def test_a_stranger_with_a_stolen_client_identifier_disturbs_nobody(hub, d
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "3")
 
 
-async def test_two_that_take_each_others_place_wait_longer_and_longer_and_hear_why(hub, device, clock, nursery):
+async def hurry(clock):
+    """Let time pass whenever nobody does anything."""
+    while True:
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        clock.jump(0.25)
+
+
+async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_hear_why(hub, device, clock, nursery):
+    nursery.start_soon(hurry, clock)
     waited = []
-
-    async def pass_():
-        while True:
-            await trio.testing.wait_all_tasks_blocked(0.02)
-            clock.jump(0.25)
-
-    nursery.start_soon(pass_)
     for _ in range(6):
-        async with online(hub, device[1], subscribed=False):
+        async with online(hub, device[1], subscribed=False) as older:
             began = trio.current_time()
             async with online(hub, device[1], subscribed=False) as newer:
                 waited.append(trio.current_time() - began)
                 said = await newer.heard()
+                last = [packet.payload.decode() for packet in await older.rest()]
     assert [0, 0, 0] == [round(seconds) for seconds in waited[:3]]
     assert waited[3] < waited[4] < waited[5] <= 30
-    assert any("keeps taking this one's place" in text for _, text in said)
+    place = "keeps taking the place of another connection with the same token"
+    assert any(place in text for _, text in said)
+    assert any(place in text for text in last)
+    assert any(place in reason for reason in reasons(hub))
+
+
+async def test_one_that_waits_comes_in_also_when_the_other_is_gone_meanwhile(hub, device, clock, nursery):
+    for _ in range(3):
+        async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
+            pass
+    async with online(hub, device[1], subscribed=False) as older, dialled(hub) as newer:
+        await newer.send(Connect(username="device", password=device[1].encode()))
+        assert "keeps taking" in (await older.message())[1]
+        await older.disconnect()
+        nursery.start_soon(hurry, clock)
+        assert Connack(False, 0) == await newer.next()
 
 
 async def test_a_device_whose_token_is_replaced_is_thrown_out(hub, device):
@@ -534,7 +551,7 @@ async def test_what_the_device_runs_is_kept_and_its_buffer_respected(hub, device
 async def test_firmware_for_another_template_is_told_so(hub, device):
     async with online(hub, device[1]) as client:
         await client.publish("info/mcu", '{"tmpl": "TMPL0else"}')
-        assert [("downlink/diag", "the firmware is for template TMPL0else, this device is of TMPL0mqtt")] == (
+        assert [("downlink/diag", "this device runs firmware for template TMPL0else, not TMPL0mqtt")] == (
             await client.heard()
         )
 
@@ -548,8 +565,9 @@ async def test_a_device_asks_for_values(hub, device):
         assert [("downlink/ds/Label", "secret"), ("downlink/ds/Set Point", "20")] == await client.heard()
         await client.publish("get/ds/all")
         assert [("downlink/ds/Temperature", "21.5"), ("downlink/ds/Set Point", "20")] == await client.heard()
-        await client.publish("get/ds", "Nope")
-        [(topic, said)] = await client.heard()
+        await client.publish("get/ds", "Nope,Label")
+        [found, (topic, said)] = await client.heard()
+        assert ("downlink/ds/Label", "secret") == found
         assert "downlink/diag" == topic
         assert "there is no datastream 'Nope'" in said
         await client.publish("get/meta", "Room,Device Name")
@@ -574,6 +592,9 @@ async def test_a_device_asks_for_time_and_place(hub, device):
         ("ds/Temprature", "1", 0x90, "there is no datastream 'Temprature'; did you mean 'Temperature'?"),
         ("ds/temperature", "1", 0x90, "did you mean 'Temperature'?"),
         ("ds/Temperature", "warm", 0x99, "'warm' is no double"),
+        ("ds/Temp", "1", 0x90, "did you mean 'Temperature'?"),
+        ("ds/V0", "1", 0x90, "V0 is a pin; the datastream is named 'Temperature'"),
+        ("Temperature", "1", 0x90, "did you mean 'ds/Temperature'?"),
         ("ds/Set Point", "1.5", 0x99, "'1.5' is no integer"),
         ("ds/Label", "x" * 2000, 0x99, "longer than 1024 bytes"),
         ("temperature", "1", 0x90, "none of the topics"),

@@ -192,7 +192,7 @@ class Endpoint:
         client.own = Voice(client, device, password, address=address)
         return client
 
-    async def before(self, client: Client) -> str:
+    async def before(self, client: Client, address: str) -> str:
         """Let a connection wait that is one of several which take each other's place; why, for its developer."""
         old = self.clients.get(client.key)
         if old is None or old.link is None:
@@ -204,8 +204,13 @@ class Endpoint:
         self._flapping[client.key] = count, self.now()
         if count <= FLAPPING:
             return ""
+        said = "keeps taking the place of another connection with the same token, and waits"
+        self.hub.refuse(address, f"{client.name} {said}")
+        if old.own is not None:
+            old.own.diag(f"a connection from {address} {said}")
+        why = f"this connection {said}; the other is from {old.link.peer.address}"
         await trio.sleep(min(MAX_FLAPPING_PAUSE, 2.0 ** (count - FLAPPING - 1)))
-        return f"another connection with the same token, from {old.link.peer.address}, keeps taking this one's place"
+        return why
 
     def adopt(self, client: Client, connect: Connect) -> bool:
         """Take over the session of a client who was here before; whether there was one that goes on."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.topics import Uplink
@@ -66,13 +66,31 @@ def _datastream(voice: Voice, name: str) -> Datastream:
     """Raises `UnknownPin`."""
     pin = voice.pins.get(name)
     if pin is None:
-        raise UnknownPin(_unknown("datastream", name, voice.pins))
+        named = next((known for known, number in voice.pins.items() if f"v{number}" == name.lower()), None)
+        raise UnknownPin(
+            _unknown("datastream", name, voice.pins)
+            if named is None
+            else f"{name} is a pin; the datastream is named {named!r}"
+        )
     return voice.device.points[pin].datastream
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = _nearest(name, known)
+    return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name[:50].lower(), lower, 1, 0.5)
+    return lower[near[0]] if near else ""
+
+
+def no_uplink(topic: str, pins: Mapping[str, int]) -> str:
+    """What is wrong with a topic that nobody publishes on."""
+    near = _nearest(topic.rpartition("/")[2], pins)
+    hint = f"; did you mean 'ds/{near}'?" if near else ""
+    return f"is none of the topics that devices publish on{hint}"
 
 
 def _json(payload: bytes) -> Any:
@@ -97,7 +115,9 @@ def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
     except WrongType as error:
         if str(error) != MISMATCH:
             raise
-        raise WrongType(f"{raw!r:.60} is no {voice.device.points[pin].datastream.type}") from error
+        stream = voice.device.points[pin].datastream
+        values = f" ({', '.join(map(str, list(stream.values)[:20]))})" if stream.values else ""
+        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
@@ -149,8 +169,14 @@ async def erase_property(voice: Voice, said: Uplink, _payload: bytes) -> None:
 
 
 async def get_datastreams(voice: Voice, _said: Uplink, payload: bytes) -> None:
+    unknown = []
     for name in _names(payload):
-        _tell(voice, _datastream(voice, name))
+        try:
+            _tell(voice, _datastream(voice, name))
+        except UnknownPin as error:
+            unknown.append(str(error))
+    if unknown:
+        raise UnknownPin("; ".join(unknown))
 
 
 async def get_all_datastreams(voice: Voice, _said: Uplink, _payload: bytes) -> None:
@@ -192,13 +218,16 @@ async def set_metadata(voice: Voice, said: Uplink, payload: bytes) -> None:
 
 
 async def get_metadata(voice: Voice, _said: Uplink, payload: bytes) -> None:
+    unknown, names = [], [field.name for field in voice.device.template.metadata]
     for name in _names(payload):
         try:
             held = await voice.hub.metadata.get(voice.device, name)
         except NotFound:
-            names = [field.name for field in voice.device.template.metadata]
-            raise NotFound(_unknown("metadata field", name, names)) from None
-        voice.say(f"meta/{name}", held.encode(), key=("meta", name))
+            unknown.append(_unknown("metadata field", name, names))
+        else:
+            voice.say(f"meta/{name}", held.encode(), key=("meta", name))
+    if unknown:
+        raise NotFound("; ".join(unknown))
 
 
 async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
@@ -232,7 +261,9 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     }
     template = told.get("tmpl", voice.device.template.id)
     if template != voice.device.template.id:
-        voice.diag(f"the firmware is for template {template[:40]}, this device is of {voice.device.template.id}")
+        why = f"runs firmware for template {template[:40]}, not {voice.device.template.id}"
+        voice.diag(f"this device {why}")
+        voice.hub.refuse(voice.address, f"device {voice.device.name} {why}", voice.device.id)
     if (size := told.get("buff-in", "")).isdecimal():
         voice.limit(int(size[:9]))
     await voice.hub.devices.told(voice.device, told)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from connectors.mqtt.handlers import HANDLERS, printable, shown, text, write
+from connectors.mqtt.handlers import HANDLERS, no_uplink, printable, shown, text, write
 from connectors.mqtt.packets import (
     V5,
     Connect,
@@ -23,7 +23,7 @@ from connectors.mqtt.packets import (
 from connectors.mqtt.protocol import encode
 from connectors.mqtt.session import Connection, Delivered, Message, Repeated
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
-from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
+from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from hub.app import REFUSAL_QUIET
 from hub.errors import (
     Conflict,
@@ -251,7 +251,7 @@ class Link:
             self._turn_away(Reason.BAD_LOGIN, self._stranger(connect))
             return
         self.busy = True
-        why = await self.endpoint.before(client)
+        why = await self.endpoint.before(client, self.peer.address)
         self.busy = False
         if not client.valid():
             self._turn_away(Reason.BAD_LOGIN, f"{client.name}: its login ended while it waited")
@@ -280,14 +280,18 @@ class Link:
             try:
                 _, topic = addressed(client, connect.will.topic)
             except RequestError as error:
-                raise RemoteProtocolError(Reason.BAD_TOPIC, f"its will: {error}") from error
+                raise RemoteProtocolError(Reason.BAD_TOPIC, f"the will of {client.name}: {error}") from error
             if uplink(topic) is None:
-                raise RemoteProtocolError(Reason.BAD_TOPIC, f"its will cannot go to {topic[:50]!r}")
+                raise RemoteProtocolError(Reason.BAD_TOPIC, f"the will of {client.name} cannot go to {topic[:50]!r}")
         return client
 
     @staticmethod
     def _stranger(connect: Connect) -> str:
-        username = (connect.username or "")[:40]
+        username = (connect.username or "")[:64]
+        if not connect.password:
+            return f"no password: the username is {DEVICE!r}, and the password the device's token"
+        if username.startswith(PROGRAMS):
+            return f"unknown program {username!r}, or not its secret"
         if username in (DEVICE, GATEWAY_DEVICE):
             return f"unknown token ending …{ascii(text((connect.password or b'')[-2:]))[1:-1]}"
         return f"unknown username {username!r}: a device's is {DEVICE!r}, and its password its token"
@@ -327,7 +331,7 @@ class Link:
     def taken_over(self) -> Will | None:
         """A newer connection takes this one's place; returns its will."""
         will, self.connection.will = self.connection.will, None
-        self.end(Reason.SESSION_TAKEN_OVER, "the client connected again")
+        self.end(Reason.SESSION_TAKEN_OVER, "another connection took its place")
         return will
 
     def ended(self) -> None:
@@ -370,7 +374,7 @@ class Link:
             elif (said := uplink(topic)) is not None:
                 receipt = await HANDLERS[said.kind](voice, said, publish.payload)
             else:
-                raise NotFound(f"{topic[:60]!r} is none of the topics that devices publish on")
+                raise NotFound(no_uplink(topic, voice.pins))
         except (RequestError, StorageError) as error:
             self._dropped(publish, taken, voice, error)
             return pause
@@ -424,15 +428,17 @@ class Link:
         if client.own is not None:
             if is_for_devices(asked.filter):
                 return asked.qos
-            self._refuse(f"{client.name} subscribes to {asked.filter[:60]!r}")
-            client.own.diag(
-                f"{printable(asked.filter[:60])}: a device subscribes below downlink/, such as to downlink/#"
-            )
+            why = f"{asked.filter[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
+            self._refuse(f"{client.name}: {why}")
+            client.own.diag(why)
             return Reason.NOT_AUTHORIZED
         found = through_gateway(asked.filter)
         if found is not None and is_for_gateways(found[1]) and client.voice(found[0], "org_devices.view"):
             return asked.qos
-        self._refuse(f"{client.name} subscribes to something else than dev/{{token}}/downlink/… of its own devices")
+        if found is None or not is_for_gateways(found[1]):
+            self._refuse(f"{client.name}: a gateway subscribes to dev/{{token}}/downlink/#, with a token each")
+        else:
+            self._refuse(f"{client.name} subscribes to a device that is not there, or not its to view")
         return Reason.NOT_AUTHORIZED
 
     # -- what the client hears ------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Usernames: a device for itself, and one that speaks for others.
 DEVICE, GATEWAY_DEVICE = "device", "mgmt_device"
+#: How ids of programs begin (docs.blynk.io, OAuth2 authorization).
+PROGRAMS = "oa2-client-id_"
 #: Seconds after which an order that a device did not take is not given any more.
 ORDER_LASTS = 60.0
 #: Seconds that a device has to answer a ping.
@@ -236,5 +238,8 @@ def addressed(client: Client, topic: str) -> tuple[Voice, str]:
         raise NotFound("a gateway publishes on dev/{token}/…")
     voice = client.voice(found[0], "org_devices.control")
     if voice is None:
-        raise Forbidden("there is no device with this token in the gateway's organization")
+        seen = client.voice(found[0], "org_devices.view")
+        raise Forbidden(
+            "its role may not control devices" if seen else "no device of the gateway's organization has this token"
+        )
     return voice, found[1]

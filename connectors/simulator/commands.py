@@ -85,10 +85,18 @@ def _address(text: str) -> tuple[str, int]:
 
 
 async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
+    said: set[str] = set()
+
+    def told(text: str) -> None:
+        """Say what went wrong, once however many devices it happens to."""
+        if text != "online" and text not in said:
+            said.add(text)
+            print(f"pinwheel: {text}", file=sys.stderr)
+
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             for device in devices:
-                nursery.start_soon(device.run)
+                nursery.start_soon(device.run, told)
             while True:
                 await trio.sleep(1)
                 online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
