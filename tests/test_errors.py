@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.http import endpoint as http
+from connectors.mqtt import link as mqtt
 from connectors.native import endpoint as native
 from hub.errors import RequestError, StorageError, said_as
 
@@ -18,6 +19,7 @@ def test_every_error_has_a_status_on_every_surface(kind):
     error = kind.__new__(kind)
 
     assert 400 <= said_as(error, http.STATUS) < 600
+    assert said_as(error, mqtt.REASONS) >= 0x80
     assert said_as(error, native.STATUS) in set(native.Status) - {native.Status.OK}
 
 
