@@ -911,6 +911,36 @@ async def test_a_will_is_for_an_end_that_was_not_said(hub, device, ending, told)
         assert held(hub, one, 2) is None
 
 
+async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
+    other, token = await add_device(hub, TEMPLATE.replace("TMPL0mqtt", "TMPL0other").replace('"MQTT"', '"Other"'))
+    async with online(hub, device[1], will=Will("ds/Temperature/erase", b"")) as client:
+        await hub.devices.delete(device[0], SYSTEM)
+        await client.rest()
+    async with online(hub, token, will=Will("ds/Label", b"gone")):
+        pass
+    await until(lambda: held(hub, other, 2) == "gone")
+    assert "" == hub.hooks.plugins["mqtt"].problem
+
+
+async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):
+    token = device[1]
+    async with dialled(hub) as client:
+        await client.login("x", username=token)
+    async with online(hub, token) as client:
+        await client.subscribe(f"dev/{token}/downlink/#")
+        await client.publish(f"dev/{token}/ds/Temperature", 1)
+        await client.send(Subscribe(3, (Subscription(f"dev/{token}/downlink#"),)))
+        await client.rest()
+    assert 4 == len(reasons(hub))
+    assert not any(token in reason for reason in reasons(hub))
+
+
+async def test_a_client_with_a_small_buffer_is_answered_without_the_reason(hub, device):
+    async with online(hub, device[1], V5, properties={Property.MAXIMUM_PACKET_SIZE: 64}) as client:
+        answer = await client.publish("ds/Temprature", "1")
+        assert (0x90, {}) == (answer.reason, answer.properties)
+
+
 async def test_a_will_may_be_an_event(hub, device):
     logged = []
     hub.subscribe(EventLogged, lambda fact: logged.append(fact.event.description))

@@ -267,7 +267,7 @@ class Endpoint:
             self._timers.set(("will", client), self.now() + delay)
 
     def _publish_will(self, client: Client, will: Will) -> None:
-        if self._tasks is not None:
+        if self._tasks is not None and client.valid():
             self._tasks.start_soon(self._say_will, client, will)
 
     async def _say_will(self, client: Client, will: Will) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,11 @@ def text(payload: bytes) -> str:
         return payload.decode("latin-1")
 
 
+def masked(said: str) -> str:
+    """A topic without the token that may be in it."""
+    return re.sub(r"dev/[^/]+", "dev/…", said)
+
+
 def printable(said: str) -> str:
     """Text that may be put into any packet and before any eyes; part of it came from outside."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said[:MAX_REASON])
@@ -72,7 +78,10 @@ def _datastream(voice: Voice, name: str) -> Datastream:
             if named is None
             else f"{name} is a pin; the datastream is named {named!r}"
         )
-    return voice.device.points[pin].datastream
+    point = voice.device.points.get(pin)
+    if point is None:
+        raise UnknownPin(f"the device has no {name} any more")
+    return point.datastream
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

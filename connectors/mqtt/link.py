@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from connectors.mqtt.handlers import HANDLERS, no_uplink, printable, shown, text, write
+from connectors.mqtt.handlers import HANDLERS, masked, no_uplink, printable, shown, text, write
 from connectors.mqtt.packets import (
     V5,
     Connect,
@@ -294,7 +294,8 @@ class Link:
             return f"unknown program {username!r}, or not its secret"
         if username in (DEVICE, GATEWAY_DEVICE):
             return f"unknown token ending …{ascii(text((connect.password or b'')[-2:]))[1:-1]}"
-        return f"unknown username {username!r}: a device's is {DEVICE!r}, and its password its token"
+        # Not which: some put the token there.
+        return f"unknown username: a device's is {DEVICE!r}, and its password its token"
 
     def _turn_away(self, reason: Reason, why: str) -> None:
         self._refuse(why)
@@ -305,7 +306,7 @@ class Link:
         """The client does not follow the protocol."""
         client, connection = self._client, self.connection
         who = client.name if client is not None else "somebody who has not logged in"
-        self._refuse(f"{who} broke the protocol: {error}")
+        self._refuse(f"{who} broke the protocol: {masked(str(error))}")
         if client is not None and client.own is not None and connection.version < V5:
             self.endpoint.last_words(client, f"the last connection was ended: {error}")
         connection.fail(error.reason, str(error))
@@ -405,7 +406,7 @@ class Link:
             assert self._client is not None
             self._refuse(f"{self._client.name}: {why}")
             return
-        topic = publish.topic.removeprefix(voice.prefix)[:60]
+        topic = masked(publish.topic.removeprefix(voice.prefix))[:60]
         quiet = UNKNOWN_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
         self.hub.refuse(
             self.peer.address, f"device {voice.device.name}: {topic!r}: {why}", voice.device.id, quiet=quiet
@@ -428,7 +429,7 @@ class Link:
         if client.own is not None:
             if is_for_devices(asked.filter):
                 return asked.qos
-            why = f"{asked.filter[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
+            why = f"{masked(asked.filter)[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
             self._refuse(f"{client.name}: {why}")
             client.own.diag(why)
             return Reason.NOT_AUTHORIZED

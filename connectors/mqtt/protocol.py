@@ -181,7 +181,7 @@ class _Reader:
                 raise _malformed(f"property {number} does not belong there")
             value = rule.read(self)
             if rule.allowed is not None and not rule.allowed(value):
-                raise RemoteProtocolError(rule.reason, f"{Property(number).name} must not be {value!r}")
+                raise RemoteProtocolError(rule.reason, f"{Property(number).name} must not be {value!r:.60}")
             if rule.many:
                 found.setdefault(number, []).append(value)
             elif number in found:

@@ -476,6 +476,9 @@ class Connection:
 
     def _send(self, packet: Ack | Connack | Suback | Disconnect) -> None:
         encoded = encode(packet, self.version)
+        if len(encoded) > self._max_packet and packet.properties:
+            # What the properties explain must be said all the same (5 §3.4.2.2.2).
+            encoded = encode(attrs.evolve(packet, properties=NONE), self.version)
         if len(encoded) <= self._max_packet:
             self._out.append(encoded)
 
