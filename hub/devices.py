@@ -128,8 +128,8 @@ class Devices:
     def drop_cleared(self) -> None:
         """Forget latest values that were cleared before the last stop, now that they are read."""
         latest = self._history.latest
-        for series, upto in self._cleared.items():
-            if series in latest and latest[series][0] <= upto:
+        for series, stamp in self._cleared.items():
+            if series in latest and latest[series][0] == stamp:
                 del latest[series]
         self._cleared = {}
 
@@ -383,6 +383,9 @@ class Devices:
         async def write(tx: Transaction) -> None:
             await tx.execute("UPDATE series SET cleared = ? WHERE id = ?", (latest[0], series))
 
+        if self._clock.now() == latest[0]:
+            # What comes next must not have the stamp by which this one is forgotten.
+            await trio.sleep(0.002)
         await self._storage.transaction(write)
         if self._history.latest.get(series) is latest:
             del self._history.latest[series]

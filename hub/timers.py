@@ -9,6 +9,8 @@ import trio
 
 #: Deadlines called in one go before others get their turn.
 AT_ONCE = 500
+#: Deadlines that may be left of what was cancelled.
+MOST_STALE = 64
 
 
 class Timers:
@@ -34,6 +36,11 @@ class Timers:
 
     def cancel(self, key: Hashable) -> None:
         self._at.pop(key, None)
+        if len(self._heap) > MOST_STALE and len(self._heap) > 4 * len(self._at):
+            # Whoever sets and cancels again and again must not fill the memory until all that is due.
+            self._heap = [(at, number, key) for number, (key, at) in enumerate(self._at.items())]
+            heapq.heapify(self._heap)
+            self._count = len(self._heap)
 
     def _push(self, key: Hashable, at: float) -> None:
         self._count += 1

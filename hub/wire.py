@@ -93,6 +93,16 @@ class Wire:
         return len(self._out)
 
     @property
+    def hung_up(self) -> bool:
+        """Whether the client has ended the connection, and nothing more is to be read."""
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError):
+            return True
+
+    @property
     def rtt(self) -> float | None:
         """Milliseconds to the client and back, as the kernel has measured it; None where it does not tell."""
         try:

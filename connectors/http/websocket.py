@@ -33,8 +33,8 @@ class WebSocketWire(Wire):
     __slots__ = ("_fragments", "_messages", "_protocol", "_wire")
 
     def __init__(self, wire: Wire, protocol: ServerProtocol) -> None:
-        super().__init__(wire._sock, wire.spawn)  # noqa: SLF001 - a wire over a wire
         self._wire = wire
+        super().__init__(wire._sock, wire.spawn)  # noqa: SLF001 - a wire over a wire
         self._protocol = protocol
         self._messages: deque[str | bytes] = deque()
         self._fragments: list[Frame] = []
@@ -42,6 +42,32 @@ class WebSocketWire(Wire):
     @property
     def pending(self) -> int:
         return self._wire.pending
+
+    # What the front door looks at is the wire below.
+
+    @property
+    def busy(self) -> bool:
+        return self._wire.busy
+
+    @busy.setter
+    def busy(self, busy: bool) -> None:
+        self._wire.busy = busy
+
+    @property
+    def closing(self) -> bool:
+        return self._wire.closing
+
+    @closing.setter
+    def closing(self, closing: bool) -> None:
+        self._wire.closing = self._wire.closing or closing
+
+    @property
+    def goodbye(self) -> bytes:
+        return self._wire.goodbye
+
+    @goodbye.setter
+    def goodbye(self, said: bytes) -> None:
+        self._wire.goodbye = Frame(Opcode.BINARY, said).serialize(mask=False) if said else b""
 
     async def message(self) -> str | bytes | None:
         """The next message; None when the connection has ended."""

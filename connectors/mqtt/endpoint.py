@@ -29,6 +29,7 @@ from hub.errors import (
 )
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged, RightsChanged, TemplateChanged
 from hub.hookspecs import hookimpl
+from hub.limits import Bucket
 from hub.structure import seconds
 from hub.timers import Timers
 from hub.wire import WireProtocol
@@ -46,6 +47,8 @@ FLAPPING, FLAPPING_WINDOW, MAX_FLAPPING_PAUSE = 3, 60.0, 30.0
 MAX_FLAPPING, MAX_KEPT = 10_000, 50
 #: Filters of one device, which are looked through for everything that is sent to it.
 MAX_OF_DEVICE = 50
+#: Names looked for that were meant: per second over a longer time, and at once.
+HINT_RATE, HINT_BURST = 2.0, 30
 #: The longest packet that may be configured.
 MAX_PACKETS = 1024, 1024 * 1024
 
@@ -108,9 +111,10 @@ class Endpoint:
         self._timers = Timers(self._due)
         self._wills: dict[Client, Will] = {}
         self._tasks: trio.Nursery | None = None
+        self._hints = Bucket(HINT_RATE, HINT_BURST, self.now())
         self._pins: dict[str, tuple[Template, dict[str, int]]] = {}
         #: How often connections of a key took each other's place, and when the last one did.
-        self._flapping: dict[tuple[str, int | str, str], tuple[int, float]] = {}
+        self._flapping: dict[tuple[str, int | str, str], tuple[int, float, Client]] = {}
         #: Why the last connection of a device was ended, when it could not be told.
         self._last_words: dict[tuple[str, int | str, str], str] = {}
         for fact in (RightsChanged, DeviceChanged, DeviceDeleted, OrganizationChanged, TemplateChanged):
@@ -133,6 +137,11 @@ class Endpoint:
         if kept is None or kept[0] is not template:
             kept = self._pins[template.id] = template, {stream.name: stream.pin for stream in template.datastreams}
         return kept[1]
+
+    def may_hint(self) -> bool:
+        """Whether a name that is not known may be looked for among those that are."""
+        self._hints.refill(self.now())
+        return self._hints.take()
 
     @staticmethod
     def numbered(numbers: list[int]) -> Mapping[int, Any]:
@@ -162,6 +171,8 @@ class Endpoint:
                 for link in tuple(self._live):
                     if now > link.connection.expires and not link.busy:
                         link.expire()
+                    else:
+                        link.look_again()
         finally:
             self._sweeping = False
 
@@ -192,16 +203,19 @@ class Endpoint:
         client.own = Voice(client, device, password, address=address)
         return client
 
-    async def before(self, client: Client, address: str) -> str:
-        """Let a connection wait that is one of several which take each other's place; why, for its developer."""
+    async def before(self, client: Client, address: str) -> str | None:
+        """Let a connection wait that is one of several which take each other's place; why, for its developer.
+
+        None when another one came or got in meanwhile.
+        """
         old = self.clients.get(client.key)
         if old is None or old.link is None:
             return ""
         if len(self._flapping) >= MAX_FLAPPING:
             self._flapping.clear()
-        count, last = self._flapping.get(client.key, (0, 0.0))
+        count, last, _ = self._flapping.get(client.key, (0, 0.0, client))
         count = count + 1 if self.now() - last < FLAPPING_WINDOW else 1
-        self._flapping[client.key] = count, self.now()
+        self._flapping[client.key] = count, self.now(), client
         if count <= FLAPPING:
             return ""
         said = "keeps taking the place of another connection with the same token, and waits"
@@ -210,7 +224,8 @@ class Endpoint:
             old.own.diag(f"a connection from {address} {said}")
         why = f"this connection {said}; the other is from {old.link.peer.address}"
         await trio.sleep(min(MAX_FLAPPING_PAUSE, 2.0 ** (count - FLAPPING - 1)))
-        return why
+        newest = self._flapping.get(client.key, (0, 0.0, client))[2]
+        return why if newest is client and self.clients.get(client.key) in (old, None) else None
 
     def adopt(self, client: Client, connect: Connect) -> bool:
         """Take over the session of a client who was here before; whether there was one that goes on."""
@@ -223,7 +238,10 @@ class Endpoint:
         old.listen_no_more()
         self._timers.cancel(("session", old))
         if old.link is not None:
-            self._keep_will(old, old.link.taken_over(), continues=present)
+            will = old.link.taken_over()
+            # With a session that ends, its will waits no longer; in one that goes on, one with a delay is forgotten.
+            if will is not None and not (present and self._delay(old, will)):
+                self._publish_will(old, will)
         else:
             if old.own is not None:
                 self.hub.sessions.unfollow(old.own)
@@ -240,11 +258,17 @@ class Endpoint:
         """A connection ended; what its client wants kept is kept."""
         if self.clients.get(client.key) is not client:
             return
-        self._keep_will(client, will, continues=False)
-        if not client.session.expiry:
+        if will is not None and (delay := self._delay(client, will)):
+            self._wills[client] = will
+            self._timers.set(("will", client), self.now() + delay)
+        elif will is not None:
+            self._publish_will(client, will)
+        session = client.session
+        if not session.expiry:
             self._forget(client)
             return
-        if client.own is not None:
+        session.queue = {key: message for key, message in session.queue.items() if message.qos}
+        if client.own is not None and any(sub.qos for sub, _ in session.subscriptions.values()):
             self.hub.sessions.follow(client.own)
         self._bound(client)
         self._timers.set(("session", client), self.now() + client.session.expiry)
@@ -255,16 +279,10 @@ class Endpoint:
         for one in kept[: max(0, len(kept) - MAX_KEPT)]:
             self._forget(one)
 
-    def _keep_will(self, client: Client, will: Will | None, *, continues: bool) -> None:
-        """Publish a will after its delay, but no later than the session ends (5 §3.1.3.2.2)."""
-        if will is None:
-            return
-        delay = min(will.properties.get(Property.WILL_DELAY, 0), client.session.expiry)
-        if not delay:
-            self._publish_will(client, will)
-        elif not continues:
-            self._wills[client] = will
-            self._timers.set(("will", client), self.now() + delay)
+    @staticmethod
+    def _delay(client: Client, will: Will) -> int:
+        """Seconds that a will waits, but no longer than the session lasts (5 §3.1.3.2.2)."""
+        return min(int(will.properties.get(Property.WILL_DELAY, 0)), client.session.expiry)
 
     def _publish_will(self, client: Client, will: Will) -> None:
         if self._tasks is not None and client.valid():
@@ -302,6 +320,9 @@ class Endpoint:
 
     def _look_again(self, fact: Any) -> None:
         """Rights, devices or templates changed: end whose login does not hold any more."""
+        if isinstance(fact, DeviceDeleted):
+            for gateway in self.hub.sessions.heard_by(fact.device):
+                self.hub.sessions.unfollow(gateway)
         if isinstance(fact, DeviceChanged | DeviceDeleted):
             keys = (("device", fact.device.id, ""), ("gateway", fact.device.id, ""))
             found = [self.clients[key] for key in keys if key in self.clients]

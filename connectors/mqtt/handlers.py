@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.topics import Uplink
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Points of one batch with timestamps (docs.blynk.io, Upload set of data).
 MAX_BATCH = 10_000
+#: Names in one question.
+MAX_NAMES = 500
 #: What the info message is called in the other protocols (`BlynkApiArduino.h`), by its JSON key.
 _INFO = {"tmpl": "tmpl", "ver": "fw", "build": "build", "type": "fw-type", "rxbuff": "buff-in"}
 
@@ -74,7 +76,7 @@ def _datastream(voice: Voice, name: str) -> Datastream:
     if pin is None:
         named = next((known for known, number in voice.pins.items() if f"v{number}" == name.lower()), None)
         raise UnknownPin(
-            _unknown("datastream", name, voice.pins)
+            _unknown(voice, "datastream", name, voice.pins)
             if named is None
             else f"{name} is a pin; the datastream is named {named!r}"
         )
@@ -84,20 +86,23 @@ def _datastream(voice: Voice, name: str) -> Datastream:
     return point.datastream
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    near = _nearest(name, known)
+def _unknown(voice: Voice, what: str, name: str, known: Iterable[str]) -> str:
+    near = _nearest(voice, name, known)
     return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near!r}?" if near else "")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(voice: Voice, name: str, known: Iterable[str]) -> str:
+    """The name that was meant; "" when there is none, or too many ask: it takes some milliseconds."""
+    if not voice.client.endpoint.may_hint():
+        return ""
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name[:50].lower(), lower, 1, 0.5)
     return lower[near[0]] if near else ""
 
 
-def no_uplink(topic: str, pins: Mapping[str, int]) -> str:
+def no_uplink(voice: Voice, topic: str) -> str:
     """What is wrong with a topic that nobody publishes on."""
-    near = _nearest(topic.rpartition("/")[2], pins)
+    near = _nearest(voice, topic.rpartition("/")[2], voice.pins)
     hint = f"; did you mean 'ds/{near}'?" if near else ""
     return f"is none of the topics that devices publish on{hint}"
 
@@ -201,7 +206,11 @@ def _tell(voice: Voice, stream: Datastream) -> None:
 
 
 def _names(payload: bytes) -> list[str]:
-    return [name.strip() for name in text(payload).split(",") if name.strip()]
+    """Each once. Raises `Rejected` when there are more than anybody can have."""
+    names = list(dict.fromkeys(name.strip() for name in text(payload).split(",") if name.strip()))
+    if len(names) > MAX_NAMES:
+        raise Rejected(f"at most {MAX_NAMES} names at once")
+    return names
 
 
 # -- everything else --------------------------------------------------------------------------------------------------
@@ -210,7 +219,7 @@ def _names(payload: bytes) -> list[str]:
 async def event(voice: Voice, said: Uplink, payload: bytes) -> None:
     codes = [kind.code for kind in voice.device.template.events]
     if said.name not in codes:
-        raise NotFound(_unknown("event", said.name, codes))
+        raise NotFound(_unknown(voice, "event", said.name, codes))
     await voice.hub.timeline.log(voice.device, said.name, text(payload))
 
 
@@ -220,7 +229,7 @@ async def set_metadata(voice: Voice, said: Uplink, payload: bytes) -> None:
         kind = hub.metadata.field(device, said.name).type
     except NotFound:
         names = [field.name for field in device.template.metadata]
-        raise NotFound(_unknown("metadata field", said.name, names)) from None
+        raise NotFound(_unknown(voice, "metadata field", said.name, names)) from None
     if kind not in BY_DEVICE:
         raise Rejected(f"metadata {said.name} is a {kind}, which devices cannot change")
     await hub.metadata.set(device, said.name, text(payload), voice.principal)
@@ -232,7 +241,7 @@ async def get_metadata(voice: Voice, _said: Uplink, payload: bytes) -> None:
         try:
             held = await voice.hub.metadata.get(voice.device, name)
         except NotFound:
-            unknown.append(_unknown("metadata field", name, names))
+            unknown.append(_unknown(voice, "metadata field", name, names))
         else:
             voice.say(f"meta/{name}", held.encode(), key=("meta", name))
     if unknown:

@@ -16,7 +16,6 @@ from connectors.mqtt.packets import (
     Reason,
     RemoteProtocolError,
     Subscribe,
-    Subscription,
     Unsubscribe,
     Will,
 )
@@ -67,13 +66,19 @@ CONNECT_DEADLINE = 10.0
 MAX_PENDING = 64 * 1024
 #: A client below version 5 that is silent for longer than this many seconds is looked after by the kernel.
 LONG_KEEP_ALIVE = 600
-#: Seconds that a device over its rate is not read at a time, and between two sentences about it.
+#: Seconds that a device over its rate is not looked after at a time, and between two sentences about it.
 MAX_PAUSE = 5.0
 FLOOD_TOLD_EVERY = 60.0
 #: Sentences to a client: so many at once, and per second over a longer time.
 DIAG_BURST, DIAG_RATE = 10, 0.2
 #: Topics of one device that are put down as unknown at a time.
 UNKNOWN_QUIET = 3600.0
+#: Of a value that no disk takes.
+LOST = "the value could not be stored"
+#: Packets that are put together before they are written.
+MAX_OUT = 64
+#: Characters of a topic filter.
+MAX_FILTER = 256
 
 
 class Taken:
@@ -99,7 +104,7 @@ class Taken:
             await self._done.wait()
         if self._receipt is not None:
             if not await self._receipt.settled():
-                self.reason, self.why = Reason.UNSPECIFIED, "the value could not be stored"
+                self.reason, self.why = Reason.UNSPECIFIED, LOST
             self._receipt = None
 
 
@@ -108,14 +113,15 @@ class Link:
 
     __slots__ = (
         "_batch",
+        "_budget",
         "_client",
         "_diags",
         "_draining",
         "_flood_told",
-        "_flooding_since",
         "_owed",
         "_reason",
         "_silent",
+        "_waiting",
         "busy",
         "connection",
         "endpoint",
@@ -137,12 +143,13 @@ class Link:
         self.refused = False
         self._client: Client | None = None
         self._owed: list[tuple[Publish, Taken]] = []
+        self._waiting = trio.CancelScope()
         self._batch = False
         self._draining = False
         self._reason = ""
         self._silent = 0.0
         self._diags: Bucket | None = None
-        self._flooding_since = 0.0
+        self._budget: Bucket | None = None
         self._flood_told = 0.0
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -152,6 +159,9 @@ class Link:
         try:
             while data := await wire.receive():
                 await self._handle(data)
+                if wire.closing:
+                    # The hub stops, and nothing is owed any more.
+                    self.end(Reason.SHUTTING_DOWN, "the hub stops")
                 if self._reason:
                     break
                 if wire.pending > MAX_PENDING:
@@ -171,7 +181,7 @@ class Link:
                     case Connect():
                         await self._connected(event)
                     case Subscribe():
-                        self._subscribe(event)
+                        pause = max(pause, self._subscribe(event))
                     case Unsubscribe():
                         connection.unsubscribed(event)
                         if self._client is not None:
@@ -201,12 +211,17 @@ class Link:
         self.busy = wire.busy = True
         self._batch = False
         try:
-            for publish, taken in owed:
-                await taken.settled()
-                if not connection.open:
-                    return
-                connection.acknowledge(publish, taken.reason, taken.why)
+            # Ended by `end`: whoever was replaced must not stay for as long as the disk refuses.
+            with self._waiting:
+                for publish, taken in owed:
+                    await taken.settled()
+                    if not connection.open:
+                        return
+                    if taken.why == LOST:
+                        self._refuse(f"{publish.topic[:60]!r}: {LOST}")
+                    connection.acknowledge(publish, taken.reason, taken.why)
         finally:
+            self._waiting = trio.CancelScope()
             self.busy = wire.busy = False
             self._batch = True
         connection.heard(self.endpoint.now())
@@ -214,8 +229,6 @@ class Link:
     async def _pause(self, pause: float) -> None:
         """Do not read for a while from a device over its rate, and say so when it goes on."""
         now = self.endpoint.now()
-        if now - self._flooding_since > FLOOD_TOLD_EVERY:
-            self._flooding_since = now
         if now - self._flood_told > FLOOD_TOLD_EVERY and self._client is not None:
             self._flood_told = now
             rate = self.hub.config.limits.messages_per_second
@@ -224,7 +237,9 @@ class Link:
             if self._client.own is not None:
                 self._client.own.diag(f"this device {why}")
         self.busy = True
-        await trio.sleep(min(pause, MAX_PAUSE))
+        while pause > 0 and not self._reason:
+            await trio.sleep(min(pause, MAX_PAUSE))
+            pause -= MAX_PAUSE
         self.busy = False
         self.connection.heard(self.endpoint.now())
 
@@ -256,7 +271,10 @@ class Link:
         if not client.valid():
             self._turn_away(Reason.BAD_LOGIN, f"{client.name}: its login ended while it waited")
             return
-        if self.wire.broken:
+        if why is None:
+            self._turn_away(Reason.SERVER_UNAVAILABLE, f"{client.name}: another connection came while this one waited")
+            return
+        if why and self.wire.hung_up:
             self._reason = "it went away while it waited"
             return
         client.link, self._client = self, client
@@ -328,6 +346,13 @@ class Link:
         self.connection.fail(reason, why)
         self.flush()
         self.wire.close()
+        self._waiting.cancel()
+
+    def look_again(self) -> None:
+        """End a gateway whose token's time is over."""
+        client = self._client
+        if client is not None and client.own is None and not client.valid():
+            self.end(Reason.NOT_AUTHORIZED, "its login has ended")
 
     def taken_over(self) -> Will | None:
         """A newer connection takes this one's place; returns its will."""
@@ -359,6 +384,8 @@ class Link:
         assert client is not None
         if self.hub.history.full:
             await self._room()
+            if self._reason:
+                return 0.0
         voice, pause, taken = client.own, 0.0, Taken(done=publish.qos < 2)
         if publish.qos == 2:
             self.connection.session.received[publish.packet_id] = taken
@@ -373,12 +400,17 @@ class Link:
             if pin is not None:
                 receipt: Receipt | None = write(voice, pin, publish.payload)
             elif (said := uplink(topic)) is not None:
-                receipt = await HANDLERS[said.kind](voice, said, publish.payload)
+                self.busy = True
+                try:
+                    receipt = await HANDLERS[said.kind](voice, said, publish.payload)
+                finally:
+                    self.busy = False
+                    self.connection.heard(self.endpoint.now())
             else:
-                raise NotFound(no_uplink(topic, voice.pins))
+                raise NotFound(no_uplink(voice, topic))
         except (RequestError, StorageError) as error:
             self._dropped(publish, taken, voice, error)
-            return pause
+            return pause if voice is not None else self._charge(1)
         taken.ends(receipt)
         if publish.qos:
             self._owed.append((publish, taken))
@@ -390,6 +422,16 @@ class Link:
         budget = self.hub.budget(device, time.monotonic())
         budget.owe()
         return budget.wait if budget.tokens < 0 else 0.0
+
+    def _charge(self, count: int) -> float:
+        """What the connection itself does, for no device: as often as a device may send."""
+        now, limits = time.monotonic(), self.hub.config.limits
+        if self._budget is None:
+            self._budget = Bucket(limits.messages_per_second, limits.burst, now)
+        self._budget.refill(now)
+        for _ in range(count):
+            self._budget.owe()
+        return self._budget.wait if self._budget.tokens < 0 else 0.0
 
     def _dropped(self, publish: Publish, taken: Taken, voice: Voice | None, error: HubError) -> None:
         """Say why a message was not taken: in version 5 to the client, else only to its developer."""
@@ -413,34 +455,42 @@ class Link:
         )
         voice.diag(f"{topic}: {why}")
 
-    def _subscribe(self, subscribe: Subscribe) -> None:
-        client = self._client
+    def _subscribe(self, subscribe: Subscribe) -> float:
+        """Grant what may be; returns seconds in which the client should not be read."""
+        client, asked = self._client, subscribe.subscriptions
         assert client is not None
         if client.own is not None and self.hub.bus.wants(WireFrame):
-            client.own.show("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in subscribe.subscriptions))
-        self.connection.subscribed(subscribe, [self._granted(client, sub) for sub in subscribe.subscriptions])
+            client.own.show("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in asked))
+        granted = [self._granted(client, sub.filter) for sub in asked]
+        answers = [sub.qos if reason is None else reason for sub, (reason, _) in zip(asked, granted, strict=True)]
+        self.connection.subscribed(subscribe, answers)
+        if why := next((why for _, why in granted if why), ""):
+            self._refuse(f"{client.name}: {why}")
+            if client.own is not None:
+                client.own.diag(why)
         if client.own is None:
             kept = client.session.subscriptions
-            client.listen(sub.filter for sub in subscribe.subscriptions if sub.filter in kept)
+            client.listen(sub.filter for sub in asked if sub.filter in kept)
+        return self._charge(len(asked))
 
-    def _granted(self, client: Client, asked: Subscription) -> int:
-        if asked.filter.startswith("$share/"):
-            return Reason.SHARED_NOT_SUPPORTED
+    @staticmethod
+    def _granted(client: Client, asked: str) -> tuple[Reason | None, str]:
+        """Why a filter is refused, for the client and in words; None when it is not."""
+        if asked.startswith("$share/"):
+            return Reason.SHARED_NOT_SUPPORTED, "there are no shared subscriptions"
+        if len(asked) > MAX_FILTER:
+            return Reason.QUOTA_EXCEEDED, f"a topic filter has at most {MAX_FILTER} characters"
         if client.own is not None:
-            if is_for_devices(asked.filter):
-                return asked.qos
-            why = f"{masked(asked.filter)[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
-            self._refuse(f"{client.name}: {why}")
-            client.own.diag(why)
-            return Reason.NOT_AUTHORIZED
-        found = through_gateway(asked.filter)
-        if found is not None and is_for_gateways(found[1]) and client.voice(found[0], "org_devices.view"):
-            return asked.qos
+            if is_for_devices(asked):
+                return None, ""
+            why = f"{masked(asked)[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
+            return Reason.NOT_AUTHORIZED, why
+        found = through_gateway(asked)
         if found is None or not is_for_gateways(found[1]):
-            self._refuse(f"{client.name}: a gateway subscribes to dev/{{token}}/downlink/#, with a token each")
-        else:
-            self._refuse(f"{client.name} subscribes to a device that is not there, or not its to view")
-        return Reason.NOT_AUTHORIZED
+            return Reason.NOT_AUTHORIZED, "a gateway subscribes to dev/{token}/downlink/#, with a token each"
+        if client.voice(found[0], "org_devices.view") is None:
+            return Reason.NOT_AUTHORIZED, "it subscribes to a device that is not there, or not its to view"
+        return None, ""
 
     # -- what the client hears ------------------------------------------------------------------------------------
 
@@ -456,7 +506,7 @@ class Link:
         elif not self.connection.publish(message, self.endpoint.now()):
             size, topic = len(message.payload), message.topic.removeprefix(voice.prefix)
             self._refuse(f"device {voice.device.name}: {topic} of {size} bytes is too long for it")
-        if not self._batch:
+        if not self._batch or self.connection.waiting >= MAX_OUT:
             self.flush()
 
     def may_diag(self) -> bool:
@@ -482,6 +532,9 @@ class Link:
         try:
             while queue and not self.wire.broken:
                 await self.wire.drained()
+                if not self.connection.open:
+                    # What waits is another connection's now.
+                    return
                 left = len(queue)
                 self.connection.pump(self.endpoint.now())
                 self.flush()

@@ -36,6 +36,8 @@ from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 
 #: Messages on their way to a client of a version without Receive Maximum: PubSubClient has one buffer.
 INFLIGHT_311 = 20
+#: And to one with, whatever it takes: more is no quicker, and only the newest of what waits counts.
+INFLIGHT_5 = 100
 #: QoS 2 messages of such a client that it has not released; it has not been told of any maximum.
 RECEIVED_311 = 1_024
 #: Filters of one client, and messages that wait for it.
@@ -118,7 +120,7 @@ class Session:
         ``among`` are the filters that come into question, by default all.
         """
         kept = self.subscriptions
-        found = [kept[name] for name in (kept if among is None else among) if matches(name, topic)]
+        found = [kept[name] for name in (kept if among is None else among) if name in kept and matches(name, topic)]
         if not found:
             return None
         return max(sub.qos for sub, _ in found), [number for _, number in found if number]
@@ -215,6 +217,11 @@ class Connection:
     def limit(self, max_packet: int) -> None:
         """The client takes no longer packets than this, whatever it said before."""
         self._max_packet = min(self._max_packet, max_packet)
+
+    @property
+    def waiting(self) -> int:
+        """Packets that `data_to_send` would give."""
+        return len(self._out)
 
     def data_to_send(self) -> bytes:
         data = b"".join(self._out)
@@ -353,7 +360,7 @@ class Connection:
         self._keep_alive = keep_alive * KEEP_ALIVE_FACTOR
         self.expires = now + self._keep_alive if keep_alive else float("inf")
         if five:
-            self._inflight_max = asked.get(Property.RECEIVE_MAXIMUM, 65_535)
+            self._inflight_max = min(asked.get(Property.RECEIVE_MAXIMUM, 65_535), INFLIGHT_5)
             self._max_packet = asked.get(Property.MAXIMUM_PACKET_SIZE, MAX_LENGTH)
             self._problem_info = bool(asked.get(Property.REQUEST_PROBLEM_INFO, 1))
         told: dict[int, Any] = {
@@ -370,11 +377,17 @@ class Connection:
         if not connect.client_id:
             told[Property.ASSIGNED_CLIENT_ID] = session.client_id
         self._send(Connack(present, 0, told))
-        for packet_id, message in tuple(session.inflight.items()):
+        later: dict[Any, Message] = {}
+        for number, (packet_id, message) in enumerate(tuple(session.inflight.items())):
             if message is None:
                 self._send(Ack(Kind.PUBREL, packet_id))
+            elif number >= self._inflight_max:
+                # It takes fewer at once than before: the rest goes first of what waits.
+                later[message if message.key is None else message.key] = message
+                del session.inflight[packet_id]
             elif not self._publish(message, packet_id, now, dup=True):
                 del session.inflight[packet_id]
+        session.queue = later | session.queue
         self.pump(now)
 
     def fail(self, reason: Reason, text: str = "") -> None:
@@ -435,7 +448,8 @@ class Connection:
     def publish(self, message: Message, now: float) -> bool:
         """Send a message, or let it wait for its turn; False when it is too long for the client."""
         session = self.session
-        if session.queue or (message.qos and len(session.inflight) >= self._inflight_max):
+        behind = session.queue and (message.qos or message.key in session.queue)
+        if behind or (message.qos and len(session.inflight) >= self._inflight_max):
             # Behind what waits already: a newer value must not overtake an older one.
             session.enqueue(message)
             return True

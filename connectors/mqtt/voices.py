@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from connectors.mqtt.handlers import printable, texts_payload
+from connectors.mqtt.handlers import masked, printable, texts_payload
 from connectors.mqtt.packets import Reason
 from connectors.mqtt.session import Message, Session, is_topic
 from connectors.mqtt.topics import DOWNLINK, GATEWAY, UNASKED, through_gateway
@@ -85,7 +85,13 @@ class Client:
             return None
         voice = self.voices.get(token)
         if voice is None or voice.device is not device:
-            voice = self.voices[token] = Voice(self, device, token, f"{GATEWAY}{token}/", set())
+            new = self.voices[token] = Voice(self, device, token, f"{GATEWAY}{token}/", set())
+            if voice is not None and voice.filters:
+                # The token was given to another device: what was subscribed to is that one's.
+                self.endpoint.hub.sessions.unfollow(voice)
+                new.filters = voice.filters
+                self.endpoint.hub.sessions.follow(new)
+            return new
         return voice
 
     def listen(self, names: Iterable[str]) -> None:
@@ -121,6 +127,7 @@ class Voice:
     address: str = ""
     via: str = "mqtt"
     principal: Principal = attrs.field(init=False)
+    _ping: trio.Event | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.principal = Principal("device", self.device.id, self.device.org, self.device.name)
@@ -205,8 +212,14 @@ class Voice:
             self.say("diag", printable(text).encode(), key="diag")
 
     async def ping(self) -> float | None:
-        answered, began = trio.Event(), trio.current_time()
-        self.say("ping", qos=1, tag=answered, lasts=PING_PATIENCE)
+        began = trio.current_time()
+        sent = self.client.session.inflight.values()
+        if self._ping is None or not any(m is not None and m.tag is self._ping for m in sent):
+            # Of one that was sent the answer may still come: another one would only take room.
+            self._ping = trio.Event()
+            self.say("ping", qos=1, tag=self._ping, lasts=PING_PATIENCE)
+        assert self._ping is not None
+        answered = self._ping
         with trio.move_on_after(PING_PATIENCE):
             await answered.wait()
         return (trio.current_time() - began) * 1000 if answered.is_set() else None
@@ -226,13 +239,15 @@ class Voice:
 
     def show(self, direction: str, text: str) -> None:
         """Tell whoever watches the device's wire."""
-        self.hub.emit(WireFrame(self.device, self.hub.clock.now(), direction, text))
+        self.hub.emit(WireFrame(self.device, self.hub.clock.now(), direction, masked(text)))
 
 
 def addressed(client: Client, topic: str) -> tuple[Voice, str]:
     """Whose topic it is that a client publishes on, and the rest of it. Raises `NotFound`, `Forbidden`."""
     if client.own is not None:
         return client.own, topic
+    if not client.valid():
+        raise Forbidden("its login has ended")
     found = through_gateway(topic)
     if found is None:
         raise NotFound("a gateway publishes on dev/{token}/…")
