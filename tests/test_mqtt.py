@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -19,6 +19,7 @@ from connectors.mqtt.packets import (
     Ack,
     Connack,
     Connect,
+    Disconnect,
     Kind,
     Ping,
     Property,
@@ -27,11 +28,12 @@ from connectors.mqtt.packets import (
     Subscription,
     Will,
 )
-from connectors.mqtt.protocol import encode
+from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 from hub.app import running
 from hub.config import parse
 from hub.errors import StorageError, Unavailable
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
+from hub.history import History, Receipt
 from hub.model import SYSTEM, Reboot, Reconfigure, Redirect
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
@@ -295,6 +297,35 @@ async def test_one_that_waits_comes_in_also_when_the_other_is_gone_meanwhile(hub
         assert Connack(False, 0) == await newer.next()
 
 
+async def test_of_several_that_wait_the_newest_gets_in(hub, device, clock, nursery):
+    for _ in range(3):
+        async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
+            pass
+    hello = Connect(username="device", password=device[1].encode())
+    async with online(hub, device[1], subscribed=False) as live, dialled(hub) as gone, dialled(hub) as newest:
+        await gone.send(hello)
+        await live.message()
+        await newest.send(hello)
+        await live.message()
+        nursery.start_soon(hurry, clock)
+        assert Connack(False, 0) == await newest.next()
+        assert Connack(False, 3) == await gone.next()
+
+
+async def test_one_that_hung_up_while_it_waited_takes_nobodys_place(hub, device, clock, nursery):
+    for _ in range(3):
+        async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
+            pass
+    async with online(hub, device[1], subscribed=False) as live:
+        connections = hub.door.connections
+        async with dialled(hub) as gone:
+            await gone.send(Connect(username="device", password=device[1].encode()))
+            await live.message()
+        nursery.start_soon(hurry, clock)
+        await until(lambda: hub.door.connections == connections)
+        assert Ack(Kind.PUBACK, 1) == await live.publish("ds/Temperature", "1")
+
+
 async def test_a_device_whose_token_is_replaced_is_thrown_out(hub, device):
     async with online(hub, device[1], V5) as client:
         await hub.devices.rotate(device[0], SYSTEM)
@@ -316,6 +347,45 @@ async def test_a_hub_that_stops_says_so(hub_config):
             with trio.CancelScope(shield=True):
                 await hub.door.drain(1)
     assert [0x8B] == [packet.reason for packet in goodbyes]
+
+
+@pytest.mark.parametrize("way", ["tcp", "websocket"])
+async def test_a_hub_that_stops_answers_what_it_owes_first(hub_config, monkeypatch, way):
+    async with running(hub_config) as hub:
+        one, token = await add_device(hub, TEMPLATE)
+        transaction, ready = hub.storage.history.transaction, trio.Event()
+
+        async def slow(fn):
+            await ready.wait()
+            return await transaction(fn)
+
+        monkeypatch.setattr(hub.storage.history, "transaction", slow)
+        hello = encode(Connect(username="device", password=token.encode(), version=V5), V5)
+        message, answers = encode(Publish("ds/Temperature", b"1", 1, 5), V5), []
+
+        async def stop():
+            await until(lambda: held(hub, one, 0) == 1)
+            async with trio.open_nursery() as stopping:
+                stopping.start_soon(hub.door.drain, 2)
+                await until(lambda: hub.door.draining)
+                ready.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            if way == "tcp":
+                async with dialled(hub, V5) as client:
+                    await client.stream.send_all(hello + message)
+                    answers = await client.rest()
+            else:
+                data = b""
+                async with websocket(hub) as socket:
+                    await socket.send(hello + message)
+                    with suppress(ConnectionClosed), trio.fail_after(PATIENCE):
+                        while True:
+                            data += await socket.recv()
+                answers = list(Decoder(MAX_LENGTH, V5).receive(data))
+        assert [Connack, Ack, Disconnect] == [type(packet) for packet in answers]
+        assert (0, 0x8B) == (answers[1].reason, answers[2].reason)
 
 
 # -- what a device says -----------------------------------------------------------------------------------------------
@@ -352,7 +422,7 @@ async def test_an_acknowledged_value_is_on_disk(hub, device, monkeypatch):
 
 
 async def test_nothing_is_acknowledged_while_the_disk_refuses_and_then_it_is(hub, device, monkeypatch, clock):
-    async with online(hub, device[1]) as client:
+    async with online(hub, device[1], keep_alive=10) as client:
         transaction = hub.storage.history.transaction
         working = []
 
@@ -390,6 +460,53 @@ async def test_a_device_hears_while_its_own_values_wait_for_the_disk(hub, device
         assert "downlink/ds/Set Point" == packet.topic
         ready.set()
         assert Ack(Kind.PUBACK, 5) == await client.next()
+
+
+async def test_while_the_disk_refuses_a_device_has_one_connection_however_often_it_dials(hub, device, monkeypatch):
+    async def broken(_fn):
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(hub.storage.history, "transaction", broken)
+    connections = hub.door.connections
+    async with online(hub, device[1]) as first:
+        await first.send(Publish("ds/Temperature", b"1", 1, 5))
+        await until(lambda: held(hub, device[0], 0) == 1)
+        # It has published already: the next ones dial instead of it.
+        for n in range(3):
+            async with online(hub, device[1]) as client:
+                await client.send(Publish("ds/Temperature", b"%d" % n, 1, 5))
+                await until(lambda n=n: held(hub, device[0], 0) == n)
+        async with online(hub, device[1]):
+            await until(lambda: hub.door.connections == connections + 1)
+    monkeypatch.undo()
+
+
+async def test_a_value_that_no_disk_takes_is_told(hub, device, monkeypatch):
+    async def never(_receipt):
+        return False
+
+    monkeypatch.setattr(Receipt, "settled", never)
+    async with online(hub, device[1], V5) as client:
+        answer = await client.publish("ds/Temperature", "1")
+        assert (0x80, "the value could not be stored") == (answer.reason, answer.properties[Property.REASON_STRING])
+    async with online(hub, device[1]) as client:
+        await client.publish("ds/Temperature", "1")
+    assert any("could not be stored" in reason for reason in reasons(hub))
+
+
+async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_gone(hub, device, monkeypatch):
+    one, token = device
+    async with online(hub, token) as client:
+        full = [True]
+        monkeypatch.setattr(History, "full", property(lambda _self: bool(full)))
+        await client.send(Publish("ds/Temperature", b"1", 1, 5))
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        await hub.devices.rotate(one, SYSTEM)
+        full.clear()
+        hub.history._room.unpark_all()  # noqa: SLF001
+        assert [] == await client.rest()
+        await until(lambda: hub.sessions.get(one.id) is None)
+        assert held(hub, one, 0) is None
 
 
 async def test_a_repeated_message_is_acknowledged_no_earlier_than_the_first(hub, device, monkeypatch):
@@ -508,6 +625,19 @@ async def test_a_value_is_cleared_and_stays_so(hub_config):
         assert (None, 40) == (held(hub, one, 0), held(hub, one, 1))
 
 
+async def test_a_value_written_after_clearing_stays_whatever_its_stamp(hub_config):
+    async with running(hub_config) as hub:
+        one, token = await add_device(hub, TEMPLATE)
+        async with online(hub, token) as client:
+            ahead = [[hub.clock.now() + 3_600_000, 30]]
+            await client.publish("ds/Temperature/timestamped_batch", json.dumps(ahead))
+            await client.publish("ds/Temperature/erase")
+            assert held(hub, one, 0) is None
+            await client.publish("ds/Temperature", "40")
+    async with running(hub_config) as hub:
+        assert 40 == held(hub, hub.devices.get(one.id), 0)
+
+
 async def test_properties_are_set_and_erased(hub, device):
     one, token = device
     async with online(hub, token, V5) as client:
@@ -568,6 +698,10 @@ async def test_a_device_asks_for_values(hub, device):
         await client.publish("get/ds", "Nope,Label")
         [found, (topic, said)] = await client.heard()
         assert ("downlink/ds/Label", "secret") == found
+        await client.publish("get/ds", "Label," * 5000)
+        assert [("downlink/ds/Label", "secret")] == await client.heard()
+        await client.publish("get/meta", ",".join(map(str, range(501))))
+        assert [("downlink/diag", "get/meta: at most 500 names at once")] == await client.heard()
         assert "downlink/diag" == topic
         assert "there is no datastream 'Nope'" in said
         await client.publish("get/meta", "Room,Device Name")
@@ -690,6 +824,7 @@ async def test_retain_is_taken_and_ignored(hub, device):
         ("$SYS/#", 0x80, 0x87),
         ("$share/x/downlink/#", 0x80, 0x9E),
         ("dev/x/downlink/#", 0x80, 0x87),
+        ("downlink/" + "x" * 300, 0x80, 0x97),
     ],
 )
 async def test_a_device_subscribes_below_downlink_only(hub, device, topic_filter, three, five):
@@ -706,6 +841,20 @@ async def test_a_device_has_no_more_subscriptions_than_it_can_need(hub, device):
         assert 0x97 == granted[-1]
         # One that it has already may be changed.
         assert [0] == await client.subscribe("downlink/#", qos=0)
+
+
+async def test_many_wrong_subscriptions_in_one_packet_are_put_down_once_and_cost_time(hub_config):
+    slow = parse(LOOPBACK + "[limits]\nmessages_per_second = 500\nburst = 10\n").with_data(str(hub_config.data))
+    async with running(slow) as hub:
+        _, token = await add_device(hub, TEMPLATE)
+        async with online(hub, token) as client:
+            began = trio.current_time()
+            await client.subscribe(*(f"x/{n}" for n in range(300)))
+            assert 1 == sum("subscribes below downlink/" in reason for reason in reasons(hub))
+            for _ in range(20):
+                await client.subscribe(*(f"x/{n}" for n in range(200)))
+            assert trio.current_time() - began > 0.3
+        assert 21 == sum("subscribes below downlink/" in reason for reason in reasons(hub))
 
 
 async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
@@ -760,6 +909,36 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
         await hub.sessions.ping(device[0])
 
 
+async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device, monkeypatch):
+    monkeypatch.setattr("connectors.mqtt.voices.PING_PATIENCE", 0.01)
+    one, token = device
+    async with online(hub, token, V5, properties={Property.RECEIVE_MAXIMUM: 2}) as client:
+        for _ in range(5):
+            assert await hub.sessions.ping(one) is None
+        write(hub, one, 1, 7)
+        first, second = [await client.until(Publish) for _ in range(2)]
+        assert ["downlink/ping", "downlink/ds/Set Point"] == [first.topic, second.topic]
+        # What was answered late may be asked again.
+        await client.send(Ack(Kind.PUBACK, first.packet_id), Ack(Kind.PUBACK, second.packet_id))
+        assert [] == await client.heard()
+        assert await hub.sessions.ping(one) is None
+        assert ("downlink/ping", "") == await client.message()
+
+
+async def test_many_questions_of_a_client_that_does_not_read_fill_no_memory(hub, device):
+    one, token = device
+    write(hub, one, 2, "x" * 1000)
+    async with online(hub, token, subscribed=False) as client:
+        await client.subscribe("downlink/#", qos=0)
+        [link] = hub.room(Endpoint)._live  # noqa: SLF001
+        most = 0
+        for _ in range(40):
+            await client.send(*(Publish("get/ds", b"Label") for _ in range(50)))
+            await trio.testing.wait_all_tasks_blocked(0)
+            most = max(most, link.wire.pending)
+        assert most < 300_000
+
+
 async def test_a_client_that_never_acknowledges_gets_the_newest_values_when_it_does(hub, device):
     one, token = device
     async with online(hub, token) as client:
@@ -812,6 +991,10 @@ async def test_a_client_that_asks_for_it_gets_what_came_meanwhile(hub, device, v
         assert client.present
         # The newest of each datastream.
         assert [("downlink/ds/Set Point", "3"), ("downlink/ds/Label", "text 3")] == await client.heard()
+        write(hub, one, 1, 4)
+        assert [("downlink/ds/Set Point", "4")] == await client.heard()
+    # By what was kept nobody hears twice.
+    await until(lambda: len(hub.sessions.heard_by(one)) == 1)
 
 
 async def test_a_client_that_does_not_ask_gets_nothing(hub, device, version):
@@ -855,6 +1038,8 @@ async def test_qos_0_is_not_kept(hub, device):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     write(hub, one, 1, 5)
+    with pytest.raises(Unavailable):
+        hub.command(one, Reboot())
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
         assert client.present
         assert [] == await client.heard()
@@ -880,6 +1065,17 @@ async def test_a_deleted_device_leaves_no_session(hub, device):
     await hub.devices.delete(one, SYSTEM)
     assert {} == hub.room(Endpoint).clients
     assert () == hub.sessions.heard_by(one)
+
+
+async def test_a_device_that_comes_again_and_again_leaves_no_old_sessions(hub, device):
+    one, token = device
+    for _ in range(100):
+        async with online(hub, token, subscribed=False, **kept(V311)) as client:
+            await client.disconnect()
+        await until(lambda: hub.sessions.get(one.id) is None)
+    endpoint = hub.room(Endpoint)
+    assert 1 == len(endpoint.clients)
+    assert len(endpoint._timers._heap) <= 70  # noqa: SLF001
 
 
 # -- wills ------------------------------------------------------------------------------------------------------------
@@ -972,6 +1168,17 @@ async def test_a_will_waits_and_is_forgotten_when_the_client_is_back(hub, device
     await until(lambda: held(hub, one, 2) == "gone")
 
 
+async def test_a_will_waits_no_longer_than_the_session_that_a_newer_connection_ends(hub, device, clock):
+    one, token = device
+    will = Will("ds/Label", b"gone", properties={Property.WILL_DELAY: 30})
+    async with online(hub, token, V5, will=will, **kept(V5)), online(hub, token) as newer:
+        await until(lambda: held(hub, one, 2) == "gone")
+        await newer.publish("ds/Label", "here")
+        clock.jump(60)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert "here" == held(hub, one, 2)
+
+
 async def test_a_will_waits_no_longer_than_its_session(hub, device, clock):
     one, token = device
     will = Will("ds/Label", b"gone", properties={Property.WILL_DELAY: 3000})
@@ -1038,8 +1245,6 @@ async def test_a_device_over_its_rate_is_read_no_faster_and_told(hub_config):
 
 
 async def test_a_hub_without_room_reads_later(hub, device, monkeypatch):
-    from hub.history import History
-
     one, token = device
     async with online(hub, token) as client:
         full = [True]

@@ -204,6 +204,42 @@ async def test_with_a_devices_old_token_a_gateway_hears_nothing_more(world, logi
         assert [] == await gateway.heard()
 
 
+async def test_a_token_given_to_another_device_leads_there(world, login):
+    (old, token), (new, _) = world.tokens_of["works"], world.tokens_of["acme"]
+    async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
+        await gateway.subscribe(f"dev/{token}/#")
+        await world.hub.devices.rotate(old, SYSTEM)
+        await world.hub.devices.rotate(new, SYSTEM, 0, token)
+        assert 0 == (await gateway.publish(f"dev/{token}/get/ds", "Temperature")).reason
+        world.hub.write(Write(old, 0, 1, "test", SYSTEM))
+        world.hub.write(Write(new, 0, 2, "test", SYSTEM))
+        assert [(f"dev/{token}/downlink/ds/Temperature", "2.0")] == await gateway.heard()
+    await until(lambda: not world.hub.sessions.heard_by(new))
+    world.hub.write(Write(old, 0, 3, "test", SYSTEM))
+    world.hub.write(Write(new, 0, 3, "test", SYSTEM))
+
+
+async def test_a_gateway_whose_token_ends_with_its_overlap_is_thrown_out(world, monkeypatch):
+    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
+    device, token = world.tokens_of["acme"]
+    await world.hub.devices.rotate(world.gateway, SYSTEM, 150)
+    async with online(world.hub, "", V5, subscribed=False, **as_gateway(world)) as gateway:
+        assert 0 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
+        assert [0x87] == [packet.reason for packet in await gateway.rest()]
+    async with dialled(world.hub, V5) as gateway:
+        assert 0x86 == (await gateway.login("", **as_gateway(world))).reason
+    assert 1 == held(world, "acme")
+
+
+async def test_nobody_follows_a_device_that_was_deleted(world):
+    device, token = world.tokens_of["acme"]
+    async with online(world.hub, "", subscribed=False, **as_gateway(world)) as gateway:
+        await gateway.subscribe(f"dev/{token}/#")
+        await world.hub.devices.delete(device, SYSTEM)
+        assert () == world.hub.sessions.heard_by(device)
+        assert [] == await gateway.heard()
+
+
 async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
     _, login = await program(world)
     for number in range(60):

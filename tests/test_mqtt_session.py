@@ -441,6 +441,27 @@ def test_what_was_not_acknowledged_comes_again_on_the_next_connection(version):
     assert {} == second.session.inflight
 
 
+def test_no_more_comes_again_at_once_than_the_client_takes_now(version):
+    first = Peer(version, clean=False)
+    first.heard()
+    first.publish(*(Message("a", b"%d" % n, 1) for n in range(15)))
+    more = {Property.RECEIVE_MAXIMUM: 2}
+    second = Peer(V5, clean=False, session=first.session, present=True, properties=more)
+    _, *again = second.heard()
+    assert [b"0", b"1"] == [packet.payload for packet in again]
+    heard = again
+    while again:
+        second.say(*(Ack(Kind.PUBACK, packet.packet_id) for packet in again))
+        again = second.heard()
+        heard += again
+    assert [b"%d" % n for n in range(15)] == [packet.payload for packet in heard]
+
+
+def test_what_is_not_acknowledged_holds_up_no_other_values(peer):
+    peer.publish(*(Message("a", b"", 1) for _ in range(200)))
+    assert [b"now"] == [packet.payload for packet in peer.publish(Message("b", b"now", 0, key="b"))]
+
+
 def test_nothing_comes_again_while_a_client_is_connected(peer):
     peer.publish(Message("a", b"1", 1))
     peer.now += 10_000

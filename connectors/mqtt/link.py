@@ -77,6 +77,8 @@ UNKNOWN_QUIET = 3600.0
 LOST = "the value could not be stored"
 #: Packets that are put together before they are written.
 MAX_OUT = 64
+#: Topic filters that cost as much of what a client may do as a message.
+FILTERS_A_MESSAGE = 20
 #: Characters of a topic filter.
 MAX_FILTER = 256
 
@@ -471,7 +473,7 @@ class Link:
         if client.own is None:
             kept = client.session.subscriptions
             client.listen(sub.filter for sub in asked if sub.filter in kept)
-        return self._charge(len(asked))
+        return self._charge(1 + len(asked) // FILTERS_A_MESSAGE)
 
     @staticmethod
     def _granted(client: Client, asked: str) -> tuple[Reason | None, str]:
