@@ -175,7 +175,7 @@ class FrontDoor:
         try:
             with trio.move_on_after(TURN_AWAY_DEADLINE):
                 first = await wire.receive()
-                answer = next((p.busy for p in self._protocols if first and p.busy and p.sniff(first)), b"")
+                answer = next((p.busy(first) for p in self._protocols if first and p.sniff(first)), b"")
                 if answer:
                     wire.send(answer)
                     await wire.linger()

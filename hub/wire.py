@@ -299,13 +299,13 @@ def alert(error: ssl.SSLError) -> str:
 class WireProtocol:
     """What a connector registers: how its first bytes look (``sniff``), and who talks (``serve(wire, peer)``).
 
-    ``busy`` is what a client hears that is one too many, as far as it speaks this protocol without TLS.
+    ``busy(first bytes)`` is what a client hears that is one too many, as far as it speaks this protocol without TLS.
     With ``websocket_path`` the HTTP connector hands over WebSockets on that path too, as a wire of binary messages.
     """
 
     name: str
     sniff: Callable[[bytes], bool]
     serve: Callable[[Wire, Peer], Awaitable[None]]
-    busy: bytes = b""
+    busy: Callable[[bytes], bytes] = lambda _first: b""
     websocket_path: str | None = None
     subprotocol: str | None = None

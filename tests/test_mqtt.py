@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket as sockets
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -206,6 +207,14 @@ async def test_a_connection_without_connect_is_ended(hub, monkeypatch):
     assert any("sent no CONNECT" in reason for reason in reasons(hub))
 
 
+async def test_one_too_many_is_told_so_in_its_version(hub_config, version):
+    few = parse(LOOPBACK + "[limits]\nconnections = 1\n").with_data(str(hub_config.data))
+    async with running(few) as hub:
+        _, token = await add_device(hub, TEMPLATE)
+        async with online(hub, token), dialled(hub, version) as other:
+            assert Connack(False, 0x89 if version == V5 else 3) == await other.login(token)
+
+
 async def test_a_connect_may_come_byte_by_byte(hub, device):
     async with dialled(hub) as client:
         for byte in encode(Connect(username="device", password=device[1].encode()), V311):
@@ -222,6 +231,16 @@ async def test_a_silent_device_is_gone_and_told_so_in_version_5(hub, device, mon
         assert [0x8D] == [packet.reason for packet in await client.rest()]
     await until(lambda: went)
     assert (0.1, "nothing came for 0 s") == (went[0].silent, went[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("version", "keep_alive", "looked_after"), [(V311, 0, True), (V311, 3600, True), (V311, 60, False), (V5, 0, False)]
+)
+async def test_the_kernel_looks_after_who_may_be_silent_for_long(hub, device, version, keep_alive, looked_after):
+    async with online(hub, device[1], version, keep_alive=keep_alive):
+        [wire] = hub.door._wires  # noqa: SLF001
+        probed = wire._sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE)  # noqa: SLF001
+        assert looked_after == bool(probed)
 
 
 async def test_the_newer_of_two_connections_wins(hub, device, version):
@@ -1050,6 +1069,46 @@ async def test_qos_0_is_not_kept(hub, device):
         assert [] == await client.heard()
 
 
+async def test_what_was_cleared_or_erased_meanwhile_is_not_told(hub, device):
+    one, token = device
+    async with online(hub, token, **kept(V311)) as client:
+        await client.disconnect()
+    await until(lambda: hub.sessions.get(one.id) is None)
+    for pin, value in ((0, 1.5), (1, 5), (2, "here")):
+        write(hub, one, pin, value)
+    await hub.devices.clear(one, one.points[1].datastream)
+    await hub.devices.erase(one, [one.points[2].datastream], SYSTEM)
+    async with online(hub, token, subscribed=False, **kept(V311)) as client:
+        assert [("downlink/ds/Temperature", "1.5")] == await client.heard()
+
+
+async def test_what_waited_and_is_too_long_for_the_client_is_told_as_lost(hub, device):
+    one, token = device
+    async with online(hub, token, V5, **kept(V5)) as client:
+        await client.disconnect()
+    await until(lambda: hub.sessions.get(one.id) is None)
+    write(hub, one, 2, "x" * 500)
+    write(hub, one, 1, 5)
+    small = {"properties": {Property.SESSION_EXPIRY: 600, Property.MAXIMUM_PACKET_SIZE: 200}}
+    async with online(hub, token, V5, subscribed=False, **kept(V5) | small) as client:
+        (topic, payload), (_, said) = await client.message(), await client.message()
+        assert ("downlink/ds/Set Point", "5") == (topic, payload)
+        assert said.startswith("1 messages to it were lost")
+    assert any("1 messages to it were lost" in reason for reason in reasons(hub))
+
+
+@pytest.mark.parametrize(("after", "given"), [(50, [("downlink/reboot", "")]), (61, [])])
+async def test_an_order_waits_for_a_minute(hub, device, clock, after, given):
+    one, token = device
+    async with online(hub, token, **kept(V311)) as client:
+        await client.disconnect()
+    await until(lambda: hub.sessions.get(one.id) is None)
+    hub.command(one, Reboot())
+    clock.jump(after)
+    async with online(hub, token, subscribed=False, **kept(V311)) as client:
+        assert given == await client.heard()
+
+
 async def test_what_was_not_acknowledged_comes_again(hub, device, version):
     one, token = device
     async with online(hub, token, version, **kept(version)) as client:
@@ -1247,6 +1306,38 @@ async def test_a_device_over_its_rate_is_read_no_faster_and_told(hub_config):
             said = [packet.payload.decode() for packet in packets if isinstance(packet, Publish)]
             assert ["this device sends more than 500 messages/s, and is read no faster"] == said
         assert any("sends more than 500 messages/s" in reason for reason in reasons(hub))
+
+
+async def test_a_device_that_is_not_read_is_not_called_silent(hub_config, clock, nursery):
+    slow = parse(LOOPBACK + "[limits]\nmessages_per_second = 1\nburst = 1\n").with_data(str(hub_config.data))
+    async with running(slow) as hub:
+        _, token = await add_device(hub, TEMPLATE)
+        async with online(hub, token, subscribed=False, keep_alive=1) as client:
+            await client.send(*(Publish("ds/Set Point", b"1", 1, n) for n in range(1, 7)))
+            began = trio.current_time()
+            nursery.start_soon(hurry, clock)
+            assert [1, 2, 3, 4, 5, 6] == [(await client.until(Ack)).packet_id for _ in range(6)]
+            await client.send(Ping(Kind.PINGREQ))
+            assert Ping(Kind.PINGRESP) == await client.until(Ping)
+            # It was not read for longer than it may be silent.
+            assert trio.current_time() - began > 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_asks_and_does_not_read_is_not_read(hub, device):
+    async with online(hub, device[1], subscribed=False) as client:
+        [wire] = hub.door._wires  # noqa: SLF001
+        asked = 0
+        with trio.move_on_after(PATIENCE):
+            while True:
+                with trio.move_on_after(0.5) as stuck:
+                    await client.stream.send_all(b"\xc0\0" * 32_768)
+                if stuck.cancelled_caught:
+                    break
+                asked += 1
+                assert asked < 2_000
+        assert stuck.cancelled_caught
+        assert wire.pending < 1024 * 1024
 
 
 async def test_a_hub_without_room_reads_later(hub, device, monkeypatch):

@@ -67,7 +67,7 @@ BUSY = (
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=BUSY)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=lambda _: BUSY)]
 
 
 def sniff(first: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +17,8 @@ import trio
 
 from connectors.mqtt.handlers import HANDLERS, text
 from connectors.mqtt.link import Link
-from connectors.mqtt.packets import Connect, Property, Reason, Will
+from connectors.mqtt.packets import V5, Connack, Connect, Property, Reason, RemoteProtocolError, Will
+from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.session import Message, Session, Terms
 from connectors.mqtt.topics import uplink
 from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
@@ -27,7 +29,15 @@ from hub.errors import (
     StartupError,
     StorageError,
 )
-from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged, RightsChanged, TemplateChanged
+from hub.facts import (
+    DataErased,
+    DeviceChanged,
+    DeviceDeleted,
+    OrganizationChanged,
+    RightsChanged,
+    TemplateChanged,
+    ValueCleared,
+)
 from hub.hookspecs import hookimpl
 from hub.limits import Bucket
 from hub.structure import seconds
@@ -36,7 +46,7 @@ from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from hub.model import Template
+    from hub.model import Datastream, Device, Template
     from hub.wire import Peer, Wire
 
 #: Seconds between two looks for silent connections.
@@ -73,8 +83,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
             name="mqtt",
             sniff=sniff,
             serve=hub.room(Endpoint).serve,
-            # CONNACK "Server unavailable" of version 3.1.1.
-            busy=b"\x20\x02\x00\x03",
+            busy=busy,
             websocket_path="/mqtt",
             subprotocol="mqtt",
         )
@@ -89,6 +98,15 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 def sniff(first: bytes) -> bool:
     """CONNECT is the only first packet there is."""
     return first[0] == 0x10
+
+
+def busy(first: bytes) -> bytes:
+    """The CONNACK for a client that is one too many, in its own version as far as that is known."""
+    decoder = Decoder(MAX_PACKETS[1])
+    with suppress(RemoteProtocolError):
+        for _ in decoder.receive(first):
+            break
+    return encode(Connack(False, Reason.SERVER_BUSY), V5) if decoder.version == V5 else b"\x20\x02\x00\x03"
 
 
 class Endpoint:
@@ -119,6 +137,8 @@ class Endpoint:
         self._last_words: dict[tuple[str, int | str, str], str] = {}
         for fact in (RightsChanged, DeviceChanged, DeviceDeleted, OrganizationChanged, TemplateChanged):
             hub.subscribe(fact, self._look_again)
+        hub.subscribe(ValueCleared, lambda fact: self._unsay(fact.device, (fact.datastream,)))
+        hub.subscribe(DataErased, lambda fact: self._unsay(fact.device, fact.datastreams))
 
     async def run(self) -> None:
         """Follow the clock: sessions end, and wills are published."""
@@ -336,6 +356,14 @@ class Endpoint:
                     self._forget(client)
 
     # -- what goes to them ----------------------------------------------------------------------------------------
+
+    def _unsay(self, device: Device, datastreams: Sequence[Datastream]) -> None:
+        """Values that wait for their client and are no more are not told."""
+        own = self.clients.get(("device", device.id, ""))
+        clients = [voice.client for voice in self.hub.sessions.heard_by(device) if isinstance(voice, Voice)]
+        for client in [*clients, *([own] if own else [])]:
+            for stream in datastreams:
+                client.session.queue.pop((device.id, stream.pin), None)
 
     def deliver(self, client: Client, message: Message, voice: Voice) -> None:
         """Send a message, or keep it for when the client is back."""

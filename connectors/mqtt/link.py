@@ -20,7 +20,7 @@ from connectors.mqtt.packets import (
     Will,
 )
 from connectors.mqtt.protocol import encode
-from connectors.mqtt.session import Connection, Delivered, Message, Repeated
+from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
 from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from hub.app import REFUSAL_QUIET
@@ -199,6 +199,8 @@ class Link:
                     break
             if self._owed:
                 await self._acknowledge()
+            if connection.session.dropped:
+                self._lost_messages()
         finally:
             self._batch = False
             self.flush()
@@ -510,6 +512,16 @@ class Link:
             self._refuse(f"device {voice.device.name}: {topic} of {size} bytes is too long for it")
         if not self._batch or self.connection.waiting >= MAX_OUT:
             self.flush()
+
+    def _lost_messages(self) -> None:
+        """Say that messages were lost on their way to the client."""
+        client, session = self._client, self.connection.session
+        count, session.dropped = session.dropped, 0
+        why = f"{count} messages to it were lost: more than {MAX_QUEUED} waited, or they were too long for it"
+        if client is not None:
+            self._refuse(f"{client.name}: {why}")
+            if client.own is not None:
+                client.own.diag(why)
 
     def may_diag(self) -> bool:
         """Whether the client may hear one more sentence; nobody reads a flood of them."""

@@ -110,7 +110,7 @@ class Session:
     queue: dict[Any, Message] = attrs.Factory(dict)
     #: QoS 2 messages that came and were not released, with whatever is kept of them.
     received: dict[int, Any] = attrs.Factory(dict)
-    #: Messages that were lost because too many waited.
+    #: Messages that were lost because too many waited, or because they were too long for the client.
     dropped: int = 0
     _last_id: int = 0
 
@@ -460,10 +460,9 @@ class Connection:
         session = self.session
         while session.queue and len(session.inflight) < self._inflight_max:
             message = session.queue.pop(next(iter(session.queue)))
-            if message.qos:
-                self._begin(message, now)
-            else:
-                self._publish(message, 0, now)
+            sent = self._begin(message, now) if message.qos else self._publish(message, 0, now)
+            if not sent and (message.expires is None or message.expires > now):
+                session.dropped += 1
 
     def _begin(self, message: Message, now: float) -> bool:
         session = self.session
