@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from hub.errors import NotFound, UnknownPin
+
 #: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str
 Value = Scalar | tuple[Scalar, ...]
@@ -201,6 +203,22 @@ class Device:
     def point(self, datastream: int) -> Point | None:
         """The point of a datastream id."""
         return next((p for p in self.points.values() if p.datastream.id == datastream), None)
+
+    def find(self, pin: str | None, datastream: int | None = None) -> Point:
+        """The point on a pin (``V1``, ``v1``) or of a datastream by its name, or by its id.
+
+        Raises `NotFound`, `UnknownPin`.
+        """
+        points = self.points.values()
+        if datastream is not None:
+            if (point := self.point(datastream)) is None:
+                raise NotFound(f"Data stream with identifier {datastream} is not found!")
+            return point
+        found = [p for p in points if f"v{p.datastream.pin}" == (pin or "").lower()]
+        found += [p for p in points if p.datastream.name == pin]
+        if not found:
+            raise UnknownPin(f"device {self.name} has no datastream on pin {pin}")
+        return found[0]
 
 
 @attrs.frozen(kw_only=True)

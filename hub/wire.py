@@ -31,7 +31,7 @@ TCP_INFO_RTT = 68
 #: What a client's TLS alert means to somebody who reads the log.
 _ALERTS = {
     "UNKNOWN_CA": "does not trust this certificate",
-    "BAD_CERTIFICATE": "does not trust this certificate",
+    "BAD_CERTIFICATE": "does not accept this certificate (is it made for the name that the client dials?)",
     "CERTIFICATE_UNKNOWN": "does not trust this certificate",
     "CERTIFICATE_EXPIRED": "finds this certificate expired (is the device's clock right?)",
     "UNSUPPORTED_PROTOCOL": "speaks a TLS version older than 1.2",

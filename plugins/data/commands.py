@@ -31,7 +31,7 @@ HEIGHT, EIGHTHS = 10, " ▁▂▃▄▅▆▇█"
 def device_history(parser: argparse.ArgumentParser) -> None:
     """What a datastream held: a chart, or lines with --csv or --json."""
     with_device(parser)
-    parser.add_argument("pin", metavar="PIN", help="such as V1")
+    parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
     parser.add_argument("--from", dest="start", metavar="TIME", help="instead of --period, such as 2026-11-01")
     parser.add_argument("--to", metavar="TIME")
@@ -232,7 +232,7 @@ def _value(text: str, kind: str) -> Any:
 def device_erase(parser: argparse.ArgumentParser) -> None:
     """Erase what a device held, or one pin of it: values, history and properties, for good."""
     with_device(parser)
-    parser.add_argument("pin", metavar="PIN", nargs="?", help="only this one, such as V1")
+    parser.add_argument("pin", metavar="PIN", nargs="?", help="only this one, such as V1, or a datastream's name")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def run(args: argparse.Namespace) -> None:

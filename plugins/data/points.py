@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import attrs
 
 from hub import timezones
-from hub.errors import NotFound, Rejected, UnknownPin
+from hub.errors import Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
@@ -65,18 +65,6 @@ class Erase:
     pin: str | None = None
 
 
-def place_of(device: Device, pin: str | None, datastream: int | None = None) -> Place:
-    """Where a device keeps a pin ("v1"), or a datastream. Raises `NotFound`, `UnknownPin`."""
-    if datastream is not None:
-        if (place := device.point(datastream)) is None:
-            raise NotFound(f"Data stream with identifier {datastream} is not found!")
-        return place
-    for number, place in device.points.items():
-        if f"v{number}" == (pin or "").lower():
-            return place
-    raise UnknownPin(f"device {device.name} has no datastream on pin {pin}")
-
-
 def moment(text: str, name: str) -> int:
     """A parameter that is a time, as milliseconds UTC: a number of them, or ISO 8601. Raises `Rejected`."""
     if text.isascii() and text.isdecimal() and len(text) < 16:
@@ -116,7 +104,7 @@ def zone_of(hub: Hub, device: Device, name: str | None) -> str:
 def routes(hub: Hub) -> Sequence[Route]:
     async def history(request: Request) -> Stream:
         device = hub.device_for(request, request.int_param("deviceId"))
-        place = place_of(device, request.params.get("pin"))
+        place = device.find(request.params.get("pin"))
         granularity = request.params.get("granularity", "raw")
         if granularity not in GRANULARITIES:
             raise Rejected(f"granularity must be one of {', '.join(GRANULARITIES)}")
@@ -140,7 +128,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def page(request: Request) -> dict[str, Any]:
         """Blynk's own form: values in pages, oldest first."""
         device = hub.device_for(request, request.int_param("deviceId"))
-        place = place_of(device, request.params.get("pin"))
+        place = device.find(request.params.get("pin"))
         start, end = span_of(hub, request)
         number, size = request.int_param("page", 0), request.int_param("size", 20)
         if not 1 <= size <= MAX_PAGE or (number + 1) * size > MAX_COUNTED:
@@ -159,7 +147,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def import_batch(request: Request) -> None:
         body: ImportBatch = request.body
         device = hub.device_for(request, body.device_id)
-        place = place_of(device, body.pin, body.data_stream_id)
+        place = device.find(body.pin, body.data_stream_id)
         await _import(request, device, [(place, one.ts, one.value) for one in body.values])
 
     async def import_rows(request: Request) -> dict[str, int]:
@@ -171,7 +159,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             try:
                 if len(row) != 3 or type(row[0]) is not int or not isinstance(row[1], str):
                     raise Rejected("must be a stamp in milliseconds, a pin and a value")
-                place = place_of(device, row[1])
+                place = device.find(row[1])
                 hub.writes.check(device, place, row[0], row[2])
                 found.append((place, row[0], row[2]))
             except Rejected as error:
@@ -198,7 +186,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def erase(request: Request) -> None:
         body: Erase = request.body
         device = hub.device_for(request, body.device_id)
-        chosen = [place_of(device, body.pin)] if body.pin is not None else list(device.points.values())
+        chosen = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
         await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
 
     async def clear(request: Request) -> None:

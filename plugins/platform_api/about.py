@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.errors import NotFound, Rejected
-from hub.model import Device
 from hub.routes import Request, Route
 
 if TYPE_CHECKING:
@@ -68,14 +67,16 @@ def routes(hub: Hub) -> Sequence[Route]:
         device = hub.device_for(request, body.device_id)
         values = body.value if isinstance(body.value, list) else [body.value]
         texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-        await hub.properties.set(device, [_pin(device, body.pin, body.data_stream_id)], {body.property: texts})
+        await hub.properties.set(
+            device, [device.find(body.pin, body.data_stream_id).datastream.pin], {body.property: texts}
+        )
 
     async def erase_property(request: Request) -> dict[str, int]:
         body: EraseProperty = request.body
         device = hub.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
             raise Rejected("property needs a pin")
-        pin = None if body.pin is None else _pin(device, body.pin, None)
+        pin = None if body.pin is None else device.find(body.pin).datastream.pin
         return {"erased": await hub.properties.erase(device, pin, body.property)}
 
     org, ours, edit = "/api/v1/organization/device", "/api/v1/device", "org_devices.edit"
@@ -90,12 +91,3 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
         for method, path, handler, permission, body, summary in table
     ]
-
-
-def _pin(device: Device, pin: str | None, datastream: int | None) -> int:
-    """Raises `NotFound`."""
-    for number, point in device.points.items():
-        if f"v{number}" == (pin or "").lower() or point.datastream.id == datastream:
-            return number
-    what = f"Data stream with identifier {datastream}" if pin is None else f"Pin {pin}"
-    raise NotFound(f"{what} is not found!")

@@ -299,7 +299,7 @@ def device_token(parser: argparse.ArgumentParser) -> None:
 def device_write(parser: argparse.ArgumentParser) -> None:
     """Write a value to a pin; several values make an array."""
     with_device(parser)
-    parser.add_argument("pin", metavar="PIN", help="such as V1")
+    parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("values", metavar="VALUE", nargs="+")
 
     def run(args: argparse.Namespace) -> None:

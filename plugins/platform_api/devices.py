@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.devices import NewDevice
-from hub.errors import NotFound, Rejected, UnknownPin, WrongType
+from hub.errors import NotFound, Rejected, WrongType
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
 from hub.structure import seconds
@@ -284,13 +284,8 @@ class DeviceRoutes:
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
         device = self._hub.device_for(request, body.device_id)
-        if body.data_stream_id is not None:
-            await self._write(request, device, {body.data_stream_id: body.value})
-            return
-        point = next((p for pin, p in device.points.items() if f"v{pin}" == (body.pin or "").lower()), None)
-        if point is None:
-            raise UnknownPin(f"device {device.name} has no datastream on pin {body.pin}")
-        await self._write(request, device, {point.datastream.id: body.value})
+        stream = device.find(body.pin, body.data_stream_id).datastream
+        await self._write(request, device, {stream.id: body.value})
 
     async def write_several(self, request: Request) -> None:
         body: WriteValues = request.body
