@@ -522,7 +522,7 @@ def test_a_device_from_its_first_day_to_its_last(furnished):
     number = added["id"]
 
     assert (0, "", "") == furnished("device", "write", "Garden", "V0", "21.50")
-    assert (0, "", "") == furnished("device", "write", number, "v1", "1", "2", "3")
+    assert (0, "", "") == furnished("device", "write", number, "Mode", "1", "2", "3")
     shown = furnished("device", "show", "Garden", "--json").json
     assert {"v0": 21.5, "v1": [1, 2, 3]} == {
         value["pin"].lower(): value["value"] for value in shown["dataStreamValues"]

@@ -104,6 +104,7 @@ NOW = int(time.time() * 1000)
         ),
         ('time,pin,value\n1,"v0\n', ["unexpected end of data"]),
     ],
+    ids=["header", "empty", "several", "pin", "nan", "when", "quote"],
 )
 def test_a_bad_file_imports_nothing_and_every_mistake_is_said(house, text, said):
     _, number, _ = house.add()

@@ -366,7 +366,7 @@ async def test_properties_are_set_and_erased_one_or_all(hub, device, api):
     assert {"erased": 0} == (await api("POST", prop, {"pin": "v0", "property": "labels"})).json
     assert {"erased": 2} == (await api("POST", prop, {})).json
     assert {} == await hub.properties.of(device)
-    for body, status in (({"pin": "v9"}, 404), ({"property": "label"}, 400)):
+    for body, status in (({"pin": "v9"}, 400), ({"property": "label"}, 400)):
         assert status == (await api("POST", prop, body)).status
     assert 400 == (await api("POST", of, {"pin": "v0", "property": "nonsense", "value": "x"})).status
 
