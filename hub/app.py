@@ -214,11 +214,12 @@ class Hub:
 
     async def carry_out(self, route: Route, request: Request) -> Any:
         """Call a route's handler for somebody who may, and put down what that changed."""
+        arguments = route.arguments(request)
         if route.method == "GET" or route.quiet:
-            return await route.handler(request)
+            return await route.handler(request, **arguments)
         details = details_of(route, request)
         try:
-            result = await route.handler(request)
+            result = await route.handler(request, **arguments)
         except HubError:
             if request.begun:
                 await self.hooks.changed(self, changed(route, request, self.clock.now(), details, whole=False))

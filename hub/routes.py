@@ -5,9 +5,9 @@ Bodies and answers are attrs classes: ``device_id`` in Python is ``deviceId`` in
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
@@ -15,9 +15,11 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hub.errors import Rejected
 from hub.model import LOCAL, Principal
+from hub.signatures import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
 from hub.structure import Invalid, converter, structure
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 #: The permission of a route that anybody may ask: such a handler checks for itself who is asking.
 PUBLIC = "public"
@@ -35,12 +37,6 @@ def secret(*, name: str = "", **options: Any) -> Any:
 def named(field: attrs.Attribute[Any]) -> str:
     """What JSON calls a field."""
     return str(field.metadata.get("name") or camel(field.name))
-
-
-def camel(name: str) -> str:
-    """``device_id`` as ``deviceId``."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _renamed(cls: Any) -> dict[str, Any]:
@@ -112,27 +108,6 @@ class Request:
         """The query as a dictionary; of a repeated key the last one."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
-    def param(self, name: str) -> str:
-        """A parameter that must be there. Raises `Rejected`."""
-        try:
-            return self.params[name]
-        except KeyError:
-            raise Rejected(f"{name} is missing") from None
-
-    def int_param(self, name: str, default: int | None = None) -> int:
-        """A parameter that must be a whole number. Raises `Rejected`."""
-        text = self.params.get(name)
-        if text is None and default is not None:
-            return default
-        text = self.param(name)
-        if not text.isascii() or not text.isdecimal() or len(text) > 15:
-            raise Rejected(f"{name} must be a whole number")
-        return int(text)
-
-    def optional_int(self, name: str) -> int | None:
-        """A parameter that is a whole number or not there. Raises `Rejected`."""
-        return self.int_param(name) if name in self.params else None
-
 
 @attrs.define(kw_only=True)
 class Response:
@@ -145,10 +120,30 @@ class Response:
 
 
 @attrs.define(kw_only=True)
-class Created:
+class Created(Generic[T]):
     """201, with this as its JSON."""
 
-    value: Any
+    value: T
+
+
+#: Which page of a list, from 0, and how much is on one (docs.blynk.io, Platform API).
+MAX_PAGE = 1_000
+PageNumber = Annotated[int, Between(0, MAX_WHOLE)]
+PageSize = Annotated[int, Between(1, MAX_PAGE)]
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T]):
+    """One page of a list; ``total_elements`` is how many there are on all of them."""
+
+    content: list[T]
+    total_elements: int
+
+
+def page_of(found: Sequence[S], page: int, size: int, shown: Callable[[S], T]) -> Page[T]:
+    """A page of what was found, each as it is shown."""
+    chosen = found[page * size : (page + 1) * size]
+    return Page(content=[shown(one) for one in chosen], total_elements=len(found))
 
 
 @attrs.define(kw_only=True)
@@ -183,25 +178,42 @@ class Socket(Protocol):
         """Return when ``pending`` is 0."""
 
 
-Handler = Callable[[Request], Awaitable[Any]]
+Handler = Callable[..., Awaitable[Any]]
 SocketHandler = Callable[[Request, Socket], Awaitable[None]]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Route:
-    """One operation. ``permission`` is a permission's id, or `PUBLIC`. A handler returning None answers 204."""
+    """One operation. ``permission`` is a permission's id, or `PUBLIC`.
+
+    ``handler(request, …)`` has the parameters of the query as its further arguments, and says in its annotation what
+    it answers (see `hub.signatures`); None is 204. A handler that reads the query itself is ``lenient``.
+    """
 
     method: str
     path: str
     handler: Handler
     permission: str
-    body: type | None = None
-    returns: Any = None
     summary: str = ""
+    body: type | None = None
     #: It changes nothing that the audit should tell of.
-    quiet: bool = False
+    quiet: bool = attrs.field(default=False, kw_only=True)
     #: Bytes of a body, where it may have more than usual.
-    max_body: int = 0
+    max_body: int = attrs.field(default=0, kw_only=True)
+    #: What it answers where that is not JSON, and takes where that is not.
+    media: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    takes: str = attrs.field(default="application/json", kw_only=True)
+    lenient: bool = attrs.field(default=False, kw_only=True)
+    parameters: tuple[Parameter, ...] = attrs.field(init=False)
+    returns: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "parameters", parameters(self.handler))
+        object.__setattr__(self, "returns", answer(self.handler))
+
+    def arguments(self, request: Request) -> dict[str, Any]:
+        """What the handler is called with besides the request. Raises `Rejected`."""
+        return {} if self.lenient else arguments(self.parameters, request.query)
 
 
 @attrs.frozen(kw_only=True)

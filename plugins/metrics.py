@@ -57,15 +57,22 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
     allowed = PUBLIC if hub.settings(Settings).public else "metrics.view"
     return [
+        Route(method="GET", path="/health", handler=health, permission=PUBLIC, summary="ok or degraded"),
         Route(
-            method="GET", path="/health", handler=health, permission=PUBLIC, returns=Health, summary="ok or degraded"
+            method="GET",
+            path="/metrics",
+            handler=metrics,
+            permission=allowed,
+            summary="Metrics for Prometheus",
+            media=("text/plain",),
+            lenient=True,
         ),
-        Route(method="GET", path="/metrics", handler=metrics, permission=allowed, summary="Metrics for Prometheus"),
         Route(
             method="GET",
             path="/ca.pem",
             handler=ca,
             permission=PUBLIC,
+            media=("application/x-pem-file",),
             summary="The CA that made the hub's certificate",
         ),
     ]

@@ -64,7 +64,7 @@ class Kitchen:
     @hookimpl
     def hub_routes(self):
         return [
-            Route(method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC)
+            Route(method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC, lenient=True)
             for method, path, handler in (
                 ("POST", "echo", self.echo),
                 ("GET", "show", self.show),

@@ -53,7 +53,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         ("GET", "logEvent", api.log_event, "Log an event"),
     )
     return [
-        Route(method=method, path=f"/external/api/{path}", handler=handler, permission=PUBLIC, summary=summary)
+        Route(method, f"/external/api/{path}", handler, PUBLIC, summary, lenient=True, media=("application/json",))
         for method, path, handler, summary in operations
     ]
 

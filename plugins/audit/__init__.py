@@ -13,7 +13,8 @@ from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ValueSet
 from hub.hookspecs import hookimpl
 from hub.model import ROOT_ORG, SOMEBODY, Principal
-from hub.routes import VIEW_DEVICES, Change, Permission, Request, Route, Stream
+from hub.routes import VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
+from hub.signatures import MAX_TIME, Time
 from hub.storage import Migration, shipped_migrations
 from hub.structure import seconds
 from plugins.audit.actions import Actions
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 ESSENTIAL = True
-MAX_PAGE = 1_000
+#: Records a line each.
+LINES = "application/x-ndjson"
 #: Records, and values written, in the export of a person; the rest is in the export of the audit.
 MAX_EXPORT = 10_000
 #: Seconds between two looks for what is too old.
@@ -62,6 +64,18 @@ class _Room:
                     # The alarm about the storage says it.
                     pass
             await trio.sleep(PRUNE_EVERY)
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """Which records: ``who`` did it ("user 3"), ``subject`` ("device 7") is what it was about."""
+
+    org_id: int | None = None
+    from_: Time = 0
+    to: Time = MAX_TIME
+    who: str = ""
+    subject: str = ""
+    query: str = ""
 
 
 @hookimpl
@@ -116,57 +130,58 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 def hub_routes(hub: Hub) -> Sequence[Route]:
     room = hub.room(_Room)
 
-    def filtered(request: Request) -> Filter:
-        top = hub.organization_for(request, request.optional_int("orgId")).id
-        start, end = request.int_param("from", 0), request.int_param("to", 2**42)
-        if start >= end:
+    def filtered(request: Request, asked: Asked) -> Filter:
+        top = hub.organization_for(request, asked.org_id).id
+        if asked.from_ >= asked.to:
             raise Rejected("from must be before to")
         allowed = [o for o in hub.organizations.below(top) if hub.may(request.principal, request.permission, org=o)]
         return Filter(
             # In the root also those of organizations that are no more.
             orgs=None if top == ROOT_ORG else allowed,
-            start=start,
-            end=end,
-            who=request.params.get("who", ""),
-            subject=request.params.get("subject", ""),
-            text=request.params.get("query", ""),
+            start=asked.from_,
+            end=asked.to,
+            who=asked.who,
+            subject=asked.subject,
+            text=asked.query,
         )
-
-    def page_of(request: Request) -> tuple[int, int]:
-        page, size = request.int_param("page", 0), request.int_param("size", 100)
-        if not 1 <= size <= MAX_PAGE or page > 10**9:
-            raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        return page, size
 
     def named(request: Request, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [_named(hub, request.principal, one) for one in found]
 
-    async def listed(request: Request) -> dict[str, Any]:
-        found, total = await room.chain.find(filtered(request), *page_of(request))
-        return {"content": named(request, found), "totalElements": total}
+    async def listed(
+        request: Request, asked: Asked, page: PageNumber = 0, size: PageSize = 100
+    ) -> Page[dict[str, Any]]:
+        found, total = await room.chain.find(filtered(request, asked), page, size)
+        return Page(content=named(request, found), total_elements=total)
 
-    async def export(request: Request) -> Stream:
-        return Stream(
-            chunks=_lines(hub, request.principal, room.chain.all(filtered(request))), type="application/x-ndjson"
-        )
+    async def export(request: Request, asked: Asked) -> Stream:
+        found = room.chain.all(filtered(request, asked))
+        return Stream(chunks=_lines(hub, request.principal, found), type=LINES)
 
-    async def verify(request: Request) -> Verdict:
-        return await room.chain.verify(request.params.get("head", ""))
+    async def verify(_request: Request, *, head: str = "") -> Verdict:
+        return await room.chain.verify(head)
 
-    async def actions(request: Request) -> dict[str, Any]:
-        device = hub.device_for(request, request.int_param("deviceId"))
-        start, end = request.int_param("from", 0), request.int_param("to", 2**42)
-        who = request.params.get("who", "")
-        found, total = await room.actions.find(device.id, start, end, who, *page_of(request))
-        return {"content": named(request, found), "totalElements": total}
+    async def actions(
+        request: Request,
+        device_id: int,
+        *,
+        from_: Time = 0,
+        to: Time = MAX_TIME,
+        who: str = "",
+        page: PageNumber = 0,
+        size: PageSize = 100,
+    ) -> Page[dict[str, Any]]:
+        device = hub.device_for(request, device_id)
+        found, total = await room.actions.find(device.id, from_, to, who, page, size)
+        return Page(content=named(request, found), total_elements=total)
 
     return [
-        Route(method="GET", path=path, handler=handler, permission=permission, summary=summary)
-        for path, handler, permission, summary in (
-            ("/api/v1/audit", listed, "users.log", "Who changed what, newest first"),
-            ("/api/v1/audit/export", export, "users.log", "Who changed what, line by line"),
-            ("/api/v1/audit/verify", verify, "audit.verify", "Whether the audit is as it was written"),
-            ("/api/v1/device/actions", actions, VIEW_DEVICES, "Who wrote which value of a device"),
+        Route(method="GET", path=path, handler=handler, permission=permission, summary=summary, media=media)
+        for path, handler, permission, summary, media in (
+            ("/api/v1/audit", listed, "users.log", "Who changed what, newest first", ()),
+            ("/api/v1/audit/export", export, "users.log", "Who changed what, line by line", (LINES,)),
+            ("/api/v1/audit/verify", verify, "audit.verify", "Whether the audit is as it was written", ()),
+            ("/api/v1/device/actions", actions, VIEW_DEVICES, "Who wrote which value of a device", ()),
         )
     ]
 

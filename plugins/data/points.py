@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
@@ -15,20 +15,22 @@ from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
 from hub.model import Point as Place
-from hub.routes import Request, Route, Stream
+from hub.routes import VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.signatures import Time
 from hub.structure import seconds
 from hub.values import Raw, to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
-#: Points in one import (docs.blynk.io, Upload set of data), and on one page.
-MAX_BATCH, MAX_PAGE = 10_000, 1_000
+#: Points in one import (docs.blynk.io, Upload set of data).
+MAX_BATCH = 10_000
 #: Points counted for a page; whoever wants more asks for a stream.
 MAX_COUNTED = 100_000
 #: What of a bucket may be asked for.
-AGGREGATES = ("avg", "min", "max", "sum", "count", "last")
-GRANULARITIES = get_args(Granularity)
+Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
+AGGREGATES = get_args(Aggregate)
+LINES, CSV = "application/x-ndjson", "text/csv"
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +60,31 @@ class ImportRows:
 
 
 @attrs.frozen(kw_only=True)
+class Imported:
+    """How many values were taken."""
+
+    imported: int
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """One value and when it was, in ms UTC."""
+
+    created_at: int
+    value: Any
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    """What a datastream of all a template's devices takes on disk in a month, in bytes."""
+
+    template: str
+    pin: str
+    name: str
+    bytes_per_month: int
+
+
+@attrs.frozen(kw_only=True)
 class Erase:
     """Everything of a device, or of the datastream on ``pin``."""
 
@@ -65,30 +92,19 @@ class Erase:
     pin: str | None = None
 
 
-def moment(text: str, name: str) -> int:
-    """A parameter that is a time, as milliseconds UTC: a number of them, or ISO 8601. Raises `Rejected`."""
-    if text.isascii() and text.isdecimal() and len(text) < 16:
-        return int(text)
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        raise Rejected(f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z") from None
-    return int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
+def span_of(hub: Hub, start: int | None, end: int | None, period: str) -> tuple[int, int]:
+    """From when to when is asked, in ms UTC: of what is left out, the end is now and the beginning a period before.
 
-
-def span_of(hub: Hub, request: Request) -> tuple[int, int]:
-    """``from`` and ``to``, or the last ``period``. Raises `Rejected`."""
-    params = request.params
-    end = moment(params["to"], "to") if "to" in params else hub.clock.now() + 1
-    if "from" in params:
-        start = moment(params["from"], "from")
-    else:
+    Raises `Rejected`.
+    """
+    end = hub.clock.now() + 1 if end is None else end
+    if start is None:
         try:
-            start = end - int(seconds(params.get("period", "1d")) * 1000)
+            start = max(0, end - int(seconds(period) * 1000))
         except ValueError as error:
             raise Rejected(f"period {error}") from error
-    if not 0 <= start < end < 2**42:
-        raise Rejected("from must be before to, and both between 1970 and 2109")
+    if start >= end:
+        raise Rejected("from must be before to")
     return start, end
 
 
@@ -102,47 +118,58 @@ def zone_of(hub: Hub, device: Device, name: str | None) -> str:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
-    async def history(request: Request) -> Stream:
-        device = hub.device_for(request, request.int_param("deviceId"))
-        place = device.find(request.params.get("pin"))
-        granularity = request.params.get("granularity", "raw")
-        if granularity not in GRANULARITIES:
-            raise Rejected(f"granularity must be one of {', '.join(GRANULARITIES)}")
-        kind = request.params.get("format", "json")
-        if kind not in ("json", "csv"):
-            raise Rejected("format must be json or csv")
-        aggregate = request.params.get("aggregate")
-        if aggregate is not None and aggregate not in AGGREGATES:
-            raise Rejected(f"aggregate must be one of {', '.join(AGGREGATES)}")
+    async def history(
+        request: Request,
+        device_id: int,
+        pin: str,
+        *,
+        granularity: Granularity = "raw",
+        aggregate: Aggregate | None = None,
+        format_: Literal["json", "csv"] = "json",
+        from_: Time | None = None,
+        to: Time | None = None,
+        period: str = "1d",
+        tz: str = "",
+    ) -> Stream:
+        device = hub.device_for(request, device_id)
+        place = device.find(pin)
         if aggregate is not None and granularity == "raw":
             raise Rejected("aggregate needs a granularity of minute, hour or day")
-        start, end = span_of(hub, request)
-        zone = zone_of(hub, device, request.params.get("tz"))
+        start, end = span_of(hub, from_, to, period)
+        zone, kind = zone_of(hub, device, tz), format_
         if granularity == "raw":
             lines = _raw(hub.history.points(place.series, start, end), kind)
         else:
-            found = hub.history.buckets(place.series, start, end, cast("Granularity", granularity), zone)
+            found = hub.history.buckets(place.series, start, end, granularity, zone)
             lines = _buckets(found, kind, aggregate)
-        return Stream(chunks=lines, type="text/csv" if kind == "csv" else "application/x-ndjson")
+        return Stream(chunks=lines, type=CSV if kind == "csv" else LINES)
 
-    async def page(request: Request) -> dict[str, Any]:
+    async def page(
+        request: Request,
+        device_id: int,
+        pin: str,
+        *,
+        from_: Time | None = None,
+        to: Time | None = None,
+        period: str = "1d",
+        page: PageNumber = 0,
+        size: PageSize = 20,
+    ) -> Page[Kept]:
         """Blynk's own form: values in pages, oldest first."""
-        device = hub.device_for(request, request.int_param("deviceId"))
-        place = device.find(request.params.get("pin"))
-        start, end = span_of(hub, request)
-        number, size = request.int_param("page", 0), request.int_param("size", 20)
-        if not 1 <= size <= MAX_PAGE or (number + 1) * size > MAX_COUNTED:
-            raise Rejected(f"size must be 1 to {MAX_PAGE}, and page * size at most {MAX_COUNTED}; narrow from and to")
-        content: list[dict[str, Any]] = []
+        place = hub.device_for(request, device_id).find(pin)
+        start, end = span_of(hub, from_, to, period)
+        if (page + 1) * size > MAX_COUNTED:
+            raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
+        content: list[Kept] = []
         total = 0
         async for piece in hub.history.points(place.series, start, end):
-            first = max(0, number * size - total)
-            wanted = piece[first : first + size - len(content)] if total + len(piece) > number * size else []
-            content += [{"createdAt": at, "value": to_json(value)} for at, value in wanted]
+            first = max(0, page * size - total)
+            wanted = piece[first : first + size - len(content)] if total + len(piece) > page * size else []
+            content += [Kept(created_at=at, value=to_json(value)) for at, value in wanted]
             total += len(piece)
             if total >= MAX_COUNTED:
                 break
-        return {"content": content, "totalElements": min(total, MAX_COUNTED)}
+        return Page(content=content, total_elements=min(total, MAX_COUNTED))
 
     async def import_batch(request: Request) -> None:
         body: ImportBatch = request.body
@@ -150,7 +177,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         place = device.find(body.pin, body.data_stream_id)
         await _import(request, device, [(place, one.ts, one.value) for one in body.values])
 
-    async def import_rows(request: Request) -> dict[str, int]:
+    async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
         device = hub.device_for(request, body.device_id)
         found: list[tuple[Place, int, Raw]] = []
@@ -168,7 +195,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             raise Rejected("\n".join(problems[:100]))
         if not body.check:
             await _import(request, device, found)
-        return {"imported": 0 if body.check else len(found)}
+        return Imported(imported=0 if body.check else len(found))
 
     async def _import(request: Request, device: Device, rows: Sequence[tuple[Place, int, Raw]]) -> None:
         if len(rows) > MAX_BATCH:
@@ -189,30 +216,28 @@ def routes(hub: Hub) -> Sequence[Route]:
         chosen = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
         await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
 
-    async def clear(request: Request) -> None:
-        device = hub.device_for(request, request.int_param("deviceId"))
+    async def clear(request: Request, device_id: int) -> None:
+        device = hub.device_for(request, device_id)
         await hub.devices.erase(device, device.template.datastreams, request.principal)
 
-    async def costs(_request: Request) -> list[dict[str, Any]]:
+    async def costs(_request: Request) -> list[Cost]:
         return [
-            {"template": template, "pin": f"v{pin}", "name": name, "bytesPerMonth": size}
+            Cost(template=template, pin=f"v{pin}", name=name, bytes_per_month=size)
             for template, pin, name, size in await hub.storage_costs()
         ]
 
     org, ours = "/api/v1/organization/device", "/api/v1/device"
-    view, control, delete = "org_devices.view", "org_devices.control", "org_devices.delete_data"
-    table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (
-        ("GET", f"{ours}/history", history, view, None, "What a datastream held, line by line"),
-        ("GET", f"{org}/datastream/history", page, view, None, "What a datastream held, in pages"),
-        ("POST", f"{org}/import/batch", import_batch, control, ImportBatch, "Import values of a datastream"),
-        ("POST", f"{ours}/import-rows", import_rows, control, ImportRows, "Import values of a device, or check them"),
-        ("POST", f"{ours}/erase", erase, delete, Erase, "Erase what a device or a datastream held"),
-        ("DELETE", f"{org}/clear", clear, delete, None, "Erase what a device held"),
-        ("GET", "/api/v1/history/costs", costs, "hub.view", None, "What each datastream takes on disk in a month"),
-    )
+    view, control, delete = VIEW_DEVICES, "org_devices.control", "org_devices.delete_data"
+    batch, rows = "Import values of a datastream", "Import values of a device, or check them"
+    erased, cost = "Erase what a device or a datastream held", "What each datastream takes on disk in a month"
     return [
-        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
-        for method, path, handler, permission, body, summary in table
+        Route("GET", f"{ours}/history", history, view, "What a datastream held, line by line", media=(LINES, CSV)),
+        Route("GET", f"{org}/datastream/history", page, view, "What a datastream held, in pages"),
+        Route("POST", f"{org}/import/batch", import_batch, control, batch, ImportBatch),
+        Route("POST", f"{ours}/import-rows", import_rows, control, rows, ImportRows),
+        Route("POST", f"{ours}/erase", erase, delete, erased, Erase),
+        Route("DELETE", f"{org}/clear", clear, delete, "Erase what a device held"),
+        Route("GET", "/api/v1/history/costs", costs, "hub.view", cost),
     ]
 
 

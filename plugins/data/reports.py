@@ -106,6 +106,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             handler=get,
             permission=PUBLIC,
             summary="Make a report of values and events",
+            lenient=True,
         ),
         Route(
             method="GET",
@@ -113,6 +114,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             handler=fetch,
             permission=PUBLIC,
             summary="Fetch a report by its link",
+            media=("application/zip",),
         ),
     ]
 

@@ -79,15 +79,14 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
         return Response(body=base + path)
 
-    async def listed(request: Request) -> list[Kept]:
-        return await files.of(hub.device_for(request, request.int_param("deviceId")).id)
+    async def listed(request: Request, device_id: int) -> list[Kept]:
+        return await files.of(hub.device_for(request, device_id).id)
 
     async def fetch(request: Request) -> File:
         return await files.at(request.path)
 
-    async def delete(request: Request) -> None:
-        device = hub.device_for(request, request.int_param("deviceId"))
-        await files.remove(device.id, request.int_param("fileId"))
+    async def delete(request: Request, device_id: int, file_id: int) -> None:
+        await files.remove(hub.device_for(request, device_id).id, file_id)
 
     return [
         Route(
@@ -96,11 +95,15 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             handler=upload,
             permission=PUBLIC,
             summary="Keep a file",
+            lenient=True,
+            takes="multipart/form-data",
+            media=("text/plain",),
             max_body=MAX_SIZE + MAX_FORM,
         ),
         Route(
             method="GET",
             path=PLACE + "/{device}/{name}",
+            media=("application/octet-stream",),
             handler=fetch,
             permission=PUBLIC,
             summary="A device's file by its address",
@@ -110,7 +113,6 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             path="/api/v1/device/files",
             handler=listed,
             permission=VIEW_DEVICES,
-            returns=list[Kept],
             summary="The files that a device sent",
         ),
         Route(

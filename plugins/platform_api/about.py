@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub.errors import NotFound, Rejected
-from hub.routes import Request, Route
+from hub.routes import VIEW_DEVICES, Request, Route
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+
+@attrs.frozen(kw_only=True)
+class MetaFieldValue:
+    """``id`` is None for a field that every device has."""
+
+    id: int | None
+    name: str
+    value: str
+
+
+@attrs.frozen(kw_only=True)
+class Erased:
+    """How many properties there were."""
+
+    erased: int
 
 
 @attrs.frozen(kw_only=True)
@@ -45,11 +61,11 @@ class EraseProperty:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
-    async def fields(request: Request) -> list[dict[str, Any]]:
-        device = hub.device_for(request, request.int_param("deviceId"))
+    async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
+        device = hub.device_for(request, device_id)
         ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
         found = await hub.metadata.of(device)
-        return [{"id": ids.get(name), "name": name, "value": value} for name, value in found.items()]
+        return [MetaFieldValue(id=ids.get(name), name=name, value=value) for name, value in found.items()]
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body
@@ -71,23 +87,19 @@ def routes(hub: Hub) -> Sequence[Route]:
             device, [device.find(body.pin, body.data_stream_id).datastream.pin], {body.property: texts}
         )
 
-    async def erase_property(request: Request) -> dict[str, int]:
+    async def erase_property(request: Request) -> Erased:
         body: EraseProperty = request.body
         device = hub.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
             raise Rejected("property needs a pin")
         pin = None if body.pin is None else device.find(body.pin).datastream.pin
-        return {"erased": await hub.properties.erase(device, pin, body.property)}
+        return Erased(erased=await hub.properties.erase(device, pin, body.property))
 
     org, ours, edit = "/api/v1/organization/device", "/api/v1/device", "org_devices.edit"
     control = "org_devices.control"
-    table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (
-        ("GET", f"{org}/metafield", fields, "org_devices.view", None, "A device's metadata"),
-        ("POST", f"{org}/metafield", set_field, edit, SetField, "Set a metadata field"),
-        ("POST", f"{org}/datastream/property", set_property, control, SetProperty, "Set a widget property"),
-        ("POST", f"{ours}/property/erase", erase_property, control, EraseProperty, "Erase widget properties"),
-    )
     return [
-        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
-        for method, path, handler, permission, body, summary in table
+        Route("GET", f"{org}/metafield", fields, VIEW_DEVICES, "A device's metadata"),
+        Route("POST", f"{org}/metafield", set_field, edit, "Set a metadata field", SetField),
+        Route("POST", f"{org}/datastream/property", set_property, control, "Set a widget property", SetProperty),
+        Route("POST", f"{ours}/property/erase", erase_property, control, "Erase widget properties", EraseProperty),
     ]

@@ -13,7 +13,7 @@ import attrs
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, WrongType
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
-from hub.routes import VIEW_DEVICES, Created, Request, Route, secret
+from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
@@ -21,8 +21,8 @@ from hub.writes import Write
 if TYPE_CHECKING:
     from hub.app import Hub
 
-#: Most and usual number of devices on a page (docs.blynk.io, Platform API).
-MAX_PAGE, PAGE = 1000, 20
+#: Devices on a page, unless somebody says how many (docs.blynk.io, Platform API).
+PAGE = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -118,9 +118,22 @@ class DeviceObject:
 
 
 @attrs.frozen(kw_only=True)
-class DeviceList:
-    content: list[DeviceObject]
-    total_elements: int
+class Connected:
+    connected: bool
+
+
+@attrs.frozen(kw_only=True)
+class Token:
+    """A device's token, which is shown only here."""
+
+    token: str
+
+
+@attrs.frozen(kw_only=True)
+class Answered:
+    """Milliseconds until a device has answered; null when it has not."""
+
+    ms: float | None
 
 
 #: What an info message calls things, in the API's words; the first key that is there counts.
@@ -137,9 +150,6 @@ _HARDWARE = {
 class DeviceRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-
-    def _of(self, request: Request) -> Device:
-        return self._hub.device_for(request, request.int_param("deviceId"))
 
     def _object(self, device: Device) -> DeviceObject:
         session = self._hub.sessions.get(device.id)
@@ -177,7 +187,7 @@ class DeviceRoutes:
             "expired": self._hub.watching.shown(device.points[stream.pin]),
         }
 
-    async def create(self, request: Request) -> Created:
+    async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
         org = self._hub.organization_for(request, body.org_id)
         template = self._hub.templates.for_org(org, body.template_id)
@@ -186,7 +196,7 @@ class DeviceRoutes:
         request.subject = f"device {device.id}"
         return Created(value=attrs.evolve(self._object(device), token=token))
 
-    async def import_csv(self, request: Request) -> Created:
+    async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
         org = self._hub.organization_for(request)
         problems, new = self._rows(org, request.body.csv)
         if problems:
@@ -233,27 +243,31 @@ class DeviceRoutes:
             problems.append(f"line {reader.line_num}: {error}")
         return problems, new
 
-    async def list(self, request: Request) -> DeviceList:
-        page, size = request.int_param("page", 0), request.int_param("size", PAGE)
-        if not 1 <= size <= MAX_PAGE:
-            raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        org = self._hub.organization_for(request, request.optional_int("orgId"))
+    async def list(
+        self,
+        request: Request,
+        *,
+        org_id: int | None = None,
+        include_sub_org_devices: bool = True,
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
+    ) -> Page[DeviceObject]:
+        org = self._hub.organization_for(request, org_id)
         devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
-        if request.params.get("includeSubOrgDevices", "true") == "false":
+        if not include_sub_org_devices:
             devices = [device for device in devices if device.org == org.id]
         devices.sort(key=lambda device: device.id)
-        chosen = devices[page * size : (page + 1) * size]
-        return DeviceList(content=[self._object(device) for device in chosen], total_elements=len(devices))
+        return page_of(devices, page, size, self._object)
 
-    async def search(self, request: Request) -> DeviceList:
-        query = request.param("query").lower()
+    async def search(self, request: Request, query: str) -> Page[DeviceObject]:
+        query = query.lower()
         visible = self._hub.devices_for(request.principal, VIEW_DEVICES)
         found = [device for device in visible if query in device.name.lower()]
         found.sort(key=lambda device: device.name.lower() != query)
-        return DeviceList(content=[self._object(device) for device in found[:MAX_PAGE]], total_elements=len(found))
+        return page_of(found, 0, MAX_PAGE, self._object)
 
-    async def info(self, request: Request) -> DeviceObject:
-        device = self._of(request)
+    async def info(self, request: Request, device_id: int) -> DeviceObject:
+        device = self._hub.device_for(request, device_id)
         fields = await self._hub.metadata.of(device)
         properties = await self._hub.properties.of(device)
         values = [self._value(device, stream) for stream in device.template.datastreams]
@@ -264,22 +278,22 @@ class DeviceRoutes:
             metadata[number] |= {"id": number + 1, "type": field.type}
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 
-    async def rename(self, request: Request) -> DeviceObject:
-        device = self._of(request)
+    async def rename(self, request: Request, device_id: int) -> DeviceObject:
+        device = self._hub.device_for(request, device_id)
         await self._hub.devices.rename(device, request.body.name, request.principal)
         return self._object(device)
 
-    async def delete(self, request: Request) -> None:
-        await self._hub.devices.delete(self._of(request), request.principal)
+    async def delete(self, request: Request, device_id: int) -> None:
+        await self._hub.devices.delete(self._hub.device_for(request, device_id), request.principal)
 
-    async def online(self, request: Request) -> dict[str, bool]:
-        return {"connected": self._of(request).status == ONLINE}
+    async def online(self, request: Request, device_id: int) -> Connected:
+        return Connected(connected=self._hub.device_for(request, device_id).status == ONLINE)
 
-    async def datastreams(self, request: Request) -> dict[str, Any]:
-        device = self._of(request)
-        pins = {pin.lower() for pin in request.params.get("pins", "").split(",") if pin}
+    async def datastreams(self, request: Request, device_id: int, pins: tuple[str, ...] = ()) -> dict[str, Any]:
+        device = self._hub.device_for(request, device_id)
+        wanted = {pin.lower() for pin in pins}
         values = ((f"v{s.pin}", self._hub.writes.current(device, s)) for s in device.template.datastreams)
-        return {pin: to_json(value) for pin, value in values if value is not None and (not pins or pin in pins)}
+        return {pin: to_json(value) for pin, value in values if value is not None and (not wanted or pin in wanted)}
 
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
@@ -313,7 +327,7 @@ class DeviceRoutes:
             raise Rejected(f"{error} ({wanted})") from error
         await receipt.durable()
 
-    async def token(self, request: Request) -> dict[str, str]:
+    async def token(self, request: Request) -> Token:
         body: NewToken = request.body
         try:
             overlap = seconds(body.overlap) if body.overlap else 0
@@ -321,7 +335,7 @@ class DeviceRoutes:
             raise Rejected(f"overlap: {error}") from error
         device = self._hub.device_for(request, body.device_id)
         token = await self._hub.devices.rotate(device, request.principal, int(overlap * 1000), body.token)
-        return {"token": token}
+        return Token(token=token)
 
     async def redirect(self, request: Request) -> None:
         body: RedirectDevice = request.body
@@ -335,80 +349,37 @@ class DeviceRoutes:
     async def reconfigure(self, request: Request) -> None:
         self._hub.command(self._hub.device_for(request, request.body.device_id), Reconfigure())
 
-    async def ping(self, request: Request) -> dict[str, float | None]:
-        """Milliseconds until the device has answered; null when it has not."""
+    async def ping(self, request: Request) -> Answered:
         took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
-        return {"ms": None if took is None else round(took, 1)}
+        return Answered(ms=None if took is None else round(took, 1))
 
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = DeviceRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1"
-    view, control, edit = VIEW_DEVICES, "org_devices.control", "org_devices.edit"
-    table: tuple[tuple[str, str, Any, str, type | None, Any, str], ...] = (
-        ("POST", f"{org}/device/create", api.create, "org_devices.add", CreateDevice, DeviceObject, "Add a device"),
-        (
-            "POST",
-            f"{ours}/device/import",
-            api.import_csv,
-            "org_devices.add",
-            DevicesCsv,
-            list[AddedDevice],
-            "Add devices from CSV",
-        ),
-        ("GET", f"{org}/devices", api.list, view, None, DeviceList, "Devices, a page at a time"),
-        ("GET", f"{org}/search/devices", api.search, view, None, DeviceList, "Devices whose name contains a text"),
-        ("GET", f"{org}/device", api.info, view, None, DeviceObject, "One device with its values and metadata"),
-        ("PUT", f"{org}/device", api.rename, edit, Rename, DeviceObject, "Rename a device"),
-        ("DELETE", f"{org}/device", api.delete, "org_devices.delete", None, None, "Delete a device and its data"),
-        ("GET", f"{org}/device/online", api.online, view, None, None, "Whether a device is connected"),
-        ("GET", f"{org}/device/datastreams", api.datastreams, view, None, None, "A device's values by pin"),
-        ("POST", f"{org}/device/datastream", api.write, control, WriteValue, None, "Write a value"),
-        ("POST", f"{org}/device/datastreams", api.write_several, control, WriteValues, None, "Write several values"),
-        ("POST", f"{ours}/device/token", api.token, "auth_tokens.edit", NewToken, None, "Give a device a new token"),
-        (
-            "POST",
-            f"{ours}/device/redirect",
-            api.redirect,
-            control,
-            RedirectDevice,
-            None,
-            "Send a device to another server",
-        ),
-        ("POST", f"{ours}/device/reboot", api.reboot, control, DeviceId, None, "Ask a device to reboot"),
-        (
-            "POST",
-            f"{ours}/device/reconfigure",
-            api.reconfigure,
-            control,
-            DeviceId,
-            None,
-            "Ask a device to join another network",
-        ),
-    )
-    ping = Route(
-        method="POST",
-        path=f"{ours}/device/ping",
-        handler=api.ping,
-        permission=control,
-        body=DeviceId,
-        summary="How long a device takes to answer",
-        quiet=True,
-    )
+    view, control, edit, add = VIEW_DEVICES, "org_devices.control", "org_devices.edit", "org_devices.add"
+    delete, tokens = "org_devices.delete", "auth_tokens.edit"
+    several, moved = "Write several values", "Ask a device to join another network"
     return [
-        ping,
-        *(
-            Route(
-                method=m,
-                path=path,
-                handler=handler,
-                permission=permission,
-                body=body,
-                returns=returns,
-                summary=summary,
-                # Who wrote which value is in the log of the device's actions.
-                quiet=body in (WriteValue, WriteValues),
-            )
-            for m, path, handler, permission, body, returns, summary in table
+        Route("POST", f"{org}/device/create", api.create, add, "Add a device", CreateDevice),
+        Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
+        Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
+        Route("GET", f"{org}/search/devices", api.search, view, "Devices whose name contains a text"),
+        Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
+        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename),
+        Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
+        Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),
+        Route("GET", f"{org}/device/datastreams", api.datastreams, view, "A device's values by pin"),
+        # Who wrote which value is in the log of the device's actions.
+        Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, quiet=True),
+        Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, quiet=True),
+        Route("POST", f"{ours}/device/token", api.token, tokens, "Give a device a new token", NewToken),
+        Route(
+            "POST", f"{ours}/device/redirect", api.redirect, control, "Send a device to another server", RedirectDevice
+        ),
+        Route("POST", f"{ours}/device/reboot", api.reboot, control, "Ask a device to reboot", DeviceId),
+        Route("POST", f"{ours}/device/reconfigure", api.reconfigure, control, moved, DeviceId),
+        Route(
+            "POST", f"{ours}/device/ping", api.ping, control, "How long a device takes to answer", DeviceId, quiet=True
         ),
     ]

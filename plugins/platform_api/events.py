@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from hub.errors import NotFound, Rejected
 from hub.model import TimelineEvent
-from hub.routes import Request, Route
-from hub.timeline import MAX_PAGE, UNKNOWN, Filter
+from hub.routes import VIEW_DEVICES, PageNumber, PageSize, Request, Route
+from hub.signatures import MAX_TIME, Time
+from hub.timeline import UNKNOWN, Filter
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
 #: What may be asked for as ``eventType``, in any case.
 TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
+YesNoAny = Literal["true", "false", "any"]
 _YES_NO = {"true": True, "false": False}
+
+
+@attrs.frozen(kw_only=True)
+class Events:
+    """A page of events, and how many there are of each type."""
+
+    content: list[TimelineEvent]
+    total_elements: int
+    counters: dict[str, int]
 
 
 @attrs.frozen(kw_only=True)
@@ -51,34 +62,39 @@ class EventArchive:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
-    async def timeline(request: Request) -> dict[str, Any]:
-        params = request.params
-        device = hub.device_for(request, request.int_param("deviceId"))
-        page, size = request.int_param("page", 0), request.int_param("size", 100)
-        if not 1 <= size <= MAX_PAGE:
-            raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        types = [kind for kind in params.get("eventType", "").lower().split(",") if kind]
+    async def timeline(
+        request: Request,
+        device_id: int,
+        *,
+        event_type: tuple[str, ...] = (),
+        resolved: YesNoAny = "any",
+        archived: YesNoAny = "false",
+        from_: Time = 0,
+        to: Time = MAX_TIME,
+        query: str = "",
+        page: PageNumber = 0,
+        size: PageSize = 100,
+    ) -> Events:
+        device = hub.device_for(request, device_id)
+        types = [kind.lower() for kind in event_type]
         if wrong := set(types) - set(TYPES):
             raise Rejected(f"eventType must be of {', '.join(TYPES)}, not {', '.join(sorted(wrong))}")
-        start, end = request.int_param("from", 0), request.int_param("to", 2**42)
-        if start >= end:
+        if from_ >= to:
             raise Rejected("from must be before to")
         wanted = Filter(
             devices=[device.id],
             types=types,
-            resolved=_flag(params, "resolved", None),
-            archived=_flag(params, "archived", default=False),
-            start=start,
-            end=end,
-            text=params.get("query", ""),
+            resolved=_YES_NO.get(resolved),
+            archived=_YES_NO.get(archived),
+            start=from_,
+            end=to,
+            text=query,
         )
         events, total = await hub.timeline.find(wanted, page, size)
         counters = await hub.timeline.count(attrs.evolve(wanted, types=()))
-        return {
-            "content": [_shown(hub, request, event) for event in events],
-            "totalElements": total,
-            "counters": counters,
-        }
+        return Events(
+            content=[_shown(hub, request, event) for event in events], total_elements=total, counters=counters
+        )
 
     async def trigger(request: Request) -> None:
         body: TriggerEvent = request.body
@@ -89,17 +105,17 @@ def routes(hub: Hub) -> Sequence[Route]:
                 raise NotFound("Event with provided code is not found.") from error
             raise
 
-    async def resolve(request: Request) -> dict[str, Any]:
+    async def resolve(request: Request) -> TimelineEvent:
         body: EventNote = request.body
         device = hub.device_for(request, body.device_id)
         return _shown(hub, request, await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal))
 
-    async def comment(request: Request) -> dict[str, Any]:
+    async def comment(request: Request) -> TimelineEvent:
         body: EventComment = request.body
         device = hub.device_for(request, body.device_id)
         return _shown(hub, request, await hub.timeline.comment(device, body.event_id, body.text, request.principal))
 
-    async def archive(request: Request) -> dict[str, Any]:
+    async def archive(request: Request) -> TimelineEvent:
         body: EventArchive = request.body
         return _shown(
             hub,
@@ -108,32 +124,18 @@ def routes(hub: Hub) -> Sequence[Route]:
         )
 
     org, edit = "/api/v1/organization/device", "timeline.edit"
-    table: tuple[tuple[str, str, Callable[..., Any], str, type | None, str], ...] = (
-        ("GET", f"{org}/timeline", timeline, "org_devices.view", None, "A device's events, newest first"),
-        ("POST", f"{org}/trigger-event", trigger, "org_devices.control", TriggerEvent, "Log an event of a device"),
-        ("POST", f"{org}/event/resolve", resolve, edit, EventNote, "Resolve an event"),
-        ("POST", f"{org}/event/comment", comment, edit, EventComment, "Comment on an event"),
-        ("POST", f"{org}/event/archive", archive, edit, EventArchive, "Archive an event, or take it back"),
-    )
+    log = "Log an event of a device"
     return [
-        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
-        for method, path, handler, permission, body, summary in table
+        Route("GET", f"{org}/timeline", timeline, VIEW_DEVICES, "A device's events, newest first"),
+        Route("POST", f"{org}/trigger-event", trigger, "org_devices.control", log, TriggerEvent),
+        Route("POST", f"{org}/event/resolve", resolve, edit, "Resolve an event", EventNote),
+        Route("POST", f"{org}/event/comment", comment, edit, "Comment on an event", EventComment),
+        Route("POST", f"{org}/event/archive", archive, edit, "Archive an event, or take it back", EventArchive),
     ]
 
 
-def _flag(params: dict[str, str], name: str, default: bool | None) -> bool | None:
-    """``true``, ``false`` or ``any``. Raises `Rejected`."""
-    text = params.get(name)
-    if text is None:
-        return default
-    if text != "any" and text not in _YES_NO:
-        raise Rejected(f"{name} must be true, false or any")
-    return _YES_NO.get(text)
-
-
-def _shown(hub: Hub, request: Request, event: TimelineEvent) -> dict[str, Any]:
-    plain = attrs.asdict(event)
-    plain["resolved_by"] = hub.name_of(event.resolved_by, request.principal)
-    for comment in plain["comments"]:
-        comment["by"] = hub.name_of(comment["by"], request.principal)
-    return {"resolvedBy" if key == "resolved_by" else key: value for key, value in plain.items()}
+def _shown(hub: Hub, request: Request, event: TimelineEvent) -> TimelineEvent:
+    """An event with names instead of numbers of people."""
+    by = hub.name_of(event.resolved_by, request.principal)
+    comments = (attrs.evolve(one, by=hub.name_of(one.by, request.principal)) for one in event.comments)
+    return attrs.evolve(event, resolved_by=by, comments=tuple(comments))

@@ -45,6 +45,16 @@ class PluginState:
     hooks: list[str]
 
 
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """Somebody was turned away, or something of theirs; ``at`` is in ms UTC."""
+
+    at: int
+    address: str
+    reason: str
+    device: int | None
+
+
 def routes(hub: Hub) -> Sequence[Route]:
     async def status(_request: Request) -> Status:
         problems = hub.problems()
@@ -81,31 +91,11 @@ def routes(hub: Hub) -> Sequence[Route]:
             for p in hub.hooks.plugins.values()
         ]
 
-    async def refusals(_request: Request) -> list[dict[str, Any]]:
-        return [attrs.asdict(refusal) for refusal in hub.refusals]
+    async def refusals(_request: Request) -> list[Refusal]:
+        return [Refusal(**attrs.asdict(refusal)) for refusal in hub.refusals]
 
     return [
-        Route(
-            method="GET",
-            path="/api/v1/status",
-            handler=status,
-            permission="hub.view",
-            returns=Status,
-            summary="How the hub does",
-        ),
-        Route(
-            method="GET",
-            path="/api/v1/plugins",
-            handler=plugins,
-            permission="hub.view",
-            returns=list[PluginState],
-            summary="Every plugin and its state",
-        ),
-        Route(
-            method="GET",
-            path="/api/v1/refusals",
-            handler=refusals,
-            permission="hub.view",
-            summary="The last 1,000 who were turned away",
-        ),
+        Route("GET", "/api/v1/status", status, "hub.view", "How the hub does"),
+        Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
+        Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 who were turned away"),
     ]

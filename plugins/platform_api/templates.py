@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.model import Datastream, Template
-from hub.routes import VIEW_DEVICES, Request, Response, Route
+from hub.routes import VIEW_DEVICES, Page, Request, Response, Route
 from hub.templates import to_toml
 from hub.values import to_json
 
@@ -42,15 +42,9 @@ class TemplateSummary:
     devices: int
 
 
-@attrs.frozen(kw_only=True)
-class TemplateList:
-    content: list[TemplateSummary]
-    total_elements: int
-
-
 def routes(hub: Hub) -> Sequence[Route]:
-    def of(request: Request) -> Template:
-        return hub.templates.for_org(hub.organization_for(request), request.param("templateId"))
+    def of(request: Request, template_id: str) -> Template:
+        return hub.templates.for_org(hub.organization_for(request), template_id)
 
     async def import_template(request: Request) -> Imported:
         body: ImportTemplate = request.body
@@ -58,12 +52,12 @@ def routes(hub: Hub) -> Sequence[Route]:
         request.subject = f"template {template.id}"
         return Imported(id=template.id, name=template.name, changes=changes)
 
-    async def export_template(request: Request) -> Response:
-        return Response(body=to_toml(of(request)), type="application/toml")
+    async def export_template(request: Request, template_id: str) -> Response:
+        return Response(body=to_toml(of(request, template_id)), type="application/toml")
 
-    async def list_templates(request: Request) -> TemplateList:
+    async def list_templates(request: Request, org_id: int | None = None) -> Page[TemplateSummary]:
         used: dict[str, int] = {}
-        org = hub.organization_for(request, request.optional_int("orgId"))
+        org = hub.organization_for(request, org_id)
         for device in hub.devices_for(request.principal, VIEW_DEVICES, org.id):
             used[device.template.id] = used.get(device.template.id, 0) + 1
         content = [
@@ -71,43 +65,17 @@ def routes(hub: Hub) -> Sequence[Route]:
             for t in hub.templates.by_id.values()
             if org.has(t)
         ]
-        return TemplateList(content=content, total_elements=len(content))
+        return Page(content=content, total_elements=len(content))
 
-    async def get_template(request: Request) -> dict[str, Any]:
-        return _described(of(request))
+    async def get_template(request: Request, template_id: str) -> dict[str, Any]:
+        return _described(of(request, template_id))
 
+    view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
     return [
-        Route(
-            method="POST",
-            path="/api/v1/template/import",
-            handler=import_template,
-            permission="templates.edit",
-            body=ImportTemplate,
-            returns=Imported,
-            summary="Import a template file",
-        ),
-        Route(
-            method="GET",
-            path="/api/v1/template/export",
-            handler=export_template,
-            permission="templates.view",
-            summary="A template as a file",
-        ),
-        Route(
-            method="GET",
-            path="/api/v1/organization/templates",
-            handler=list_templates,
-            permission="templates.view",
-            returns=TemplateList,
-            summary="All templates",
-        ),
-        Route(
-            method="GET",
-            path="/api/v1/organization/template",
-            handler=get_template,
-            permission="templates.view",
-            summary="One template",
-        ),
+        Route("POST", "/api/v1/template/import", import_template, edit, "Import a template file", ImportTemplate),
+        Route("GET", "/api/v1/template/export", export_template, view, "A template as a file", media=toml),
+        Route("GET", "/api/v1/organization/templates", list_templates, view, "All templates"),
+        Route("GET", "/api/v1/organization/template", get_template, view, "One template"),
     ]
 
 

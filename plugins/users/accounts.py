@@ -9,16 +9,27 @@ import attrs
 
 from hub.errors import Forbidden, Rejected
 from hub.model import Principal
-from hub.routes import KNOWN, VIEW_DEVICES, Created, Request, Route, secret
+from hub.routes import (
+    KNOWN,
+    MAX_PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Route,
+    page_of,
+    secret,
+)
 from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import USER, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import Link
+from plugins.users.shown import InvitedUser, NamedDevice, PageLink, UserObject, UserProfile, more
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
-
-MAX_PAGE = 1_000
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +110,7 @@ def routes(room: Room) -> Sequence[Route]:
         access.check_gift(request.principal, org.id, role)
         return User(id=0, org=org.id, email=body.email.strip().lower(), name=body.name.strip(), role=role)
 
-    async def create(request: Request) -> Created:
+    async def create(request: Request) -> Created[UserObject]:
         body: NewUser = request.body
         new = new_user(request)
         made = await people.add(new, hash_of(new.email, body.password, body.password_hash))
@@ -109,16 +120,16 @@ def routes(room: Room) -> Sequence[Route]:
     async def create_quietly(request: Request) -> None:
         await create(request)
 
-    async def invite(request: Request) -> Created:
+    async def invite(request: Request) -> Created[InvitedUser]:
         made = await people.add(new_user(request), None)
         request.subject = f"user {made.id}"
         code = await people.link(Link.INVITATION, made, room.invitation_ms)
-        return Created(value=room.shown(made) | {"link": room.link(request, code)})
+        return Created(value=more(InvitedUser, room.shown(made), link=room.link(request, code)))
 
-    async def reset(request: Request) -> dict[str, str]:
+    async def reset(request: Request) -> PageLink:
         user = room.user_for(request, request.body.user_id, gift=True)
         kind, lifetime = (Link.INVITATION, room.invitation_ms) if user.password is None else (Link.RESET, room.reset_ms)
-        return {"link": room.link(request, await people.link(kind, user, lifetime))}
+        return PageLink(link=room.link(request, await people.link(kind, user, lifetime)))
 
     async def set_password(request: Request) -> None:
         body: SetPassword = request.body
@@ -126,30 +137,28 @@ def routes(room: Room) -> Sequence[Route]:
         await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
         await credentials.shut_out(user)
 
-    async def users(request: Request) -> dict[str, Any]:
-        return page(request, people.of_org(org_of(request)))
+    async def users(
+        request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[UserObject]:
+        return page_of(allowed(request, org_id), page, size, room.shown)
 
-    async def search(request: Request) -> dict[str, Any]:
-        query = request.param("query").lower()
-        found = [u for u in people.of_org(org_of(request)) if query in u.email or query in u.name.lower()]
-        return page(request, found)
+    async def search(
+        request: Request, query: str, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[UserObject]:
+        text = query.lower()
+        found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
+        return page_of(found, page, size, room.shown)
 
-    def org_of(request: Request) -> int:
-        return hub.organization_for(request, request.optional_int("orgId")).id
+    def allowed(request: Request, org: int | None) -> list[User]:
+        """The users of an organization and below whom somebody may see."""
+        found = people.of_org(hub.organization_for(request, org).id)
+        return [user for user in found if hub.may(request.principal, request.permission, org=user.org)]
 
-    def page(request: Request, found: list[User]) -> dict[str, Any]:
-        number, size = request.int_param("page", 0), request.int_param("size", MAX_PAGE)
-        if not 1 <= size <= MAX_PAGE:
-            raise Rejected(f"size must be 1 to {MAX_PAGE}")
-        allowed = [user for user in found if hub.may(request.principal, request.permission, org=user.org)]
-        chosen = allowed[number * size : (number + 1) * size]
-        return {"content": [room.shown(user) for user in chosen], "totalElements": len(allowed)}
+    async def user(request: Request, user_id: int) -> UserProfile:
+        found = room.user_for(request, user_id)
+        return more(UserProfile, room.shown(found), profile=attrs.asdict(found.profile))
 
-    async def user(request: Request) -> dict[str, Any]:
-        found = room.user_for(request, request.int_param("userId"))
-        return room.shown(found) | {"profile": attrs.asdict(found.profile)}
-
-    async def edit(request: Request) -> dict[str, Any]:
+    async def edit(request: Request) -> UserObject:
         body: EditUser = request.body
         found = room.user_for(request, body.user_id, gift=True)
         asker = people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
@@ -162,9 +171,9 @@ def routes(room: Room) -> Sequence[Route]:
         await people.change(found, **changes)
         return room.shown(found)
 
-    async def set_role(request: Request) -> None:
-        found = room.user_for(request, request.int_param("userId"), gift=True)
-        role = room.roles.get(request.int_param("roleId"))
+    async def set_role(request: Request, user_id: int, role_id: int) -> None:
+        found = room.user_for(request, user_id, gift=True)
+        role = room.roles.get(role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("Nobody changes their own role.")
         access.check_gift(request.principal, found.org, role)
@@ -181,8 +190,8 @@ def routes(room: Room) -> Sequence[Route]:
         found = room.user_for(request, request.body.user_id, gift=True)
         await credentials.end(credentials.of_user(found.id))
 
-    async def delete(request: Request) -> None:
-        found = room.user_for(request, request.int_param("userId"), gift=True)
+    async def delete(request: Request, user_id: int) -> None:
+        found = room.user_for(request, user_id, gift=True)
         await room.erase(found)
 
     async def delete_oneself(request: Request) -> None:
@@ -192,7 +201,7 @@ def routes(room: Room) -> Sequence[Route]:
         # The record of it comes after, and would keep where they came from.
         request.address = ""
 
-    async def transfer(request: Request) -> Created:
+    async def transfer(request: Request) -> Created[UserObject]:
         body: TransferUser = request.body
         found = room.user_for(request, body.user_id, gift=True)
         org = hub.organization_for(request, body.org_id)
@@ -213,13 +222,13 @@ def routes(room: Room) -> Sequence[Route]:
         await credentials.end(credentials.of_user(found.id))
         return Created(value=room.shown(found))
 
-    async def export(request: Request) -> dict[str, Any]:
+    async def export(request: Request, user_id: int) -> dict[str, Any]:
         """Everything that is kept about one person."""
-        found = room.user_for(request, request.int_param("userId"))
+        found = room.user_for(request, user_id)
         who = Principal("user", found.id, found.org).who
         visible = {device.id for device in hub.devices_for(request.principal, VIEW_DEVICES)}
         return {
-            "user": room.shown(found) | {"profile": attrs.asdict(found.profile)},
+            "user": more(UserProfile, room.shown(found), profile=attrs.asdict(found.profile)),
             "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
             "keys": [key.name for key in credentials.keys.values() if key.user == found.id],
             "devices": [
@@ -255,15 +264,22 @@ def routes(room: Room) -> Sequence[Route]:
             raise Rejected("Can't transfer to the same owner")
         await hub.devices.transfer(device, *new, request.principal)
 
-    async def clear_owner(request: Request) -> None:
-        device = hub.device_for(request, request.int_param("deviceId"))
+    async def clear_owner(request: Request, device_id: int) -> None:
+        device = hub.device_for(request, device_id)
         await hub.devices.transfer(device, device.org, None, request.principal)
 
-    async def devices_of(request: Request) -> dict[str, Any]:
-        owner = people.by_email.get(request.param("ownerEmail").lower())
-        visible = hub.devices_for(request.principal, VIEW_DEVICES)
-        found = [{"id": d.id, "name": d.name} for d in visible if owner is not None and d.owner == owner.id]
-        return {"content": found, "totalElements": len(found)}
+    async def devices_of(
+        request: Request,
+        owner_email: str,
+        *,
+        org_id: int | None = None,
+        page: PageNumber = 0,
+        size: PageSize = MAX_PAGE,
+    ) -> Page[NamedDevice]:
+        owner = people.by_email.get(owner_email.lower())
+        visible = hub.devices_for(request.principal, VIEW_DEVICES, hub.organization_for(request, org_id).id)
+        found = [device for device in visible if owner is not None and device.owner == owner.id]
+        return page_of(found, page, size, lambda device: NamedDevice(id=device.id, name=device.name))
 
     org = "/api/v1/organization"
     return [

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import attrs
@@ -138,7 +138,12 @@ def routes(room: Room) -> Sequence[Route]:
         headers = {"Location": said["redirect_uri"] + joint + query, "Cache-Control": "no-store"}
         return Response(status=303, headers=headers)
 
+    html: Any = {"lenient": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
     return [
-        Route(method="GET", path=PATH, handler=show, permission=PUBLIC, summary="Ask somebody for access (OAuth2)"),
-        Route(method="POST", path=PATH, handler=allow, permission=PUBLIC, summary="Let a program act for oneself"),
+        Route(
+            method="GET", path=PATH, handler=show, permission=PUBLIC, summary="Ask somebody for access (OAuth2)", **html
+        ),
+        Route(
+            method="POST", path=PATH, handler=allow, permission=PUBLIC, summary="Let a program act for oneself", **html
+        ),
     ]

@@ -6,7 +6,7 @@ import base64
 import secrets
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import attrs
@@ -18,6 +18,18 @@ from plugins.users.credentials import Tokens
 from plugins.users.model import Key, Session, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import digest
+from plugins.users.shown import (
+    KeyObject,
+    LoggedIn,
+    MadeKey,
+    Myself,
+    MySession,
+    RecoveryCodes,
+    SecondFactor,
+    SessionObject,
+    UserObject,
+    more,
+)
 
 if TYPE_CHECKING:
     from hub.storage import Transaction
@@ -86,22 +98,17 @@ class Password:
 def routes(room: Room) -> Sequence[Route]:
     hub, people, credentials = room.hub, room.people, room.credentials
 
-    async def login(request: Request) -> dict[str, Any]:
+    async def login(request: Request) -> LoggedIn:
         user = await identified(room, request, request.body)
         tokens = await credentials.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject = f"user {user.id}"
         return answer(user, tokens)
 
-    def answer(user: User, tokens: Tokens) -> dict[str, Any]:
-        return {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token,
-            "expires_in": tokens.expires_in,
-            "user": room.shown(user),
-        }
+    def answer(user: User, tokens: Tokens) -> LoggedIn:
+        return more(LoggedIn, tokens, user=room.shown(user))
 
-    async def refresh(request: Request) -> dict[str, Any]:
+    async def refresh(request: Request) -> LoggedIn:
         session, tokens = await credentials.refresh(request.body.refresh_token, program=False)
         assert session.user is not None
         return answer(people.by_id[session.user], tokens)
@@ -111,11 +118,11 @@ def routes(room: Room) -> Sequence[Route]:
         if session := credentials.sessions.get(request.principal.session):  # type: ignore[arg-type]
             await credentials.end([session])
 
-    async def profile(request: Request) -> dict[str, Any]:
+    async def profile(request: Request) -> Myself:
         user = room.myself(request)
-        return room.shown(user) | {"permissions": sorted(room.access.grants(request.principal) or ())}
+        return more(Myself, room.shown(user), permissions=sorted(room.access.grants(request.principal) or ()))
 
-    async def change_profile(request: Request) -> dict[str, Any]:
+    async def change_profile(request: Request) -> UserObject:
         user = room.myself(request)
         said = attrs.asdict(request.body, filter=lambda _, value: value is not None)
         name = said.pop("name", None)
@@ -131,14 +138,14 @@ def routes(room: Room) -> Sequence[Route]:
         # Whoever knew the old one is out; whoever asked stays.
         await credentials.end([one for one in credentials.of_user(user.id) if one.id != request.principal.session])
 
-    async def sessions(request: Request) -> list[dict[str, Any]]:
+    async def sessions(request: Request) -> list[MySession]:
         user = room.myself(request)
         mine = sorted(credentials.of_user(user.id), key=lambda one: -one.used)
-        return [session_shown(one) | {"this": one.id == request.principal.session} for one in mine]
+        return [more(MySession, session_shown(one), this=one.id == request.principal.session) for one in mine]
 
-    async def end_session(request: Request) -> None:
+    async def end_session(request: Request, session_id: int) -> None:
         user = room.myself(request)
-        session = credentials.sessions.get(request.int_param("sessionId"))
+        session = credentials.sessions.get(session_id)
         if session is None or session.user != user.id:
             raise NotFound("There is no such session.")
         await credentials.end([session])
@@ -158,46 +165,45 @@ def routes(room: Room) -> Sequence[Route]:
             raise people.unknown(number or 0)
         return user
 
-    async def keys(request: Request) -> list[dict[str, Any]]:
-        number = request.optional_int("userId")
-        if request.principal.kind == "local" and number is None:
+    async def keys(request: Request, user_id: int | None = None) -> list[KeyObject]:
+        if request.principal.kind == "local" and user_id is None:
             return [key_shown(key) for key in credentials.keys.values()]
-        user = key_owner(request, number)
+        user = key_owner(request, user_id)
         return [key_shown(key) for key in credentials.keys.values() if key.user == user.id]
 
-    async def add_key(request: Request) -> Created:
+    async def add_key(request: Request) -> Created[MadeKey]:
         body: NewKey = request.body
         user = key_owner(request, body.user_id)
         scopes = None if body.scopes is None else frozenset(body.scopes)
         if unknown := (scopes or frozenset()) - room.roles.known.keys():
             raise Rejected(f"there is no permission {min(unknown)!r}")
         key, made = await credentials.add_key(user, body.name, scopes, body.lasts)
-        return Created(value=key_shown(key) | {"key": made})
+        return Created(value=more(MadeKey, key_shown(key), key=made))
 
-    async def remove_key(request: Request) -> None:
-        key = credentials.keys.get(request.int_param("keyId"))
+    async def remove_key(request: Request, key_id: int) -> None:
+        key = credentials.keys.get(key_id)
         mine = None if request.principal.kind == "local" else room.myself(request).id
         if key is None or mine not in (None, key.user):
             raise NotFound("There is no such key.")
         request.subject, request.org = f"key {key.id}", people.by_id[key.user].org
         await credentials.remove_key(key)
 
-    def key_shown(key: Key) -> dict[str, Any]:
-        return {
-            "id": key.id,
-            "user": people.by_id[key.user].email,
-            "name": key.name,
-            "scopes": None if key.scopes is None else sorted(key.scopes),
-            "expires": key.expires,
-            "createdAt": key.created,
-            "usedAt": key.used,
-        }
+    def key_shown(key: Key) -> KeyObject:
+        return KeyObject(
+            id=key.id,
+            user=people.by_id[key.user].email,
+            name=key.name,
+            scopes=None if key.scopes is None else sorted(key.scopes),
+            expires=key.expires,
+            created_at=key.created,
+            used_at=key.used,
+        )
 
     # -- the second factor ----------------------------------------------------------------------------------------
 
     waiting: dict[int, str] = {}
 
-    async def begin_otp(request: Request) -> dict[str, str]:
+    async def begin_otp(request: Request) -> SecondFactor:
         user = room.myself(request)
         await prove(room, request, user, request.body.password)
         if user.otp is not None:
@@ -205,9 +211,9 @@ def routes(room: Room) -> Sequence[Route]:
         made = waiting[user.id] = base64.b32encode(secrets.token_bytes(20)).decode()
         label = quote(f"{hub.organizations.root.name}:{user.email}")
         issuer = quote(hub.organizations.root.name)
-        return {"secret": made, "url": f"otpauth://totp/{label}?secret={made}&issuer={issuer}"}
+        return SecondFactor(secret=made, url=f"otpauth://totp/{label}?secret={made}&issuer={issuer}")
 
-    async def confirm_otp(request: Request) -> dict[str, list[str]]:
+    async def confirm_otp(request: Request) -> RecoveryCodes:
         user = room.myself(request)
         made = waiting.get(user.id)
         attempt = room.throttle.attempt("otp", str(user.id), request.address)
@@ -224,7 +230,7 @@ def routes(room: Room) -> Sequence[Route]:
         await hub.storage.transaction(write)
         await people.change(user, otp=made)
         waiting.pop(user.id, None)
-        return {"recoveryCodes": codes}
+        return RecoveryCodes(recovery_codes=codes)
 
     async def remove_otp(request: Request) -> None:
         user = room.myself(request)
@@ -340,12 +346,12 @@ def matching(otp_secret: str, text: str) -> int | None:
     return None
 
 
-def session_shown(session: Session) -> dict[str, Any]:
-    return {
-        "id": session.id,
-        "orgId": session.org,
-        "createdAt": session.created,
-        "usedAt": session.used,
-        "address": session.address,
-        "agent": session.agent,
-    }
+def session_shown(session: Session) -> SessionObject:
+    return SessionObject(
+        id=session.id,
+        org_id=session.org,
+        created_at=session.created,
+        used_at=session.used,
+        address=session.address,
+        agent=session.agent,
+    )

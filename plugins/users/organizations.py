@@ -9,7 +9,8 @@ import attrs
 
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG, Organization
-from hub.routes import KNOWN, VIEW_DEVICES, Created, Request, Route
+from hub.routes import KNOWN, MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from plugins.users.shown import OrganizationObject
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
@@ -54,38 +55,38 @@ def routes(room: Room) -> Sequence[Route]:
     hub = room.hub
     orgs = hub.organizations
 
-    def shown(org: Organization) -> dict[str, Any]:
-        return {
-            "id": org.id,
-            "name": org.name,
-            "parentId": org.parent,
-            "description": org.description,
-            "timezone": org.timezone,
-            "templates": None if org.templates is None else sorted(org.templates),
-            "quotas": org.quotas,
-            "devices": len(hub.devices.by_org.get(org.id, ())),
-            "users": sum(user.org == org.id for user in room.people.by_id.values()),
-        }
+    def shown(org: Organization) -> OrganizationObject:
+        return OrganizationObject(
+            id=org.id,
+            name=org.name,
+            parent_id=org.parent,
+            description=org.description,
+            timezone=org.timezone,
+            templates=None if org.templates is None else sorted(org.templates),
+            quotas=org.quotas,
+            devices=len(hub.devices.by_org.get(org.id, ())),
+            users=sum(user.org == org.id for user in room.people.by_id.values()),
+        )
 
     def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
         """Raises `NotFound` for a template that the organization above does not have."""
         return frozenset(hub.templates.for_org(parent, template).id for template in templates)
 
-    async def own(request: Request) -> dict[str, Any]:
+    async def own(request: Request) -> OrganizationObject:
         # What is above is nobody's business below.
-        return shown(orgs.get(request.principal.org)) | {"parentId": None}
+        return attrs.evolve(shown(orgs.get(request.principal.org)), parent_id=None)
 
-    async def info(request: Request) -> dict[str, Any]:
-        found = shown(hub.organization_for(request, request.int_param("orgId", request.principal.org)))
-        return found | {"parentId": None} if found["id"] == request.principal.org else found
+    async def info(request: Request, org_id: int | None = None) -> OrganizationObject:
+        found = shown(hub.organization_for(request, org_id))
+        return attrs.evolve(found, parent_id=None) if found.id == request.principal.org else found
 
-    async def listed(request: Request) -> dict[str, Any]:
-        top = hub.organization_for(request).id
-        query = request.params.get("query", "").lower()
-        found = [shown(orgs.get(org)) for org in orgs.below(top)[1:] if query in orgs.get(org).name.lower()]
-        return {"content": found, "totalElements": len(found)}
+    async def listed(
+        request: Request, *, query: str = "", page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[OrganizationObject]:
+        below = map(orgs.get, orgs.below(hub.organization_for(request).id)[1:])
+        return page_of([org for org in below if query.lower() in org.name.lower()], page, size, shown)
 
-    async def create(request: Request) -> Created:
+    async def create(request: Request) -> Created[OrganizationObject]:
         body: NewOrganization = request.body
         parent = hub.organization_for(request, body.parent_id)
         every = list(hub.templates.by_id) if parent.templates is None else list(parent.templates)
@@ -103,7 +104,7 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"organization {made.id}"
         return Created(value=shown(made))
 
-    async def edit(request: Request) -> dict[str, Any]:
+    async def edit(request: Request) -> OrganizationObject:
         body: EditOrganization = request.body
         org = hub.organization_for(request, body.org_id)
         request.subject = f"organization {org.id}"
@@ -136,7 +137,7 @@ def routes(room: Room) -> Sequence[Route]:
                     await orgs.change(below.id, request.principal, templates=left)
         return shown(await orgs.change(org.id, request.principal, **changes))
 
-    async def transfer(request: Request) -> dict[str, Any]:
+    async def transfer(request: Request) -> OrganizationObject:
         body: MoveOrganization = request.body
         org = hub.organization_for(request, body.org_id)
         parent = hub.organization_for(request, body.parent_id)
@@ -147,12 +148,12 @@ def routes(room: Room) -> Sequence[Route]:
                 raise Rejected(f"{parent.name} does not have the template {min(lost)}")
         return shown(await orgs.move(org.id, parent.id, request.principal))
 
-    async def delete(request: Request) -> None:
-        org = hub.organization_for(request, request.int_param("orgId"))
+    async def delete(request: Request, org_id: int, *, everything: bool = False) -> None:
+        org = hub.organization_for(request, org_id)
         request.subject = f"organization {org.id}"
         if org.id == request.principal.org:
             raise Forbidden("Nobody deletes the organization that they act in.")
-        if request.params.get("everything") == "true":
+        if everything:
             if org.parent is None:
                 raise Rejected("the root cannot be deleted")
             may_empty(request, org.id)
@@ -188,9 +189,9 @@ def routes(room: Room) -> Sequence[Route]:
         for user in [user for user in room.people.by_id.values() if user.org == org]:
             await room.erase(user, last=True)
 
-    async def export(request: Request) -> dict[str, Any]:
+    async def export(request: Request, org_id: int) -> dict[str, Any]:
         """Everything about an organization and those below it, but values and secrets."""
-        top = hub.organization_for(request, request.int_param("orgId"))
+        top = hub.organization_for(request, org_id)
         for permission in ("users.view", "users.download"):
             hub.authorize(request.principal, permission, org=top.id)
         return {
@@ -213,7 +214,7 @@ def routes(room: Room) -> Sequence[Route]:
             ],
         }
 
-    async def switch(request: Request) -> dict[str, Any]:
+    async def switch(request: Request) -> OrganizationObject:
         user = room.myself(request)
         session = room.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
         if session is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
@@ -109,9 +109,17 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject, request.org = f"user {user.id}", user.org
         return page("Done", f"<p>The password of {escape(user.email)} is set.</p>")
 
+    html: Any = {"lenient": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
     return [
-        Route(method="GET", path=PAGE, handler=show, permission=PUBLIC, summary="The page behind a link"),
-        Route(method="POST", path=PAGE, handler=set_password, permission=PUBLIC, summary="Set a password by a link"),
+        Route("GET", PAGE, show, PUBLIC, "The page behind a link", **html),
+        Route(
+            method="POST",
+            path=PAGE,
+            handler=set_password,
+            permission=PUBLIC,
+            summary="Set a password by a link",
+            **html,
+        ),
     ]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
 from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
-from hub.routes import PUBLIC, Created, Request, Response, Route
+from hub.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from plugins.users.credentials import Tokens
 from plugins.users.model import Client
+from plugins.users.shown import ClientObject, MadeClient, more
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
@@ -41,37 +42,38 @@ class _Problem(Exception):
 def routes(room: Room) -> Sequence[Route]:
     hub, access, credentials = room.hub, room.access, room.credentials
 
-    def shown(client: Client) -> dict[str, Any]:
-        return {
-            "clientId": client.id,
-            "name": client.name,
-            "orgId": client.org,
-            "roleId": client.role,
-            "redirects": list(client.redirects),
-            "createdAt": client.created,
-        }
+    def shown(client: Client) -> ClientObject:
+        return ClientObject(
+            client_id=client.id,
+            name=client.name,
+            org_id=client.org,
+            role_id=client.role,
+            redirects=list(client.redirects),
+            created_at=client.created,
+        )
 
-    async def clients(request: Request) -> dict[str, Any]:
-        org = hub.organization_for(request, request.optional_int("orgId")).id
+    async def clients(
+        request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[ClientObject]:
+        org = hub.organization_for(request, org_id).id
         below = set(hub.organizations.below(org))
-        content = [
-            shown(client)
+        found = [
+            client
             for client in credentials.clients.values()
             if client.org in below and hub.may(request.principal, request.permission, org=client.org)
         ]
-        return {"content": content, "totalElements": len(content)}
+        return page_of(found, page, size, shown)
 
-    async def add(request: Request) -> Created:
+    async def add(request: Request) -> Created[MadeClient]:
         body: NewClient = request.body
         org, role = hub.organization_for(request, body.org_id), room.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
         client, made = await credentials.add_client(body.name, org.id, role, body.redirects)
         request.subject = f"client {client.id}"
-        return Created(value=shown(client) | {"clientSecret": made})
+        return Created(value=more(MadeClient, shown(client), client_secret=made))
 
-    async def remove(request: Request) -> None:
-        number = request.param("clientId")
-        client = credentials.clients.get(number)
+    async def remove(request: Request, client_id: str) -> None:
+        client = credentials.clients.get(client_id)
         if client is None or not hub.may(request.principal, request.permission, org=client.org):
             raise NotFound("There is no such client.")
         request.subject, request.org = f"client {client.id}", client.org
@@ -126,14 +128,22 @@ def routes(room: Room) -> Sequence[Route]:
         return client, await credentials.open(client=client, address=request.address, agent=agent)
 
     org = "/api/v1/organization"
+    listing = "The OAuth2 clients of an organization and below"
+    form = "application/x-www-form-urlencoded"
     return [
-        Route(method=method, path=path, handler=handler, permission=permission, body=body, summary=summary)
-        for method, path, handler, permission, body, summary in (
-            ("POST", "/oauth2/token", token, PUBLIC, None, "Tokens for a program (OAuth2)"),
-            ("GET", f"{org}/clients", clients, "clients.view", None, "The OAuth2 clients of an organization and below"),
-            ("POST", f"{org}/client", add, "clients.add", NewClient, "Make an OAuth2 client"),
-            ("DELETE", f"{org}/client", remove, "clients.delete", None, "Delete an OAuth2 client"),
-        )
+        Route(
+            "POST",
+            "/oauth2/token",
+            token,
+            PUBLIC,
+            "Tokens for a program (OAuth2)",
+            lenient=True,
+            takes=form,
+            media=("application/json",),
+        ),
+        Route("GET", f"{org}/clients", clients, "clients.view", listing),
+        Route("POST", f"{org}/client", add, "clients.add", "Make an OAuth2 client", NewClient),
+        Route("DELETE", f"{org}/client", remove, "clients.delete", "Delete an OAuth2 client"),
     ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG
-from hub.routes import Created, Request, Route
+from hub.routes import MAX_PAGE, Created, Page, Request, Route, page_of
+from plugins.users.shown import PermissionObject, RoleObject
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
@@ -42,23 +43,19 @@ class SwitchPermissions:
 def routes(room: Room) -> Sequence[Route]:
     hub, roles = room.hub, room.roles
 
-    def shown(org: int, role: int) -> dict[str, Any]:
+    def shown(org: int, role: int) -> RoleObject:
         users = sum(user.role == role for user in room.people.of_org(org))
-        return {"id": role, "name": roles.names[role], "users": users, "permissions": sorted(roles.grants(org, role))}
+        return RoleObject(id=role, name=roles.names[role], users=users, permissions=sorted(roles.grants(org, role)))
 
-    def org_of(request: Request) -> int:
-        return hub.organization_for(request, request.optional_int("orgId")).id
+    async def all_roles(request: Request, org_id: int | None = None) -> Page[RoleObject]:
+        org = hub.organization_for(request, org_id).id
+        return page_of(list(roles.names), 0, MAX_PAGE, lambda role: shown(org, role))
 
-    async def all_roles(request: Request) -> dict[str, Any]:
-        org = org_of(request)
-        content = [shown(org, role) for role in roles.names]
-        return {"content": content, "totalElements": len(content)}
+    async def one(request: Request, role_id: int, *, org_id: int | None = None) -> RoleObject:
+        return shown(hub.organization_for(request, org_id).id, roles.get(role_id))
 
-    async def one(request: Request) -> dict[str, Any]:
-        return shown(org_of(request), roles.get(request.int_param("roleId")))
-
-    async def permissions(_request: Request) -> list[dict[str, Any]]:
-        return [{"id": p.id, "label": p.label, "own": p.own or None, "root": p.root} for p in hub.permissions]
+    async def permissions(_request: Request) -> list[PermissionObject]:
+        return [PermissionObject(id=p.id, label=p.label, own=p.own or None, root=p.root) for p in hub.permissions]
 
     def own_role(request: Request) -> int | None:
         if request.principal.kind != "user":
@@ -66,7 +63,7 @@ def routes(room: Room) -> Sequence[Route]:
             return client.role if client else None
         return room.people.get(int(request.principal.id)).role
 
-    async def switch(request: Request) -> dict[str, Any]:
+    async def switch(request: Request) -> RoleObject:
         body: SwitchPermissions = request.body
         org = hub.organization_for(request, body.org_id).id
         role = roles.get(body.role_id)
@@ -86,7 +83,7 @@ def routes(room: Room) -> Sequence[Route]:
             await roles.push_down(org, role)
         return shown(org, role)
 
-    async def add(request: Request) -> Created:
+    async def add(request: Request) -> Created[RoleObject]:
         body: NewRole = request.body
         if body.like is not None:
             room.access.check_gift(request.principal, ROOT_ORG, roles.get(body.like))
@@ -94,7 +91,7 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"role {role}"
         return Created(value=shown(ROOT_ORG, role))
 
-    async def rename(request: Request) -> dict[str, Any]:
+    async def rename(request: Request) -> RoleObject:
         # The names are the whole hub's.
         hub.authorize(request.principal, request.permission, org=ROOT_ORG)
         role = roles.get(request.body.role_id)
@@ -103,8 +100,8 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"role {role}"
         return shown(ROOT_ORG, role)
 
-    async def remove(request: Request) -> None:
-        role, instead = roles.get(request.int_param("roleId")), roles.get(request.int_param("insteadId"))
+    async def remove(request: Request, role_id: int, instead_id: int) -> None:
+        role, instead = roles.get(role_id), roles.get(instead_id)
         room.access.check_gift(request.principal, ROOT_ORG, instead)
         room.access.check_gift(request.principal, ROOT_ORG, role)
         if role == own_role(request):

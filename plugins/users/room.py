@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -23,6 +23,7 @@ from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, Throttle, hash_of
 from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
+from plugins.users.shown import UserObject
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -157,21 +158,21 @@ class Room:
         request.subject, request.org = f"user {user.id}", user.org
         return user
 
-    def shown(self, user: User) -> dict[str, Any]:
+    def shown(self, user: User) -> UserObject:
         """A user as the API has them."""
-        return {
-            "id": user.id,
-            "email": user.email,
-            "name": user.name,
-            "orgId": user.org,
-            "roleId": user.role,
-            "role": self.roles.names[user.role],
-            "status": user.state(self.hub.clock.now()),
-            "developer": user.developer,
-            "secondFactor": user.otp is not None,
-            "createdAt": user.created,
-            "lastLogin": user.last_login,
-        }
+        return UserObject(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            org_id=user.org,
+            role_id=user.role,
+            role=self.roles.names[user.role],
+            status=user.state(self.hub.clock.now()),
+            developer=user.developer,
+            second_factor=user.otp is not None,
+            created_at=user.created,
+            last_login=user.last_login,
+        )
 
     def user_for(self, request: Request, number: int, *, gift: bool = False) -> User:
         """The user that a request is about. With ``gift`` the asker must have all that this user's role may.

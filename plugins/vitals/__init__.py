@@ -175,8 +175,8 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    async def vitals(request: Request) -> Vitals:
-        return await hub.room(Vitality).of(hub.device_for(request, request.int_param("deviceId")))
+    async def vitals(request: Request, device_id: int) -> Vitals:
+        return await hub.room(Vitality).of(hub.device_for(request, device_id))
 
     return [
         Route(
@@ -184,7 +184,6 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             path="/api/v1/device/vitals",
             handler=vitals,
             permission=VIEW_DEVICES,
-            returns=Vitals,
             summary="How a device does",
         )
     ]

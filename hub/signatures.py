@@ -1,0 +1,206 @@
+"""What a handler's signature says of its route: parameters of the query, and what is answered.
+
+``async def devices(request: Request, *, page: int = 0, org_id: int | None = None) -> DeviceList`` takes ``page`` and
+``orgId`` from the query and answers 200 with a `DeviceList`; so the types that mypy checks are those that clients read
+in the OpenAPI document. An argument of an attrs class stands for its fields.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import unquote_plus
+
+import attrs
+
+from hub.errors import Rejected
+
+#: Digits of a whole number, and the largest one.
+MAX_DIGITS = 15
+MAX_WHOLE = 10**MAX_DIGITS - 1
+#: Times are below 2109, in milliseconds UTC.
+MAX_TIME = 2**42 - 1
+
+
+@attrs.frozen
+class Between:
+    """In ``Annotated[int, Between(1, 1000)]``: both ends are allowed."""
+
+    low: int
+    high: int
+
+
+class Moment:
+    """In `Time`."""
+
+
+#: Milliseconds UTC, which a client may also give as ISO 8601.
+Time = Annotated[int, Moment()]
+
+
+@attrs.frozen
+class Parameter:
+    """One parameter of the query. ``argument`` is what the handler calls it; ``read`` raises `Rejected`.
+
+    One of several that are a field each of an attrs class has the class and its argument as ``group``.
+    """
+
+    name: str
+    argument: str
+    type: Any
+    required: bool
+    default: Any
+    read: Callable[[str], Any]
+    group: tuple[str, type] | None = None
+
+
+def camel(name: str) -> str:
+    """``device_id`` as ``deviceId``, and ``from_`` as ``from``."""
+    first, *rest = name.rstrip("_").split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def parameters(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Those of a handler: all its arguments but the first, which is the request."""
+    found = []
+    for argument, value in list(inspect.signature(handler).parameters.items())[1:]:
+        kind = evaluated(value.annotation, handler)
+        if attrs.has(kind):
+            fields, group = attrs.fields(attrs.resolve_types(kind)), (argument, kind)
+            found += [_parameter(one.name, one.type, one.default, attrs.NOTHING, group) for one in fields]
+        else:
+            found.append(_parameter(argument, kind, value.default, inspect.Parameter.empty))
+    return tuple(found)
+
+
+def _parameter(
+    argument: str, kind: Any, default: Any, missing: Any, group: tuple[str, type] | None = None
+) -> Parameter:
+    name, required = camel(argument), default is missing
+    return Parameter(name, argument, kind, required, None if required else default, _reader(name, kind), group)
+
+
+def answer(handler: Callable[..., Any]) -> Any:
+    """The type that a handler says it returns; `Any` where it does not say, or names what is not there at run time."""
+    annotation = inspect.signature(handler).return_annotation
+    try:
+        return Any if annotation is inspect.Signature.empty else evaluated(annotation, handler)
+    except NameError:
+        return Any
+
+
+def evaluated(annotation: Any, where: Callable[..., Any]) -> Any:
+    """An annotation as a type: modules have them as text."""
+    function = inspect.unwrap(getattr(where, "__func__", where))
+    return eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation  # noqa: S307 - our own
+
+
+def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
+    """What a handler is called with, from a query. Raises `Rejected`, naming everything that is wrong."""
+    given, problems = split(query), []
+    result: dict[str, Any] = {}
+    groups: dict[tuple[str, type], dict[str, Any]] = {}
+    for parameter in found:
+        into = result if parameter.group is None else groups.setdefault(parameter.group, {})
+        text = given.pop(parameter.name, None)
+        if text is None:
+            if parameter.required:
+                problems.append(f"{parameter.name} is missing")
+            else:
+                into[parameter.argument] = parameter.default
+            continue
+        try:
+            into[parameter.argument] = parameter.read(text)
+        except Rejected as error:
+            problems.append(str(error))
+    problems += [f"there is no parameter {name[:60]!r} here" for name in given]
+    if problems:
+        raise Rejected("; ".join(problems))
+    return result | {argument: cls(**values) for (argument, cls), values in groups.items()}
+
+
+def split(query: str) -> dict[str, str]:
+    """A query's parameters; of one that comes several times, the last. Raises `Rejected` when it is no UTF-8."""
+    found = {}
+    for part in query.split("&"):
+        if part:
+            key, _, value = part.partition("=")
+            try:
+                found[unquote_plus(key, errors="strict")] = unquote_plus(value, errors="strict")
+            except UnicodeDecodeError as error:
+                raise Rejected("The query is not UTF-8.") from error
+    return found
+
+
+def optional(kind: Any) -> tuple[Any, bool]:
+    """``X | None`` as X, and whether it was one."""
+    if get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind):
+        rest = [one for one in get_args(kind) if one is not type(None)]
+        return rest[0] if len(rest) == 1 else Union[tuple(rest)], True  # noqa: UP007 - made at run time
+    return kind, False
+
+
+def _reader(name: str, kind: Any) -> Callable[[str], Any]:
+    kind, _ = optional(kind)
+    limits: Sequence[Any] = ()
+    if get_origin(kind) is Annotated:
+        kind, *limits = get_args(kind)
+    if any(isinstance(one, Moment) for one in limits):
+        return lambda text: moment(text, name)
+    if get_origin(kind) is Literal:
+        return lambda text: _one_of(text, name, get_args(kind))
+    if get_origin(kind) is tuple:
+        item = _reader(name, get_args(kind)[0])
+        return lambda text: tuple(item(part) for part in text.split(",") if part)
+    simple: Mapping[Any, Callable[[str, str], Any]] = {int: _whole, bool: _boolean, str: lambda text, _: text}
+    if (read := simple.get(str if kind is inspect.Parameter.empty else kind)) is None:
+        raise TypeError(f"{name} cannot be a parameter of a query: it is {kind!r}")
+    between = next((one for one in limits if isinstance(one, Between)), None)
+    if between is None:
+        return lambda text: read(text, name)
+    return lambda text: _within(read(text, name), name, between)
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > MAX_DIGITS:
+        raise Rejected(f"{name} must be a whole number")
+    return int(text)
+
+
+def _within(value: int, name: str, between: Between) -> int:
+    if not between.low <= value <= between.high:
+        raise Rejected(f"{name} must be {between.low} to {between.high}")
+    return value
+
+
+def _boolean(text: str, name: str) -> bool:
+    if text not in ("true", "false"):
+        raise Rejected(f"{name} must be true or false")
+    return text == "true"
+
+
+def _one_of(text: str, name: str, allowed: Sequence[str]) -> str:
+    if text not in allowed:
+        raise Rejected(f"{name} must be one of {', '.join(allowed)}")
+    return text
+
+
+def moment(text: str, name: str) -> int:
+    """A time, as milliseconds UTC: a number of them, or ISO 8601, of which UTC is meant where it says no zone.
+
+    Raises `Rejected`.
+    """
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
+        at = int(text)
+    else:
+        try:
+            then = datetime.fromisoformat(text)
+            at = int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            raise Rejected(f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z") from None
+    if not 0 <= at <= MAX_TIME:
+        raise Rejected(f"{name} must be between 1970 and 2109")
+    return at

@@ -1,0 +1,177 @@
+"""What people, organizations, roles and programs look like to clients of the API. Times are ms UTC."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+
+def more(cls: type[T], base: Any, **fields: Any) -> T:
+    """What ``base`` says, and more, as the class that adds to its own."""
+    return cls(**attrs.asdict(base, recurse=False), **fields)
+
+
+@attrs.frozen(kw_only=True)
+class UserObject:
+    """``status`` is pending, active, inactive or suspended; ``role`` is the name of ``role_id``."""
+
+    id: int
+    email: str
+    name: str
+    org_id: int
+    role_id: int
+    role: str
+    status: str
+    developer: bool
+    second_factor: bool
+    created_at: int
+    last_login: int | None
+
+
+@attrs.frozen(kw_only=True)
+class InvitedUser(UserObject):
+    """``link`` is the page where they set their password."""
+
+    link: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class UserProfile(UserObject):
+    """``profile`` has what they say about themselves."""
+
+    profile: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Myself(UserObject):
+    """``permissions`` is what one may in the organization one acts in."""
+
+    permissions: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class LoggedIn:
+    """Tokens are OAuth2's; ``expires_in`` is in seconds."""
+
+    access_token: str = attrs.field(repr=False, metadata={"name": "access_token"})
+    refresh_token: str = attrs.field(repr=False, metadata={"name": "refresh_token"})
+    expires_in: int = attrs.field(metadata={"name": "expires_in"})
+    user: UserObject
+
+
+@attrs.frozen(kw_only=True)
+class PageLink:
+    """The page where somebody sets a password."""
+
+    link: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SessionObject:
+    id: int
+    org_id: int
+    created_at: int
+    used_at: int
+    address: str
+    agent: str
+
+
+@attrs.frozen(kw_only=True)
+class MySession(SessionObject):
+    """One is ``this`` session, which asks."""
+
+    this: bool
+
+
+@attrs.frozen(kw_only=True)
+class KeyObject:
+    """``user`` is an address; ``scopes`` are permissions that it is limited to."""
+
+    id: int
+    user: str
+    name: str
+    scopes: list[str] | None
+    expires: int | None
+    created_at: int
+    used_at: int | None
+
+
+@attrs.frozen(kw_only=True)
+class MadeKey(KeyObject):
+    """``key`` is shown only here."""
+
+    key: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SecondFactor:
+    """For an authenticator app: ``url`` is what a QR code would have."""
+
+    secret: str = attrs.field(repr=False)
+    url: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryCodes:
+    recovery_codes: list[str] = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class NamedDevice:
+    id: int
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class OrganizationObject:
+    """``templates`` are those enabled in it, None is all; ``devices`` and ``users`` how many are its own."""
+
+    id: int
+    name: str
+    parent_id: int | None
+    description: str
+    timezone: str | None
+    templates: list[str] | None
+    quotas: dict[str, int]
+    devices: int
+    users: int
+
+
+@attrs.frozen(kw_only=True)
+class RoleObject:
+    """``users`` is how many have it, in an organization and below."""
+
+    id: int
+    name: str
+    users: int
+    permissions: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class PermissionObject:
+    """``own`` is the permission that does for a device of one's own; ``root``: only in the root organization."""
+
+    id: str
+    label: str
+    own: str | None
+    root: bool
+
+
+@attrs.frozen(kw_only=True)
+class ClientObject:
+    client_id: str
+    name: str
+    org_id: int
+    role_id: int
+    redirects: list[str]
+    created_at: int
+
+
+@attrs.frozen(kw_only=True)
+class MadeClient(ClientObject):
+    """``client_secret`` is shown only here."""
+
+    client_secret: str = attrs.field(repr=False)
