@@ -107,9 +107,7 @@ class Hooks:
 
         A third party's plugin that cannot be loaded is kept out and reported. Raises `ConfigError`, `PluginError`.
         """
-        described = functools.cache(_described)
-        for entry in sorted(importlib.metadata.entry_points(group="pinwheel"), key=lambda e: e.name):
-            package, number = described(entry.dist)
+        for entry, package, number in _installed():
             plugin = Plugin(entry.name, package, number, built_in=package == OURS)
             if plugin.built_in or not safe:
                 self._load(plugin, entry.load, config)
@@ -390,6 +388,14 @@ class Hooks:
                     return plugin
             frame = frame.f_back
         return None
+
+
+@functools.cache
+def _installed() -> list[tuple[importlib.metadata.EntryPoint, str, str]]:
+    """Plugins of installed packages, by name, with their package and its version; looked up once: it takes a while."""
+    described = functools.cache(_described)
+    entries = sorted(importlib.metadata.entry_points(group="pinwheel"), key=lambda entry: entry.name)
+    return [(entry, *described(entry.dist)) for entry in entries]
 
 
 def _described(dist: importlib.metadata.Distribution | None) -> tuple[str, str]:

@@ -205,11 +205,14 @@ class Route:
     takes: str = attrs.field(default="application/json", kw_only=True)
     lenient: bool = attrs.field(default=False, kw_only=True)
     parameters: tuple[Parameter, ...] = attrs.field(init=False)
-    returns: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "parameters", parameters(self.handler))
-        object.__setattr__(self, "returns", answer(self.handler))
+
+    @property
+    def returns(self) -> Any:
+        """The type of what it answers."""
+        return answer(self.handler)
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """What the handler is called with besides the request. Raises `Rejected`."""

@@ -6,16 +6,22 @@ on a free port of the loopback interface, with its data in a temporary directory
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_trio
+import trio
 
 from hub.app import Hub, running
+from hub.bus import Bus
 from hub.config import Config, parse
 from hub.devices import NewDevice
+from hub.hooks import Hooks
 from hub.model import SYSTEM, Device
+from hub.storage import open_storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +47,28 @@ def hub_plugins() -> tuple[Any, ...]:
 
 @pytest.fixture
 def hub_config(tmp_path: Path, hub_toml: str) -> Config:
-    return parse(hub_toml).with_data(str(tmp_path / "data"))
+    """A configuration of its own, with the files of a hub that has not begun yet."""
+    config = parse(hub_toml).with_data(str(tmp_path / "data"))
+    config.data.mkdir()
+    for name, content in _blank().items():
+        (config.data / name).write_bytes(content)
+    return config
+
+
+@functools.cache
+def _blank() -> dict[str, bytes]:
+    """The databases, migrated and empty: made once, for that takes longer than many a test."""
+
+    async def make() -> None:
+        hooks = Hooks(Bus())
+        hooks.discover(config, safe=True)
+        async with open_storage(config.data, hooks.migrations()):
+            pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = parse(LOOPBACK).with_data(folder)
+        trio.run(make)
+        return {name: (config.data / name).read_bytes() for name in ("pinwheel.db", "history.db")}
 
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]
