@@ -23,7 +23,7 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.devices import Devices
-from hub.errors import Forbidden, HubError, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
+from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
@@ -31,10 +31,11 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, NOBODY, SOMEBODY, SYSTEM, Command, Device, Organization, Principal
+from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Principal
 from hub.organizations import Organizations
 from hub.properties import Properties
-from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Response, Route, SocketRoute, changed, details_of
+from hub.requests import Requests
+from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
 from hub.storage import Storage, open_storage, write_whole
 from hub.structure import seconds
@@ -130,6 +131,7 @@ class Hub:
         self._local_key = ""
         self._rooms: dict[Any, Any] = {}
         self._budgets: dict[int, Bucket] = {}
+        self.requests = Requests(self)
         self.imports = Daily(config.limits.import_points_per_day)
         self.exports = Daily(config.limits.exports_per_day)
 
@@ -213,24 +215,8 @@ class Hub:
         return [device for device in found if self.may(principal, permission, device)]
 
     async def carry_out(self, route: Route, request: Request) -> Any:
-        """Call a route's handler for somebody who may, and put down what that changed."""
-        arguments = route.arguments(request)
-        if route.method == "GET" or route.quiet:
-            return await route.handler(request, **arguments)
-        details = details_of(route, request)
-        try:
-            result = await route.handler(request, **arguments)
-        except HubError:
-            if request.begun:
-                await self.hooks.changed(self, changed(route, request, self.clock.now(), details, whole=False))
-            raise
-        refused = isinstance(result, Response) and result.status >= 400
-        if not refused and (route.permission != PUBLIC or request.principal != NOBODY):
-            change = changed(route, request, self.clock.now(), details)
-            await self.hooks.changed(self, change)
-            if request.given_to not in (None, change.org):
-                await self.hooks.changed(self, attrs.evolve(change, org=request.given_to))
-        return result
+        """See `Requests.carry_out`."""
+        return await self.requests.carry_out(route, request)
 
     def timezone_of(self, device: Device) -> str:
         """Where a device is: what its Location says, else its Time Zone, else where its organization is."""

@@ -87,6 +87,7 @@ class Limits:
     organization_depth: int = 8
     users: int = 100_000
     roles: int = 9
+    api_requests_per_minute: int = 10_000
 
 
 @attrs.frozen(kw_only=True)

@@ -66,6 +66,10 @@ class Conflict(RequestError):
     """It exists already, or something still uses it."""
 
 
+class Outdated(Conflict):
+    """It has changed since the asker read it."""
+
+
 class TooMany(RequestError):
     """A limit. ``retry_after`` is in seconds."""
 

@@ -5,6 +5,7 @@ Bodies and answers are attrs classes: ``device_id`` in Python is ``deviceId`` in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from hub.errors import Rejected
+from hub.errors import Outdated, Rejected
 from hub.model import LOCAL, Principal
 from hub.signatures import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
 from hub.structure import Invalid, converter, structure
@@ -90,6 +91,22 @@ class Request:
     org: int | None = None
     begun: bool = False
     given_to: int | None = None
+    #: The version of what is answered; clients get it as ETag.
+    etag: str = ""
+
+    def version(self, *thing: Any) -> None:
+        """Say by which version what is answered goes: ``thing`` is what an edit may change."""
+        self.etag = f'"{hashlib.sha256(repr(thing).encode()).hexdigest()[:20]}"'
+
+    def expect(self, *thing: Any) -> None:
+        """Return when what is to be edited is what the client has read, or the client does not mind.
+
+        Raises `Outdated` when it sent If-Match (RFC 9110) with another version.
+        """
+        self.version(*thing)
+        wanted = [one.strip() for one in self.headers.get("if-match", "*").split(",")]
+        if "*" not in wanted and self.etag not in wanted:
+            raise Outdated("It has changed meanwhile: read it again.")
 
     @property
     def pairs(self) -> list[tuple[str, str | None]]:

@@ -21,6 +21,7 @@ from hub.errors import (
     HubError,
     NotAuthenticated,
     NotFound,
+    Outdated,
     Rejected,
     StorageError,
     TooMany,
@@ -45,6 +46,7 @@ STATUS: dict[type[HubError], int] = {
     Forbidden: 403,
     NotFound: 404,
     Rejected: 400,
+    Outdated: 412,
     Conflict: 409,
     TooMany: 429,
     Unavailable: 503,
@@ -179,7 +181,7 @@ class _PathApp:
             log.exception("%s %s failed", route.method, route.path)
             await _send(send, 500, JSON, _error("The hub has a fault; its log says more."), ())
         else:
-            await _answer(result, scope, receive, send)
+            await _answer(result, request, scope, receive, send)
 
 
 def _request(
@@ -272,15 +274,16 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _answer(result: Any, scope: Any, receive: Any, send: Any) -> None:
+async def _answer(result: Any, request: Request, scope: Any, receive: Any, send: Any) -> None:
     """Send what a handler returned."""
+    etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
         case routes.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
             headers = [(name.lower().encode(), value.encode()) for name, value in result.headers.items()]
-            await _send(send, result.status, result.type.encode(), body, headers)
+            await _send(send, result.status, result.type.encode(), body, etag + headers)
         case None:
-            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.start", "status": 204, "headers": etag})
             await send({"type": "http.response.body", "body": b""})
         case routes.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
@@ -288,6 +291,6 @@ async def _answer(result: Any, scope: Any, receive: Any, send: Any) -> None:
         case routes.Stream():
             await StreamingResponse(result.chunks, media_type=result.type)(scope, receive, send)
         case routes.Created():
-            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), ())
+            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:
-            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), ())
+            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), etag)

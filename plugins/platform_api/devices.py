@@ -276,11 +276,14 @@ class DeviceRoutes:
         metadata: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in fields.items()]
         for number, field in enumerate(device.template.metadata):
             metadata[number] |= {"id": number + 1, "type": field.type}
+        request.version(device.name)
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
+        request.expect(device.name)
         await self._hub.devices.rename(device, request.body.name, request.principal)
+        request.version(device.name)
         return self._object(device)
 
     async def delete(self, request: Request, device_id: int) -> None:

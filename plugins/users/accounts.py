@@ -156,7 +156,12 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def user(request: Request, user_id: int) -> UserProfile:
         found = room.user_for(request, user_id)
+        request.version(*edited(found))
         return more(UserProfile, room.shown(found), profile=attrs.asdict(found.profile))
+
+    def edited(user: User) -> tuple[Any, ...]:
+        """What others may edit of a user."""
+        return user.name, user.profile, user.developer
 
     async def edit(request: Request) -> UserObject:
         body: EditUser = request.body
@@ -168,7 +173,9 @@ def routes(room: Room) -> Sequence[Route]:
         changes: dict[str, Any] = {"profile": said} if said else {}
         changes |= {} if body.name is None else {"name": body.name.strip()}
         changes |= {} if body.developer is None else {"developer": body.developer}
+        request.expect(*edited(found))
         await people.change(found, **changes)
+        request.version(*edited(found))
         return room.shown(found)
 
     async def set_role(request: Request, user_id: int, role_id: int) -> None:

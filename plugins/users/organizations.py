@@ -68,6 +68,11 @@ def routes(room: Room) -> Sequence[Route]:
             users=sum(user.org == org.id for user in room.people.by_id.values()),
         )
 
+    def edited(org: Organization) -> tuple[Any, ...]:
+        """What may be edited of an organization."""
+        templates = None if org.templates is None else sorted(org.templates)
+        return org.name, org.description, org.timezone, templates, sorted(org.quotas.items())
+
     def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
         """Raises `NotFound` for a template that the organization above does not have."""
         return frozenset(hub.templates.for_org(parent, template).id for template in templates)
@@ -77,7 +82,9 @@ def routes(room: Room) -> Sequence[Route]:
         return attrs.evolve(shown(orgs.get(request.principal.org)), parent_id=None)
 
     async def info(request: Request, org_id: int | None = None) -> OrganizationObject:
-        found = shown(hub.organization_for(request, org_id))
+        org = hub.organization_for(request, org_id)
+        request.version(*edited(org))
+        found = shown(org)
         return attrs.evolve(found, parent_id=None) if found.id == request.principal.org else found
 
     async def listed(
@@ -108,6 +115,7 @@ def routes(room: Room) -> Sequence[Route]:
         body: EditOrganization = request.body
         org = hub.organization_for(request, body.org_id)
         request.subject = f"organization {org.id}"
+        request.expect(*edited(org))
         changes = {
             key: value
             for key, value in attrs.asdict(body, recurse=False).items()
@@ -135,7 +143,9 @@ def routes(room: Room) -> Sequence[Route]:
                 left = (below.templates or frozenset()) & changes["templates"]
                 if left != below.templates:
                     await orgs.change(below.id, request.principal, templates=left)
-        return shown(await orgs.change(org.id, request.principal, **changes))
+        changed = await orgs.change(org.id, request.principal, **changes)
+        request.version(*edited(changed))
+        return shown(changed)
 
     async def transfer(request: Request) -> OrganizationObject:
         body: MoveOrganization = request.body

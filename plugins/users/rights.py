@@ -52,7 +52,11 @@ def routes(room: Room) -> Sequence[Route]:
         return page_of(list(roles.names), 0, MAX_PAGE, lambda role: shown(org, role))
 
     async def one(request: Request, role_id: int, *, org_id: int | None = None) -> RoleObject:
-        return shown(hub.organization_for(request, org_id).id, roles.get(role_id))
+        return versioned(request, shown(hub.organization_for(request, org_id).id, roles.get(role_id)))
+
+    def versioned(request: Request, role: RoleObject) -> RoleObject:
+        request.version(role.name, role.permissions)
+        return role
 
     async def permissions(_request: Request) -> list[PermissionObject]:
         return [PermissionObject(id=p.id, label=p.label, own=p.own or None, root=p.root) for p in hub.permissions]
@@ -78,10 +82,11 @@ def routes(room: Room) -> Sequence[Route]:
         if granted is not None and (more := {name for name, on in body.permissions.items() if on} - granted):
             raise Forbidden(f"You do not have {min(more)} yourself.")
         room.access.check_gift(request.principal, org, role)
+        request.expect(roles.names[role], sorted(roles.grants(org, role)))
         await roles.switch(org, role, body.permissions.items())
         if body.overwrite:
             await roles.push_down(org, role)
-        return shown(org, role)
+        return versioned(request, shown(org, role))
 
     async def add(request: Request) -> Created[RoleObject]:
         body: NewRole = request.body
@@ -96,9 +101,10 @@ def routes(room: Room) -> Sequence[Route]:
         hub.authorize(request.principal, request.permission, org=ROOT_ORG)
         role = roles.get(request.body.role_id)
         room.access.check_gift(request.principal, ROOT_ORG, role)
+        request.expect(roles.names[role], sorted(roles.grants(ROOT_ORG, role)))
         await roles.rename(role, request.body.name)
         request.subject = f"role {role}"
-        return shown(ROOT_ORG, role)
+        return versioned(request, shown(ROOT_ORG, role))
 
     async def remove(request: Request, role_id: int, instead_id: int) -> None:
         role, instead = roles.get(role_id), roles.get(instead_id)
