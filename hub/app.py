@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Principal
+from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal
 from hub.organizations import Organizations
 from hub.properties import Properties
 from hub.requests import Requests
@@ -174,7 +174,7 @@ class Hub:
             raise NotAuthenticated("The bearer token is not known.")
         return principal
 
-    def may(self, principal: Principal, permission: str, device: Device | None = None, org: int | None = None) -> bool:
+    def may(self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None) -> bool:
         """Whether somebody may do what a permission names, on a device or in an organization."""
         if permission == PUBLIC or principal.kind in ("local", "system"):
             return True
@@ -212,7 +212,20 @@ class Hub:
         """All devices on which somebody may do what a permission names, of an organization and those below it."""
         orgs = self.organizations.below(principal.org if top is None else top)
         found = (device for org in orgs for device in self.devices.by_org.get(org, {}).values())
-        return [device for device in found if self.may(principal, permission, device)]
+        return self.allowed(principal, permission, found)
+
+    def allowed(self, principal: Principal, permission: str, devices: Iterable[Device]) -> list[Device]:
+        """Those of some devices on which somebody may do what a permission names."""
+        known: dict[tuple[int, int | None], bool] = {}
+        found = []
+        for device in devices:
+            key = (device.org, device.owner)
+            may = known.get(key)
+            if may is None:
+                may = known[key] = self.may(principal, permission, device)
+            if may:
+                found.append(device)
+        return found
 
     async def carry_out(self, route: Route, request: Request) -> Any:
         """See `Requests.carry_out`."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hub.app import Credentials, Hub
     from hub.bus import Bus
     from hub.config import Config
-    from hub.model import Device, Principal
+    from hub.model import Owned, Principal
     from hub.writes import Filter
 
 log = logging.getLogger(__name__)
@@ -295,9 +295,7 @@ class Hooks:
                 raise Unavailable(failed) from error
         return found
 
-    def authorize(
-        self, hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
-    ) -> bool:
+    def authorize(self, hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None) -> bool:
         arguments = {"hub": hub, "principal": principal, "permission": permission, "device": device, "org": org}
         allowed = False
         for plugin, fn, names in self._authorizers:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hub.app import Credentials, Hub
     from hub.facts import Fact
-    from hub.model import Datastream, Device, Principal, Value
+    from hub.model import Datastream, Device, Owned, Principal, Value
     from hub.routes import Change, Permission, Route, SocketRoute
     from hub.storage import Migration
     from hub.wire import WireProtocol
@@ -116,9 +116,12 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 
 @hookspec
 def hub_authorize(
-    hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
+    hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None
 ) -> bool | None:
     """Whether ``principal`` may do what ``permission`` names, on ``device`` or in ``org`` where it is about one.
+
+    What a plugin has that is somebody's own, such as a location, is asked for like a device. Of the devices of a list
+    those with the same owner in the same organization are asked for once.
 
     With neither, whether they may anywhere.
 

@@ -123,13 +123,17 @@ def _coordinates(_field: MetadataField, value: str) -> None:
         raise WrongValue("must be latitude,longitude")
 
 
+#: What is said of where a device is; ``locationId`` is one of its organization's.
+_PLACE = frozenset("address lat lon timezone building floor unit room zone locationId".split())
+
+
 def _location(_field: MetadataField, value: str) -> None:
     if not value.startswith("{"):
         if len(value) > MAX_LENGTH:
             raise WrongValue(f"must be an address of at most {MAX_LENGTH} characters, or a JSON object")
         return
     place = _parsed(value, "a place")
-    if unknown := place.keys() - {"address", "lat", "lon", "timezone", "building", "floor", "unit", "room", "zone"}:
+    if unknown := place.keys() - _PLACE:
         raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
     if ("lat" in place or "lon" in place) and coordinates(f"{place.get('lat')},{place.get('lon')}") is None:
         raise WrongValue("must have lat and lon in degrees")
@@ -276,13 +280,7 @@ class Metadata:
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
         """Set a field, durably; False when it had that value. Raises `NotFound`, `WrongValue`."""
-        field = self.field(device, name)
-        if len(value) > MAX_LONG or not is_text(value):
-            raise WrongValue(f"must be text of at most {MAX_LONG} characters")
-        if value and not (by.kind == "device" and field.type == "time_zone"):
-            TYPES[field.type](field, value)
-        if field.required and not value:
-            raise WrongValue("must have a value")
+        self.check(device, name, value, by)
         if value == await self.get(device, name):
             return False
         now = self._clock.now()
@@ -302,6 +300,16 @@ class Metadata:
             for session in self._sessions.heard_by(device):
                 session.send(SetMetadata(name, value))
         return True
+
+    def check(self, device: Device, name: str, value: str, by: Principal) -> None:
+        """Whether a field can be set so. Raises `NotFound`, `WrongValue`."""
+        field = self.field(device, name)
+        if len(value) > MAX_LONG or not is_text(value):
+            raise WrongValue(f"must be text of at most {MAX_LONG} characters")
+        if value and not (by.kind == "device" and field.type == "time_zone"):
+            TYPES[field.type](field, value)
+        if field.required and not value:
+            raise WrongValue("must have a value")
 
     @staticmethod
     def field(device: Device, name: str | int) -> MetadataField:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
@@ -160,6 +160,17 @@ class Template:
     lifecycle: Lifecycle = Lifecycle()
 
 
+class Owned(Protocol):
+    """What belongs to an organization, and may be somebody's own in it."""
+
+    @property
+    def org(self) -> int:
+        """Its organization's id."""
+
+    def is_of(self, user: int | str) -> bool:
+        """Whether it is a user's own."""
+
+
 @attrs.define(kw_only=True, eq=False)
 class Point:
     """Where a device's datastream is kept: ``series`` keys its latest value and its history."""
@@ -199,6 +210,10 @@ class Device:
     points: dict[int, Point] = attrs.field(factory=dict, repr=False)
     #: Values that came, by which way, since somebody last took the count away.
     messages: dict[str, int] = attrs.field(factory=dict, repr=False)
+
+    def is_of(self, user: int | str) -> bool:
+        """Whether it is a user's own."""
+        return self.owner == user
 
     def point(self, datastream: int) -> Point | None:
         """The point of a datastream id."""

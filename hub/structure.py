@@ -31,7 +31,15 @@ def _converter() -> cattrs.Converter:
     for union in (Value, Value | None):
         converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _listed(converter, kind))
+    converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
+
+
+def _text_or_number(raw: Any, _: Any) -> str | float:
+    if type(raw) not in (str, int, float):
+        raise TypeError(f"must be text or a number, not {raw!r}")
+    found: str | float = raw
+    return found
 
 
 def _is_tuple(kind: Any) -> bool:

@@ -59,10 +59,10 @@ class Schemas:
         if key not in self._named:
             cls = get_origin(kind) or kind
             name = "".join([*(getattr(arg, "__name__", "Object") for arg in get_args(kind)), cls.__name__])
-            if name in self.components:
+            if (kind, not sent) in self._named:
+                name += "Sent" if sent else "Given"
+            elif name in self.components:
                 name = cls.__module__.rpartition(".")[2].title().replace("_", "") + name
-            while name in self.components:
-                name += "Sent" if sent else "Again"
             self._named[key] = name
             # Before its fields: one of them may be of the same class.
             self.components[name] = {}

@@ -13,7 +13,7 @@ import attrs
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, WrongType
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
+from hub.routes import VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
@@ -259,13 +259,6 @@ class DeviceRoutes:
         devices.sort(key=lambda device: device.id)
         return page_of(devices, page, size, self._object)
 
-    async def search(self, request: Request, query: str) -> Page[DeviceObject]:
-        query = query.lower()
-        visible = self._hub.devices_for(request.principal, VIEW_DEVICES)
-        found = [device for device in visible if query in device.name.lower()]
-        found.sort(key=lambda device: device.name.lower() != query)
-        return page_of(found, 0, MAX_PAGE, self._object)
-
     async def info(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
         fields = await self._hub.metadata.of(device)
@@ -367,7 +360,6 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{org}/device/create", api.create, add, "Add a device", CreateDevice),
         Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
-        Route("GET", f"{org}/search/devices", api.search, view, "Devices whose name contains a text"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.errors import Forbidden, NotAuthenticated
-from hub.model import Device, Principal
+from hub.model import Device, Owned, Principal
 from plugins.users.model import Session, User
 from plugins.users.people import digest
 
@@ -106,7 +106,7 @@ class Access:
         key = self._credentials.keys.get(int(text)) if text.isdecimal() else None
         return key is not None and (key.expires is None or key.expires > now)
 
-    def allows(self, principal: Principal, permission: str, device: Device | None, org: int | None) -> bool | None:
+    def allows(self, principal: Principal, permission: str, device: Owned | None, org: int | None) -> bool | None:
         """Whether somebody may; None when they are not known here.
 
         Whoever acts in an organization reaches what is in it, and with View Sub Organizations what is below it.
@@ -124,9 +124,10 @@ class Access:
             return False
         if device is None:
             return permission in granted or own in granted
-        if permission in granted and "org_devices.view" in granted:
+        group = "devices" if isinstance(device, Device) else permission.partition(".")[0].removeprefix("org_")
+        if permission in granted and f"org_{group}.view" in granted:
             return True
-        if principal.kind != "user" or device.owner != principal.id or "own_devices.view" not in granted:
+        if principal.kind != "user" or not device.is_of(principal.id) or f"own_{group}.view" not in granted:
             return False
         return (own or permission) in granted
 

@@ -1,0 +1,51 @@
+"""Many devices: tags, locations and segments, what is looked for among them, and what is done to all of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hub.hookspecs import hookimpl
+from hub.routes import Permission, Route
+from hub.storage import Migration, shipped_migrations
+from plugins.fleet import bulk, locations, search, segments, tags
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+class _Room:
+    def __init__(self, hub: Hub) -> None:
+        self.tags = tags.Tags(hub)
+        self.locations = locations.Locations(hub)
+        self.segments = segments.Segments(hub, lambda: self.fleet.finder)
+        self.fleet = search.Fleet(hub, self.tags, self.locations, self.segments)
+
+
+@hookimpl
+def hub_migrations() -> Sequence[Migration]:
+    return shipped_migrations("fleet", "plugins.fleet")
+
+
+@hookimpl
+def hub_permissions() -> Sequence[Permission]:
+    return [Permission("tags.edit", "Manage tags"), Permission("segments.edit", "Manage segments")]
+
+
+@hookimpl
+async def hub_start(hub: Hub) -> None:
+    room = hub.room(_Room)
+    for part in (room.tags, room.locations, room.segments):
+        await part.load()
+
+
+@hookimpl
+def hub_routes(hub: Hub) -> Sequence[Route]:
+    room = hub.room(_Room)
+    return [
+        *tags.routes(hub, room.tags),
+        *locations.routes(hub, room.locations),
+        *segments.routes(hub, room.segments),
+        *search.routes(room.fleet),
+        *bulk.routes(hub, room.fleet),
+    ]

@@ -1,0 +1,34 @@
+CREATE TABLE fleet_tags (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    color TEXT NOT NULL,
+    icon TEXT NOT NULL,
+    UNIQUE (org, name)
+);
+CREATE TABLE fleet_device_tags (
+    device INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
+    tag INTEGER NOT NULL REFERENCES fleet_tags (id) ON DELETE CASCADE,
+    PRIMARY KEY (device, tag)
+) WITHOUT ROWID;
+CREATE INDEX fleet_device_tags_tag ON fleet_device_tags (tag);
+-- Times are ms UTC. "users" is a JSON array of ids; which devices are there, their metadata says.
+CREATE TABLE fleet_locations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    owner INTEGER,
+    about TEXT NOT NULL,
+    users TEXT NOT NULL,
+    UNIQUE (org, name)
+);
+-- "chosen" and "find" are JSON: the devices of a static segment, what a dynamic one looks for.
+CREATE TABLE fleet_segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    chosen TEXT NOT NULL,
+    find TEXT,
+    UNIQUE (org, name)
+);

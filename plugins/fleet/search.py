@@ -1,0 +1,145 @@
+"""Devices found, sorted, a page at a time; what each looks like in a list is the Platform API's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from hub.errors import Rejected
+from hub.model import Device
+from hub.routes import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, page_of
+from plugins.fleet.filters import Filter, Find, Finder, last_reported
+from plugins.fleet.segments import Segments
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+    from plugins.fleet.locations import Locations
+    from plugins.fleet.tags import Tags
+
+SortBy = Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
+SortOrder = Literal["asc", "desc", "ASC", "DESC"]
+
+
+@attrs.frozen(kw_only=True)
+class FoundDevice:
+    """A device in a list; times are ms UTC, ``tags`` are names."""
+
+    id: int
+    org_id: int
+    name: str
+    template_id: str
+    template_name: str
+    owner_user_id: int | None
+    status: str
+    created_at: int
+    activated_at: int | None
+    last_reported_at: int | None
+    tags: list[str]
+    location_id: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """What to look for, in an organization and below, or in a segment."""
+
+    query: str = ""
+    match: Literal["all", "any"] = "all"
+    filters: list[Filter] = attrs.Factory(list)
+    segment_id: int | None = None
+    org_id: int | None = None
+    sort_by: SortBy = "id"
+    sort_order: SortOrder = "asc"
+    page: int = 0
+    size: int = 20
+
+    @property
+    def find(self) -> Find:
+        return Find(query=self.query, match=self.match, filters=self.filters)
+
+
+class Fleet:
+    """Looking for devices, on behalf of somebody."""
+
+    def __init__(self, hub: Hub, tags: Tags, locations: Locations, segments: Segments) -> None:
+        self._hub = hub
+        self.tags = tags
+        self.locations = locations
+        self.segments = segments
+        self.finder = Finder(hub, tags, locations)
+
+    async def found(self, request: Request, find: Find, org: int | None, segment: int | None = None) -> list[Device]:
+        """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
+        hub = self._hub
+        top = hub.organization_for(request, org).id
+        tests = [await self.finder.test(find)]
+        if segment is not None:
+            tests.append(await self.segments.test(self.segments.segment_for(request, segment)))
+        orgs = (hub.devices.by_org.get(one, {}) for one in hub.organizations.below(top))
+        chosen = [device for devices in orgs for device in devices.values() if all(test(device) for test in tests)]
+        return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
+
+    def sorted(self, devices: Sequence[Device], by: SortBy, order: SortOrder) -> list[Device]:
+        hub = self._hub
+        keys: dict[str, Callable[[Device], Any]] = {
+            "id": lambda d: d.id,
+            "name": lambda d: d.name.lower(),
+            "status": lambda d: hub.lifecycle.name(d).lower(),
+            "organization": lambda d: hub.organizations.get(d.org).name.lower(),
+            "template": lambda d: d.template.name.lower(),
+            "createdAt": lambda d: d.created,
+            "activatedAt": lambda d: d.activated or 0,
+            "lastReported": lambda d: last_reported(hub, d) or 0,
+        }
+        return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
+
+    def shown(self, device: Device) -> FoundDevice:
+        place = self.locations.of(device)
+        return FoundDevice(
+            id=device.id,
+            org_id=device.org,
+            name=device.name,
+            template_id=device.template.id,
+            template_name=device.template.name,
+            owner_user_id=device.owner,
+            status=self._hub.lifecycle.name(device),
+            created_at=device.created,
+            activated_at=device.activated,
+            last_reported_at=last_reported(self._hub, device),
+            tags=[tag.name for tag in self.tags.of(device)],
+            location_id=place.id if place else None,
+        )
+
+
+def routes(fleet: Fleet) -> Sequence[Route]:
+    async def by_words(
+        request: Request,
+        query: str,
+        *,
+        sort_by: SortBy = "id",
+        sort_order: SortOrder = "asc",
+        org_id: int | None = None,
+        page: PageNumber = 0,
+        size: PageSize = MAX_PAGE,
+    ) -> Page[FoundDevice]:
+        found = await fleet.found(request, Find(query=query), org_id)
+        return page_of(fleet.sorted(found, sort_by, sort_order), page, size, fleet.shown)
+
+    async def by_filters(request: Request) -> Page[FoundDevice]:
+        body: Search = request.body
+        check_page(body.page, body.size)
+        found = await fleet.found(request, body.find, body.org_id, body.segment_id)
+        return page_of(fleet.sorted(found, body.sort_by, body.sort_order), body.page, body.size, fleet.shown)
+
+    words = "Devices by words in their names, tags, metadata and what they belong to"
+    return [
+        Route("GET", "/api/v1/organization/search/devices", by_words, VIEW_DEVICES, words),
+        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, quiet=True),
+    ]
+
+
+def check_page(page: int, size: int) -> None:
+    """Whether a body asks for a page that can be. Raises `Rejected`."""
+    if page < 0 or not 1 <= size <= MAX_PAGE:
+        raise Rejected(f"page must be 0 or more, size 1 to {MAX_PAGE}")
