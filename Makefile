@@ -9,7 +9,7 @@ run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
 test: .venv/test.stamp check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 # The whole gate but the tests: style, types, who imports whom.
 check: .venv/test.stamp

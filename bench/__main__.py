@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|history|backup|rest|brokers|tenants|kill9``: prints one JSON object."""
+"""``python -m bench ingest|idle|start|history|backup|rest|brokers|tenants|api|kill9``: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench import api as programs
 from bench import brokers as beside
 from bench import history as keep
 from bench import large, load
@@ -118,6 +119,11 @@ def tenants(args: argparse.Namespace) -> dict[str, Any]:
     return many.tenants(args.organizations, args.users, args.devices, verbose=args.verbose)
 
 
+def api(args: argparse.Namespace) -> dict[str, Any]:
+    """What programs ask of a hub with many devices."""
+    return programs.api(args.devices, verbose=args.verbose)
+
+
 def brokers(args: argparse.Namespace) -> dict[str, Any]:
     """The same MQTT load on the hub, on Mosquitto and on amqtt, as far as they are installed."""
     return beside.brokers(args.connections, args.seconds, args.amqtt)
@@ -158,6 +164,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     backup: {"devices": 10_000, "gigabytes": 1.0, "seconds": 15.0},
     rest: {"seconds": 60.0},
     brokers: {"connections": 100, "seconds": 5.0},
+    api: {"devices": 50_000},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     kill9: {"connections": 16, "rounds": 10},
 }

@@ -352,6 +352,7 @@ class Hub:
         await self.templates.load()
         await self.devices.load(self.templates.by_id)
         await self.metadata.load(self.devices.by_id)
+        await self.properties.load()
         self.clock.not_before(await self.history.load(self.devices.by_series))
         self.devices.drop_cleared()
         self.clock.now()

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError
-from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, ValueCleared
+from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.structure import seconds
@@ -201,8 +201,11 @@ class Devices:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
         async with self._lock:
             added = await self._add(new)
-        for device, _ in added:
+        for (device, _), one in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
+            for name, value in one.metadata.items():
+                if value:
+                    self._bus.emit(MetadataChanged(device, name, value, by))
         return added
 
     async def _add(self, new: Sequence[NewDevice]) -> list[tuple[Device, str]]:

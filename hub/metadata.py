@@ -37,6 +37,9 @@ MAX_LENGTH, MAX_LONG = 255, 10_000
 BY_DEVICE = frozenset({"hotspot", "time_zone", "text", "number", "table", "imei", "iccid"})
 BY_TOKEN = frozenset({"text", "number", "hotspot", "list", "imei", "iccid"})
 
+#: Devices whose fields are kept at hand.
+MAX_RECENT = 1_000
+
 NO_FIELD = "MetaField doesn't exist."
 
 
@@ -230,6 +233,9 @@ class Metadata:
         self._bus = bus
         self._sessions = sessions
         self._clock = clock
+        #: What was read of devices that are asked for again and again, and how often anything has changed.
+        self._recent: dict[int, dict[str, str]] = {}
+        self._changes = 0
 
     async def load(self, devices: Mapping[int, Device]) -> None:
         """Find out where devices are."""
@@ -260,13 +266,8 @@ class Metadata:
         if name == OWNER:
             return ""
         default = self.field(device, name).default
-
-        async def read(tx: Transaction) -> str | None:
-            row = await tx.fetch_one("SELECT value FROM metadata WHERE device = ? AND name = ?", (device.id, name))
-            return None if row is None else row[0]
-
-        stored = await self._storage.read(read)
-        return default if stored is None else stored
+        said = await self.of(device)
+        return said.get(name, default)
 
     async def _latlon(self, device: Device) -> str:
         """``lat lon`` of a device's Location, else of its first field with coordinates; "" when nothing tells."""
@@ -293,6 +294,8 @@ class Metadata:
             )
 
         await self._storage.transaction(write)
+        self._changes += 1
+        self._recent.pop(device.id, None)
         if name in (LOCATION, TIME_ZONE):
             self._place(device, name, value)
         self._bus.emit(MetadataChanged(device, name, value, by))
@@ -328,8 +331,12 @@ class Metadata:
 
     async def of(self, device: Device) -> dict[str, str]:
         """All fields that the template defines or somebody set."""
-
-        async def read(tx: Transaction) -> list[tuple[str, str]]:
-            return await tx.fetch_all("SELECT name, value FROM metadata WHERE device = ?", (device.id,))
-
-        return {field.name: field.default for field in device.template.metadata} | dict(await self._storage.read(read))
+        said = self._recent.get(device.id)
+        if said is None:
+            before, sql = self._changes, "SELECT name, value FROM metadata WHERE device = ?"
+            said = dict(await self._storage.configuration.fetch_all(sql, (device.id,)))
+            if before == self._changes:
+                if len(self._recent) >= MAX_RECENT:
+                    del self._recent[next(iter(self._recent))]
+                self._recent[device.id] = said
+        return {field.name: field.default for field in device.template.metadata} | said

@@ -31,6 +31,12 @@ class Properties:
     def __init__(self, storage: Storage, bus: Bus) -> None:
         self._storage = storage
         self._bus = bus
+        #: Devices that may have some; most have none, and are not looked up.
+        self._having: set[int] = set()
+
+    async def load(self) -> None:
+        rows = await self._storage.configuration.fetch_all("SELECT DISTINCT device FROM properties")
+        self._having = {device for (device,) in rows}
 
     async def set(self, device: Device, pins: Sequence[int], properties: Mapping[str, Sequence[str]]) -> None:
         """Set properties of some pins, all or none, durably. ``url`` with an index replaces that entry of ``urls``.
@@ -53,6 +59,7 @@ class Properties:
                     changed.append((point, *await _kept(tx, (device.id, point.datastream.id), name, tuple(value))))
             return changed
 
+        self._having.add(device.id)
         for point, prop, values in await self._storage.transaction(write):
             self._bus.emit(PropertyChanged(device, point.datastream, prop, values))
 
@@ -80,13 +87,11 @@ class Properties:
 
     async def of(self, device: Device) -> dict[int, dict[str, tuple[str, ...]]]:
         """All properties of a device: datastream id, property, values."""
-
-        async def read(tx: Transaction) -> list[tuple[int, str, str]]:
-            sql = "SELECT datastream, property, value FROM properties WHERE device = ?"
-            return await tx.fetch_all(sql, (device.id,))
-
+        if device.id not in self._having:
+            return {}
+        sql = "SELECT datastream, property, value FROM properties WHERE device = ?"
         found: dict[int, dict[str, tuple[str, ...]]] = {}
-        for datastream, name, value in await self._storage.read(read):
+        for datastream, name, value in await self._storage.configuration.fetch_all(sql, (device.id,)):
             found.setdefault(datastream, {})[name] = tuple(json.loads(value))
         return found
 

@@ -381,8 +381,10 @@ async def test_a_page_that_makes_no_sense_is_refused(api, query):
 async def test_devices_are_found_by_a_part_of_their_name(lamps, api):
     found = (await api.get(f"{ORG}/search/devices?query=lAMP+2")).json
 
-    assert 6 == found["totalElements"]
-    assert ["Lamp 2", *(f"Lamp {n}" for n in range(20, 25))] == [device["name"] for device in found["content"]]
+    names = [device["name"] for device in found["content"]]
+    assert "Lamp 2" == names[0]
+    assert {"Lamp 12", *(f"Lamp {n}" for n in range(20, 25))} <= set(names)
+    assert not {"Lamp 3", "Lamp 10"} & set(names)
     assert {"content": [], "totalElements": 0} == (await api.get(f"{ORG}/search/devices?query=none")).json
     assert "query is missing" == await refused(await api.get(f"{ORG}/search/devices"))
 

@@ -11,6 +11,8 @@ from tenants import ORG, tenants
 from hub.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
 from hub.routes import KNOWN, PUBLIC, Route, camel
+from plugins.fleet import _Room as Fleet
+from plugins.fleet.tags import Tag
 from plugins.users.model import ADMIN, STAFF, USER, User
 
 RELATIONS = ("own", "same", "child", "parent", "sibling")
@@ -77,6 +79,15 @@ ABOUT_NOTHING = {
     "POST /api/v1/backup",
     "GET /api/v1/backup",
     "POST /api/v1/organization/create",
+    "PUT /api/v1/organization/tag",
+    "DELETE /api/v1/organization/tag",
+    "GET /api/v1/organization/segment",
+    "PUT /api/v1/organization/segment",
+    "DELETE /api/v1/organization/segment",
+    "GET /api/v1/organization/location",
+    "PUT /api/v1/organization/location",
+    "DELETE /api/v1/organization/location",
+    "POST /api/v1/organization/location/users",
 }
 #: Their other parameters.
 MORE = {"fileId": 1, "pin": "v0", "query": "x", "roleId": USER, "ownerEmail": "x"}
@@ -86,7 +97,7 @@ SAMPLES = {
     "email": "new@example.org", "meta_field_id": None, "values": [], "rows": [], "property": "label",
     "permissions": {"users.view": True}, "role_id": USER, "password": "a new password", "template_id": "TMPL0thermo",
     "new_user_id": 0, "new_org_id": None, "event_id": 1, "text": "x", "new_value": "x", "value": 1, "owner_id": None,
-    "password_hash": None, "parent_id": None,
+    "password_hash": None, "parent_id": None, "action": "write", "location_id": 0, "find": {},
 }  # fmt: skip
 
 
@@ -133,6 +144,9 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
     permissions = {permission.id: permission for permission in hub.permissions}
     checked = 0
     SAMPLES["org_id"] = acme
+    # What is not there is told like what is another organization's.
+    tags = hub.room(Fleet).tags
+    SAMPLES["tag_id"] = MORE["tagId"] = (await tags.add(Tag(id=0, org=acme, name="Tag"))).id
     async with connected(hub) as http:
         for route in hub.routes:
             if not isinstance(route, Route) or route.permission in (PUBLIC, KNOWN):

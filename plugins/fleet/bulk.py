@@ -205,8 +205,8 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
 
     async def bulk(request: Request) -> Results:
         body: Bulk = request.body
-        check, do = actions[body.action](request, body)
         devices, results = await chosen(request, body)
+        check, do = actions[body.action](request, body)
         request.subject = f"{len(devices)} devices"
         needed = NEEDS[body.action]
         problems: dict[int, str] = {}

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+import trio
 
 from hub.errors import Rejected
+from hub.facts import DeviceDeleted, MetadataChanged
 from hub.model import Device
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from hub.storage import Transaction
     from plugins.fleet.locations import Locations
     from plugins.fleet.tags import Tags
 
@@ -94,133 +95,182 @@ class Find:
 
 
 class Finder:
-    """Turns what is looked for into a test of one device, so that many are tested quickly."""
+    """Turns what is looked for into tests of one device, which are quick: there may be many."""
 
     def __init__(self, hub: Hub, tags: Tags, locations: Locations) -> None:
         self._hub = hub
         self._tags = tags
         self._locations = locations
+        self._metadata = _Metadata(hub)
 
-    async def test(self, find: Find) -> Test:
-        """Raises `Rejected`."""
+    async def tests(self, find: Find) -> list[Test]:
+        """All of which a device must pass. Raises `Rejected`."""
         find.check()
-        tests = [await self._test(one) for one in find.filters]
-        words = [await self._word(word) for word in find.query.lower().split()]
-        if find.match == "any" and tests:
-            filters = tests
-            tests = [lambda device: any(test(device) for test in filters)]
-        tests += words
-        if len(tests) == 1:
-            return tests[0]
-        return lambda device: all(test(device) for test in tests)
+        await self._metadata.refresh()
+        filters = [self._test(one) for one in find.filters]
+        words = [self._word(word) for word in find.query.lower().split()]
+        if find.match == "any" and len(filters) > 1:
+            return [_either(filters), *words]
+        return filters + words
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    async def _word(self, word: str) -> Test:
+    def _word(self, word: str) -> Test:
         """Whether a word is in a device's name, id, tags, metadata, or the name of what it belongs to."""
         hub = self._hub
         templates = {t.id for t in hub.templates.by_id.values() if word in t.name.lower() or word in t.id.lower()}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
-        owners = {d.owner for d in hub.devices.by_id.values() if d.owner is not None}
-        owners = {owner for owner in owners if word in self._owner_name(owner).lower()}
         ids = self._tags.devices_with(tag.id for tag in self._tags.by_id.values() if word in tag.name.lower())
+        ids |= self._metadata.devices_with(word)
         for location in self._locations.by_id.values():
             if word in location.name.lower():
                 ids |= {device.id for device in self._locations.devices(location)}
-        ids |= await self._with_metadata("value LIKE ? ESCAPE '\\'", f"%{_like(word)}%")
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
+        owners: dict[int | None, bool] = {None: False}
+
+        def owned(device: Device) -> bool:
+            owner = device.owner
+            if owner not in owners:
+                owners[owner] = word in self._owner_name(device).lower()
+            return owners[owner]
+
         return lambda d: (
-            word in d.name.lower()
-            or d.id in ids
-            or d.template.id in templates
-            or d.org in orgs
-            or (d.owner is not None and d.owner in owners)
+            word in d.name.lower() or d.id in ids or d.template.id in templates or d.org in orgs or owned(d)
         )
 
-    async def _with_metadata(self, where: str, *values: str) -> set[int]:
-        async def read(tx: Transaction) -> list[tuple[int]]:
-            return await tx.fetch_all(f"SELECT device FROM metadata WHERE {where}", values)
-
-        return {device for (device,) in await self._hub.storage.read(read)}
-
-    def _owner_name(self, owner: int) -> str:
-        found = self._hub.names["user"](str(owner)) if "user" in self._hub.names else None
+    def _owner_name(self, device: Device) -> str:
+        if device.owner is None or "user" not in self._hub.names:
+            return ""
+        found = self._hub.names["user"](str(device.owner))
         return found[0] if found else ""
 
     # -- filters --------------------------------------------------------------------------------------------------
 
-    async def _test(self, one: Filter) -> Test:
-        values_of = await self._values(one)
-        wanted = [_plain(value) for value in one.values]
-        match one.operator:
-            case "empty":
-                return lambda device: not any(value not in (None, "") for value in values_of(device))
-            case "notEmpty":
-                return lambda device: any(value not in (None, "") for value in values_of(device))
-            case "equals":
-                return lambda device: any(_plain(value) in wanted for value in values_of(device))
-            case "notEquals":
-                return lambda device: all(_plain(value) not in wanted for value in values_of(device))
-            case "contains":
-                return lambda device: any(_contains(value, wanted) for value in values_of(device))
-            case "notContains":
-                return lambda device: not any(_contains(value, wanted) for value in values_of(device))
-            case "less":
-                most = max(_number(value) for value in one.values)
-                return lambda device: any(_number(value) < most for value in values_of(device))
-            case "more":
-                least = min(_number(value) for value in one.values)
-                return lambda device: any(_number(value) > least for value in values_of(device))
+    def _test(self, one: Filter) -> Test:
+        fits = _fits(one)
+        negative = one.operator in ("notEquals", "notContains", "empty")
+        if one.attribute == "tag":
+            return lambda device: any(fits(tag.name) for tag in self._tags.of(device)) != negative
+        of = self._value(one)
+        if negative:
+            return lambda device: not fits(of(device))
+        return lambda device: fits(of(device))
 
-    async def _values(self, one: Filter) -> Callable[[Device], Sequence[Any]]:
-        """What a filter's attribute is of a device; a device may have several tags."""
+    def _value(self, one: Filter) -> Callable[[Device], Any]:
+        """What a filter's attribute is of a device; None where there is nothing."""
         hub = self._hub
         match one.attribute:
             case "metadata":
-                return await self._metadata(one.name)
+                return self._metadata.of(one.name)
             case "datastream":
                 return lambda device: self._latest(device, one.name)
-            case "tag":
-                return lambda device: [tag.name for tag in self._tags.of(device)]
-            case "location":
-                return lambda device: [place.name] if (place := self._locations.of(device)) else []
-            case "owner":
-                return lambda device: [] if device.owner is None else [self._owner_name(device.owner)]
-            case "lastReported":
-                return lambda device: [last_reported(hub, device)]
         simple: dict[str, Callable[[Device], Any]] = {
             "name": lambda device: device.name,
+            "owner": self._owner_name,
             "status": hub.lifecycle.name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
+            "location": lambda device: place.name if (place := self._locations.of(device)) else None,
             "id": lambda device: device.id,
             "createdAt": lambda device: device.created,
             "activatedAt": lambda device: device.activated,
+            "lastReported": lambda device: last_reported(hub, device),
         }
-        of = simple[one.attribute]
-        return lambda device: [of(device)]
+        return simple[one.attribute]
 
-    async def _metadata(self, name: str) -> Callable[[Device], Sequence[str]]:
-        async def read(tx: Transaction) -> list[tuple[int, str]]:
-            return await tx.fetch_all("SELECT device, value FROM metadata WHERE name = ?", (name,))
-
-        said = dict(await self._hub.storage.read(read))
-        defaults = {
-            template.id: field.default
-            for template in self._hub.templates.by_id.values()
-            for field in template.metadata
-            if field.name == name
-        }
-        return lambda device: [said.get(device.id, defaults.get(device.template.id, ""))]
-
-    def _latest(self, device: Device, name: str) -> Sequence[Any]:
+    def _latest(self, device: Device, name: str) -> Any:
         try:
             point = device.find(name)
         except Rejected:
-            return []
+            return None
         value = self._hub.writes.current(device, point.datastream)
-        return [] if value is None else [json.dumps(value) if isinstance(value, tuple) else value]
+        return json.dumps(value) if isinstance(value, tuple) else value
+
+
+class _Metadata:
+    """What devices' metadata says, in lower case, field by field: read when first asked for, and kept up to date."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._fields: dict[str, dict[int, str]] = {}
+        self._read = False
+        self._reading = trio.Lock()
+        hub.subscribe(MetadataChanged, self._changed)
+        hub.subscribe(DeviceDeleted, self._deleted)
+
+    def _changed(self, fact: MetadataChanged) -> None:
+        self._keep(fact.device.id, fact.name, fact.value)
+
+    def _deleted(self, fact: DeviceDeleted) -> None:
+        for values in self._fields.values():
+            values.pop(fact.device.id, None)
+
+    def _keep(self, device: int, name: str, value: str) -> None:
+        self._fields.setdefault(name, {})[device] = value[:MAX_LENGTH].lower()
+
+    async def refresh(self) -> None:
+        """Read what is not known yet."""
+        async with self._reading:
+            if self._read:
+                return
+            rows = await self._hub.storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
+            for device, name, value in rows:
+                # What has changed meanwhile is newer.
+                if device not in self._fields.get(name, ()) and device in self._hub.devices.by_id:
+                    self._keep(device, name, value)
+            self._read = True
+
+    def devices_with(self, word: str) -> set[int]:
+        """The ids of devices where some field has a word."""
+        return {device for values in self._fields.values() for device, value in values.items() if word in value}
+
+    def of(self, name: str) -> Callable[[Device], str]:
+        """What a field says of a device: what was set, else its template's default."""
+        said = self._fields.get(name, {})
+        defaults = {
+            template.id: field.default.lower()
+            for template in self._hub.templates.by_id.values()
+            for field in template.metadata
+            if field.name == name and field.default
+        }
+        if not defaults:
+            return lambda device: said.get(device.id, "")
+        return lambda device: said.get(device.id, defaults.get(device.template.id, ""))
+
+
+def _either(tests: Sequence[Test]) -> Test:
+    def test(device: Device) -> bool:
+        for one in tests:  # noqa: SIM110 - any() takes twice as long, and there may be many devices
+            if one(device):
+                return True
+        return False
+
+    return test
+
+
+def _fits(one: Filter) -> Callable[[Any], bool]:
+    """Whether a value fits a filter; of one that says what must not be, whether it is that."""
+    wanted = [value.lower() if isinstance(value, str) else value for value in one.values]
+    match one.operator:
+        case "empty" | "notEmpty":
+            return lambda value: value not in (None, "")
+        case "equals" | "notEquals":
+            return lambda value: (value.lower() if isinstance(value, str) else value) in wanted
+        case "contains" | "notContains":
+            first, *others = [str(value) for value in wanted]
+
+            def contains(value: Any) -> bool:
+                text = "" if value is None else str(value).lower()
+                return first in text or any(part in text for part in others)
+
+            return contains
+        case "less":
+            most = max(_number(value) for value in one.values)
+            return lambda value: _number(value) < most
+        case "more":
+            least = min(_number(value) for value in one.values)
+            return lambda value: _number(value) > least
 
 
 def last_reported(hub: Hub, device: Device) -> int | None:
@@ -229,23 +279,9 @@ def last_reported(hub: Hub, device: Device) -> int | None:
     return max(stamps, default=None)
 
 
-def _plain(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _contains(value: Any, wanted: Sequence[Any]) -> bool:
-    text = str(value if value is not None else "").lower()
-    return any(str(one) in text for one in wanted)
-
-
 def _number(value: Any) -> float:
     """A value as a number; not a number where it is none, which is neither less nor more than anything."""
     try:
         return float("nan") if value is None else float(value)
     except ValueError:
         return float("nan")
-
-
-def _like(text: str) -> str:
-    """Text without a meaning for LIKE."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -73,11 +73,13 @@ class Fleet:
         """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
         hub = self._hub
         top = hub.organization_for(request, org).id
-        tests = [await self.finder.test(find)]
+        tests = await self.finder.tests(find)
         if segment is not None:
-            tests.append(await self.segments.test(self.segments.segment_for(request, segment)))
+            tests += await self.segments.tests(self.segments.segment_for(request, segment))
         orgs = (hub.devices.by_org.get(one, {}) for one in hub.organizations.below(top))
-        chosen = [device for devices in orgs for device in devices.values() if all(test(device) for test in tests)]
+        chosen = [device for devices in orgs for device in devices.values()]
+        for test in tests:
+            chosen = [device for device in chosen if test(device)]
         return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
     def sorted(self, devices: Sequence[Device], by: SortBy, order: SortOrder) -> list[Device]:
@@ -123,8 +125,10 @@ def routes(fleet: Fleet) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = MAX_PAGE,
     ) -> Page[FoundDevice]:
-        found = await fleet.found(request, Find(query=query), org_id)
-        return page_of(fleet.sorted(found, sort_by, sort_order), page, size, fleet.shown)
+        found = fleet.sorted(await fleet.found(request, Find(query=query), org_id), sort_by, sort_order)
+        # Whoever names a device finds it on the first page.
+        found.sort(key=lambda device: device.name.lower() != query.strip().lower())
+        return page_of(found, page, size, fleet.shown)
 
     async def by_filters(request: Request) -> Page[FoundDevice]:
         body: Search = request.body

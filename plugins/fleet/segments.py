@@ -10,10 +10,9 @@ import attrs
 
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
-from hub.model import Device
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, from_json, page_of
 from hub.routes import to_json as plain
-from plugins.fleet.filters import Find, Finder
+from plugins.fleet.filters import Find, Finder, Test
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -101,13 +100,13 @@ class Segments:
             raise NotFound(f"Segment with identifier {number} is not found or belong to another organization.")
         return found
 
-    async def test(self, segment: Segment) -> Callable[[Device], bool]:
-        """Whether a device is in it at the moment: it must also be of its organization or below."""
+    async def tests(self, segment: Segment) -> list[Test]:
+        """All of which a device passes that is in it at the moment: it is also of its organization or below."""
         orgs, chosen = set(self._hub.organizations.below(segment.org)), segment.chosen
         if segment.find is None:
-            return lambda device: device.id in chosen and device.org in orgs
-        fits = await self._finder().test(segment.find)
-        return lambda device: device.org in orgs and device.id not in chosen and fits(device)
+            return [lambda device: device.id in chosen, lambda device: device.org in orgs]
+        tests = await self._finder().tests(segment.find)
+        return [lambda device: device.id not in chosen, lambda device: device.org in orgs, *tests]
 
     def of_org(self, org: int) -> list[Segment]:
         """Those of one organization, in their order."""
@@ -190,9 +189,9 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
 
     async def create(request: Request) -> Created[SegmentObject]:
         body: NewSegment = request.body
+        org = hub.organization_for(request, body.org_id)
         if (body.devices is None) == (body.find is None):
             raise Rejected("either devices or find is needed")
-        org = hub.organization_for(request, body.org_id)
         chosen = frozenset(body.excluded if body.devices is None else body.devices)
         made = await segments.save(Segment(id=0, org=org.id, name=body.name, chosen=chosen, find=body.find))
         request.subject = f"segment {made.id}"

@@ -1,0 +1,96 @@
+"""What people's programs ask of a hub with many devices: one device, lists, and searches."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sqlite3
+import statistics
+import time
+from contextlib import closing
+from typing import Any
+
+from bench.hubprocess import HubProcess
+from plugins.users.model import ADMIN
+from plugins.users.passwords import blynk_hash, derive
+
+EMAIL, PASSWORD = "admin@example.org", "correct horse battery"
+#: How often each is asked; and seconds in which the devices of a dashboard are read again and again.
+SAMPLES, READ_SECONDS, READ_DEVICES = 11, 3.0, 20
+
+
+def api(devices: int, *, verbose: bool) -> dict[str, Any]:
+    """An Admin asks, over one connection; medians in milliseconds."""
+    with HubProcess(verbose=verbose) as hub:
+        hub.devices(1)
+        hub.stop()
+        _fill(hub, devices)
+        hub.start()
+        client = _Client(hub)
+        client.key = client("POST", "/api/v1/login", {"email": EMAIL, "password": PASSWORD})["access_token"]
+        count, began, used = 0, time.perf_counter(), hub.cpu()
+        while time.perf_counter() - began < READ_SECONDS:
+            client("GET", f"/api/v1/organization/device?deviceId={1 + count % READ_DEVICES}")
+            count += 1
+        reads, used = count / (time.perf_counter() - began), hub.cpu() - used
+        words, filters = "/api/v1/organization/search/devices?size=20&query=", "/api/v1/devices/search"
+        kitchen = {"attribute": "metadata", "name": "Room", "operator": "contains", "values": ["kitchen 77"]}
+        named = {"attribute": "name", "operator": "contains", "values": ["99"]}
+        asked = {
+            "list_1000_ms": ("GET", "/api/v1/organization/devices?size=1000", None, devices),
+            "search_word_ms": ("GET", f"{words}device+4999", None, None),
+            "search_all_ms": ("GET", words, None, devices),
+            "filter_ms": ("POST", filters, {"filters": [kitchen, named], "match": "any", "sortBy": "name"}, None),
+        }
+        took = {name: client.median(*what) for name, what in asked.items()}
+        return {
+            "devices": devices,
+            "device_reads_per_second": round(reads),
+            "cpu_us_per_read": round(used / count * 1_000_000),
+            **took,
+            "rss_mb": round(hub.rss(), 1),
+        }
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, hub: HubProcess) -> None:
+        self._connection = http.client.HTTPConnection(*hub.address, timeout=60)
+        self.key = ""
+
+    def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        content = json.loads(answer.read())
+        if answer.status >= 400:
+            raise SystemExit(f"{method} {path}: {content}")
+        return content
+
+    def median(self, method: str, path: str, body: Any, expected: int | None) -> float:
+        """Milliseconds that an answer takes, when it says that ``expected`` were found, or any."""
+        took = []
+        for _ in range(SAMPLES):
+            began = time.perf_counter()
+            found = self(method, path, body)["totalElements"]
+            took.append((time.perf_counter() - began) * 1000)
+            if found != expected if expected is not None else not found:
+                raise SystemExit(f"{path}: found {found}")
+        return round(statistics.median(took), 1)
+
+
+def _fill(hub: HubProcess, devices: int) -> None:
+    """Put an Admin and devices into the files of a hub that has stopped and has one device."""
+    with closing(sqlite3.connect(hub.data / "pinwheel.db")) as connection:
+        password = derive(blynk_hash(EMAIL, PASSWORD))
+        sql = "INSERT INTO users (org, email, name, role, password, created) VALUES (1, ?, '', ?, ?, 0)"
+        connection.execute(sql, (EMAIL, ADMIN, password))
+        for n in range(2, devices + 1):
+            sql = "INSERT INTO devices (id, org, template, name, created) VALUES (?, 1, 'TMPL0bench', ?, 0)"
+            connection.execute(sql, (n, f"Device {n}"))
+            rows = [(n, d) for d in range(1, 6)]
+            connection.executemany("INSERT INTO series (device, datastream) VALUES (?, ?)", rows)
+            sql = "INSERT INTO metadata (device, name, value, updated) VALUES (?, 'Room', ?, 0)"
+            connection.execute(sql, (n, f"Kitchen {n}"))
+        connection.commit()
