@@ -45,6 +45,7 @@ _HOMES = {
         "StatusChanged",
         "StorageTrouble",
         "TemplateChanged",
+        "TemplateDeleted",
         "ValueCleared",
         "ValueExpired",
         "ValueSet",

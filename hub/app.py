@@ -113,7 +113,7 @@ class Hub:
             self.organizations,
             config.limits.devices,
         )
-        self.templates = Templates(storage, bus, self.devices, config.limits)
+        self.templates = Templates(storage, bus, clock, self.devices, config.limits)
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
@@ -350,7 +350,7 @@ class Hub:
     async def _load(self) -> None:
         await self.organizations.load(self.config.hub.name)
         await self.templates.load()
-        await self.devices.load(self.templates.by_id)
+        await self.devices.load(self.templates.of_device)
         await self.metadata.load(self.devices.by_id)
         await self.properties.load()
         self.clock.not_before(await self.history.load(self.devices.by_series))

@@ -108,7 +108,7 @@ def check(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from hub import storage, templates
+    from hub import documents, storage
     from hub.bus import Bus
     from hub.hooks import Hooks
     from hub.tls import Certificates
@@ -136,10 +136,10 @@ def _check(args: argparse.Namespace) -> int:
     shipped = resources.files("config") / "templates"
     for entry in (*args.templates, *(e for e in shipped.iterdir() if e.name.endswith(".toml"))):
         try:
-            templates.parse(entry.read_text(), str(entry))
+            documents.parse(entry.read_text(), str(entry))
         except OSError as error:
             problems.append(f"{entry}: {error.strerror}")
-        except templates.BadTemplate as error:
+        except documents.BadTemplate as error:
             problems += error.problems
     for problem in problems:
         print(f"pinwheel: {problem}", file=sys.stderr)

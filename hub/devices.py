@@ -95,10 +95,10 @@ class Devices:
         self._saving = False
         self._cleared: dict[int, int] = {}
 
-    async def load(self, templates: dict[str, Template]) -> None:
+    async def load(self, template_of: Callable[[str, int | None], Template]) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
-                "SELECT id, org, owner, template, name, created, activated, firmware, status, status_at, away"
+                "SELECT id, org, owner, template, pinned, name, created, activated, firmware, status, status_at, away"
                 " FROM devices ORDER BY id"
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
@@ -107,13 +107,14 @@ class Devices:
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
         devices, tokens, series, gone = await self._storage.read(read)
-        for id_, org, owner, template, name, created, activated, firmware, *lifecycle in devices:
+        for id_, org, owner, template, pinned, name, created, activated, firmware, *lifecycle in devices:
             device = Device(
                 id=id_,
                 org=org,
                 owner=owner,
                 name=name,
-                template=templates[template],
+                template=template_of(template, pinned),
+                pinned=pinned,
                 created=created,
                 activated=activated,
                 firmware=json.loads(firmware),
@@ -138,12 +139,13 @@ class Devices:
 
     def _place(self, series: Iterable[Row]) -> None:
         """Give devices their points, from rows of (series, device, datastream)."""
-        streams: dict[str, dict[int, Datastream]] = {}
+        streams: dict[tuple[str, int], dict[int, Datastream]] = {}
         for number, device_id, datastream in series:
             device = self.by_id[device_id]
-            of_template = streams.get(device.template.id)
+            key = (device.template.id, device.template.version)
+            of_template = streams.get(key)
             if of_template is None:
-                of_template = streams[device.template.id] = {d.id: d for d in device.template.datastreams}
+                of_template = streams[key] = {d.id: d for d in device.template.datastreams}
             if stream := of_template.get(datastream):
                 point = Point(series=number, datastream=stream, device=device)
                 device.points[stream.pin] = self.by_series[number] = point
@@ -487,9 +489,16 @@ class Devices:
         rows = await self._storage.read(read)
         for device in self.by_id.values():
             if device.template.id == template.id:
-                device.template, device.points = template, {}
+                device.template, device.points, device.pinned = template, {}, None
         self._place(rows)
         self._unplace(gone)
+
+    def pin(self, template: Template) -> int:
+        """Let a template's devices stay with this version, which they have; returns how many there are."""
+        found = [d for d in self.by_id.values() if d.template.id == template.id and d.pinned is None]
+        for device in found:
+            device.pinned = template.version
+        return len(found)
 
 
 def is_token(token: str) -> bool:

@@ -128,6 +128,12 @@ class TemplateChanged(Fact):
 
 
 @attrs.frozen
+class TemplateDeleted(Fact):
+    template: Template
+    by: Principal
+
+
+@attrs.frozen
 class EventLogged(Fact):
     device: Device
     event: TimelineEvent

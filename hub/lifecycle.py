@@ -57,7 +57,8 @@ class Lifecycles:
         self._timeline = timeline
         self._timers = Timers(self._due)
         self._daily = Daily(per_day)
-        self._steps: dict[str, list[_Step]] = {}
+        #: By template and version.
+        self._steps: dict[tuple[str, int], list[_Step]] = {}
         #: When devices that are away were last heard of, by trio's clock.
         self._away: dict[int, float] = {}
         self._unsaved: list[tuple[Device, TimelineEvent | None]] = []
@@ -132,7 +133,7 @@ class Lifecycles:
         self._timers.cancel(device.id)
 
     def _template_changed(self, template: Template) -> None:
-        self._steps.pop(template.id, None)
+        self._steps = {key: steps for key, steps in self._steps.items() if key[0] != template.id}
         for number in self._away:
             device = self._devices.by_id[number]
             if device.template.id == template.id:
@@ -141,13 +142,14 @@ class Lifecycles:
     def _following(self, device: Device) -> _Step | None:
         """What comes after the status that a device has, while it is away."""
         template = device.template
-        steps = self._steps.get(template.id)
+        key = (template.id, template.version)
+        steps = self._steps.get(key)
         if steps is None:
             lifecycle = template.lifecycle
             offline = Status(name=lifecycle.offline, after=lifecycle.wait, timeline=lifecycle.timeline)
             found = [_Step(seconds(lifecycle.wait), OFFLINE, offline)]
             found += [_Step(seconds(status.after), status.name, status) for status in lifecycle.status]
-            steps = self._steps[template.id] = sorted(found, key=lambda step: step.after)
+            steps = self._steps[key] = sorted(found, key=lambda step: step.after)
         names = [step.status for step in steps]
         at = names.index(device.status) + 1 if device.status in names else 0
         return steps[at] if at < len(steps) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -56,6 +56,19 @@ class Expire:
     show: Show = "No Data"
 
 
+#: What automations take a datastream for (docs.blynk.io, Automations: Datastream).
+ExposureType = Literal["power_switch", "switch", "range", "color", "enum", "sensor", "brightness", "temperature"]
+
+
+@attrs.frozen(kw_only=True)
+class Exposure:
+    """An automation may begin with it (``condition``), and set it (``action``)."""
+
+    type: ExposureType
+    condition: bool = True
+    action: bool = True
+
+
 @attrs.frozen(kw_only=True)
 class Datastream:
     """One value that a device of the template has. ``id`` is unique in its template, ``pin`` 0..255."""
@@ -78,6 +91,16 @@ class Datastream:
     expire: Expire | None = None
     values: dict[int, str] = attrs.Factory(dict)
     fallback: int | None = None
+    #: What people call it, unless they say otherwise.
+    alias: str = ""
+    #: The Device HTTPS API does not know it.
+    hide_from_http: bool = False
+    #: What automations may do with it; None is nothing.
+    automation: Exposure | None = None
+    #: What it means, whatever it is called: at most one of `hub.documents.TAGS` and four of one's own.
+    tags: tuple[str, ...] = ()
+    icon: str = ""
+    color: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,22 +165,60 @@ class Lifecycle:
 
 
 @attrs.frozen(kw_only=True)
+class Widget:
+    """What a tab shows at ``x``, ``y`` of a grid, from the top left; ``pins`` ("V1") are what it shows.
+
+    What there is for ``type`` and ``options``, `hub.dashboards` says. What is not said, such as a title, units and
+    limits, is the datastream's.
+    """
+
+    type: str
+    pins: tuple[str, ...] = ()
+    title: str = ""
+    x: int = 0
+    y: int = 0
+    width: int = 4
+    height: int = 3
+    options: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.frozen(kw_only=True)
+class Tab:
+    """``roles`` are the names of those who see it; none is all."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+    widget: tuple[Widget, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Dashboard:
+    tab: tuple[Tab, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Template:
     """What devices of one product have in common. ``id`` is what the firmware has as ``BLYNK_TEMPLATE_ID``.
 
-    Devices of a template that is a ``gateway`` may speak for others (docs.blynk.io, MQTT Gateway API).
+    Devices of a template that is a ``gateway`` may speak for others (docs.blynk.io, MQTT Gateway API). ``version``
+    counts from 1.
     """
 
     id: str
     org: int = ROOT_ORG
+    version: int = 1
     name: str
     hardware: str = ""
     connection: str = ""
+    manufacturer: str = ""
+    description: str = ""
     gateway: bool = False
     datastreams: tuple[Datastream, ...] = ()
     events: tuple[EventType, ...] = ()
     metadata: tuple[MetadataField, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
+    web: Dashboard = Dashboard()
+    mobile: Dashboard = Dashboard()
 
 
 class Owned(Protocol):
@@ -193,6 +254,8 @@ class Device:
     org: int
     name: str
     template: Template = attrs.field(repr=lambda template: template.id)
+    #: It stays with this version of its template until somebody lets it follow.
+    pinned: int | None = None
     created: int
     #: The user whose own device it is.
     owner: int | None = None

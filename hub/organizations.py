@@ -13,7 +13,7 @@ import trio
 
 from hub import timezones
 from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import OrganizationChanged
+from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ class Organizations:
         self._children: dict[int, list[int]] = {}
         #: Held from what is checked until what is remembered, so that memory and disk do not part.
         self._lock = trio.Lock()
+        bus.subscribe(TemplateDeleted, self._without)
+
+    def _without(self, fact: TemplateDeleted) -> None:
+        for org in [org for org in self.by_id.values() if fact.template.id in (org.templates or ())]:
+            self._keep(attrs.evolve(org, templates=(org.templates or frozenset()) - {fact.template.id}))
 
     async def load(self, root: str) -> None:
         """Read them all; the root is made, and named ``root``, where there is none yet."""

@@ -1,362 +1,69 @@
-"""Templates: what devices of one product have in common. Read from TOML, checked as a whole, compared, stored.
-
-Everything wrong with a template is said at once, each line with the place in the file.
-"""
+"""The templates of a hub: the newest version of each, older ones that devices still have, and what was saved before."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import secrets
-import tomllib
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import tomli_w
+import trio
 
-from hub.errors import Conflict, NotFound, Rejected, WrongType
-from hub.facts import TemplateChanged
-from hub.metadata import field_problems
-from hub.model import ROOT_ORG, Datastream, EventType, Lifecycle, MetadataField, Organization, Principal, Template
-from hub.structure import Invalid, duration_problem, structure
-from hub.timeline import MAX_DESCRIPTION
-from hub.values import INT32, coerce, to_json
+from hub.documents import BadTemplate, difference, from_row, from_toml, read, to_row
+from hub.errors import Conflict, NotFound
+from hub.facts import TemplateChanged, TemplateDeleted
+from hub.model import Datastream, Organization, Principal, Template
 
 if TYPE_CHECKING:
     from hub.bus import Bus
+    from hub.clock import Clock
     from hub.config import Limits
     from hub.devices import Devices
-    from hub.storage import Storage, Transaction
+    from hub.storage import Row, Storage, Transaction
 
-T = TypeVar("T")
-
-#: Seconds: docs.blynk.io allows half an hour of waiting, and an answer is awaited by somebody who looks.
-MAX_WAIT = 1800
-MAX_CONFIRM = 3600
-#: Statuses besides Online and Offline (docs.blynk.io, Connection lifecycle).
-MAX_STATUSES = 2
-
-PINS = range(256)
-_NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_DECIMALS = re.compile(r"#?(\.[#0]{1,5})?")
-
-
-class BadTemplate(Rejected):
-    """Everything that is wrong with a template, a line each."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+#: Versions of a template that are kept, besides those that devices have.
+MAX_VERSIONS = 100
 
 
 @attrs.frozen(kw_only=True)
-class _Head:
-    """The table ``[template]``."""
+class Version:
+    """One that was saved: ``at`` in ms UTC, by whom ("user 3")."""
 
-    name: str
-    id: str = attrs.Factory(lambda: "TMPL" + secrets.token_hex(4))
-    hardware: str = ""
-    connection: str = ""
-    gateway: bool = False
-
-
-def parse(text: str, source: str = "template", known: Mapping[str, Template] | None = None) -> Template:
-    """A template from TOML; ``source`` is named in errors. Raises `BadTemplate`.
-
-    A missing id is made. Datastreams without an id get the one that their pin has in the template of that id among
-    the ``known``, or a new one.
-    """
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadTemplate([f"{source}: {error}"]) from error
-    problems: list[str] = []
-    table = document.pop("template", None)
-    if not isinstance(table, dict):
-        raise BadTemplate([f"{source}: there is no [template] table"])
-    head = _structured(table, _Head, "template", problems)
-    tables = [_pinned(raw, n, problems) for n, raw in enumerate(_tables(document, "datastream", problems), 1)]
-    _number(tables, (known or {}).get(head.id) if head else None)
-    streams = [_structured(table, Datastream, f"datastream {n}", problems) for n, table in enumerate(tables, 1)]
-    events = [
-        _structured(table, EventType, f"event {n}", problems)
-        for n, table in enumerate(_tables(document, "event", problems), 1)
-    ]
-    metadata = [
-        _structured(table, MetadataField, f"metadata {n}", problems)
-        for n, table in enumerate(_tables(document, "metadata", problems), 1)
-    ]
-    lifecycle = _structured(document.pop("lifecycle", {}), Lifecycle, "lifecycle", problems)
-    problems += [f"unknown key {key}" for key in document]
-    for number, stream in enumerate(streams, 1):
-        if stream is not None:
-            problems += [f"datastream {number} ({stream.name}): {problem}" for problem in _check_datastream(stream)]
-    template = Template(
-        id=head.id if head else "TMPL",
-        name=head.name if head else "?",
-        hardware=head.hardware if head else "",
-        connection=head.connection if head else "",
-        gateway=head.gateway if head else False,
-        datastreams=tuple(stream for stream in streams if stream is not None),
-        events=tuple(event for event in events if event is not None),
-        metadata=tuple(field for field in metadata if field is not None),
-        lifecycle=lifecycle or Lifecycle(),
-    )
-    problems += _check(template)
-    if problems:
-        raise BadTemplate(f"{source}: {problem}" for problem in problems)
-    return attrs.evolve(template, datastreams=tuple(_with_default(d) for d in template.datastreams))
-
-
-def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:
-    try:
-        return structure(raw, cls)
-    except Invalid as error:
-        problems += [f"{where}: {path} {text}".replace(":  ", ": ") for path, text in error.problems]
-        return None
-
-
-def _tables(document: dict[str, Any], name: str, problems: list[str]) -> list[dict[str, Any]]:
-    tables = document.pop(name, [])
-    if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
-        return tables
-    problems.append(f"[[{name}]] must be an array of tables")
-    return []
-
-
-def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
-    """A datastream's table with its pin and enum values as numbers."""
-    table = dict(raw)
-    pin = table.get("pin")
-    found = re.fullmatch(r"[Vv]([0-9]{1,3})", pin) if isinstance(pin, str) else None
-    if found is None or int(found[1]) not in PINS:
-        problems.append(f"datastream {number}: pin must be V0 to V255, not {pin!r}")
-        # Not a pin, and no other datastream's either.
-        table["pin"] = -number
-    else:
-        table["pin"] = int(found[1])
-    values = table.get("values")
-    if isinstance(values, dict):
-        bad = [key for key in values if re.fullmatch(r"-?[0-9]{1,9}", key) is None]
-        problems += [f"datastream {number}: values: {key!r} is not a whole number" for key in bad]
-        table["values"] = {int(key): value for key, value in values.items() if key not in bad}
-    return table
-
-
-def _number(tables: list[dict[str, Any]], old: Template | None) -> None:
-    """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
-    before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
-    taken = {table["id"] for table in tables if type(table.get("id")) is int}
-    for table in tables:
-        if "id" not in table and before.get(table["pin"]) not in (None, *taken):
-            table["id"] = before[table["pin"]]
-    taken |= {*before.values(), *(table["id"] for table in tables if type(table.get("id")) is int)}
-    free = iter(range(max(taken, default=0) + 1, 2**31))
-    for table in tables:
-        if "id" not in table:
-            table["id"] = next(free)
-
-
-def _check(template: Template) -> list[str]:
-    """What is wrong with a template beyond its single datastreams, a line each."""
-    problems = []
-    if _ID.fullmatch(template.id) is None:
-        problems.append(f"id: {template.id!r} must be 1-40 letters, digits, - and _")
-    if not template.name.strip() or len(template.name) > 100:
-        problems.append("name: must have 1-100 characters")
-    for what, keys in (
-        ("pin", [f"V{d.pin}" for d in template.datastreams]),
-        ("datastream id", [str(d.id) for d in template.datastreams]),
-        ("datastream name", [d.name for d in template.datastreams]),
-        ("event code", [e.code for e in template.events]),
-        ("metadata name", [m.name for m in template.metadata]),
-    ):
-        problems += [f"{what} {key} is used {count} times" for key, count in Counter(keys).items() if count > 1]
-    if sum(d.type == "location" for d in template.datastreams) > 1:
-        problems.append("there is more than one location datastream")
-    for number, event in enumerate(template.events, 1):
-        problems += [f"event {number}: {problem}" for problem in _check_event(event)]
-    for number, field in enumerate(template.metadata, 1):
-        problems += [f"metadata {number} ({field.name}): {problem}" for problem in field_problems(field)]
-    return [*problems, *_check_lifecycle(template.lifecycle)]
-
-
-def _check_event(event: EventType) -> list[str]:
-    problems = []
-    if _NAME.fullmatch(event.code) is None:
-        problems.append("code must be 1-50 letters, digits, space, _ and -")
-    if len(event.description) > MAX_DESCRIPTION:
-        problems.append(f"description has more than {MAX_DESCRIPTION} characters")
-    if event.every < 1:
-        problems.append("every must be at least 1")
-    if problem := duration_problem(event.period):
-        problems.append(f"period {problem}")
-    if event.type != "content" and (event.subtitle or event.image or event.action_title or event.action_url):
-        problems.append("only an event of type content has a subtitle, an image and an action")
-    return problems
-
-
-def _check_lifecycle(lifecycle: Lifecycle) -> list[str]:
-    problems = []
-    if not lifecycle.wait or (problem := duration_problem(lifecycle.wait, 0, MAX_WAIT)):
-        problems.append(f"lifecycle: wait {problem if lifecycle.wait else 'is missing'}")
-    if len(lifecycle.status) > MAX_STATUSES:
-        problems.append(f"lifecycle: there are at most {MAX_STATUSES} statuses of your own")
-    names = [lifecycle.online, lifecycle.offline, *(status.name for status in lifecycle.status)]
-    problems += [f"lifecycle: name {name!r} must have 1-50 characters" for name in names if not 0 < len(name) <= 50]
-    problems += [f"lifecycle: {name!r} is used {n} times" for name, n in Counter(names).items() if n > 1]
-    for status in lifecycle.status:
-        if not status.after or (problem := duration_problem(status.after)):
-            problems.append(f"lifecycle: {status.name}: after {problem if status.after else 'is missing'}")
-    return problems
-
-
-def _check_datastream(stream: Datastream) -> list[str]:
-    problems = []
-    if stream.id not in range(1, 2**31):
-        problems.append("id must be positive")
-    if _NAME.fullmatch(stream.name) is None:
-        problems.append("name must be 1-50 letters, digits, space, _ and -")
-    bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
-    if not all(math.isfinite(bound) for bound in bounds):
-        problems.append("min and max must be finite; leave them out for no bound")
-    elif bounds and stream.type not in ("integer", "double"):
-        problems.append(f"a datastream of type {stream.type} has no min and max")
-    elif len(bounds) == 2 and bounds[0] > bounds[1]:
-        problems.append(f"min {stream.min} is above max {stream.max}")
-    elif stream.type == "integer":
-        if any(int(bound) not in INT32 for bound in bounds):
-            problems.append("min and max of an integer must fit 32 bits")
-        if len(bounds) == 2 and math.ceil(bounds[0]) > math.floor(bounds[1]):
-            problems.append("there is no whole number between min and max")
-    if stream.decimals and _DECIMALS.fullmatch(stream.decimals) is None:
-        problems.append(f"decimals {stream.decimals!r} must be like #.## or #.00")
-    for key, text, most in (
-        ("retain_raw", stream.retain_raw, math.inf),
-        ("confirm", stream.confirm, MAX_CONFIRM),
-        ("expire.after", stream.expire.after if stream.expire else "", math.inf),
-    ):
-        if problem := duration_problem(text, 0, most):
-            problems.append(f"{key} {problem}")
-    if stream.expire is not None and not stream.expire.after:
-        problems.append("expire.after is missing")
-    if stream.type == "enum":
-        if not stream.values:
-            problems.append("an enum needs values")
-        if stream.fallback is not None and stream.fallback not in stream.values:
-            problems.append(f"fallback {stream.fallback} is not one of its values")
-    elif stream.values or stream.fallback is not None:
-        problems.append("only an enum has values and a fallback")
-    if not problems and stream.default is not None:
-        try:
-            fits = coerce(stream, stream.default) == stream.default
-        except WrongType:
-            problems.append(f"default {stream.default!r} is not of type {stream.type}")
-        else:
-            if stream.type in ("integer", "double") and not fits and not isinstance(stream.default, (str, list, tuple)):
-                problems.append(f"default {stream.default!r} is not between min and max")
-    return problems
-
-
-def _with_default(stream: Datastream) -> Datastream:
-    return stream if stream.default is None else attrs.evolve(stream, default=coerce(stream, stream.default))
-
-
-def to_toml(template: Template) -> str:
-    """The template as TOML, with ids, so that importing it elsewhere gives the same."""
-
-    def table(thing: Any, **changed: Any) -> dict[str, Any]:
-        plain = attrs.asdict(thing, recurse=False, filter=_said) | changed
-        return {key: value for key, value in plain.items() if value is not None}
-
-    document: dict[str, Any] = {"template": table(template)}
-    for key in ("org", "datastreams", "events", "metadata", "lifecycle"):
-        document["template"].pop(key, None)
-    document["datastream"] = [
-        table(
-            d,
-            id=d.id,
-            pin=f"V{d.pin}",
-            type=d.type,
-            default=None if d.default is None else to_json(d.default),
-            values={str(k): v for k, v in d.values.items()} or None,
-            expire=table(d.expire) if d.expire else None,
-        )
-        for d in template.datastreams
-    ]
-    document["event"] = [table(e) for e in template.events]
-    document["metadata"] = [table(m) for m in template.metadata]
-    document["lifecycle"] = table(template.lifecycle)
-    if template.lifecycle.status:
-        document["lifecycle"]["status"] = [table(status) for status in template.lifecycle.status]
-    return tomli_w.dumps({key: value for key, value in document.items() if value})
-
-
-def _said(field: attrs.Attribute[Any], value: Any) -> bool:
-    """Whether a field says something: it has no default, or another value."""
-    factory = getattr(field.default, "factory", None)
-    default = field.default if factory is None else factory()
-    return bool(value != default)
-
-
-def difference(old: Template | None, new: Template) -> tuple[list[str], list[Datastream]]:
-    """What changes from ``old`` to ``new``, a line each (``+ ~ -``), and the datastreams whose values that drops."""
-    if old is None:
-        return [f"+ template {new.id} {new.name}", *(f"+ V{d.pin} {d.name}" for d in new.datastreams)], []
-    lines = [
-        f"~ {field} {getattr(old, field)!r} -> {getattr(new, field)!r}"
-        for field in ("name", "hardware", "connection", "gateway")
-        if getattr(old, field) != getattr(new, field)
-    ]
-    lines += ["~ lifecycle"] * (old.lifecycle != new.lifecycle)
-    before = {d.id: d for d in old.datastreams}
-    dropped = []
-    for stream in new.datastreams:
-        was = before.pop(stream.id, None)
-        if was is None:
-            lines.append(f"+ V{stream.pin} {stream.name}")
-            continue
-        changes = [
-            f"{a.name} {getattr(was, a.name)!r} -> {getattr(stream, a.name)!r}"
-            for a in attrs.fields(Datastream)
-            if getattr(was, a.name) != getattr(stream, a.name)
-        ]
-        if changes:
-            lines.append(f"~ V{stream.pin} {stream.name}: {', '.join(changes)}")
-        if was.type != stream.type and (was.type, stream.type) != ("integer", "double"):
-            dropped.append(was)
-    lines += [f"- V{d.pin} {d.name}" for d in before.values()]
-    for what, were, are in (
-        ("event", {e.code: e for e in old.events}, {e.code: e for e in new.events}),
-        ("metadata", {m.name: m for m in old.metadata}, {m.name: m for m in new.metadata}),
-    ):
-        lines += [f"+ {what} {key}" for key in are if key not in were]
-        lines += [f"~ {what} {key}" for key in are if key in were and were[key] != are[key]]
-        lines += [f"- {what} {key}" for key in were if key not in are]
-    return lines, [*dropped, *before.values()]
+    number: int
+    at: int
+    by: str
+    template: Template
 
 
 class Templates:
-    """All templates, by id. Only what is here is what devices follow."""
+    """All templates, by id: the newest version, which new devices get, and others if they follow."""
 
-    def __init__(self, storage: Storage, bus: Bus, devices: Devices, limits: Limits) -> None:
+    def __init__(self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits) -> None:
         self._storage = storage
         self._bus = bus
+        self._clock = clock
         self._limits = limits
         self._devices = devices
+        self._lock = trio.Lock()
         self.by_id: dict[str, Template] = {}
+        #: Older versions that devices have, by id and number.
+        self._older: dict[tuple[str, int], Template] = {}
 
     async def load(self) -> None:
-        async def read(tx: Transaction) -> list[tuple[str, int]]:
-            return await tx.fetch_all("SELECT document, org FROM templates ORDER BY id")
+        async def fetch(tx: Transaction) -> tuple[list[Row], list[Row]]:
+            newest = await tx.fetch_all("SELECT document, org, version FROM templates ORDER BY id")
+            older = await tx.fetch_all(
+                "SELECT v.document, t.org, v.version FROM template_versions v JOIN templates t ON t.id = v.template"
+                " WHERE EXISTS (SELECT 1 FROM devices d WHERE d.template = v.template AND d.pinned = v.version)"
+            )
+            return newest, older
 
-        for document, org in await self._storage.read(read):
-            template = _from_document(document, org)
-            self.by_id[template.id] = template
+        newest, older = await self._storage.read(fetch)
+        self.by_id = {template.id: template for template in (from_row(*row) for row in newest)}
+        self._older = {(template.id, template.version): template for template in (from_row(*row) for row in older)}
+
+    def of_device(self, template: str, pinned: int | None) -> Template:
+        """What a device has: the newest version, or the one that it stays with."""
+        return self.by_id[template] if pinned is None else self._older[template, pinned]
 
     def get(self, template: str) -> Template:
         """Raises `NotFound`."""
@@ -376,6 +83,100 @@ class Templates:
             raise self.unknown()
         return found
 
+    # -- saving ---------------------------------------------------------------------------------------------------
+
+    async def save(
+        self, text: str, by: Principal, *, source: str = "template", prune: bool = False
+    ) -> tuple[Template, list[str]]:
+        """Import TOML and let devices follow; see `put`."""
+        return await self.put(self.read(from_toml(text, source), source), by, source=source, prune=prune)
+
+    def read(self, document: Mapping[str, Any], source: str = "template") -> Template:
+        """A template from a document, with ids for what has none. Raises `BadTemplate`."""
+
+        def used(template: str) -> set[int]:
+            older = (one for (id_, _), one in self._older.items() if id_ == template)
+            return {stream.id for one in older for stream in one.datastreams}
+
+        return read(document, source, self.by_id, used)
+
+    def changes(self, new: Template, *, apply: bool = True) -> tuple[list[str], list[Datastream]]:
+        """What saving would change, a line each, and the datastreams whose values that would drop."""
+        old = self.by_id.get(new.id)
+        lines, dropped = difference(old, new)
+        if not apply:
+            return lines, []
+        found = {stream.id: stream for stream in dropped}
+        for (template, _), one in self._older.items():
+            if template == new.id:
+                found |= {stream.id: stream for stream in difference(one, new)[1]}
+        return lines, list(found.values())
+
+    async def put(
+        self, new: Template, by: Principal, *, source: str = "template", prune: bool = False, apply: bool = True
+    ) -> tuple[Template, list[str]]:
+        """Save a template as its next version; returns it and what changed.
+
+        With ``apply`` all devices follow, else they stay with what they have. What would drop values is refused without
+        ``prune``. Raises `BadTemplate`, or `Conflict`.
+        """
+        async with self._lock:
+            old = self.by_id.get(new.id)
+            if problems := self._over_limits(new, old):
+                raise BadTemplate(f"{source}: {problem}" for problem in problems)
+            if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
+                raise Conflict(f"{source}: there is another template named {new.name!r}")
+            lines, dropped = self.changes(new, apply=apply)
+            if dropped and not prune:
+                names = ", ".join(f"V{d.pin} {d.name}" for d in dropped)
+                raise Conflict(f"{source}: this would drop the values of {names}; import with --prune if that is meant")
+            behind = any(template == new.id for template, _ in self._older)
+            if not lines and not (apply and behind):
+                return old or new, []
+            version = 1 if old is None else old.version + bool(lines)
+            saved = attrs.evolve(new, version=version, org=new.org if old is None else old.org)
+            await self._write(saved, old, by, dropped, apply=apply)
+        self._bus.emit(TemplateChanged(saved, by))
+        return saved, lines
+
+    async def _write(
+        self, new: Template, old: Template | None, by: Principal, dropped: Sequence[Datastream], *, apply: bool
+    ) -> None:
+        at = self._clock.now()
+
+        async def write(tx: Transaction) -> list[int]:
+            document, key = to_row(new), (new.id, new.version)
+            await tx.execute(
+                "INSERT INTO templates (id, org, name, document, version) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO"
+                " UPDATE SET name = excluded.name, document = excluded.document, version = excluded.version",
+                (new.id, new.org, new.name, document, new.version),
+            )
+            await tx.execute(
+                "INSERT OR IGNORE INTO template_versions (template, version, at, by, document) VALUES (?, ?, ?, ?, ?)",
+                (*key, at, by.who, document),
+            )
+            gone: list[int] = []
+            if apply:
+                await tx.execute("UPDATE devices SET pinned = NULL WHERE template = ?", (new.id,))
+                gone = await self._devices.write_series(tx, new, dropped)
+            elif old is not None:
+                sql = "UPDATE devices SET pinned = ? WHERE template = ? AND pinned IS NULL"
+                await tx.execute(sql, (old.version, new.id))
+            await tx.execute(
+                "DELETE FROM template_versions WHERE template = ? AND version <= ? AND version NOT IN"
+                " (SELECT pinned FROM devices WHERE template = ? AND pinned IS NOT NULL)",
+                (new.id, new.version - MAX_VERSIONS, new.id),
+            )
+            return gone
+
+        gone = await self._storage.transaction(write)
+        self.by_id[new.id] = new
+        if apply:
+            self._older = {key: one for key, one in self._older.items() if key[0] != new.id}
+            await self._devices.follow(new, gone)
+        elif old is not None and self._devices.pin(old):
+            self._older[old.id, old.version] = old
+
     def _over_limits(self, new: Template, old: Template | None) -> list[str]:
         limits, problems = self._limits, []
         for key, count in (
@@ -388,51 +189,35 @@ class Templates:
                 problems.append(f"more than {getattr(limits, key)} {key.replace('_', ' ')} ([limits] {key})")
         return problems
 
-    async def save(
-        self, text: str, by: Principal, *, source: str = "template", prune: bool = False
-    ) -> tuple[Template, list[str]]:
-        """Import TOML; returns the template and what changed. What would drop values is refused without ``prune``.
+    async def remove(self, template: Template, by: Principal) -> None:
+        """Delete a template that no device has. Raises `Conflict`."""
 
-        Raises `BadTemplate`, or `Conflict`.
-        """
-        new = parse(text, source, self.by_id)
-        old = self.by_id.get(new.id)
-        if problems := self._over_limits(new, old):
-            raise BadTemplate(f"{source}: {problem}" for problem in problems)
-        if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
-            raise Conflict(f"{source}: there is another template named {new.name!r}")
-        lines, dropped = difference(old, new)
-        if dropped and not prune:
-            names = ", ".join(f"V{d.pin} {d.name}" for d in dropped)
-            raise Conflict(f"{source}: this would drop the values of {names}; import with --prune if that is meant")
-        if not lines:
-            return new, []
+        async def write(tx: Transaction) -> None:
+            [(count,)] = await tx.fetch_all("SELECT count(*) FROM devices WHERE template = ?", (template.id,))
+            if count:
+                raise Conflict(f"{count} devices have template {template.id}")
+            await tx.execute("DELETE FROM templates WHERE id = ?", (template.id,))
 
-        async def write(tx: Transaction) -> list[int]:
-            await tx.execute(
-                "INSERT INTO templates (id, org, name, document) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, document = excluded.document",
-                (new.id, ROOT_ORG, new.name, _to_document(new)),
-            )
-            return await self._devices.write_series(tx, new, dropped)
+        async with self._lock:
+            await self._storage.transaction(write)
+            self.by_id.pop(template.id, None)
+        self._bus.emit(TemplateDeleted(template, by))
 
-        gone = await self._storage.transaction(write)
-        self.by_id[new.id] = new
-        await self._devices.follow(new, gone)
-        self._bus.emit(TemplateChanged(new, by))
-        return new, lines
+    # -- what was saved before ------------------------------------------------------------------------------------
 
+    async def versions(self, template: Template) -> list[Version]:
+        """All that are kept, the newest first."""
+        sql = "SELECT version, at, by, document FROM template_versions WHERE template = ? ORDER BY version DESC"
+        rows = await self._storage.configuration.fetch_all(sql, (template.id,))
+        return [
+            Version(number=number, at=at, by=by, template=from_row(document, template.org, number))
+            for number, at, by, document in rows
+        ]
 
-def _to_document(template: Template) -> str:
-    document = attrs.asdict(template)
-    for stream in document["datastreams"]:
-        stream["default"] = None if stream["default"] is None else to_json(stream["default"])
-    document.pop("org")
-    return json.dumps(document)
-
-
-def _from_document(text: str, org: int) -> Template:
-    document = json.loads(text)
-    for stream in document["datastreams"]:
-        stream["values"] = {int(k): v for k, v in stream["values"].items()}
-    return attrs.evolve(structure(document, Template), org=org)
+    async def version(self, template: Template, number: int) -> Template:
+        """One that was saved. Raises `NotFound`."""
+        sql = "SELECT document FROM template_versions WHERE template = ? AND version = ?"
+        rows = await self._storage.configuration.fetch_all(sql, (template.id, number))
+        if not rows:
+            raise NotFound(f"Template {template.id} has no version {number}.")
+        return from_row(rows[0][0], template.org, number)

@@ -82,7 +82,7 @@ def test_public_names_are_pinned():
         "Rejected", "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream",
         "SetMetadata",
         "Socket", "SocketRoute", "StatusChanged", "StorageError", "StorageTrouble", "Stream", "Template",
-        "TemplateChanged", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueCleared",
+        "TemplateChanged", "TemplateDeleted", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueCleared",
         "ValueExpired", "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
     ] == public.__all__  # fmt: skip
     assert all(getattr(public, name) is not None for name in public.__all__)
@@ -134,16 +134,17 @@ async def test_the_test_in_the_documentation_passes(hub):
 
 
 def test_templates_in_the_readme_are_right():
-    from hub.templates import parse as parse_template
+    from hub.documents import parse as parse_template
 
     for block in blocks(ROOT / "README.md", "toml"):
         parse_template(block)
 
 
 def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
+    from hub.dashboards import KINDS
+    from hub.documents import parse as parse_template
     from hub.metadata import TYPES
-    from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status
-    from hub.templates import parse as parse_template
+    from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status, Tab, Widget
 
     page = ROOT / "docs" / "templates.md"
     [block] = blocks(page, "toml")
@@ -155,6 +156,16 @@ def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
         (MetadataField, document["metadata"]),
         (Lifecycle, [document["lifecycle"]]),
         (Status, document["lifecycle"]["status"]),
+        (Tab, document["web"]["tab"]),
+        (Widget, document["web"]["tab"][0]["widget"]),
     ):
         assert {field.name for field in attrs.fields(cls)} == {key for table in tables for key in table}, cls
     assert [] == [kind for kind in TYPES if kind not in page.read_text()]
+    for kind in ("web", "mobile"):
+        for name, widget in KINDS[kind].items():
+            row = next(
+                line
+                for line in page.read_text().split(f"### {kind.capitalize()}")[1].splitlines()
+                if f"| `{name}` |" in line
+            )
+            assert row.endswith(f"| {', '.join(sorted(widget.options)) or '-'} |"), name

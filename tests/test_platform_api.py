@@ -643,7 +643,7 @@ async def test_a_template_is_imported_listed_and_shown(hub, api):
     await add_device(hub, LAMP)
 
     assert {
-        "content": [{"id": "TMPL0lamp", "name": "Lamp", "datastreams": 4, "devices": 1}],
+        "content": [{"id": "TMPL0lamp", "name": "Lamp", "version": 1, "datastreams": 4, "devices": 1, "behind": 0}],
         "totalElements": 1,
     } == (await api.get(f"{ORG}/templates")).json
     shown = (await api.get(f"{ORG}/template?templateId=TMPL0lamp")).json

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 WRONG_PIN = "Wrong pin format."
+NO_DATASTREAM = "No datastream setup for that pin."
 MISMATCH = "Value doesn't match the Datastream data type."
 #: The same sentence without its dot, as some of the operations have it.
 MISMATCH_UNDOTTED = "Value doesn't match the Datastream data type"
@@ -88,6 +89,8 @@ class DeviceApi:
     async def _write(self, request: Request, device: Device, values: dict[int, list[str]], mismatch: str) -> None:
         """Write all or nothing, with one stamp, and return after the commit."""
         hub, principal = self._hub, principal_of(device)
+        if any(pin in device.points and device.points[pin].datastream.hide_from_http for pin in values):
+            raise Rejected(NO_DATASTREAM)
         at = hub.clock.now()
         writes = [Write(device, pin, raw, "https", principal, at, shared=True) for pin, raw in values.items()]
         try:
@@ -187,7 +190,8 @@ class DeviceApi:
                 properties.setdefault(key, []).append(value or "")
         if not properties:
             raise Rejected("Request with incorrect parameters")
-        await self._hub.properties.set(device, [PINS[pin] for pin in pins if pin], properties)
+        streams = [_on_pin(device, PINS[pin]) for pin in pins if pin]
+        await self._hub.properties.set(device, [stream.pin for stream in streams], properties)
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
@@ -213,19 +217,15 @@ class DeviceApi:
             raise Rejected(WRONG_PIN)
         found = {}
         for key, _ in pairs:
-            point = device.points.get(PINS[key])
-            if point is None:
-                raise Rejected("No datastream setup for that pin.")
-            found[key.lower()] = self._current(device, point.datastream)
+            found[key.lower()] = self._current(device, _on_pin(device, PINS[key]))
         if len(found) == 1:
             return Response(body=_text(next(iter(found.values()))))
         return _json({key: to_json(value) for key, value in found.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
         device, _ = self._hub.device_of(request)
-        latest = (
-            (pin, self._hub.writes.latest(device, point.datastream)) for pin, point in sorted(device.points.items())
-        )
+        streams = (point.datastream for _, point in sorted(device.points.items()))
+        latest = ((one.pin, self._hub.writes.latest(device, one)) for one in streams if not one.hide_from_http)
         return _json({f"v{pin}": to_json(found[1]) for pin, found in latest if found is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
@@ -245,15 +245,20 @@ class DeviceApi:
             if not number.isascii() or not number.isdecimal():
                 raise Rejected(wrong_id)
             point = device.point(int(number[:12]))
-            if point is None:
+            if point is None or point.datastream.hide_from_http:
                 raise Rejected(f"Requested dataStream doesn't exist in the product {device.template.name}")
             return point.datastream
         if pin not in PINS:
             raise Rejected(WRONG_PIN)
-        point = device.points.get(PINS[pin])
-        if point is None:
-            raise Rejected("No datastream setup for that pin.")
-        return point.datastream
+        return _on_pin(device, PINS[pin])
+
+
+def _on_pin(device: Device, pin: int) -> Datastream:
+    """The datastream on a pin. Raises `Rejected`, also for one that is hidden here."""
+    point = device.points.get(pin)
+    if point is None or point.datastream.hide_from_http:
+        raise Rejected(NO_DATASTREAM)
+    return point.datastream
 
 
 def principal_of(device: Device) -> Principal:

@@ -130,7 +130,7 @@ class Endpoint:
         self._wills: dict[Client, Will] = {}
         self._tasks: trio.Nursery | None = None
         self._hints = Bucket(HINT_RATE, HINT_BURST, self.now())
-        self._pins: dict[str, tuple[Template, dict[str, int]]] = {}
+        self._pins: dict[tuple[str, int], tuple[Template, dict[str, int]]] = {}
         #: How often connections of a key took each other's place, and when the last one did.
         self._flapping: dict[tuple[str, int | str, str], tuple[int, float, Client]] = {}
         #: Why the last connection of a device was ended, when it could not be told.
@@ -153,9 +153,10 @@ class Endpoint:
 
     def pins(self, template: Template) -> Mapping[str, int]:
         """A template's pins by the names of its datastreams."""
-        kept = self._pins.get(template.id)
+        key = (template.id, template.version)
+        kept = self._pins.get(key)
         if kept is None or kept[0] is not template:
-            kept = self._pins[template.id] = template, {stream.name: stream.pin for stream in template.datastreams}
+            kept = self._pins[key] = template, {stream.name: stream.pin for stream in template.datastreams}
         return kept[1]
 
     def may_hint(self) -> bool:

@@ -182,6 +182,8 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             ("/api/v1/audit/export", export, "users.log", "Who changed what, line by line", (LINES,)),
             ("/api/v1/audit/verify", verify, "audit.verify", "Whether the audit is as it was written", ()),
             ("/api/v1/device/actions", actions, VIEW_DEVICES, "Who wrote which value of a device", ()),
+            # In docs.blynk.io's own words.
+            ("/api/v1/organization/device/logs", actions, VIEW_DEVICES, "A device's actions log", ()),
         )
     ]
 

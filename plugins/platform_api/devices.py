@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 
@@ -14,6 +14,7 @@ from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, WrongType
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.routes import VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
+from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
@@ -115,6 +116,18 @@ class DeviceObject:
     hardware_info: dict[str, str]
     data_stream_values: list[dict[str, Any]] | None = None
     meta_field_values: list[dict[str, Any]] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeviceBase:
+    """What there is to say of a device in a word."""
+
+    id: int
+    name: str
+    template_id: str
+    org_id: int
+    owner_user_id: int | None
+    activated_at: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -272,6 +285,26 @@ class DeviceRoutes:
         request.version(device.name)
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 
+    async def base_info(self, request: Request, device_id: int) -> DeviceBase:
+        return _base(self._hub.device_for(request, device_id))
+
+    async def last_activated(
+        self,
+        request: Request,
+        *,
+        org_id: int | None = None,
+        minutes: Annotated[int, Between(1, 60)] = 5,
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
+    ) -> Page[DeviceBase]:
+        """Devices that came for the first time in the last minutes, the newest first."""
+        org = self._hub.organization_for(request, org_id)
+        since = self._hub.clock.now() - minutes * 60_000
+        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        found = [device for device in devices if device.activated is not None and device.activated >= since]
+        found.sort(key=lambda device: -(device.activated or 0))
+        return page_of(found, page, size, _base)
+
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
         request.expect(device.name)
@@ -350,6 +383,17 @@ class DeviceRoutes:
         return Answered(ms=None if took is None else round(took, 1))
 
 
+def _base(device: Device) -> DeviceBase:
+    return DeviceBase(
+        id=device.id,
+        name=device.name,
+        template_id=device.template.id,
+        org_id=device.org,
+        owner_user_id=device.owner,
+        activated_at=device.activated,
+    )
+
+
 def routes(hub: Hub) -> Sequence[Route]:
     api = DeviceRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1"
@@ -361,6 +405,8 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
+        Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device in a word"),
+        Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
         Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),

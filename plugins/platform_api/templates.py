@@ -1,19 +1,34 @@
-"""Templates over HTTP."""
+"""Templates over HTTP: as files and as documents, with all that was saved before."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.model import Datastream, Template
-from hub.routes import VIEW_DEVICES, Page, Request, Response, Route
-from hub.templates import to_toml
+from hub.documents import difference, to_document, to_toml
+from hub.errors import Conflict, Rejected
+from hub.model import (
+    Dashboard,
+    DataType,
+    EventType,
+    Expire,
+    Exposure,
+    HistoryMode,
+    Lifecycle,
+    MetadataField,
+    Template,
+)
+from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.values import to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+#: Characters of a document's keys and values, at most: a template with all that it may have is far below.
+MAX_BODY = 8 * 1024 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -35,57 +50,344 @@ class Imported:
 
 
 @attrs.frozen(kw_only=True)
-class TemplateSummary:
+class NewTemplate:
+    """``document`` has the keys of a template file."""
+
+    document: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class EditTemplate:
+    """The whole ``document``, with the keys of a template file; with ``check`` nothing is saved.
+
+    With ``apply`` all devices follow, else only new ones have it. Without ``prune`` no values are dropped.
+    """
+
+    template_id: str
+    document: dict[str, Any]
+    apply: bool = True
+    prune: bool = False
+    check: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class DuplicateTemplate:
+    template_id: str
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class ApplyTemplate:
+    """Let all devices follow that have stayed with an older version."""
+
+    template_id: str
+    prune: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class RestoreTemplate:
+    """An older version becomes the newest one."""
+
+    template_id: str
+    version: int
+    apply: bool = True
+    prune: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Saved:
+    """``changes`` are lines; ``drops`` names the datastreams whose values went, or would go."""
+
     id: str
     name: str
+    version: int
+    changes: list[str]
+    drops: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class TemplateSummary:
+    """``behind`` is how many of its devices have stayed with an older version."""
+
+    id: str
+    name: str
+    version: int
     datastreams: int
     devices: int
+    behind: int
 
 
-def routes(hub: Hub) -> Sequence[Route]:
-    def of(request: Request, template_id: str) -> Template:
-        return hub.templates.for_org(hub.organization_for(request), template_id)
+@attrs.frozen(kw_only=True)
+class DatastreamObject:
+    id: int
+    pin: str
+    name: str
+    alias: str
+    type: DataType
+    units: str
+    min: float | None
+    max: float | None
+    decimals: str
+    default: Any
+    history: HistoryMode
+    retain_raw: str
+    sync: bool
+    confirm: str
+    expire: Expire | None
+    values: dict[str, str]
+    fallback: int | None
+    hide_from_http: bool
+    automation: Exposure | None
+    tags: list[str]
+    icon: str
+    color: str
 
-    async def import_template(request: Request) -> Imported:
+
+@attrs.frozen(kw_only=True)
+class MetaField:
+    """A field of a template; it is called by its ``id`` or its name."""
+
+    id: int
+    name: str
+    type: str
+    default: str
+    description: str
+    required: bool
+
+
+@attrs.frozen(kw_only=True)
+class TemplateObject:
+    id: str
+    org_id: int
+    version: int
+    name: str
+    hardware: str
+    connection: str
+    manufacturer: str
+    description: str
+    gateway: bool
+    datastreams: list[DatastreamObject]
+    events: list[EventType]
+    metadata: list[MetadataField]
+    lifecycle: Lifecycle
+    web: Dashboard
+    mobile: Dashboard
+
+
+@attrs.frozen(kw_only=True)
+class VersionObject:
+    """``at`` is in ms UTC (0: before there were versions), ``by`` who it was; ``changes`` what it changed."""
+
+    version: int
+    at: int
+    by: str
+    changes: list[str]
+
+
+class TemplateRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def _of(self, request: Request, template_id: str) -> Template:
+        found = self._hub.templates.for_org(self._hub.organization_for(request), template_id)
+        request.subject = f"template {found.id}"
+        return found
+
+    # -- as a file ------------------------------------------------------------------------------------------------
+
+    async def import_file(self, request: Request) -> Imported:
         body: ImportTemplate = request.body
-        template, changes = await hub.templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
+        templates = self._hub.templates
+        template, changes = await templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
         request.subject = f"template {template.id}"
         return Imported(id=template.id, name=template.name, changes=changes)
 
-    async def export_template(request: Request, template_id: str) -> Response:
-        return Response(body=to_toml(of(request, template_id)), type="application/toml")
+    async def export_file(self, request: Request, template_id: str) -> Response:
+        return Response(body=to_toml(self._of(request, template_id)), type="application/toml")
 
-    async def list_templates(request: Request, org_id: int | None = None) -> Page[TemplateSummary]:
-        used: dict[str, int] = {}
-        org = hub.organization_for(request, org_id)
-        for device in hub.devices_for(request.principal, VIEW_DEVICES, org.id):
-            used[device.template.id] = used.get(device.template.id, 0) + 1
-        content = [
-            TemplateSummary(id=t.id, name=t.name, datastreams=len(t.datastreams), devices=used.get(t.id, 0))
-            for t in hub.templates.by_id.values()
-            if org.has(t)
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def listed(
+        self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[TemplateSummary]:
+        used: Counter[str] = Counter()
+        behind: Counter[str] = Counter()
+        org = self._hub.organization_for(request, org_id)
+        for device in self._hub.devices_for(request.principal, VIEW_DEVICES, org.id):
+            used[device.template.id] += 1
+            behind[device.template.id] += device.pinned is not None
+        found = [template for template in self._hub.templates.by_id.values() if org.has(template)]
+        return page_of(
+            found,
+            page,
+            size,
+            lambda one: TemplateSummary(
+                id=one.id,
+                name=one.name,
+                version=one.version,
+                datastreams=len(one.datastreams),
+                devices=used[one.id],
+                behind=behind[one.id],
+            ),
+        )
+
+    async def info(self, request: Request, template_id: str) -> TemplateObject:
+        found = self._of(request, template_id)
+        request.version(found.version)
+        return shown(found)
+
+    async def datastreams(self, request: Request, template_id: str) -> list[DatastreamObject]:
+        return shown(self._of(request, template_id)).datastreams
+
+    async def events(self, request: Request, template_id: str) -> list[EventType]:
+        return list(self._of(request, template_id).events)
+
+    async def metafields(self, request: Request, template_id: str) -> list[MetaField]:
+        fields = enumerate(self._of(request, template_id).metadata, 1)
+        return [
+            MetaField(
+                id=number,
+                name=field.name,
+                type=field.type,
+                default=field.default,
+                description=field.description,
+                required=field.required,
+            )
+            for number, field in fields
         ]
-        return Page(content=content, total_elements=len(content))
 
-    async def get_template(request: Request, template_id: str) -> dict[str, Any]:
-        return _described(of(request, template_id))
+    async def document(self, request: Request, template_id: str, *, version: int | None = None) -> dict[str, Any]:
+        found = self._of(request, template_id)
+        request.version(found.version)
+        return to_document(found if version is None else await self._hub.templates.version(found, version))
 
-    view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
-    return [
-        Route("POST", "/api/v1/template/import", import_template, edit, "Import a template file", ImportTemplate),
-        Route("GET", "/api/v1/template/export", export_template, view, "A template as a file", media=toml),
-        Route("GET", "/api/v1/organization/templates", list_templates, view, "All templates"),
-        Route("GET", "/api/v1/organization/template", get_template, view, "One template"),
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    async def create(self, request: Request) -> Created[Saved]:
+        new = self._hub.templates.read(request.body.document)
+        if new.id in self._hub.templates.by_id:
+            raise Conflict(f"there is a template {new.id} already")
+        return Created(value=await self._save(request, new))
+
+    async def edit(self, request: Request) -> Saved:
+        body: EditTemplate = request.body
+        old = self._of(request, body.template_id)
+        request.expect(old.version)
+        head = body.document.get("template")
+        if isinstance(head, dict):
+            if head.get("id", old.id) != old.id:
+                raise Rejected("document: a template's id does not change")
+            body.document["template"] = head | {"id": old.id}
+        new = self._hub.templates.read(body.document)
+        saved = await self._save(request, new, apply=body.apply, prune=body.prune, check=body.check)
+        request.version(saved.version)
+        return saved
+
+    async def _save(
+        self, request: Request, new: Template, *, apply: bool = True, prune: bool = False, check: bool = False
+    ) -> Saved:
+        templates = self._hub.templates
+        lines, dropped = templates.changes(new, apply=apply)
+        saved = templates.by_id.get(new.id, new)
+        if not check:
+            saved, lines = await templates.put(new, request.principal, prune=prune, apply=apply)
+        request.subject = f"template {new.id}"
+        drops = [f"V{stream.pin} {stream.name}" for stream in dropped]
+        return Saved(id=saved.id, name=saved.name, version=saved.version, changes=lines, drops=drops)
+
+    async def duplicate(self, request: Request) -> Created[Saved]:
+        body: DuplicateTemplate = request.body
+        document = to_document(self._of(request, body.template_id))
+        document["template"] = {key: value for key, value in document["template"].items() if key != "id"}
+        document["template"]["name"] = body.name
+        return Created(value=await self._save(request, self._hub.templates.read(document)))
+
+    async def apply(self, request: Request) -> Saved:
+        body: ApplyTemplate = request.body
+        return await self._save(request, self._of(request, body.template_id), prune=body.prune)
+
+    async def delete(self, request: Request, template_id: str, *, everything: bool = False) -> None:
+        """With ``everything`` its devices too, with all that they held."""
+        found = self._of(request, template_id)
+        devices = [device for device in self._hub.devices.by_id.values() if device.template.id == found.id]
+        if devices and not everything:
+            raise Conflict(f"{len(devices)} devices have template {found.id}; everything=true deletes them too")
+        for device in devices:
+            self._hub.authorize(request.principal, "org_devices.delete", device)
+        for device in devices:
+            request.begun = True
+            await self._hub.devices.delete(device, request.principal)
+        await self._hub.templates.remove(found, request.principal)
+
+    # -- what was saved before ------------------------------------------------------------------------------------
+
+    async def versions(
+        self, request: Request, template_id: str, *, page: PageNumber = 0, size: PageSize = 20
+    ) -> Page[VersionObject]:
+        found = await self._hub.templates.versions(self._of(request, template_id))
+        before = [*found[1:], None]
+        return page_of(
+            list(zip(found, before, strict=True)),
+            page,
+            size,
+            lambda pair: VersionObject(
+                version=pair[0].number,
+                at=pair[0].at,
+                by=self._hub.name_of(pair[0].by, request.principal),
+                changes=difference(pair[1].template, pair[0].template)[0] if pair[1] else [],
+            ),
+        )
+
+    async def difference(self, request: Request, template_id: str, from_: int, to: int) -> list[str]:
+        """What changes from one version to another, a line each."""
+        found = self._of(request, template_id)
+        old, new = [await self._hub.templates.version(found, number) for number in (from_, to)]
+        return difference(old, new)[0]
+
+    async def restore(self, request: Request) -> Saved:
+        body: RestoreTemplate = request.body
+        old = await self._hub.templates.version(self._of(request, body.template_id), body.version)
+        return await self._save(request, old, apply=body.apply, prune=body.prune)
+
+
+def shown(template: Template) -> TemplateObject:
+    plain = {field.name: getattr(template, field.name) for field in attrs.fields(Template)}
+    streams = [
+        DatastreamObject(
+            **attrs.asdict(stream, recurse=False)
+            | {
+                "pin": f"v{stream.pin}",
+                "default": None if stream.default is None else to_json(stream.default),
+                "values": {str(number): text for number, text in stream.values.items()},
+                "tags": list(stream.tags),
+            }
+        )
+        for stream in template.datastreams
     ]
+    lists = {"events": list(template.events), "metadata": list(template.metadata), "datastreams": streams}
+    return TemplateObject(org_id=plain.pop("org"), **plain | lists)
 
 
-def _described(template: Template) -> dict[str, Any]:
-    return {
-        **attrs.asdict(template, filter=lambda a, _: a.name != "datastreams"),
-        "datastreams": [_stream(d) for d in template.datastreams],
-    }
-
-
-def _stream(d: Datastream) -> dict[str, Any]:
-    plain = attrs.asdict(d)
-    return plain | {"pin": f"v{d.pin}", "default": None if d.default is None else to_json(d.default)}
+def routes(hub: Hub) -> Sequence[Route]:
+    api = TemplateRoutes(hub)
+    org, ours = "/api/v1/organization", "/api/v1/template"
+    view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
+    whole: Any = {"max_body": MAX_BODY}
+    return [
+        Route("GET", f"{org}/templates", api.listed, view, "All templates"),
+        Route("GET", f"{org}/template", api.info, view, "One template"),
+        Route("GET", f"{org}/template/datastreams", api.datastreams, view, "A template's datastreams"),
+        Route("GET", f"{org}/template/events", api.events, view, "A template's events"),
+        Route("GET", f"{org}/template/metafields", api.metafields, view, "A template's metadata"),
+        Route("POST", f"{ours}/import", api.import_file, edit, "Import a template file", ImportTemplate, **whole),
+        Route("GET", f"{ours}/export", api.export_file, view, "A template as a file", media=toml),
+        Route("GET", f"{ours}/document", api.document, view, "A template as a document, or one of its versions"),
+        Route("POST", f"{ours}/create", api.create, edit, "Make a template", NewTemplate, **whole),
+        Route("PUT", ours, api.edit, edit, "Edit a template, or see what that would change", EditTemplate, **whole),
+        Route("DELETE", ours, api.delete, edit, "Delete a template"),
+        Route("POST", f"{ours}/duplicate", api.duplicate, edit, "Make a copy of a template", DuplicateTemplate),
+        Route("POST", f"{ours}/apply", api.apply, edit, "Let all devices of a template follow", ApplyTemplate),
+        Route("GET", f"{ours}/versions", api.versions, view, "The versions of a template"),
+        Route("GET", f"{ours}/difference", api.difference, view, "What changed between two versions"),
+        Route("POST", f"{ours}/restore", api.restore, edit, "Go back to a version of a template", RestoreTemplate),
+    ]

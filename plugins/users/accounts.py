@@ -288,6 +288,16 @@ def routes(room: Room) -> Sequence[Route]:
         found = [device for device in visible if owner is not None and device.owner == owner.id]
         return page_of(found, page, size, lambda device: NamedDevice(id=device.id, name=device.name))
 
+    async def devices_beside(
+        request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = MAX_PAGE
+    ) -> Page[NamedDevice]:
+        """Those of the organization that somebody is in."""
+        user = people.by_email.get(user_email.lower())
+        if user is None or not hub.may(request.principal, request.permission, org=user.org):
+            raise people.unknown(0)
+        visible = hub.allowed(request.principal, VIEW_DEVICES, hub.devices.by_org.get(user.org, {}).values())
+        return page_of(visible, page, size, lambda device: NamedDevice(id=device.id, name=device.name))
+
     org = "/api/v1/organization"
     return [
         Route(method=method, path=f"{org}/{path}", handler=handler, permission=permission, body=body, summary=summary)
@@ -310,6 +320,7 @@ def routes(room: Room) -> Sequence[Route]:
             ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
             ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
             ("GET", "device/by-owner", devices_of, VIEW_DEVICES, None, "The devices of a user"),
+            ("GET", "device/by-user-org", devices_beside, VIEW_DEVICES, None, "The devices of a user's organization"),
         )
     ] + [
         Route(

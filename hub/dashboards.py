@@ -1,0 +1,218 @@
+"""Dashboards as data: which widgets there are, what they show, and whether a template's dashboards hold.
+
+A dashboard says what is where and which datastreams it shows; how a widget looks is for whoever draws it, a browser, a
+phone or a terminal. Types and what they take are docs.blynk.io's, Web Dashboard and Mobile App Dashboard.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from hub.model import Dashboard, Datastream, Template, Widget
+
+#: What a widget may show: types of datastreams.
+NUMBERS = frozenset({"integer", "double"})
+INTEGERS = frozenset({"integer"})
+CHOICES = frozenset({"integer", "enum"})
+TEXTS = frozenset({"string"})
+PLACES = frozenset({"location"})
+ANY = NUMBERS | TEXTS | PLACES | {"enum"}
+
+
+@attrs.frozen(kw_only=True)
+class WidgetType:
+    """``least`` to ``most`` datastreams of types in ``shows``; ``writes``: people change them with it.
+
+    ``options`` are keys of a widget's own settings. Of ``raw`` ones the datastreams keep every value.
+    """
+
+    shows: frozenset[str]
+    least: int = 1
+    most: int = 1
+    writes: bool = False
+    options: frozenset[str] = frozenset()
+    raw: bool = False
+
+
+def _widget(
+    shows: frozenset[str],
+    options: str = "",
+    *,
+    least: int = 1,
+    most: int = 1,
+    writes: bool = False,
+    raw: bool = False,
+) -> WidgetType:
+    return WidgetType(shows=shows, least=least, most=most, writes=writes, options=frozenset(options.split()), raw=raw)
+
+
+_RANGE = "min max"
+_SWITCH = "on_value off_value on_label off_label"
+
+WEB: Mapping[str, WidgetType] = {
+    "slider": _widget(NUMBERS, f"{_RANGE} step fine send_on_release", writes=True),
+    "switch": _widget(NUMBERS, _SWITCH, writes=True),
+    "number_input": _widget(NUMBERS, f"{_RANGE} step loop", writes=True),
+    "button": _widget(NUMBERS, f"{_SWITCH} mode", writes=True),
+    "image_button": _widget(INTEGERS, "mode on_url off_url", writes=True),
+    "web_page_image_button": _widget(INTEGERS, "url image"),
+    "led": _widget(NUMBERS, _RANGE),
+    "gauge": _widget(NUMBERS, f"{_RANGE} thresholds"),
+    "radial_gauge": _widget(NUMBERS, f"{_RANGE} thresholds"),
+    "label": _widget(ANY, "level thresholds"),
+    "gradient_ramp": _widget(NUMBERS, _RANGE),
+    "bitmask_table": _widget(INTEGERS, "rows inverse hide_false"),
+    "alarm": _widget(INTEGERS, "sound"),
+    "image_gallery": _widget(INTEGERS, "urls"),
+    "chart": _widget(NUMBERS, "kind aggregate autoscale", most=10),
+    "custom_chart": _widget(ANY, "kind aggregate sample", most=10, raw=True),
+    "heatmap": _widget(NUMBERS | {"enum"}, "aggregate", most=5),
+    "map": _widget(PLACES, "track gap direction", raw=True),
+    "video": _widget(TEXTS),
+    "text_input": _widget(TEXTS, writes=True),
+    "terminal": _widget(TEXTS, "newline autoscroll input", writes=True),
+    "segmented_switch": _widget(CHOICES, "labels", writes=True),
+    "menu": _widget(CHOICES, "labels", writes=True),
+}
+MOBILE: Mapping[str, WidgetType] = {
+    "button": _widget(NUMBERS | TEXTS, f"{_SWITCH} mode page", writes=True),
+    "styled_button": _widget(NUMBERS, f"{_SWITCH} mode page", writes=True),
+    "icon_button": _widget(NUMBERS, f"{_SWITCH} mode page icon", writes=True),
+    "image_button": _widget(NUMBERS, "mode on_url off_url", writes=True),
+    "slider": _widget(NUMBERS, f"{_RANGE} step send_on_release write_interval", writes=True),
+    "vertical_slider": _widget(NUMBERS, f"{_RANGE} step send_on_release write_interval", writes=True),
+    "level_slider": _widget(NUMBERS, f"{_RANGE} step", writes=True),
+    "level_slider_switch": _widget(NUMBERS, f"{_RANGE} step", least=2, most=2, writes=True),
+    "step": _widget(NUMBERS, f"{_RANGE} step loop", writes=True),
+    "numeric_input": _widget(NUMBERS, f"{_RANGE} step", writes=True),
+    "switch": _widget(NUMBERS, _SWITCH, writes=True),
+    "joystick": _widget(NUMBERS | TEXTS, "auto_return", most=2, writes=True),
+    "zergba": _widget(NUMBERS | TEXTS, most=3, writes=True),
+    "rgb_light": _widget(NUMBERS | TEXTS, most=4, writes=True),
+    "slope_control": _widget(TEXTS, writes=True),
+    "value": _widget(NUMBERS | TEXTS | {"enum"}, "format"),
+    "labeled_value": _widget(NUMBERS | TEXTS | {"enum"}, "format"),
+    "led": _widget(NUMBERS, _RANGE),
+    "level": _widget(NUMBERS, f"{_RANGE} direction"),
+    "gauge": _widget(NUMBERS, f"{_RANGE} thresholds"),
+    "radial_gauge": _widget(NUMBERS, f"{_RANGE} thresholds"),
+    "enhanced_gauge": _widget(NUMBERS, f"{_RANGE} thresholds"),
+    "gradient_ramp": _widget(NUMBERS, _RANGE),
+    "lcd": _widget(NUMBERS | TEXTS, "advanced", most=2),
+    "icon": _widget(CHOICES, "icons"),
+    "image_gallery": _widget(INTEGERS, "urls"),
+    "image_animation": _widget(TEXTS, "url"),
+    "terminal": _widget(TEXTS, "history input", writes=True),
+    "video": _widget(TEXTS),
+    "simple_chart": _widget(NUMBERS, "kind aggregate ranges"),
+    "super_chart": _widget(NUMBERS, "kind aggregate ranges", most=4),
+    "menu": _widget(CHOICES, "labels", writes=True),
+    "segmented_switch": _widget(CHOICES, "labels", writes=True),
+    "icon_segmented_switch": _widget(CHOICES, "icons", writes=True),
+    "text_input": _widget(TEXTS, "limit", writes=True),
+    "time_input": _widget(TEXTS, writes=True),
+    "map": _widget(PLACES | TEXTS),
+    "music_player": _widget(TEXTS, writes=True),
+    "text": _widget(ANY, "text", least=0, most=0),
+    "web_page_button": _widget(ANY, "url text", least=0, most=0),
+    "alias": _widget(ANY),
+}
+KINDS = {"web": WEB, "mobile": MOBILE}
+
+#: docs.blynk.io: tabs of a dashboard, the first of which everybody sees.
+MAX_TABS = {"web": 4, "mobile": 20}
+#: Columns of the grid, its longest, and widgets of a tab.
+COLUMNS, MAX_ROWS, MAX_WIDGETS = 24, 500, 200
+MAX_TITLE = 64
+
+
+def problems(template: Template) -> list[str]:
+    """What is wrong with a template's dashboards, a line each."""
+    by_pin = {f"V{stream.pin}": stream for stream in template.datastreams}
+    found = []
+    for kind, dashboard in (("web", template.web), ("mobile", template.mobile)):
+        found += [f"{kind}: {problem}" for problem in _of_dashboard(kind, dashboard, by_pin)]
+    return found
+
+
+def _of_dashboard(kind: str, dashboard: Dashboard, by_pin: Mapping[str, Datastream]) -> Iterable[str]:
+    if len(dashboard.tab) > MAX_TABS[kind]:
+        yield f"there are at most {MAX_TABS[kind]} tabs"
+    names = [tab.name for tab in dashboard.tab]
+    for name in dict.fromkeys(names):
+        if not 1 <= len(name) <= MAX_TITLE or not name.isprintable():
+            yield f"tab {name[:20]!r}: a name has 1 to {MAX_TITLE} printable characters"
+        if names.count(name) > 1:
+            yield f"tab {name!r} is there {names.count(name)} times"
+    if dashboard.tab and dashboard.tab[0].roles:
+        yield f"tab {dashboard.tab[0].name!r}: the first is for all roles"
+    maps = 0
+    for tab in dashboard.tab:
+        if len(tab.widget) > MAX_WIDGETS:
+            yield f"tab {tab.name!r}: there are at most {MAX_WIDGETS} widgets"
+        maps += sum(widget.type == "map" for widget in tab.widget)
+        for number, widget in enumerate(tab.widget, 1):
+            where = f"tab {tab.name!r}, widget {number}"
+            yield from (f"{where} ({widget.type[:30]}): {problem}" for problem in _of_widget(kind, widget, by_pin))
+        yield from (f"tab {tab.name!r}: {problem}" for problem in _overlaps(tab.widget))
+    if kind == "web" and maps > 1:
+        yield "there is at most one map"
+
+
+def _of_widget(kind: str, widget: Widget, by_pin: Mapping[str, Datastream]) -> Iterable[str]:
+    found = KINDS[kind].get(widget.type)
+    if found is None:
+        yield f"there is no such widget; there are {', '.join(KINDS[kind])}"
+        return
+    pins = [pin.upper() for pin in widget.pins]
+    if not found.least <= len(pins) <= found.most:
+        many = str(found.least) if found.least == found.most else f"{found.least} to {found.most}"
+        yield f"pins: it shows {many} datastreams, not {len(pins)}"
+    if len(set(pins)) < len(pins):
+        yield "pins: one is there twice"
+    for pin in pins:
+        stream = by_pin.get(pin)
+        if stream is None:
+            yield f"pins: the template has no {pin[:10]}"
+        elif stream.type not in found.shows:
+            yield f"pins: {pin} is of type {stream.type}, and it shows {', '.join(sorted(found.shows))}"
+        elif found.raw and stream.history != "raw":
+            yield f'pins: {pin} needs history = "raw"'
+    for key in widget.options.keys() - found.options:
+        known = ", ".join(sorted(found.options)) or "none"
+        yield f"options: there is no {key[:30]!r}; there are {known}"
+    for key, value in widget.options.items():
+        if not all(_is_setting(one) for one in (value if isinstance(value, list) else [value])):
+            yield f"options: {key[:30]} must be text, a number, true or false, or a list of them"
+    if len(widget.title) > MAX_TITLE or not widget.title.isprintable():
+        yield f"title has at most {MAX_TITLE} printable characters"
+    if not _fits(widget):
+        yield f"it does not fit the grid of {COLUMNS} columns and {MAX_ROWS} rows"
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _fits(widget: Widget) -> bool:
+    """Whether it is within the grid."""
+    columns, rows = widget.x + widget.width, widget.y + widget.height
+    return 0 <= widget.x < columns <= COLUMNS and 0 <= widget.y < rows <= MAX_ROWS
+
+
+def _overlaps(widgets: Sequence[Widget]) -> Iterable[str]:
+    """Widgets that are where another is."""
+    taken: dict[tuple[int, int], int] = {}
+    for number, widget in enumerate(widgets, 1):
+        if not _fits(widget):
+            continue
+        columns = range(widget.x, widget.x + widget.width)
+        cells = [(x, y) for x in columns for y in range(widget.y, widget.y + widget.height)]
+        if other := next((taken[cell] for cell in cells if cell in taken), None):
+            yield f"widget {number} is where widget {other} is"
+        taken |= dict.fromkeys(cells, number)
