@@ -392,6 +392,16 @@ async def test_nobody_finds_what_they_may_not_view(world, houses):
         assert 404 == (await ask("POST", "devices/search", {"orgId": world.orgs["beta"]})).status
 
 
+async def test_nobody_reads_the_history_of_what_they_may_not_view(world, houses):
+    other = await world.device(world.orgs["beta"], name="Other lamp")
+    lamp, heater = houses[LAMP], houses[HEATER]
+    async with asking(world, "uma") as ask:
+        mine = await ask("GET", "history", deviceIds=lamp.id, pins="v0", granularity="raw")
+        assert [[21.5]] == [line["values"] for line in mine["series"]]
+        for ids in (f"{lamp.id},{heater.id}", str(other.id)):
+            assert 404 == (await ask("GET", "history", deviceIds=ids, pins="v0")).status
+
+
 # -- segments ---------------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,7 @@ def kind_of(route):
 ABOUT_NOTHING = {
     "GET /api/v1/organization/search/devices",
     "GET /api/v1/organization/search",
+    "GET /api/v1/history",
     "GET /api/v1/organization/device/by-user-org",
     "GET /api/v1/organization/permissions",
     "POST /api/v1/organization/role/create",

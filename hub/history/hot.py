@@ -168,6 +168,7 @@ class History:
         self.upkeep = Upkeep(self._database, clock, policies)
         queries = Queries(self._database, self._unsealed_of, self.upkeep.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
+        self.hours_as_json = queries.hours_as_json
         #: The file was begun anew and lacks its tables or the latest values.
         self._unfilled = False
         self._damage: str | None = None

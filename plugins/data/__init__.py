@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route
-from plugins.data import points, reports
+from plugins.data import points, reports, several
 
 if TYPE_CHECKING:
     import trio
@@ -30,7 +30,7 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    return [*points.routes(hub), *reports.routes(hub)]
+    return [*points.routes(hub), *several.routes(hub), *reports.routes(hub)]
 
 
 @hookimpl

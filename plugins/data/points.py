@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -162,13 +163,14 @@ def routes(hub: Hub) -> Sequence[Route]:
             raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
         content: list[Kept] = []
         total = 0
-        async for piece in hub.history.points(place.series, start, end):
-            first = max(0, page * size - total)
-            wanted = piece[first : first + size - len(content)] if total + len(piece) > page * size else []
-            content += [Kept(created_at=at, value=to_json(value)) for at, value in wanted]
-            total += len(piece)
-            if total >= MAX_COUNTED:
-                break
+        async with aclosing(hub.history.points(place.series, start, end)) as pieces:
+            async for piece in pieces:
+                first = max(0, page * size - total)
+                wanted = piece[first : first + size - len(content)] if total + len(piece) > page * size else []
+                content += [Kept(created_at=at, value=to_json(value)) for at, value in wanted]
+                total += len(piece)
+                if total >= MAX_COUNTED:
+                    break
         return Page(content=content, total_elements=min(total, MAX_COUNTED))
 
     async def import_batch(request: Request) -> None:
