@@ -12,6 +12,7 @@ import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
 from typing import Any, TypeVar
 
 import attrs
@@ -148,6 +149,13 @@ def read(
     if problems:
         raise BadTemplate(f"{source}: {problem}" for problem in problems)
     return attrs.evolve(template, datastreams=tuple(_with_default(d) for d in template.datastreams))
+
+
+def shipped() -> dict[str, str]:
+    """The templates that come with the hub, as TOML, by what they are called on the command line."""
+    folder = resources.files("config") / "templates"
+    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return {name.removesuffix(".toml"): (folder / name).read_text() for name in files}
 
 
 def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:

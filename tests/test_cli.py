@@ -504,6 +504,17 @@ def test_a_bad_template_does_not_keep_out_a_good_one_and_every_mistake_in_it_is_
     assert {True} == {line.startswith("pinwheel: ") for line in done.err.splitlines()}
 
 
+def test_a_template_that_comes_with_the_hub_is_imported_by_its_name(furnished):
+    listed = furnished("template", "list", "--shipped", "--json").json
+    assert {"weather-station", "asset-tracker", "mqtt-thermostat"} <= {one["name"] for one in listed}
+    assert "asset-tracker" in furnished("template", "list", "--shipped").out
+    done = furnished("template", "import", "asset-tracker")
+    assert (0, "") == (done.code, done.err)
+    assert done.out.startswith("TMPL0tracker0 Asset tracker\n")
+    wrong = furnished("template", "import", "no-such-template")
+    assert (1, "pinwheel: no-such-template: No such file or directory") == (wrong.code, wrong.error)
+
+
 def test_an_unknown_template_is_one_line(furnished):
     for arguments in (("template", "export", "TMPL0none"), ("device", "add", "--template", "TMPL0none", "--name", "X")):
         done = furnished(*arguments)

@@ -27,7 +27,9 @@ from hub.errors import Rejected, RequestError
 
 def template_import(parser: argparse.ArgumentParser) -> None:
     """Import template files; shows what changes, and drops no values without --prune."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a file, or the name of a template that comes with the hub"
+    )
     parser.add_argument(
         "--prune", action="store_true", help="drop datastreams that the file no longer has, with their values"
     )
@@ -38,7 +40,7 @@ def template_import(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             for path in args.files:
                 try:
-                    body = {"toml": path.read_text(), "source": str(path), "prune": args.prune}
+                    body = {"toml": _template_text(path), "source": str(path), "prune": args.prune}
                     done.append(hub("POST", "/api/v1/template/import", body))
                 except (OSError, UnicodeDecodeError, RequestError) as error:
                     failed = True
@@ -59,6 +61,16 @@ def template_import(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _template_text(path: Path) -> str:
+    """What is in a file; where there is none, the template of that name that comes with the hub. Raises `OSError`."""
+    if not path.exists():
+        from hub.documents import shipped
+
+        if text := shipped().get(str(path)):
+            return text
+    return path.read_text()
+
+
 def template_export(parser: argparse.ArgumentParser) -> None:
     """Print a template as a file."""
     parser.add_argument("id", metavar="ID")
@@ -71,10 +83,14 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 
 
 def template_list(parser: argparse.ArgumentParser) -> None:
-    """List the templates."""
+    """List the templates, or those that come with the hub."""
+    parser.add_argument("--shipped", action="store_true", help="those that come with the hub, to import by name")
     with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
+        if args.shipped:
+            _list_shipped(args.json)
+            return
         with api(args) as hub:
             found = hub("GET", f"{ORG}/templates")["content"]
         if args.json:
@@ -86,6 +102,17 @@ def template_list(parser: argparse.ArgumentParser) -> None:
             )
 
     parser.set_defaults(run=run)
+
+
+def _list_shipped(as_json: bool) -> None:
+    from hub.documents import parse, shipped
+
+    found = {name: parse(text, name) for name, text in shipped().items()}
+    rows = [(name, one.id, len(one.datastreams), one.description) for name, one in found.items()]
+    if as_json:
+        show([dict(zip(("name", "id", "datastreams", "description"), row, strict=True)) for row in rows])
+    else:
+        show_table(("name", "id", "datastreams", "description"), rows)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
