@@ -512,7 +512,7 @@ def test_a_template_that_comes_with_the_hub_is_imported_by_its_name(furnished):
     assert (0, "") == (done.code, done.err)
     assert done.out.startswith("TMPL0tracker0 Asset tracker\n")
     wrong = furnished("template", "import", "no-such-template")
-    assert (1, "pinwheel: no-such-template: No such file or directory") == (wrong.code, wrong.error)
+    assert (1, "no-such-template: No such file or directory") == (wrong.code, wrong.error)
 
 
 def test_an_unknown_template_is_one_line(furnished):
