@@ -114,6 +114,7 @@ class Hub:
             config.limits.devices,
         )
         self.templates = Templates(storage, bus, clock, self.devices, config.limits)
+        self.devices.newest = self.templates.get
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)

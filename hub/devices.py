@@ -83,9 +83,11 @@ class Devices:
         self._organizations = organizations
         organizations.counts["devices"] = self._by_organization
         #: Held from what is checked until what is remembered, so that memory and disk do not part.
-        self._lock = trio.Lock()
+        self.lock = trio.Lock()
         #: The organization of a user; None of one who is not there. Set by the plugin that has users.
         self.org_of_user: Callable[[int], int | None] = lambda _user: None
+        #: The newest version of a template, which raises `NotFound`: set by the hub.
+        self.newest: Callable[[str], Template]
         self._most = most
         self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
@@ -141,7 +143,10 @@ class Devices:
         """Give devices their points, from rows of (series, device, datastream)."""
         streams: dict[tuple[str, int], dict[int, Datastream]] = {}
         for number, device_id, datastream in series:
-            device = self.by_id[device_id]
+            device = self.by_id.get(device_id)
+            if device is None:
+                # It was deleted while they were read.
+                continue
             key = (device.template.id, device.template.version)
             of_template = streams.get(key)
             if of_template is None:
@@ -201,7 +206,9 @@ class Devices:
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
-        async with self._lock:
+        async with self.lock:
+            # A template may have been saved since somebody chose it.
+            new = [attrs.evolve(one, template=self.newest(one.template.id)) for one in new]
             added = await self._add(new)
         for (device, _), one in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
@@ -331,7 +338,7 @@ class Devices:
         async def write(tx: Transaction) -> None:
             await tx.execute("UPDATE devices SET org = ?, owner = ? WHERE id = ?", (org, owner, device.id))
 
-        async with self._lock:
+        async with self.lock:
             self.get(device.id)
             if org != device.org:
                 self.check_place(org, device.template, 1, device.org)
@@ -349,7 +356,7 @@ class Devices:
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM devices WHERE id = ?", (device.id,))
 
-        async with self._lock:
+        async with self.lock:
             await self._storage.transaction(write)
             self.by_id.pop(device.id, None)
             self.by_org[device.org].pop(device.id, None)
@@ -370,11 +377,13 @@ class Devices:
             await tx.insert_many("series", ("device", "datastream"), ids)
             return await tx.fetch_all("SELECT id, device, datastream FROM series WHERE device = ?", (device.id,))
 
-        rows = await self._storage.transaction(write)
-        old = {point.series for point in device.points.values()}
-        device.points = {}
-        self._place(rows)
-        self._unplace(old - {number for number, _, _ in rows})
+        async with self.lock:
+            self.get(device.id)
+            rows = await self._storage.transaction(write)
+            old = {point.series for point in device.points.values()}
+            device.points = {}
+            self._place(rows)
+            self._unplace(old - {number for number, _, _ in rows})
         self._bus.emit(DataErased(device, tuple(datastreams), by))
 
     async def clear(self, device: Device, datastream: Datastream) -> None:
@@ -460,15 +469,20 @@ class Devices:
 
     # -- following a template -------------------------------------------------------------------------------------
 
-    async def write_series(self, tx: Transaction, template: Template, dropped: Sequence[Datastream]) -> list[int]:
-        """Make the series of a template's devices fit it; returns those that are gone."""
+    async def write_series(
+        self, tx: Transaction, template: Template, dropped: Sequence[tuple[int | None, Datastream]]
+    ) -> list[int]:
+        """Make the series of a template's devices fit it; returns those that are gone.
+
+        ``dropped`` are datastreams by the version that devices are pinned to, None for those that follow.
+        """
         gone = []
-        for stream in dropped:
-            of_template = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ?)"
-            key = (stream.id, template.id)
-            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_template}", key)]
-            await tx.execute(f"DELETE FROM series WHERE {of_template}", key)
-            await tx.execute(f"DELETE FROM properties WHERE {of_template}", key)
+        for pinned, stream in dropped:
+            of_version = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ? AND pinned IS ?)"
+            key = (stream.id, template.id, pinned)
+            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_version}", key)]
+            await tx.execute(f"DELETE FROM series WHERE {of_version}", key)
+            await tx.execute(f"DELETE FROM properties WHERE {of_version}", key)
         for stream in template.datastreams:
             await tx.execute(
                 "INSERT OR IGNORE INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?",
@@ -478,20 +492,17 @@ class Devices:
 
     async def follow(self, template: Template, gone: Sequence[int]) -> None:
         """Let a template's devices follow its new version."""
-
-        async def read(tx: Transaction) -> list[Row]:
-            return await tx.fetch_all(
-                "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device"
-                " WHERE template = ?",
-                (template.id,),
-            )
-
-        rows = await self._storage.read(read)
+        sql = "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device WHERE template = ?"
+        rows = await self._storage.configuration.fetch_all(sql, (template.id,))
         for device in self.by_id.values():
             if device.template.id == template.id:
                 device.template, device.points, device.pinned = template, {}, None
         self._place(rows)
         self._unplace(gone)
+
+    def versions_of(self, template: str) -> set[int]:
+        """The older versions of a template that devices stay with."""
+        return {d.pinned for d in self.by_id.values() if d.pinned is not None and d.template.id == template}
 
     def pin(self, template: Template) -> int:
         """Let a template's devices stay with this version, which they have; returns how many there are."""

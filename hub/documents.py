@@ -104,12 +104,12 @@ def read(
     document: Mapping[str, Any],
     source: str = "template",
     known: Mapping[str, Template] | None = None,
-    used: Callable[[str], Iterable[int]] = lambda _template: (),
+    highest: Callable[[str], int] = lambda _template: 0,
 ) -> Template:
     """A template from a document; ``source`` is named in errors. Raises `BadTemplate`.
 
     A missing id is made. Datastreams without an id get the one that their pin has in the template of that id among
-    the ``known``, or one that is not ``used``.
+    the ``known``, or one above the ``highest`` that any ever had.
     """
     document = dict(document)
     problems: list[str] = []
@@ -118,7 +118,7 @@ def read(
         raise BadTemplate([f"{source}: there is no [template] table"])
     head = _structured(table, _Head, "template", problems)
     tables = [_pinned(raw, n, problems) for n, raw in enumerate(_tables(document, "datastream", problems), 1)]
-    _number(tables, (known or {}).get(head.id) if head else None, used(head.id) if head else ())
+    _number(tables, (known or {}).get(head.id) if head else None, highest(head.id) if head else 0)
     streams = [_structured(table, Datastream, f"datastream {n}", problems) for n, table in enumerate(tables, 1)]
     events = [
         _structured(table, EventType, f"event {n}", problems)
@@ -193,14 +193,14 @@ def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, 
     return table
 
 
-def _number(tables: list[dict[str, Any]], old: Template | None, used: Iterable[int]) -> None:
+def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) -> None:
     """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
     before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
     taken = {table["id"] for table in tables if type(table.get("id")) is int}
     for table in tables:
         if "id" not in table and before.get(table["pin"]) not in (None, *taken):
             table["id"] = before[table["pin"]]
-    taken |= {*before.values(), *used, *(table["id"] for table in tables if type(table.get("id")) is int)}
+    taken |= {highest, *before.values(), *(table["id"] for table in tables if type(table.get("id")) is int)}
     free = iter(range(max(taken, default=0) + 1, 2**31))
     for table in tables:
         if "id" not in table:
@@ -277,9 +277,7 @@ def _check_datastream(stream: Datastream) -> list[str]:
     if _NAME.fullmatch(stream.name) is None:
         problems.append("name must be 1-50 letters, digits, space, _ and -")
     bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
-    if not all(math.isfinite(bound) for bound in bounds):
-        problems.append("min and max must be finite; leave them out for no bound")
-    elif bounds and stream.type not in ("integer", "double"):
+    if bounds and stream.type not in ("integer", "double"):
         problems.append(f"a datastream of type {stream.type} has no min and max")
     elif len(bounds) == 2 and bounds[0] > bounds[1]:
         problems.append(f"min {stream.min} is above max {stream.max}")
@@ -411,6 +409,8 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
         ("event", {e.code: e for e in old.events}, {e.code: e for e in new.events}),
         ("metadata", {m.name: m for m in old.metadata}, {m.name: m for m in new.metadata}),
     ):
+        if sorted(were) == sorted(are) and list(were) != list(are):
+            lines.append(f"~ order of {what}s" if what == "event" else "~ order of metadata")
         lines += [f"+ {what} {key}" for key in are if key not in were]
         lines += [f"~ {what} {key}" for key in are if key in were and were[key] != are[key]]
         lines += [f"- {what} {key}" for key in were if key not in are]

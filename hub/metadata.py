@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -217,8 +216,6 @@ def field_problems(field: MetadataField) -> list[str]:
     numbers = [number for number in (field.min, field.max, field.step) if number is not None]
     if numbers and field.type not in ("number", "cost"):
         problems.append(f"a {field.type} has no min, max and step")
-    elif not all(map(math.isfinite, numbers)):
-        problems.append("min, max and step must be finite")
     if field.default and not problems:
         try:
             TYPES[field.type](field, field.default)

@@ -13,7 +13,7 @@ import trio
 from hub.errors import Conflict, HubError, Rejected, TooMany
 from hub.limits import Bucket
 from hub.model import NOBODY
-from hub.routes import PUBLIC, File, Request, Response, Route, Stream, changed, details_of, to_json
+from hub.routes import PUBLIC, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: How long an Idempotency-Key is known, in ms, and how many answers are kept for those that come again.
 KNOWN_MS = 24 * 3600 * 1000
 MAX_ANSWERS = 10_000
+#: Bytes of one of them, and of all.
+MAX_ANSWER, MAX_KEPT = 256 * 1024, 16 * 1024 * 1024
 #: Characters of an Idempotency-Key.
 MAX_KEY = 255
 #: Who is not counted: the hub's own commands.
@@ -36,6 +38,7 @@ class _Once:
     at: int
     done: bool = False
     answer: Any = None
+    size: int = 0
 
 
 class Requests:
@@ -45,7 +48,9 @@ class Requests:
         self._hub = hub
         self._budgets: dict[int, Bucket] = {}
         self._once: dict[bytes, _Once] = {}
-        self._editing = trio.Lock()
+        #: Held while things of a kind are edited.
+        self._editing: dict[str, trio.Lock] = {}
+        self._kept = 0
 
     async def carry_out(self, route: Route, request: Request) -> Any:
         """Call a route's handler, and put down what that changed. Raises what it raises, and `TooMany`."""
@@ -53,13 +58,12 @@ class Requests:
         arguments = route.arguments(request)
         if route.method == "GET":
             return await route.handler(request, **arguments)
-        if route.method == "POST" and (key := request.headers.get("idempotency-key")) is not None:
-            return await self._carry_out_once(key, route, request, arguments)
-        if "if-match" in request.headers:
-            # One after the other: each looks at what the one before has left.
-            async with self._editing:
-                return await self._change(route, request, arguments)
-        return await self._change(route, request, arguments)
+        details = details_of(route, request)
+        if "if-match" in request.headers and not route.edits:
+            raise Rejected("If-Match is for what is read with an ETag and edited.")
+        if route.once and (key := request.headers.get("idempotency-key")) is not None:
+            return await self._carry_out_once(key, route, request, arguments, details)
+        return await self._change(route, request, arguments, details)
 
     def _count(self, request: Request) -> None:
         """Take a request from what its organization may ask. Raises `TooMany`."""
@@ -74,19 +78,22 @@ class Requests:
             self._hub.refuse(request.address, f"organization {who.org} asks more than {limit} times a minute")
             raise TooMany(f"An organization may ask {limit} times a minute.", budget.wait)
 
-    async def _change(self, route: Route, request: Request, arguments: dict[str, Any]) -> Any:
-        if route.quiet:
-            return await route.handler(request, **arguments)
+    async def _change(self, route: Route, request: Request, arguments: dict[str, Any], details: dict[str, Any]) -> Any:
         hub = self._hub
-        details = details_of(route, request)
         try:
-            result = await route.handler(request, **arguments)
+            if route.edits:
+                # One after the other: each looks at what the one before has left.
+                async with self._editing.setdefault(route.edits, trio.Lock()):
+                    result = await route.handler(request, **arguments)
+            else:
+                result = await route.handler(request, **arguments)
         except HubError:
-            if request.begun:
+            if request.begun and not route.quiet:
                 await hub.hooks.changed(hub, changed(route, request, hub.clock.now(), details, whole=False))
             raise
         refused = isinstance(result, Response) and result.status >= 400
-        if not refused and (route.permission != PUBLIC or request.principal != NOBODY):
+        nobody = route.permission == PUBLIC and request.principal == NOBODY
+        if not (route.quiet or refused or nobody or request.nothing_changed):
             change = changed(route, request, hub.clock.now(), details)
             await hub.hooks.changed(hub, change)
             if request.given_to not in (None, change.org):
@@ -95,7 +102,9 @@ class Requests:
 
     # -- once -----------------------------------------------------------------------------------------------------
 
-    async def _carry_out_once(self, key: str, route: Route, request: Request, arguments: dict[str, Any]) -> Any:
+    async def _carry_out_once(
+        self, key: str, route: Route, request: Request, arguments: dict[str, Any], details: dict[str, Any]
+    ) -> Any:
         """Carry out a request that has not been; one that has is answered as it was.
 
         Raises `Conflict` while it is on its way, when the key came with another request, and when it was carried out
@@ -103,31 +112,47 @@ class Requests:
         """
         if not 0 < len(key) <= MAX_KEY or not key.isprintable():
             raise Rejected(f"Idempotency-Key must have 1 to {MAX_KEY} printable characters")
-        id_ = _digest(request.principal.who, request.principal.org, route.path, key)
-        body = to_json(request.body) if attrs.has(type(request.body)) else request.body.hex()
-        asked = _digest(request.query, body)
+        who = request.principal
+        id_ = _digest(who.who, who.org, str(who.session), sorted(who.scopes or ("all",)), route.path, key)
+        asked = _digest(request.query, to_json(request.body) if route.body else bytes(request.body).hex())
         if (found := self._once.get(id_)) is not None and found.at + KNOWN_MS > self._hub.clock.now():
             if found.asked != asked:
                 raise Conflict("This Idempotency-Key came with another request.")
             if not found.done:
                 raise Conflict("The request with this Idempotency-Key is being carried out.")
             return found.answer
+        if found is not None:
+            self._kept -= found.size
         one = self._once[id_] = _Once(asked, self._hub.clock.now())
         try:
             await self._note(id_, one)
             try:
-                one.answer = await self._change(route, request, arguments)
+                answer = await self._change(route, request, arguments, details)
             except HubError:
                 if not request.begun:
                     await self._forget(id_)
                 raise
-            one.done = not isinstance(one.answer, File | Stream)
+            if isinstance(answer, Response) and answer.status >= 400:
+                await self._forget(id_)
+            elif not isinstance(answer, File | Stream):
+                self._keep(one, answer)
         finally:
             if not one.done:
                 self._once.pop(id_, None)
-        while len(self._once) > MAX_ANSWERS:
-            del self._once[next(iter(self._once))]
-        return one.answer
+        return answer
+
+    def _keep(self, one: _Once, answer: Any) -> None:
+        """Keep an answer for those that ask again, as long as there is room for it."""
+        value = answer.value if isinstance(answer, Created) else answer.body if isinstance(answer, Response) else answer
+        size = len(json.dumps(to_json(value))) if not isinstance(value, bytes) else len(value)
+        one.done, one.answer, one.size = size <= MAX_ANSWER, answer, size
+        self._kept += size if one.done else 0
+        for id_, old in tuple(self._once.items()):
+            if len(self._once) <= MAX_ANSWERS and self._kept <= MAX_KEPT:
+                break
+            if old.done and old is not one:
+                del self._once[id_]
+                self._kept -= old.size
 
     async def _note(self, id_: bytes, one: _Once) -> None:
         """Write down that a request will be carried out. Raises `Conflict` when it was noted before."""

@@ -91,6 +91,8 @@ class Request:
     org: int | None = None
     begun: bool = False
     given_to: int | None = None
+    #: A handler has only tried out what it would do: there is nothing for the audit.
+    nothing_changed: bool = False
     #: The version of what is answered; clients get it as ETag.
     etag: str = ""
 
@@ -220,11 +222,18 @@ class Route:
     #: What it answers where that is not JSON, and takes where that is not.
     media: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     takes: str = attrs.field(default="application/json", kw_only=True)
+    #: What kind of thing it edits: one request after the other does, and each may say what it has read (If-Match).
+    edits: str = attrs.field(default="", kw_only=True)
     lenient: bool = attrs.field(default=False, kw_only=True)
     parameters: tuple[Parameter, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "parameters", parameters(self.handler))
+
+    @property
+    def once(self) -> bool:
+        """Whether it is carried out once, however often it comes with the same Idempotency-Key."""
+        return self.method == "POST" and not self.quiet and self.permission != PUBLIC
 
     @property
     def returns(self) -> Any:

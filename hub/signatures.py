@@ -123,13 +123,16 @@ def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
 
 
 def split(query: str) -> dict[str, str]:
-    """A query's parameters; of one that comes several times, the last. Raises `Rejected` when it is no UTF-8."""
-    found = {}
+    """A query's parameters. Raises `Rejected` when one comes twice, and when it is no UTF-8."""
+    found: dict[str, str] = {}
     for part in query.split("&"):
         if part:
             key, _, value = part.partition("=")
             try:
-                found[unquote_plus(key, errors="strict")] = unquote_plus(value, errors="strict")
+                name = unquote_plus(key, errors="strict")
+                if name in found:
+                    raise Rejected(f"{name[:60]} is there twice")
+                found[name] = unquote_plus(value, errors="strict")
             except UnicodeDecodeError as error:
                 raise Rejected("The query is not UTF-8.") from error
     return found

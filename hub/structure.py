@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -36,10 +37,24 @@ def _converter() -> cattrs.Converter:
 
 
 def _text_or_number(raw: Any, _: Any) -> str | float:
-    if type(raw) not in (str, int, float):
-        raise TypeError(f"must be text or a number, not {raw!r}")
+    if type(raw) is not str and not _is_number(raw):
+        raise TypeError(f"must be text or a number, not {_short(raw)}")
     found: str | float = raw
     return found
+
+
+def _is_number(raw: Any) -> bool:
+    """Whether it is a number that JSON, SQLite and arithmetic can all have."""
+    return math.isfinite(raw) if type(raw) is float else _is_whole(raw)
+
+
+def _is_whole(raw: Any) -> bool:
+    return type(raw) is int and abs(raw) < 2**63
+
+
+def _short(raw: Any) -> str:
+    text = repr(raw) if not isinstance(raw, int) or abs(raw) < 10**100 else "a very large number"
+    return text if len(text) <= 100 else text[:100] + "…"
 
 
 def _is_tuple(kind: Any) -> bool:
@@ -60,10 +75,13 @@ def _listed(converter: cattrs.Converter, kind: Any) -> Any:
 
 def _strict(kind: type) -> Any:
     def structure(raw: Any, _: Any) -> Any:
-        if kind is float and type(raw) is int:
-            return raw
-        if type(raw) is not kind:
-            raise TypeError(f"must be {_WORDS[kind]}, not {raw!r}")
+        fits = type(raw) is kind
+        if kind is float:
+            fits = _is_number(raw)
+        elif kind is int:
+            fits = _is_whole(raw)
+        if not fits:
+            raise TypeError(f"must be {_WORDS[kind]}, not {_short(raw)}")
         return raw
 
     return structure

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import trio
 
 from hub.documents import BadTemplate, difference, from_row, from_toml, read, to_row
 from hub.errors import Conflict, NotFound
@@ -43,14 +42,14 @@ class Templates:
         self._clock = clock
         self._limits = limits
         self._devices = devices
-        self._lock = trio.Lock()
         self.by_id: dict[str, Template] = {}
-        #: Older versions that devices have, by id and number.
+        #: Older versions that devices have, by id and number; and the highest number that a datastream ever had.
         self._older: dict[tuple[str, int], Template] = {}
+        self._highest: dict[str, int] = {}
 
     async def load(self) -> None:
         async def fetch(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            newest = await tx.fetch_all("SELECT document, org, version FROM templates ORDER BY id")
+            newest = await tx.fetch_all("SELECT document, org, version, highest FROM templates ORDER BY id")
             older = await tx.fetch_all(
                 "SELECT v.document, t.org, v.version FROM template_versions v JOIN templates t ON t.id = v.template"
                 " WHERE EXISTS (SELECT 1 FROM devices d WHERE d.template = v.template AND d.pinned = v.version)"
@@ -58,7 +57,10 @@ class Templates:
             return newest, older
 
         newest, older = await self._storage.read(fetch)
-        self.by_id = {template.id: template for template in (from_row(*row) for row in newest)}
+        for document, org, version, highest in newest:
+            template = from_row(document, org, version)
+            self.by_id[template.id] = template
+            self._highest[template.id] = max([highest, *(stream.id for stream in template.datastreams)])
         self._older = {(template.id, template.version): template for template in (from_row(*row) for row in older)}
 
     def of_device(self, template: str, pinned: int | None) -> Template:
@@ -89,76 +91,95 @@ class Templates:
         self, text: str, by: Principal, *, source: str = "template", prune: bool = False
     ) -> tuple[Template, list[str]]:
         """Import TOML and let devices follow; see `put`."""
-        return await self.put(self.read(from_toml(text, source), source), by, source=source, prune=prune)
+        document = from_toml(text, source)
+        return await self.put(lambda: self.read(document, source), by, source=source, prune=prune)
 
     def read(self, document: Mapping[str, Any], source: str = "template") -> Template:
         """A template from a document, with ids for what has none. Raises `BadTemplate`."""
+        return read(document, source, self.by_id, lambda template: self._highest.get(template, 0))
 
-        def used(template: str) -> set[int]:
-            older = (one for (id_, _), one in self._older.items() if id_ == template)
-            return {stream.id for one in older for stream in one.datastreams}
+    def check(self, new: Template, source: str = "template") -> None:
+        """Whether there can be such a template. Raises `BadTemplate`, `Conflict`."""
+        if problems := self._over_limits(new, self.by_id.get(new.id)):
+            raise BadTemplate(f"{source}: {problem}" for problem in problems)
+        if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
+            raise Conflict(f"{source}: there is another template named {new.name!r}")
 
-        return read(document, source, self.by_id, used)
+    def changes(self, new: Template, *, apply: bool = True) -> tuple[list[str], list[tuple[int | None, Datastream]]]:
+        """What saving would change, a line each, and the datastreams whose values that would drop.
 
-    def changes(self, new: Template, *, apply: bool = True) -> tuple[list[str], list[Datastream]]:
-        """What saving would change, a line each, and the datastreams whose values that would drop."""
+        Those by the version that devices are pinned to, None for those that follow the newest.
+        """
         old = self.by_id.get(new.id)
         lines, dropped = difference(old, new)
         if not apply:
             return lines, []
-        found = {stream.id: stream for stream in dropped}
-        for (template, _), one in self._older.items():
-            if template == new.id:
-                found |= {stream.id: stream for stream in difference(one, new)[1]}
-        return lines, list(found.values())
+        found: list[tuple[int | None, Datastream]] = [(None, stream) for stream in dropped]
+        behind = sorted(self._devices.versions_of(new.id))
+        for number in behind:
+            found += [(number, stream) for stream in difference(self._older[new.id, number], new)[1]]
+        if behind and not lines:
+            lines = ["~ devices with older versions follow"]
+        return lines, found
 
     async def put(
-        self, new: Template, by: Principal, *, source: str = "template", prune: bool = False, apply: bool = True
+        self,
+        make: Callable[[], Template],
+        by: Principal,
+        *,
+        source: str = "template",
+        prune: bool = False,
+        apply: bool = True,
     ) -> tuple[Template, list[str]]:
-        """Save a template as its next version; returns it and what changed.
+        """Save a template as its next version; returns it and what changed. ``make`` is called when nobody else saves.
 
         With ``apply`` all devices follow, else they stay with what they have. What would drop values is refused without
         ``prune``. Raises `BadTemplate`, or `Conflict`.
         """
-        async with self._lock:
+        async with self._devices.lock:
+            new = make()
             old = self.by_id.get(new.id)
-            if problems := self._over_limits(new, old):
-                raise BadTemplate(f"{source}: {problem}" for problem in problems)
-            if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
-                raise Conflict(f"{source}: there is another template named {new.name!r}")
+            self.check(new, source)
             lines, dropped = self.changes(new, apply=apply)
             if dropped and not prune:
-                names = ", ".join(f"V{d.pin} {d.name}" for d in dropped)
+                names = ", ".join(dropped_names(dropped))
                 raise Conflict(f"{source}: this would drop the values of {names}; import with --prune if that is meant")
-            behind = any(template == new.id for template, _ in self._older)
-            if not lines and not (apply and behind):
+            if not lines:
                 return old or new, []
-            version = 1 if old is None else old.version + bool(lines)
+            version = 1 if old is None else old.version + bool(difference(old, new)[0])
             saved = attrs.evolve(new, version=version, org=new.org if old is None else old.org)
             await self._write(saved, old, by, dropped, apply=apply)
         self._bus.emit(TemplateChanged(saved, by))
         return saved, lines
 
     async def _write(
-        self, new: Template, old: Template | None, by: Principal, dropped: Sequence[Datastream], *, apply: bool
+        self,
+        new: Template,
+        old: Template | None,
+        by: Principal,
+        dropped: Sequence[tuple[int | None, Datastream]],
+        *,
+        apply: bool,
     ) -> None:
         at = self._clock.now()
+        highest = max([self._highest.get(new.id, 0), *(stream.id for stream in new.datastreams)])
 
         async def write(tx: Transaction) -> list[int]:
-            document, key = to_row(new), (new.id, new.version)
+            document = to_row(new)
             await tx.execute(
-                "INSERT INTO templates (id, org, name, document, version) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO"
-                " UPDATE SET name = excluded.name, document = excluded.document, version = excluded.version",
-                (new.id, new.org, new.name, document, new.version),
+                "INSERT INTO templates (id, org, name, document, version, highest) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, document = excluded.document,"
+                " version = excluded.version, highest = excluded.highest",
+                (new.id, new.org, new.name, document, new.version, highest),
             )
             await tx.execute(
                 "INSERT OR IGNORE INTO template_versions (template, version, at, by, document) VALUES (?, ?, ?, ?, ?)",
-                (*key, at, by.who, document),
+                (new.id, new.version, at, by.who, document),
             )
             gone: list[int] = []
             if apply:
-                await tx.execute("UPDATE devices SET pinned = NULL WHERE template = ?", (new.id,))
                 gone = await self._devices.write_series(tx, new, dropped)
+                await tx.execute("UPDATE devices SET pinned = NULL WHERE template = ?", (new.id,))
             elif old is not None:
                 sql = "UPDATE devices SET pinned = ? WHERE template = ? AND pinned IS NULL"
                 await tx.execute(sql, (old.version, new.id))
@@ -170,12 +191,13 @@ class Templates:
             return gone
 
         gone = await self._storage.transaction(write)
-        self.by_id[new.id] = new
+        self.by_id[new.id], self._highest[new.id] = new, highest
         if apply:
-            self._older = {key: one for key, one in self._older.items() if key[0] != new.id}
             await self._devices.follow(new, gone)
         elif old is not None and self._devices.pin(old):
             self._older[old.id, old.version] = old
+        kept = self._devices.versions_of(new.id)
+        self._older = {key: one for key, one in self._older.items() if key[0] != new.id or key[1] in kept}
 
     def _over_limits(self, new: Template, old: Template | None) -> list[str]:
         limits, problems = self._limits, []
@@ -198,9 +220,11 @@ class Templates:
                 raise Conflict(f"{count} devices have template {template.id}")
             await tx.execute("DELETE FROM templates WHERE id = ?", (template.id,))
 
-        async with self._lock:
+        async with self._devices.lock:
             await self._storage.transaction(write)
             self.by_id.pop(template.id, None)
+            self._highest.pop(template.id, None)
+            self._older = {key: one for key, one in self._older.items() if key[0] != template.id}
         self._bus.emit(TemplateDeleted(template, by))
 
     # -- what was saved before ------------------------------------------------------------------------------------
@@ -221,3 +245,8 @@ class Templates:
         if not rows:
             raise NotFound(f"Template {template.id} has no version {number}.")
         return from_row(rows[0][0], template.org, number)
+
+
+def dropped_names(dropped: Sequence[tuple[int | None, Datastream]]) -> list[str]:
+    """Datastreams in words, each once."""
+    return list(dict.fromkeys(f"V{stream.pin} {stream.name}" for _, stream in dropped))

@@ -480,14 +480,14 @@ async def test_many_are_tagged_and_moved(hub, world, houses):
     lamp, heater, pump = houses.values()
     async with asking(world) as ask:
         tag = await ask("POST", "organization/tag/create", {"name": "New"})
-        assert 3 == (await ask("POST", "devices/bulk", {"action": "tag", "tagId": tag["id"]}))["done"]
+        assert 3 == (await ask("POST", "devices/bulk", {"action": "tag", "tagId": tag["id"], "all": True}))["done"]
         assert [LAMP, HEATER, PUMP] == found(
             await ask("POST", "devices/search", {"filters": [one("tag", "equals", "new")]})
         )
-        assert 3 == (await ask("POST", "devices/bulk", {"action": "untag", "tagId": tag["id"]}))["done"]
+        assert 3 == (await ask("POST", "devices/bulk", {"action": "untag", "tagId": tag["id"], "all": True}))["done"]
         assert [] == found(await ask("POST", "devices/search", {"filters": [one("tag", "equals", "new")]}))
         works = world.orgs["works"]
-        moved = await ask("POST", "devices/bulk", {"action": "move", "toOrgId": works})
+        moved = await ask("POST", "devices/bulk", {"action": "move", "toOrgId": works, "all": True})
         assert [None, None, "it is there already"] == [one["problem"] for one in moved["results"]]
         assert {works} == {device.org for device in (lamp, heater, pump)}
 
@@ -495,14 +495,16 @@ async def test_many_are_tagged_and_moved(hub, world, houses):
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"action": "tag"}, 400, "tagId"),
-        ({"action": "tag", "tagId": 999}, 404, "Tag with identifier 999"),
-        ({"action": "move"}, 400, "toOrgId"),
-        ({"action": "move", "toOrgId": 999}, 404, "Organization with identifier 999"),
-        ({"action": "metadata", "name": "Room"}, 400, "name and value"),
-        ({"action": "write", "pin": "v0"}, 400, "pin and value"),
+        ({"action": "delete"}, 400, "say which are meant"),
+        ({"action": "delete", "devices": None, "all": True, "query": "x"}, 400, "say which are meant"),
+        ({"action": "tag", "all": True}, 400, "tagId"),
+        ({"action": "tag", "tagId": 999, "all": True}, 404, "Tag with identifier 999"),
+        ({"action": "move", "all": True}, 400, "toOrgId"),
+        ({"action": "move", "toOrgId": 999, "all": True}, 404, "Organization with identifier 999"),
+        ({"action": "metadata", "name": "Room", "all": True}, 400, "name and value"),
+        ({"action": "write", "pin": "v0", "all": True}, 400, "pin and value"),
         ({"action": "explode"}, 400, "action"),
-        ({"action": "delete", "devices": [1], "query": "x"}, 400, "either devices"),
+        ({"action": "delete", "devices": [1], "query": "x"}, 400, "say which are meant"),
         ({"action": "delete", "devices": ["x"]}, 400, "devices"),
         ({"action": "delete", "devices": list(range(10_001))}, 400, "at most 10000"),
     ],
@@ -522,7 +524,7 @@ async def test_on_each_device_the_right_is_needed(hub, world, houses):
         told = {one["deviceId"]: one["problem"] for one in (await ask("POST", "devices/bulk", write))["results"]}
         assert told[lamp.id] is None
         assert all("is not found or belong" in told[device.id] for device in (heater, pump, other))
-        gone = await ask("POST", "devices/bulk", {"action": "delete"})
+        gone = await ask("POST", "devices/bulk", {"action": "delete", "all": True})
         assert ["This needs the permission org_devices.delete."] == [one["problem"] for one in gone["results"]]
     assert [7, 60] == [hub.writes.current(d, d.points[0].datastream) for d in (lamp, heater)]
     assert other.id in hub.devices.by_id
@@ -533,7 +535,7 @@ async def test_more_than_can_be_done_at_once_are_not_begun(hub, world, monkeypat
     new = [NewDevice(name=f"D{n}", template=world.template, org=world.orgs["acme"]) for n in range(4)]
     await hub.devices.add(new, SYSTEM)
     async with asking(world) as ask:
-        answer = await ask("POST", "devices/bulk", {"action": "delete"})
+        answer = await ask("POST", "devices/bulk", {"action": "delete", "all": True})
         assert 400 == answer.status
         assert "4 devices are meant, and at most 3" in answer.message
     assert 4 == len(hub.devices.by_id)

@@ -111,7 +111,7 @@ SAMPLES = {
     "email": "new@example.org", "meta_field_id": None, "values": [], "rows": [], "property": "label",
     "permissions": {"users.view": True}, "role_id": USER, "password": "a new password", "template_id": "TMPL0thermo",
     "new_user_id": 0, "new_org_id": None, "event_id": 1, "text": "x", "new_value": "x", "value": 1, "owner_id": None,
-    "password_hash": None, "parent_id": None, "action": "write", "location_id": 0, "find": {},
+    "password_hash": None, "parent_id": None, "action": "write", "location_id": 0, "find": {}, "query": "D",
 }  # fmt: skip
 
 

@@ -232,9 +232,13 @@ async def _body(receive: Callable[[], Awaitable[server.Message]]) -> bytes:
             return b"".join(parts)
 
 
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
 def _parsed(body: bytes) -> Any:
     try:
-        parsed = json.loads(body.decode())
+        parsed = json.loads(body.decode(), parse_constant=_no_number)
         if b"\\u" in body:
             json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

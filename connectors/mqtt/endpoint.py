@@ -55,6 +55,8 @@ SWEEP_EVERY = 2.0
 FLAPPING, FLAPPING_WINDOW, MAX_FLAPPING_PAUSE = 3, 60.0, 30.0
 #: Whose connections take each other's place, at most; and sessions that are kept of one program.
 MAX_FLAPPING, MAX_KEPT = 10_000, 50
+#: Versions of templates whose names are known by heart.
+MAX_PINS = 1_000
 #: Filters of one device, which are looked through for everything that is sent to it.
 MAX_OF_DEVICE = 50
 #: Names looked for that were meant: per second over a longer time, and at once.
@@ -154,6 +156,8 @@ class Endpoint:
     def pins(self, template: Template) -> Mapping[str, int]:
         """A template's pins by the names of its datastreams."""
         key = (template.id, template.version)
+        if len(self._pins) > MAX_PINS:
+            self._pins.clear()
         kept = self._pins.get(key)
         if kept is None or kept[0] is not template:
             kept = self._pins[key] = template, {stream.name: stream.pin for stream in template.datastreams}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route
@@ -30,6 +30,22 @@ def hub_migrations() -> Sequence[Migration]:
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
     return [Permission("tags.edit", "Manage tags"), Permission("segments.edit", "Manage segments")]
+
+
+@hookimpl
+async def hub_personal_data(hub: Hub, who: str) -> dict[str, Any] | None:
+    kind, _, number = who.partition(" ")
+    if kind != "user":
+        return None
+    found = hub.room(_Room).locations.of_user(int(number))
+    return {"locations": [{"id": one.id, "name": one.name} for one in found]} if found else None
+
+
+@hookimpl
+async def hub_forget(hub: Hub, who: str) -> None:
+    kind, _, number = who.partition(" ")
+    if kind == "user":
+        await hub.room(_Room).locations.forget(int(number))
 
 
 @hookimpl

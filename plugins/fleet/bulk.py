@@ -9,7 +9,7 @@ import attrs
 
 from hub.errors import HubError, Rejected, WrongType
 from hub.model import Device
-from hub.routes import VIEW_DEVICES, Request, Route
+from hub.routes import VIEW_DEVICES, Change, Request, Route
 from hub.writes import Write
 from plugins.fleet.filters import Filter, Find
 from plugins.fleet.tags import of_asker
@@ -48,6 +48,8 @@ class Bulk:
     filters: list[Filter] = attrs.Factory(list)
     segment_id: int | None = None
     org_id: int | None = None
+    #: Instead of all that: every device of the organization and below.
+    all: bool = False
     dry_run: bool = False
     tag_id: int | None = None
     to_org_id: int | None = None
@@ -81,14 +83,15 @@ Do = Callable[[Sequence[Device]], Awaitable[dict[int, str]]]
 def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
     async def chosen(request: Request, body: Bulk) -> tuple[list[Device], list[Result]]:
         """The devices that are meant, and what there is to say of those that are not there."""
+        narrowed = bool(body.query or body.filters or body.segment_id is not None)
+        if (body.devices is not None) + narrowed + body.all != 1:
+            raise Rejected("say which are meant: devices; or query, filters or segmentId; or all")
         if body.devices is None:
             find = Find(query=body.query, match=body.match, filters=body.filters)
             found = await fleet.found(request, find, body.org_id, body.segment_id)
             if len(found) > MAX_DEVICES:
                 raise Rejected(f"{len(found)} devices are meant, and at most {MAX_DEVICES} can be: narrow the filters")
             return found, []
-        if body.query or body.filters or body.segment_id is not None:
-            raise Rejected("either devices, or query, filters and segmentId")
         if len(body.devices) > MAX_DEVICES:
             raise Rejected(f"devices: at most {MAX_DEVICES}")
         devices, missing = [], []
@@ -126,7 +129,6 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
         if not hub.may(request.principal, "transfers.devices", org=body.to_org_id):
             raise hub.organizations.unknown(body.to_org_id)
         to = hub.organizations.get(body.to_org_id)
-        request.given_to = to.id
 
         def check(device: Device) -> str | None:
             if device.org == to.id:
@@ -214,12 +216,43 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
             allowed = hub.may(request.principal, needed, device)
             if problem := check(device) if allowed else f"This needs the permission {needed}.":
                 problems[device.id] = problem
+        # What was done is put down below, organization by organization.
         if not body.dry_run:
-            request.begun = True
-            problems |= await do([device for device in devices if device.id not in problems])
+            meant = [device for device in devices if device.id not in problems]
+            before = {device.id: device.org for device in meant}
+            try:
+                problems |= await do(meant)
+            finally:
+                await record(request, body, before)
         results += [Result(device_id=d.id, name=d.name, problem=problems.get(d.id)) for d in devices]
         failed = sum(one.problem is not None for one in results)
         return Results(done=len(results) - failed, failed=failed, dry_run=body.dry_run, results=results)
 
-    path, summary = "/api/v1/devices/bulk", "Do something to many devices, or try it out"
-    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk)]
+    async def record(request: Request, body: Bulk, devices: dict[int, int]) -> None:
+        """Put down in each organization what was done to which of its devices; of values, the devices' logs tell."""
+        if body.action == "write":
+            return
+        by_org: dict[int, list[int]] = {}
+        for device, org in devices.items():
+            by_org.setdefault(org, []).append(device)
+            if body.action == "move" and body.to_org_id not in (None, org):
+                by_org.setdefault(body.to_org_id or 0, []).append(device)
+        said = {key: getattr(body, key) for key in ("tag_id", "to_org_id", "name", "value")}
+        for org, ids in by_org.items():
+            details = {key: value for key, value in said.items() if value is not None} | {"devices": sorted(ids)}
+            subject = f"device {ids[0]}" if len(ids) == 1 else f"{len(ids)} devices"
+            await hub.hooks.changed(
+                hub,
+                Change(
+                    at=hub.clock.now(),
+                    principal=request.principal,
+                    address=request.address,
+                    org=org,
+                    action=f"{summary}: {body.action}",
+                    subject=subject,
+                    details=details,
+                ),
+            )
+
+    path, summary = "/api/v1/devices/bulk", "Do something to many devices"
+    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, quiet=True)]

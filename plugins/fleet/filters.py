@@ -11,11 +11,11 @@ import trio
 
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
-from hub.model import Device
+from hub.model import Device, Principal, Template
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from plugins.fleet.locations import Locations
+    from plugins.fleet.locations import Location, Locations
     from plugins.fleet.tags import Tags
 
 Test = Callable[[Device], bool]
@@ -103,27 +103,28 @@ class Finder:
         self._locations = locations
         self._metadata = _Metadata(hub)
 
-    async def tests(self, find: Find) -> list[Test]:
-        """All of which a device must pass. Raises `Rejected`."""
+    async def tests(self, find: Find, principal: Principal) -> list[Test]:
+        """All of which a device must pass, as far as what they look at is somebody's business. Raises `Rejected`."""
         find.check()
         await self._metadata.refresh()
-        filters = [self._test(one) for one in find.filters]
-        words = [self._word(word) for word in find.query.lower().split()]
+        filters = [self._test(one, principal) for one in find.filters]
+        words = [self._word(word, principal) for word in find.query.lower().split()]
         if find.match == "any" and len(filters) > 1:
             return [_either(filters), *words]
         return filters + words
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    def _word(self, word: str) -> Test:
+    def _word(self, word: str, principal: Principal) -> Test:
         """Whether a word is in a device's name, id, tags, metadata, or the name of what it belongs to."""
         hub = self._hub
-        templates = {t.id for t in hub.templates.by_id.values() if word in t.name.lower() or word in t.id.lower()}
+        templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
-        ids = self._tags.devices_with(tag.id for tag in self._tags.by_id.values() if word in tag.name.lower())
+        tags = (tag for tag in self._tags.by_id.values() if word in tag.name.lower())
+        ids = self._tags.devices_with(tag for tag in tags if self._tags.seen(principal, tag))
         ids |= self._metadata.devices_with(word)
         for location in self._locations.by_id.values():
-            if word in location.name.lower():
+            if word in location.name.lower() and hub.may(principal, "org_locations.view", location):
                 ids |= {device.id for device in self._locations.devices(location)}
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
@@ -135,9 +136,13 @@ class Finder:
                 owners[owner] = word in self._owner_name(device).lower()
             return owners[owner]
 
-        return lambda d: (
-            word in d.name.lower() or d.id in ids or d.template.id in templates or d.org in orgs or owned(d)
-        )
+        def of_template(device: Device) -> bool:
+            template = device.template
+            if (found := templates.get(id(template))) is None:
+                found = templates[id(template)] = word in template.name.lower() or word in template.id.lower()
+            return found
+
+        return lambda d: word in d.name.lower() or d.id in ids or of_template(d) or d.org in orgs or owned(d)
 
     def _owner_name(self, device: Device) -> str:
         if device.owner is None or "user" not in self._hub.names:
@@ -147,17 +152,20 @@ class Finder:
 
     # -- filters --------------------------------------------------------------------------------------------------
 
-    def _test(self, one: Filter) -> Test:
+    def _test(self, one: Filter, principal: Principal) -> Test:
         fits = _fits(one)
         negative = one.operator in ("notEquals", "notContains", "empty")
         if one.attribute == "tag":
-            return lambda device: any(fits(tag.name) for tag in self._tags.of(device)) != negative
-        of = self._value(one)
+            seen = self._tags.seen
+            return lambda device: (
+                any(fits(tag.name) for tag in self._tags.of(device) if seen(principal, tag)) != negative
+            )
+        of = self._value(one, principal)
         if negative:
             return lambda device: not fits(of(device))
         return lambda device: fits(of(device))
 
-    def _value(self, one: Filter) -> Callable[[Device], Any]:
+    def _value(self, one: Filter, principal: Principal) -> Callable[[Device], Any]:
         """What a filter's attribute is of a device; None where there is nothing."""
         hub = self._hub
         match one.attribute:
@@ -171,13 +179,18 @@ class Finder:
             "status": hub.lifecycle.name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
-            "location": lambda device: place.name if (place := self._locations.of(device)) else None,
+            "location": lambda device: place.name if (place := self.place_of(device, principal)) else None,
             "id": lambda device: device.id,
             "createdAt": lambda device: device.created,
             "activatedAt": lambda device: device.activated,
             "lastReported": lambda device: last_reported(hub, device),
         }
         return simple[one.attribute]
+
+    def place_of(self, device: Device, principal: Principal) -> Location | None:
+        """Where a device is, as far as that is somebody's business."""
+        found = self._locations.of(device)
+        return found if found is not None and self._hub.may(principal, "org_locations.view", found) else None
 
     def _latest(self, device: Device, name: str) -> Any:
         try:
@@ -227,16 +240,16 @@ class _Metadata:
 
     def of(self, name: str) -> Callable[[Device], str]:
         """What a field says of a device: what was set, else its template's default."""
-        said = self._fields.get(name, {})
-        defaults = {
-            template.id: field.default.lower()
-            for template in self._hub.templates.by_id.values()
-            for field in template.metadata
-            if field.name == name and field.default
-        }
-        if not defaults:
-            return lambda device: said.get(device.id, "")
-        return lambda device: said.get(device.id, defaults.get(device.template.id, ""))
+        said, defaults = self._fields.get(name, {}), dict[int, str]()
+
+        def default(template: Template) -> str:
+            found = defaults.get(id(template))
+            if found is None:
+                fields = (field.default.lower() for field in template.metadata if field.name == name)
+                found = defaults[id(template)] = next(fields, "")
+            return found
+
+        return lambda device: text if (text := said.get(device.id)) is not None else default(device.template)
 
 
 def _either(tests: Sequence[Test]) -> Test:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +17,7 @@ from hub import timezones
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.metadata import LOCATION
-from hub.model import Device, Principal
+from hub.model import SYSTEM, Device, Principal
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 
 if TYPE_CHECKING:
@@ -198,8 +199,22 @@ class Locations:
         self.by_id[saved.id] = saved
         if before is not None and before.about != saved.about:
             for device in self.devices(saved):
-                await self.put(device, saved, {}, by)
+                # Meanwhile it may have gone elsewhere, or be no more.
+                if self.of(device) is saved and self._hub.devices.by_id.get(device.id) is device:
+                    with suppress(Conflict):
+                        await self.put(device, saved, {}, by)
         return saved
+
+    def of_user(self, user: int) -> list[Location]:
+        """Those that are somebody's own."""
+        return [location for location in self.by_id.values() if location.is_of(user)]
+
+    async def forget(self, user: int) -> None:
+        """Somebody is no more."""
+        for location in self.of_user(user):
+            owner = None if location.owner == user else location.owner
+            left = attrs.evolve(location, owner=owner, users=tuple(one for one in location.users if one != user))
+            await self.save(left, SYSTEM)
 
     async def remove(self, location: Location) -> None:
         """Delete one; what devices' metadata says of the place stays."""
@@ -295,19 +310,25 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
         request.expect(found)
         said: dict[str, Any] = {"name": body.name, "about": body.about}
         changed = attrs.evolve(found, **{key: value for key, value in said.items() if value is not None})
+        locations.check(changed)
+        request.begun = True
         saved = await locations.save(changed, request.principal)
         request.version(saved)
         return shown(request, saved)
 
     async def delete(request: Request, location_id: int) -> None:
-        await locations.remove(location_for(request, location_id))
+        found = location_for(request, location_id)
+        request.expect(found)
+        await locations.remove(found)
 
     async def assign(request: Request) -> LocationObject:
         body: AssignUsers = request.body
         found = location_for(request, body.location_id)
+        request.expect(found)
         check_users(found.org, body.users)
-        changed = attrs.evolve(found, users=tuple(sorted(set(body.users))))
-        return shown(request, await locations.save(changed, request.principal))
+        saved = await locations.save(attrs.evolve(found, users=tuple(sorted(set(body.users)))), request.principal)
+        request.version(saved)
+        return shown(request, saved)
 
     async def put(request: Request) -> None:
         body: PutDevice = request.body
@@ -324,13 +345,14 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
         await locations.put(device, location, body.within, request.principal)
 
     org = "/api/v1/organization"
-    view, assigned = "org_locations.view", "Assign users to a location"
+    group, kind, assigned = "org_locations", "location", "Assign users to a location"
+    view = f"{group}.view"
     return [
         Route("GET", f"{org}/locations", listed, view, "The locations of an organization and below"),
         Route("GET", f"{org}/location", info, view, "One location"),
-        Route("POST", f"{org}/location/create", create, "org_locations.add", "Make a location", NewLocation),
-        Route("PUT", f"{org}/location", edit, "org_locations.edit", "Edit a location", EditLocation),
-        Route("DELETE", f"{org}/location", delete, "org_locations.delete", "Delete a location"),
-        Route("POST", f"{org}/location/users", assign, "org_locations.assign", assigned, AssignUsers),
+        Route("POST", f"{org}/location/create", create, f"{group}.add", "Make a location", NewLocation, edits=kind),
+        Route("PUT", f"{org}/location", edit, f"{group}.edit", "Edit a location", EditLocation, edits=kind),
+        Route("DELETE", f"{org}/location", delete, f"{group}.delete", "Delete a location", edits=kind),
+        Route("POST", f"{org}/location/users", assign, f"{group}.assign", assigned, AssignUsers, edits=kind),
         Route("POST", f"{org}/device/location", put, "org_devices.edit", "Put a device at a location", PutDevice),
     ]

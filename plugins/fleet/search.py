@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hub.errors import Rejected
-from hub.model import Device
+from hub.model import Device, Principal
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, page_of
 from plugins.fleet.filters import Filter, Find, Finder, last_reported
 from plugins.fleet.segments import Segments
@@ -73,9 +73,10 @@ class Fleet:
         """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
         hub = self._hub
         top = hub.organization_for(request, org).id
-        tests = await self.finder.tests(find)
+        tests = await self.finder.tests(find, request.principal)
         if segment is not None:
-            tests += await self.segments.tests(self.segments.segment_for(request, segment))
+            chosen_segment = self.segments.segment_for(request, segment)
+            tests += await self.segments.tests(chosen_segment, request.principal)
         orgs = (hub.devices.by_org.get(one, {}) for one in hub.organizations.below(top))
         chosen = [device for devices in orgs for device in devices.values()]
         for test in tests:
@@ -96,8 +97,8 @@ class Fleet:
         }
         return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
 
-    def shown(self, device: Device) -> FoundDevice:
-        place = self.locations.of(device)
+    def shown(self, device: Device, principal: Principal) -> FoundDevice:
+        place = self.finder.place_of(device, principal)
         return FoundDevice(
             id=device.id,
             org_id=device.org,
@@ -109,7 +110,7 @@ class Fleet:
             created_at=device.created,
             activated_at=device.activated,
             last_reported_at=last_reported(self._hub, device),
-            tags=[tag.name for tag in self.tags.of(device)],
+            tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
             location_id=place.id if place else None,
         )
 
@@ -128,13 +129,14 @@ def routes(fleet: Fleet) -> Sequence[Route]:
         found = fleet.sorted(await fleet.found(request, Find(query=query), org_id), sort_by, sort_order)
         # Whoever names a device finds it on the first page.
         found.sort(key=lambda device: device.name.lower() != query.strip().lower())
-        return page_of(found, page, size, fleet.shown)
+        return page_of(found, page, size, lambda device: fleet.shown(device, request.principal))
 
     async def by_filters(request: Request) -> Page[FoundDevice]:
         body: Search = request.body
         check_page(body.page, body.size)
         found = await fleet.found(request, body.find, body.org_id, body.segment_id)
-        return page_of(fleet.sorted(found, body.sort_by, body.sort_order), body.page, body.size, fleet.shown)
+        found = fleet.sorted(found, body.sort_by, body.sort_order)
+        return page_of(found, body.page, body.size, lambda device: fleet.shown(device, request.principal))
 
     words = "Devices by words in their names, tags, metadata and what they belong to"
     return [

@@ -16,6 +16,7 @@ from plugins.fleet.filters import Find, Finder, Test
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.model import Principal
     from hub.storage import Row, Transaction
 
 #: docs.blynk.io, Segments: how many an organization has, and how long a name is; and devices that are picked by hand.
@@ -100,12 +101,12 @@ class Segments:
             raise NotFound(f"Segment with identifier {number} is not found or belong to another organization.")
         return found
 
-    async def tests(self, segment: Segment) -> list[Test]:
+    async def tests(self, segment: Segment, principal: Principal) -> list[Test]:
         """All of which a device passes that is in it at the moment: it is also of its organization or below."""
         orgs, chosen = set(self._hub.organizations.below(segment.org)), segment.chosen
         if segment.find is None:
             return [lambda device: device.id in chosen, lambda device: device.org in orgs]
-        tests = await self._finder().tests(segment.find)
+        tests = await self._finder().tests(segment.find, principal)
         return [lambda device: device.id not in chosen, lambda device: device.org in orgs, *tests]
 
     def of_org(self, org: int) -> list[Segment]:
@@ -165,8 +166,10 @@ class Segments:
 
 
 def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
-    def shown(one: Segment) -> SegmentObject:
-        chosen = sorted(one.chosen)
+    def shown(request: Request, one: Segment) -> SegmentObject:
+        # Of devices that the asker may not view, there is nothing to see.
+        devices = (hub.devices.by_id[number] for number in one.chosen if number in hub.devices.by_id)
+        chosen = sorted(device.id for device in hub.allowed(request.principal, VIEW_DEVICES, devices))
         return SegmentObject(
             id=one.id,
             org_id=one.org,
@@ -180,12 +183,13 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
     async def listed(
         request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[SegmentObject]:
-        return page_of(segments.of_org(hub.organization_for(request, org_id).id), page, size, shown)
+        found = segments.of_org(hub.organization_for(request, org_id).id)
+        return page_of(found, page, size, lambda one: shown(request, one))
 
     async def info(request: Request, segment_id: int) -> SegmentObject:
         found = segments.segment_for(request, segment_id)
-        request.version(shown(found))
-        return shown(found)
+        request.version(found)
+        return shown(request, found)
 
     async def create(request: Request) -> Created[SegmentObject]:
         body: NewSegment = request.body
@@ -195,13 +199,13 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
         chosen = frozenset(body.excluded if body.devices is None else body.devices)
         made = await segments.save(Segment(id=0, org=org.id, name=body.name, chosen=chosen, find=body.find))
         request.subject = f"segment {made.id}"
-        return Created(value=shown(made))
+        return Created(value=shown(request, made))
 
     async def edit(request: Request) -> SegmentObject:
         body: EditSegment = request.body
         found = segments.segment_for(request, body.segment_id, request.permission)
         request.subject, request.org = f"segment {found.id}", found.org
-        request.expect(shown(found))
+        request.expect(found)
         if body.devices is not None and found.find is not None:
             raise Rejected("devices: this segment finds its devices")
         if (body.find is not None or body.excluded is not None) and found.find is None:
@@ -211,19 +215,20 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
         chosen = next((frozenset(ids) for ids in (body.devices, body.excluded) if ids is not None), found.chosen)
         changed = attrs.evolve(found, name=body.name or found.name, chosen=chosen, find=body.find or found.find)
         saved = await segments.save(changed, body.position)
-        request.version(shown(saved))
-        return shown(saved)
+        request.version(saved)
+        return shown(request, saved)
 
     async def delete(request: Request, segment_id: int) -> None:
         found = segments.segment_for(request, segment_id, request.permission)
         request.subject, request.org = f"segment {found.id}", found.org
+        request.expect(found)
         await segments.remove(found)
 
     org = "/api/v1/organization"
     return [
         Route("GET", f"{org}/segments", listed, VIEW_DEVICES, "The segments of an organization"),
         Route("GET", f"{org}/segment", info, VIEW_DEVICES, "One segment"),
-        Route("POST", f"{org}/segment/create", create, "segments.edit", "Make a segment", NewSegment),
-        Route("PUT", f"{org}/segment", edit, "segments.edit", "Edit a segment", EditSegment),
-        Route("DELETE", f"{org}/segment", delete, "segments.edit", "Delete a segment"),
+        Route("POST", f"{org}/segment/create", create, "segments.edit", "Make a segment", NewSegment, edits="segment"),
+        Route("PUT", f"{org}/segment", edit, "segments.edit", "Edit a segment", EditSegment, edits="segment"),
+        Route("DELETE", f"{org}/segment", delete, "segments.edit", "Delete a segment", edits="segment"),
     ]

@@ -115,10 +115,16 @@ class Tags:
         found = (self.by_id[number] for number in self._of.get(device.id, ()))
         return sorted((tag for tag in found if orgs.contains(tag.org, device.org)), key=lambda tag: tag.name)
 
-    def devices_with(self, tags: Iterable[int]) -> set[int]:
-        """The ids of devices that have one of some tags, whether they still count or not."""
-        wanted = set(tags)
-        return {device for device, has in self._of.items() if has & wanted}
+    def devices_with(self, tags: Iterable[Tag]) -> set[int]:
+        """The ids of devices that have one of some tags."""
+        wanted = {tag.id for tag in tags}
+        by_id = self._hub.devices.by_id
+        found = (by_id[device] for device, has in self._of.items() if has & wanted and device in by_id)
+        return {device.id for device in found if any(tag.id in wanted for tag in self.of(device))}
+
+    def seen(self, principal: Principal, tag: Tag) -> bool:
+        """Whether a tag is somebody's business: what is of an organization above is nobody's below."""
+        return principal.kind in ("local", "system") or self._hub.organizations.contains(principal.org, tag.org)
 
     def get(self, number: int) -> Tag:
         """Raises `NotFound`."""
@@ -224,11 +230,12 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
         org = hub.organization_for(request, org_id)
         found = [tag for tag in tags.by_id.values() if tag.org == org.id]
 
-        def counted(tag: Tag) -> TagObject:
-            ids = tags.devices_with([tag.id])
-            return shown(tag, sum(hub.may(request.principal, VIEW_DEVICES, hub.devices.by_id[one]) for one in ids))
+        found.sort(key=lambda tag: tag.name)
+        return page_of(found, page, size, lambda tag: counted(request, tag))
 
-        return page_of(sorted(found, key=lambda tag: tag.name), page, size, counted)
+    def counted(request: Request, tag: Tag) -> TagObject:
+        devices = (hub.devices.by_id[one] for one in tags.devices_with([tag]))
+        return shown(tag, len(hub.allowed(request.principal, VIEW_DEVICES, devices)))
 
     async def create(request: Request) -> Created[TagObject]:
         body: NewTag = request.body
@@ -241,20 +248,23 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
         body: EditTag = request.body
         tag = tag_for(request, body.tag_id)
         said = attrs.asdict(body, filter=lambda field, value: value is not None and field.name != "tag_id")
+        request.expect(tag)
         changed = attrs.evolve(tag, **said)
         await tags.change(changed)
-        return shown(changed, len(tags.devices_with([tag.id])))
+        request.version(changed)
+        return counted(request, changed)
 
     async def delete(request: Request, tag_id: int) -> None:
-        await tags.remove(tag_for(request, tag_id))
+        tag = tag_for(request, tag_id)
+        request.expect(tag)
+        await tags.remove(tag)
 
     async def of_device(request: Request, device_id: int) -> list[DeviceTag]:
-        device, top = hub.device_for(request, device_id), request.principal.org
+        device = hub.device_for(request, device_id)
         return [
             DeviceTag(id=tag.id, tag_owner_org_id=tag.org, name=tag.name, color=tag.color, icon=tag.icon)
             for tag in tags.of(device)
-            # What is above is nobody's business below.
-            if request.principal.kind == "local" or hub.organizations.contains(top, tag.org)
+            if tags.seen(request.principal, tag)
         ]
 
     async def put(request: Request) -> None:
@@ -275,9 +285,9 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
     org = "/api/v1/organization"
     return [
         Route("GET", f"{org}/tags", listed, VIEW_DEVICES, "The tags of an organization"),
-        Route("POST", f"{org}/tag/create", create, "tags.edit", "Make a tag", NewTag),
-        Route("PUT", f"{org}/tag", edit, "tags.edit", "Edit a tag", EditTag),
-        Route("DELETE", f"{org}/tag", delete, "tags.edit", "Delete a tag"),
+        Route("POST", f"{org}/tag/create", create, "tags.edit", "Make a tag", NewTag, edits="tag"),
+        Route("PUT", f"{org}/tag", edit, "tags.edit", "Edit a tag", EditTag, edits="tag"),
+        Route("DELETE", f"{org}/tag", delete, "tags.edit", "Delete a tag", edits="tag"),
         Route("GET", f"{org}/device/tags", of_device, VIEW_DEVICES, "A device's tags"),
         Route("POST", f"{org}/device/tag", put, "org_devices.edit", "Tag a device", TagDevice),
         Route("DELETE", f"{org}/device/tag", take, "org_devices.edit", "Take a tag from a device"),

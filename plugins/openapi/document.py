@@ -82,7 +82,11 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         operation["description"] = "\n\n".join(about)
     if route.permission != PUBLIC:
         operation["security"] = [{"bearer": []}]
-    if parameters := [*_of_path(route.path), *(_parameter(one, schemas) for one in route.parameters)]:
+    if parameters := [
+        *_of_path(route.path),
+        *(_parameter(one, schemas) for one in route.parameters),
+        *_of_headers(route),
+    ]:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(route.body, sent=True)}}}
@@ -103,6 +107,16 @@ def _tag(path: str) -> str:
 def _of_path(path: str) -> Iterable[Schema]:
     for name in re.findall(r"\{(\w+)\}", path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _of_headers(route: Route) -> Iterable[Schema]:
+    if route.edits:
+        about = "The ETag of what was read: what has changed meanwhile is not edited."
+        yield {"name": "If-Match", "in": "header", "description": about, "schema": {"type": "string"}}
+    if route.once:
+        about = "A key of one's own making: with the same, the request is carried out once."
+        schema = {"type": "string", "minLength": 1, "maxLength": 255}
+        yield {"name": "Idempotency-Key", "in": "header", "description": about, "schema": schema}
 
 
 def _parameter(one: Parameter, schemas: Schemas) -> Schema:

@@ -407,7 +407,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device in a word"),
         Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
-        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename),
+        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, edits="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),
         Route("GET", f"{org}/device/datastreams", api.datastreams, view, "A device's values by pin"),

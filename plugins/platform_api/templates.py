@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,6 +22,7 @@ from hub.model import (
     Template,
 )
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
+from hub.templates import dropped_names
 from hub.values import to_json
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ class TemplateRoutes:
 
     async def import_file(self, request: Request) -> Imported:
         body: ImportTemplate = request.body
+        if "if-match" in request.headers:
+            raise Rejected("If-Match: a file says by itself which template it is; edit its document instead")
         templates = self._hub.templates
         template, changes = await templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
         request.subject = f"template {template.id}"
@@ -233,7 +236,7 @@ class TemplateRoutes:
 
     async def info(self, request: Request, template_id: str) -> TemplateObject:
         found = self._of(request, template_id)
-        request.version(found.version)
+        request.version(found)
         return shown(found)
 
     async def datastreams(self, request: Request, template_id: str) -> list[DatastreamObject]:
@@ -258,57 +261,86 @@ class TemplateRoutes:
 
     async def document(self, request: Request, template_id: str, *, version: int | None = None) -> dict[str, Any]:
         found = self._of(request, template_id)
-        request.version(found.version)
+        request.version(found)
         return to_document(found if version is None else await self._hub.templates.version(found, version))
 
     # -- changing -------------------------------------------------------------------------------------------------
 
     async def create(self, request: Request) -> Created[Saved]:
-        new = self._hub.templates.read(request.body.document)
-        if new.id in self._hub.templates.by_id:
-            raise Conflict(f"there is a template {new.id} already")
-        return Created(value=await self._save(request, new))
+        templates, document = self._hub.templates, request.body.document
+
+        def make() -> Template:
+            new = templates.read(document)
+            if new.id in templates.by_id:
+                raise Conflict(f"there is a template {new.id} already")
+            return new
+
+        return Created(value=await self._save(request, make))
 
     async def edit(self, request: Request) -> Saved:
         body: EditTemplate = request.body
         old = self._of(request, body.template_id)
-        request.expect(old.version)
-        head = body.document.get("template")
-        if isinstance(head, dict):
+        request.expect(old)
+        document = dict(body.document)
+        if isinstance(head := document.get("template"), dict):
             if head.get("id", old.id) != old.id:
                 raise Rejected("document: a template's id does not change")
-            body.document["template"] = head | {"id": old.id}
-        new = self._hub.templates.read(body.document)
-        saved = await self._save(request, new, apply=body.apply, prune=body.prune, check=body.check)
-        request.version(saved.version)
+            document["template"] = head | {"id": old.id}
+        saved = await self._save(
+            request,
+            lambda: self._hub.templates.read(document),
+            apply=body.apply,
+            prune=body.prune,
+            check=body.check,
+        )
+        request.version(self._hub.templates.by_id[saved.id])
         return saved
 
     async def _save(
-        self, request: Request, new: Template, *, apply: bool = True, prune: bool = False, check: bool = False
+        self,
+        request: Request,
+        make: Callable[[], Template],
+        *,
+        apply: bool = True,
+        prune: bool = False,
+        check: bool = False,
     ) -> Saved:
-        templates = self._hub.templates
-        lines, dropped = templates.changes(new, apply=apply)
-        saved = templates.by_id.get(new.id, new)
-        if not check:
-            saved, lines = await templates.put(new, request.principal, prune=prune, apply=apply)
-        request.subject = f"template {new.id}"
-        drops = [f"V{stream.pin} {stream.name}" for stream in dropped]
-        return Saved(id=saved.id, name=saved.name, version=saved.version, changes=lines, drops=drops)
+        templates, found = self._hub.templates, list[str]()
+
+        def looked() -> Template:
+            new = make()
+            found[:] = dropped_names(templates.changes(new, apply=apply)[1])
+            return new
+
+        if check:
+            new = looked()
+            templates.check(new)
+            request.nothing_changed = True
+            saved, lines = templates.by_id.get(new.id, new), templates.changes(new, apply=apply)[0]
+        else:
+            saved, lines = await templates.put(looked, request.principal, prune=prune, apply=apply)
+        request.subject = f"template {saved.id}"
+        return Saved(id=saved.id, name=saved.name, version=saved.version, changes=lines, drops=found)
 
     async def duplicate(self, request: Request) -> Created[Saved]:
         body: DuplicateTemplate = request.body
         document = to_document(self._of(request, body.template_id))
         document["template"] = {key: value for key, value in document["template"].items() if key != "id"}
         document["template"]["name"] = body.name
-        return Created(value=await self._save(request, self._hub.templates.read(document)))
+        # The id is made once.
+        new = self._hub.templates.read(document)
+        return Created(value=await self._save(request, lambda: new))
 
     async def apply(self, request: Request) -> Saved:
         body: ApplyTemplate = request.body
-        return await self._save(request, self._of(request, body.template_id), prune=body.prune)
+        found = self._of(request, body.template_id)
+        request.expect(found)
+        return await self._save(request, lambda: self._hub.templates.get(found.id), prune=body.prune)
 
     async def delete(self, request: Request, template_id: str, *, everything: bool = False) -> None:
         """With ``everything`` its devices too, with all that they held."""
         found = self._of(request, template_id)
+        request.expect(found)
         devices = [device for device in self._hub.devices.by_id.values() if device.template.id == found.id]
         if devices and not everything:
             raise Conflict(f"{len(devices)} devices have template {found.id}; everything=true deletes them too")
@@ -316,6 +348,7 @@ class TemplateRoutes:
             self._hub.authorize(request.principal, "org_devices.delete", device)
         for device in devices:
             request.begun = True
+            self._hub.authorize(request.principal, "org_devices.delete", device)
             await self._hub.devices.delete(device, request.principal)
         await self._hub.templates.remove(found, request.principal)
 
@@ -346,8 +379,10 @@ class TemplateRoutes:
 
     async def restore(self, request: Request) -> Saved:
         body: RestoreTemplate = request.body
-        old = await self._hub.templates.version(self._of(request, body.template_id), body.version)
-        return await self._save(request, old, apply=body.apply, prune=body.prune)
+        found = self._of(request, body.template_id)
+        request.expect(found)
+        old = await self._hub.templates.version(found, body.version)
+        return await self._save(request, lambda: old, apply=body.apply, prune=body.prune)
 
 
 def shown(template: Template) -> TemplateObject:
@@ -379,15 +414,49 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/template/datastreams", api.datastreams, view, "A template's datastreams"),
         Route("GET", f"{org}/template/events", api.events, view, "A template's events"),
         Route("GET", f"{org}/template/metafields", api.metafields, view, "A template's metadata"),
-        Route("POST", f"{ours}/import", api.import_file, edit, "Import a template file", ImportTemplate, **whole),
+        Route(
+            "POST",
+            f"{ours}/import",
+            api.import_file,
+            edit,
+            "Import a template file",
+            ImportTemplate,
+            **whole,
+            edits="template",
+        ),
         Route("GET", f"{ours}/export", api.export_file, view, "A template as a file", media=toml),
         Route("GET", f"{ours}/document", api.document, view, "A template as a document, or one of its versions"),
         Route("POST", f"{ours}/create", api.create, edit, "Make a template", NewTemplate, **whole),
-        Route("PUT", ours, api.edit, edit, "Edit a template, or see what that would change", EditTemplate, **whole),
-        Route("DELETE", ours, api.delete, edit, "Delete a template"),
+        Route(
+            "PUT",
+            ours,
+            api.edit,
+            edit,
+            "Edit a template, or see what that would change",
+            EditTemplate,
+            **whole,
+            edits="template",
+        ),
+        Route("DELETE", ours, api.delete, edit, "Delete a template", edits="template"),
         Route("POST", f"{ours}/duplicate", api.duplicate, edit, "Make a copy of a template", DuplicateTemplate),
-        Route("POST", f"{ours}/apply", api.apply, edit, "Let all devices of a template follow", ApplyTemplate),
+        Route(
+            "POST",
+            f"{ours}/apply",
+            api.apply,
+            edit,
+            "Let all devices of a template follow",
+            ApplyTemplate,
+            edits="template",
+        ),
         Route("GET", f"{ours}/versions", api.versions, view, "The versions of a template"),
         Route("GET", f"{ours}/difference", api.difference, view, "What changed between two versions"),
-        Route("POST", f"{ours}/restore", api.restore, edit, "Go back to a version of a template", RestoreTemplate),
+        Route(
+            "POST",
+            f"{ours}/restore",
+            api.restore,
+            edit,
+            "Go back to a version of a template",
+            RestoreTemplate,
+            edits="template",
+        ),
     ]

@@ -300,7 +300,15 @@ def routes(room: Room) -> Sequence[Route]:
 
     org = "/api/v1/organization"
     return [
-        Route(method=method, path=f"{org}/{path}", handler=handler, permission=permission, body=body, summary=summary)
+        Route(
+            method,
+            f"{org}/{path}",
+            handler,
+            permission,
+            summary,
+            body,
+            edits="user" if handler is edit else "",
+        )
         for method, path, handler, permission, body, summary in (
             ("GET", "users", users, "users.view", None, "The users of an organization and below"),
             ("GET", "user", user, "users.view", None, "One user"),

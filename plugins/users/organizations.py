@@ -241,7 +241,7 @@ def routes(room: Room) -> Sequence[Route]:
     api = "/api/v1/organization"
     settings = "orgs.settings"
     return [
-        Route(method=method, path=api + path, handler=handler, permission=permission, body=body, summary=summary)
+        Route(method, api + path, handler, permission, summary, body, edits="organization" if handler is edit else "")
         for method, path, handler, permission, body, summary in (
             ("GET", "/profile", own, KNOWN, None, "The organization one acts in"),
             ("GET", "", info, settings, None, "One organization"),

@@ -119,7 +119,15 @@ def routes(room: Room) -> Sequence[Route]:
 
     org = "/api/v1/organization"
     return [
-        Route(method=method, path=f"{org}/{path}", handler=handler, permission=permission, body=body, summary=summary)
+        Route(
+            method,
+            f"{org}/{path}",
+            handler,
+            permission,
+            summary,
+            body,
+            edits="role" if handler in (rename, switch) else "",
+        )
         for method, path, handler, permission, body, summary in (
             ("GET", "roles", all_roles, "roles.view", None, "All roles and what they may"),
             ("GET", "role", one, "roles.view", None, "One role"),
