@@ -1,4 +1,4 @@
-"""``python -m bench ingest|idle|start|history|backup|rest|brokers|tenants|api|kill9``: prints one JSON object."""
+"""``python -m bench NAME``, of those in `BENCHES`: prints one JSON object."""
 
 from __future__ import annotations
 
@@ -56,6 +56,34 @@ def ingest(args: argparse.Namespace) -> dict[str, Any]:
             "told": told,
             "lost": sent.messages - hub.count(),
             "rss_mb": round(rss, 1),
+        }
+
+
+def stream(args: argparse.Namespace) -> dict[str, Any]:
+    """Values from many devices told to many who watch them all; one of those measures how old they are."""
+    load.raise_descriptor_limit()
+    with HubProcess(verbose=args.verbose) as hub:
+        tokens, used = hub.devices(args.connections), []
+        for watched in (False, True):
+            if watched:
+                watchers = load.Watchers(hub.address, hub.api().key, int(args.subscribers) - 1)
+                subscriber = load.Subscriber(hub.address, hub.api().key, every=False)
+            sockets = load.native_connections(hub.address, tokens)
+            time.sleep(1)
+            before = hub.cpu()
+            sent = load.native_paced(sockets, args.seconds, args.rate)
+            used.append((hub.cpu() - before) / sent.seconds * 100)
+        p50, p99, told = subscriber.percentiles()
+        read = watchers.end()
+        return {
+            "subscribers": int(args.subscribers),
+            "per_second": round(sent.messages / sent.seconds),
+            "told": told,
+            "p50_ms": round(p50, 2),
+            "p99_ms": round(p99, 2),
+            "cpu_percent": round(used[1], 1),
+            "cpu_percent_unwatched": round(used[0], 1),
+            "megabytes": round(read / 1e6, 1),
         }
 
 
@@ -158,6 +186,7 @@ CONNECTIONS = {"native": load.native_connections, "mqtt": load.mqtt_connections}
 #: The options of each bench that are numbers, with their defaults.
 BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] = {
     ingest: {"connections": 100, "seconds": 10.0},
+    stream: {"connections": 100, "subscribers": 200, "rate": 1_000.0, "seconds": 10.0},
     idle: {"connections": 100, "seconds": 10.0},
     start: {"devices": 10_000, "gigabytes": 0.0},
     history: {"points": 1_000_000, "series": 20},
@@ -175,9 +204,11 @@ MOST = {
     "gigabytes": 20,
     "organizations": 10_000,
     "points": 100_000_000,
+    "rate": 100_000,
     "rounds": 2_000,
     "seconds": 600,
     "series": 100_000,
+    "subscribers": 5_000,
     "users": 1_000,
 }
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import select
+import selectors
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
@@ -269,3 +271,49 @@ def _subscribe(address: tuple[str, int], key: str, every: bool, pipe: Pipe[Any, 
             now = time.monotonic_ns() // 1000
             ages += [(now - value) / 1000 for value in message.get("values", {}).values()]
     pipe.send(ages)
+
+
+class Watchers:
+    """Many clients of ``/api/v1/stream`` in a process of their own, which read and look at nothing."""
+
+    def __init__(self, address: tuple[str, int], key: str, count: int) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(target=_watch, args=(address, key, count, theirs))
+        self._process.start()
+        self._pipe.recv()
+
+    def end(self) -> int:
+        """Bytes that they read."""
+        self._pipe.send("end")
+        read: int = self._pipe.recv()
+        self._process.join()
+        return read
+
+
+def _watch(address: tuple[str, int], key: str, count: int, pipe: Pipe[Any, Any]) -> None:
+    from websockets.frames import Frame, Opcode
+
+    ask = (
+        f"GET /api/v1/stream HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {key}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    subscribe = Frame(Opcode.TEXT, b'{"id": 1, "subscribe": "devices"}').serialize(mask=True)
+    selector, sockets, read = selectors.DefaultSelector(), [], 0
+    for _ in range(count):
+        sock = socket.create_connection(address)
+        sock.sendall(ask)
+        if b" 101 " not in sock.recv(4096):
+            raise SystemExit("the hub does not want to be watched")
+        sock.sendall(subscribe)
+        sock.recv(4096)
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_READ, sock)
+        sockets.append(sock)
+    pipe.send("ready")
+    while not pipe.poll():
+        for key_, _ in selector.select(0.2):
+            with suppress(BlockingIOError):
+                read += len(key_.data.recv(65536))
+    for sock in sockets:
+        sock.close()
+    pipe.send(read)

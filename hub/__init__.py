@@ -25,6 +25,7 @@ _HOMES = {
     "hub.facts": (
         "AlarmCleared",
         "AlarmRaised",
+        "ChangeMade",
         "DataErased",
         "DeviceAdded",
         "DeviceChanged",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from hub.model import Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
+
+if TYPE_CHECKING:
+    from hub.routes import Change
 
 
 class Fact:
@@ -204,6 +209,13 @@ class WireFrame(Fact):
 class PluginFailed(Fact):
     plugin: str
     reason: str
+
+
+@attrs.frozen
+class ChangeMade(Fact):
+    """Somebody changed something through a route, and it was put down."""
+
+    change: Change
 
 
 @attrs.frozen

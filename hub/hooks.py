@@ -22,7 +22,7 @@ import trio
 
 from hub import hookspecs
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
-from hub.facts import Fact, PluginFailed
+from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.routes import Change, Permission, Route, SocketRoute
 from hub.storage import Migration
@@ -273,6 +273,7 @@ class Hooks:
         """Raises `Unavailable` when a plugin could not put it down."""
         arguments = {"hub": hub, "change": change}
         await self._every("hub_changed", arguments, "The change was made, but could not be recorded.")
+        hub.emit(ChangeMade(change))
 
     async def personal_data(self, hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
         """What each plugin keeps about somebody. Raises `Unavailable` when one could not say."""

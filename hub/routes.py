@@ -189,6 +189,12 @@ class Socket(Protocol):
     def send(self, message: str | bytes) -> None:
         """Send now, or buffer; look at ``pending``."""
 
+    def prepare(self, message: bytes) -> bytes:
+        """A message, given its UTF-8, as it goes over any such WebSocket."""
+
+    def send_prepared(self, data: bytes) -> None:
+        """Send messages that were prepared, one after the other: what many hear is prepared once."""
+
     @property
     def pending(self) -> int:
         """Bytes that the client has not taken yet."""

@@ -73,7 +73,7 @@ def test_every_command_is_documented():
 
 def test_public_names_are_pinned():
     assert [
-        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "Conflict", "Created", "Credentials", "DataErased",
+        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "ChangeMade", "Conflict", "Created", "Credentials", "DataErased",
         "Datastream", "Device", "DeviceAdded", "DeviceChanged", "DeviceConnected", "DeviceDeleted",
         "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
         "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "MetadataChanged", "MetadataField",

@@ -18,7 +18,7 @@ from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
-from plugins.platform_api import stream
+from plugins.platform_api import feeds, stream
 
 METER = """
 [template]
@@ -59,8 +59,11 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def hear(self):
+        """The next message, without its number."""
         with trio.fail_after(PATIENCE):
-            return json.loads(await self.socket.recv())
+            message = json.loads(await self.socket.recv())
+        self.seq = message.pop("seq", None)
+        return message
 
     async def subscribe(self, number, what, **more):
         """Subscribe; returns the snapshot."""
@@ -208,7 +211,8 @@ async def test_after_unsubscribing_nothing_is_told(device, watcher, write):
     assert 1 == (await watcher.subscribe(1, "device", device=device.id))["values"]["v0"]
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(hub, device):
+async def test_a_client_that_goes_away_leaves_nothing_behind(hub, device, monkeypatch):
+    monkeypatch.setattr(feeds, "LINGER", -1.0)
     facts = ValueWritten, DeviceConnected, DeviceDisconnected, Refused, WireFrame
     before = [hub.bus.wants(fact) for fact in facts]
     connections = hub.door.connections
@@ -247,7 +251,7 @@ async def test_the_first_change_comes_at_once_and_then_the_newest(device, watche
 
 
 async def test_a_further_change_waits_for_its_time(device, watcher, write, monkeypatch):
-    monkeypatch.setattr(stream, "MIN_GAP", 60.0)
+    monkeypatch.setattr(feeds, "MIN_GAP", 60.0)
     await watcher.subscribe(1, "devices")
     write(device, 0, 1)
     assert {"v0": 1} == (await watcher.hear())["values"]
@@ -287,7 +291,7 @@ async def test_a_value_with_an_old_stamp_comes_only_with_every(hub, device, watc
 
 
 async def test_a_client_that_lags_is_told_how_much_it_missed(device, watcher, write, monkeypatch):
-    monkeypatch.setattr(stream, "MAX_WAITING", 5)
+    monkeypatch.setattr(feeds, "MAX_OUT", 5)
     await watcher.subscribe(1, "device", device=device.id, every=True)
     write(device, 0, *range(12))
 
@@ -462,3 +466,159 @@ async def test_a_client_that_asks_and_never_reads_is_not_read_either(hub, device
 
         assert pending(hub) < 1024 * 1024
         nursery.cancel_scope.cancel()
+
+
+# -- coming back ------------------------------------------------------------------------------------------------------
+
+
+async def test_who_comes_back_hears_what_came_meanwhile(hub, device, watcher, write):
+    await watcher.subscribe(1, "device", device=device.id)
+    write(device, 0, 1)
+    await watcher.hear()
+    async with watching(hub) as other:
+        await other.subscribe(1, "device", device=device.id)
+    async with watching(hub) as lost:
+        await lost.subscribe(1, "device", device=device.id)
+        write(device, 0, 2)
+        assert {"v0": 2} == (await lost.hear())["values"]
+        seq = lost.seq
+    write(device, 0, 3)
+    assert {"v0": 2} == (await watcher.hear())["values"]
+    assert {"v0": 3} == (await watcher.hear())["values"]
+    async with watching(hub) as back:
+        snapshot = await back.subscribe(1, "device", device=device.id, after=seq)
+        assert snapshot["resumed"]
+        assert {"v0": 3} == (await back.hear())["values"]
+        assert back.seq > seq
+        write(device, 0, 4)
+        assert {"v0": 4} == (await back.hear())["values"]
+
+
+@pytest.mark.parametrize("after", [0, 10**15, "newest + 1"])
+async def test_what_is_not_known_any_more_is_said_to_be_lost(device, watcher, write, after):
+    await watcher.subscribe(1, "device", device=device.id)
+    write(device, 0, 7)
+    await watcher.hear()
+    number = watcher.seq + 1 if isinstance(after, str) else after
+    snapshot = await watcher.subscribe(2, "device", device=device.id, after=number)
+    assert (False, 7) == (snapshot["resumed"], snapshot["values"]["v0"])
+    assert await watcher.nothing_came()
+
+
+async def test_after_a_while_nothing_is_kept_for_those_who_left(hub, device, write, monkeypatch):
+    monkeypatch.setattr(feeds, "LINGER", -1.0)
+    async with watching(hub) as first:
+        await first.subscribe(1, "device", device=device.id)
+        write(device, 0, 1)
+        await first.hear()
+    with trio.fail_after(PATIENCE):
+        while hub.room(feeds.Feeds)._feeds:
+            await trio.sleep(0.01)
+    async with watching(hub) as back:
+        assert not (await back.subscribe(1, "device", device=device.id, after=first.seq))["resumed"]
+
+
+async def test_numbers_go_up_also_over_a_restart_of_the_feed(hub, device, write, monkeypatch):
+    monkeypatch.setattr(feeds, "LINGER", -1.0)
+    seen = []
+    for value in range(3):
+        async with watching(hub) as one:
+            await one.subscribe(1, "device", device=device.id)
+            write(device, 0, value)
+            await one.hear()
+            seen.append(one.seq)
+    assert sorted(set(seen)) == seen
+
+
+# -- more to hear -----------------------------------------------------------------------------------------------------
+
+
+async def test_properties_are_told_as_they_are_set_and_erased(hub, device, watcher):
+    await watcher.subscribe(1, "device", device=device.id)
+    await hub.properties.set(device, [0], {"label": ["Power"]})
+    assert {"v0": {"label": ["Power"]}} == (await watcher.hear())["properties"]
+    await hub.properties.erase(device, 0)
+    assert {"v0": {"label": []}} == (await watcher.hear())["properties"]
+
+
+async def test_some_devices_are_watched_in_one_subscription(hub, device, watcher, write):
+    others = [(await add_device(hub, METER, f"Meter {n}"))[0] for n in range(2)]
+    await watcher.subscribe(1, "devices", devices=[device.id, others[1].id, 999])
+    for one in (others[0], others[1], device):
+        write(one, 0, one.id)
+    heard = [await watcher.hear() for _ in range(2)]
+    assert {device.id, others[1].id} == {message["device"] for message in heard}
+    assert await watcher.nothing_came()
+
+
+async def test_changes_and_alarms_are_told(hub, device, watcher):
+    assert [] == (await watcher.subscribe(1, "alarms"))["alarms"]
+    await watcher.subscribe(2, "audit")
+    hub.alarms.set("frost", "it freezes")
+    assert {"id": "frost", "text": "it freezes", "critical": False} == (await watcher.hear())["alarm"]
+    hub.alarms.set("frost", None)
+    assert {"id": "frost", "cleared": True} == (await watcher.hear())["alarm"]
+    target = f"/api/v1/organization/device?deviceId={device.id}"
+    assert 200 == (await ask(hub, "PUT", target, {"name": "New"}, key=local_key(hub))).status
+    change = (await watcher.hear())["change"]
+    assert ("Rename a device", f"device {device.id}", "New") == (
+        change["action"],
+        change["subject"],
+        change["details"]["name"],
+    )
+
+
+async def test_a_slow_client_gets_the_newest_of_each_value_when_it_reads_again(hub, write):
+    devices = [(await add_device(hub, METER, f"Meter {n}"))[0] for n in range(50)]
+    async with deaf(hub) as http:
+        await http.send(text(id=1, subscribe="devices"))
+        for number in range(400):
+            for one in devices:
+                write(one, 1, f"{number} " + "x" * 1000)
+            await trio.sleep(0.001)
+        newest = {}
+        with trio.fail_after(PATIENCE):
+            while len(newest) < 50 or any(not value.startswith("399 ") for value in newest.values()):
+                message = await frame(http)
+                if "device" in message:
+                    newest[message["device"]] = message["values"]["v1"]
+    assert {one.id for one in devices} == set(newest)
+
+
+async def frame(http):
+    """The next message of a client that reads frame by frame."""
+    head = await http._exactly(2)
+    size = head[1]
+    if size == 126:
+        size = int.from_bytes(await http._exactly(2))
+    elif size == 127:
+        size = int.from_bytes(await http._exactly(8))
+    return json.loads(await http._exactly(size))
+
+
+async def test_many_who_watch_the_same_hear_the_same(hub, device, write):
+    async with watching(hub) as one, watching(hub) as two, watching(hub) as three:
+        await one.subscribe(1, "devices")
+        await two.subscribe(1, "devices")
+        await three.subscribe("mine", "devices")
+        write(device, 0, 5)
+        heard = [await client.hear() for client in (one, two, three)]
+    assert [1, 1, "mine"] == [message.pop("id") for message in heard]
+    assert heard[0] == heard[1] == heard[2]
+    assert one.seq == two.seq == three.seq
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"subscribe": "devices", "devices": "all"}, "a list of at most"),
+        ({"subscribe": "devices", "devices": ["1"]}, "a list of at most"),
+        ({"subscribe": "devices", "devices": list(range(10_001))}, "a list of at most"),
+        ({"subscribe": "devices", "after": "x"}, "after must be"),
+        ({"subscribe": "devices", "after": True}, "after must be"),
+        ({"subscribe": ["devices"]}, "subscribe must be"),
+    ],
+)
+async def test_more_that_makes_no_sense_is_answered(watcher, message, said):
+    await watcher.say(id=1, **message)
+    assert said in (await watcher.hear())["error"]["message"]

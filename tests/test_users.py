@@ -260,6 +260,26 @@ async def test_a_stream_tells_nobody_of_devices_that_are_not_theirs(world):
         assert {"values", "event"} == {key for message in told for key in message if key in ("values", "event")}
 
 
+async def test_a_stream_tells_of_changes_to_those_who_may_read_the_log_of_the_organization(world):
+    mine, theirs = await world.device(world.orgs["acme"]), await world.device(world.orgs["beta"])
+    host, port = address_of(world.hub)
+
+    async def heard(who):
+        headers = {"Authorization": f"Bearer {world.tokens[who]}"}
+        return connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None)
+
+    async with await heard("ada") as stream, await heard("stan") as other:
+        for client in (stream, other):
+            await client.send(json.dumps({"id": 1, "subscribe": "audit"}))
+        assert "users.log" in (await other.recv())
+        assert "audit" == json.loads(await stream.recv())["subscribed"]
+        for device in (theirs, mine):
+            target = f"{ORG}/device?deviceId={device.id}"
+            assert 200 == (await world.ask("rita", "PUT", target, {"name": "New"})).status
+        change = json.loads(await stream.recv())["change"]
+        assert (f"device {mine.id}", world.orgs["acme"]) == (change["subject"], change["org"])
+
+
 # -- a second factor --------------------------------------------------------------------------------------------------
 
 

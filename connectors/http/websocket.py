@@ -136,6 +136,11 @@ class WebSocketWire(Wire):
             self._protocol.send_text(data)
             self._flush()
 
+    def send_frames(self, data: bytes) -> None:
+        """Send frames that are whole messages."""
+        if not self._wire.broken and not self.broken:
+            self._wire.send(data)
+
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):
             self._wire.send(data)
@@ -170,6 +175,12 @@ class TextSocket:
     def send(self, message: str | bytes) -> None:
         """Send a text message; bytes are its UTF-8 already."""
         self._wire.send_text(message.encode() if isinstance(message, str) else message)
+
+    def prepare(self, message: bytes) -> bytes:
+        return Frame(Opcode.TEXT, message).serialize(mask=False)
+
+    def send_prepared(self, data: bytes) -> None:
+        self._wire.send_frames(data)
 
     @property
     def pending(self) -> int:

@@ -112,11 +112,12 @@ def _of_path(path: str) -> Iterable[Schema]:
 def _of_headers(route: Route) -> Iterable[Schema]:
     if route.edits:
         about = "The ETag of what was read: what has changed meanwhile is not edited."
-        yield {"name": "If-Match", "in": "header", "description": about, "schema": {"type": "string"}}
+        schema: Schema = {"type": "string", "description": about}
+        yield {"name": "If-Match", "in": "header", "required": False, "schema": schema}
     if route.once:
         about = "A key of one's own making: with the same, the request is carried out once."
-        schema = {"type": "string", "minLength": 1, "maxLength": 255}
-        yield {"name": "Idempotency-Key", "in": "header", "description": about, "schema": schema}
+        schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": about}
+        yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
 
 
 def _parameter(one: Parameter, schemas: Schemas) -> Schema:

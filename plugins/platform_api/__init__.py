@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 from hub.routes import Permission, Route, SocketRoute
-from plugins.platform_api import about, devices, events, state, stream, templates
+from plugins.platform_api import about, devices, events, feeds, state, stream, templates
 
 if TYPE_CHECKING:
+    import trio
+
     from hub.app import Hub
 
 
@@ -34,6 +36,11 @@ def hub_permissions() -> Sequence[Permission]:
         Permission("templates.view", "View templates"),
         Permission("templates.edit", "Edit templates", root=True),
     ]
+
+
+@hookimpl
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    nursery.start_soon(hub.room(feeds.Feeds).run)
 
 
 @hookimpl

@@ -1,53 +1,53 @@
 """``/api/v1/stream``: what happens, as it happens, over a WebSocket.
 
-The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or devices, events, refused, wire), and
-``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms per
-value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped because the
-client did not keep up.
+The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or devices, events, audit, alarms, refused, wire),
+and ``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms
+per value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped. Messages
+are numbered: with ``"after"`` a client that lost its connection hears what it missed.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from hub.errors import Rejected, RequestError
-from hub.facts import (
-    DeviceChanged,
-    EventChanged,
-    EventLogged,
-    OrganizationChanged,
-    Refused,
-    RightsChanged,
-    StatusChanged,
-    ValueCleared,
-    ValueExpired,
-    ValueWritten,
-    WireFrame,
-)
+from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
 from hub.routes import VIEW_DEVICES, SocketRoute
 from hub.values import to_json
+from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
 
 if TYPE_CHECKING:
     from hub.app import Hub
     from hub.routes import Request, Socket
 
-#: Seconds between two changes of one value.
-MIN_GAP = 0.05
 #: Messages kept for a client that is slower than what happens.
 MAX_WAITING = 10_000
 #: Bytes on their way to the client before it gets no more for now.
 MAX_PENDING = 256 * 1024
 MAX_SUBSCRIPTIONS = 1_000
+#: Devices of one subscription that are named one by one.
+MAX_NAMED = 10_000
 #: Seconds after which it is asked again whether somebody may hear this, and what makes that be asked at once.
 ASK_EVERY = 10.0
 _MEANWHILE = (RightsChanged, DeviceChanged, OrganizationChanged)
+
+#: What may be subscribed to, and what that needs.
+NEEDS = {
+    "device": VIEW_DEVICES,
+    "devices": VIEW_DEVICES,
+    "events": VIEW_DEVICES,
+    "wire": VIEW_DEVICES,
+    "audit": "users.log",
+    "alarms": "hub.view",
+    "refused": "hub.view",
+}
 
 
 def routes(hub: Hub) -> Sequence[SocketRoute]:
@@ -88,22 +88,27 @@ class _Watchers:
 
 
 class _Client:
-    """One connected client and its subscriptions; `_send_loop` is the only one that sends."""
+    """One connected client and its subscriptions."""
 
     def __init__(self, hub: Hub, watchers: _Watchers, request: Request, socket: Socket) -> None:
-        self._hub = hub
+        self.hub = hub
+        self.socket = socket
+        self.principal = request.principal
+        self.feeds = hub.room(Feeds)
         self._watchers = watchers
         self._request = request
-        self._socket = socket
         self._subscriptions: dict[Any, _Subscription] = {}
-        self._wake = trio.Event()
         self._visible: dict[int, bool] = {}
+        self._slow = trio.Event()
 
-    def _sees(self, device: Device) -> bool:
-        """Whether whoever is at the other end may see a device."""
+    def sees(self, item: Item) -> bool:
+        """Whether whoever is at the other end may hear of something."""
+        device = item.device
+        if device is None:
+            return item.org is None or self.hub.may(self.principal, "users.log", org=item.org)
         seen = self._visible.get(device.id)
         if seen is None:
-            seen = self._visible[device.id] = self._hub.may(self._request.principal, VIEW_DEVICES, device)
+            seen = self._visible[device.id] = self.hub.may(self.principal, VIEW_DEVICES, device)
         return seen
 
     def _ask_again(self, _fact: object) -> None:
@@ -111,11 +116,11 @@ class _Client:
         self._visible = {}
         for number, subscription in tuple(self._subscriptions.items()):
             device = subscription.only
-            gone = self._hub.devices.by_id.get(device.id) is not device if device else False
-            if gone or not self._hub.may(self._request.principal, subscription.permission, device):
+            gone = self.hub.devices.by_id.get(device.id) is not device if device else False
+            if gone or not self.hub.may(self.principal, subscription.permission, device):
                 self._subscriptions.pop(number).end()
-                self._socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
-        if not self._hub.may(self._request.principal, VIEW_DEVICES):
+                self.socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
+        if not self.hub.may(self.principal, VIEW_DEVICES):
             self._ended.cancel()
 
     async def _ask_now_and_then(self) -> None:
@@ -124,17 +129,14 @@ class _Client:
             await trio.sleep(ASK_EVERY)
             self._ask_again(None)
 
-    def wake(self) -> None:
-        self._wake.set()
-
     async def run(self) -> None:
-        unsubscribe = [self._hub.subscribe(fact, self._ask_again) for fact in _MEANWHILE]
+        unsubscribe = [self.hub.subscribe(fact, self._ask_again) for fact in _MEANWHILE]
         try:
             async with trio.open_nursery() as nursery:
                 self._ended = nursery.cancel_scope
-                nursery.start_soon(self._send_loop)
+                nursery.start_soon(self._catch_up)
                 nursery.start_soon(self._ask_now_and_then)
-                while (message := await self._socket.receive()) is not None:
+                while (message := await self.socket.receive()) is not None:
                     self._handle(message)
                 nursery.cancel_scope.cancel()
         finally:
@@ -142,6 +144,18 @@ class _Client:
                 end()
             for subscription in self._subscriptions.values():
                 subscription.end()
+
+    def is_slow(self) -> None:
+        """It takes less than there is: what waits is sent when it has taken what is on its way."""
+        self._slow.set()
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._slow.wait()
+            self._slow = trio.Event()
+            await self.socket.drained()
+            for subscription in tuple(self._subscriptions.values()):
+                subscription.catch_up()
 
     def _handle(self, text: str | bytes) -> None:
         number = None
@@ -158,161 +172,152 @@ class _Client:
                 return
             self._subscribe(number, message)
         except RequestError as error:
-            self._socket.send(json.dumps({"id": number, "error": {"message": str(error)}}))
+            self.socket.send(json.dumps({"id": number, "error": {"message": str(error)}}))
 
     def _subscribe(self, number: int | str, message: dict[str, Any]) -> None:
         if number in self._subscriptions:
             raise Rejected(f"there is a subscription {number} already")
         if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
             raise Rejected(f"there are {MAX_SUBSCRIPTIONS} subscriptions already")
-        device = None
-        what, every = message.get("subscribe"), message.get("every") is True
+        what, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
+        if not isinstance(what, str) or what not in NEEDS:
+            raise Rejected(f"subscribe must be {', '.join(NEEDS)}")
+        if after is not None and type(after) is not int:
+            raise Rejected("after must be the seq of a message")
+        device, named = None, None
         if what in ("device", "wire"):
             if type(wanted := message.get("device")) is not int:
                 raise Rejected("device must be a device's id")
-            device = self._hub.device_for(self._request, wanted)
-        elif what == "refused":
-            self._hub.authorize(self._request.principal, "hub.view")
+            device = self.hub.device_for(self._request, wanted)
         elif what not in ("devices", "events"):
-            raise Rejected("subscribe must be device, devices, events, refused or wire")
-        permission = "hub.view" if what == "refused" else VIEW_DEVICES
-        subscription = _Subscription(number, self.wake, every, permission, device, self._sees)
+            self.hub.authorize(self.principal, NEEDS[what])
+        elif (ids := message.get("devices")) is not None:
+            if not isinstance(ids, list) or len(ids) > MAX_NAMED or not all(type(one) is int for one in ids):
+                raise Rejected(f"devices must be a list of at most {MAX_NAMED} ids")
+            named = frozenset(ids)
+        key = Key(what, device.id if device else None, every and what in ("device", "devices"))
+        subscription = _Subscription(self, number, NEEDS[what], device, named)
+        # Before it hears of what is new.
+        missed = subscription.begin(key, after)
         self._subscriptions[number] = subscription
-        on: Callable[..., None] = subscription.ends.append
-        hub, only = self._hub, device.id if device else None
-        if what == "refused":
-            on(hub.subscribe(Refused, lambda fact: subscription.add({"refused": attrs.asdict(fact)})))
-        elif what == "wire":
-            on(hub.subscribe(WireFrame, subscription.add_frame))
-        elif what == "events":
-            on(hub.subscribe(EventLogged, subscription.add_event))
-            on(hub.subscribe(EventChanged, subscription.add_event))
-        else:
-            on(hub.subscribe(ValueWritten, subscription.add_value, only))
-            named = hub.lifecycle.name
-            on(hub.subscribe(StatusChanged, lambda fact: subscription.add_state(fact, named(fact.device))))
-            on(hub.subscribe(ValueExpired, subscription.add_expired))
-            on(hub.subscribe(ValueCleared, subscription.add_cleared))
-        snapshot: dict[str, Any] = {"id": number, "subscribed": what}
         if what == "device" and device is not None:
-            on(self._watchers.add(device))
-            streams = device.template.datastreams
-            known = ((d, hub.writes.current(device, d)) for d in streams)
-            values = {f"v{d.pin}": to_json(value) for d, value in known if value is not None}
+            subscription.ends.append(self._watchers.add(device))
+        self.socket.send(json.dumps(self._snapshot(number, what, device, resumed=missed is not None, after=after)))
+        if missed:
+            subscription.hear(Batch(missed))
+
+    def _snapshot(
+        self, number: int | str, what: str, device: Device | None, *, resumed: bool, after: int | None
+    ) -> dict[str, Any]:
+        hub = self.hub
+        snapshot: dict[str, Any] = {"id": number, "subscribed": what}
+        if after is not None:
+            snapshot["resumed"] = resumed
+        if what == "device" and device is not None:
+            known = ((d, hub.writes.current(device, d)) for d in device.template.datastreams)
             snapshot |= {
                 "device": device.id,
                 "online": device.status == ONLINE,
                 "status": hub.lifecycle.name(device),
-                "values": values,
+                "values": {f"v{d.pin}": to_json(value) for d, value in known if value is not None},
             }
-        self._socket.send(json.dumps(snapshot))
-
-    async def _send_loop(self) -> None:
-        while True:
-            next_at = float("inf")
-            for subscription in tuple(self._subscriptions.values()):
-                next_at = min(next_at, subscription.flush(self._socket.send))
-            if self._socket.pending > MAX_PENDING:
-                await self._socket.drained()
-                continue
-            self._wake = trio.Event()
-            with trio.move_on_at(next_at):
-                await self._wake.wait()
+        elif what == "alarms":
+            snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.problems()]
+        return snapshot
 
 
 class _Subscription:
+    """What one client hears of one feed."""
+
     def __init__(
         self,
+        client: _Client,
         number: int | str,
-        wake: Callable[[], None],
-        every: bool,
         permission: str,
         only: Device | None,
-        sees: Callable[[Device], bool],
+        named: frozenset[int] | None,
     ) -> None:
         #: What it needs, and the device that it is about, if it is about one.
         self.permission = permission
         self.only = only
-        self._sees = sees
-        self._number = number
-        self._wake = wake
-        self._every = every
-        self._waiting: deque[dict[str, Any]] = deque()
-        self._lagged = 0
-        #: Newest value not yet sent, and when the last was, by (device, pin).
-        self._changed: dict[tuple[int, int], ValueWritten] = {}
-        self._sent: dict[tuple[int, int], float] = {}
         self.ends: list[Callable[[], None]] = []
+        self._client = client
+        self._number = number
+        self._named = named
+        self._head = f'{{"id":{json.dumps(number)},'.encode()
+        self._feed: Feed
+        #: What waits for a slow client: messages, and pins of which only the newest values count.
+        self._waiting: deque[Item] = deque()
+        self._lagged = 0
+        self._stale: dict[Device, set[int]] = {}
+
+    def begin(self, key: Key, after: int | None) -> list[Item] | None:
+        """Begin to hear; returns what came after a message that the client had before, if that is known."""
+        feeds = self._client.feeds
+        feed = self._feed = feeds.watch(key, self.only, self.hear)
+        self.ends.append(lambda: feeds.leave(feed, self.hear))
+        return None if after is None else feed.after(after)
 
     def end(self) -> None:
         for end in self.ends:
             end()
 
-    def add(self, message: dict[str, Any]) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popleft()
-            self._lagged += 1
-        self._waiting.append(message)
-        self._wake()
-
-    def add_value(self, fact: ValueWritten) -> None:
-        if not self._sees(fact.device):
+    def hear(self, batch: Batch) -> None:
+        """Tell the client, now or when it has taken what is on its way."""
+        client = self._client
+        if self._waiting or self._stale or client.socket.pending > MAX_PENDING:
+            self._keep(batch.items)
+            client.is_slow()
             return
-        if self._every:
-            value = {f"v{fact.datastream.pin}": to_json(fact.value)}
-            self.add({"device": fact.device.id, "values": value, "ts": fact.ts})
-        elif fact.latest:
-            self._changed[fact.device.id, fact.datastream.pin] = fact
-            self._wake()
+        # Whoever is the same, and calls it the same, hears the same bytes.
+        key = (client.principal, self._head, self._named)
+        if (data := batch.encoded.get(key)) is None:
+            mine = [item for item in batch.items if self._hears(item)]
+            data = batch.encoded[key] = b"".join(client.socket.prepare(self._head + item.body) for item in mine)
+        if data:
+            client.socket.send_prepared(data)
 
-    def _wants(self, device: Device) -> bool:
-        return (self.only is None or self.only is device) and self._sees(device)
+    def _hears(self, item: Item) -> bool:
+        if self._named is not None and (item.device is None or item.device.id not in self._named):
+            return False
+        return self._client.sees(item)
 
-    def add_state(self, fact: StatusChanged, name: str) -> None:
-        if self._wants(fact.device):
-            online = fact.status == ONLINE
-            self.add({"device": fact.device.id, "online": online, "status": name, "ts": fact.at})
+    def _keep(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if not self._hears(item):
+                continue
+            if item.pins and item.device is not None and not self._feed.key.every:
+                self._stale.setdefault(item.device, set()).update(item.pins)
+                continue
+            if len(self._waiting) >= MAX_WAITING:
+                self._waiting.popleft()
+                self._lagged += 1
+            self._waiting.append(item)
 
-    def add_expired(self, fact: ValueExpired) -> None:
-        if self._wants(fact.device):
-            self.add({"device": fact.device.id, "expired": {f"v{fact.datastream.pin}": fact.show}})
-
-    def add_cleared(self, fact: ValueCleared) -> None:
-        if self._wants(fact.device):
-            self._changed.pop((fact.device.id, fact.datastream.pin), None)
-            self.add({"device": fact.device.id, "values": {f"v{fact.datastream.pin}": None}})
-
-    def add_event(self, fact: EventLogged | EventChanged) -> None:
-        if self._wants(fact.device):
-            self.add({"device": fact.device.id, "event": attrs.asdict(fact.event)})
-
-    def add_frame(self, fact: WireFrame) -> None:
-        if self._wants(fact.device):
-            self.add({"wire": {"at": fact.at, "direction": fact.direction, "text": fact.text}})
-
-    def flush(self, send: Callable[[str], None]) -> float:
-        """Send what is due; returns when the next is, by trio's clock."""
+    def catch_up(self) -> None:
+        """Send what waits, as far as the client takes it."""
+        client, send = self._client, self._client.socket.send
         if self._lagged:
             send(json.dumps({"id": self._number, "lagged": self._lagged}))
             self._lagged = 0
-        while self._waiting:
-            send(json.dumps({"id": self._number, **self._waiting.popleft()}))
-        if not self._changed:
-            return float("inf")
-        now, next_at, sent = trio.current_time(), float("inf"), self._sent
-        due: dict[int, dict[str, Any]] = {}
-        for key, fact in tuple(self._changed.items()):
-            ready = sent.get(key, 0.0) + MIN_GAP
-            if ready <= now:
-                del self._changed[key]
-                sent[key] = now
-                message = due.setdefault(key[0], {"id": self._number, "device": key[0], "values": {}})
-                message["values"][f"v{key[1]}"] = to_json(fact.value)
-                message["ts"] = fact.ts
-            else:
-                next_at = min(next_at, ready)
-        for message in due.values():
-            send(json.dumps(message))
-        if len(sent) > MAX_WAITING:
-            self._sent = {key: at for key, at in sent.items() if at + MIN_GAP > now}
-        return next_at
+        while self._waiting and client.socket.pending <= MAX_PENDING:
+            item = self._waiting.popleft()
+            if self._hears(item):
+                send(self._head + item.body)
+        while self._stale and not self._waiting and client.socket.pending <= MAX_PENDING:
+            device, pins = self._stale.popitem()
+            self._send_newest(device, pins)
+        if self._waiting or self._stale:
+            client.is_slow()
+
+    def _send_newest(self, device: Device, pins: Iterable[int]) -> None:
+        hub = self._client.hub
+        values, stamps = {}, []
+        for pin in sorted(pins):
+            latest = hub.history.latest.get(point.series) if (point := device.points.get(pin)) else None
+            if latest is not None:
+                values[f"v{pin}"] = to_json(latest[1])
+                stamps.append(latest[0])
+        if values and hub.may(self._client.principal, VIEW_DEVICES, device):
+            message = {"seq": self._feed.seq, "device": device.id, "values": values, "ts": max(stamps)}
+            self._client.socket.send(self._head + json.dumps(message)[1:].encode())
