@@ -149,7 +149,7 @@ def tenants(args: argparse.Namespace) -> dict[str, Any]:
 
 def api(args: argparse.Namespace) -> dict[str, Any]:
     """What programs ask of a hub with many devices."""
-    return programs.api(args.devices, verbose=args.verbose)
+    return programs.api(args.devices, args.seconds, verbose=args.verbose)
 
 
 def brokers(args: argparse.Namespace) -> dict[str, Any]:
@@ -193,7 +193,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     backup: {"devices": 10_000, "gigabytes": 1.0, "seconds": 15.0},
     rest: {"seconds": 60.0},
     brokers: {"connections": 100, "seconds": 5.0},
-    api: {"devices": 50_000},
+    api: {"devices": 50_000, "seconds": 3.0},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     kill9: {"connections": 16, "rounds": 10},
 }

@@ -92,3 +92,19 @@ def test_a_hub_at_rest_writes_little():
     result = bench("rest", "--seconds", "6")
 
     assert 0 < result["written_mb_per_day"] < 500
+
+
+@pytest.mark.slow
+def test_what_programs_ask_is_measured():
+    result = bench("api", "--devices", "1000", "--seconds", "0.3")
+
+    assert 1000 == result["devices"]
+    assert all(result[name] > 0 for name in ("list_1000_ms", "search_word_ms", "filter_ms", "year_hourly_ms"))
+
+
+@pytest.mark.slow
+def test_the_stream_is_measured():
+    result = bench("stream", "--subscribers", "3", "--connections", "4", "--rate", "50", "--seconds", "1")
+
+    assert result["told"] >= 40
+    assert result["p99_ms"] < 5_000
