@@ -1,0 +1,93 @@
+"""docs/api.md as somebody follows it: its commands in a shell, its program with a device that goes on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from hub.devices import NewDevice
+from hub.model import ROOT_ORG, SYSTEM
+from hub.testing import address_of
+from hub.writes import Write
+from plugins.users.passwords import blynk_hash
+from plugins.users.room import Room
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
+TEMPLATE = """
+[template]
+id = "TMPL0room"
+name = "Room"
+[[datastream]]
+pin = "V0"
+name = "Temperature"
+[[datastream]]
+pin = "V1"
+name = "Humidity"
+"""
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+async def kitchen(hub):
+    """The one device, and an administrator who can log in."""
+    await hub.room(Room).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+    template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
+    [(device, _)] = await hub.devices.add([NewDevice(name="Kitchen", template=template, org=ROOT_ORG)], SYSTEM)
+    await hub.write(Write(device, 0, 20.5, "test", SYSTEM)).durable()
+    return device
+
+
+def at(hub, text):
+    host, port = address_of(hub)
+    return text.replace("localhost:8080", f"{host}:{port}")
+
+
+async def test_the_commands_work_one_after_another(hub, kitchen, tmp_path):
+    script = "set -euo pipefail\n" + at(hub, "\n".join(blocks("sh")))
+    done = await trio.run_process(
+        ["bash", "-c", script], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
+    )
+    said = done.stdout.decode()
+    assert 0 == done.returncode, said + done.stderr.decode()
+    assert '"name": "Kitchen"' in said
+    assert "time,value" in said
+    assert 21.5 == hub.writes.current(kitchen, kitchen.points[0].datastream)
+    assert 60 == hub.templates.get("TMPL0room").datastreams[0].max
+    assert '"~ V0 Temperature: max None -> 60"' in said
+
+
+async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
+    [program] = blocks("python")
+    (tmp_path / "chart.py").write_text(at(hub, program))
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            lambda task_status: trio.run_process(
+                [sys.executable, "chart.py"],
+                cwd=tmp_path,
+                check=False,
+                stdout=subprocess.PIPE,
+                task_status=task_status,
+            )
+        )
+        lines = b""
+        with trio.fail_after(30):
+            while b"20.50 " not in lines:
+                lines += await process.stdout.receive_some()
+            value = 22.0
+            while b"22." not in lines:
+                # It may not have subscribed yet.
+                hub.write(Write(kitchen, 0, value, "test", SYSTEM))
+                value += 0.01
+                with trio.move_on_after(0.2):
+                    lines += await process.stdout.receive_some()
+        assert "  20.50 ██████████████████████████\n" in lines.decode()
+        process.terminate()
