@@ -213,7 +213,13 @@ class Database:
         self._writer = writer
 
     async def _connect(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self.path, isolation_level=None)
+        connection = aiosqlite.connect(self.path, isolation_level=None)
+        try:
+            await connection
+        except BaseException:
+            # Its thread has one more thing to tell this loop, which may be closed next.
+            connection._thread.join()  # noqa: SLF001
+            raise
         await connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         await connection.execute("PRAGMA cache_size = -4000")
         return connection

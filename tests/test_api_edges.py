@@ -64,7 +64,9 @@ async def test_a_device_that_is_added_while_its_template_is_saved_has_the_newest
         await together((save,), (late,))
         [(device, _)] = added
         had = (device.template.version, device.pinned, set(device.points))
-        assert 8 in device.points
+        # Who comes first under "new devices only" keeps the version it was made with.
+        assert (8 in device.points) == (device.pinned is None)
+        assert device.pinned is None or not apply
     async with running(hub_config) as hub:
         device = hub.devices.by_id[device.id]
         assert had == (device.template.version, device.pinned, set(device.points))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from hub import timezones
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
@@ -112,6 +113,8 @@ class Locations:
         self.by_id: dict[int, Location] = {}
         #: The location that a device's metadata names.
         self._named: dict[int, int] = {}
+        #: Who reads where a device is, to say it anew, is alone with it.
+        self._placing = trio.Lock()
         hub.subscribe(MetadataChanged, self._moved)
         hub.subscribe(DeviceDeleted, self._gone)
         hub.subscribe(OrganizationChanged, self._follow)
@@ -199,10 +202,11 @@ class Locations:
         self.by_id[saved.id] = saved
         if before is not None and before.about != saved.about:
             for device in self.devices(saved):
-                # Meanwhile it may have gone elsewhere, or be no more.
-                if self.of(device) is saved and self._hub.devices.by_id.get(device.id) is device:
-                    with suppress(Conflict):
-                        await self.put(device, saved, {}, by)
+                async with self._placing:
+                    # Meanwhile it may have gone elsewhere, or be no more.
+                    if self.of(device) is saved and self._hub.devices.by_id.get(device.id) is device:
+                        with suppress(Conflict):
+                            await self._put(device, saved, {}, by)
         return saved
 
     def of_user(self, user: int) -> list[Location]:
@@ -230,9 +234,13 @@ class Locations:
 
         Raises `Rejected`.
         """
-        if location is None:
-            await self._hub.metadata.set(device, LOCATION, "", by)
-            return
+        async with self._placing:
+            if location is None:
+                await self._hub.metadata.set(device, LOCATION, "", by)
+            else:
+                await self._put(device, location, within, by)
+
+    async def _put(self, device: Device, location: Location, within: dict[str, str], by: Principal) -> None:
         text = await self._hub.metadata.get(device, LOCATION)
         before = json.loads(text) if text.startswith("{") else {}
         same = before.get("locationId") == location.id
