@@ -7,6 +7,7 @@ import json
 import pytest
 from raw_http import connected, local_key
 from test_fleet import Asker
+from test_history import sealed
 from times import Time
 
 from hub.app import running
@@ -85,6 +86,12 @@ async def test_lines_say_what_each_datastream_says_alone(meters, chart, granular
         )
         assert await one_by_one(meters, device, granularity, aggregate) == (line["ts"], line["values"])
         assert sorted(set(line["ts"])) == line["ts"]
+
+
+async def test_before_the_first_hour_there_is_nothing(meters, chart):
+    await sealed(meters)
+    before = await chart(granularity="hour", from_=meters.begin - 9 * HOUR, to=meters.begin)
+    assert [[], []] == [one["ts"] for one in before]
 
 
 async def test_raw_points_come_as_they_were(meters, chart):

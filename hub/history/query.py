@@ -64,7 +64,8 @@ _FIND_HOURS = _FROM_HOURS.format(columns=_STATISTICS, table="hours ON hours.id =
 # Much quicker than a row each: the database writes what clients read.
 _HOURS_AS_JSON = """
 WITH RECURSIVE h (hour) AS (
-    SELECT max(?1, coalesce((SELECT min(id) >> 32 FROM hours), ?2)) UNION ALL SELECT hour + 1 FROM h WHERE hour < ?2
+    SELECT max(?1, min(?2, coalesce((SELECT min(id) >> 32 FROM hours), ?2)))
+    UNION ALL SELECT hour + 1 FROM h WHERE hour < ?2
 )
 SELECT json_group_array(hour * 3600000), json_group_array({what})
 FROM h CROSS JOIN hours ON hours.id = (hour << 32) | ?3
