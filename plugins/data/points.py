@@ -93,20 +93,26 @@ class Erase:
     pin: str | None = None
 
 
-def span_of(hub: Hub, start: int | None, end: int | None, period: str) -> tuple[int, int]:
-    """From when to when is asked, in ms UTC: of what is left out, the end is now and the beginning a period before.
+@attrs.frozen(kw_only=True)
+class Span:
+    """From when to when is asked: of what is left out, the end is now and the beginning a period before."""
 
-    Raises `Rejected`.
-    """
-    end = hub.clock.now() + 1 if end is None else end
-    if start is None:
-        try:
-            start = max(0, end - int(seconds(period) * 1000))
-        except ValueError as error:
-            raise Rejected(f"period {error}") from error
-    if start >= end:
-        raise Rejected("from must be before to")
-    return start, end
+    from_: Time | None = None
+    to: Time | None = None
+    period: str = "1d"
+
+    def ends(self, now: int) -> tuple[int, int]:
+        """Its beginning, and what it ends before, in ms UTC. Raises `Rejected`."""
+        end = now + 1 if self.to is None else self.to
+        start = self.from_
+        if start is None:
+            try:
+                start = max(0, end - int(seconds(self.period) * 1000))
+            except ValueError as error:
+                raise Rejected(f"period {error}") from error
+        if start >= end:
+            raise Rejected("from must be before to")
+        return start, end
 
 
 def zone_of(hub: Hub, device: Device, name: str | None) -> str:
@@ -127,16 +133,14 @@ def routes(hub: Hub) -> Sequence[Route]:
         granularity: Granularity = "raw",
         aggregate: Aggregate | None = None,
         format_: Literal["json", "csv"] = "json",
-        from_: Time | None = None,
-        to: Time | None = None,
-        period: str = "1d",
+        span: Span,
         tz: str = "",
     ) -> Stream:
         device = hub.device_for(request, device_id)
         place = device.find(pin)
         if aggregate is not None and granularity == "raw":
             raise Rejected("aggregate needs a granularity of minute, hour or day")
-        start, end = span_of(hub, from_, to, period)
+        start, end = span.ends(hub.clock.now())
         zone, kind = zone_of(hub, device, tz), format_
         if granularity == "raw":
             lines = _raw(hub.history.points(place.series, start, end), kind)
@@ -150,15 +154,13 @@ def routes(hub: Hub) -> Sequence[Route]:
         device_id: int,
         pin: str,
         *,
-        from_: Time | None = None,
-        to: Time | None = None,
-        period: str = "1d",
+        span: Span,
         page: PageNumber = 0,
         size: PageSize = 20,
     ) -> Page[Kept]:
         """Blynk's own form: values in pages, oldest first."""
         place = hub.device_for(request, device_id).find(pin)
-        start, end = span_of(hub, from_, to, period)
+        start, end = span.ends(hub.clock.now())
         if (page + 1) * size > MAX_COUNTED:
             raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
         content: list[Kept] = []

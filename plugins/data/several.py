@@ -17,9 +17,8 @@ from hub.history.query import Granularity
 from hub.model import Device
 from hub.model import Point as Place
 from hub.routes import VIEW_DEVICES, Request, Route, Stream
-from hub.signatures import Time
 from hub.values import to_json
-from plugins.data.points import CSV, Aggregate, aggregated, csv_field, iso, span_of, zone_of
+from plugins.data.points import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -49,9 +48,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         aggregate: Aggregate = "avg",
         across: Across | None = None,
         format_: Literal["json", "csv"] = "json",
-        from_: Time | None = None,
-        to: Time | None = None,
-        period: str = "1d",
+        span: Span,
         tz: str = "",
     ) -> Stream:
         """``pins`` are pins ("V1") or datastreams' names; devices without one of them are passed over.
@@ -64,7 +61,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             raise Rejected("deviceIds and pins must name at least one each")
         if across is not None and granularity == "raw":
             raise Rejected("across needs a granularity of minute, hour or day")
-        start, end = span_of(hub, from_, to, period)
+        start, end = span.ends(hub.clock.now())
         found = _lines(hub, devices, wanted, tz, across)
         if not found:
             raise NotFound(f"None of the devices has a datastream {', '.join(wanted)[:100]}.")
