@@ -1,4 +1,4 @@
-"""HTTP for people and devices: the hub's routes as a Starlette app, and errors as statuses."""
+"""HTTP for people and devices: the hub's routes as an ASGI app, and errors as statuses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
 
 from connectors.http import server, websocket
 from hub import routes
@@ -57,6 +55,9 @@ RETRY_AFTER = 5
 #: What a listener that serves "device-http" answers; everything else is not there.
 DEVICE_PATHS = "/external/api/", "/health"
 
+_Receive = Callable[[], Awaitable[server.Message]]
+_Send = Callable[[server.Message], Awaitable[None]]
+
 JSON = b"application/json"
 #: The whole answer to a client over the limits of connections.
 BUSY = (
@@ -82,7 +83,11 @@ class Endpoint:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._app: server.App | None = None
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in hub.routes:
+            if isinstance(route, Route):
+                by_path.setdefault(route.path, {})[route.method] = route
+        self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
         self._large = {r.path: r.max_body for r in hub.routes if isinstance(r, Route) and r.max_body}
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
 
@@ -90,31 +95,18 @@ class Endpoint:
         async def upgrade(request: h11.Request, trailing: bytes) -> None:
             await self._upgrade(wire, peer, request, trailing)
 
-        if self._app is None:
-            self._app = self._router()
         await server.serve(self._app, upgrade, self._most, wire, peer)
 
     def _most(self, path: str) -> int:
         """Bytes of a body that some route at a path takes."""
         return self._large.get(path, server.MAX_BODY)
 
-    def _router(self) -> server.App:
-        paths: dict[str, dict[str, Route]] = {}
-        for route in self._hub.routes:
-            if isinstance(route, Route):
-                paths.setdefault(route.path, {})[route.method] = route
-        # Devices' routes first: the router looks through them in order.
-        ordered = sorted(paths.items(), key=lambda item: not item[0].startswith("/external/"))
-        router = Router(
-            [StarletteRoute(path, _PathApp(self._hub, routes), methods=list(routes)) for path, routes in ordered],
-            redirect_slashes=False,
-            default=_not_found,
-        )
-
-        async def site(scope: server.Scope, receive: Any, send: Any) -> None:
-            await (router if _open_here(scope["path"], scope["state"]["peer"]) else _not_found)(scope, receive, send)
-
-        return site
+    async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
+        app = self._paths.get(scope["path"])
+        if app is None or not _open_here(scope["path"], scope["state"]["peer"]):
+            await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
+        else:
+            await app(scope, receive, send)
 
     async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
         target, _, query = request.target.decode("ascii", "replace").partition("?")
@@ -153,16 +145,17 @@ class _PathApp:
 
     def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
         self._hub = hub
-        self._routes = routes
+        self._routes = dict(routes)
+        if "GET" in routes:
+            self._routes.setdefault("HEAD", routes["GET"])
 
-    async def __call__(
-        self,
-        scope: server.Scope,
-        receive: Callable[[], Awaitable[server.Message]],
-        send: Callable[[server.Message], Awaitable[None]],
-    ) -> None:
+    async def __call__(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
         method, peer = scope["method"], scope["state"]["peer"]
-        route = self._routes["GET" if method == "HEAD" else method]
+        route = self._routes.get(method)
+        if route is None:
+            allow = (b"allow", ", ".join(self._routes).encode())
+            await _send(send, 405, JSON, _error(f"{method} is not possible here."), [allow])
+            return
         try:
             request = _request(self._hub, scope["method"], scope["path"], scope["query_string"], scope["headers"], peer)
             await _admit(self._hub, request, route.permission)
@@ -202,10 +195,6 @@ def _request(
     )
 
 
-async def _not_found(scope: Any, _receive: Any, send: Any) -> None:
-    await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
-
-
 def _open_here(path: str, peer: Peer) -> bool:
     return "http" in peer.listen.serve or path.startswith(DEVICE_PATHS)
 
@@ -223,7 +212,7 @@ async def _admit(hub: Hub, request: Request, permission: str) -> None:
         hub.authorize(request.principal, permission)
 
 
-async def _body(receive: Callable[[], Awaitable[server.Message]]) -> bytes:
+async def _body(receive: _Receive) -> bytes:
     parts = []
     while True:
         message = await receive()
@@ -265,7 +254,7 @@ def _error(message: str) -> bytes:
 
 
 async def _send(
-    send: Callable[[server.Message], Awaitable[None]],
+    send: _Send,
     status: int,
     kind: bytes,
     body: bytes,

@@ -11,9 +11,9 @@ import attrs
 
 from hub import timezones
 from hub.errors import NotFound, Rejected
-from hub.history.chunks import Statistics, combined
+from hub.history.chunks import HOUR_MS, Statistics, combined
 from hub.history.query import Aggregate as Numeric
-from hub.history.query import Granularity
+from hub.history.query import TOGETHER, Granularity
 from hub.model import Device
 from hub.model import Point as Place
 from hub.routes import VIEW_DEVICES, Request, Route, Stream
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Lines of a chart, and points of one of them that are not asked for as a stream of their own.
 MAX_SERIES, MAX_POINTS = 200, 100_000
+#: Hours of all lines that are read at once: some tens of milliseconds.
+MAX_HOURS = 80_000
 #: How what several devices have at a time becomes one value.
 Across = Literal["avg", "min", "max", "sum", "count"]
 
@@ -113,6 +115,8 @@ class _Reader:
         self._aggregate = aggregate
         self._start = start
         self._end = end
+        #: Lines that are read at once: others read between them.
+        self.together = max(1, min(TOGETHER, MAX_HOURS * HOUR_MS // max(1, end - start)))
 
     async def read(self, line: _Line, start: int | None = None) -> tuple[list[int], list[Any], bool]:
         """Times (ms UTC) from ``start`` on, values, and whether there are more than are given."""
@@ -132,16 +136,26 @@ class _Reader:
         name = self._aggregate
         return [at for at, _ in found], [to_json(aggregated(one, name)) for _, one in found], False
 
-    async def as_json(self, line: _Line) -> bytes:
-        """A line as JSON; years of hours as the database itself writes them."""
-        quick = self._granularity == "hour" and len(line.places) == 1 and self._aggregate != "last"
-        early, start = ("[]", "[]"), self._start
-        if quick and timezones.has_whole_hours(line.zone, start, self._end):
-            series, what = line.places[0].series, cast("Numeric", self._aggregate)
-            hours, numbers, start = await self._hub.history.hours_as_json(series, start, self._end, what)
-            early = hours, numbers
-        times, values, more = await self.read(line, start)
-        ts, found = _joined(early[0], json.dumps(times)), _joined(early[1], json.dumps(values))
+    async def as_json(self, lines: Sequence[_Line]) -> list[bytes]:
+        """Some lines as JSON; years of hours as the database itself writes them."""
+        quick = [line.places[0].series for line in lines if self._is_quick(line)]
+        early, start = {}, self._start
+        if quick:
+            what = cast("Numeric", self._aggregate)
+            found, start = await self._hub.history.hours_as_json(quick, start, self._end, what)
+            early = dict(zip(quick, found, strict=True))
+        return [await self._as_json(line, early.get(line.places[0].series), start) for line in lines]
+
+    def _is_quick(self, line: _Line) -> bool:
+        if self._granularity != "hour" or len(line.places) > 1 or self._aggregate == "last":
+            return False
+        return timezones.has_whole_hours(line.zone, self._start, self._end)
+
+    async def _as_json(self, line: _Line, early: tuple[str, str] | None, start: int) -> bytes:
+        """A line, of which ``early`` are the times and values before ``start``."""
+        times, values, more = await self.read(line, self._start if early is None else start)
+        before = early or ("[]", "[]")
+        ts, found = _joined(before[0], json.dumps(times)), _joined(before[1], json.dumps(values))
         head = json.dumps(line.about, ensure_ascii=False)[:-1]
         return f'{head}, "ts": {ts}, "values": {found}, "more": {json.dumps(more)}}}'.encode()
 
@@ -165,9 +179,10 @@ class _Reader:
 
 async def _json(lines: Sequence[_Line], reader: _Reader) -> AsyncIterator[bytes]:
     before = b'{"series":['
-    for line in lines:
-        yield before + await reader.as_json(line)
-        before = b","
+    for first in range(0, len(lines), reader.together):
+        for line in await reader.as_json(lines[first : first + reader.together]):
+            yield before + line
+            before = b","
     yield b"]}"
 
 
