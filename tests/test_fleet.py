@@ -363,6 +363,7 @@ async def test_devices_are_sorted_and_come_in_pages(world, houses, by, expected)
         ({"filters": [one("name", "equals", 1)]}, "are text"),
         ({"filters": [one("id", "equals", "x")]}, "are numbers"),
         ({"filters": [one("id", "contains", 1)]}, "is for text"),
+        ({"filters": [one("datastream", "less", "abc", name="v0")]}, "less is for numbers"),
         ({"filters": [one("metadata", "empty")]}, "needs a name"),
         ({"filters": [one("name", "empty", name="x")]}, "has no name"),
         ({"filters": [one("name", "empty", "x")]}, "have no values"),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import compile_path
 
 from connectors.http import server, websocket
 from hub import routes
@@ -88,6 +89,8 @@ class Endpoint:
             if isinstance(route, Route):
                 by_path.setdefault(route.path, {})[route.method] = route
         self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
+        #: Paths with a name in braces, which stands for a part of any text.
+        self._patterns = [(compile_path(path)[0], app) for path, app in self._paths.items() if "{" in path]
         self._large = {r.path: r.max_body for r in hub.routes if isinstance(r, Route) and r.max_body}
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
 
@@ -102,11 +105,14 @@ class Endpoint:
         return self._large.get(path, server.MAX_BODY)
 
     async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
-        app = self._paths.get(scope["path"])
+        app = self._paths.get(scope["path"]) or self._with_names(scope["path"])
         if app is None or not _open_here(scope["path"], scope["state"]["peer"]):
             await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
         else:
             await app(scope, receive, send)
+
+    def _with_names(self, path: str) -> _PathApp | None:
+        return next((app for pattern, app in self._patterns if pattern.match(path)), None)
 
     async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
         target, _, query = request.target.decode("ascii", "replace").partition("?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,6 +75,8 @@ class Filter:
             return f"{self.attribute} is a number: {self.operator} is for text"
         elif self.attribute != "datastream" and not all(type(value) in (int, float) for value in self.values):
             return f"values of {self.attribute} are numbers"
+        elif self.operator in ("less", "more") and any(math.isnan(_number(value)) for value in self.values):
+            return f"{self.operator} is for numbers"
         return None
 
 
@@ -271,11 +274,15 @@ def _fits(one: Filter) -> Callable[[Any], bool]:
         case "equals" | "notEquals":
             return lambda value: (value.lower() if isinstance(value, str) else value) in wanted
         case "contains" | "notContains":
-            first, *others = [str(value) for value in wanted]
+            parts = [str(value) for value in wanted]
+            if len(parts) == 1:
+                # The usual case, and much quicker than a loop.
+                [part] = parts
+                return lambda value: part in _text(value)
 
             def contains(value: Any) -> bool:
-                text = "" if value is None else str(value).lower()
-                return first in text or any(part in text for part in others)
+                text = _text(value)
+                return any(part in text for part in parts)
 
             return contains
         case "less":
@@ -290,6 +297,11 @@ def last_reported(hub: Hub, device: Device) -> int | None:
     """When the newest of a device's values was written, in ms UTC."""
     stamps = [found[0] for point in device.points.values() if (found := hub.history.latest.get(point.series))]
     return max(stamps, default=None)
+
+
+def _text(value: Any) -> str:
+    """A value as text, in lower case; nothing is empty text."""
+    return value.lower() if type(value) is str else "" if value is None else str(value).lower()
 
 
 def _number(value: Any) -> float:
