@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import trio
 
@@ -41,6 +41,14 @@ BACKLOG = 4096
 ACCEPT_AT_ONCE = 64
 #: Seconds to wait when there are no file descriptors left.
 EXHAUSTED_PAUSE = 0.1
+
+
+class Served(TypedDict):
+    """What is served at an address."""
+
+    address: str
+    tls: bool
+    serve: tuple[str, ...]
 
 
 class FrontDoor:
@@ -76,7 +84,7 @@ class FrontDoor:
         """Where it listens, with real ports, and whether with TLS only, in the order of the configuration."""
         return [(_join(sock.getsockname()), listen.tls == "on") for sock, listen in self._sockets]
 
-    def described(self) -> list[dict[str, Any]]:
+    def described(self) -> list[Served]:
         """`addresses` and what is served there, for hub.json and the status."""
         served = (listen.serve for _, listen in self._sockets)
         return [{"address": a, "tls": tls, "serve": s} for (a, tls), s in zip(self.addresses, served, strict=True)]

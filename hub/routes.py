@@ -173,8 +173,8 @@ class File:
 
 
 @attrs.define(kw_only=True)
-class Stream:
-    """An answer of unknown length."""
+class Stream(Generic[T]):
+    """An answer of unknown length: text is ``Stream[str]``, and ``Stream[Chart]`` is JSON of the shape of a Chart."""
 
     chunks: AsyncIterator[bytes]
     type: str = "application/octet-stream"

@@ -17,8 +17,8 @@ from hub.routes import VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permiss
 from hub.signatures import MAX_TIME, Time
 from hub.storage import Migration, shipped_migrations
 from hub.structure import seconds
-from plugins.audit.actions import Actions
-from plugins.audit.chain import Chain, Filter, Verdict
+from plugins.audit.actions import Action, Actions
+from plugins.audit.chain import Chain, Filter, Record, Verdict
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -76,6 +76,18 @@ class Asked:
     who: str = ""
     subject: str = ""
     query: str = ""
+
+
+class NamedRecord(Record):
+    """Who changed what; ``ts`` is milliseconds UTC, ``name`` what whoever did it is called."""
+
+    name: str
+
+
+class NamedAction(Action):
+    """A value that somebody wrote; ``ts`` is milliseconds UTC, ``name`` what they are called."""
+
+    name: str
 
 
 @hookimpl
@@ -145,16 +157,11 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             text=asked.query,
         )
 
-    def named(request: Request, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [_named(hub, request.principal, one) for one in found]
-
-    async def listed(
-        request: Request, asked: Asked, page: PageNumber = 0, size: PageSize = 100
-    ) -> Page[dict[str, Any]]:
+    async def listed(request: Request, asked: Asked, page: PageNumber = 0, size: PageSize = 100) -> Page[NamedRecord]:
         found, total = await room.chain.find(filtered(request, asked), page, size)
-        return Page(content=named(request, found), total_elements=total)
+        return Page(content=[_named(hub, request.principal, one) for one in found], total_elements=total)
 
-    async def export(request: Request, asked: Asked) -> Stream:
+    async def export(request: Request, asked: Asked) -> Stream[str]:
         found = room.chain.all(filtered(request, asked))
         return Stream(chunks=_lines(hub, request.principal, found), type=LINES)
 
@@ -170,10 +177,11 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         who: str = "",
         page: PageNumber = 0,
         size: PageSize = 100,
-    ) -> Page[dict[str, Any]]:
+    ) -> Page[NamedAction]:
         device = hub.device_for(request, device_id)
         found, total = await room.actions.find(device.id, from_, to, who, page, size)
-        return Page(content=named(request, found), total_elements=total)
+        content: list[NamedAction] = [{**one, "name": hub.name_of(one["who"], request.principal)} for one in found]
+        return Page(content=content, total_elements=total)
 
     return [
         Route(method="GET", path=path, handler=handler, permission=permission, summary=summary, media=media)
@@ -188,13 +196,13 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     ]
 
 
-def _named(hub: Hub, asker: Principal, record: dict[str, Any]) -> dict[str, Any]:
+def _named(hub: Hub, asker: Principal, record: Record) -> NamedRecord:
     """A record with a name; of somebody above or beside the asker only the number."""
-    named = record | {"name": hub.name_of(record["who"], asker)}
-    return named | {"address": ""} if "address" in named and named["name"] == SOMEBODY else named
+    name = hub.name_of(record["who"], asker)
+    return {**record, "address": "" if name == SOMEBODY else record["address"], "name": name}
 
 
-async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[Record]]) -> AsyncIterator[bytes]:
     async for piece in pieces:
         lines = (json.dumps(_named(hub, asker, one), ensure_ascii=False) for one in piece)
         yield ("\n".join(lines) + "\n").encode("utf-8", "replace")

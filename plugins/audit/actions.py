@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import trio
 
@@ -24,6 +24,16 @@ MAX_WAITING = 10_000
 FLUSH_EVERY = 1.0
 #: Rows deleted at a time.
 PIECE = 1_000
+
+
+class Action(TypedDict):
+    """A value that somebody wrote; ``ts`` is milliseconds UTC, ``via`` the way it came."""
+
+    ts: int
+    who: str
+    via: str
+    pin: str
+    value: Any
 
 
 class Actions:
@@ -80,9 +90,7 @@ class Actions:
             while self._waiting and id(self._waiting[0]) in written:
                 self._waiting.popleft()
 
-    async def find(
-        self, device: int, start: int, end: int, who: str, page: int, size: int
-    ) -> tuple[list[dict[str, Any]], int]:
+    async def find(self, device: int, start: int, end: int, who: str, page: int, size: int) -> tuple[list[Action], int]:
         """A page of a device's actions, newest first, and how many there are."""
         await self._flush()
         where, values = "device = ? AND ts >= ? AND ts < ?", [device, start, end]

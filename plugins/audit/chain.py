@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
@@ -21,7 +21,22 @@ if TYPE_CHECKING:
 
 #: Records read or deleted at a time.
 PIECE = 1_000
-COLUMNS = ("id", "ts", "org", "who", "address", "action", "subject", "details")
+
+
+class Record(TypedDict):
+    """Who changed what; ``ts`` is milliseconds UTC, ``details`` is what was sent, without secrets."""
+
+    id: int
+    ts: int
+    org: int
+    who: str
+    address: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+COLUMNS = tuple(Record.__annotations__)
 ADDRESS = COLUMNS.index("address")
 _SELECT = f"SELECT {', '.join(COLUMNS)}, hash, seal, salt FROM audit"
 
@@ -112,7 +127,7 @@ class Chain:
 
         await self._storage.transaction(write)
 
-    async def find(self, wanted: Filter, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
+    async def find(self, wanted: Filter, page: int, size: int) -> tuple[list[Record], int]:
         """A page of records, newest first, and how many there are."""
         where, values = wanted.where()
 
@@ -124,7 +139,7 @@ class Chain:
         rows, count = await self._storage.read(read)
         return [_record(row) for row in rows], count
 
-    async def all(self, wanted: Filter) -> AsyncIterator[list[dict[str, Any]]]:
+    async def all(self, wanted: Filter) -> AsyncIterator[list[Record]]:
         """All records of a filter, oldest first, in pieces."""
         where, values = wanted.where()
         after = 0
@@ -190,7 +205,15 @@ class Chain:
         await self._storage.transaction(write)
 
 
-def _record(row: Sequence[Any]) -> dict[str, Any]:
-    record = dict(zip(COLUMNS, row, strict=False))
-    record["details"] = json.loads(record["details"])
-    return record
+def _record(row: Sequence[Any]) -> Record:
+    number, ts, org, who, address, action, subject, details = row[: len(COLUMNS)]
+    return {
+        "id": number,
+        "ts": ts,
+        "org": org,
+        "who": who,
+        "address": address,
+        "action": action,
+        "subject": subject,
+        "details": json.loads(details),
+    }

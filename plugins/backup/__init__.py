@@ -251,8 +251,8 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         backups.begin(path)
         return {"path": str(path)}
 
-    async def state(_request: Request) -> dict[str, Any]:
-        return attrs.asdict(backups.job)
+    async def state(_request: Request) -> Job:
+        return backups.job
 
     return [
         Route(

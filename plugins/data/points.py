@@ -135,7 +135,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         format_: Literal["json", "csv"] = "json",
         span: Span,
         tz: str = "",
-    ) -> Stream:
+    ) -> Stream[str]:
         device = hub.device_for(request, device_id)
         place = device.find(pin)
         if aggregate is not None and granularity == "raw":

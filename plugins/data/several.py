@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import attrs
 
 from hub import timezones
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combined
-from hub.history.query import Aggregate as Numeric
 from hub.history.query import TOGETHER, Granularity
+from hub.history.query import Aggregate as Numeric
 from hub.model import Device
 from hub.model import Point as Place
 from hub.routes import VIEW_DEVICES, Request, Route, Stream
@@ -29,6 +29,29 @@ MAX_SERIES, MAX_POINTS = 200, 100_000
 MAX_HOURS = 80_000
 #: How what several devices have at a time becomes one value.
 Across = Literal["avg", "min", "max", "sum", "count"]
+
+
+class Series(TypedDict):
+    """A line of a chart: times (ms UTC) and what there is at each; ``more`` when there is more than is told.
+
+    Of one device it has ``deviceId`` and ``device``, its name; of several the ids, ``devices``.
+    """
+
+    deviceId: NotRequired[int]
+    device: NotRequired[str]
+    devices: NotRequired[list[int]]
+    pin: str
+    name: str
+    units: str
+    ts: list[int]
+    values: list[Any]
+    more: bool
+
+
+class Chart(TypedDict):
+    """Several lines over the same time."""
+
+    series: list[Series]
 
 
 @attrs.frozen
@@ -52,7 +75,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         format_: Literal["json", "csv"] = "json",
         span: Span,
         tz: str = "",
-    ) -> Stream:
+    ) -> Stream[Chart]:
         """``pins`` are pins ("V1") or datastreams' names; devices without one of them are passed over.
 
         With ``across`` what all devices have at a time becomes one line for each pin.

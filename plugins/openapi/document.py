@@ -141,8 +141,10 @@ def _responses(route: Route, schemas: Schemas) -> Schema:
     kind = route.returns
     if get_origin(kind) is Created:
         found["201"] = _answered("It was made.", schemas.of(get_args(kind)[0]))
-    elif kind in (Response, Stream, File):
+    elif (get_origin(kind) or kind) in (Response, Stream, File):
         content: Schema = {media: {} for media in route.media or ("text/plain",)}
+        if (args := get_args(kind)) and args[0] is not str:
+            content[JSON] = {"schema": schemas.of(args[0])}
         found["200"] = {"description": route.summary, "content": content}
         if "text/html" in route.media:
             found["303"] = {"description": "Go on there."}

@@ -5,7 +5,18 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import attrs
 
@@ -40,13 +51,15 @@ class Schemas:
         if kind in _SIMPLE:
             return dict(_SIMPLE[kind])
         origin, args = get_origin(kind), get_args(kind)
+        if origin is NotRequired:
+            return self.of(args[0], sent=sent)
         if origin is Annotated:
             return self.of(args[0], sent=sent) | _limits(args[1:])
         if origin is Literal:
             return {"enum": list(args)}
         if origin in (Union, types.UnionType):
             return {"anyOf": [self.of(one, sent=sent) for one in args]}
-        if attrs.has(origin or kind):
+        if attrs.has(origin or kind) or is_typeddict(kind):
             return {"$ref": f"#/components/schemas/{self._name(kind, sent)}"}
         if isinstance(origin, type) and issubclass(origin, Mapping):
             return {"type": "object", "additionalProperties": self.of(args[1], sent=sent)}
@@ -70,6 +83,21 @@ class Schemas:
         return self._named[key]
 
     def _object(self, cls: Any, args: tuple[Any, ...], sent: bool) -> Schema:
+        if is_typeddict(cls):
+            # What may be left out is not told by __required_keys__ where annotations are text.
+            kinds = get_type_hints(cls, include_extras=True)
+            fields = {name: self.of(kind, sent=sent) for name, kind in kinds.items()}
+            required = [name for name, kind in kinds.items() if get_origin(kind) is not NotRequired]
+            found: Schema = {"type": "object", "properties": fields, "required": required}
+        else:
+            found = self._of_attrs(cls, args, sent)
+        if sent:
+            found["additionalProperties"] = False
+        if text := described(cls):
+            found["description"] = text
+        return found
+
+    def _of_attrs(self, cls: Any, args: tuple[Any, ...], sent: bool) -> Schema:
         variables = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
         fields = attrs.fields(attrs.resolve_types(cls))
         properties = {}
@@ -82,10 +110,6 @@ class Schemas:
         found: Schema = {"type": "object", "properties": properties}
         if required:
             found["required"] = required
-        if sent:
-            found["additionalProperties"] = False
-        if text := described(cls):
-            found["description"] = text
         return found
 
 

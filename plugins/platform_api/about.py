@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub.errors import NotFound, Rejected
+from hub.metadata import BUILT_IN
+from hub.model import Device
 from hub.routes import VIEW_DEVICES, Request, Route
 
 if TYPE_CHECKING:
@@ -20,7 +22,18 @@ class MetaFieldValue:
 
     id: int | None
     name: str
+    type: str
     value: str
+
+
+def metadata_shown(device: Device, values: Mapping[str, str]) -> list[MetaFieldValue]:
+    """The fields of a device, given what they say."""
+    ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
+    types = BUILT_IN | {field.name: field.type for field in device.template.metadata}
+    return [
+        MetaFieldValue(id=ids.get(name), name=name, type=types.get(name, "text"), value=value)
+        for name, value in values.items()
+    ]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,9 +76,7 @@ class EraseProperty:
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
         device = hub.device_for(request, device_id)
-        ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
-        found = await hub.metadata.of(device)
-        return [MetaFieldValue(id=ids.get(name), name=name, value=value) for name, value in found.items()]
+        return metadata_shown(device, await hub.metadata.of(device))
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -18,6 +18,7 @@ from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
+from plugins.platform_api.about import MetaFieldValue, metadata_shown
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -98,6 +99,21 @@ class DeviceId:
 
 
 @attrs.frozen(kw_only=True)
+class DataStreamValue:
+    """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
+
+    id: int
+    pin: str
+    name: str
+    type: str
+    units: str
+    value: Any
+    updated_at: int | None
+    expired: str | None
+    properties: Mapping[str, Sequence[str]]
+
+
+@attrs.frozen(kw_only=True)
 class DeviceObject:
     """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
 
@@ -114,8 +130,8 @@ class DeviceObject:
     disconnect_time: int | None
     ip: str | None
     hardware_info: dict[str, str]
-    data_stream_values: list[dict[str, Any]] | None = None
-    meta_field_values: list[dict[str, Any]] | None = None
+    data_stream_values: list[DataStreamValue] | None = None
+    meta_field_values: list[MetaFieldValue] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -186,19 +202,20 @@ class DeviceRoutes:
             hardware_info=info,
         )
 
-    def _value(self, device: Device, stream: Datastream) -> dict[str, Any]:
+    def _value(self, device: Device, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
         latest = self._hub.writes.latest(device, stream)
         value = self._hub.writes.current(device, stream)
-        return {
-            "id": stream.id,
-            "pin": f"v{stream.pin}",
-            "name": stream.name,
-            "type": stream.type,
-            "units": stream.units,
-            "value": None if value is None else to_json(value),
-            "updatedAt": latest and latest[0],
-            "expired": self._hub.watching.shown(device.points[stream.pin]),
-        }
+        return DataStreamValue(
+            id=stream.id,
+            pin=f"v{stream.pin}",
+            name=stream.name,
+            type=stream.type,
+            units=stream.units,
+            value=None if value is None else to_json(value),
+            updated_at=None if latest is None else latest[0],
+            expired=self._hub.watching.shown(device.points[stream.pin]),
+            properties=properties,
+        )
 
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
@@ -276,12 +293,8 @@ class DeviceRoutes:
         device = self._hub.device_for(request, device_id)
         fields = await self._hub.metadata.of(device)
         properties = await self._hub.properties.of(device)
-        values = [self._value(device, stream) for stream in device.template.datastreams]
-        for value in values:
-            value["properties"] = {name: list(v) for name, v in properties.get(value["id"], {}).items()}
-        metadata: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in fields.items()]
-        for number, field in enumerate(device.template.metadata):
-            metadata[number] |= {"id": number + 1, "type": field.type}
+        values = [self._value(device, one, properties.get(one.id, {})) for one in device.template.datastreams]
+        metadata = metadata_shown(device, fields)
         request.version(device.name)
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 

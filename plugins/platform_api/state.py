@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
+from hub.alarms import Alarm
+from hub.listener import Served
 from hub.routes import Request, Route
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ class Status:
     version: str
     uptime: int
     status: str
-    problems: list[dict[str, Any]]
-    listen: list[dict[str, Any]]
+    problems: list[Alarm]
+    listen: list[Served]
     devices: int
     online: int
     templates: int
@@ -65,7 +67,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             version=hub.version,
             uptime=int(time.monotonic() - hub.started),
             status=worst,
-            problems=[attrs.asdict(problem) for problem in problems],
+            problems=list(problems),
             listen=door.described() if door else [],
             devices=len(hub.devices.by_id),
             online=len(hub.sessions),
