@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: run test check fuzz lock
+.PHONY: run test check client fuzz lock
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
@@ -16,6 +16,11 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The Python client, made from the API's description.
+client: .venv/test.stamp
+	$(BIN)/python -m plugins.openapi.client > .venv/operations.py
+	$(BIN)/ruff format --stdin-filename hub/client/operations.py - < .venv/operations.py > hub/client/operations.py
 
 # A million random inputs into the MQTT decoder (needs Atheris' wheel: x86-64).
 fuzz: .venv/test.stamp

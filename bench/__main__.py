@@ -27,7 +27,7 @@ def ingest(args: argparse.Namespace) -> dict[str, Any]:
     with HubProcess(verbose=args.verbose) as hub:
         tokens = hub.devices(args.connections)
         every = rate is not None
-        subscriber = load.Subscriber(hub.address, hub.api().key, every=every) if args.subscriber else None
+        subscriber = load.Subscriber(hub.address, hub.api().token, every=every) if args.subscriber else None
         sockets = load.native_connections(hub.address, tokens) if args.transport == "native" else []
         time.sleep(1)
         before = hub.cpu()
@@ -66,8 +66,8 @@ def stream(args: argparse.Namespace) -> dict[str, Any]:
         tokens, used = hub.devices(args.connections), []
         for watched in (False, True):
             if watched:
-                watchers = load.Watchers(hub.address, hub.api().key, int(args.subscribers) - 1)
-                subscriber = load.Subscriber(hub.address, hub.api().key, every=False)
+                watchers = load.Watchers(hub.address, hub.api().token, int(args.subscribers) - 1)
+                subscriber = load.Subscriber(hub.address, hub.api().token, every=False)
             sockets = load.native_connections(hub.address, tokens)
             time.sleep(1)
             before = hub.cpu()

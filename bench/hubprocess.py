@@ -13,9 +13,11 @@ import time
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from hub.cli import RunningHub
+from hub.client import local, operations
+from hub.client.operations import StateStatus
+from hub.client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
@@ -128,19 +130,18 @@ class HubProcess:
         """Bytes that it gave to write(), and bytes of blocks that it changed."""
         return written(str(self.pid))
 
-    def api(self) -> RunningHub:
-        return RunningHub(load(self._config).with_data(str(self.data)))
+    def api(self) -> Remote:
+        return local.running(load(self._config).with_data(str(self.data)))
 
     def devices(self, count: int) -> list[str]:
         """Add devices; returns their tokens."""
         api = self.api()
-        api("POST", "/api/v1/template/import", {"toml": TEMPLATE})
+        api(operations.post_template_import(toml=TEMPLATE))
         rows = "\n".join(["name,template", *(f"Bench {n},TMPL0bench" for n in range(count))])
-        added: list[dict[str, Any]] = api("POST", "/api/v1/device/import", {"csv": rows})
-        return [device["token"] for device in added]
+        return [device["token"] for device in api(operations.post_device_import(csv=rows))]
 
-    def status(self) -> dict[str, Any]:
-        return dict(self.api()("GET", "/api/v1/status"))
+    def status(self) -> StateStatus:
+        return self.api()(operations.get_status())
 
     def stored(self) -> list[tuple[int, float]]:
         """(series, value) of everything that a hub keeps which has stopped."""

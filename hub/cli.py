@@ -1,4 +1,4 @@
-"""The ``pinwheel`` command: its parser, how it prints, and its way to a running or a stopped hub.
+"""The ``pinwheel`` command: its parser, how it prints, and its way to a hub (see `hub.client`).
 
 Commands are found through the entry-point group ``pinwheel.commands`` without loading what does not run. Each is a
 function that receives its parser and returns nothing; it sets ``run``, a function of the parsed arguments.
@@ -7,25 +7,22 @@ function that receives its parser and returns nothing; it sets ``run``, a functi
 from __future__ import annotations
 
 import argparse
-import http.client
 import importlib.metadata
 import json
 import os
-import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any
 
 from hub.config import Config, load
-from hub.errors import HubError, NotFound, Rejected, RequestError, StartupError, Unavailable, first_of
+from hub.errors import HubError, NotFound, Rejected, StartupError, Unavailable
 
-#: Seconds for one answer of a running hub.
-TIMEOUT = 60.0
+if TYPE_CHECKING:
+    from hub.client import Api
+    from hub.client.operations import DeviceObject
 
 DURATION_HELP = "such as 30s, 10m, 2h or 7d"
 
@@ -141,195 +138,43 @@ def confirmed(args: argparse.Namespace, question: str) -> None:
 
 # -- devices ----------------------------------------------------------------------------------------------------------
 
-ORG = "/api/v1/organization"
-
 
 def with_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device", metavar="DEVICE", help="an id, or a name if it is unique")
 
 
-def device_of(hub: Api, text: str) -> dict[str, Any]:
+def device_of(hub: Api, text: str) -> DeviceObject:
     """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
-    if text.isascii() and text.isdecimal():
-        return dict(hub("GET", f"{ORG}/device", deviceId=text))
-    found = [device for device in hub("GET", f"{ORG}/search/devices", query=text)["content"] if device["name"] == text]
-    if not found:
+    from hub.client.operations import get_organization_device, get_organization_search_devices
+
+    if text.isascii() and text.isdecimal() and len(text) < 16:
+        return hub(get_organization_device(device_id=int(text)))
+    found = hub(get_organization_search_devices(query=text))["content"]
+    ids = [device["id"] for device in found if device["name"] == text]
+    if not ids:
         raise NotFound(f"there is no device named {text!r}")
-    if len(found) > 1:
-        raise Rejected(
-            f"{len(found)} devices are named {text!r}: use an id ({', '.join(str(d['id']) for d in found[:10])})"
-        )
-    return dict(hub("GET", f"{ORG}/device", deviceId=found[0]["id"]))
+    if len(ids) > 1:
+        raise Rejected(f"{len(ids)} devices are named {text!r}: use an id ({', '.join(map(str, ids[:10]))})")
+    return hub(get_organization_device(device_id=ids[0]))
 
 
 # -- the way to the hub -----------------------------------------------------------------------------------------------
 
 
-class Api(Protocol):
-    """The hub's routes, wherever they run."""
+def api(args: argparse.Namespace) -> AbstractContextManager[Api]:
+    """The hub that the arguments mean. Raises `StartupError`, `Unavailable`."""
+    from hub.client.local import opened
 
-    running: bool
-
-    def __call__(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """JSON, or text when the answer is none. Raises `RequestError`."""
-
-
-@contextmanager
-def api(args: argparse.Namespace) -> Iterator[Api]:
-    """The routes of the hub that uses the data directory; when none runs, of one without listeners for the while."""
-    config = config_of(args)
-    from hub.storage import is_running
-
-    if not config.data.is_dir():
-        raise StartupError(
-            f"there is no hub's data in {config.data}; start one with: pinwheel run, or name it with --data"
-        )
-    if is_running(config.data):
-        yield RunningHub(config)
-    else:
-        with _stopped_hub(config) as hub:
-            yield hub
-
-
-class RunningHub:
-    """A running hub over HTTP, with the key that lies in its data directory."""
-
-    running = True
-
-    def __init__(self, config: Config) -> None:
-        try:
-            listen = json.loads((config.data / "hub.json").read_text())["listen"]
-            self.key = (config.data / "local.key").read_text().strip()
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"the hub that uses {config.data} is not ready") from error
-        served = [entry for entry in listen if "http" in entry["serve"]] or listen
-        plain = [e for e in served if not e["tls"] and _host(e).startswith(("127.", "0.0.0.0", "localhost", "[::"))]  # noqa: S104
-        chosen = (plain or [e for e in served if e["tls"]] or served)[0]
-        host, _, port = chosen["address"].rpartition(":")
-        self.host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
-        self.port = int(port)
-        self.tls = _pinned(config) if chosen["tls"] else None
-
-    def __call__(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        if self.tls is not None:
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                self.host, self.port, timeout=TIMEOUT, context=self.tls
-            )
-        else:
-            connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
-        target = f"{path}?{urlencode(params)}" if params else path
-        headers = {"Authorization": f"Bearer {self.key}"}
-        try:
-            connection.request(method, target, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            content = answer.read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
-        finally:
-            connection.close()
-        kind = answer.headers.get_content_type()
-        if answer.status >= 400:
-            message = json.loads(content)["error"]["message"] if kind == "application/json" else content
-            raise RequestError(message)
-        return json.loads(content) if kind == "application/json" and content else content
-
-
-def _host(entry: dict[str, Any]) -> str:
-    return str(entry["address"])
-
-
-def _pinned(config: Config) -> ssl.SSLContext:
-    """A context that accepts the hub's own certificate and no other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(config.tls.cert or config.data / "tls" / "cert.pem")
-    return context
-
-
-@contextmanager
-def _stopped_hub(config: Config) -> Iterator[Api]:
-    """The same route handlers on a hub without listeners, in a thread of its own."""
-    import trio
-
-    from hub.app import Hub, running
-
-    started = threading.Event()
-    state: dict[str, Any] = {}
-
-    async def serve() -> None:
-        async with running(config, listen=False) as hub:
-            state["hub"], state["token"], state["stop"] = hub, trio.lowlevel.current_trio_token(), trio.Event()
-            started.set()
-            await state["stop"].wait()
-
-    def work() -> None:
-        try:
-            trio.run(serve)
-        except BaseException as error:  # noqa: BLE001 - handed to the other thread
-            state["error"] = error
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=work, name="hub")
-    thread.start()
-    started.wait()
-    if "hub" not in state:
-        thread.join()
-        raise first_of(state["error"])
-    hub: Hub = state["hub"]
-
-    class InProcess:
-        running = False
-
-        def __call__(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-            return trio.from_thread.run(_call, hub, method, path, body, params, trio_token=state["token"])
-
-    try:
-        yield InProcess()
-    finally:
-        trio.from_thread.run_sync(state["stop"].set, trio_token=state["token"])
-        thread.join()
-
-
-async def _call(hub: Any, method: str, path: str, body: Any, params: dict[str, Any]) -> Any:
-    """Call a route's handler as the HTTP connector would."""
-    from hub import routes
-
-    route = next(r for r in hub.routes if getattr(r, "method", "") == method and r.path == path)
-    request = routes.Request(method=method, path=path, query=urlencode(params), address="stopped hub")
-    if route.body is not None:
-        request.body = routes.from_json(body, route.body)
-    request.permission = route.permission
-    result = await hub.carry_out(route, request)
-    if isinstance(result, routes.Stream):
-        return b"".join([chunk async for chunk in result.chunks]).decode()
-    if isinstance(result, routes.Response):
-        return result.body.decode() if isinstance(result.body, bytes) else result.body
-    return routes.to_json(result.value if isinstance(result, routes.Created) else result)
+    return opened(config_of(args))
 
 
 def follow(hub: Api, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Messages of ``/api/v1/stream`` for these subscriptions, until the hub stops. Raises `Unavailable`."""
-    from websockets.exceptions import ConnectionClosed
-    from websockets.sync.client import connect
+    """See `Remote.follow`. Raises `Unavailable` when the hub does not run."""
+    from hub.client.remote import Remote
 
-    if not isinstance(hub, RunningHub):
+    if not isinstance(hub, Remote):
         raise Unavailable("the hub is not running; start it with: pinwheel run")
-    host = f"[{hub.host}]" if ":" in hub.host else hub.host
-    url = f"{'wss' if hub.tls else 'ws'}://{host}:{hub.port}/api/v1/stream"
-    headers = {"Authorization": f"Bearer {hub.key}"}
-    with connect(url, ssl=hub.tls, additional_headers=headers, proxy=None) as socket:
-        for number, subscription in enumerate(subscriptions, 1):
-            socket.send(json.dumps({"id": number, **subscription}))
-        try:
-            for message in socket:
-                decoded = json.loads(message)
-                if error := decoded.get("error"):
-                    raise RequestError(error["message"])
-                yield decoded
-        except ConnectionClosed:
-            raise Unavailable("the hub stopped") from None
+    return hub.follow(*subscriptions)
 
 
 Command = Callable[[argparse.ArgumentParser], None]

@@ -132,14 +132,15 @@ def test_erasing_asks_and_is_for_good(house, station):
 
 def test_events_are_listed_and_acted_upon(house):
     name, number, token = house.add()
-    body = {"deviceId": number, "eventCode": "sys_ota", "eventDescription": "OTA started"}
     import argparse
 
     from hub.cli import api
+    from hub.client import operations
 
     args = argparse.Namespace(config=house.folder / "hub.toml", data=str(house.data))
     with api(args) as hub:
-        hub("POST", "/api/v1/organization/device/trigger-event", body)
+        call = operations.post_organization_device_trigger_event
+        hub(call(device_id=number, event_code="sys_ota", event_description="OTA started"))
     [event] = house("device", "events", name, "--json").json["content"]
     assert "OTA started" == event["description"]
     assert 0 == house("device", "events", name, "--comment", event["id"], "seen").code

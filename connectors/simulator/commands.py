@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 import trio
 
 from connectors.native.client import LoginFailed
 from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, streams_of
-from hub.cli import Api, RunningHub, api
+from hub.cli import api
+from hub.client import Api, operations
+from hub.client.operations import DeviceObject
+from hub.client.remote import Remote
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
-ORG = "/api/v1/organization"
 KINDS: dict[str, type[SimulatedDevice]] = {
     "native": SimulatedDevice,
     "mqtt": SimulatedMqttDevice,
@@ -38,9 +39,9 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.count < 1 or not 0 < args.rate <= 1000:
         raise Rejected("--count must be at least 1, --rate more than 0 and at most 1000")
     with api(args) as hub:
-        if not isinstance(hub, RunningHub):
+        if not isinstance(hub, Remote):
             raise Unavailable("the hub is not running; start it with: pinwheel run")
-        template = hub("GET", f"{ORG}/template", templateId=args.template)
+        template = hub(operations.get_organization_template(template_id=args.template))
         host, port = _address(args.url) if args.url else (hub.host, hub.port)
         tokens, made = list(args.token), []
         try:
@@ -69,12 +70,11 @@ def _simulate(args: argparse.Namespace) -> None:
         finally:
             if made and not args.keep:
                 for device in made:
-                    hub("DELETE", f"{ORG}/device", deviceId=device["id"])
+                    hub(operations.delete_organization_device(device_id=device["id"]))
 
 
-def _made(hub: Api, template: str, number: int) -> dict[str, Any]:
-    body = {"templateId": template, "name": f"Simulated {number}"}
-    return dict(hub("POST", f"{ORG}/device/create", body))
+def _made(hub: Api, template: str, number: int) -> DeviceObject:
+    return hub(operations.post_organization_device_create(template_id=template, name=f"Simulated {number}"))
 
 
 def _address(text: str) -> tuple[str, int]:

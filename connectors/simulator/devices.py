@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import attrs
@@ -19,6 +19,9 @@ from connectors.mqtt import client as mqtt
 from connectors.mqtt.packets import Publish
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Status
+
+if TYPE_CHECKING:
+    from hub.client.operations import TemplateObject
 
 #: Seconds before a device that lost its hub dials again.
 RECONNECT_AFTER = 2.0
@@ -38,7 +41,7 @@ class Stream:
     values: Sequence[int]
 
 
-def streams_of(template: dict[str, Any]) -> list[Stream]:
+def streams_of(template: TemplateObject) -> list[Stream]:
     """The datastreams of a template as the API describes it."""
     return [
         Stream(

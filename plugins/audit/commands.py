@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from hub.cli import api, local_time, show, show_table, with_json
+from hub.client import operations
 from hub.errors import Rejected
 
 _COLUMNS = ("id", "ts", "org", "who", "name", "address", "action", "subject", "details")
@@ -24,8 +25,8 @@ def audit_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            wanted = {"who": args.who, "subject": args.subject, "query": args.query, "size": args.limit}
-            found = hub("GET", "/api/v1/audit", **wanted)["content"]
+            call = operations.get_audit(who=args.who, subject=args.subject, query=args.query, size=args.limit)
+            found = hub(call)["content"]
         if args.json:
             show(found)
         else:
@@ -42,7 +43,7 @@ def audit_verify(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> int:
         with api(args) as hub:
-            verdict = hub("GET", "/api/v1/audit/verify", head=args.head)
+            verdict = hub(operations.get_audit_verify(head=args.head))
         if args.json:
             show(verdict)
         else:
@@ -62,7 +63,7 @@ def audit_export(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            lines = hub("GET", "/api/v1/audit/export").splitlines()
+            lines = hub(operations.get_audit_export()).splitlines()
         try:
             with args.file.open("w", newline="") as out:
                 if args.file.suffix == ".csv":

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, local_time, progress
+from hub.client import operations
 from hub.errors import RequestError, StartupError
 from hub.storage import locked, shipped_migrations
 from plugins.backup import archive
@@ -25,8 +26,8 @@ def backup(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         path = args.file.absolute()
         with api(args) as hub:
-            hub("POST", "/api/v1/backup", {"path": str(path)})
-            while (job := hub("GET", "/api/v1/backup"))["running"]:
+            hub(operations.post_backup(path=str(path)))
+            while (job := hub(operations.get_backup()))["running"]:
                 progress(job["done"], job["total"] or 1, job["step"])
                 time.sleep(LOOK_EVERY)
         if job["problem"]:

@@ -9,15 +9,18 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hub.cli import DURATION_HELP, Api, api, confirmed, device_of, local_time, progress, show_table, with_device
+from hub.cli import DURATION_HELP, api, confirmed, device_of, local_time, progress, show_table, with_device
+from hub.client import Api, operations
+from hub.client.operations import DeviceObject
 from hub.errors import Rejected, RequestError
+from hub.history.query import Granularity
 from hub.structure import seconds
 from plugins.data.points import iso
 
-HISTORY = "/api/v1/device/history"
 DAY_MS = 86_400_000
 #: Milliseconds that are exported in one request, and rows that are imported in one.
 WINDOW = 30 * DAY_MS
@@ -43,17 +46,22 @@ def device_history(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print a JSON object a line")
 
     def run(args: argparse.Namespace) -> None:
-        given = {"period": args.period, "from": args.start, "to": args.to, "tz": args.tz, "pin": args.pin}
-        asked = {key: value for key, value in given.items() if value is not None}
         with api(args) as hub:
-            asked["deviceId"] = device_of(hub, args.device)["id"]
+            history = partial(
+                operations.get_device_history,
+                device_id=device_of(hub, args.device)["id"],
+                pin=args.pin,
+                period=args.period,
+                from_=args.start,
+                to=args.to,
+                tz=args.tz,
+            )
             if args.csv or args.json:
-                kind, granularity = "csv" if args.csv else "json", args.granularity or "raw"
-                more = {"aggregate": args.aggregate} if args.aggregate else {}
-                print(hub("GET", HISTORY, format=kind, granularity=granularity, **more, **asked), end="")
+                lines_of = partial(history, granularity=args.granularity or "raw", aggregate=args.aggregate)
+                print(hub(lines_of(format="csv" if args.csv else "json")), end="")
                 return
-            granularity = args.granularity or _fitting(args.period)
-            lines = hub("GET", HISTORY, granularity=granularity, **asked).splitlines()
+            granularity: Granularity = args.granularity or _fitting(args.period)
+            lines = hub(history(granularity=granularity)).splitlines()
         found = [json.loads(line) for line in lines]
         name = args.aggregate or "avg"
         values = [(one["ts"], one.get("value") if granularity == "raw" else one[name]) for one in found]
@@ -68,7 +76,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _fitting(period: str) -> str:
+def _fitting(period: str) -> Granularity:
     """The granularity that fits a chart of ``period``."""
     try:
         length = seconds(period)
@@ -126,16 +134,16 @@ def device_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _everything(hub: Api, device: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
-    streams = device["dataStreamValues"]
+def _everything(hub: Api, device: DeviceObject) -> Iterator[tuple[int, str, Any]]:
+    streams = device["dataStreamValues"] or []
     now = int(datetime.now(UTC).timestamp() * 1000) + DAY_MS
     for number, stream in enumerate(streams):
-        asked = {"deviceId": device["id"], "pin": stream["pin"]}
-        days = hub("GET", HISTORY, granularity="day", tz="UTC", **{"from": 0, "to": now}, **asked).splitlines()
+        history = partial(operations.get_device_history, device_id=device["id"], pin=stream["pin"])
+        days = hub(history(granularity="day", tz="UTC", from_=0, to=now)).splitlines()
         start = json.loads(days[0])["ts"] if days else now
         for begin in range(start, now, WINDOW):
             progress(number + (begin - start) / max(1, now - start), len(streams), "exporting")
-            text = hub("GET", HISTORY, **{"from": begin, "to": min(now, begin + WINDOW)}, **asked)
+            text = hub(history(from_=begin, to=min(now, begin + WINDOW)))
             for line in text.splitlines():
                 point = json.loads(line)
                 yield point["ts"], stream["pin"], point["value"]
@@ -150,15 +158,19 @@ def device_import(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
-            kinds = {stream["pin"]: stream["type"] for stream in device["dataStreamValues"]}
+            kinds = {stream["pin"]: stream["type"] for stream in device["dataStreamValues"] or ()}
             problems, rows = _rows(args.file, kinds)
             for check in (True, False):
                 done = 0
                 for batch in _batches(rows):
                     progress(done, len(rows), "checking" if check else "importing")
-                    body = {"deviceId": device["id"], "line": batch[0][0], "rows": [row for _, row in batch]}
+                    rows_of = [row for _, row in batch]
                     try:
-                        hub("POST", "/api/v1/device/import-rows", {**body, "check": check})
+                        hub(
+                            operations.post_device_import_rows(
+                                device_id=device["id"], line=batch[0][0], rows=rows_of, check=check
+                            )
+                        )
                     except RequestError as error:
                         problems += str(error).splitlines()
                         if not check or len(problems) >= MAX_PROBLEMS:
@@ -240,7 +252,7 @@ def device_erase(parser: argparse.ArgumentParser) -> None:
             device = device_of(hub, args.device)
             what = f"{args.pin.upper()} of {device['name']}" if args.pin else f"all values of {device['name']}"
             confirmed(args, f"Erase {what} ({device['id']}) for good?")
-            hub("POST", "/api/v1/device/erase", {"deviceId": device["id"], "pin": args.pin})
+            hub(operations.post_device_erase(device_id=device["id"], pin=args.pin))
         print(f"erased {what}")
 
     parser.set_defaults(run=run)

@@ -34,6 +34,12 @@ _SIMPLE: dict[Any, Schema] = {
     Any: {},
 }
 
+#: What a time in a query may be.
+_TIME: Schema = {
+    "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_TIME}, {"type": "string", "format": "date-time"}],
+    "description": "Milliseconds UTC, or ISO 8601.",
+}
+
 
 class Schemas:
     """Those of a document; what has a name stands in ``components`` once and is referred to.
@@ -53,6 +59,8 @@ class Schemas:
         origin, args = get_origin(kind), get_args(kind)
         if origin is NotRequired:
             return self.of(args[0], sent=sent)
+        if origin is Annotated and any(isinstance(one, Moment) for one in args[1:]):
+            return dict(_TIME)
         if origin is Annotated:
             return self.of(args[0], sent=sent) | _limits(args[1:])
         if origin is Literal:
@@ -126,8 +134,6 @@ def _limits(limits: tuple[Any, ...]) -> Schema:
     for one in limits:
         if isinstance(one, Between):
             found |= {"minimum": one.low, "maximum": one.high}
-        elif isinstance(one, Moment):
-            found |= {"minimum": 0, "maximum": MAX_TIME, "description": "Milliseconds UTC; ISO 8601 is taken too."}
     return found
 
 

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from hub.cli import api, config_of, show, show_table, with_json
+from hub.client import operations
+from hub.client.operations import Cost
+from hub.client.remote import Remote
 from hub.errors import RequestError, StartupError
 
 #: The dearest datastreams, on the screen of the status.
@@ -29,14 +31,13 @@ def status(parser: argparse.ArgumentParser) -> None:
 
 def _status(args: argparse.Namespace) -> int:
     with api(args) as hub:
-        state = hub("GET", "/api/v1/status")
-        state["costs"] = hub("GET", "/api/v1/history/costs")
-        running = hub.running
+        state, costs = hub(operations.get_status()), hub(operations.get_history_costs())
+        running = isinstance(hub, Remote)
     if not running:
         state["status"] = "critical"
-        state["problems"].append({"text": "the hub is not running", "critical": True})
+        state["problems"].append({"id": "stopped", "text": "the hub is not running", "critical": True, "since": 0})
     if args.json:
-        show(state)
+        show({**state, "costs": costs})
     else:
         print(f"{state['name']} {state['version']}: {state['status']}")
         for problem in state["problems"]:
@@ -52,12 +53,12 @@ def _status(args: argparse.Namespace) -> int:
             ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
         ):
             print(f"  {name:<14}{value}")
-        for line in cost_lines(state["costs"][:COSTS]):
+        for line in cost_lines(costs[:COSTS]):
             print(line)
     return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]
 
 
-def cost_lines(costs: Sequence[dict[str, Any]]) -> list[str]:
+def cost_lines(costs: Sequence[Cost]) -> list[str]:
     """What datastreams take on disk, going by the newest day."""
     lines = []
     for number, cost in enumerate(costs):
@@ -91,7 +92,7 @@ def _plugins(args: argparse.Namespace) -> int:
             raise StartupError("which? such as: pinwheel plugins add frost.py")
         return _add_plugin(args.name, config_of(args).data / "plugins")
     with api(args) as hub:
-        found = hub("GET", "/api/v1/plugins")
+        found = hub(operations.get_plugins())
     if args.json:
         show(found)
     else:

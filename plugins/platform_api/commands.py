@@ -10,7 +10,6 @@ from typing import Any
 
 from hub.cli import (
     DURATION_HELP,
-    ORG,
     api,
     device_of,
     follow,
@@ -20,6 +19,8 @@ from hub.cli import (
     with_device,
     with_json,
 )
+from hub.client import operations
+from hub.client.operations import DeviceObject, Refusal, TimelineEvent
 from hub.errors import Rejected, RequestError
 
 # -- templates --------------------------------------------------------------------------------------------------------
@@ -40,8 +41,9 @@ def template_import(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             for path in args.files:
                 try:
-                    body = {"toml": _template_text(path), "source": str(path), "prune": args.prune}
-                    done.append(hub("POST", "/api/v1/template/import", body))
+                    text = _template_text(path)
+                    call = operations.post_template_import(toml=text, source=str(path), prune=args.prune)
+                    done.append(hub(call))
                 except (OSError, UnicodeDecodeError, RequestError) as error:
                     failed = True
                     said = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
@@ -77,7 +79,7 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            print(hub("GET", "/api/v1/template/export", templateId=args.id), end="")
+            print(hub(operations.get_template_export(template_id=args.id)), end="")
 
     parser.set_defaults(run=run)
 
@@ -92,7 +94,7 @@ def template_list(parser: argparse.ArgumentParser) -> None:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            found = hub("GET", f"{ORG}/templates")["content"]
+            found = hub(operations.get_organization_templates(size=1000))["content"]
         if args.json:
             show(found)
         else:
@@ -137,14 +139,16 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             except (OSError, UnicodeDecodeError) as error:
                 raise Rejected(f"{args.csv}: {getattr(error, 'strerror', error)}") from error
             with api(args) as hub:
-                show(hub("POST", "/api/v1/device/import", {"csv": text}))
+                show(hub(operations.post_device_import(csv=text)))
             return
         if not args.template or not args.name:
             parser.error("--template and --name are needed, or --csv")
         token = sys.stdin.readline().strip() if args.token_stdin else None
-        body = {"templateId": args.template, "name": args.name, "orgId": args.org, "token": token}
+        call = operations.post_organization_device_create(
+            template_id=args.template, name=args.name, org_id=args.org, token=token
+        )
         with api(args) as hub:
-            added = hub("POST", f"{ORG}/device/create", body)
+            added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
 
     parser.set_defaults(run=run)
@@ -155,10 +159,10 @@ def device_list(parser: argparse.ArgumentParser) -> None:
     with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
-        devices: list[dict[str, Any]] = []
+        devices: list[DeviceObject] = []
         with api(args) as hub:
             while True:
-                page = hub("GET", f"{ORG}/devices", page=len(devices) // 1000, size=1000)
+                page = hub(operations.get_organization_devices(page=len(devices) // 1000, size=1000))
                 devices += page["content"]
                 if len(devices) >= page["totalElements"] or not page["content"]:
                     break
@@ -189,7 +193,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
             ("activated", local_time(device["activatedAt"])),
-            *((field["name"], field["value"]) for field in device["metaFieldValues"]),
+            *((field["name"], field["value"]) for field in device["metaFieldValues"] or ()),
         ):
             print(f"  {name:<14}{value}")
         rows = [
@@ -200,7 +204,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
                 v["units"],
                 local_time(v["updatedAt"]),
             )
-            for v in device["dataStreamValues"]
+            for v in device["dataStreamValues"] or ()
         ]
         show_table(("pin", "name", "value", "units", "updated"), rows)
 
@@ -227,18 +231,27 @@ def device_events(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             number = device_of(hub, args.device)["id"]
             if args.resolve is not None:
-                body = {"deviceId": number, "eventId": args.resolve, "note": args.note}
-                hub("POST", f"{ORG}/device/event/resolve", body)
+                hub(
+                    operations.post_organization_device_event_resolve(
+                        device_id=number, event_id=args.resolve, note=args.note
+                    )
+                )
             if args.comment is not None:
                 event, text = args.comment
                 if not event.isdecimal():
                     parser.error("--comment takes the number of an event and a text")
-                hub("POST", f"{ORG}/device/event/comment", {"deviceId": number, "eventId": int(event), "text": text})
+                hub(operations.post_organization_device_event_comment(device_id=number, event_id=int(event), text=text))
             if args.archive is not None:
-                hub("POST", f"{ORG}/device/event/archive", {"deviceId": number, "eventId": args.archive})
-            wanted = {"eventType": args.type, "archived": str(args.archived).lower(), "query": args.query}
-            wanted |= {"resolved": "false"} if args.open else {}
-            found = hub("GET", f"{ORG}/device/timeline", deviceId=number, size=args.limit, **wanted)
+                hub(operations.post_organization_device_event_archive(device_id=number, event_id=args.archive))
+            call = operations.get_organization_device_timeline(
+                device_id=number,
+                event_type=[one for one in args.type.split(",") if one],
+                resolved="false" if args.open else None,
+                archived="true" if args.archived else "false",
+                query=args.query,
+                size=args.limit,
+            )
+            found = hub(call)
         if args.json:
             show(found)
             return
@@ -248,7 +261,7 @@ def device_events(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _told(event: dict[str, Any]) -> str:
+def _told(event: TimelineEvent) -> str:
     """What was said of an event, and done about it."""
     parts = [event["description"]]
     if event["resolved"]:
@@ -267,9 +280,12 @@ def device_log(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             number = device_of(hub, args.device)["id"]
-            events = hub("GET", f"{ORG}/device/timeline", deviceId=number, size=args.limit, archived="any")["content"]
-            refusals = [r for r in hub("GET", "/api/v1/refusals") if r["device"] == number]
-        lines = [{"at": e["ts"], "kind": e["type"], "text": f"{e['name']} {_told(e)}".strip()} for e in events]
+            call = operations.get_organization_device_timeline(device_id=number, size=args.limit, archived="any")
+            events = hub(call)["content"]
+            refusals = [r for r in hub(operations.get_refusals()) if r["device"] == number]
+        lines: list[dict[str, Any]] = [
+            {"at": e["ts"], "kind": e["type"], "text": f"{e['name']} {_told(e)}".strip()} for e in events
+        ]
         lines += [{"at": r["at"], "kind": "refused", "text": r["reason"]} for r in refusals]
         lines = sorted(lines, key=lambda line: line["at"])[-args.limit :]
         if args.json:
@@ -288,7 +304,7 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
-            hub("PUT", f"{ORG}/device", {"name": args.name}, deviceId=device["id"])
+            hub(operations.put_organization_device(device_id=device["id"], name=args.name))
 
     parser.set_defaults(run=run)
 
@@ -300,7 +316,7 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
-            hub("DELETE", f"{ORG}/device", deviceId=device["id"])
+            hub(operations.delete_organization_device(device_id=device["id"]))
         print(f"{device['name']} ({device['id']}) is deleted")
 
     parser.set_defaults(run=run)
@@ -317,8 +333,8 @@ def device_token(parser: argparse.ArgumentParser) -> None:
         token = sys.stdin.readline().strip() if args.token_stdin else None
         with api(args) as hub:
             device = device_of(hub, args.device)
-            body = {"deviceId": device["id"], "overlap": args.overlap, "token": token}
-            print(json.dumps({"id": device["id"], "token": hub("POST", "/api/v1/device/token", body)["token"]}))
+            call = operations.post_device_token(device_id=device["id"], overlap=args.overlap, token=token)
+            print(json.dumps({"id": device["id"], "token": hub(call)["token"]}))
 
     parser.set_defaults(run=run)
 
@@ -333,7 +349,7 @@ def device_write(parser: argparse.ArgumentParser) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
             device = device_of(hub, args.device)
-            hub("POST", f"{ORG}/device/datastream", {"deviceId": device["id"], "pin": args.pin, "value": value})
+            hub(operations.post_organization_device_datastream(device_id=device["id"], pin=args.pin, value=value))
 
     parser.set_defaults(run=run)
 
@@ -350,7 +366,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
             parser.error("either DEVICE or --refused is needed")
         with api(args) as hub:
             if args.refused:
-                for refusal in hub("GET", "/api/v1/refusals"):
+                for refusal in hub(operations.get_refusals()):
                     _print_refusal(refusal, args.json)
                 subscription: dict[str, Any] = {"subscribe": "refused"}
             else:
@@ -362,7 +378,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _print_refusal(refusal: dict[str, Any], as_json: bool) -> None:
+def _print_refusal(refusal: Refusal, as_json: bool) -> None:
     if as_json:
         print(json.dumps(refusal), flush=True)
     else:

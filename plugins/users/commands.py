@@ -9,40 +9,48 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hub.cli import DURATION_HELP, ORG, Api, api, confirmed, local_time, show, show_table, with_json
+from hub.cli import DURATION_HELP, api, confirmed, local_time, show, show_table, with_json
+from hub.client import Api, operations
+from hub.client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
 from hub.errors import NotFound, Rejected
 from hub.structure import seconds
 
 
-def _org_of(hub: Api, text: str, below: int | None = None) -> dict[str, Any]:
+def _org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject:
     """The organization that an id or a name means; of several with that name the one right ``below`` another.
 
     Raises `NotFound`, `Rejected` when several have that name.
     """
     if text.isascii() and text.isdecimal():
-        return dict(hub("GET", ORG, orgId=text))
-    everyone = [hub("GET", f"{ORG}/profile"), *hub("GET", f"{ORG}/search", query=text)["content"]]
+        return hub(operations.get_organization(org_id=int(text)))
+    everyone = _orgs(hub, text)
     named = [org for org in everyone if org["name"] == text]
     found = [org for org in named if org["parentId"] == below] or named
     if not found:
         raise NotFound(f"there is no organization {text!r}")
     if len(found) > 1:
         raise Rejected(f"there are several organizations {text!r}: {', '.join(str(org['id']) for org in found)}")
-    return dict(found[0])
+    return found[0]
 
 
-def _user_of(hub: Api, email: str) -> dict[str, Any]:
-    for user in hub("GET", f"{ORG}/search/users", query=email)["content"]:
+def _orgs(hub: Api, text: str | None = None) -> list[OrganizationObject]:
+    """One's own organization, and those below it that have a text."""
+    own = hub(operations.get_organization_profile())
+    return [own, *hub(operations.get_organization_search(query=text))["content"]]
+
+
+def _user_of(hub: Api, email: str) -> UserObject:
+    for user in hub(operations.get_organization_search_users(query=email))["content"]:
         if user["email"] == email.lower():
-            return dict(user)
+            return user
     raise NotFound(f"there is no user {email!r}")
 
 
-def _role_of(hub: Api, text: str, **where: Any) -> dict[str, Any]:
-    roles = hub("GET", f"{ORG}/roles", **where)["content"]
+def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
+    roles = hub(operations.get_organization_roles(org_id=org))["content"]
     for role in roles:
         if text.lower() == role["name"].lower() or text == str(role["id"]):
-            return dict(role)
+            return role
     raise NotFound(f"there is no role {text!r}; there are {', '.join(role['name'] for role in roles)}")
 
 
@@ -65,18 +73,28 @@ def user_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             org, role = _org_of(hub, args.org)["id"], _role_of(hub, args.role)["id"]
-            body = {"email": args.email, "name": args.name, "roleId": role, "orgId": org}
+            user: UserObject | InvitedUser
+            link = ""
             if args.password_stdin:
                 asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-                user = hub("POST", f"{ORG}/users/create-in-org", body | {"password": asked})
+                user = hub(
+                    operations.post_organization_users_create_in_org(
+                        email=args.email, name=args.name, role_id=role, org_id=org, password=asked
+                    )
+                )
             else:
-                user = hub("POST", f"{ORG}/users/invite", body)
+                user = hub(
+                    operations.post_organization_users_invite(
+                        email=args.email, name=args.name, role_id=role, org_id=org
+                    )
+                )
+                link = f"link: {user['link']}"
         if args.json:
             show(user)
         else:
             print(f"{user['id']} {user['email']}, {user['role']}")
-            if "link" in user:
-                print(f"link: {user['link']}")
+            if link:
+                print(link)
 
     parser.set_defaults(run=run)
 
@@ -87,11 +105,11 @@ def user_list(parser: argparse.ArgumentParser) -> None:
     with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
-        users: list[dict[str, Any]] = []
+        users: list[UserObject] = []
         with api(args) as hub:
             org = _org_of(hub, args.org)["id"]
             while True:
-                page = hub("GET", f"{ORG}/users", orgId=org, page=len(users) // 1000, size=1000)
+                page = hub(operations.get_organization_users(org_id=org, page=len(users) // 1000, size=1000))
                 users += page["content"]
                 if len(users) >= page["totalElements"] or not page["content"]:
                     break
@@ -112,7 +130,7 @@ def user_suspend(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             user = _user_of(hub, args.email)
-            hub("POST", f"{ORG}/user/suspend", {"userId": user["id"], "suspended": not args.undo})
+            hub(operations.post_organization_user_suspend(user_id=user["id"], suspended=not args.undo))
 
     parser.set_defaults(run=run)
 
@@ -126,7 +144,7 @@ def user_delete(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             user = _user_of(hub, args.email)
             confirmed(args, f"Delete {user['email']} with all that is kept about them?")
-            hub("DELETE", f"{ORG}/user", userId=user["id"])
+            hub(operations.delete_organization_user(user_id=user["id"]))
 
     parser.set_defaults(run=run)
 
@@ -138,7 +156,7 @@ def user_reset_password(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             user = _user_of(hub, args.email)
-            print(hub("POST", f"{ORG}/user/reset", {"userId": user["id"]})["link"])
+            print(hub(operations.post_organization_user_reset(user_id=user["id"]))["link"])
 
     parser.set_defaults(run=run)
 
@@ -156,8 +174,8 @@ def org_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             parent = _org_of(hub, args.parent)["id"]
-            body = {"name": args.name, "parentId": parent, "timezone": args.timezone}
-            made = hub("POST", f"{ORG}/create", body)
+            call = operations.post_organization_create(name=args.name, parent_id=parent, timezone=args.timezone)
+            made = hub(call)
         if args.json:
             show(made)
         else:
@@ -172,7 +190,7 @@ def org_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = [hub("GET", f"{ORG}/profile"), *hub("GET", f"{ORG}/search")["content"]]
+            found = _orgs(hub)
         if args.json:
             show(found)
         else:
@@ -211,7 +229,7 @@ def org_transfer(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             org, parent = _org_of(hub, args.org)["id"], _org_of(hub, args.parent)["id"]
-            hub("POST", f"{ORG}/transfer", {"orgId": org, "parentId": parent})
+            hub(operations.post_organization_transfer(org_id=org, parent_id=parent))
 
     parser.set_defaults(run=run)
 
@@ -227,7 +245,7 @@ def org_delete(parser: argparse.ArgumentParser) -> None:
             org = _org_of(hub, args.org)
             what = " with all its devices, users and sub-organizations" if args.everything else ""
             confirmed(args, f"Delete {org['name']}{what}?")
-            hub("DELETE", ORG, orgId=org["id"], everything=str(args.everything).lower())
+            hub(operations.delete_organization(org_id=org["id"], everything=args.everything))
 
     parser.set_defaults(run=run)
 
@@ -282,22 +300,21 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     try:
         org = _org_of(hub, said["name"], parent)
     except NotFound:
-        org = hub("POST", f"{ORG}/create", said | {"parentId": parent})
+        org = hub(operations.post_organization_create(parent_id=parent, **said))
         done.append(f"+ organization {org['name']} ({org['id']})")
     else:
         changed = {key: value for key, value in said.items() if _differs(org.get(key), value)}
         if changed:
-            hub("PUT", ORG, {"orgId": org["id"], **changed})
+            hub(operations.put_organization(org_id=org["id"], **changed))
             done.append(f"~ organization {org['name']}: {', '.join(changed)}")
         if org["parentId"] != parent and org["parentId"] is not None:
-            hub("POST", f"{ORG}/transfer", {"orgId": org["id"], "parentId": parent})
+            hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent))
             done.append(f"~ organization {org['name']}: now below {parent}")
     for name, switches in wanted.get("role", {}).items():
-        role = _role_of(hub, name, orgId=org["id"])
+        role = _role_of(hub, name, org["id"])
         new = {key: on for key, on in switches.items() if on != (key in role["permissions"])}
         if new:
-            body = {"roleId": role["id"], "orgId": org["id"], "permissions": new}
-            hub("POST", f"{ORG}/role/permissions", body)
+            hub(operations.post_organization_role_permissions(role_id=role["id"], org_id=org["id"], permissions=new))
             done.append(f"~ role {role['name']}: {', '.join(('+' if on else '-') + key for key, on in new.items())}")
     for user in wanted.get("user", []):
         done += _apply_user(hub, org["id"], user)
@@ -313,18 +330,20 @@ def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
     try:
         found = _user_of(hub, user["email"])
     except NotFound:
-        body = {"email": user["email"], "name": user.get("name", ""), "roleId": role["id"], "orgId": org}
-        made = hub("POST", f"{ORG}/users/invite", body)
+        call = operations.post_organization_users_invite(
+            email=user["email"], name=user.get("name"), role_id=role["id"], org_id=org
+        )
+        made = hub(call)
         return [f"+ user {made['email']}, {made['role']}: {made['link']}"]
     done = []
     if found["orgId"] != org:
-        hub("POST", f"{ORG}/users/transfer", {"userId": found["id"], "orgId": org, "roleId": role["id"]})
+        hub(operations.post_organization_users_transfer(user_id=found["id"], org_id=org, role_id=role["id"]))
         done.append(f"~ user {found['email']}: transferred")
     elif found["roleId"] != role["id"]:
-        hub("PUT", f"{ORG}/users/role", userId=found["id"], roleId=role["id"])
+        hub(operations.put_organization_users_role(user_id=found["id"], role_id=role["id"]))
         done.append(f"~ user {found['email']}: now {role['name']}")
     if "name" in user and found["name"] != user["name"]:
-        hub("PUT", f"{ORG}/user", {"userId": found["id"], "name": user["name"]})
+        hub(operations.put_organization_user(user_id=found["id"], name=user["name"]))
         done.append(f"~ user {found['email']}: named {user['name']}")
     return done
 
@@ -338,7 +357,7 @@ def role_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = hub("GET", f"{ORG}/roles")["content"]
+            found = hub(operations.get_organization_roles())["content"]
         if args.json:
             show(found)
         else:
@@ -358,8 +377,8 @@ def role_show(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            role = _role_of(hub, args.role, orgId=_org_of(hub, args.org)["id"])
-            known = hub("GET", f"{ORG}/permissions")
+            role = _role_of(hub, args.role, _org_of(hub, args.org)["id"])
+            known = hub(operations.get_organization_permissions())
         if args.json:
             show(role)
         else:
@@ -380,13 +399,13 @@ def role_set(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             org = _org_of(hub, args.org)["id"]
-            body = {
-                "roleId": _role_of(hub, args.role)["id"],
-                "orgId": org,
-                "permissions": {args.permission: args.switch == "on"},
-                "overwrite": args.overwrite,
-            }
-            hub("POST", f"{ORG}/role/permissions", body)
+            role = _role_of(hub, args.role)["id"]
+            switched = {args.permission: args.switch == "on"}
+            hub(
+                operations.post_organization_role_permissions(
+                    role_id=role, org_id=org, permissions=switched, overwrite=args.overwrite
+                )
+            )
 
     parser.set_defaults(run=run)
 
@@ -403,14 +422,12 @@ def key_add(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            body = {"name": args.name, "scopes": args.scope, "userId": _user_of(hub, args.email)["id"]}
-            if args.expires:
-                try:
-                    lasts = int(seconds(args.expires) * 1000)
-                except ValueError as error:
-                    raise Rejected(f"--expires {error}") from error
-                body["lasts"] = lasts
-            print(hub("POST", "/api/v1/key", body)["key"])
+            user = _user_of(hub, args.email)["id"]
+            try:
+                lasts = int(seconds(args.expires) * 1000) if args.expires else None
+            except ValueError as error:
+                raise Rejected(f"--expires {error}") from error
+            print(hub(operations.post_key(name=args.name, scopes=args.scope, lasts=lasts, user_id=user))["key"])
 
     parser.set_defaults(run=run)
 
@@ -421,7 +438,7 @@ def key_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = hub("GET", "/api/v1/keys")
+            found = hub(operations.get_keys())
         if args.json:
             show(found)
         else:
@@ -447,6 +464,6 @@ def key_revoke(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            hub("DELETE", "/api/v1/key", keyId=args.id)
+            hub(operations.delete_key(key_id=args.id))
 
     parser.set_defaults(run=run)

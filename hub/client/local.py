@@ -1,0 +1,130 @@
+"""The hub that uses a data directory, running or not."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hub.client import Api, Call
+from hub.client.remote import Remote
+from hub.config import Config
+from hub.errors import StartupError, Unavailable, first_of
+
+T = TypeVar("T")
+
+#: Addresses by which the hub is reached on its own machine without TLS.
+_NEAR = ("127.", "0.0.0.0", "localhost", "[::")  # noqa: S104
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Api]:
+    """The hub that uses a configuration's data directory; when none runs, one without listeners for the while.
+
+    Raises `StartupError`, `Unavailable`.
+    """
+    from hub.storage import is_running
+
+    if not config.data.is_dir():
+        raise StartupError(
+            f"there is no hub's data in {config.data}; start one with: pinwheel run, or name it with --data"
+        )
+    if is_running(config.data):
+        yield running(config)
+    else:
+        with _stopped(config) as hub:
+            yield hub
+
+
+def running(config: Config) -> Remote:
+    """The running hub, with the key that lies in its data directory. Raises `Unavailable`."""
+    try:
+        listen = json.loads((config.data / "hub.json").read_text())["listen"]
+        key = (config.data / "local.key").read_text().strip()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the hub that uses {config.data} is not ready") from error
+    served = [entry for entry in listen if "http" in entry["serve"]] or listen
+    plain = [entry for entry in served if not entry["tls"] and entry["address"].startswith(_NEAR)]
+    chosen = (plain or [entry for entry in served if entry["tls"]] or served)[0]
+    host, _, port = chosen["address"].rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    if chosen["tls"]:
+        return Remote(f"https://{host}:{port}", key, _pinned(config))
+    return Remote(f"http://{host}:{port}", key)
+
+
+def _pinned(config: Config) -> ssl.SSLContext:
+    """A context that accepts the hub's own certificate and no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(config.tls.cert or config.data / "tls" / "cert.pem")
+    return context
+
+
+@contextmanager
+def _stopped(config: Config) -> Iterator[Api]:
+    """The same route handlers on a hub without listeners, in a thread of its own."""
+    import trio
+
+    from hub.app import Hub
+    from hub.app import running as started_hub
+
+    started = threading.Event()
+    state: dict[str, Any] = {}
+
+    async def serve() -> None:
+        async with started_hub(config, listen=False) as hub:
+            state["hub"], state["token"], state["stop"] = hub, trio.lowlevel.current_trio_token(), trio.Event()
+            started.set()
+            await state["stop"].wait()
+
+    def work() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:  # noqa: BLE001 - handed to the other thread
+            state["error"] = error
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=work, name="hub")
+    thread.start()
+    started.wait()
+    if "hub" not in state:
+        thread.join()
+        raise first_of(state["error"])
+    hub: Hub = state["hub"]
+
+    class InProcess:
+        def __call__(self, call: Call[T]) -> T:
+            found: T = trio.from_thread.run(_carried_out, hub, call, trio_token=state["token"])
+            return found
+
+    try:
+        yield InProcess()
+    finally:
+        trio.from_thread.run_sync(state["stop"].set, trio_token=state["token"])
+        thread.join()
+
+
+async def _carried_out(hub: Any, call: Call[Any]) -> Any:
+    """Call a route's handler as the HTTP connector would."""
+    from hub import routes
+
+    route = next(r for r in hub.routes if getattr(r, "method", "") == call.method and r.path == call.path)
+    request = routes.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
+    request.headers = {name.lower(): value for name, value in call.headers.items()}
+    if route.body is not None:
+        request.body = routes.from_json(call.sent, route.body)
+    request.permission = route.permission
+    result = await hub.carry_out(route, request)
+    if isinstance(result, routes.Stream):
+        text = b"".join([chunk async for chunk in result.chunks]).decode()
+    elif isinstance(result, routes.Response):
+        text = result.body.decode() if isinstance(result.body, bytes) else result.body
+    else:
+        return routes.to_json(result.value if isinstance(result, routes.Created) else result)
+    return json.loads(text) if result.type == "application/json" else text

@@ -1,0 +1,2611 @@
+"""Every operation of the API and what it takes and answers, made from its description by ``make client``.
+
+Not written by hand: a change of a route, and ``make client``, change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from hub.client import Call
+
+
+class AddedDevice(TypedDict):
+    """token is shown only here."""
+
+    id: int
+    name: str
+    token: str
+
+
+class Alarm(TypedDict):
+    """critical when promises cannot be kept. since is milliseconds UTC."""
+
+    id: str
+    text: str
+    critical: bool
+    since: int
+
+
+class Answered(TypedDict):
+    """Milliseconds until a device has answered; null when it has not."""
+
+    ms: float | None
+
+
+class Chart(TypedDict):
+    """Several lines over the same time."""
+
+    series: list[Series]
+
+
+class ClientObject(TypedDict):
+    clientId: str
+    name: str
+    orgId: int
+    roleId: int
+    redirects: list[str]
+    createdAt: int
+
+
+class ClientObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[ClientObject]
+    totalElements: int
+
+
+class Comment(TypedDict):
+    ts: int
+    by: str
+    text: str
+
+
+class Connected(TypedDict):
+    connected: bool
+
+
+class Cost(TypedDict):
+    """What a datastream of all a template's devices takes on disk in a month, in bytes."""
+
+    template: str
+    pin: str
+    name: str
+    bytesPerMonth: int
+
+
+class Dashboard(TypedDict):
+    tab: list[Tab]
+
+
+class DataStreamValue(TypedDict):
+    """The newest value of a datastream; updated_at is ms UTC, expired what is shown for a value too old."""
+
+    id: int
+    pin: str
+    name: str
+    type: str
+    units: str
+    value: Any
+    updatedAt: int | None
+    expired: str | None
+    properties: dict[str, list[str]]
+
+
+class DatastreamObject(TypedDict):
+    id: int
+    pin: str
+    name: str
+    alias: str
+    type: Literal["integer", "double", "string", "enum", "location"]
+    units: str
+    min: float | None
+    max: float | None
+    decimals: str
+    default: Any
+    history: Literal["off", "minute", "raw"]
+    retainRaw: str
+    sync: bool
+    confirm: str
+    expire: Expire | None
+    values: dict[str, str]
+    fallback: int | None
+    hideFromHttp: bool
+    automation: Exposure | None
+    tags: list[str]
+    icon: str
+    color: str
+
+
+class Day(TypedDict):
+    """date is the beginning of the day in UTC, milliseconds."""
+
+    date: int
+    messages: dict[str, int]
+    disconnections: int
+
+
+class DeviceBase(TypedDict):
+    """What there is to say of a device in a word."""
+
+    id: int
+    name: str
+    templateId: str
+    orgId: int
+    ownerUserId: int | None
+    activatedAt: int | None
+
+
+class DeviceBasePage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[DeviceBase]
+    totalElements: int
+
+
+class DeviceObject(TypedDict):
+    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
+
+    id: int
+    templateId: str
+    orgId: int
+    ownerUserId: int | None
+    name: str
+    token: str | None
+    lifecycleStatus: dict[str, str]
+    createdAt: int
+    activatedAt: int | None
+    connectTime: int | None
+    disconnectTime: int | None
+    ip: str | None
+    hardwareInfo: dict[str, str]
+    dataStreamValues: list[DataStreamValue] | None
+    metaFieldValues: list[MetaFieldValue] | None
+
+
+class DeviceObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[DeviceObject]
+    totalElements: int
+
+
+class DeviceTag(TypedDict):
+    id: int
+    tagOwnerOrgId: int
+    name: str
+    color: str
+    icon: str
+
+
+class Erased(TypedDict):
+    """How many properties there were."""
+
+    erased: int
+
+
+class EventType(TypedDict):
+    """What a device may log under code: of it every every-th is kept, and at most one in a period."""
+
+    code: str
+    name: str
+    type: Literal["info", "warning", "critical", "content"]
+    description: str
+    timeline: bool
+    archivable: bool
+    every: int
+    period: str
+    subtitle: str
+    image: str
+    actionTitle: str
+    actionUrl: str
+
+
+class Events(TypedDict):
+    """A page of events, and how many there are of each type."""
+
+    content: list[TimelineEvent]
+    totalElements: int
+    counters: dict[str, int]
+
+
+class Expire(TypedDict):
+    """A value that nothing came after for so long is shown as show; it stays what it is."""
+
+    after: str
+    show: Literal["Nothing", "Default", "No Data", "Empty", "--"]
+
+
+class Exposure(TypedDict):
+    """An automation may begin with it (condition), and set it (action)."""
+
+    type: Literal["power_switch", "switch", "range", "color", "enum", "sensor", "brightness", "temperature"]
+    condition: bool
+    action: bool
+
+
+class Filter(TypedDict):
+    """One of the values fits; text is compared without regard to case.
+
+    name is the metadata field's, or the datastream's ("v1", or its name).
+    """
+
+    attribute: Literal[
+        "name",
+        "owner",
+        "status",
+        "organization",
+        "template",
+        "tag",
+        "location",
+        "metadata",
+        "id",
+        "createdAt",
+        "activatedAt",
+        "lastReported",
+        "datastream",
+    ]
+    operator: NotRequired[
+        Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
+    ]
+    values: NotRequired[list[str | float]]
+    name: NotRequired[str]
+
+
+class FilterGiven(TypedDict):
+    """One of the values fits; text is compared without regard to case.
+
+    name is the metadata field's, or the datastream's ("v1", or its name).
+    """
+
+    attribute: Literal[
+        "name",
+        "owner",
+        "status",
+        "organization",
+        "template",
+        "tag",
+        "location",
+        "metadata",
+        "id",
+        "createdAt",
+        "activatedAt",
+        "lastReported",
+        "datastream",
+    ]
+    operator: Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
+    values: list[str | float]
+    name: str
+
+
+class Find(TypedDict):
+    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
+
+    query: str
+    match: Literal["all", "any"]
+    filters: list[FilterGiven]
+
+
+class FindSent(TypedDict):
+    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
+
+    query: NotRequired[str]
+    match: NotRequired[Literal["all", "any"]]
+    filters: NotRequired[list[Filter]]
+
+
+class FoundDevice(TypedDict):
+    """A device in a list; times are ms UTC, tags are names."""
+
+    id: int
+    orgId: int
+    name: str
+    templateId: str
+    templateName: str
+    ownerUserId: int | None
+    status: str
+    createdAt: int
+    activatedAt: int | None
+    lastReportedAt: int | None
+    tags: list[str]
+    locationId: int | None
+
+
+class FoundDevicePage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[FoundDevice]
+    totalElements: int
+
+
+class Imported(TypedDict):
+    """How many values were taken."""
+
+    imported: int
+
+
+class InvitedUser(TypedDict):
+    """link is the page where they set their password."""
+
+    id: int
+    email: str
+    name: str
+    orgId: int
+    roleId: int
+    role: str
+    status: str
+    developer: bool
+    secondFactor: bool
+    createdAt: int
+    lastLogin: int | None
+    link: str
+
+
+class Job(TypedDict):
+    """The backup that is being made, or the last one."""
+
+    path: str
+    running: bool
+    done: int
+    total: int
+    step: str
+    problem: str
+    manifest: Manifest | None
+
+
+class Kept(TypedDict):
+    """One file of a device."""
+
+    id: int
+    name: str
+    kind: str
+    type: str
+    size: int
+    created: int
+    path: str
+
+
+class KeptPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[PointsKept]
+    totalElements: int
+
+
+class KeyObject(TypedDict):
+    """user is an address; scopes are permissions that it is limited to."""
+
+    id: int
+    user: str
+    name: str
+    scopes: list[str] | None
+    expires: int | None
+    createdAt: int
+    usedAt: int | None
+
+
+class Lifecycle(TypedDict):
+    """A device that is gone counts as gone wait after it was last heard of (docs.blynk.io, Connection lifecycle).
+
+    With reports_data a value over HTTP makes it online for that time.
+    """
+
+    wait: str
+    reportsData: bool
+    timeline: bool
+    online: str
+    offline: str
+    status: list[Status]
+
+
+class LocationObject(TypedDict):
+    """devices is how many of those that the asker may view are there."""
+
+    id: int
+    orgId: int
+    name: str
+    ownerId: int | None
+    about: Place
+    users: list[int]
+    devices: int
+
+
+class LocationObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[LocationObject]
+    totalElements: int
+
+
+class LoggedIn(TypedDict):
+    """Tokens are OAuth2's; expires_in is in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: UserObject
+
+
+class MadeClient(TypedDict):
+    """client_secret is shown only here."""
+
+    clientId: str
+    name: str
+    orgId: int
+    roleId: int
+    redirects: list[str]
+    createdAt: int
+    clientSecret: str
+
+
+class MadeKey(TypedDict):
+    """key is shown only here."""
+
+    id: int
+    user: str
+    name: str
+    scopes: list[str] | None
+    expires: int | None
+    createdAt: int
+    usedAt: int | None
+    key: str
+
+
+class Manifest(TypedDict):
+    """created is milliseconds UTC; schemas the newest schema change by file and owner."""
+
+    format: int
+    version: str
+    created: int
+    devices: int
+    templates: int
+    schemas: dict[str, dict[str, int]]
+    files: list[Member]
+
+
+class Member(TypedDict):
+    name: str
+    size: int
+    sha256: str
+
+
+class MetaField(TypedDict):
+    """A field of a template; it is called by its id or its name."""
+
+    id: int
+    name: str
+    type: str
+    default: str
+    description: str
+    required: bool
+
+
+class MetaFieldValue(TypedDict):
+    """id is None for a field that every device has."""
+
+    id: int | None
+    name: str
+    type: str
+    value: str
+
+
+class MetadataField(TypedDict):
+    """type is one of hub.metadata.TYPES; min to step are of numbers, options of a list or switch."""
+
+    name: str
+    type: str
+    default: str
+    description: str
+    required: bool
+    unit: str
+    min: float | None
+    max: float | None
+    step: float | None
+    options: list[str]
+
+
+class MySession(TypedDict):
+    """One is this session, which asks."""
+
+    id: int
+    orgId: int
+    createdAt: int
+    usedAt: int
+    address: str
+    agent: str
+    this: bool
+
+
+class Myself(TypedDict):
+    """permissions is what one may in the organization one acts in."""
+
+    id: int
+    email: str
+    name: str
+    orgId: int
+    roleId: int
+    role: str
+    status: str
+    developer: bool
+    secondFactor: bool
+    createdAt: int
+    lastLogin: int | None
+    permissions: list[str]
+
+
+class NamedAction(TypedDict):
+    """A value that somebody wrote; ts is milliseconds UTC, name what they are called."""
+
+    ts: int
+    who: str
+    via: str
+    pin: str
+    value: Any
+    name: str
+
+
+class NamedActionPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[NamedAction]
+    totalElements: int
+
+
+class NamedDevice(TypedDict):
+    id: int
+    name: str
+
+
+class NamedDevicePage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[NamedDevice]
+    totalElements: int
+
+
+class NamedRecord(TypedDict):
+    """Who changed what; ts is milliseconds UTC, name what whoever did it is called."""
+
+    id: int
+    ts: int
+    org: int
+    who: str
+    address: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+    name: str
+
+
+class NamedRecordPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[NamedRecord]
+    totalElements: int
+
+
+class OrganizationObject(TypedDict):
+    """templates are those enabled in it, None is all; devices and users how many are its own."""
+
+    id: int
+    name: str
+    parentId: int | None
+    description: str
+    timezone: str | None
+    templates: list[str] | None
+    quotas: dict[str, int]
+    devices: int
+    users: int
+
+
+class OrganizationObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[OrganizationObject]
+    totalElements: int
+
+
+class PageLink(TypedDict):
+    """The page where somebody sets a password."""
+
+    link: str
+
+
+class PermissionObject(TypedDict):
+    """own is the permission that does for a device of one's own; root: only in the root organization."""
+
+    id: str
+    label: str
+    own: str | None
+    root: bool
+
+
+class Place(TypedDict):
+    """Where it is: lat and lon in degrees, timezone an IANA name."""
+
+    address: str
+    city: str
+    state: str
+    zip: str
+    country: str
+    lat: float | None
+    lon: float | None
+    timezone: str
+
+
+class PlaceSent(TypedDict):
+    """Where it is: lat and lon in degrees, timezone an IANA name."""
+
+    address: NotRequired[str]
+    city: NotRequired[str]
+    state: NotRequired[str]
+    zip: NotRequired[str]
+    country: NotRequired[str]
+    lat: NotRequired[float | None]
+    lon: NotRequired[float | None]
+    timezone: NotRequired[str]
+
+
+class PluginState(TypedDict):
+    name: str
+    origin: str
+    version: str
+    state: str
+    problem: str
+    failures: int
+    longestHoldMs: int
+    hooks: list[str]
+
+
+class PointsKept(TypedDict):
+    """One value and when it was, in ms UTC."""
+
+    createdAt: int
+    value: Any
+
+
+class RecoveryCodes(TypedDict):
+    recoveryCodes: list[str]
+
+
+class Refusal(TypedDict):
+    """Somebody was turned away, or something of theirs; at is in ms UTC."""
+
+    at: int
+    address: str
+    reason: str
+    device: int | None
+
+
+class Result(TypedDict):
+    """problem says why it was not done, or would not be; None when it was, or would."""
+
+    deviceId: int
+    name: str
+    problem: str | None
+
+
+class Results(TypedDict):
+    done: int
+    failed: int
+    dryRun: bool
+    results: list[Result]
+
+
+class RoleObject(TypedDict):
+    """users is how many have it, in an organization and below."""
+
+    id: int
+    name: str
+    users: int
+    permissions: list[str]
+
+
+class RoleObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[RoleObject]
+    totalElements: int
+
+
+class Saved(TypedDict):
+    """changes are lines; drops names the datastreams whose values went, or would go."""
+
+    id: str
+    name: str
+    version: int
+    changes: list[str]
+    drops: list[str]
+
+
+class SecondFactor(TypedDict):
+    """For an authenticator app: url is what a QR code would have."""
+
+    secret: str
+    url: str
+
+
+class SegmentObject(TypedDict):
+    id: int
+    orgId: int
+    name: str
+    position: int
+    devices: list[int] | None
+    find: Find | None
+    excluded: list[int]
+
+
+class SegmentObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[SegmentObject]
+    totalElements: int
+
+
+class Series(TypedDict):
+    """A line of a chart: times (ms UTC) and what there is at each; more when there is more than is told.
+
+    Of one device it has deviceId and device, its name; of several the ids, devices.
+    """
+
+    deviceId: NotRequired[int]
+    device: NotRequired[str]
+    devices: NotRequired[list[int]]
+    pin: str
+    name: str
+    units: str
+    ts: list[int]
+    values: list[Any]
+    more: bool
+
+
+class Served(TypedDict):
+    """What is served at an address."""
+
+    address: str
+    tls: bool
+    serve: list[str]
+
+
+class StateStatus(TypedDict):
+    """problems are sentences; uptime is in seconds."""
+
+    name: str
+    version: str
+    uptime: int
+    status: str
+    problems: list[Alarm]
+    listen: list[Served]
+    devices: int
+    online: int
+    templates: int
+    connections: int
+    valuesStored: int
+    refused: int
+    diskFree: float | None
+
+
+class Status(TypedDict):
+    """A device is this when it has been away for after, until the next one's time or until it is back."""
+
+    name: str
+    after: str
+    description: str
+    timeline: bool
+
+
+class Tab(TypedDict):
+    """roles are the names of those who see it; none is all."""
+
+    name: str
+    roles: list[str]
+    widget: list[Widget]
+
+
+class TagObject(TypedDict):
+    """color is like #24a0ed; devices how many of those that the asker may view have it."""
+
+    id: int
+    tagOwnerOrgId: int
+    name: str
+    color: str
+    icon: str
+    devices: int
+
+
+class TagObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[TagObject]
+    totalElements: int
+
+
+class TemplateObject(TypedDict):
+    id: str
+    orgId: int
+    version: int
+    name: str
+    hardware: str
+    connection: str
+    manufacturer: str
+    description: str
+    gateway: bool
+    datastreams: list[DatastreamObject]
+    events: list[EventType]
+    metadata: list[MetadataField]
+    lifecycle: Lifecycle
+    web: Dashboard
+    mobile: Dashboard
+
+
+class TemplateSummary(TypedDict):
+    """behind is how many of its devices have stayed with an older version."""
+
+    id: str
+    name: str
+    version: int
+    datastreams: int
+    devices: int
+    behind: int
+
+
+class TemplateSummaryPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[TemplateSummary]
+    totalElements: int
+
+
+class TemplatesImported(TypedDict):
+    """changes is empty when the template was the same already."""
+
+    id: str
+    name: str
+    changes: list[str]
+
+
+class TimedValue(TypedDict):
+    value: Any
+    ts: int
+
+
+class TimelineEvent(TypedDict):
+    """ts, resolved and archived are milliseconds UTC. An event that is not on the timeline has the id 0."""
+
+    id: int
+    device: int
+    ts: int
+    code: str
+    type: str
+    name: str
+    description: str
+    resolved: int | None
+    archived: int | None
+    resolvedBy: str
+    note: str
+    comments: list[Comment]
+
+
+class Token(TypedDict):
+    """A device's token, which is shown only here."""
+
+    token: str
+
+
+class UserObject(TypedDict):
+    """status is pending, active, inactive or suspended; role is the name of role_id."""
+
+    id: int
+    email: str
+    name: str
+    orgId: int
+    roleId: int
+    role: str
+    status: str
+    developer: bool
+    secondFactor: bool
+    createdAt: int
+    lastLogin: int | None
+
+
+class UserObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[UserObject]
+    totalElements: int
+
+
+class UserProfile(TypedDict):
+    """profile has what they say about themselves."""
+
+    id: int
+    email: str
+    name: str
+    orgId: int
+    roleId: int
+    role: str
+    status: str
+    developer: bool
+    secondFactor: bool
+    createdAt: int
+    lastLogin: int | None
+    profile: dict[str, Any]
+
+
+class Verdict(TypedDict):
+    """head is the hash of the newest record, in hex; problems are sentences.
+
+    first is the number of the oldest: those before were deleted when they were too old.
+    """
+
+    first: int
+    records: int
+    head: str
+    problems: list[str]
+
+
+class VersionObject(TypedDict):
+    """at is in ms UTC (0: before there were versions), by who it was; changes what it changed."""
+
+    version: int
+    at: int
+    by: str
+    changes: list[str]
+
+
+class VersionObjectPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[VersionObject]
+    totalElements: int
+
+
+class Vitals(TypedDict):
+    """Times are milliseconds UTC; rtt is milliseconds to the device and back, None while that is not known.
+
+    online_for is milliseconds since it connected. days are the last 30, newest first, today among them.
+    """
+
+    online: bool
+    via: str | None
+    address: str | None
+    rtt: float | None
+    onlineFor: int | None
+    lastConnected: int | None
+    lastDisconnected: int | None
+    lastReported: int | None
+    days: list[Day]
+
+
+class Widget(TypedDict):
+    """What a tab shows at x, y of a grid, from the top left; pins ("V1") are what it shows.
+
+    What there is for type and options, hub.dashboards says. What is not said, such as a title, units and limits,
+    is the datastream's.
+    """
+
+    type: str
+    pins: list[str]
+    title: str
+    x: int
+    y: int
+    width: int
+    height: int
+    options: dict[str, Any]
+
+
+def get_audit(
+    *,
+    org_id: int | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    who: str | None = None,
+    subject: str | None = None,
+    query: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[NamedRecordPage]:
+    """Who changed what, newest first.
+
+    Needs the permission users.log: View user actions log.
+    """
+    return Call(
+        "GET",
+        "/api/v1/audit",
+        {
+            "orgId": org_id,
+            "from": from_,
+            "to": to,
+            "who": who,
+            "subject": subject,
+            "query": query,
+            "page": page,
+            "size": size,
+        },
+    )
+
+
+def get_audit_export(
+    *,
+    org_id: int | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    who: str | None = None,
+    subject: str | None = None,
+    query: str | None = None,
+) -> Call[str]:
+    """Who changed what, line by line.
+
+    Needs the permission users.log: View user actions log.
+    """
+    return Call(
+        "GET",
+        "/api/v1/audit/export",
+        {"orgId": org_id, "from": from_, "to": to, "who": who, "subject": subject, "query": query},
+    )
+
+
+def get_audit_verify(*, head: str | None = None) -> Call[Verdict]:
+    """Whether the audit is as it was written.
+
+    Needs the permission audit.verify: Verify the audit.
+    """
+    return Call("GET", "/api/v1/audit/verify", {"head": head})
+
+
+def get_backup() -> Call[Job]:
+    """How far a backup is, and how it ended.
+
+    Needs the permission backup.make: Make backups.
+    """
+    return Call("GET", "/api/v1/backup")
+
+
+def post_backup(*, path: str) -> Call[dict[str, str]]:
+    """Begin a backup into a file of the hub's machine.
+
+    Needs the permission backup.make: Make backups.
+    """
+    return Call("POST", "/api/v1/backup", body={"path": path})
+
+
+def get_device_actions(
+    *,
+    device_id: int,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    who: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[NamedActionPage]:
+    """Who wrote which value of a device.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/device/actions",
+        {"deviceId": device_id, "from": from_, "to": to, "who": who, "page": page, "size": size},
+    )
+
+
+def post_device_erase(*, device_id: int, pin: str | None = None) -> Call[None]:
+    """Erase what a device or a datastream held.
+
+    Needs the permission org_devices.delete_data: Delete data from devices.
+    """
+    return Call("POST", "/api/v1/device/erase", body={"deviceId": device_id, "pin": pin})
+
+
+def delete_device_file(*, device_id: int, file_id: int) -> Call[None]:
+    """Delete a file that a device sent.
+
+    Needs the permission org_devices.delete_data: Delete data from devices.
+    """
+    return Call("DELETE", "/api/v1/device/file", {"deviceId": device_id, "fileId": file_id})
+
+
+def get_device_files(*, device_id: int) -> Call[list[Kept]]:
+    """The files that a device sent.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/device/files", {"deviceId": device_id})
+
+
+def get_device_history(
+    *,
+    device_id: int,
+    pin: str,
+    granularity: Literal["raw", "minute", "hour", "day"] | None = None,
+    aggregate: Literal["avg", "min", "max", "sum", "count", "last"] | None = None,
+    format: Literal["json", "csv"] | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    period: str | None = None,
+    tz: str | None = None,
+) -> Call[str]:
+    """What a datastream held, line by line.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/device/history",
+        {
+            "deviceId": device_id,
+            "pin": pin,
+            "granularity": granularity,
+            "aggregate": aggregate,
+            "format": format,
+            "from": from_,
+            "to": to,
+            "period": period,
+            "tz": tz,
+        },
+    )
+
+
+def post_device_import(*, csv: str) -> Call[list[AddedDevice]]:
+    """Add devices from CSV.
+
+    Needs the permission org_devices.add: Add new devices.
+    """
+    return Call("POST", "/api/v1/device/import", body={"csv": csv})
+
+
+def post_device_import_rows(
+    *, device_id: int, rows: Sequence[Sequence[Any]], line: int | None = None, check: bool | None = None
+) -> Call[Imported]:
+    """Import values of a device, or check them.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST", "/api/v1/device/import-rows", body={"deviceId": device_id, "rows": rows, "line": line, "check": check}
+    )
+
+
+def post_device_ping(*, device_id: int) -> Call[Answered]:
+    """How long a device takes to answer.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/device/ping", body={"deviceId": device_id})
+
+
+def post_device_property_erase(*, device_id: int, pin: str | None = None, property: str | None = None) -> Call[Erased]:
+    """Erase widget properties.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/device/property/erase", body={"deviceId": device_id, "pin": pin, "property": property})
+
+
+def post_device_reboot(*, device_id: int) -> Call[None]:
+    """Ask a device to reboot.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/device/reboot", body={"deviceId": device_id})
+
+
+def post_device_reconfigure(*, device_id: int) -> Call[None]:
+    """Ask a device to join another network.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/device/reconfigure", body={"deviceId": device_id})
+
+
+def post_device_redirect(*, device_id: int, host: str, port: int | None = None) -> Call[None]:
+    """Send a device to another server.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/device/redirect", body={"deviceId": device_id, "host": host, "port": port})
+
+
+def post_device_token(*, device_id: int, overlap: str | None = None, token: str | None = None) -> Call[Token]:
+    """Give a device a new token.
+
+    Needs the permission auth_tokens.edit: Edit auth tokens.
+    """
+    return Call("POST", "/api/v1/device/token", body={"deviceId": device_id, "overlap": overlap, "token": token})
+
+
+def get_device_vitals(*, device_id: int) -> Call[Vitals]:
+    """How a device does.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/device/vitals", {"deviceId": device_id})
+
+
+def post_devices_bulk(
+    *,
+    action: Literal["tag", "untag", "move", "metadata", "write", "delete"],
+    devices: Sequence[int] | None = None,
+    query: str | None = None,
+    match: Literal["all", "any"] | None = None,
+    filters: Sequence[Filter] | None = None,
+    segment_id: int | None = None,
+    org_id: int | None = None,
+    all: bool | None = None,
+    dry_run: bool | None = None,
+    tag_id: int | None = None,
+    to_org_id: int | None = None,
+    name: str | None = None,
+    pin: str | None = None,
+    value: Any = None,
+) -> Call[Results]:
+    """Do something to many devices.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/devices/bulk",
+        body={
+            "action": action,
+            "devices": devices,
+            "query": query,
+            "match": match,
+            "filters": filters,
+            "segmentId": segment_id,
+            "orgId": org_id,
+            "all": all,
+            "dryRun": dry_run,
+            "tagId": tag_id,
+            "toOrgId": to_org_id,
+            "name": name,
+            "pin": pin,
+            "value": value,
+        },
+    )
+
+
+def post_devices_search(
+    *,
+    query: str | None = None,
+    match: Literal["all", "any"] | None = None,
+    filters: Sequence[Filter] | None = None,
+    segment_id: int | None = None,
+    org_id: int | None = None,
+    sort_by: Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
+    | None = None,
+    sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[FoundDevicePage]:
+    """Devices by filters.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/devices/search",
+        body={
+            "query": query,
+            "match": match,
+            "filters": filters,
+            "segmentId": segment_id,
+            "orgId": org_id,
+            "sortBy": sort_by,
+            "sortOrder": sort_order,
+            "page": page,
+            "size": size,
+        },
+    )
+
+
+def get_history(
+    *,
+    device_ids: Sequence[int],
+    pins: Sequence[str],
+    granularity: Literal["raw", "minute", "hour", "day"] | None = None,
+    aggregate: Literal["avg", "min", "max", "sum", "count", "last"] | None = None,
+    across: Literal["avg", "min", "max", "sum", "count"] | None = None,
+    format: Literal["json", "csv"] | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    period: str | None = None,
+    tz: str | None = None,
+) -> Call[Chart | str]:
+    """What several datastreams and devices held.
+
+    pins are pins ("V1") or datastreams' names; devices without one of them are passed over.
+
+    With across what all devices have at a time becomes one line for each pin.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/history",
+        {
+            "deviceIds": device_ids,
+            "pins": pins,
+            "granularity": granularity,
+            "aggregate": aggregate,
+            "across": across,
+            "format": format,
+            "from": from_,
+            "to": to,
+            "period": period,
+            "tz": tz,
+        },
+    )
+
+
+def get_history_costs() -> Call[list[Cost]]:
+    """What each datastream takes on disk in a month.
+
+    Needs the permission hub.view: View the state of the hub.
+    """
+    return Call("GET", "/api/v1/history/costs")
+
+
+def delete_key(*, key_id: int) -> Call[None]:
+    """Revoke a personal API key."""
+    return Call("DELETE", "/api/v1/key", {"keyId": key_id})
+
+
+def post_key(
+    *, name: str, scopes: Sequence[str] | None = None, lasts: int | None = None, user_id: int | None = None
+) -> Call[MadeKey]:
+    """Make a personal API key."""
+    return Call("POST", "/api/v1/key", body={"name": name, "scopes": scopes, "lasts": lasts, "userId": user_id})
+
+
+def get_keys(*, user_id: int | None = None) -> Call[list[KeyObject]]:
+    """One's personal API keys."""
+    return Call("GET", "/api/v1/keys", {"userId": user_id})
+
+
+def post_login(
+    *, email: str, password: str | None = None, password_hash: str | None = None, otp: str | None = None
+) -> Call[LoggedIn]:
+    """Log in."""
+    return Call(
+        "POST", "/api/v1/login", body={"email": email, "password": password, "passwordHash": password_hash, "otp": otp}
+    )
+
+
+def post_login_refresh(*, refresh_token: str) -> Call[LoggedIn]:
+    """The next tokens of a session."""
+    return Call("POST", "/api/v1/login/refresh", body={"refresh_token": refresh_token})
+
+
+def post_logout() -> Call[None]:
+    """End this session."""
+    return Call("POST", "/api/v1/logout")
+
+
+def get_openapi_json() -> Call[Any]:
+    """This API, as OpenAPI 3.1."""
+    return Call("GET", "/api/v1/openapi.json")
+
+
+def delete_organization(*, org_id: int, everything: bool | None = None) -> Call[None]:
+    """Delete an organization.
+
+    Needs the permission orgs.delete: Delete sub-organizations.
+    """
+    return Call("DELETE", "/api/v1/organization", {"orgId": org_id, "everything": everything})
+
+
+def get_organization(*, org_id: int | None = None) -> Call[OrganizationObject]:
+    """One organization.
+
+    Needs the permission orgs.settings: Access organization settings.
+    """
+    return Call("GET", "/api/v1/organization", {"orgId": org_id})
+
+
+def put_organization(
+    *,
+    org_id: int,
+    name: str | None = None,
+    description: str | None = None,
+    timezone: str | None = None,
+    templates: Sequence[str] | None = None,
+    quotas: Mapping[str, int] | None = None,
+) -> Call[OrganizationObject]:
+    """Edit an organization.
+
+    Needs the permission orgs.settings: Access organization settings.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization",
+        body={
+            "orgId": org_id,
+            "name": name,
+            "description": description,
+            "timezone": timezone,
+            "templates": templates,
+            "quotas": quotas,
+        },
+    )
+
+
+def delete_organization_client(*, client_id: str) -> Call[None]:
+    """Delete an OAuth2 client.
+
+    Needs the permission clients.delete: Delete OAuth tokens.
+    """
+    return Call("DELETE", "/api/v1/organization/client", {"clientId": client_id})
+
+
+def post_organization_client(
+    *, name: str, role_id: int, org_id: int | None = None, redirects: Sequence[str] | None = None
+) -> Call[MadeClient]:
+    """Make an OAuth2 client.
+
+    Needs the permission clients.add: Create OAuth tokens.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/client",
+        body={"name": name, "roleId": role_id, "orgId": org_id, "redirects": redirects},
+    )
+
+
+def get_organization_clients(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[ClientObjectPage]:
+    """The OAuth2 clients of an organization and below.
+
+    Needs the permission clients.view: View OAuth token settings.
+    """
+    return Call("GET", "/api/v1/organization/clients", {"orgId": org_id, "page": page, "size": size})
+
+
+def post_organization_create(
+    *,
+    name: str,
+    parent_id: int | None = None,
+    description: str | None = None,
+    timezone: str | None = None,
+    templates: Sequence[str] | None = None,
+    quotas: Mapping[str, int] | None = None,
+) -> Call[OrganizationObject]:
+    """Make an organization.
+
+    Needs the permission orgs.add: Create sub-organizations.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/create",
+        body={
+            "name": name,
+            "parentId": parent_id,
+            "description": description,
+            "timezone": timezone,
+            "templates": templates,
+            "quotas": quotas,
+        },
+    )
+
+
+def delete_organization_device(*, device_id: int) -> Call[None]:
+    """Delete a device and its data.
+
+    Needs the permission org_devices.delete: Delete organization devices.
+    """
+    return Call("DELETE", "/api/v1/organization/device", {"deviceId": device_id})
+
+
+def get_organization_device(*, device_id: int) -> Call[DeviceObject]:
+    """One device with its values and metadata.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device", {"deviceId": device_id})
+
+
+def put_organization_device(*, device_id: int, name: str) -> Call[DeviceObject]:
+    """Rename a device.
+
+    Needs the permission org_devices.edit: Edit organization devices.
+    """
+    return Call("PUT", "/api/v1/organization/device", {"deviceId": device_id}, {"name": name})
+
+
+def get_organization_device_base_info(*, device_id: int) -> Call[DeviceBase]:
+    """One device in a word.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/baseInfo", {"deviceId": device_id})
+
+
+def get_organization_device_by_owner(
+    *, owner_email: str, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[NamedDevicePage]:
+    """The devices of a user.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/device/by-owner",
+        {"ownerEmail": owner_email, "orgId": org_id, "page": page, "size": size},
+    )
+
+
+def get_organization_device_by_user_org(
+    *, user_email: str, page: int | None = None, size: int | None = None
+) -> Call[NamedDevicePage]:
+    """The devices of a user's organization.
+
+    Those of the organization that somebody is in.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/by-user-org", {"userEmail": user_email, "page": page, "size": size})
+
+
+def delete_organization_device_clear(*, device_id: int) -> Call[None]:
+    """Erase what a device held.
+
+    Needs the permission org_devices.delete_data: Delete data from devices.
+    """
+    return Call("DELETE", "/api/v1/organization/device/clear", {"deviceId": device_id})
+
+
+def post_organization_device_create(
+    *, template_id: str, name: str, org_id: int | None = None, owner_id: int | None = None, token: str | None = None
+) -> Call[DeviceObject]:
+    """Add a device.
+
+    Needs the permission org_devices.add: Add new devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/create",
+        body={"templateId": template_id, "name": name, "orgId": org_id, "ownerId": owner_id, "token": token},
+    )
+
+
+def post_organization_device_datastream(
+    *, device_id: int, value: Any, data_stream_id: int | None = None, pin: str | None = None
+) -> Call[None]:
+    """Write a value.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/datastream",
+        body={"deviceId": device_id, "value": value, "dataStreamId": data_stream_id, "pin": pin},
+    )
+
+
+def get_organization_device_datastream_history(
+    *,
+    device_id: int,
+    pin: str,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    period: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[KeptPage]:
+    """What a datastream held, in pages.
+
+    Blynk's own form: values in pages, oldest first.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/device/datastream/history",
+        {"deviceId": device_id, "pin": pin, "from": from_, "to": to, "period": period, "page": page, "size": size},
+    )
+
+
+def post_organization_device_datastream_property(
+    *, device_id: int, property: str, value: Any, data_stream_id: int | None = None, pin: str | None = None
+) -> Call[None]:
+    """Set a widget property.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/datastream/property",
+        body={"deviceId": device_id, "property": property, "value": value, "dataStreamId": data_stream_id, "pin": pin},
+    )
+
+
+def get_organization_device_datastreams(*, device_id: int, pins: Sequence[str] | None = None) -> Call[dict[str, Any]]:
+    """A device's values by pin.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/datastreams", {"deviceId": device_id, "pins": pins})
+
+
+def post_organization_device_datastreams(*, device_id: int, values: Mapping[str, Any]) -> Call[None]:
+    """Write several values.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call("POST", "/api/v1/organization/device/datastreams", body={"deviceId": device_id, "values": values})
+
+
+def post_organization_device_event_archive(
+    *, device_id: int, event_id: int, archived: bool | None = None
+) -> Call[TimelineEvent]:
+    """Archive an event, or take it back.
+
+    Needs the permission timeline.edit: Edit timeline.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/event/archive",
+        body={"deviceId": device_id, "eventId": event_id, "archived": archived},
+    )
+
+
+def post_organization_device_event_comment(*, device_id: int, event_id: int, text: str) -> Call[TimelineEvent]:
+    """Comment on an event.
+
+    Needs the permission timeline.edit: Edit timeline.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/event/comment",
+        body={"deviceId": device_id, "eventId": event_id, "text": text},
+    )
+
+
+def post_organization_device_event_resolve(
+    *, device_id: int, event_id: int, note: str | None = None
+) -> Call[TimelineEvent]:
+    """Resolve an event.
+
+    Needs the permission timeline.edit: Edit timeline.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/event/resolve",
+        body={"deviceId": device_id, "eventId": event_id, "note": note},
+    )
+
+
+def post_organization_device_import_batch(
+    *, device_id: int, values: Sequence[TimedValue], data_stream_id: int | None = None, pin: str | None = None
+) -> Call[None]:
+    """Import values of a datastream.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/import/batch",
+        body={"deviceId": device_id, "values": values, "dataStreamId": data_stream_id, "pin": pin},
+    )
+
+
+def get_organization_device_last_activated(
+    *, org_id: int | None = None, minutes: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[DeviceBasePage]:
+    """Devices that are new.
+
+    Devices that came for the first time in the last minutes, the newest first.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/device/last-activated",
+        {"orgId": org_id, "minutes": minutes, "page": page, "size": size},
+    )
+
+
+def post_organization_device_location(
+    *, device_id: int, location_id: int, within: Mapping[str, str] | None = None
+) -> Call[None]:
+    """Put a device at a location.
+
+    Needs the permission org_devices.edit: Edit organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/location",
+        body={"deviceId": device_id, "locationId": location_id, "within": within},
+    )
+
+
+def get_organization_device_logs(
+    *,
+    device_id: int,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    who: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[NamedActionPage]:
+    """A device's actions log.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/device/logs",
+        {"deviceId": device_id, "from": from_, "to": to, "who": who, "page": page, "size": size},
+    )
+
+
+def get_organization_device_metafield(*, device_id: int) -> Call[list[MetaFieldValue]]:
+    """A device's metadata.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/metafield", {"deviceId": device_id})
+
+
+def post_organization_device_metafield(
+    *, device_id: int, new_value: str, meta_field_id: int | None = None, name: str | None = None
+) -> Call[None]:
+    """Set a metadata field.
+
+    Needs the permission org_devices.edit: Edit organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/metafield",
+        body={"deviceId": device_id, "newValue": new_value, "metaFieldId": meta_field_id, "name": name},
+    )
+
+
+def get_organization_device_online(*, device_id: int) -> Call[Connected]:
+    """Whether a device is connected.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/online", {"deviceId": device_id})
+
+
+def delete_organization_device_owner(*, device_id: int) -> Call[None]:
+    """Let a device have no owner.
+
+    Needs the permission transfers.devices: Transfer devices.
+    """
+    return Call("DELETE", "/api/v1/organization/device/owner", {"deviceId": device_id})
+
+
+def delete_organization_device_tag(*, device_id: int, tag_id: int) -> Call[None]:
+    """Take a tag from a device.
+
+    Needs the permission org_devices.edit: Edit organization devices.
+    """
+    return Call("DELETE", "/api/v1/organization/device/tag", {"deviceId": device_id, "tagId": tag_id})
+
+
+def post_organization_device_tag(*, device_id: int, tag_id: int) -> Call[None]:
+    """Tag a device.
+
+    Needs the permission org_devices.edit: Edit organization devices.
+    """
+    return Call("POST", "/api/v1/organization/device/tag", body={"deviceId": device_id, "tagId": tag_id})
+
+
+def get_organization_device_tags(*, device_id: int) -> Call[list[DeviceTag]]:
+    """A device's tags.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/device/tags", {"deviceId": device_id})
+
+
+def get_organization_device_timeline(
+    *,
+    device_id: int,
+    event_type: Sequence[str] | None = None,
+    resolved: Literal["true", "false", "any"] | None = None,
+    archived: Literal["true", "false", "any"] | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    query: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[Events]:
+    """A device's events, newest first.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/device/timeline",
+        {
+            "deviceId": device_id,
+            "eventType": event_type,
+            "resolved": resolved,
+            "archived": archived,
+            "from": from_,
+            "to": to,
+            "query": query,
+            "page": page,
+            "size": size,
+        },
+    )
+
+
+def post_organization_device_transfer(
+    *, device_id: int, new_user_id: int | None = None, new_org_id: int | None = None
+) -> Call[None]:
+    """Transfer a device.
+
+    Needs the permission transfers.devices: Transfer devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/transfer",
+        body={"deviceId": device_id, "newUserId": new_user_id, "newOrgId": new_org_id},
+    )
+
+
+def post_organization_device_trigger_event(
+    *, device_id: int, event_code: str, event_description: str | None = None
+) -> Call[None]:
+    """Log an event of a device.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/trigger-event",
+        body={"deviceId": device_id, "eventCode": event_code, "eventDescription": event_description},
+    )
+
+
+def get_organization_devices(
+    *,
+    org_id: int | None = None,
+    include_sub_org_devices: bool | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[DeviceObjectPage]:
+    """Devices, a page at a time.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/devices",
+        {"orgId": org_id, "includeSubOrgDevices": include_sub_org_devices, "page": page, "size": size},
+    )
+
+
+def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
+    """All that is kept about an organization.
+
+    Everything about an organization and those below it, but values and secrets.
+
+    Needs the permission orgs.settings: Access organization settings.
+    """
+    return Call("GET", "/api/v1/organization/export", {"orgId": org_id})
+
+
+def delete_organization_location(*, location_id: int) -> Call[None]:
+    """Delete a location.
+
+    Needs the permission org_locations.delete: Delete locations.
+    """
+    return Call("DELETE", "/api/v1/organization/location", {"locationId": location_id})
+
+
+def get_organization_location(*, location_id: int) -> Call[LocationObject]:
+    """One location.
+
+    Needs the permission org_locations.view: View locations.
+    """
+    return Call("GET", "/api/v1/organization/location", {"locationId": location_id})
+
+
+def put_organization_location(
+    *, location_id: int, name: str | None = None, about: PlaceSent | None = None
+) -> Call[LocationObject]:
+    """Edit a location.
+
+    Needs the permission org_locations.edit: Edit locations.
+    """
+    return Call("PUT", "/api/v1/organization/location", body={"locationId": location_id, "name": name, "about": about})
+
+
+def post_organization_location_create(
+    *, name: str, about: PlaceSent | None = None, org_id: int | None = None, owner_id: int | None = None
+) -> Call[LocationObject]:
+    """Make a location.
+
+    Needs the permission org_locations.add: Create new locations.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/location/create",
+        body={"name": name, "about": about, "orgId": org_id, "ownerId": owner_id},
+    )
+
+
+def post_organization_location_users(*, location_id: int, users: Sequence[int]) -> Call[LocationObject]:
+    """Assign users to a location.
+
+    Needs the permission org_locations.assign: Assign users to locations.
+    """
+    return Call("POST", "/api/v1/organization/location/users", body={"locationId": location_id, "users": users})
+
+
+def get_organization_locations(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[LocationObjectPage]:
+    """The locations of an organization and below.
+
+    Needs the permission org_locations.view: View locations.
+    """
+    return Call("GET", "/api/v1/organization/locations", {"orgId": org_id, "page": page, "size": size})
+
+
+def get_organization_permissions() -> Call[list[PermissionObject]]:
+    """All permissions.
+
+    Needs the permission roles.view: View roles and permissions.
+    """
+    return Call("GET", "/api/v1/organization/permissions")
+
+
+def get_organization_profile() -> Call[OrganizationObject]:
+    """The organization one acts in."""
+    return Call("GET", "/api/v1/organization/profile")
+
+
+def delete_organization_role(*, role_id: int, instead_id: int) -> Call[None]:
+    """Delete a role, putting another in its place.
+
+    Needs the permission roles.delete: Delete roles.
+    """
+    return Call("DELETE", "/api/v1/organization/role", {"roleId": role_id, "insteadId": instead_id})
+
+
+def get_organization_role(*, role_id: int, org_id: int | None = None) -> Call[RoleObject]:
+    """One role.
+
+    Needs the permission roles.view: View roles and permissions.
+    """
+    return Call("GET", "/api/v1/organization/role", {"roleId": role_id, "orgId": org_id})
+
+
+def put_organization_role(*, role_id: int, name: str) -> Call[RoleObject]:
+    """Rename a role.
+
+    Needs the permission roles.edit: Edit roles.
+    """
+    return Call("PUT", "/api/v1/organization/role", body={"roleId": role_id, "name": name})
+
+
+def post_organization_role_create(*, name: str, like: int | None = None) -> Call[RoleObject]:
+    """Make a role.
+
+    Needs the permission roles.add: Create new roles.
+    """
+    return Call("POST", "/api/v1/organization/role/create", body={"name": name, "like": like})
+
+
+def post_organization_role_permissions(
+    *, role_id: int, permissions: Mapping[str, bool], org_id: int | None = None, overwrite: bool | None = None
+) -> Call[RoleObject]:
+    """Turn permissions on or off.
+
+    Needs the permission roles.edit: Edit roles.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/role/permissions",
+        body={"roleId": role_id, "permissions": permissions, "orgId": org_id, "overwrite": overwrite},
+    )
+
+
+def get_organization_roles(*, org_id: int | None = None) -> Call[RoleObjectPage]:
+    """All roles and what they may.
+
+    Needs the permission roles.view: View roles and permissions.
+    """
+    return Call("GET", "/api/v1/organization/roles", {"orgId": org_id})
+
+
+def get_organization_search(
+    *, query: str | None = None, page: int | None = None, size: int | None = None
+) -> Call[OrganizationObjectPage]:
+    """The organizations below, by a text in their name.
+
+    Needs the permission orgs.view: View Sub Organizations.
+    """
+    return Call("GET", "/api/v1/organization/search", {"query": query, "page": page, "size": size})
+
+
+def get_organization_search_devices(
+    *,
+    query: str,
+    sort_by: Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
+    | None = None,
+    sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
+    org_id: int | None = None,
+    page: int | None = None,
+    size: int | None = None,
+) -> Call[FoundDevicePage]:
+    """Devices by words in their names, tags, metadata and what they belong to.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/organization/search/devices",
+        {"query": query, "sortBy": sort_by, "sortOrder": sort_order, "orgId": org_id, "page": page, "size": size},
+    )
+
+
+def get_organization_search_users(
+    *, query: str, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[UserObjectPage]:
+    """Users by a text in their name or address.
+
+    Needs the permission users.view: View users.
+    """
+    return Call(
+        "GET", "/api/v1/organization/search/users", {"query": query, "orgId": org_id, "page": page, "size": size}
+    )
+
+
+def delete_organization_segment(*, segment_id: int) -> Call[None]:
+    """Delete a segment.
+
+    Needs the permission segments.edit: Manage segments.
+    """
+    return Call("DELETE", "/api/v1/organization/segment", {"segmentId": segment_id})
+
+
+def get_organization_segment(*, segment_id: int) -> Call[SegmentObject]:
+    """One segment.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/segment", {"segmentId": segment_id})
+
+
+def put_organization_segment(
+    *,
+    segment_id: int,
+    name: str | None = None,
+    devices: Sequence[int] | None = None,
+    find: FindSent | None = None,
+    excluded: Sequence[int] | None = None,
+    position: int | None = None,
+) -> Call[SegmentObject]:
+    """Edit a segment.
+
+    Needs the permission segments.edit: Manage segments.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/segment",
+        body={
+            "segmentId": segment_id,
+            "name": name,
+            "devices": devices,
+            "find": find,
+            "excluded": excluded,
+            "position": position,
+        },
+    )
+
+
+def post_organization_segment_create(
+    *,
+    name: str,
+    devices: Sequence[int] | None = None,
+    find: FindSent | None = None,
+    excluded: Sequence[int] | None = None,
+    org_id: int | None = None,
+) -> Call[SegmentObject]:
+    """Make a segment.
+
+    Needs the permission segments.edit: Manage segments.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/segment/create",
+        body={"name": name, "devices": devices, "find": find, "excluded": excluded, "orgId": org_id},
+    )
+
+
+def get_organization_segments(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[SegmentObjectPage]:
+    """The segments of an organization.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/segments", {"orgId": org_id, "page": page, "size": size})
+
+
+def post_organization_switch(*, org_id: int) -> Call[OrganizationObject]:
+    """Act in another organization."""
+    return Call("POST", "/api/v1/organization/switch", body={"orgId": org_id})
+
+
+def delete_organization_tag(*, tag_id: int) -> Call[None]:
+    """Delete a tag.
+
+    Needs the permission tags.edit: Manage tags.
+    """
+    return Call("DELETE", "/api/v1/organization/tag", {"tagId": tag_id})
+
+
+def put_organization_tag(
+    *, tag_id: int, name: str | None = None, color: str | None = None, icon: str | None = None
+) -> Call[TagObject]:
+    """Edit a tag.
+
+    Needs the permission tags.edit: Manage tags.
+    """
+    return Call("PUT", "/api/v1/organization/tag", body={"tagId": tag_id, "name": name, "color": color, "icon": icon})
+
+
+def post_organization_tag_create(
+    *, name: str, color: str | None = None, icon: str | None = None, org_id: int | None = None
+) -> Call[TagObject]:
+    """Make a tag.
+
+    Needs the permission tags.edit: Manage tags.
+    """
+    return Call(
+        "POST", "/api/v1/organization/tag/create", body={"name": name, "color": color, "icon": icon, "orgId": org_id}
+    )
+
+
+def get_organization_tags(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[TagObjectPage]:
+    """The tags of an organization.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/organization/tags", {"orgId": org_id, "page": page, "size": size})
+
+
+def get_organization_template(*, template_id: str) -> Call[TemplateObject]:
+    """One template.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/organization/template", {"templateId": template_id})
+
+
+def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamObject]]:
+    """A template's datastreams.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/organization/template/datastreams", {"templateId": template_id})
+
+
+def get_organization_template_events(*, template_id: str) -> Call[list[EventType]]:
+    """A template's events.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/organization/template/events", {"templateId": template_id})
+
+
+def get_organization_template_metafields(*, template_id: str) -> Call[list[MetaField]]:
+    """A template's metadata.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/organization/template/metafields", {"templateId": template_id})
+
+
+def get_organization_templates(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[TemplateSummaryPage]:
+    """All templates.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/organization/templates", {"orgId": org_id, "page": page, "size": size})
+
+
+def post_organization_transfer(*, org_id: int, parent_id: int) -> Call[OrganizationObject]:
+    """Transfer an organization.
+
+    Needs the permission orgs.transfer: Transfer organizations.
+    """
+    return Call("POST", "/api/v1/organization/transfer", body={"orgId": org_id, "parentId": parent_id})
+
+
+def delete_organization_user(*, user_id: int) -> Call[None]:
+    """Delete a user.
+
+    Needs the permission users.delete: Delete users.
+    """
+    return Call("DELETE", "/api/v1/organization/user", {"userId": user_id})
+
+
+def get_organization_user(*, user_id: int) -> Call[UserProfile]:
+    """One user.
+
+    Needs the permission users.view: View users.
+    """
+    return Call("GET", "/api/v1/organization/user", {"userId": user_id})
+
+
+def put_organization_user(
+    *,
+    user_id: int,
+    name: str | None = None,
+    title: str | None = None,
+    phone: str | None = None,
+    developer: bool | None = None,
+) -> Call[UserObject]:
+    """Edit a user.
+
+    Needs the permission users.edit: Edit users.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/user",
+        body={"userId": user_id, "name": name, "title": title, "phone": phone, "developer": developer},
+    )
+
+
+def get_organization_user_export(*, user_id: int) -> Call[dict[str, Any]]:
+    """All that is kept about a user.
+
+    Everything that is kept about one person.
+
+    Needs the permission users.download: Download users list.
+    """
+    return Call("GET", "/api/v1/organization/user/export", {"userId": user_id})
+
+
+def post_organization_user_logout(*, user_id: int) -> Call[None]:
+    """End all sessions of a user.
+
+    Needs the permission users.logout: Force Logout.
+    """
+    return Call("POST", "/api/v1/organization/user/logout", body={"userId": user_id})
+
+
+def post_organization_user_password(
+    *, user_id: int, password: str | None = None, password_hash: str | None = None
+) -> Call[None]:
+    """Set a user's password.
+
+    Needs the permission users.password: Change user passwords.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/user/password",
+        body={"userId": user_id, "password": password, "passwordHash": password_hash},
+    )
+
+
+def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:
+    """A link for a new password.
+
+    Needs the permission users.password: Change user passwords.
+    """
+    return Call("POST", "/api/v1/organization/user/reset", body={"userId": user_id})
+
+
+def post_organization_user_suspend(*, user_id: int, suspended: bool | None = None) -> Call[None]:
+    """Suspend a user, or take it back.
+
+    Needs the permission users.suspend: Suspend users.
+    """
+    return Call("POST", "/api/v1/organization/user/suspend", body={"userId": user_id, "suspended": suspended})
+
+
+def get_organization_users(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[UserObjectPage]:
+    """The users of an organization and below.
+
+    Needs the permission users.view: View users.
+    """
+    return Call("GET", "/api/v1/organization/users", {"orgId": org_id, "page": page, "size": size})
+
+
+def post_organization_users_create(
+    *,
+    email: str,
+    name: str | None = None,
+    role_id: int | None = None,
+    org_id: int | None = None,
+    password: str | None = None,
+    password_hash: str | None = None,
+) -> Call[None]:
+    """Make a user with a password.
+
+    Needs the permission users.invite: Invite new users.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/users/create",
+        body={
+            "email": email,
+            "name": name,
+            "roleId": role_id,
+            "orgId": org_id,
+            "password": password,
+            "passwordHash": password_hash,
+        },
+    )
+
+
+def post_organization_users_create_in_org(
+    *,
+    email: str,
+    name: str | None = None,
+    role_id: int | None = None,
+    org_id: int | None = None,
+    password: str | None = None,
+    password_hash: str | None = None,
+) -> Call[UserObject]:
+    """Make a user in an organization.
+
+    Needs the permission users.invite: Invite new users.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/users/create-in-org",
+        body={
+            "email": email,
+            "name": name,
+            "roleId": role_id,
+            "orgId": org_id,
+            "password": password,
+            "passwordHash": password_hash,
+        },
+    )
+
+
+def post_organization_users_invite(
+    *, email: str, name: str | None = None, role_id: int | None = None, org_id: int | None = None
+) -> Call[InvitedUser]:
+    """Invite a user.
+
+    Needs the permission users.invite: Invite new users.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/users/invite",
+        body={"email": email, "name": name, "roleId": role_id, "orgId": org_id},
+    )
+
+
+def put_organization_users_role(*, user_id: int, role_id: int) -> Call[None]:
+    """Give a user another role.
+
+    Needs the permission users.edit: Edit users.
+    """
+    return Call("PUT", "/api/v1/organization/users/role", {"userId": user_id, "roleId": role_id})
+
+
+def post_organization_users_transfer(
+    *, user_id: int, org_id: int, role_id: int, devices: bool | None = None
+) -> Call[UserObject]:
+    """Transfer a user.
+
+    Needs the permission users.transfer: Transfer users.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/users/transfer",
+        body={"userId": user_id, "orgId": org_id, "roleId": role_id, "devices": devices},
+    )
+
+
+def post_otp(*, password: str) -> Call[SecondFactor]:
+    """Begin with a second factor."""
+    return Call("POST", "/api/v1/otp", body={"password": password})
+
+
+def post_otp_confirm(*, otp: str) -> Call[RecoveryCodes]:
+    """Confirm the second factor."""
+    return Call("POST", "/api/v1/otp/confirm", body={"otp": otp})
+
+
+def post_otp_remove(*, password: str) -> Call[None]:
+    """Do without a second factor."""
+    return Call("POST", "/api/v1/otp/remove", body={"password": password})
+
+
+def post_password(*, old: str, new: str) -> Call[None]:
+    """Change one's password."""
+    return Call("POST", "/api/v1/password", body={"old": old, "new": new})
+
+
+def get_plugins() -> Call[list[PluginState]]:
+    """Every plugin and its state.
+
+    Needs the permission hub.view: View the state of the hub.
+    """
+    return Call("GET", "/api/v1/plugins")
+
+
+def delete_profile(*, password: str) -> Call[None]:
+    """Delete one's own account."""
+    return Call("DELETE", "/api/v1/profile", body={"password": password})
+
+
+def get_profile() -> Call[Myself]:
+    """Who is asking, and what they may."""
+    return Call("GET", "/api/v1/profile")
+
+
+def put_profile(
+    *,
+    name: str | None = None,
+    nickname: str | None = None,
+    phone: str | None = None,
+    title: str | None = None,
+    locale: str | None = None,
+    timezone: str | None = None,
+    units: str | None = None,
+) -> Call[UserObject]:
+    """Change one's profile."""
+    return Call(
+        "PUT",
+        "/api/v1/profile",
+        body={
+            "name": name,
+            "nickname": nickname,
+            "phone": phone,
+            "title": title,
+            "locale": locale,
+            "timezone": timezone,
+            "units": units,
+        },
+    )
+
+
+def get_refusals() -> Call[list[Refusal]]:
+    """The last 1,000 who were turned away.
+
+    Needs the permission hub.view: View the state of the hub.
+    """
+    return Call("GET", "/api/v1/refusals")
+
+
+def delete_session(*, session_id: int) -> Call[None]:
+    """End one of one's sessions."""
+    return Call("DELETE", "/api/v1/session", {"sessionId": session_id})
+
+
+def get_sessions() -> Call[list[MySession]]:
+    """One's sessions."""
+    return Call("GET", "/api/v1/sessions")
+
+
+def get_status() -> Call[StateStatus]:
+    """How the hub does.
+
+    Needs the permission hub.view: View the state of the hub.
+    """
+    return Call("GET", "/api/v1/status")
+
+
+def delete_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
+    """Delete a template.
+
+    With everything its devices too, with all that they held.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("DELETE", "/api/v1/template", {"templateId": template_id, "everything": everything})
+
+
+def put_template(
+    *,
+    template_id: str,
+    document: Mapping[str, Any],
+    apply: bool | None = None,
+    prune: bool | None = None,
+    check: bool | None = None,
+) -> Call[Saved]:
+    """Edit a template, or see what that would change.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/template",
+        body={"templateId": template_id, "document": document, "apply": apply, "prune": prune, "check": check},
+    )
+
+
+def post_template_apply(*, template_id: str, prune: bool | None = None) -> Call[Saved]:
+    """Let all devices of a template follow.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("POST", "/api/v1/template/apply", body={"templateId": template_id, "prune": prune})
+
+
+def post_template_create(*, document: Mapping[str, Any]) -> Call[Saved]:
+    """Make a template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("POST", "/api/v1/template/create", body={"document": document})
+
+
+def get_template_difference(*, template_id: str, from_: int, to: int) -> Call[list[str]]:
+    """What changed between two versions.
+
+    What changes from one version to another, a line each.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/difference", {"templateId": template_id, "from": from_, "to": to})
+
+
+def get_template_document(*, template_id: str, version: int | None = None) -> Call[dict[str, Any]]:
+    """A template as a document, or one of its versions.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/document", {"templateId": template_id, "version": version})
+
+
+def post_template_duplicate(*, template_id: str, name: str) -> Call[Saved]:
+    """Make a copy of a template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("POST", "/api/v1/template/duplicate", body={"templateId": template_id, "name": name})
+
+
+def get_template_export(*, template_id: str) -> Call[str]:
+    """A template as a file.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/export", {"templateId": template_id})
+
+
+def post_template_import(*, toml: str, source: str | None = None, prune: bool | None = None) -> Call[TemplatesImported]:
+    """Import a template file.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("POST", "/api/v1/template/import", body={"toml": toml, "source": source, "prune": prune})
+
+
+def post_template_restore(
+    *, template_id: str, version: int, apply: bool | None = None, prune: bool | None = None
+) -> Call[Saved]:
+    """Go back to a version of a template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/template/restore",
+        body={"templateId": template_id, "version": version, "apply": apply, "prune": prune},
+    )
+
+
+def get_template_versions(
+    *, template_id: str, page: int | None = None, size: int | None = None
+) -> Call[VersionObjectPage]:
+    """The versions of a template.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/versions", {"templateId": template_id, "page": page, "size": size})

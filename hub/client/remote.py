@@ -1,0 +1,123 @@
+"""A hub over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from hub.client import Call
+from hub.client.operations import LoggedIn, post_login
+from hub.errors import (
+    Conflict,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    Outdated,
+    Rejected,
+    RequestError,
+    TooMany,
+    Unavailable,
+)
+
+T = TypeVar("T")
+
+#: Seconds for one answer.
+TIMEOUT = 60.0
+NO_CONTENT = 204
+#: What the hub means by its statuses.
+ERRORS: dict[int, type[RequestError]] = {
+    400: Rejected,
+    401: NotAuthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    412: Outdated,
+    503: Unavailable,
+}
+
+
+class Remote:
+    """A hub at ``url``, such as ``https://pi.local:9443``, asked with an access token or a personal API key.
+
+    ``tls`` says whose certificates are believed, by default those that this machine believes. May be used by several
+    threads.
+    """
+
+    def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Rejected(f"{url!r} is no address of a hub, such as http://localhost:8080")
+        self.host = parts.hostname
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.token = token
+        self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+
+    def login(self, email: str, password: str, otp: str | None = None) -> LoggedIn:
+        """Log in, and be that user from now on. Raises `RequestError`."""
+        found = self(post_login(email=email, password=password, otp=otp))
+        self.token = found["access_token"]
+        return found
+
+    def __call__(self, call: Call[T]) -> T:
+        """Carry out a call. Raises `RequestError`."""
+        return self.ask(call)[0]
+
+    def ask(self, call: Call[T]) -> tuple[T, str]:
+        """Carry out a call, and return also the ETag of the answer, or "". Raises `RequestError`."""
+        connection = self._connection()
+        target = f"{call.path}?{call.query}" if call.query else call.path
+        body = None if call.sent is None else json.dumps(call.sent)
+        try:
+            connection.request(call.method, target, body, {**self._headers(), **call.headers})
+            answer = connection.getresponse()
+            content = answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
+        finally:
+            connection.close()
+        is_json = answer.headers.get_content_type() == "application/json"
+        if answer.status >= 400:
+            raise _error(answer, json.loads(content)["error"]["message"] if is_json else content)
+        found: Any = json.loads(content) if is_json else None if answer.status == NO_CONTENT else content
+        return found, answer.headers.get("etag", "")
+
+    def follow(self, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Messages of ``/api/v1/stream`` for these subscriptions, until the hub stops.
+
+        Raises `RequestError` when one is refused, `Unavailable` at the end.
+        """
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake
+        from websockets.sync.client import connect
+
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/api/v1/stream"
+        try:
+            with connect(url, ssl=self.tls, additional_headers=self._headers(), proxy=None) as socket:
+                for number, subscription in enumerate(subscriptions, 1):
+                    socket.send(json.dumps({"id": number, **subscription}))
+                for message in socket:
+                    decoded = json.loads(message)
+                    if error := decoded.get("error"):
+                        raise RequestError(error["message"])
+                    yield decoded
+        except (OSError, ConnectionClosed, InvalidHandshake):
+            pass
+        raise Unavailable("the hub stopped")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.tls)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def _error(answer: http.client.HTTPResponse, message: str) -> RequestError:
+    if answer.status == 429:
+        return TooMany(message, float(answer.headers.get("retry-after", 1)))
+    return ERRORS.get(answer.status, RequestError)(message)
