@@ -66,7 +66,7 @@ async def test_the_commands_work_one_after_another(hub, kitchen, tmp_path):
 
 
 async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
-    [program] = blocks("python")
+    program, _ = blocks("python")
     (tmp_path / "chart.py").write_text(at(hub, program))
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
@@ -91,3 +91,13 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
                     lines += await process.stdout.receive_some()
         assert "  20.50 ██████████████████████████\n" in lines.decode()
         process.terminate()
+
+
+async def test_the_client_does_what_it_says(hub, kitchen, tmp_path):
+    _, program = blocks("python")
+    (tmp_path / "client.py").write_text(at(hub, program))
+    done = await trio.run_process(
+        [sys.executable, "client.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
+    )
+    assert ("Kitchen Offline\n", "") == (done.stdout.decode(), done.stderr.decode())
+    assert 47 == hub.writes.current(kitchen, kitchen.points[1].datastream)

@@ -1,0 +1,213 @@
+"""The Python client: made from the API's description, and typed; against a real hub over real sockets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from raw_http import local_key
+
+from hub.client import Call, operations
+from hub.client.remote import Remote
+from hub.devices import NewDevice
+from hub.errors import (
+    Conflict,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    Outdated,
+    Rejected,
+    RequestError,
+    TooMany,
+    Unavailable,
+)
+from hub.model import ROOT_ORG, SYSTEM
+from hub.testing import add_device, address_of
+from hub.writes import Write
+from plugins.openapi.client import client
+from plugins.openapi.document import document
+from plugins.users.passwords import blynk_hash
+from plugins.users.room import Room
+
+EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
+TEMPLATE = """
+[template]
+id = "TMPL0client"
+name = "Client"
+[[datastream]]
+pin = "V0"
+name = "Value"
+type = "double"
+[[datastream]]
+pin = "V1"
+name = "Word"
+type = "string"
+"""
+
+
+@pytest.fixture
+async def ask(hub):
+    """Carry out a call as the local key does, in a thread."""
+    host, port = address_of(hub)
+    remote = Remote(f"http://{host}:{port}", local_key(hub))
+
+    async def carried_out(call):
+        return await trio.to_thread.run_sync(remote, call)
+
+    carried_out.remote = remote
+    return carried_out
+
+
+async def test_the_client_is_what_the_routes_say(hub):
+    """Whoever changes a route runs ``make client``."""
+    path = Path(operations.__file__)
+    ruff = [str(Path(sys.executable).with_name("ruff")), "format", "--stdin-filename", str(path), "-"]
+    made = await trio.run_process(ruff, stdin=client(document(hub)).encode(), capture_stdout=True)
+    assert made.stdout.decode() == path.read_text()
+
+
+async def test_a_device_is_made_written_read_and_deleted(hub, ask):
+    template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
+    made = await ask(operations.post_organization_device_create(template_id=template.id, name="Küche & Bad"))
+    assert 32 == len(made["token"])
+    one = {"device_id": made["id"]}
+    assert None is await ask(operations.post_organization_device_datastream(**one, pin="V0", value=21.5))
+    found = await ask(operations.get_organization_device(**one))
+    assert ("Küche & Bad", 21.5) == (found["name"], found["dataStreamValues"][0]["value"])
+    listed = await ask(operations.get_organization_search_devices(query="küche &"))
+    assert [made["id"]] == [device["id"] for device in listed["content"]]
+    await ask(operations.delete_organization_device(**one))
+    assert 0 == (await ask(operations.get_organization_devices()))["totalElements"]
+
+
+async def test_queries_have_lists_truth_and_times_and_answers_may_be_text(hub, ask):
+    device, _ = await add_device(hub, TEMPLATE)
+    for pin, value in ((0, 1.5), (1, "a,b")):
+        await hub.write(Write(device, pin, value, "test", SYSTEM)).durable()
+    chart = partial(operations.get_history, device_ids=[device.id], pins=["V0", "V1"], granularity="raw", to=2**41)
+    lines = (await ask(chart(from_="1970-01-01T00:00:00Z")))["series"]
+    assert [[1.5], ["a,b"]] == [line["values"] for line in lines]
+    assert "time,device,name,value" == (await ask(chart(from_=0, format="csv"))).splitlines()[0]
+    empty = operations.get_device_history(device_id=device.id, pin="V0", from_=0, to=1)
+    assert "" == await ask(empty)
+    below = operations.get_organization_devices(include_sub_org_devices=False)
+    assert 1 == (await ask(below))["totalElements"]
+
+
+async def test_errors_are_what_the_hub_raised(hub, ask):
+    device, _ = await add_device(hub, TEMPLATE)
+    with pytest.raises(NotFound, match="Device with identifier 99"):
+        await ask(operations.get_organization_device(device_id=99))
+    with pytest.raises(Rejected, match="Value: double"):
+        await ask(operations.post_organization_device_datastream(device_id=device.id, pin="V0", value="x"))
+    with pytest.raises(Conflict):
+        await ask(operations.delete_template(template_id="TMPL0client"))
+    nobody = Remote(f"http://{ask.remote.host}:{ask.remote.port}", "nobody's")
+    with pytest.raises(NotAuthenticated):
+        await trio.to_thread.run_sync(nobody, operations.get_status())
+    with pytest.raises(NotAuthenticated):
+        await trio.to_thread.run_sync(Remote(f"http://{nobody.host}:{nobody.port}"), operations.get_status())
+    with pytest.raises(RequestError, match="not possible here"):
+        await ask(Call("DELETE", "/health"))
+    with pytest.raises(NotFound, match="nothing at"):
+        await ask(Call("GET", "/api/v1/nowhere"))
+
+
+async def test_what_changed_since_it_was_read_is_not_edited(hub, ask):
+    device, _ = await add_device(hub, TEMPLATE)
+    _, etag = await trio.to_thread.run_sync(ask.remote.ask, operations.get_organization_device(device_id=device.id))
+    rename = operations.put_organization_device(device_id=device.id, name="First").of_version(etag)
+    assert "First" == (await ask(rename))["name"]
+    with pytest.raises(Outdated):
+        await ask(attrs.evolve(rename, body={"name": "Second"}))
+    assert "First" == device.name
+
+
+async def test_what_is_asked_twice_with_a_key_is_done_once(hub, ask):
+    await hub.templates.save(TEMPLATE, SYSTEM)
+    call = operations.post_organization_device_create(template_id="TMPL0client", name="Once").once("key 1")
+    assert (await ask(call))["id"] == (await ask(call))["id"]
+    with pytest.raises(Conflict):
+        await ask(operations.post_organization_device_create(template_id="TMPL0client", name="Else").once("key 1"))
+    assert 1 == len(hub.devices.by_id)
+
+
+@pytest.fixture
+async def ada(hub):
+    await hub.room(Room).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+    host, port = address_of(hub)
+    return Remote(f"http://{host}:{port}")
+
+
+async def test_somebody_logs_in_and_may_what_they_may(hub, ada):
+    with pytest.raises(NotAuthenticated):
+        await trio.to_thread.run_sync(ada.login, EMAIL, "wrong")
+    who = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
+    assert EMAIL == who["user"]["email"]
+    key = await trio.to_thread.run_sync(ada, operations.post_key(name="reader", scopes=["org_devices.view"]))
+    reader = Remote(f"http://{ada.host}:{ada.port}", key["key"])
+    assert [] == (await trio.to_thread.run_sync(reader, operations.get_organization_devices()))["content"]
+    with pytest.raises(Forbidden):
+        await trio.to_thread.run_sync(reader, operations.get_organization_users())
+
+
+@pytest.mark.parametrize("hub_toml", ["[limits]\napi_requests_per_minute = 2\n"])
+async def test_who_asks_too_much_is_told_when_to_come_again(hub, ada):
+    await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
+    with pytest.raises(TooMany) as refused:
+        for _ in range(3):
+            await trio.to_thread.run_sync(ada, operations.get_organization_devices())
+    assert 1 <= refused.value.retry_after <= 60
+
+
+async def test_the_stream_is_followed_until_the_hub_stops(hub, ask):
+    device, _ = await add_device(hub, TEMPLATE)
+    followed = ask.remote.follow({"subscribe": "device", "device": device.id})
+    first = await trio.to_thread.run_sync(next, followed)
+    assert 1 == first["id"]
+    hub.write(Write(device, 0, 7.25, "test", SYSTEM))
+    while "v0" not in first.get("values", {}):
+        first = await trio.to_thread.run_sync(next, followed)
+    assert 7.25 == first["values"]["v0"]
+    followed.close()
+
+
+async def test_a_subscription_that_is_refused_says_why(hub, ask):
+    with pytest.raises(RequestError, match="Device with identifier 99"):
+        await trio.to_thread.run_sync(list, ask.remote.follow({"subscribe": "device", "device": 99}))
+
+
+async def test_a_hub_that_is_not_there_is_called_that(unused_port):
+    remote = Remote(f"http://127.0.0.1:{unused_port}", "key")
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{unused_port} does not answer"):
+        await trio.to_thread.run_sync(remote, operations.get_status())
+    with pytest.raises(Unavailable):
+        await trio.to_thread.run_sync(list, remote.follow({"subscribe": "events"}))
+
+
+@pytest.fixture
+def unused_port():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound, but nobody listens.
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://hub", "http://", ""])
+def test_what_is_no_address_of_a_hub_is_refused(url):
+    with pytest.raises(Rejected, match="is no address of a hub"):
+        Remote(url)
+
+
+@pytest.mark.parametrize("hub_toml", ['[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'])
+async def test_a_certificate_that_nobody_vouches_for_is_not_believed(hub):
+    host, port = address_of(hub)
+    with pytest.raises(Unavailable, match="certificate"):
+        await trio.to_thread.run_sync(Remote(f"https://{host}:{port}", local_key(hub)), operations.get_status())
