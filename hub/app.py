@@ -23,6 +23,7 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.devices import Devices
+from hub.display import Display
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
@@ -121,6 +122,7 @@ class Hub:
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
+        self.display = Display(self.organizations, self.metadata)
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
         self.protocols: list[WireProtocol] = []

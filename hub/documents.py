@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import attrs
 import tomli_w
 
-from hub import dashboards
+from hub import dashboards, units
 from hub.errors import Rejected, WrongType
 from hub.metadata import field_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
@@ -231,6 +231,7 @@ def _check(template: Template) -> list[str]:
         problems.append("there is more than one location datastream")
     if sum(d.automation is not None and d.automation.type == "power_switch" for d in template.datastreams) > 1:
         problems.append("there is more than one power switch")
+    problems += _check_units(template)
     tags = Counter(tag for d in template.datastreams for tag in d.tags)
     problems += [f"tag {tag} is used {tags[tag]} times, and may be once" for tag in SINGLE_TAGS if tags[tag] > 1]
     for number, event in enumerate(template.events, 1):
@@ -238,6 +239,22 @@ def _check(template: Template) -> list[str]:
     for number, field in enumerate(template.metadata, 1):
         problems += [f"metadata {number} ({field.name}): {problem}" for problem in field_problems(field)]
     return [*problems, *_check_lifecycle(template.lifecycle), *dashboards.problems(template)]
+
+
+def _check_units(template: Template) -> list[str]:
+    """What is wrong with pairs of datastreams, and with switches of units."""
+    problems = []
+    by_pin = {f"V{stream.pin}": stream for stream in template.datastreams}
+    for stream in template.datastreams:
+        if stream.pair:
+            pair = by_pin.get(stream.pair)
+            if pair is None or pair is stream:
+                problems.append(f"V{stream.pin} {stream.name}: pair {stream.pair!r} must be another datastream's pin")
+            elif units.conversion(stream.units, pair.units) is None or stream.units == pair.units:
+                problems.append(f"V{stream.pin} {stream.name}: {pair.units!r} is not {stream.units!r} in another unit")
+    pairs = Counter(frozenset(m.options) for m in template.metadata if m.type == "unit_conversion_switch")
+    problems += [f"there are {n} switches of {' and '.join(sorted(pair))}" for pair, n in pairs.items() if n > 1]
+    return problems
 
 
 def _check_event(event: EventType) -> list[str]:

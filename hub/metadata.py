@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hub import timezones
+from hub import timezones, units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata
@@ -33,8 +33,9 @@ AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"
 RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
 MAX_LENGTH, MAX_LONG = 255, 10_000
 #: Types that firmware may change, and HTTP with a device's token (docs.blynk.io: Device metadata; HTTPS API).
-BY_DEVICE = frozenset({"hotspot", "time_zone", "text", "number", "table", "imei", "iccid"})
-BY_TOKEN = frozenset({"text", "number", "hotspot", "list", "imei", "iccid"})
+#: and the switch of a device that has one for its units (docs.blynk.io, Unit Conversion Switch metadata).
+BY_DEVICE = frozenset({"hotspot", "time_zone", "text", "number", "table", "imei", "iccid", "unit_conversion_switch"})
+BY_TOKEN = frozenset({"text", "number", "hotspot", "list", "imei", "iccid", "unit_conversion_switch"})
 
 #: Devices whose fields are kept at hand.
 MAX_RECENT = 1_000
@@ -208,6 +209,10 @@ def field_problems(field: MetadataField) -> list[str]:
         problems.append("this name is one that every device has")
     if field.type not in TYPES:
         return [*problems, f"type {field.type!r} must be one of {', '.join(TYPES)}"]
+    if field.type == "unit_conversion_switch" and len(field.options) == 2:
+        one, other = field.options
+        if one == other or units.conversion(one, other) is None:
+            problems.append(f"{one} and {other} are not two units that one can become the other")
     needs = {"switch": 2, "unit_conversion_switch": 2, "list": 1}.get(field.type, 0)
     if len(field.options) < needs or (needs == 2 and len(field.options) != 2):
         problems.append(f"a {field.type} has {needs if needs == 2 else 'at least 1'} options")
@@ -308,6 +313,8 @@ class Metadata:
             raise WrongValue(f"must be text of at most {MAX_LONG} characters")
         if value and not (by.kind == "device" and field.type == "time_zone"):
             TYPES[field.type](field, value)
+        if not field.editable and by.kind != "device":
+            raise WrongValue("is set by the device alone")
         if field.required and not value:
             raise WrongValue("must have a value")
 

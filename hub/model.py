@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from hub.errors import NotFound, UnknownPin
+from hub.units import System
 
 #: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str
@@ -29,6 +30,8 @@ class Organization:
     """Owns devices and people. ``templates`` are those its devices may have; None is all, as in the root.
 
     ``quotas`` are the most of "devices", "users" and "organizations" that it and all below it may have.
+    ``units`` is the system in which its people see values, unless they have one of their own, and
+    ``unit_overrides`` says which unit instead, by group of `hub.units`; those below it follow where they say none.
     """
 
     id: int
@@ -38,6 +41,8 @@ class Organization:
     description: str = ""
     templates: frozenset[str] | None = None
     quotas: dict[str, int] = attrs.Factory(dict)
+    units: System | None = None
+    unit_overrides: dict[str, str] = attrs.Factory(dict)
 
     def has(self, template: Template) -> bool:
         """Whether its devices may be of a template."""
@@ -77,7 +82,12 @@ class Datastream:
     pin: int
     name: str
     type: DataType = "double"
+    #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as a
+    #: smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
     units: str = ""
+    convert: bool = True
+    scale: bool = True
+    pair: str = ""
     min: float | None = None
     max: float | None = None
     decimals: str = ""
@@ -125,7 +135,10 @@ class EventType:
 
 @attrs.frozen(kw_only=True)
 class MetadataField:
-    """``type`` is one of `hub.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or switch."""
+    """``type`` is one of `hub.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or switch.
+
+    One that is not ``editable`` is set by the device alone.
+    """
 
     name: str
     type: str = "text"
@@ -137,6 +150,7 @@ class MetadataField:
     max: float | None = None
     step: float | None = None
     options: tuple[str, ...] = ()
+    editable: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import timezones
+from hub import timezones, units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal
@@ -53,14 +53,15 @@ class Organizations:
             await tx.execute(
                 "INSERT OR IGNORE INTO organizations (id, name, place) VALUES (?, ?, '/')", (ROOT_ORG, root)
             )
-            rows = await tx.fetch_all("SELECT id, name, parent, timezone, description, quotas FROM organizations")
+            columns = "id, name, parent, timezone, description, quotas, units, unit_overrides"
+            rows = await tx.fetch_all(f"SELECT {columns} FROM organizations")
             return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
 
         rows, enabled = await self._storage.transaction(read)
         templates: dict[int, set[str]] = {}
         for org, template in enabled:
             templates.setdefault(org, set()).add(template)
-        for number, name, parent, timezone, description, quotas in rows:
+        for number, name, parent, timezone, description, quotas, system, overrides in rows:
             self._keep(
                 Organization(
                     id=number,
@@ -70,6 +71,8 @@ class Organizations:
                     description=description,
                     templates=None if parent is None else frozenset(templates.get(number, ())),
                     quotas=json.loads(quotas),
+                    units=system,
+                    unit_overrides=json.loads(overrides),
                 )
             )
 
@@ -140,9 +143,12 @@ class Organizations:
 
         async def write(tx: Transaction) -> int:
             number = await tx.execute(
-                "INSERT INTO organizations (name, parent, place, timezone, description, quotas)"
-                " VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5)",
-                (org.name, org.parent, org.timezone, org.description, json.dumps(org.quotas)),
+                "INSERT INTO organizations (name, parent, place, timezone, description, quotas, units, unit_overrides)"
+                " VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5, ?6, ?7)",
+                (
+                    *(org.name, org.parent, org.timezone, org.description, json.dumps(org.quotas)),
+                    *(org.units, json.dumps(org.unit_overrides)),
+                ),
             )
             await _enable(tx, number, org.templates or ())
             return number
@@ -175,6 +181,12 @@ class Organizations:
         if wrong := set(org.quotas) - set(QUOTAS):
             problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(wrong))}")
         problems += [f"quota {name} must not be negative" for name, most in org.quotas.items() if most < 0]
+        for group, name in org.unit_overrides.items():
+            found = units.unit(name)
+            if group not in units.GROUPS:
+                problems.append(f"unitOverrides are of {', '.join(units.GROUPS)}, not {group[:50]!r}")
+            elif found is None or found.group != group:
+                problems.append(f"{name[:50]!r} is no unit of {group}")
         if problems:
             raise Rejected("\n".join(problems))
 
@@ -190,7 +202,7 @@ class Organizations:
                     await tx.execute("DELETE FROM enabled_templates WHERE org = ?", (org,))
                     await _enable(tx, org, value)
                 else:
-                    kept = json.dumps(value) if name == "quotas" else value
+                    kept = json.dumps(value) if isinstance(value, dict) else value
                     await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (kept, org))
             await tx.execute("UPDATE organizations SET place = ifnull(parent, '') || '/' || name WHERE id = ?", (org,))
 

@@ -107,8 +107,10 @@ def _message(error: BaseException, kind: type | None) -> str:
         return "is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         return f"unknown key {', '.join(sorted(error.extra_fields))}"
-    if get_origin(kind) is Literal and not str(error).startswith("must"):
-        return f"must be one of {', '.join(map(str, get_args(kind)))}"
+    # Of `Literal[…] | None` it is the first part.
+    literal = next((one for one in (kind, *get_args(kind)) if get_origin(one) is Literal), None)
+    if literal is not None and not str(error).startswith("must"):
+        return f"must be one of {', '.join(map(str, get_args(literal)))}"
     return str(error)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from raw_http import local_key
 
 from hub.client import Call, operations
 from hub.client.remote import Remote
-from hub.devices import NewDevice
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -26,7 +24,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
 )
-from hub.model import ROOT_ORG, SYSTEM
+from hub.model import SYSTEM
 from hub.testing import add_device, address_of
 from hub.writes import Write
 from plugins.openapi.client import client

@@ -225,7 +225,7 @@ GOOD_AND_BAD = {
     "time_zone": ("Asia/Kolkata", "Mars/Olympus"),
     "switch": ("A", "C"),
     "list": ("B", "C"),
-    "unit_conversion_switch": ("A", ""),
+    "unit_conversion_switch": ("°F", "K"),
     "firmware_update_control": ("on", "yes"),
     "device_reference": ("17", "-1"),
     "table": ("a,b\n1,2", "a,b\n1"),
@@ -246,7 +246,7 @@ GOOD_AND_BAD = {
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_type_of_metadata_knows_good_from_bad(kind):
     good, bad = GOOD_AND_BAD[kind]
-    options = ("A", "B") if kind in ("switch", "list", "unit_conversion_switch") else ()
+    options = {"switch": ("A", "B"), "list": ("A", "B"), "unit_conversion_switch": ("°C", "°F")}.get(kind, ())
     field = MetadataField(name="F", type=kind, options=options)
     assert [] == field_problems(field)
     TYPES[kind](field, good)

@@ -66,6 +66,14 @@ class Connected(TypedDict):
     connected: bool
 
 
+class Conversion(TypedDict):
+    """value * factor + offset is the value in units."""
+
+    units: str
+    factor: float
+    offset: float
+
+
 class Cost(TypedDict):
     """What a datastream of all a template's devices takes on disk in a month, in bytes."""
 
@@ -91,6 +99,7 @@ class DataStreamValue(TypedDict):
     updatedAt: int | None
     expired: str | None
     properties: dict[str, list[str]]
+    display: DisplayObject
 
 
 class DatastreamObject(TypedDict):
@@ -100,6 +109,9 @@ class DatastreamObject(TypedDict):
     alias: str
     type: Literal["integer", "double", "string", "enum", "location"]
     units: str
+    convert: bool
+    scale: bool
+    pair: str
     min: float | None
     max: float | None
     decimals: str
@@ -177,6 +189,19 @@ class DeviceTag(TypedDict):
     name: str
     color: str
     icon: str
+
+
+class DisplayObject(TypedDict):
+    """How the asker sees a datastream: text is its value as they read it.
+
+    Other values are value * factor + offset in units; or pin has them, another datastream of the device.
+    """
+
+    text: str
+    units: str
+    factor: float
+    offset: float
+    pin: str | None
 
 
 class Erased(TypedDict):
@@ -482,16 +507,20 @@ class MetaField(TypedDict):
 
 
 class MetaFieldValue(TypedDict):
-    """id is None for a field that every device has."""
+    """id is None for a field that every device has; text is the value as the asker reads it, with its unit."""
 
     id: int | None
     name: str
     type: str
     value: str
+    text: str
 
 
 class MetadataField(TypedDict):
-    """type is one of hub.metadata.TYPES; min to step are of numbers, options of a list or switch."""
+    """type is one of hub.metadata.TYPES; min to step are of numbers, options of a list or switch.
+
+    One that is not editable is set by the device alone.
+    """
 
     name: str
     type: str
@@ -503,6 +532,7 @@ class MetadataField(TypedDict):
     max: float | None
     step: float | None
     options: list[str]
+    editable: bool
 
 
 class MySession(TypedDict):
@@ -586,7 +616,10 @@ class NamedRecordPage(TypedDict):
 
 
 class OrganizationObject(TypedDict):
-    """templates are those enabled in it, None is all; devices and users how many are its own."""
+    """templates are those enabled in it, None is all; devices and users how many are its own.
+
+    units and unit_overrides (by group) are how its people see values who have not chosen for themselves.
+    """
 
     id: int
     name: str
@@ -595,6 +628,8 @@ class OrganizationObject(TypedDict):
     timezone: str | None
     templates: list[str] | None
     quotas: dict[str, int]
+    units: Literal["metric", "imperial"] | None
+    unitOverrides: dict[str, str]
     devices: int
     users: int
 
@@ -746,7 +781,8 @@ class SegmentObjectPage(TypedDict):
 class Series(TypedDict):
     """A line of a chart: times (ms UTC) and what there is at each; more when there is more than is told.
 
-    Of one device it has deviceId and device, its name; of several the ids, devices.
+    How the asker sees a value is value * factor + offset in the units of display, which is null where that makes
+    no sense. Of one device it has deviceId and device, its name; of several the ids, devices.
     """
 
     deviceId: NotRequired[int]
@@ -755,6 +791,7 @@ class Series(TypedDict):
     pin: str
     name: str
     units: str
+    display: Conversion | None
     ts: list[int]
     values: list[Any]
     more: bool
@@ -891,6 +928,17 @@ class Token(TypedDict):
     """A device's token, which is shown only here."""
 
     token: str
+
+
+class Unit(TypedDict):
+    """value * factor + offset is the value in the first unit of its group. other is its unit elsewhere."""
+
+    name: str
+    group: str
+    factor: float
+    offset: float
+    system: Literal["metric", "imperial"] | None
+    other: str
 
 
 class UserObject(TypedDict):
@@ -1412,6 +1460,8 @@ def put_organization(
     timezone: str | None = None,
     templates: Sequence[str] | None = None,
     quotas: Mapping[str, int] | None = None,
+    units: Literal["", "metric", "imperial"] | None = None,
+    unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
     """Edit an organization.
 
@@ -1427,6 +1477,8 @@ def put_organization(
             "timezone": timezone,
             "templates": templates,
             "quotas": quotas,
+            "units": units,
+            "unitOverrides": unit_overrides,
         },
     )
 
@@ -1471,6 +1523,8 @@ def post_organization_create(
     timezone: str | None = None,
     templates: Sequence[str] | None = None,
     quotas: Mapping[str, int] | None = None,
+    units: Literal["", "metric", "imperial"] | None = None,
+    unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
     """Make an organization.
 
@@ -1486,6 +1540,8 @@ def post_organization_create(
             "timezone": timezone,
             "templates": templates,
             "quotas": quotas,
+            "units": units,
+            "unitOverrides": unit_overrides,
         },
     )
 
@@ -2456,7 +2512,7 @@ def put_profile(
     title: str | None = None,
     locale: str | None = None,
     timezone: str | None = None,
-    units: str | None = None,
+    units: Literal["default", "metric", "imperial"] | None = None,
 ) -> Call[UserObject]:
     """Change one's profile."""
     return Call(
@@ -2609,3 +2665,13 @@ def get_template_versions(
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/template/versions", {"templateId": template_id, "page": page, "size": size})
+
+
+def get_units() -> Call[list[Unit]]:
+    """The units that values can be shown in.
+
+    A value times factor, plus offset, is the value in the first unit of the group.
+
+    other is what it is where the other system of units is used.
+    """
+    return Call("GET", "/api/v1/units")

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 import attrs
 
 from hub import timezones
+from hub.display import Viewer
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combined
 from hub.history.query import TOGETHER, Granularity
 from hub.history.query import Aggregate as Numeric
-from hub.model import Device
+from hub.model import Datastream, Device
 from hub.model import Point as Place
 from hub.routes import VIEW_DEVICES, Request, Route, Stream
+from hub.units import Conversion
 from hub.values import to_json
 from plugins.data.points import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 
@@ -34,7 +36,8 @@ Across = Literal["avg", "min", "max", "sum", "count"]
 class Series(TypedDict):
     """A line of a chart: times (ms UTC) and what there is at each; ``more`` when there is more than is told.
 
-    Of one device it has ``deviceId`` and ``device``, its name; of several the ids, ``devices``.
+    How the asker sees a value is ``value * factor + offset`` in the units of ``display``, which is null where that
+    makes no sense. Of one device it has ``deviceId`` and ``device``, its name; of several the ids, ``devices``.
     """
 
     deviceId: NotRequired[int]
@@ -43,6 +46,7 @@ class Series(TypedDict):
     pin: str
     name: str
     units: str
+    display: Conversion | None
     ts: list[int]
     values: list[Any]
     more: bool
@@ -87,7 +91,11 @@ def routes(hub: Hub) -> Sequence[Route]:
         if across is not None and granularity == "raw":
             raise Rejected("across needs a granularity of minute, hour or day")
         start, end = span.ends(hub.clock.now())
+        viewers = {device.id: await hub.display.of(device, request.principal) for device in devices}
+        kind = "raw" if granularity == "raw" else across or aggregate
         found = _lines(hub, devices, wanted, tz, across)
+        for line in found:
+            line.about["display"] = _display(viewers[line.places[0].device.id], line.places[0].datastream, kind)
         if not found:
             raise NotFound(f"None of the devices has a datastream {', '.join(wanted)[:100]}.")
         if len(found) > MAX_SERIES:
@@ -127,6 +135,14 @@ def _lines(hub: Hub, devices: Sequence[Device], pins: Sequence[str], tz: str, ac
 def _about(place: Place) -> dict[str, Any]:
     stream = place.datastream
     return {"pin": f"v{stream.pin}", "name": stream.name, "units": stream.units}
+
+
+def _display(viewer: Viewer, stream: Datastream, kind: str) -> dict[str, Any] | None:
+    """How somebody sees values of a ``kind``; None where the unit is no longer that of the values."""
+    found = viewer.formula(stream)
+    if kind == "count" or (kind == "sum" and found.offset):
+        return None
+    return attrs.asdict(found)
 
 
 class _Reader:

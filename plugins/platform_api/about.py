@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from hub.display import Viewer
 from hub.errors import NotFound, Rejected
 from hub.metadata import BUILT_IN
-from hub.model import Device
+from hub.model import MetadataField
 from hub.routes import VIEW_DEVICES, Request, Route
 
 if TYPE_CHECKING:
@@ -18,22 +19,24 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class MetaFieldValue:
-    """``id`` is None for a field that every device has."""
+    """``id`` is None for a field that every device has; ``text`` is the value as the asker reads it, with its unit."""
 
     id: int | None
     name: str
     type: str
     value: str
+    text: str
 
 
-def metadata_shown(device: Device, values: Mapping[str, str]) -> list[MetaFieldValue]:
+def metadata_shown(viewer: Viewer, values: Mapping[str, str]) -> list[MetaFieldValue]:
     """The fields of a device, given what they say."""
-    ids = {field.name: number for number, field in enumerate(device.template.metadata, 1)}
-    types = BUILT_IN | {field.name: field.type for field in device.template.metadata}
-    return [
-        MetaFieldValue(id=ids.get(name), name=name, type=types.get(name, "text"), value=value)
-        for name, value in values.items()
-    ]
+    fields = {field.name: (number, field) for number, field in enumerate(viewer.device.template.metadata, 1)}
+    found = []
+    for name, value in values.items():
+        number, field = fields.get(name, (None, MetadataField(name=name, type=BUILT_IN.get(name, "text"))))
+        text = viewer.field(field, value)
+        found.append(MetaFieldValue(id=number, name=name, type=field.type, value=value, text=text))
+    return found
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +79,7 @@ class EraseProperty:
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
         device = hub.device_for(request, device_id)
-        return metadata_shown(device, await hub.metadata.of(device))
+        return metadata_shown(await hub.display.of(device, request.principal), await hub.metadata.of(device))
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body

@@ -193,20 +193,19 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
             ("activated", local_time(device["activatedAt"])),
-            *((field["name"], field["value"]) for field in device["metaFieldValues"] or ()),
+            *((field["name"], field["text"]) for field in device["metaFieldValues"] or ()),
         ):
             print(f"  {name:<14}{value}")
         rows = [
             (
                 v["pin"].upper(),
                 v["name"],
-                v["expired"] or ("" if v["value"] is None else v["value"]),
-                v["units"],
+                v["display"]["text"],
                 local_time(v["updatedAt"]),
             )
             for v in device["dataStreamValues"] or ()
         ]
-        show_table(("pin", "name", "value", "units", "updated"), rows)
+        show_table(("pin", "name", "value", "updated"), rows)
 
     parser.set_defaults(run=run)
 

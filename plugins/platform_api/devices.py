@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 
 from hub.devices import NewDevice
+from hub.display import Viewer, text
 from hub.errors import NotFound, Rejected, WrongType
-from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
+from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect, Value
 from hub.routes import VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
 from hub.signatures import Between
 from hub.structure import seconds
@@ -99,6 +100,20 @@ class DeviceId:
 
 
 @attrs.frozen(kw_only=True)
+class DisplayObject:
+    """How the asker sees a datastream: ``text`` is its value as they read it.
+
+    Other values are ``value * factor + offset`` in ``units``; or ``pin`` has them, another datastream of the device.
+    """
+
+    text: str
+    units: str
+    factor: float
+    offset: float
+    pin: str | None
+
+
+@attrs.frozen(kw_only=True)
 class DataStreamValue:
     """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
 
@@ -111,6 +126,7 @@ class DataStreamValue:
     updated_at: int | None
     expired: str | None
     properties: Mapping[str, Sequence[str]]
+    display: DisplayObject
 
 
 @attrs.frozen(kw_only=True)
@@ -202,9 +218,11 @@ class DeviceRoutes:
             hardware_info=info,
         )
 
-    def _value(self, device: Device, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
+    def _value(self, viewer: Viewer, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
+        device = viewer.device
         latest = self._hub.writes.latest(device, stream)
         value = self._hub.writes.current(device, stream)
+        expired = self._hub.watching.shown(device.points[stream.pin])
         return DataStreamValue(
             id=stream.id,
             pin=f"v{stream.pin}",
@@ -213,8 +231,22 @@ class DeviceRoutes:
             units=stream.units,
             value=None if value is None else to_json(value),
             updated_at=None if latest is None else latest[0],
-            expired=self._hub.watching.shown(device.points[stream.pin]),
+            expired=expired,
             properties=properties,
+            display=self._display(viewer, stream, value, expired),
+        )
+
+    def _display(self, viewer: Viewer, stream: Datastream, value: Value | None, expired: str | None) -> DisplayObject:
+        shown = viewer.shown(stream)
+        pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
+        if pair is not None:
+            stream, value = pair, self._hub.writes.current(viewer.device, pair)
+        return DisplayObject(
+            text=text(stream, value, shown.conversion) if expired is None else expired,
+            units=shown.conversion.units,
+            factor=shown.conversion.factor,
+            offset=shown.conversion.offset,
+            pin=None if pair is None else f"v{pair.pin}",
         )
 
     async def create(self, request: Request) -> Created[DeviceObject]:
@@ -293,8 +325,9 @@ class DeviceRoutes:
         device = self._hub.device_for(request, device_id)
         fields = await self._hub.metadata.of(device)
         properties = await self._hub.properties.of(device)
-        values = [self._value(device, one, properties.get(one.id, {})) for one in device.template.datastreams]
-        metadata = metadata_shown(device, fields)
+        viewer = await self._hub.display.of(device, request.principal)
+        values = [self._value(viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
+        metadata = metadata_shown(viewer, fields)
         request.version(device.name)
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 

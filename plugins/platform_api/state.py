@@ -10,7 +10,8 @@ import attrs
 
 from hub.alarms import Alarm
 from hub.listener import Served
-from hub.routes import Request, Route
+from hub.routes import KNOWN, Request, Route
+from hub.units import UNITS, Unit
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -78,6 +79,13 @@ def routes(hub: Hub) -> Sequence[Route]:
             disk_free=hub.storage.free_share(),
         )
 
+    async def known_units(_request: Request) -> list[Unit]:
+        """A value times ``factor``, plus ``offset``, is the value in the first unit of the group.
+
+        ``other`` is what it is where the other system of units is used.
+        """
+        return list(UNITS.values())
+
     async def plugins(_request: Request) -> list[PluginState]:
         return [
             PluginState(
@@ -98,6 +106,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     return [
         Route("GET", "/api/v1/status", status, "hub.view", "How the hub does"),
+        Route("GET", "/api/v1/units", known_units, KNOWN, "The units that values can be shown in"),
         Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
         Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 who were turned away"),
     ]

@@ -126,6 +126,9 @@ class DatastreamObject:
     alias: str
     type: DataType
     units: str
+    convert: bool
+    scale: bool
+    pair: str
     min: float | None
     max: float | None
     decimals: str

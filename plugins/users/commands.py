@@ -13,6 +13,7 @@ from hub.cli import DURATION_HELP, api, confirmed, local_time, show, show_table,
 from hub.client import Api, operations
 from hub.client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
 from hub.errors import NotFound, Rejected
+from hub.signatures import camel
 from hub.structure import seconds
 
 
@@ -267,7 +268,7 @@ def org_apply(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-_KEYS = {"name", "parent", "description", "timezone", "templates", "quotas"}
+_KEYS = {"name", "parent", "description", "timezone", "templates", "quotas", "units", "unit_overrides"}
 _USER_KEYS = {"email", "name", "role"}
 
 
@@ -303,7 +304,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
         org = hub(operations.post_organization_create(parent_id=parent, **said))
         done.append(f"+ organization {org['name']} ({org['id']})")
     else:
-        changed = {key: value for key, value in said.items() if _differs(org.get(key), value)}
+        changed = {key: value for key, value in said.items() if _differs(org.get(camel(key)), value)}
         if changed:
             hub(operations.put_organization(org_id=org["id"], **changed))
             done.append(f"~ organization {org['name']}: {', '.join(changed)}")

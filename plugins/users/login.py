@@ -6,7 +6,7 @@ import base64
 import secrets
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import attrs
@@ -72,7 +72,7 @@ class ChangeProfile:
     title: str | None = None
     locale: str | None = None
     timezone: str | None = None
-    units: str | None = None
+    units: Literal["default", "metric", "imperial"] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -126,8 +126,6 @@ def routes(room: Room) -> Sequence[Route]:
         user = room.myself(request)
         said = attrs.asdict(request.body, filter=lambda _, value: value is not None)
         name = said.pop("name", None)
-        if said.get("units", "default") not in ("default", "metric", "imperial"):
-            raise Rejected("units must be default, metric or imperial")
         await people.change(user, profile=said, **({} if name is None else {"name": name}))
         return room.shown(user)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -26,6 +26,8 @@ class NewOrganization:
     timezone: str = ""
     templates: list[str] | None = None
     quotas: dict[str, int] = attrs.Factory(dict)
+    units: Literal["", "metric", "imperial"] = ""
+    unit_overrides: dict[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +40,8 @@ class EditOrganization:
     timezone: str | None = None
     templates: list[str] | None = None
     quotas: dict[str, int] | None = None
+    units: Literal["", "metric", "imperial"] | None = None
+    unit_overrides: dict[str, str] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +68,8 @@ def routes(room: Room) -> Sequence[Route]:
             timezone=org.timezone,
             templates=None if org.templates is None else sorted(org.templates),
             quotas=org.quotas,
+            units=org.units,
+            unit_overrides=org.unit_overrides,
             devices=len(hub.devices.by_org.get(org.id, ())),
             users=sum(user.org == org.id for user in room.people.by_id.values()),
         )
@@ -71,7 +77,8 @@ def routes(room: Room) -> Sequence[Route]:
     def edited(org: Organization) -> tuple[Any, ...]:
         """What may be edited of an organization."""
         templates = None if org.templates is None else sorted(org.templates)
-        return org.name, org.description, org.timezone, templates, sorted(org.quotas.items())
+        units = org.units, sorted(org.unit_overrides.items())
+        return org.name, org.description, org.timezone, templates, sorted(org.quotas.items()), units
 
     def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
         """Raises `NotFound` for a template that the organization above does not have."""
@@ -105,6 +112,8 @@ def routes(room: Room) -> Sequence[Route]:
             timezone=body.timezone or None,
             templates=may_enable(parent, every if body.templates is None else body.templates),
             quotas=body.quotas,
+            units=body.units or None,
+            unit_overrides=body.unit_overrides,
         )
         made = await orgs.add(new, request.principal)
         request.org = made.id
@@ -121,8 +130,7 @@ def routes(room: Room) -> Sequence[Route]:
             for key, value in attrs.asdict(body, recurse=False).items()
             if value is not None and key not in ("org_id", "templates")
         }
-        if "timezone" in changes:
-            changes["timezone"] = changes["timezone"] or None
+        changes |= {name: changes[name] or None for name in ("timezone", "units") if name in changes}
         if body.templates is not None:
             parent = orgs.get(org.parent or ROOT_ORG)
             templates = may_enable(parent, body.templates)

@@ -16,6 +16,7 @@ from hub.facts import OrganizationChanged
 from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
 from hub.structure import seconds
+from hub.units import System
 from plugins.users.access import Access
 from plugins.users.consent import Consents
 from plugins.users.credentials import Credentials
@@ -69,6 +70,7 @@ class Room:
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
         self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
+        self.hub.display.system_of = self._system
         self.hub.names["client"] = self._program
         self.hub.subscribe(OrganizationChanged, self._organization_changed)
 
@@ -76,6 +78,11 @@ class Room:
         if fact.gone:
             self.credentials.organization_gone(fact.organization.id)
         self.roles.tell()
+
+    def _system(self, principal: Principal) -> System | None:
+        """The system of units that a user has chosen; None when they have what their organization says."""
+        user = self.people.by_id.get(principal.id) if principal.kind == "user" else None  # type: ignore[arg-type]
+        return None if user is None or user.profile.units == "default" else user.profile.units
 
     def _email(self, number: str) -> tuple[str, int] | None:
         user = self.people.by_id.get(int(number)) if number.isdecimal() else None

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import attrs
 
+from hub.units import System
+
 T = TypeVar("T")
 
 
@@ -127,7 +129,10 @@ class NamedDevice:
 
 @attrs.frozen(kw_only=True)
 class OrganizationObject:
-    """``templates`` are those enabled in it, None is all; ``devices`` and ``users`` how many are its own."""
+    """``templates`` are those enabled in it, None is all; ``devices`` and ``users`` how many are its own.
+
+    ``units`` and ``unit_overrides`` (by group) are how its people see values who have not chosen for themselves.
+    """
 
     id: int
     name: str
@@ -136,6 +141,8 @@ class OrganizationObject:
     timezone: str | None
     templates: list[str] | None
     quotas: dict[str, int]
+    units: System | None
+    unit_overrides: dict[str, str]
     devices: int
     users: int
 

@@ -1,0 +1,179 @@
+"""Units of measurement: which there are, how one becomes another, and how a value reads best. Pure.
+
+What a device sends in, its base unit, is what is kept and what the API and exports have; in which unit somebody sees it
+is a matter of display only (docs.blynk.io, Unit conversion). `hub.display` says in which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import attrs
+
+System = Literal["metric", "imperial"]
+
+#: Digits after the point where nobody says how many; of less than a tenth, those that are not 0.
+DIGITS = 2
+MAX_DIGITS = 10
+
+
+@attrs.frozen
+class Unit:
+    """``value * factor + offset`` is the value in the first unit of its group. ``other`` is its unit elsewhere."""
+
+    name: str
+    group: str
+    factor: float
+    offset: float = 0.0
+    system: System | None = None
+    other: str = ""
+
+
+@attrs.frozen
+class Conversion:
+    """``value * factor + offset`` is the value in ``units``."""
+
+    units: str
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, value: float) -> float:
+        return value * self.factor + self.offset
+
+
+def _of(group: str, system: System | None, *units: tuple[str, float, str]) -> list[Unit]:
+    return [Unit(name, group, factor, system=system, other=other) for name, factor, other in units]
+
+
+_ALL = [
+    Unit("°C", "temperature", 1.0, system="metric", other="°F"),
+    Unit("°F", "temperature", 5 / 9, -160 / 9, system="imperial", other="°C"),
+    Unit("K", "temperature", 1.0, -273.15, system="metric", other="°F"),
+    *_of("length", "metric", ("m", 1, "ft"), ("mm", 0.001, "in"), ("cm", 0.01, "in"), ("km", 1000, "mi")),
+    *_of("length", "imperial", ("in", 0.0254, "cm"), ("ft", 0.3048, "m"), ("yd", 0.9144, "m"), ("mi", 1609.344, "km")),
+    *_of("speed", "metric", ("m/s", 1, "mph"), ("km/h", 1 / 3.6, "mph")),
+    *_of("speed", "imperial", ("mph", 0.44704, "km/h"), ("ft/s", 0.3048, "m/s")),
+    *_of("speed", None, ("kn", 1852 / 3600, "")),
+    *_of("mass", "metric", ("kg", 1, "lb"), ("mg", 1e-6, "oz"), ("g", 0.001, "oz"), ("t", 1000, "lb")),
+    *_of("mass", "imperial", ("oz", 0.028349523125, "g"), ("lb", 0.45359237, "kg")),
+    *_of("volume", "metric", ("m³", 1, "ft³"), ("ml", 1e-6, "fl oz"), ("l", 0.001, "gal")),
+    *_of("volume", "imperial", ("fl oz", 29.5735295625e-6, "ml"), ("gal", 3.785411784e-3, "l")),
+    *_of("volume", "imperial", ("ft³", 0.3048**3, "m³")),
+    *_of("flow", "metric", ("m³/h", 1, "CFM"), ("l/min", 0.06, "gal/min"), ("l/h", 0.001, "gal/h")),
+    *_of("flow", "imperial", ("CFM", 0.3048**3 * 60, "m³/h"), ("gal/min", 3.785411784e-3 * 60, "l/min")),
+    *_of("flow", "imperial", ("gal/h", 3.785411784e-3, "l/h")),
+    *_of("pressure", "metric", ("Pa", 1, "psi"), ("hPa", 100, "inHg"), ("kPa", 1000, "psi"), ("MPa", 1e6, "psi")),
+    *_of("pressure", "metric", ("mbar", 100, "inHg"), ("bar", 1e5, "psi")),
+    *_of("pressure", "imperial", ("psi", 6894.757293168, "kPa"), ("inHg", 3386.389, "hPa")),
+    *_of("area", "metric", ("m²", 1, "ft²"), ("cm²", 1e-4, "in²"), ("ha", 1e4, "acre"), ("km²", 1e6, "acre")),
+    *_of("area", "imperial", ("in²", 0.0254**2, "cm²"), ("ft²", 0.3048**2, "m²"), ("acre", 4046.8564224, "ha")),
+    *_of("rainfall", "metric", ("mm/h", 1, "in/h")),
+    *_of("rainfall", "imperial", ("in/h", 25.4, "mm/h")),
+    *_of("power", None, ("W", 1, ""), ("mW", 0.001, ""), ("kW", 1000, ""), ("MW", 1e6, "")),
+    *_of("energy", None, ("Wh", 1, ""), ("kWh", 1000, ""), ("MWh", 1e6, "")),
+    *_of("voltage", None, ("V", 1, ""), ("mV", 0.001, ""), ("kV", 1000, "")),
+    *_of("current", None, ("A", 1, ""), ("mA", 0.001, "")),
+    *_of("frequency", None, ("Hz", 1, ""), ("kHz", 1000, ""), ("MHz", 1e6, "")),
+    *_of("data", None, ("B", 1, ""), ("KB", 1024, ""), ("MB", 1024**2, ""), ("GB", 1024**3, "")),
+    *_of("time", None, ("s", 1, ""), ("ms", 0.001, ""), ("min", 60, ""), ("h", 3600, ""), ("d", 86_400, "")),
+]
+UNITS: Mapping[str, Unit] = {unit.name: unit for unit in _ALL}
+#: Groups whose units differ from system to system.
+GROUPS = tuple(dict.fromkeys(unit.group for unit in _ALL if unit.other))
+#: How else people write them.
+_ALSO = {
+    "L": "l", "mL": "ml", "L/min": "l/min", "L/h": "l/h", "lpm": "l/min", "gpm": "gal/min", "m3": "m³", "m2": "m²",
+    "m3/h": "m³/h", "ft2": "ft²", "ft3": "ft³", "km/hr": "km/h", "lbs": "lb", "inch": "in", "sec": "s", "hr": "h",
+    "min.": "min", "℃": "°C", "℉": "°F",
+}  # fmt: skip
+
+#: Units that a value may be scaled to, from small to large, and those that read as two parts.
+_SCALES: Sequence[Sequence[str]] = (
+    ("mm", "m", "km"), ("mg", "g", "kg", "t"), ("ml", "l"), ("Pa", "kPa", "MPa"), ("mW", "W", "kW", "MW"),
+    ("Wh", "kWh", "MWh"), ("mV", "V", "kV"), ("mA", "A"), ("Hz", "kHz", "MHz"), ("B", "KB", "MB", "GB"),
+)  # fmt: skip
+_PARTS: Mapping[str, Sequence[tuple[str, int]]] = {
+    "time": (("day", 86_400), ("hr", 3600), ("min", 60), ("s", 1)),
+    "in": (("ft", 12), ("in", 1)),
+    "ft": (("ft", 12), ("in", 1)),
+    "oz": (("lb", 16), ("oz", 1)),
+    "lb": (("lb", 16), ("oz", 1)),
+}
+#: The small part of those that are no times.
+_SMALL = {"in": "in", "ft": "in", "oz": "oz", "lb": "oz"}
+
+
+def unit(name: str) -> Unit | None:
+    """The unit that somebody means, or None."""
+    return UNITS.get(_ALSO.get(name, name))
+
+
+def conversion(base: str, wanted: str) -> Conversion | None:
+    """From one unit to another of its group; None where there is no way."""
+    one, other = unit(base), unit(wanted)
+    if one is None or other is None or one.group != other.group:
+        return None
+    if one is other:
+        return Conversion(base)
+    return Conversion(other.name, one.factor / other.factor, (one.offset - other.offset) / other.factor)
+
+
+def in_system(base: str, system: System) -> str:
+    """What a unit is in a system: itself where it is of it, or of none."""
+    found = unit(base)
+    return base if found is None or not found.other or found.system == system else found.other
+
+
+def text(value: float, units: str, decimals: str = "", *, scale: bool = True) -> str:
+    """A value as people read it, such as ``2.5 kg`` for 2500 g, ``2 days 19 hr`` for seconds, ``5 ft 8 in``.
+
+    ``decimals`` is a datastream's: ``#.##`` is at most two digits after the point, ``#.00`` always two.
+    """
+    found = unit(units)
+    if scale and found is not None and value and math.isfinite(value * found.factor):
+        if parts := _PARTS.get(found.group) or _PARTS.get(found.name):
+            small = value * found.factor if found.group == "time" else _small(value, found)
+            if composed := _in_parts(small, parts):
+                return composed
+        value, units = _scaled(value, found)
+    shown = number(value, decimals)
+    return f"{shown} {units}" if units and units != "%" else f"{shown}{units}"
+
+
+def _small(value: float, found: Unit) -> float:
+    return value * found.factor / UNITS[_SMALL[found.name]].factor
+
+
+def _in_parts(value: float, parts: Sequence[tuple[str, int]]) -> str:
+    """Two parts that follow each other, the first of which there is one of; "" when there is none but the last."""
+    sign, value = "-" if value < 0 else "", abs(value)
+    for (name, size), (smaller, fraction) in pairwise(parts):
+        whole, rest = divmod(round(value / fraction), size // fraction)
+        if whole:
+            first = f"{sign}{whole} {name}{'s' if name == 'day' and whole > 1 else ''}"
+            return f"{first} {rest} {smaller}" if rest else first
+    return ""
+
+
+def _scaled(value: float, found: Unit) -> tuple[float, str]:
+    scale = next((scale for scale in _SCALES if found.name in scale), ())
+    for name in reversed(scale):
+        if abs(scaled := value * found.factor / UNITS[name].factor) >= 1:
+            return scaled, name
+    return (value * found.factor / UNITS[scale[0]].factor, scale[0]) if scale else (value, found.name)
+
+
+def number(value: float, decimals: str = "") -> str:
+    """A number with as many digits after the point as ``decimals`` says, else with two, or two that tell something."""
+    _, _, after = decimals.partition(".")
+    digits = len(after)
+    if not decimals:
+        less = 0 if abs(value) >= 0.1 or not value else -1 - math.floor(math.log10(abs(value)))
+        digits = min(DIGITS + less, MAX_DIGITS)
+    shown = f"{value:.{digits}f}"
+    if "0" not in after and "." in shown:
+        shown = shown.rstrip("0").rstrip(".")
+    return shown if float(shown) else shown.removeprefix("-")
