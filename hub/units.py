@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -111,6 +112,7 @@ def unit(name: str) -> Unit | None:
     return UNITS.get(_ALSO.get(name, name))
 
 
+@lru_cache(1024)
 def conversion(base: str, wanted: str) -> Conversion | None:
     """From one unit to another of its group; None where there is no way."""
     one, other = unit(base), unit(wanted)
