@@ -99,6 +99,17 @@ async def test_an_organization_has_20_tags_and_a_device_5(world):
     assert "at most 5 tags" in answers[5].message
 
 
+async def test_tags_from_above_leave_room_for_those_of_ones_own(world):
+    device = await world.device(world.orgs["acme"])
+    async with asking(world, "local") as ask:
+        for number in range(5):
+            above = await ask("POST", "organization/tag/create", {"name": f"Above {number}"})
+            assert None is await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": above["id"]})
+    async with asking(world) as ask:
+        own = await ask("POST", "organization/tag/create", {"name": "Own"})
+        assert None is await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": own["id"]})
+
+
 async def test_tags_of_others_are_not_there(world):
     device = await world.device(world.orgs["acme"])
     async with asking(world, "local") as ask:

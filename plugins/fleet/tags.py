@@ -183,7 +183,8 @@ class Tags:
         """Why a device cannot have a tag."""
         if not self._hub.organizations.contains(tag.org, device.org):
             return "the tag is of another organization"
-        has = self.of(device)
+        # Those of organizations above are nobody's business here.
+        has = [one for one in self.of(device) if one.org == tag.org]
         if tag not in has and len(has) >= MAX_OF_DEVICE:
             return f"a device has at most {MAX_OF_DEVICE} tags"
         return None
