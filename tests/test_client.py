@@ -172,7 +172,7 @@ async def test_the_stream_is_followed_until_the_hub_stops(hub, ask):
     while "v0" not in first.get("values", {}):
         first = await trio.to_thread.run_sync(next, followed)
     assert 7.25 == first["values"]["v0"]
-    followed.close()
+    await trio.to_thread.run_sync(followed.close)
 
 
 async def test_a_subscription_that_is_refused_says_why(hub, ask):

@@ -551,6 +551,31 @@ async def test_some_devices_are_watched_in_one_subscription(hub, device, watcher
     assert await watcher.nothing_came()
 
 
+async def test_events_of_some_devices_are_told_and_of_no_others(hub, device, watcher):
+    others = [(await add_device(hub, METER, f"Meter {n}"))[0] for n in range(2)]
+    await watcher.subscribe(1, "events", devices=[device.id, others[1].id])
+    for one in (others[0], others[1], device):
+        await hub.timeline.log(one, "sys_ota", "OTA started")
+    heard = [await watcher.hear() for _ in range(2)]
+    assert [others[1].id, device.id] == [message["device"] for message in heard]
+    assert {"OTA started"} == {message["event"]["description"] for message in heard}
+    assert await watcher.nothing_came()
+
+
+async def test_who_comes_back_hears_the_events_of_their_devices_only(hub, device, watcher):
+    other, _ = await add_device(hub, METER, "Other")
+    await watcher.subscribe(1, "events", devices=[device.id])
+    await hub.timeline.log(device, "sys_ota", "first")
+    await watcher.hear()
+    seq = watcher.seq
+    for one, said in ((other, "not ours"), (device, "second")):
+        await hub.timeline.log(one, "sys_ota", said)
+    async with watching(hub) as again:
+        assert (await again.subscribe(1, "events", devices=[device.id], after=seq))["resumed"]
+        assert "second" == (await again.hear())["event"]["description"]
+        assert await again.nothing_came()
+
+
 async def test_changes_and_alarms_are_told(hub, device, watcher):
     assert [] == (await watcher.subscribe(1, "alarms"))["alarms"]
     await watcher.subscribe(2, "audit")
