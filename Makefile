@@ -4,6 +4,9 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
+# What the tests start many times is compiled once, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test check client fuzz lock
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)

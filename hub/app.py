@@ -22,6 +22,7 @@ from hub.alarms import Alarm, Alarms
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
+from hub.datadir import write_whole
 from hub.devices import Devices
 from hub.display import Display
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
@@ -38,7 +39,7 @@ from hub.properties import Properties
 from hub.requests import Requests
 from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
-from hub.storage import Storage, open_storage, write_whole
+from hub.storage import Storage, open_storage
 from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError
-from hub.storage import Durability
 from hub.structure import Invalid, duration_problem, seconds, structure
 from hub.timezones import names
 
 Tls = Literal["off", "on", "auto"]
+Durability = Literal["full", "normal"]
 SERVED = ("native", "http", "mqtt", "device-http")
 
 

@@ -8,9 +8,7 @@ whoever is cancelled while waiting for it still gets its commit.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import shlex
 import shutil
 import sqlite3
@@ -20,20 +18,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 import attrs
 import outcome
 import trio
 
+from hub.datadir import locked, write_whole
 from hub.errors import Conflict, MigrationError, StartupError, StorageError
+
+if TYPE_CHECKING:
+    from hub.config import Durability
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-Durability = Literal["full", "normal"]
 
 #: Milliseconds to wait for somebody else's lock on a file before giving up.
 BUSY_TIMEOUT_MS = 5_000
@@ -484,57 +485,6 @@ async def open_storage(
             with trio.CancelScope(shield=True):
                 await storage._close()  # noqa: SLF001
             storage._thread.close()  # noqa: SLF001
-
-
-def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a small file so that after a power cut it is there whole, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(fd)
-    partial.replace(path)
-
-
-class locked:  # noqa: N801 - used as a function
-    """Hold ``<data>/lock``: one hub per data directory. Makes the directory; raises `StartupError`."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-
-    def __enter__(self) -> None:
-        path = self._data / "lock"
-        try:
-            self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StartupError(f"cannot write to the data directory {self._data}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._fd, 20).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise StartupError(
-                f"another hub (process {holder or '?'}) uses the data directory {self._data};"
-                " stop it, or name another with --data"
-            ) from error
-        os.truncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
-def is_running(data: Path) -> bool:
-    """Whether a hub holds the lock of this data directory."""
-    if not (data / "lock").exists():
-        return False
-    try:
-        with locked(data):
-            return False
-    except StartupError as error:
-        return "another hub" in str(error)
 
 
 def look_into(path: Path, sql: str, values: Sequence[Any] = ()) -> list[Row]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from hub.datadir import write_whole
 from hub.errors import StartupError
-from hub.storage import write_whole
 
 if TYPE_CHECKING:
     from hub.config import TlsSection

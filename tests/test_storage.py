@@ -490,8 +490,8 @@ async def test_a_second_hub_on_the_same_data_is_refused_and_named_the_first(data
 async def test_the_data_directory_is_free_again_after_a_stop(data):
     for _ in range(2):
         async with stored(data):
-            assert hub.storage.is_running(data)
-        assert not hub.storage.is_running(data)
+            assert hub.datadir.is_running(data)
+        assert not hub.datadir.is_running(data)
 
 
 async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):

@@ -568,8 +568,8 @@ async def test_who_comes_back_hears_the_events_of_their_devices_only(hub, device
     await hub.timeline.log(device, "sys_ota", "first")
     await watcher.hear()
     seq = watcher.seq
-    for one, said in ((other, "not ours"), (device, "second")):
-        await hub.timeline.log(one, "sys_ota", said)
+    for one, code, said in ((other, "sys_ota", "not ours"), (device, "sys_user_note", "second")):
+        await hub.timeline.log(one, code, said)
     async with watching(hub) as again:
         assert (await again.subscribe(1, "events", devices=[device.id], after=seq))["resumed"]
         assert "second" == (await again.hear())["event"]["description"]

@@ -7,7 +7,8 @@ import math
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_fleet import asking, world  # noqa: F401 - a fixture
+from tenants import tenants
+from test_fleet import asking
 
 from hub import units
 from hub.app import running
@@ -174,6 +175,11 @@ type = "unit_conversion_switch"
 options = ["g", "kg"]
 editable = false
 """
+
+
+@pytest.fixture
+async def world(hub):
+    return await tenants(hub)
 
 
 @pytest.fixture

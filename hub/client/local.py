@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from hub.client import Api, Call
 from hub.client.remote import Remote
 from hub.config import Config
+from hub.datadir import is_running
 from hub.errors import StartupError, Unavailable, first_of
 
 T = TypeVar("T")
@@ -26,8 +27,6 @@ def opened(config: Config) -> Iterator[Api]:
 
     Raises `StartupError`, `Unavailable`.
     """
-    from hub.storage import is_running
-
     if not config.data.is_dir():
         raise StartupError(
             f"there is no hub's data in {config.data}; start one with: pinwheel run, or name it with --data"

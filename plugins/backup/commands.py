@@ -10,8 +10,9 @@ from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, local_time, progress
 from hub.client import operations
+from hub.datadir import locked
 from hub.errors import RequestError, StartupError
-from hub.storage import locked, shipped_migrations
+from hub.storage import shipped_migrations
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes
 

@@ -13,11 +13,12 @@ import attrs
 import trio
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
 from hub.hookspecs import hookimpl
 from hub.routes import PUBLIC, VIEW_DEVICES, File, Request, Response, Route
-from hub.storage import Migration, shipped_migrations, write_whole
+from hub.storage import Migration, shipped_migrations
 
 if TYPE_CHECKING:
     from hub.app import Hub
