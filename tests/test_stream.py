@@ -37,6 +37,9 @@ pin = "V2"
 name = "With default"
 type = "integer"
 default = 17
+[[event]]
+code = "full"
+name = "Full"
 [lifecycle]
 wait = "0s"
 """
@@ -568,7 +571,7 @@ async def test_who_comes_back_hears_the_events_of_their_devices_only(hub, device
     await hub.timeline.log(device, "sys_ota", "first")
     await watcher.hear()
     seq = watcher.seq
-    for one, code, said in ((other, "sys_ota", "not ours"), (device, "sys_user_note", "second")):
+    for one, code, said in ((other, "sys_ota", "not ours"), (device, "full", "second")):
         await hub.timeline.log(one, code, said)
     async with watching(hub) as again:
         assert (await again.subscribe(1, "events", devices=[device.id], after=seq))["resumed"]
