@@ -129,6 +129,8 @@ class Hub:
         self.protocols: list[WireProtocol] = []
         #: What "user 3" is called and in which organization, by kind: set by the plugin that knows.
         self.names: dict[str, Callable[[str], tuple[str, int] | None]] = {}
+        #: The id and the organization of the user with an address: set by the plugin that knows.
+        self.user_of: Callable[[str], tuple[int, int] | None] = lambda _: None
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}

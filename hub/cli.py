@@ -149,7 +149,7 @@ def device_of(hub: Api, text: str) -> DeviceObject:
 
     if text.isascii() and text.isdecimal() and len(text) < 16:
         return hub(get_organization_device(device_id=int(text)))
-    found = hub(get_organization_search_devices(query=text))["content"]
+    found = hub(get_organization_search_devices(query=text, size=1000))["content"]
     ids = [device["id"] for device in found if device["name"] == text]
     if not ids:
         raise NotFound(f"there is no device named {text!r}")

@@ -25,6 +25,12 @@ ONLINE, OFFLINE = "online", "offline"
 ROOT_ORG = 1
 
 
+#: docs.blynk.io, Platform API, Create organization.
+OrganizationType = Literal[
+    "ROOT", "BUSINESS", "PERSONAL", "BRANCH", "DISTRIBUTOR", "CONTRACTOR", "INSTALLER", "RESELLER"
+]
+
+
 @attrs.frozen(kw_only=True)
 class Organization:
     """Owns devices and people. ``templates`` are those its devices may have; None is all, as in the root.
@@ -37,8 +43,10 @@ class Organization:
     id: int
     name: str
     parent: int | None = None
+    type: OrganizationType = "BUSINESS"
     timezone: str | None = None
     description: str = ""
+    phone: str = ""
     templates: frozenset[str] | None = None
     quotas: dict[str, int] = attrs.Factory(dict)
     units: System | None = None

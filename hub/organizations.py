@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: docs.blynk.io, Organizations: what a name has, and how long a description is.
 _NAME = re.compile(r"[\w .'&-]{1,80}")
 MAX_DESCRIPTION = 500
+_PHONE = re.compile(r"(\+[0-9][0-9 ()-]{2,25})?")
 QUOTAS = ("devices", "users", "organizations")
 
 
@@ -53,7 +54,7 @@ class Organizations:
             await tx.execute(
                 "INSERT OR IGNORE INTO organizations (id, name, place) VALUES (?, ?, '/')", (ROOT_ORG, root)
             )
-            columns = "id, name, parent, timezone, description, quotas, units, unit_overrides"
+            columns = "id, name, parent, type, timezone, description, phone, quotas, units, unit_overrides"
             rows = await tx.fetch_all(f"SELECT {columns} FROM organizations")
             return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
 
@@ -61,14 +62,16 @@ class Organizations:
         templates: dict[int, set[str]] = {}
         for org, template in enabled:
             templates.setdefault(org, set()).add(template)
-        for number, name, parent, timezone, description, quotas, system, overrides in rows:
+        for number, name, parent, kind, timezone, description, phone, quotas, system, overrides in rows:
             self._keep(
                 Organization(
                     id=number,
                     name=name,
                     parent=parent,
+                    type="ROOT" if parent is None else kind,
                     timezone=timezone,
                     description=description,
+                    phone=phone,
                     templates=None if parent is None else frozenset(templates.get(number, ())),
                     quotas=json.loads(quotas),
                     units=system,
@@ -143,11 +146,11 @@ class Organizations:
 
         async def write(tx: Transaction) -> int:
             number = await tx.execute(
-                "INSERT INTO organizations (name, parent, place, timezone, description, quotas, units, unit_overrides)"
-                " VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO organizations (name, parent, place, type, timezone, description, phone, quotas, units,"
+                " unit_overrides) VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 (
-                    *(org.name, org.parent, org.timezone, org.description, json.dumps(org.quotas)),
-                    *(org.units, json.dumps(org.unit_overrides)),
+                    *(org.name, org.parent, org.type, org.timezone, org.description, org.phone),
+                    *(json.dumps(org.quotas), org.units, json.dumps(org.unit_overrides)),
                 ),
             )
             await _enable(tx, number, org.templates or ())
@@ -176,6 +179,10 @@ class Organizations:
             raise Conflict(f"there is an organization named {org.name!r} there already")
         if len(org.description) > MAX_DESCRIPTION:
             problems.append(f"description has at most {MAX_DESCRIPTION} characters")
+        if _PHONE.fullmatch(org.phone) is None:
+            problems.append("phoneNumber must be + and up to 15 digits")
+        if (org.type == "ROOT") != (org.parent is None):
+            problems.append("type ROOT is that of the root, and of no other")
         if org.timezone and org.timezone not in timezones.names():
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
         if wrong := set(org.quotas) - set(QUOTAS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
@@ -147,6 +147,9 @@ class Created(Generic[T]):
 
 #: Which page of a list, from 0, and how much is on one (docs.blynk.io, Platform API).
 MAX_PAGE = 1_000
+#: How much is on one where nobody says.
+PAGE = 20
+SortOrder = Literal["ASC", "DESC"]
 PageNumber = Annotated[int, Between(0, MAX_WHOLE)]
 PageSize = Annotated[int, Between(1, MAX_PAGE)]
 

@@ -207,6 +207,12 @@ class Writes:
         point = device.points.get(datastream.pin)
         return None if point is None else self._history.latest.get(point.series)
 
+    def last_reported(self, device: Device) -> int | None:
+        """When the newest of a device's values was written, in ms UTC."""
+        latest = self._history.latest
+        stamps = [found[0] for point in device.points.values() if (found := latest.get(point.series))]
+        return max(stamps, default=None)
+
     def current(self, device: Device, datastream: Datastream) -> Value | None:
         """What a reader gets: the latest value, else the default, else None."""
         latest = self.latest(device, datastream)

@@ -11,12 +11,46 @@ from typing import Any, Literal, NotRequired, TypedDict
 from hub.client import Call
 
 
+class ActivatedDevice(TypedDict):
+    """A device that is new; activation_time is in ms UTC."""
+
+    id: int
+    name: str
+    templateId: str
+    orgId: int
+    ownerUserId: int | None
+    activationTime: int
+
+
+class ActivatedDevicePage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[ActivatedDevice]
+    totalElements: int
+
+
 class AddedDevice(TypedDict):
     """token is shown only here."""
 
     id: int
     name: str
     token: str
+
+
+class Address(TypedDict):
+    fullAddress: str
+    city: str
+    country: str
+    state: str
+    zip: str
+
+
+class AddressSent(TypedDict):
+    fullAddress: NotRequired[str]
+    city: NotRequired[str]
+    country: NotRequired[str]
+    state: NotRequired[str]
+    zip: NotRequired[str]
 
 
 class Alarm(TypedDict):
@@ -90,9 +124,10 @@ class Dashboard(TypedDict):
 class DataStreamValue(TypedDict):
     """The newest value of a datastream; updated_at is ms UTC, expired what is shown for a value too old."""
 
-    id: int
+    dataStreamId: int
     pin: str
-    name: str
+    dataStreamLabel: str
+    dataStreamAlias: str
     type: str
     units: str
     value: Any
@@ -100,6 +135,21 @@ class DataStreamValue(TypedDict):
     expired: str | None
     properties: dict[str, list[str]]
     display: DisplayObject
+
+
+class DatastreamInfo(TypedDict):
+    """A datastream as Blynk's API has it: type is INT, DOUBLE, STRING, ENUM or LOCATION, pin a number."""
+
+    id: int
+    label: str
+    alias: str
+    units: str
+    type: str
+    defaultValue: Any
+    pin: int
+    pinType: str
+    min: float | None
+    max: float | None
 
 
 class DatastreamObject(TypedDict):
@@ -138,22 +188,12 @@ class Day(TypedDict):
     disconnections: int
 
 
-class DeviceBase(TypedDict):
-    """What there is to say of a device in a word."""
+class DeviceMetaField(TypedDict):
+    """A field of a device's metadata; id is None for one that every device has."""
 
-    id: int
+    id: int | None
     name: str
-    templateId: str
-    orgId: int
-    ownerUserId: int | None
-    activatedAt: int | None
-
-
-class DeviceBasePage(TypedDict):
-    """One page of a list; total_elements is how many there are on all of them."""
-
-    content: list[DeviceBase]
-    totalElements: int
+    value: MetaValue
 
 
 class DeviceObject(TypedDict):
@@ -168,12 +208,14 @@ class DeviceObject(TypedDict):
     lifecycleStatus: dict[str, str]
     createdAt: int
     activatedAt: int | None
+    firstConnectTime: int | None
+    lastReceivedEventAt: int | None
     connectTime: int | None
     disconnectTime: int | None
     ip: str | None
     hardwareInfo: dict[str, str]
     dataStreamValues: list[DataStreamValue] | None
-    metaFieldValues: list[MetaFieldValue] | None
+    metaFieldValues: list[DeviceMetaField] | None
 
 
 class DeviceObjectPage(TypedDict):
@@ -210,6 +252,35 @@ class Erased(TypedDict):
     erased: int
 
 
+class EventInfo(TypedDict):
+    """An event of a template as Blynk's API has it: type is INFORMATION, WARNING, CRITICAL or CONTENT."""
+
+    id: int
+    type: str
+    name: str
+    eventCode: str
+    description: str
+
+
+class EventObject(TypedDict):
+    """Something on a device's timeline; times are ms UTC. resolved_comment is what was done about it."""
+
+    id: int
+    deviceId: int
+    orgId: int
+    eventType: str
+    eventCode: str
+    name: str
+    description: str
+    ts: int
+    isResolved: bool
+    resolvedAt: int | None
+    resolvedBy: str
+    resolvedComment: str
+    archivedAt: int | None
+    comments: list[Comment]
+
+
 class EventType(TypedDict):
     """What a device may log under code: of it every every-th is kept, and at most one in a period."""
 
@@ -230,7 +301,7 @@ class EventType(TypedDict):
 class Events(TypedDict):
     """A page of events, and how many there are of each type."""
 
-    content: list[TimelineEvent]
+    content: list[EventObject]
     totalElements: int
     counters: dict[str, int]
 
@@ -356,14 +427,19 @@ class InvitedUser(TypedDict):
     id: int
     email: str
     name: str
+    title: str
+    nickName: str
+    phoneNumber: str
     orgId: int
     roleId: int
     role: str
+    tz: str
+    locale: str
     status: str
-    developer: bool
+    isDev: bool
     secondFactor: bool
-    createdAt: int
-    lastLogin: int | None
+    registeredAt: int
+    lastLoggedAt: int | None
     link: str
 
 
@@ -443,6 +519,23 @@ class LocationObjectPage(TypedDict):
     totalElements: int
 
 
+class LoggedAction(TypedDict):
+    """A value that somebody wrote, as docs.blynk.io has it (Get actions log); created_at is in ms UTC."""
+
+    triggerUserEmail: str
+    value: Any
+    pin: int
+    pinType: str
+    createdAt: int
+
+
+class LoggedActionPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[LoggedAction]
+    totalElements: int
+
+
 class LoggedIn(TypedDict):
     """Tokens are OAuth2's; expires_in is in seconds."""
 
@@ -496,7 +589,7 @@ class Member(TypedDict):
 
 
 class MetaField(TypedDict):
-    """A field of a template; it is called by its id or its name."""
+    """A field of a template; it is called by its id or its name. type is such as "Text"."""
 
     id: int
     name: str
@@ -511,6 +604,14 @@ class MetaFieldValue(TypedDict):
 
     id: int | None
     name: str
+    type: str
+    value: str
+    text: str
+
+
+class MetaValue(TypedDict):
+    """text is the value as the asker reads it, with its unit."""
+
     type: str
     value: str
     text: str
@@ -553,14 +654,19 @@ class Myself(TypedDict):
     id: int
     email: str
     name: str
+    title: str
+    nickName: str
+    phoneNumber: str
     orgId: int
     roleId: int
     role: str
+    tz: str
+    locale: str
     status: str
-    developer: bool
+    isDev: bool
     secondFactor: bool
-    createdAt: int
-    lastLogin: int | None
+    registeredAt: int
+    lastLoggedAt: int | None
     permissions: list[str]
 
 
@@ -579,18 +685,6 @@ class NamedActionPage(TypedDict):
     """One page of a list; total_elements is how many there are on all of them."""
 
     content: list[NamedAction]
-    totalElements: int
-
-
-class NamedDevice(TypedDict):
-    id: int
-    name: str
-
-
-class NamedDevicePage(TypedDict):
-    """One page of a list; total_elements is how many there are on all of them."""
-
-    content: list[NamedDevice]
     totalElements: int
 
 
@@ -618,17 +712,19 @@ class NamedRecordPage(TypedDict):
 class OrganizationObject(TypedDict):
     """templates are those enabled in it, None is all; devices and users how many are its own.
 
-    units and unit_overrides (by group) are how its people see values who have not chosen for themselves.
+    unit_system and unit_overrides (by group) are how its people see values who have not chosen for themselves.
     """
 
     id: int
     name: str
-    parentId: int | None
+    parentOrganizationId: int | None
+    type: Literal["ROOT", "BUSINESS", "PERSONAL", "BRANCH", "DISTRIBUTOR", "CONTRACTOR", "INSTALLER", "RESELLER"]
     description: str
-    timezone: str | None
+    tz: str | None
+    phoneNumber: str
     templates: list[str] | None
     quotas: dict[str, int]
-    units: Literal["metric", "imperial"] | None
+    unitSystem: Literal["METRIC", "IMPERIAL"] | None
     unitOverrides: dict[str, str]
     devices: int
     users: int
@@ -851,13 +947,6 @@ class TagObject(TypedDict):
     devices: int
 
 
-class TagObjectPage(TypedDict):
-    """One page of a list; total_elements is how many there are on all of them."""
-
-    content: list[TagObject]
-    totalElements: int
-
-
 class TemplateObject(TypedDict):
     id: str
     orgId: int
@@ -877,9 +966,11 @@ class TemplateObject(TypedDict):
 
 
 class TemplateSummary(TypedDict):
-    """behind is how many of its devices have stayed with an older version."""
+    """behind is how many of its devices have stayed with an older version; it has one id, template_ids too."""
 
     id: str
+    templateIds: list[str]
+    orgId: int
     name: str
     version: int
     datastreams: int
@@ -907,23 +998,6 @@ class TimedValue(TypedDict):
     ts: int
 
 
-class TimelineEvent(TypedDict):
-    """ts, resolved and archived are milliseconds UTC. An event that is not on the timeline has the id 0."""
-
-    id: int
-    device: int
-    ts: int
-    code: str
-    type: str
-    name: str
-    description: str
-    resolved: int | None
-    archived: int | None
-    resolvedBy: str
-    note: str
-    comments: list[Comment]
-
-
 class Token(TypedDict):
     """A device's token, which is shown only here."""
 
@@ -942,19 +1016,24 @@ class Unit(TypedDict):
 
 
 class UserObject(TypedDict):
-    """status is pending, active, inactive or suspended; role is the name of role_id."""
+    """status is Pending, Active, Inactive or Suspended; role is the name of role_id, tz a time zone."""
 
     id: int
     email: str
     name: str
+    title: str
+    nickName: str
+    phoneNumber: str
     orgId: int
     roleId: int
     role: str
+    tz: str
+    locale: str
     status: str
-    developer: bool
+    isDev: bool
     secondFactor: bool
-    createdAt: int
-    lastLogin: int | None
+    registeredAt: int
+    lastLoggedAt: int | None
 
 
 class UserObjectPage(TypedDict):
@@ -965,20 +1044,26 @@ class UserObjectPage(TypedDict):
 
 
 class UserProfile(TypedDict):
-    """profile has what they say about themselves."""
+    """units is the system in which they see values: default, metric or imperial."""
 
     id: int
     email: str
     name: str
+    title: str
+    nickName: str
+    phoneNumber: str
     orgId: int
     roleId: int
     role: str
+    tz: str
+    locale: str
     status: str
-    developer: bool
+    isDev: bool
     secondFactor: bool
-    createdAt: int
-    lastLogin: int | None
-    profile: dict[str, Any]
+    registeredAt: int
+    lastLoggedAt: int | None
+    units: str
+    address: Address
 
 
 class Verdict(TypedDict):
@@ -1321,7 +1406,21 @@ def post_devices_search(
     filters: Sequence[Filter] | None = None,
     segment_id: int | None = None,
     org_id: int | None = None,
-    sort_by: Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
+    sort_by: Literal[
+        "id",
+        "name",
+        "owner",
+        "status",
+        "organization",
+        "orgId",
+        "template",
+        "templateId",
+        "model",
+        "firmware",
+        "createdAt",
+        "activatedAt",
+        "lastReported",
+    ]
     | None = None,
     sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
     page: int | None = None,
@@ -1457,10 +1556,11 @@ def put_organization(
     org_id: int,
     name: str | None = None,
     description: str | None = None,
-    timezone: str | None = None,
+    tz: str | None = None,
+    phone_number: str | None = None,
     templates: Sequence[str] | None = None,
     quotas: Mapping[str, int] | None = None,
-    units: Literal["", "metric", "imperial"] | None = None,
+    unit_system: Literal["METRIC", "IMPERIAL", "NONE"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
     """Edit an organization.
@@ -1474,10 +1574,11 @@ def put_organization(
             "orgId": org_id,
             "name": name,
             "description": description,
-            "timezone": timezone,
+            "tz": tz,
+            "phoneNumber": phone_number,
             "templates": templates,
             "quotas": quotas,
-            "units": units,
+            "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
         },
     )
@@ -1519,11 +1620,14 @@ def post_organization_create(
     *,
     name: str,
     parent_id: int | None = None,
+    type: Literal["ROOT", "BUSINESS", "PERSONAL", "BRANCH", "DISTRIBUTOR", "CONTRACTOR", "INSTALLER", "RESELLER"]
+    | None = None,
     description: str | None = None,
-    timezone: str | None = None,
+    tz: str | None = None,
+    phone_number: str | None = None,
     templates: Sequence[str] | None = None,
     quotas: Mapping[str, int] | None = None,
-    units: Literal["", "metric", "imperial"] | None = None,
+    unit_system: Literal["METRIC", "IMPERIAL"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
     """Make an organization.
@@ -1536,11 +1640,13 @@ def post_organization_create(
         body={
             "name": name,
             "parentId": parent_id,
+            "type": type,
             "description": description,
-            "timezone": timezone,
+            "tz": tz,
+            "phoneNumber": phone_number,
             "templates": templates,
             "quotas": quotas,
-            "units": units,
+            "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
         },
     )
@@ -1570,7 +1676,7 @@ def put_organization_device(*, device_id: int, name: str) -> Call[DeviceObject]:
     return Call("PUT", "/api/v1/organization/device", {"deviceId": device_id}, {"name": name})
 
 
-def get_organization_device_base_info(*, device_id: int) -> Call[DeviceBase]:
+def get_organization_device_base_info(*, device_id: int) -> Call[DeviceObject]:
     """One device in a word.
 
     Needs the permission org_devices.view: View organization devices.
@@ -1580,7 +1686,7 @@ def get_organization_device_base_info(*, device_id: int) -> Call[DeviceBase]:
 
 def get_organization_device_by_owner(
     *, owner_email: str, org_id: int | None = None, page: int | None = None, size: int | None = None
-) -> Call[NamedDevicePage]:
+) -> Call[DeviceObjectPage]:
     """The devices of a user.
 
     Needs the permission org_devices.view: View organization devices.
@@ -1594,7 +1700,7 @@ def get_organization_device_by_owner(
 
 def get_organization_device_by_user_org(
     *, user_email: str, page: int | None = None, size: int | None = None
-) -> Call[NamedDevicePage]:
+) -> Call[DeviceObjectPage]:
     """The devices of a user's organization.
 
     Those of the organization that somebody is in.
@@ -1695,7 +1801,7 @@ def post_organization_device_datastreams(*, device_id: int, values: Mapping[str,
 
 def post_organization_device_event_archive(
     *, device_id: int, event_id: int, archived: bool | None = None
-) -> Call[TimelineEvent]:
+) -> Call[EventObject]:
     """Archive an event, or take it back.
 
     Needs the permission timeline.edit: Edit timeline.
@@ -1707,7 +1813,7 @@ def post_organization_device_event_archive(
     )
 
 
-def post_organization_device_event_comment(*, device_id: int, event_id: int, text: str) -> Call[TimelineEvent]:
+def post_organization_device_event_comment(*, device_id: int, event_id: int, text: str) -> Call[EventObject]:
     """Comment on an event.
 
     Needs the permission timeline.edit: Edit timeline.
@@ -1721,7 +1827,7 @@ def post_organization_device_event_comment(*, device_id: int, event_id: int, tex
 
 def post_organization_device_event_resolve(
     *, device_id: int, event_id: int, note: str | None = None
-) -> Call[TimelineEvent]:
+) -> Call[EventObject]:
     """Resolve an event.
 
     Needs the permission timeline.edit: Edit timeline.
@@ -1749,7 +1855,7 @@ def post_organization_device_import_batch(
 
 def get_organization_device_last_activated(
     *, org_id: int | None = None, minutes: int | None = None, page: int | None = None, size: int | None = None
-) -> Call[DeviceBasePage]:
+) -> Call[ActivatedDevicePage]:
     """Devices that are new.
 
     Devices that came for the first time in the last minutes, the newest first.
@@ -1778,23 +1884,13 @@ def post_organization_device_location(
 
 
 def get_organization_device_logs(
-    *,
-    device_id: int,
-    from_: int | str | None = None,
-    to: int | str | None = None,
-    who: str | None = None,
-    page: int | None = None,
-    size: int | None = None,
-) -> Call[NamedActionPage]:
+    *, device_id: int, page: int | None = None, size: int | None = None
+) -> Call[LoggedActionPage]:
     """A device's actions log.
 
     Needs the permission org_devices.view: View organization devices.
     """
-    return Call(
-        "GET",
-        "/api/v1/organization/device/logs",
-        {"deviceId": device_id, "from": from_, "to": to, "who": who, "page": page, "size": size},
-    )
+    return Call("GET", "/api/v1/organization/device/logs", {"deviceId": device_id, "page": page, "size": size})
 
 
 def get_organization_device_metafield(*, device_id: int) -> Call[list[MetaFieldValue]]:
@@ -1806,7 +1902,7 @@ def get_organization_device_metafield(*, device_id: int) -> Call[list[MetaFieldV
 
 
 def post_organization_device_metafield(
-    *, device_id: int, new_value: str, meta_field_id: int | None = None, name: str | None = None
+    *, device_id: int, new_value: str | float, meta_field_id: int | None = None, name: str | None = None
 ) -> Call[None]:
     """Set a metadata field.
 
@@ -2074,21 +2170,44 @@ def get_organization_roles(*, org_id: int | None = None) -> Call[RoleObjectPage]
 
 
 def get_organization_search(
-    *, query: str | None = None, page: int | None = None, size: int | None = None
+    *,
+    query: str | None = None,
+    sort_by: Literal["Organization Id", "Name", "Device Count", "User Count", "Sub Organizations"] | None = None,
+    sort_order: Literal["ASC", "DESC"] | None = None,
+    page: int | None = None,
+    size: int | None = None,
 ) -> Call[OrganizationObjectPage]:
     """The organizations below, by a text in their name.
 
     Needs the permission orgs.view: View Sub Organizations.
     """
-    return Call("GET", "/api/v1/organization/search", {"query": query, "page": page, "size": size})
+    return Call(
+        "GET",
+        "/api/v1/organization/search",
+        {"query": query, "sortBy": sort_by, "sortOrder": sort_order, "page": page, "size": size},
+    )
 
 
 def get_organization_search_devices(
     *,
     query: str,
-    sort_by: Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
+    sort_by: Literal[
+        "Device Id",
+        "Name",
+        "Owner Id",
+        "Device Owner Name",
+        "Device Owner",
+        "Last Reported At",
+        "Activated At",
+        "Model",
+        "Template Name",
+        "Template Id",
+        "Firmware Version",
+        "Organization Id",
+        "Status",
+    ]
     | None = None,
-    sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
+    sort_order: Literal["ASC", "DESC"] | None = None,
     org_id: int | None = None,
     page: int | None = None,
     size: int | None = None,
@@ -2105,14 +2224,34 @@ def get_organization_search_devices(
 
 
 def get_organization_search_users(
-    *, query: str, org_id: int | None = None, page: int | None = None, size: int | None = None
+    *,
+    query: str,
+    org_id: int | None = None,
+    sort_by: Literal[
+        "User Id",
+        "Name",
+        "Email",
+        "Status",
+        "Role",
+        "Organization Name",
+        "Devices Count",
+        "Country",
+        "Registered At",
+        "Phone Number",
+    ]
+    | None = None,
+    sort_order: Literal["ASC", "DESC"] | None = None,
+    page: int | None = None,
+    size: int | None = None,
 ) -> Call[UserObjectPage]:
     """Users by a text in their name or address.
 
     Needs the permission users.view: View users.
     """
     return Call(
-        "GET", "/api/v1/organization/search/users", {"query": query, "orgId": org_id, "page": page, "size": size}
+        "GET",
+        "/api/v1/organization/search/users",
+        {"query": query, "orgId": org_id, "sortBy": sort_by, "sortOrder": sort_order, "page": page, "size": size},
     )
 
 
@@ -2223,14 +2362,12 @@ def post_organization_tag_create(
     )
 
 
-def get_organization_tags(
-    *, org_id: int | None = None, page: int | None = None, size: int | None = None
-) -> Call[TagObjectPage]:
+def get_organization_tags(*, org_id: int | None = None) -> Call[list[TagObject]]:
     """The tags of an organization.
 
     Needs the permission org_devices.view: View organization devices.
     """
-    return Call("GET", "/api/v1/organization/tags", {"orgId": org_id, "page": page, "size": size})
+    return Call("GET", "/api/v1/organization/tags", {"orgId": org_id})
 
 
 def get_organization_template(*, template_id: str) -> Call[TemplateObject]:
@@ -2241,7 +2378,7 @@ def get_organization_template(*, template_id: str) -> Call[TemplateObject]:
     return Call("GET", "/api/v1/organization/template", {"templateId": template_id})
 
 
-def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamObject]]:
+def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamInfo]]:
     """A template's datastreams.
 
     Needs the permission templates.view: View templates.
@@ -2249,7 +2386,7 @@ def get_organization_template_datastreams(*, template_id: str) -> Call[list[Data
     return Call("GET", "/api/v1/organization/template/datastreams", {"templateId": template_id})
 
 
-def get_organization_template_events(*, template_id: str) -> Call[list[EventType]]:
+def get_organization_template_events(*, template_id: str) -> Call[list[EventInfo]]:
     """A template's events.
 
     Needs the permission templates.view: View templates.
@@ -2304,8 +2441,8 @@ def put_organization_user(
     user_id: int,
     name: str | None = None,
     title: str | None = None,
-    phone: str | None = None,
-    developer: bool | None = None,
+    phone_number: str | None = None,
+    is_dev: bool | None = None,
 ) -> Call[UserObject]:
     """Edit a user.
 
@@ -2314,7 +2451,7 @@ def put_organization_user(
     return Call(
         "PUT",
         "/api/v1/organization/user",
-        body={"userId": user_id, "name": name, "title": title, "phone": phone, "developer": developer},
+        body={"userId": user_id, "name": name, "title": title, "phoneNumber": phone_number, "isDev": is_dev},
     )
 
 
@@ -2367,25 +2504,42 @@ def post_organization_user_suspend(*, user_id: int, suspended: bool | None = Non
 
 
 def get_organization_users(
-    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+    *,
+    org_id: int | None = None,
+    include_sub_org_users: bool | None = None,
+    page: int | None = None,
+    size: int | None = None,
 ) -> Call[UserObjectPage]:
     """The users of an organization and below.
 
     Needs the permission users.view: View users.
     """
-    return Call("GET", "/api/v1/organization/users", {"orgId": org_id, "page": page, "size": size})
+    return Call(
+        "GET",
+        "/api/v1/organization/users",
+        {"orgId": org_id, "includeSubOrgUsers": include_sub_org_users, "page": page, "size": size},
+    )
 
 
 def post_organization_users_create(
     *,
     email: str,
     name: str | None = None,
-    role_id: int | None = None,
-    org_id: int | None = None,
+    title: str | None = None,
+    nick_name: str | None = None,
+    phone_number: str | None = None,
+    locale: str | None = None,
+    address: AddressSent | None = None,
+    organization_name: str | None = None,
+    time_zone: str | None = None,
     password: str | None = None,
     password_hash: str | None = None,
 ) -> Call[None]:
-    """Make a user with a password.
+    """Make a client with an organization.
+
+    A client of one's organization has an organization of their own below it, of which they are the Admin.
+
+    Whoever is there already stays as they are.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2395,8 +2549,13 @@ def post_organization_users_create(
         body={
             "email": email,
             "name": name,
-            "roleId": role_id,
-            "orgId": org_id,
+            "title": title,
+            "nickName": nick_name,
+            "phoneNumber": phone_number,
+            "locale": locale,
+            "address": address,
+            "organizationName": organization_name,
+            "timeZone": time_zone,
             "password": password,
             "passwordHash": password_hash,
         },
@@ -2407,10 +2566,16 @@ def post_organization_users_create_in_org(
     *,
     email: str,
     name: str | None = None,
+    title: str | None = None,
+    nick_name: str | None = None,
+    phone_number: str | None = None,
+    locale: str | None = None,
+    address: AddressSent | None = None,
     role_id: int | None = None,
     org_id: int | None = None,
     password: str | None = None,
     password_hash: str | None = None,
+    tz: str | None = None,
 ) -> Call[UserObject]:
     """Make a user in an organization.
 
@@ -2422,16 +2587,32 @@ def post_organization_users_create_in_org(
         body={
             "email": email,
             "name": name,
+            "title": title,
+            "nickName": nick_name,
+            "phoneNumber": phone_number,
+            "locale": locale,
+            "address": address,
             "roleId": role_id,
             "orgId": org_id,
             "password": password,
             "passwordHash": password_hash,
+            "tz": tz,
         },
     )
 
 
 def post_organization_users_invite(
-    *, email: str, name: str | None = None, role_id: int | None = None, org_id: int | None = None
+    *,
+    email: str,
+    name: str | None = None,
+    title: str | None = None,
+    nick_name: str | None = None,
+    phone_number: str | None = None,
+    locale: str | None = None,
+    address: AddressSent | None = None,
+    role_id: int | None = None,
+    org_id: int | None = None,
+    tz: str | None = None,
 ) -> Call[InvitedUser]:
     """Invite a user.
 
@@ -2440,11 +2621,22 @@ def post_organization_users_invite(
     return Call(
         "POST",
         "/api/v1/organization/users/invite",
-        body={"email": email, "name": name, "roleId": role_id, "orgId": org_id},
+        body={
+            "email": email,
+            "name": name,
+            "title": title,
+            "nickName": nick_name,
+            "phoneNumber": phone_number,
+            "locale": locale,
+            "address": address,
+            "roleId": role_id,
+            "orgId": org_id,
+            "tz": tz,
+        },
     )
 
 
-def put_organization_users_role(*, user_id: int, role_id: int) -> Call[None]:
+def put_organization_users_role(*, user_id: int, role_id: int) -> Call[UserObject]:
     """Give a user another role.
 
     Needs the permission users.edit: Edit users.
@@ -2453,7 +2645,7 @@ def put_organization_users_role(*, user_id: int, role_id: int) -> Call[None]:
 
 
 def post_organization_users_transfer(
-    *, user_id: int, org_id: int, role_id: int, devices: bool | None = None
+    *, user_id: int, target_org_id: int, role_id: int, devices: bool | None = None
 ) -> Call[UserObject]:
     """Transfer a user.
 
@@ -2462,7 +2654,7 @@ def post_organization_users_transfer(
     return Call(
         "POST",
         "/api/v1/organization/users/transfer",
-        body={"userId": user_id, "orgId": org_id, "roleId": role_id, "devices": devices},
+        body={"userId": user_id, "targetOrgId": target_org_id, "roleId": role_id, "devices": devices},
     )
 
 
@@ -2507,12 +2699,13 @@ def get_profile() -> Call[Myself]:
 def put_profile(
     *,
     name: str | None = None,
-    nickname: str | None = None,
-    phone: str | None = None,
+    nick_name: str | None = None,
+    phone_number: str | None = None,
     title: str | None = None,
     locale: str | None = None,
-    timezone: str | None = None,
+    tz: str | None = None,
     units: Literal["default", "metric", "imperial"] | None = None,
+    address: AddressSent | None = None,
 ) -> Call[UserObject]:
     """Change one's profile."""
     return Call(
@@ -2520,12 +2713,13 @@ def put_profile(
         "/api/v1/profile",
         body={
             "name": name,
-            "nickname": nickname,
-            "phone": phone,
+            "nickName": nick_name,
+            "phoneNumber": phone_number,
             "title": title,
             "locale": locale,
-            "timezone": timezone,
+            "tz": tz,
             "units": units,
+            "address": address,
         },
     )
 

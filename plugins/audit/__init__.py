@@ -13,7 +13,7 @@ from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ValueSet
 from hub.hookspecs import hookimpl
 from hub.model import ROOT_ORG, SOMEBODY, Principal
-from hub.routes import VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
+from hub.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
 from hub.storage import Migration, shipped_migrations
 from hub.structure import seconds
@@ -82,6 +82,17 @@ class NamedRecord(Record):
     """Who changed what; ``ts`` is milliseconds UTC, ``name`` what whoever did it is called."""
 
     name: str
+
+
+@attrs.frozen(kw_only=True)
+class LoggedAction:
+    """A value that somebody wrote, as docs.blynk.io has it (Get actions log); ``created_at`` is in ms UTC."""
+
+    trigger_user_email: str
+    value: Any
+    pin: int
+    pin_type: str = "VIRTUAL"
+    created_at: int
 
 
 class NamedAction(Action):
@@ -183,6 +194,22 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         content: list[NamedAction] = [{**one, "name": hub.name_of(one["who"], request.principal)} for one in found]
         return Page(content=content, total_elements=total)
 
+    async def logs(
+        request: Request, device_id: int, *, page: PageNumber = 0, size: PageSize = PAGE
+    ) -> Page[LoggedAction]:
+        device = hub.device_for(request, device_id)
+        found, total = await room.actions.find(device.id, 0, MAX_TIME, "", page, size)
+        content = [
+            LoggedAction(
+                trigger_user_email=hub.name_of(one["who"], request.principal),
+                value=one["value"],
+                pin=int(one["pin"][1:]),
+                created_at=one["ts"],
+            )
+            for one in found
+        ]
+        return Page(content=content, total_elements=total)
+
     return [
         Route(method="GET", path=path, handler=handler, permission=permission, summary=summary, media=media)
         for path, handler, permission, summary, media in (
@@ -190,8 +217,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             ("/api/v1/audit/export", export, "users.log", "Who changed what, line by line", (LINES,)),
             ("/api/v1/audit/verify", verify, "audit.verify", "Whether the audit is as it was written", ()),
             ("/api/v1/device/actions", actions, VIEW_DEVICES, "Who wrote which value of a device", ()),
-            # In docs.blynk.io's own words.
-            ("/api/v1/organization/device/logs", actions, VIEW_DEVICES, "A device's actions log", ()),
+            ("/api/v1/organization/device/logs", logs, VIEW_DEVICES, "A device's actions log", ()),
         )
     ]
 

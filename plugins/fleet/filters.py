@@ -136,7 +136,7 @@ class Finder:
         def owned(device: Device) -> bool:
             owner = device.owner
             if owner not in owners:
-                owners[owner] = word in self._owner_name(device).lower()
+                owners[owner] = word in self.owner_name(device).lower()
             return owners[owner]
 
         def of_template(device: Device) -> bool:
@@ -147,7 +147,7 @@ class Finder:
 
         return lambda d: word in d.name.lower() or d.id in ids or of_template(d) or d.org in orgs or owned(d)
 
-    def _owner_name(self, device: Device) -> str:
+    def owner_name(self, device: Device) -> str:
         if device.owner is None or "user" not in self._hub.names:
             return ""
         found = self._hub.names["user"](str(device.owner))
@@ -178,7 +178,7 @@ class Finder:
                 return lambda device: self._latest(device, one.name)
         simple: dict[str, Callable[[Device], Any]] = {
             "name": lambda device: device.name,
-            "owner": self._owner_name,
+            "owner": self.owner_name,
             "status": hub.lifecycle.name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
@@ -186,7 +186,7 @@ class Finder:
             "id": lambda device: device.id,
             "createdAt": lambda device: device.created,
             "activatedAt": lambda device: device.activated,
-            "lastReported": lambda device: last_reported(hub, device),
+            "lastReported": hub.writes.last_reported,
         }
         return simple[one.attribute]
 
@@ -291,12 +291,6 @@ def _fits(one: Filter) -> Callable[[Any], bool]:
         case "more":
             least = min(_number(value) for value in one.values)
             return lambda value: _number(value) > least
-
-
-def last_reported(hub: Hub, device: Device) -> int | None:
-    """When the newest of a device's values was written, in ms UTC."""
-    stamps = [found[0] for point in device.points.values() if (found := hub.history.latest.get(point.series))]
-    return max(stamps, default=None)
 
 
 def _text(value: Any) -> str:

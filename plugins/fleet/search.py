@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from hub.errors import Rejected
 from hub.model import Device, Principal
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, page_of
-from plugins.fleet.filters import Filter, Find, Finder, last_reported
+from hub.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
+from plugins.fleet.filters import Filter, Find, Finder
 from plugins.fleet.segments import Segments
 
 if TYPE_CHECKING:
@@ -18,8 +18,52 @@ if TYPE_CHECKING:
     from plugins.fleet.locations import Locations
     from plugins.fleet.tags import Tags
 
-SortBy = Literal["id", "name", "status", "organization", "template", "createdAt", "activatedAt", "lastReported"]
-SortOrder = Literal["asc", "desc", "ASC", "DESC"]
+SortBy = Literal[
+    "id",
+    "name",
+    "owner",
+    "status",
+    "organization",
+    "orgId",
+    "template",
+    "templateId",
+    "model",
+    "firmware",
+    "createdAt",
+    "activatedAt",
+    "lastReported",
+]
+#: By what the API of docs.blynk.io sorts (Search devices), as far as the hub knows it.
+SortDevices = Literal[
+    "Device Id",
+    "Name",
+    "Owner Id",
+    "Device Owner Name",
+    "Device Owner",
+    "Last Reported At",
+    "Activated At",
+    "Model",
+    "Template Name",
+    "Template Id",
+    "Firmware Version",
+    "Organization Id",
+    "Status",
+]
+_SORTS: Mapping[SortDevices, SortBy] = {
+    "Device Id": "id",
+    "Name": "name",
+    "Owner Id": "owner",
+    "Device Owner Name": "owner",
+    "Device Owner": "owner",
+    "Last Reported At": "lastReported",
+    "Activated At": "activatedAt",
+    "Model": "model",
+    "Template Name": "template",
+    "Template Id": "templateId",
+    "Firmware Version": "firmware",
+    "Organization Id": "orgId",
+    "Status": "status",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +94,7 @@ class Search:
     segment_id: int | None = None
     org_id: int | None = None
     sort_by: SortBy = "id"
-    sort_order: SortOrder = "asc"
+    sort_order: Literal["asc", "desc", "ASC", "DESC"] = "asc"
     page: int = 0
     size: int = 20
 
@@ -83,17 +127,22 @@ class Fleet:
             chosen = [device for device in chosen if test(device)]
         return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
-    def sorted(self, devices: Sequence[Device], by: SortBy, order: SortOrder) -> list[Device]:
+    def sorted(self, devices: Sequence[Device], by: SortBy, order: str) -> list[Device]:
         hub = self._hub
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
             "name": lambda d: d.name.lower(),
             "status": lambda d: hub.lifecycle.name(d).lower(),
+            "owner": lambda d: self.finder.owner_name(d).lower(),
             "organization": lambda d: hub.organizations.get(d.org).name.lower(),
+            "orgId": lambda d: d.org,
             "template": lambda d: d.template.name.lower(),
+            "templateId": lambda d: d.template.id,
+            "model": lambda d: d.firmware.get("dev", "").lower(),
+            "firmware": lambda d: d.firmware.get("fw", d.firmware.get("ver", "")),
             "createdAt": lambda d: d.created,
             "activatedAt": lambda d: d.activated or 0,
-            "lastReported": lambda d: last_reported(hub, d) or 0,
+            "lastReported": lambda d: hub.writes.last_reported(d) or 0,
         }
         return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
 
@@ -109,7 +158,7 @@ class Fleet:
             status=self._hub.lifecycle.name(device),
             created_at=device.created,
             activated_at=device.activated,
-            last_reported_at=last_reported(self._hub, device),
+            last_reported_at=self._hub.writes.last_reported(device),
             tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
             location_id=place.id if place else None,
         )
@@ -120,13 +169,13 @@ def routes(fleet: Fleet) -> Sequence[Route]:
         request: Request,
         query: str,
         *,
-        sort_by: SortBy = "id",
-        sort_order: SortOrder = "asc",
+        sort_by: SortDevices = "Device Id",
+        sort_order: SortOrder = "ASC",
         org_id: int | None = None,
         page: PageNumber = 0,
-        size: PageSize = MAX_PAGE,
+        size: PageSize = PAGE,
     ) -> Page[FoundDevice]:
-        found = fleet.sorted(await fleet.found(request, Find(query=query), org_id), sort_by, sort_order)
+        found = fleet.sorted(await fleet.found(request, Find(query=query), org_id), _SORTS[sort_by], sort_order)
         # Whoever names a device finds it on the first page.
         found.sort(key=lambda device: device.name.lower() != query.strip().lower())
         return page_of(found, page, size, lambda device: fleet.shown(device, request.principal))

@@ -10,7 +10,7 @@ import attrs
 
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.routes import VIEW_DEVICES, Created, Request, Route
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -225,14 +225,10 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
             id=tag.id, tag_owner_org_id=tag.org, name=tag.name, color=tag.color, icon=tag.icon, devices=count
         )
 
-    async def listed(
-        request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
-    ) -> Page[TagObject]:
+    async def listed(request: Request, *, org_id: int | None = None) -> list[TagObject]:
         org = hub.organization_for(request, org_id)
         found = [tag for tag in tags.by_id.values() if tag.org == org.id]
-
-        found.sort(key=lambda tag: tag.name)
-        return page_of(found, page, size, lambda tag: counted(request, tag))
+        return [counted(request, tag) for tag in sorted(found, key=lambda tag: tag.name)]
 
     def counted(request: Request, tag: Tag) -> TagObject:
         devices = (hub.devices.by_id[one] for one in tags.devices_with([tag]))

@@ -51,7 +51,7 @@ class SetField:
     """Either ``meta_field_id`` (fields of the template count from 1) or ``name``."""
 
     device_id: int
-    new_value: str
+    new_value: str | float
     meta_field_id: int | None = None
     name: str | None = None
 
@@ -86,7 +86,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         device = hub.device_for(request, body.device_id)
         try:
             name = body.name if body.name is not None else hub.metadata.field(device, body.meta_field_id or 0).name
-            await hub.metadata.set(device, name, body.new_value, request.principal)
+            await hub.metadata.set(device, name, str(body.new_value), request.principal)
         except NotFound:
             raise NotFound("Meta field is not found.") from None
         except Rejected as error:

@@ -20,7 +20,7 @@ from hub.cli import (
     with_json,
 )
 from hub.client import operations
-from hub.client.operations import DeviceObject, Refusal, TimelineEvent
+from hub.client.operations import DeviceObject, EventObject, Refusal
 from hub.errors import Rejected, RequestError
 
 # -- templates --------------------------------------------------------------------------------------------------------
@@ -162,7 +162,11 @@ def device_list(parser: argparse.ArgumentParser) -> None:
         devices: list[DeviceObject] = []
         with api(args) as hub:
             while True:
-                page = hub(operations.get_organization_devices(page=len(devices) // 1000, size=1000))
+                page = hub(
+                    operations.get_organization_devices(
+                        include_sub_org_devices=True, page=len(devices) // 1000, size=1000
+                    )
+                )
                 devices += page["content"]
                 if len(devices) >= page["totalElements"] or not page["content"]:
                     break
@@ -193,13 +197,13 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
             ("activated", local_time(device["activatedAt"])),
-            *((field["name"], field["text"]) for field in device["metaFieldValues"] or ()),
+            *((field["name"], field["value"]["text"]) for field in device["metaFieldValues"] or ()),
         ):
             print(f"  {name:<14}{value}")
         rows = [
             (
                 v["pin"].upper(),
-                v["name"],
+                v["dataStreamLabel"],
                 v["display"]["text"],
                 local_time(v["updatedAt"]),
             )
@@ -254,17 +258,17 @@ def device_events(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(found)
             return
-        rows = [(e["id"], local_time(e["ts"]), e["type"], e["name"], _told(e)) for e in found["content"]]
+        rows = [(e["id"], local_time(e["ts"]), e["eventType"].lower(), e["name"], _told(e)) for e in found["content"]]
         show_table(("event", "time", "type", "name", "description"), rows)
 
     parser.set_defaults(run=run)
 
 
-def _told(event: TimelineEvent) -> str:
+def _told(event: EventObject) -> str:
     """What was said of an event, and done about it."""
     parts = [event["description"]]
-    if event["resolved"]:
-        note = f": {event['note']}" if event["note"] else ""
+    if event["isResolved"]:
+        note = f": {event['resolvedComment']}" if event["resolvedComment"] else ""
         parts.append(f"(resolved by {event['resolvedBy']}{note})")
     parts += [f"({comment['by']}: {comment['text']})" for comment in event["comments"]]
     return " ".join(part for part in parts if part)
@@ -283,7 +287,7 @@ def device_log(parser: argparse.ArgumentParser) -> None:
             events = hub(call)["content"]
             refusals = [r for r in hub(operations.get_refusals()) if r["device"] == number]
         lines: list[dict[str, Any]] = [
-            {"at": e["ts"], "kind": e["type"], "text": f"{e['name']} {_told(e)}".strip()} for e in events
+            {"at": e["ts"], "kind": e["eventType"].lower(), "text": f"{e['name']} {_told(e)}".strip()} for e in events
         ]
         lines += [{"at": r["at"], "kind": "refused", "text": r["reason"]} for r in refusals]
         lines = sorted(lines, key=lambda line: line["at"])[-args.limit :]

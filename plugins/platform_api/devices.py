@@ -13,19 +13,17 @@ import attrs
 from hub.devices import NewDevice
 from hub.display import Viewer, text
 from hub.errors import NotFound, Rejected, WrongType
+from hub.metadata import label
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect, Value
-from hub.routes import VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
+from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
 from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
-from plugins.platform_api.about import MetaFieldValue, metadata_shown
+from plugins.platform_api.about import metadata_shown
 
 if TYPE_CHECKING:
     from hub.app import Hub
-
-#: Devices on a page, unless somebody says how many (docs.blynk.io, Platform API).
-PAGE = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -117,9 +115,10 @@ class DisplayObject:
 class DataStreamValue:
     """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
 
-    id: int
+    data_stream_id: int
     pin: str
-    name: str
+    data_stream_label: str
+    data_stream_alias: str
     type: str
     units: str
     value: Any
@@ -127,6 +126,24 @@ class DataStreamValue:
     expired: str | None
     properties: Mapping[str, Sequence[str]]
     display: DisplayObject
+
+
+@attrs.frozen(kw_only=True)
+class MetaValue:
+    """``text`` is the value as the asker reads it, with its unit."""
+
+    type: str
+    value: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class DeviceMetaField:
+    """A field of a device's metadata; ``id`` is None for one that every device has."""
+
+    id: int | None
+    name: str
+    value: MetaValue
 
 
 @attrs.frozen(kw_only=True)
@@ -142,24 +159,26 @@ class DeviceObject:
     lifecycle_status: dict[str, str]
     created_at: int
     activated_at: int | None
+    first_connect_time: int | None
+    last_received_event_at: int | None
     connect_time: int | None
     disconnect_time: int | None
     ip: str | None
     hardware_info: dict[str, str]
     data_stream_values: list[DataStreamValue] | None = None
-    meta_field_values: list[MetaFieldValue] | None = None
+    meta_field_values: list[DeviceMetaField] | None = None
 
 
 @attrs.frozen(kw_only=True)
-class DeviceBase:
-    """What there is to say of a device in a word."""
+class ActivatedDevice:
+    """A device that is new; ``activation_time`` is in ms UTC."""
 
     id: int
     name: str
     template_id: str
     org_id: int
     owner_user_id: int | None
-    activated_at: int | None
+    activation_time: int
 
 
 @attrs.frozen(kw_only=True)
@@ -212,6 +231,8 @@ class DeviceRoutes:
             lifecycle_status={"name": self._hub.lifecycle.name(device), "status": device.status or OFFLINE},
             created_at=device.created,
             activated_at=device.activated,
+            first_connect_time=device.activated,
+            last_received_event_at=self._hub.writes.last_reported(device),
             connect_time=device.connected,
             disconnect_time=device.disconnected,
             ip=session.address if session else None,
@@ -224,9 +245,10 @@ class DeviceRoutes:
         value = self._hub.writes.current(device, stream)
         expired = self._hub.watching.shown(device.points[stream.pin])
         return DataStreamValue(
-            id=stream.id,
+            data_stream_id=stream.id,
             pin=f"v{stream.pin}",
-            name=stream.name,
+            data_stream_label=stream.name,
+            data_stream_alias=stream.alias or stream.name,
             type=stream.type,
             units=stream.units,
             value=None if value is None else to_json(value),
@@ -310,7 +332,7 @@ class DeviceRoutes:
         request: Request,
         *,
         org_id: int | None = None,
-        include_sub_org_devices: bool = True,
+        include_sub_org_devices: bool = False,
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
@@ -327,12 +349,41 @@ class DeviceRoutes:
         properties = await self._hub.properties.of(device)
         viewer = await self._hub.display.of(device, request.principal)
         values = [self._value(viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
-        metadata = metadata_shown(viewer, fields)
+        metadata = [
+            DeviceMetaField(
+                id=one.id, name=one.name, value=MetaValue(type=label(one.type), value=one.value, text=one.text)
+            )
+            for one in metadata_shown(viewer, fields)
+        ]
         request.version(device.name)
         return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
 
-    async def base_info(self, request: Request, device_id: int) -> DeviceBase:
-        return _base(self._hub.device_for(request, device_id))
+    async def base_info(self, request: Request, device_id: int) -> DeviceObject:
+        return self._object(self._hub.device_for(request, device_id))
+
+    async def of_owner(
+        self,
+        request: Request,
+        owner_email: str,
+        *,
+        org_id: int | None = None,
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
+    ) -> Page[DeviceObject]:
+        owner = self._hub.user_of(owner_email.lower())
+        visible = self._hub.devices_for(request.principal, VIEW_DEVICES, self._hub.organization_for(request, org_id).id)
+        found = [device for device in visible if owner is not None and device.owner == owner[0]]
+        return page_of(found, page, size, self._object)
+
+    async def beside(
+        self, request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = PAGE
+    ) -> Page[DeviceObject]:
+        """Those of the organization that somebody is in."""
+        user = self._hub.user_of(user_email.lower())
+        if user is None or not self._hub.may(request.principal, request.permission, org=user[1]):
+            raise NotFound("User with identifier 0 is not found or belong to another organization.")
+        beside = self._hub.devices.by_org.get(user[1], {}).values()
+        return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._object)
 
     async def last_activated(
         self,
@@ -342,14 +393,14 @@ class DeviceRoutes:
         minutes: Annotated[int, Between(1, 60)] = 5,
         page: PageNumber = 0,
         size: PageSize = PAGE,
-    ) -> Page[DeviceBase]:
+    ) -> Page[ActivatedDevice]:
         """Devices that came for the first time in the last minutes, the newest first."""
         org = self._hub.organization_for(request, org_id)
         since = self._hub.clock.now() - minutes * 60_000
         devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
         found = [device for device in devices if device.activated is not None and device.activated >= since]
         found.sort(key=lambda device: -(device.activated or 0))
-        return page_of(found, page, size, _base)
+        return page_of(found, page, size, _activated)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
@@ -429,14 +480,14 @@ class DeviceRoutes:
         return Answered(ms=None if took is None else round(took, 1))
 
 
-def _base(device: Device) -> DeviceBase:
-    return DeviceBase(
+def _activated(device: Device) -> ActivatedDevice:
+    return ActivatedDevice(
         id=device.id,
         name=device.name,
         template_id=device.template.id,
         org_id=device.org,
         owner_user_id=device.owner,
-        activated_at=device.activated,
+        activation_time=device.activated or 0,
     )
 
 
@@ -452,6 +503,8 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device in a word"),
+        Route("GET", f"{org}/device/by-owner", api.of_owner, view, "The devices of a user"),
+        Route("GET", f"{org}/device/by-user-org", api.beside, view, "The devices of a user's organization"),
         Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
         Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, edits="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),

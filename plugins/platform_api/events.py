@@ -2,31 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from hub.errors import NotFound, Rejected
-from hub.model import TimelineEvent
-from hub.routes import VIEW_DEVICES, PageNumber, PageSize, Request, Route
+from hub.model import Comment, Device, TimelineEvent
+from hub.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
 from hub.signatures import MAX_TIME, Time
 from hub.timeline import UNKNOWN, Filter
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
-#: What may be asked for as ``eventType``, in any case.
-TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
+#: What the API calls types of events (docs.blynk.io, Get device timeline); asked for in any case, or as templates do.
+NAMES = {"info": "INFORMATION"} | {
+    kind: kind.upper() for kind in ("warning", "critical", "content", "online", "offline", "status")
+}
+_TYPES = {name.lower(): kind for kind, name in NAMES.items()} | {kind: kind for kind in NAMES}
 YesNoAny = Literal["true", "false", "any"]
 _YES_NO = {"true": True, "false": False}
+
+
+@attrs.frozen(kw_only=True)
+class EventObject:
+    """Something on a device's timeline; times are ms UTC. ``resolved_comment`` is what was done about it."""
+
+    id: int
+    device_id: int
+    org_id: int
+    event_type: str
+    event_code: str
+    name: str
+    description: str
+    ts: int
+    is_resolved: bool
+    resolved_at: int | None
+    resolved_by: str
+    resolved_comment: str
+    archived_at: int | None
+    comments: list[Comment]
+
+
+def event_shown(event: TimelineEvent, org: int, name: Callable[[str], str] = str) -> EventObject:
+    """An event of a device in an organization; ``name`` says what somebody ("user 3") is called."""
+    return EventObject(
+        id=event.id,
+        device_id=event.device,
+        org_id=org,
+        event_type=NAMES.get(event.type, event.type.upper()),
+        event_code=event.code,
+        name=event.name,
+        description=event.description,
+        ts=event.ts,
+        is_resolved=event.resolved is not None,
+        resolved_at=event.resolved,
+        resolved_by=name(event.resolved_by),
+        resolved_comment=event.note,
+        archived_at=event.archived,
+        comments=[attrs.evolve(one, by=name(one.by)) for one in event.comments],
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Events:
     """A page of events, and how many there are of each type."""
 
-    content: list[TimelineEvent]
+    content: list[EventObject]
     total_elements: int
     counters: dict[str, int]
 
@@ -62,6 +105,9 @@ class EventArchive:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
+    def shown(request: Request, device: Device, event: TimelineEvent) -> EventObject:
+        return event_shown(event, device.org, lambda who: hub.name_of(who, request.principal))
+
     async def timeline(
         request: Request,
         device_id: int,
@@ -73,12 +119,12 @@ def routes(hub: Hub) -> Sequence[Route]:
         to: Time = MAX_TIME,
         query: str = "",
         page: PageNumber = 0,
-        size: PageSize = 100,
+        size: PageSize = PAGE,
     ) -> Events:
         device = hub.device_for(request, device_id)
-        types = [kind.lower() for kind in event_type]
-        if wrong := set(types) - set(TYPES):
-            raise Rejected(f"eventType must be of {', '.join(TYPES)}, not {', '.join(sorted(wrong))}")
+        if wrong := {kind.lower() for kind in event_type} - _TYPES.keys():
+            raise Rejected(f"eventType must be of {', '.join(NAMES.values())}, not {', '.join(sorted(wrong))}")
+        types = [_TYPES[kind.lower()] for kind in event_type]
         if from_ >= to:
             raise Rejected("from must be before to")
         wanted = Filter(
@@ -93,7 +139,9 @@ def routes(hub: Hub) -> Sequence[Route]:
         events, total = await hub.timeline.find(wanted, page, size)
         counters = await hub.timeline.count(attrs.evolve(wanted, types=()))
         return Events(
-            content=[_shown(hub, request, event) for event in events], total_elements=total, counters=counters
+            content=[shown(request, device, event) for event in events],
+            total_elements=total,
+            counters={NAMES.get(kind, kind.upper()): count for kind, count in counters.items()},
         )
 
     async def trigger(request: Request) -> None:
@@ -105,23 +153,22 @@ def routes(hub: Hub) -> Sequence[Route]:
                 raise NotFound("Event with provided code is not found.") from error
             raise
 
-    async def resolve(request: Request) -> TimelineEvent:
+    async def resolve(request: Request) -> EventObject:
         body: EventNote = request.body
         device = hub.device_for(request, body.device_id)
-        return _shown(hub, request, await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal))
+        done = await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal)
+        return shown(request, device, done)
 
-    async def comment(request: Request) -> TimelineEvent:
+    async def comment(request: Request) -> EventObject:
         body: EventComment = request.body
         device = hub.device_for(request, body.device_id)
-        return _shown(hub, request, await hub.timeline.comment(device, body.event_id, body.text, request.principal))
+        done = await hub.timeline.comment(device, body.event_id, body.text, request.principal)
+        return shown(request, device, done)
 
-    async def archive(request: Request) -> TimelineEvent:
+    async def archive(request: Request) -> EventObject:
         body: EventArchive = request.body
-        return _shown(
-            hub,
-            request,
-            await hub.timeline.archive(hub.device_for(request, body.device_id), body.event_id, body.archived),
-        )
+        device = hub.device_for(request, body.device_id)
+        return shown(request, device, await hub.timeline.archive(device, body.event_id, body.archived))
 
     org, edit = "/api/v1/organization/device", "timeline.edit"
     log = "Log an event of a device"
@@ -132,10 +179,3 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{org}/event/comment", comment, edit, "Comment on an event", EventComment),
         Route("POST", f"{org}/event/archive", archive, edit, "Archive an event, or take it back", EventArchive),
     ]
-
-
-def _shown(hub: Hub, request: Request, event: TimelineEvent) -> TimelineEvent:
-    """An event with names instead of numbers of people."""
-    by = hub.name_of(event.resolved_by, request.principal)
-    comments = (attrs.evolve(one, by=hub.name_of(one.by, request.principal)) for one in event.comments)
-    return attrs.evolve(event, resolved_by=by, comments=tuple(comments))

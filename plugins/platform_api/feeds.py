@@ -32,6 +32,7 @@ from hub.limits import Bucket
 from hub.model import ONLINE, Device
 from hub.routes import to_json as plain
 from hub.values import to_json
+from plugins.platform_api.events import event_shown
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -168,7 +169,8 @@ class Feed:
         self._add({"device": fact.device.id, "properties": of_pin}, fact.device)
 
     def _add_event(self, fact: EventLogged | EventChanged) -> None:
-        self._add({"device": fact.device.id, "event": attrs.asdict(fact.event)}, fact.device)
+        event = plain(event_shown(fact.event, fact.device.org))
+        self._add({"device": fact.device.id, "event": event}, fact.device)
 
     def _add_frame(self, fact: WireFrame) -> None:
         self._add({"wire": {"at": fact.at, "direction": fact.direction, "text": fact.text}}, fact.device)

@@ -10,6 +10,7 @@ import attrs
 
 from hub.documents import difference, to_document, to_toml
 from hub.errors import Conflict, Rejected
+from hub.metadata import label
 from hub.model import (
     Dashboard,
     DataType,
@@ -21,9 +22,10 @@ from hub.model import (
     MetadataField,
     Template,
 )
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
+from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.templates import dropped_names
 from hub.values import to_json
+from plugins.platform_api.events import NAMES
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -108,9 +110,11 @@ class Saved:
 
 @attrs.frozen(kw_only=True)
 class TemplateSummary:
-    """``behind`` is how many of its devices have stayed with an older version."""
+    """``behind`` is how many of its devices have stayed with an older version; it has one id, ``template_ids`` too."""
 
     id: str
+    template_ids: list[str]
+    org_id: int
     name: str
     version: int
     datastreams: int
@@ -148,8 +152,35 @@ class DatastreamObject:
 
 
 @attrs.frozen(kw_only=True)
+class DatastreamInfo:
+    """A datastream as Blynk's API has it: ``type`` is INT, DOUBLE, STRING, ENUM or LOCATION, ``pin`` a number."""
+
+    id: int
+    label: str
+    alias: str
+    units: str
+    type: str
+    default_value: Any
+    pin: int
+    pin_type: str = "VIRTUAL"
+    min: float | None
+    max: float | None
+
+
+@attrs.frozen(kw_only=True)
+class EventInfo:
+    """An event of a template as Blynk's API has it: ``type`` is INFORMATION, WARNING, CRITICAL or CONTENT."""
+
+    id: int
+    type: str
+    name: str
+    event_code: str
+    description: str
+
+
+@attrs.frozen(kw_only=True)
 class MetaField:
-    """A field of a template; it is called by its ``id`` or its name."""
+    """A field of a template; it is called by its ``id`` or its name. ``type`` is such as "Text"."""
 
     id: int
     name: str
@@ -214,7 +245,7 @@ class TemplateRoutes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def listed(
-        self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+        self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[TemplateSummary]:
         used: Counter[str] = Counter()
         behind: Counter[str] = Counter()
@@ -229,6 +260,8 @@ class TemplateRoutes:
             size,
             lambda one: TemplateSummary(
                 id=one.id,
+                template_ids=[one.id],
+                org_id=one.org,
                 name=one.name,
                 version=one.version,
                 datastreams=len(one.datastreams),
@@ -242,11 +275,29 @@ class TemplateRoutes:
         request.version(found)
         return shown(found)
 
-    async def datastreams(self, request: Request, template_id: str) -> list[DatastreamObject]:
-        return shown(self._of(request, template_id)).datastreams
+    async def datastreams(self, request: Request, template_id: str) -> list[DatastreamInfo]:
+        return [
+            DatastreamInfo(
+                id=stream.id,
+                label=stream.name,
+                alias=stream.alias or stream.name,
+                units=stream.units,
+                type="INT" if stream.type == "integer" else stream.type.upper(),
+                default_value=None if stream.default is None else to_json(stream.default),
+                pin=stream.pin,
+                min=stream.min,
+                max=stream.max,
+            )
+            for stream in self._of(request, template_id).datastreams
+        ]
 
-    async def events(self, request: Request, template_id: str) -> list[EventType]:
-        return list(self._of(request, template_id).events)
+    async def events(self, request: Request, template_id: str) -> list[EventInfo]:
+        return [
+            EventInfo(
+                id=number, type=NAMES[kind.type], name=kind.name, event_code=kind.code, description=kind.description
+            )
+            for number, kind in enumerate(self._of(request, template_id).events, 1)
+        ]
 
     async def metafields(self, request: Request, template_id: str) -> list[MetaField]:
         fields = enumerate(self._of(request, template_id).metadata, 1)
@@ -254,7 +305,7 @@ class TemplateRoutes:
             MetaField(
                 id=number,
                 name=field.name,
-                type=field.type,
+                type=label(field.type),
                 default=field.default,
                 description=field.description,
                 required=field.required,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from hub.errors import Forbidden, Rejected
-from hub.model import Principal
+from hub.model import Organization, Principal
 from hub.routes import (
     KNOWN,
-    MAX_PAGE,
+    PAGE,
     VIEW_DEVICES,
     Created,
     Page,
@@ -19,37 +20,74 @@ from hub.routes import (
     PageSize,
     Request,
     Route,
+    SortOrder,
     page_of,
     secret,
 )
 from plugins.users.login import Password, prove, session_shown
-from plugins.users.model import USER, User
+from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import Link
-from plugins.users.shown import InvitedUser, NamedDevice, PageLink, UserObject, UserProfile, more
+from plugins.users.shown import InvitedUser, PageLink, UserObject, UserProfile, more, said_of
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
 
+#: By what users are sorted (docs.blynk.io, Search users).
+SortUsers = Literal[
+    "User Id",
+    "Name",
+    "Email",
+    "Status",
+    "Role",
+    "Organization Name",
+    "Devices Count",
+    "Country",
+    "Registered At",
+    "Phone Number",
+]
+
 
 @attrs.frozen(kw_only=True)
-class NewUser:
-    """With ``password``, or Blynk's hash of it, they can log in at once."""
-
+class _NewPerson:
     email: str = secret()
     name: str = secret(default="")
+    title: str | None = None
+    nick_name: str | None = secret(default=None)
+    phone_number: str | None = secret(default=None)
+    locale: str | None = None
+    address: Address | None = secret(default=None)  # noqa: RUF009 - a field
+
+
+@attrs.frozen(kw_only=True)
+class NewUser(_NewPerson):
+    """With ``password``, or Blynk's hash of it, they can log in at once. ``tz`` is a time zone."""
+
     role_id: int = USER
     org_id: int | None = None
+    password: str | None = secret(default=None)
+    password_hash: str | None = secret(default=None)
+    tz: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewClient(_NewPerson):
+    """With ``password``, or Blynk's hash of it, they can log in at once.
+
+    Their organization is called ``organization_name``, else as they are.
+    """
+
+    organization_name: str = ""
+    time_zone: str | None = None
     password: str | None = secret(default=None)
     password_hash: str | None = secret(default=None)
 
 
 @attrs.frozen(kw_only=True)
-class Invite:
-    email: str = secret()
-    name: str = secret(default="")
+class Invite(_NewPerson):
     role_id: int = USER
     org_id: int | None = None
+    tz: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -59,8 +97,8 @@ class EditUser:
     user_id: int
     name: str | None = secret(default=None)
     title: str | None = None
-    phone: str | None = secret(default=None)
-    developer: bool | None = None
+    phone_number: str | None = secret(default=None)
+    is_dev: bool | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +124,7 @@ class TransferUser:
     """With ``devices`` the user's own devices go with them, else they have no owner afterwards."""
 
     user_id: int
-    org_id: int
+    target_org_id: int
     role_id: int
     devices: bool = False
 
@@ -108,7 +146,11 @@ def routes(room: Room) -> Sequence[Route]:
         org = hub.organization_for(request, body.org_id)
         role = room.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
-        return User(id=0, org=org.id, email=body.email.strip().lower(), name=body.name.strip(), role=role)
+        return person(body, org.id, role)
+
+    def person(body: _NewPerson, org: int, role: int) -> User:
+        profile = Profile(**said_of(body))
+        return User(id=0, org=org, email=body.email.strip().lower(), name=body.name.strip(), role=role, profile=profile)
 
     async def create(request: Request) -> Created[UserObject]:
         body: NewUser = request.body
@@ -117,8 +159,32 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"user {made.id}"
         return Created(value=room.shown(made))
 
-    async def create_quietly(request: Request) -> None:
-        await create(request)
+    async def create_client(request: Request) -> None:
+        """A client of one's organization has an organization of their own below it, of which they are the Admin.
+
+        Whoever is there already stays as they are.
+        """
+        body: NewClient = request.body
+        top = hub.organization_for(request)
+        if not hub.may(request.principal, "orgs.add", org=top.id):
+            raise Forbidden("This needs the permission orgs.add.")
+        access.check_gift(request.principal, top.id, ADMIN)
+        new = person(body, top.id, ADMIN)
+        hashed = hash_of(new.email, body.password, body.password_hash)
+        people.check(new)
+        if new.email in people.by_email:
+            request.nothing_changed = True
+            return
+        name = body.organization_name.strip() or new.name or new.email.partition("@")[0]
+        templates = frozenset(hub.templates.by_id) if top.templates is None else top.templates
+        org = await hub.organizations.add(
+            Organization(id=0, name=name, parent=top.id, templates=templates, timezone=body.time_zone),
+            request.principal,
+        )
+        request.begun, request.org = True, org.id
+        new.org = org.id
+        made = await people.add(new, hashed)
+        request.subject = f"user {made.id}"
 
     async def invite(request: Request) -> Created[InvitedUser]:
         made = await people.add(new_user(request), None)
@@ -138,15 +204,43 @@ def routes(room: Room) -> Sequence[Route]:
         await credentials.shut_out(user)
 
     async def users(
-        request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+        request: Request,
+        *,
+        org_id: int | None = None,
+        include_sub_org_users: bool = False,
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        return page_of(allowed(request, org_id), page, size, room.shown)
+        top = hub.organization_for(request, org_id).id
+        found = [user for user in allowed(request, org_id) if include_sub_org_users or user.org == top]
+        return page_of(found, page, size, room.shown)
 
     async def search(
-        request: Request, query: str, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
+        request: Request,
+        query: str,
+        *,
+        org_id: int | None = None,
+        sort_by: SortUsers = "User Id",
+        sort_order: SortOrder = "ASC",
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
     ) -> Page[UserObject]:
         text = query.lower()
         found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
+        owned = Counter(device.owner for device in hub.devices.by_id.values()) if sort_by == "Devices Count" else {}
+        keys: dict[SortUsers, Callable[[User], Any]] = {
+            "User Id": lambda user: user.id,
+            "Name": lambda user: user.name.lower(),
+            "Email": lambda user: user.email,
+            "Status": lambda user: user.state(hub.clock.now()),
+            "Role": lambda user: room.roles.names[user.role].lower(),
+            "Organization Name": lambda user: hub.organizations.get(user.org).name.lower(),
+            "Devices Count": lambda user: owned[user.id],
+            "Country": lambda user: user.profile.address.country.lower(),
+            "Registered At": lambda user: user.created,
+            "Phone Number": lambda user: user.profile.phone,
+        }
+        found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
         return page_of(found, page, size, room.shown)
 
     def allowed(request: Request, org: int | None) -> list[User]:
@@ -157,7 +251,7 @@ def routes(room: Room) -> Sequence[Route]:
     async def user(request: Request, user_id: int) -> UserProfile:
         found = room.user_for(request, user_id)
         request.version(*edited(found))
-        return more(UserProfile, room.shown(found), profile=attrs.asdict(found.profile))
+        return room.profile(found)
 
     def edited(user: User) -> tuple[Any, ...]:
         """What others may edit of a user."""
@@ -167,24 +261,25 @@ def routes(room: Room) -> Sequence[Route]:
         body: EditUser = request.body
         found = room.user_for(request, body.user_id, gift=True)
         asker = people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
-        if body.developer and request.principal.kind != "local" and (asker is None or not asker.developer):
+        if body.is_dev and request.principal.kind != "local" and (asker is None or not asker.developer):
             raise Forbidden("Only a developer makes others developers.")
-        said = {key: value for key, value in (("title", body.title), ("phone", body.phone)) if value is not None}
+        said = said_of(body)
         changes: dict[str, Any] = {"profile": said} if said else {}
         changes |= {} if body.name is None else {"name": body.name.strip()}
-        changes |= {} if body.developer is None else {"developer": body.developer}
+        changes |= {} if body.is_dev is None else {"developer": body.is_dev}
         request.expect(*edited(found))
         await people.change(found, **changes)
         request.version(*edited(found))
         return room.shown(found)
 
-    async def set_role(request: Request, user_id: int, role_id: int) -> None:
+    async def set_role(request: Request, user_id: int, role_id: int) -> UserObject:
         found = room.user_for(request, user_id, gift=True)
         role = room.roles.get(role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("Nobody changes their own role.")
         access.check_gift(request.principal, found.org, role)
         await people.change(found, role=role)
+        return room.shown(found)
 
     async def suspend(request: Request) -> None:
         body: Suspend = request.body
@@ -211,7 +306,7 @@ def routes(room: Room) -> Sequence[Route]:
     async def transfer(request: Request) -> Created[UserObject]:
         body: TransferUser = request.body
         found = room.user_for(request, body.user_id, gift=True)
-        org = hub.organization_for(request, body.org_id)
+        org = hub.organization_for(request, body.target_org_id)
         role = room.roles.get(body.role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("Nobody transfers themselves.")
@@ -235,7 +330,7 @@ def routes(room: Room) -> Sequence[Route]:
         who = Principal("user", found.id, found.org).who
         visible = {device.id for device in hub.devices_for(request.principal, VIEW_DEVICES)}
         return {
-            "user": more(UserProfile, room.shown(found), profile=attrs.asdict(found.profile)),
+            "user": room.profile(found),
             "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
             "keys": [key.name for key in credentials.keys.values() if key.user == found.id],
             "devices": [
@@ -275,29 +370,6 @@ def routes(room: Room) -> Sequence[Route]:
         device = hub.device_for(request, device_id)
         await hub.devices.transfer(device, device.org, None, request.principal)
 
-    async def devices_of(
-        request: Request,
-        owner_email: str,
-        *,
-        org_id: int | None = None,
-        page: PageNumber = 0,
-        size: PageSize = MAX_PAGE,
-    ) -> Page[NamedDevice]:
-        owner = people.by_email.get(owner_email.lower())
-        visible = hub.devices_for(request.principal, VIEW_DEVICES, hub.organization_for(request, org_id).id)
-        found = [device for device in visible if owner is not None and device.owner == owner.id]
-        return page_of(found, page, size, lambda device: NamedDevice(id=device.id, name=device.name))
-
-    async def devices_beside(
-        request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = MAX_PAGE
-    ) -> Page[NamedDevice]:
-        """Those of the organization that somebody is in."""
-        user = people.by_email.get(user_email.lower())
-        if user is None or not hub.may(request.principal, request.permission, org=user.org):
-            raise people.unknown(0)
-        visible = hub.allowed(request.principal, VIEW_DEVICES, hub.devices.by_org.get(user.org, {}).values())
-        return page_of(visible, page, size, lambda device: NamedDevice(id=device.id, name=device.name))
-
     org = "/api/v1/organization"
     return [
         Route(
@@ -313,7 +385,7 @@ def routes(room: Room) -> Sequence[Route]:
             ("GET", "users", users, "users.view", None, "The users of an organization and below"),
             ("GET", "user", user, "users.view", None, "One user"),
             ("GET", "search/users", search, "users.view", None, "Users by a text in their name or address"),
-            ("POST", "users/create", create_quietly, "users.invite", NewUser, "Make a user with a password"),
+            ("POST", "users/create", create_client, "users.invite", NewClient, "Make a client with an organization"),
             ("POST", "users/create-in-org", create, "users.invite", NewUser, "Make a user in an organization"),
             ("POST", "users/invite", invite, "users.invite", Invite, "Invite a user"),
             ("POST", "users/transfer", transfer, "users.transfer", TransferUser, "Transfer a user"),
@@ -327,8 +399,6 @@ def routes(room: Room) -> Sequence[Route]:
             ("GET", "user/export", export, "users.download", None, "All that is kept about a user"),
             ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
             ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
-            ("GET", "device/by-owner", devices_of, VIEW_DEVICES, None, "The devices of a user"),
-            ("GET", "device/by-user-org", devices_beside, VIEW_DEVICES, None, "The devices of a user's organization"),
         )
     ] + [
         Route(

@@ -26,7 +26,7 @@ def _org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject
         return hub(operations.get_organization(org_id=int(text)))
     everyone = _orgs(hub, text)
     named = [org for org in everyone if org["name"] == text]
-    found = [org for org in named if org["parentId"] == below] or named
+    found = [org for org in named if org["parentOrganizationId"] == below] or named
     if not found:
         raise NotFound(f"there is no organization {text!r}")
     if len(found) > 1:
@@ -37,11 +37,11 @@ def _org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject
 def _orgs(hub: Api, text: str | None = None) -> list[OrganizationObject]:
     """One's own organization, and those below it that have a text."""
     own = hub(operations.get_organization_profile())
-    return [own, *hub(operations.get_organization_search(query=text))["content"]]
+    return [own, *hub(operations.get_organization_search(query=text, size=1000))["content"]]
 
 
 def _user_of(hub: Api, email: str) -> UserObject:
-    for user in hub(operations.get_organization_search_users(query=email))["content"]:
+    for user in hub(operations.get_organization_search_users(query=email, size=1000))["content"]:
         if user["email"] == email.lower():
             return user
     raise NotFound(f"there is no user {email!r}")
@@ -110,7 +110,11 @@ def user_list(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             org = _org_of(hub, args.org)["id"]
             while True:
-                page = hub(operations.get_organization_users(org_id=org, page=len(users) // 1000, size=1000))
+                page = hub(
+                    operations.get_organization_users(
+                        org_id=org, include_sub_org_users=True, page=len(users) // 1000, size=1000
+                    )
+                )
                 users += page["content"]
                 if len(users) >= page["totalElements"] or not page["content"]:
                     break
@@ -175,7 +179,7 @@ def org_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             parent = _org_of(hub, args.parent)["id"]
-            call = operations.post_organization_create(name=args.name, parent_id=parent, timezone=args.timezone)
+            call = operations.post_organization_create(name=args.name, parent_id=parent, tz=args.timezone)
             made = hub(call)
         if args.json:
             show(made)
@@ -195,7 +199,7 @@ def org_list(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(found)
         else:
-            rows = [(o["id"], o["name"], o["parentId"], o["users"], o["devices"]) for o in found]
+            rows = [(o["id"], o["name"], o["parentOrganizationId"], o["users"], o["devices"]) for o in found]
             show_table(("id", "name", "parent", "users", "devices"), rows)
 
     parser.set_defaults(run=run)
@@ -215,8 +219,14 @@ def org_show(parser: argparse.ArgumentParser) -> None:
         print(f"{org['name']} ({org['id']})")
         templates = "all" if org["templates"] is None else ", ".join(org["templates"]) or "none"
         quotas = ", ".join(f"{most} {what}" for what, most in org["quotas"].items())
-        for name in ("description", "timezone", "parentId", "users", "devices"):
-            print(f"  {name.removesuffix('Id'):<14}{'-' if org[name] in (None, '') else org[name]}")
+        for name, value in (
+            ("description", org["description"]),
+            ("timezone", org["tz"]),
+            ("parent", org["parentOrganizationId"]),
+            ("users", org["users"]),
+            ("devices", org["devices"]),
+        ):
+            print(f"  {name:<14}{'-' if value in (None, '') else value}")
         print(f"  {'templates':<14}{templates}\n  {'quotas':<14}{quotas or '-'}")
 
     parser.set_defaults(run=run)
@@ -268,7 +278,17 @@ def org_apply(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-_KEYS = {"name", "parent", "description", "timezone", "templates", "quotas", "units", "unit_overrides"}
+#: Keys of a file, and what the API calls them.
+_KEYS = {
+    "name": "name",
+    "parent": "parent_id",
+    "description": "description",
+    "timezone": "tz",
+    "templates": "templates",
+    "quotas": "quotas",
+    "units": "unit_system",
+    "unit_overrides": "unit_overrides",
+}
 _USER_KEYS = {"email", "name", "role"}
 
 
@@ -280,6 +300,8 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
         problems.append("[organization] with a name is missing")
     else:
         problems += [f"organization: unknown key {key}" for key in org if key not in _KEYS]
+        if org.get("units", "metric") not in ("metric", "imperial"):
+            problems.append("organization: units are metric or imperial")
     users, roles = wanted.get("user", []), wanted.get("role", {})
     if not isinstance(users, list) or not all(isinstance(u, dict) and isinstance(u.get("email"), str) for u in users):
         problems.append("[[user]]: each has an email")
@@ -296,8 +318,10 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
 
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     """Bring the hub to what a file says; returns what was done."""
-    said, done = dict(wanted["organization"]), []
-    parent = _org_of(hub, str(said.pop("parent", "1")))["id"]
+    said, done = {_KEYS[key]: value for key, value in wanted["organization"].items()}, []
+    if "unit_system" in said:
+        said["unit_system"] = said["unit_system"].upper()
+    parent = _org_of(hub, str(said.pop("parent_id", "1")))["id"]
     try:
         org = _org_of(hub, said["name"], parent)
     except NotFound:
@@ -308,7 +332,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
         if changed:
             hub(operations.put_organization(org_id=org["id"], **changed))
             done.append(f"~ organization {org['name']}: {', '.join(changed)}")
-        if org["parentId"] != parent and org["parentId"] is not None:
+        if org["parentOrganizationId"] not in (parent, None):
             hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent))
             done.append(f"~ organization {org['name']}: now below {parent}")
     for name, switches in wanted.get("role", {}).items():
@@ -338,7 +362,7 @@ def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
         return [f"+ user {made['email']}, {made['role']}: {made['link']}"]
     done = []
     if found["orgId"] != org:
-        hub(operations.post_organization_users_transfer(user_id=found["id"], org_id=org, role_id=role["id"]))
+        hub(operations.post_organization_users_transfer(user_id=found["id"], target_org_id=org, role_id=role["id"]))
         done.append(f"~ user {found['email']}: transferred")
     elif found["roleId"] != role["id"]:
         hub(operations.put_organization_users_role(user_id=found["id"], role_id=role["id"]))

@@ -15,7 +15,7 @@ from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
 from hub.model import Principal
 from hub.routes import KNOWN, PUBLIC, Created, Request, Route, secret
 from plugins.users.credentials import Tokens
-from plugins.users.model import Key, Session, User
+from plugins.users.model import Address, Key, Session, User
 from plugins.users.passwords import hash_of
 from plugins.users.people import digest
 from plugins.users.shown import (
@@ -29,6 +29,7 @@ from plugins.users.shown import (
     SessionObject,
     UserObject,
     more,
+    said_of,
 )
 
 if TYPE_CHECKING:
@@ -67,12 +68,13 @@ class ChangeProfile:
     """What is left out stays."""
 
     name: str | None = secret(default=None)
-    nickname: str | None = secret(default=None)
-    phone: str | None = secret(default=None)
+    nick_name: str | None = secret(default=None)
+    phone_number: str | None = secret(default=None)
     title: str | None = None
     locale: str | None = None
-    timezone: str | None = None
+    tz: str | None = None
     units: Literal["default", "metric", "imperial"] | None = None
+    address: Address | None = secret(default=None)  # noqa: RUF009 - a field
 
 
 @attrs.frozen(kw_only=True)
@@ -124,9 +126,8 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def change_profile(request: Request) -> UserObject:
         user = room.myself(request)
-        said = attrs.asdict(request.body, filter=lambda _, value: value is not None)
-        name = said.pop("name", None)
-        await people.change(user, profile=said, **({} if name is None else {"name": name}))
+        name = request.body.name
+        await people.change(user, profile=said_of(request.body), **({} if name is None else {"name": name}))
         return room.shown(user)
 
     async def password(request: Request) -> None:

@@ -15,6 +15,15 @@ State = Literal["pending", "active", "inactive", "suspended"]
 
 
 @attrs.frozen(kw_only=True)
+class Address:
+    full_address: str = ""
+    city: str = ""
+    country: str = ""
+    state: str = ""
+    zip: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Profile:
     """What somebody says of themselves."""
 
@@ -24,6 +33,7 @@ class Profile:
     locale: str = ""
     timezone: str = ""
     units: Literal["default", "metric", "imperial"] = "default"
+    address: Address = Address()
 
 
 @attrs.define(kw_only=True, eq=False)

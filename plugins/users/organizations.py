@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization
-from hub.routes import KNOWN, MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
-from plugins.users.shown import OrganizationObject
+from hub.model import ROOT_ORG, Organization, OrganizationType
+from hub.routes import (
+    KNOWN,
+    PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Route,
+    SortOrder,
+    page_of,
+)
+from hub.units import System
+from plugins.users.shown import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
+
+
+#: By what organizations are sorted (docs.blynk.io, Search organizations).
+SortOrganizations = Literal["Organization Id", "Name", "Device Count", "User Count", "Sub Organizations"]
+_SYSTEMS: Mapping[str, System] = {"METRIC": "metric", "IMPERIAL": "imperial"}
+_NAMES: Mapping[System | None, UnitSystem] = {"metric": "METRIC", "imperial": "IMPERIAL"}
 
 
 @attrs.frozen(kw_only=True)
@@ -22,25 +41,28 @@ class NewOrganization:
 
     name: str
     parent_id: int | None = None
+    type: OrganizationType = "BUSINESS"
     description: str = ""
-    timezone: str = ""
+    tz: str = ""
+    phone_number: str = ""
     templates: list[str] | None = None
     quotas: dict[str, int] = attrs.Factory(dict)
-    units: Literal["", "metric", "imperial"] = ""
+    unit_system: UnitSystem | None = None
     unit_overrides: dict[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
 class EditOrganization:
-    """What is left out stays."""
+    """What is left out stays; a ``unit_system`` of NONE is that of the organization above."""
 
     org_id: int
     name: str | None = None
     description: str | None = None
-    timezone: str | None = None
+    tz: str | None = None
+    phone_number: str | None = None
     templates: list[str] | None = None
     quotas: dict[str, int] | None = None
-    units: Literal["", "metric", "imperial"] | None = None
+    unit_system: Literal["METRIC", "IMPERIAL", "NONE"] | None = None
     unit_overrides: dict[str, str] | None = None
 
 
@@ -63,12 +85,14 @@ def routes(room: Room) -> Sequence[Route]:
         return OrganizationObject(
             id=org.id,
             name=org.name,
-            parent_id=org.parent,
+            parent_organization_id=org.parent,
+            type=org.type,
             description=org.description,
-            timezone=org.timezone,
+            tz=org.timezone,
+            phone_number=org.phone,
             templates=None if org.templates is None else sorted(org.templates),
             quotas=org.quotas,
-            units=org.units,
+            unit_system=_NAMES.get(org.units),
             unit_overrides=org.unit_overrides,
             devices=len(hub.devices.by_org.get(org.id, ())),
             users=sum(user.org == org.id for user in room.people.by_id.values()),
@@ -78,7 +102,7 @@ def routes(room: Room) -> Sequence[Route]:
         """What may be edited of an organization."""
         templates = None if org.templates is None else sorted(org.templates)
         units = org.units, sorted(org.unit_overrides.items())
-        return org.name, org.description, org.timezone, templates, sorted(org.quotas.items()), units
+        return org.name, org.description, org.timezone, org.phone, templates, sorted(org.quotas.items()), units
 
     def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
         """Raises `NotFound` for a template that the organization above does not have."""
@@ -86,19 +110,34 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def own(request: Request) -> OrganizationObject:
         # What is above is nobody's business below.
-        return attrs.evolve(shown(orgs.get(request.principal.org)), parent_id=None)
+        return attrs.evolve(shown(orgs.get(request.principal.org)), parent_organization_id=None)
 
     async def info(request: Request, org_id: int | None = None) -> OrganizationObject:
         org = hub.organization_for(request, org_id)
         request.version(*edited(org))
         found = shown(org)
-        return attrs.evolve(found, parent_id=None) if found.id == request.principal.org else found
+        return attrs.evolve(found, parent_organization_id=None) if found.id == request.principal.org else found
 
     async def listed(
-        request: Request, *, query: str = "", page: PageNumber = 0, size: PageSize = MAX_PAGE
+        request: Request,
+        *,
+        query: str = "",
+        sort_by: SortOrganizations = "Organization Id",
+        sort_order: SortOrder = "ASC",
+        page: PageNumber = 0,
+        size: PageSize = PAGE,
     ) -> Page[OrganizationObject]:
         below = map(orgs.get, orgs.below(hub.organization_for(request).id)[1:])
-        return page_of([org for org in below if query.lower() in org.name.lower()], page, size, shown)
+        found = [org for org in below if query.lower() in org.name.lower()]
+        keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
+            "Organization Id": lambda org: org.id,
+            "Name": lambda org: org.name.lower(),
+            "Device Count": lambda org: len(hub.devices.by_org.get(org.id, ())),
+            "User Count": lambda org: len(room.people.of_org(org.id)),
+            "Sub Organizations": lambda org: len(orgs.below(org.id)),
+        }
+        found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
+        return page_of(found, page, size, shown)
 
     async def create(request: Request) -> Created[OrganizationObject]:
         body: NewOrganization = request.body
@@ -107,12 +146,14 @@ def routes(room: Room) -> Sequence[Route]:
         new = Organization(
             id=0,
             parent=parent.id,
+            type="PERSONAL" if parent.type == "PERSONAL" else body.type,
             name=body.name.strip(),
             description=body.description,
-            timezone=body.timezone or None,
+            timezone=body.tz or None,
+            phone=body.phone_number,
             templates=may_enable(parent, every if body.templates is None else body.templates),
             quotas=body.quotas,
-            units=body.units or None,
+            units=_SYSTEMS.get(body.unit_system or ""),
             unit_overrides=body.unit_overrides,
         )
         made = await orgs.add(new, request.principal)
@@ -125,12 +166,18 @@ def routes(room: Room) -> Sequence[Route]:
         org = hub.organization_for(request, body.org_id)
         request.subject = f"organization {org.id}"
         request.expect(*edited(org))
-        changes = {
-            key: value
-            for key, value in attrs.asdict(body, recurse=False).items()
-            if value is not None and key not in ("org_id", "templates")
+        said = {
+            "name": body.name,
+            "description": body.description,
+            "phone": body.phone_number,
+            "quotas": body.quotas,
+            "unit_overrides": body.unit_overrides,
         }
-        changes |= {name: changes[name] or None for name in ("timezone", "units") if name in changes}
+        changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        if body.tz is not None:
+            changes["timezone"] = body.tz or None
+        if body.unit_system is not None:
+            changes["units"] = _SYSTEMS.get(body.unit_system)
         if body.templates is not None:
             parent = orgs.get(org.parent or ROOT_ORG)
             templates = may_enable(parent, body.templates)

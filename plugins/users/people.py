@@ -122,10 +122,13 @@ class People:
             problems.append("email is no mail address")
         if len(user.name) > MAX_NAME or not (user.name.isprintable() or not user.name):
             problems.append(f"name has at most {MAX_NAME} printable characters")
-        for field in attrs.fields(Profile):
-            value = getattr(user.profile, field.name)
-            if len(value) > MAX_FIELD or not (value.isprintable() or not value):
-                problems.append(f"{field.name} has at most {MAX_FIELD} printable characters")
+        said = attrs.asdict(user.profile)
+        said |= {f"address.{name}": value for name, value in said.pop("address").items()}
+        problems += [
+            f"{name} has at most {MAX_FIELD} printable characters"
+            for name, value in said.items()
+            if len(value) > MAX_FIELD or not (value.isprintable() or not value)
+        ]
         if user.profile.timezone and user.profile.timezone not in timezones.names():
             problems.append(f"there is no time zone {user.profile.timezone[:50]!r}")
         if problems:

@@ -24,7 +24,7 @@ from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, Throttle, hash_of
 from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
-from plugins.users.shown import UserObject
+from plugins.users.shown import UserObject, UserProfile, more
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -70,6 +70,7 @@ class Room:
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
         self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
+        self.hub.user_of = lambda email: (found.id, found.org) if (found := self.people.by_email.get(email)) else None
         self.hub.display.system_of = self._system
         self.hub.names["client"] = self._program
         self.hub.subscribe(OrganizationChanged, self._organization_changed)
@@ -171,15 +172,24 @@ class Room:
             id=user.id,
             email=user.email,
             name=user.name,
+            title=user.profile.title,
+            nick_name=user.profile.nickname,
+            phone_number=user.profile.phone,
             org_id=user.org,
             role_id=user.role,
             role=self.roles.names[user.role],
-            status=user.state(self.hub.clock.now()),
-            developer=user.developer,
+            tz=user.profile.timezone,
+            locale=user.profile.locale,
+            status=user.state(self.hub.clock.now()).capitalize(),
+            is_dev=user.developer,
             second_factor=user.otp is not None,
-            created_at=user.created,
-            last_login=user.last_login,
+            registered_at=user.created,
+            last_logged_at=user.last_login,
         )
+
+    def profile(self, user: User) -> UserProfile:
+        """A user with all that they say of themselves."""
+        return more(UserProfile, self.shown(user), units=user.profile.units, address=user.profile.address)
 
     def user_for(self, request: Request, number: int, *, gift: bool = False) -> User:
         """The user that a request is about. With ``gift`` the asker must have all that this user's role may.

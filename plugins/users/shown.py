@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
-from hub.units import System
+from hub.model import OrganizationType
+from plugins.users.model import Address
 
 T = TypeVar("T")
+#: What the API calls the systems of units.
+UnitSystem = Literal["METRIC", "IMPERIAL"]
 
 
 def more(cls: type[T], base: Any, **fields: Any) -> T:
@@ -16,21 +19,45 @@ def more(cls: type[T], base: Any, **fields: Any) -> T:
     return cls(**attrs.asdict(base, recurse=False), **fields)
 
 
+def said_of(body: Any) -> dict[str, Any]:
+    """What a body says of a person, as `Profile` names it; what is left out is not there."""
+    found = {name: getattr(body, of, None) for of, name in _SAID.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+#: What the API calls what is in a `Profile`.
+_SAID = {
+    "nick_name": "nickname",
+    "phone_number": "phone",
+    "tz": "timezone",
+    "time_zone": "timezone",
+    "title": "title",
+    "locale": "locale",
+    "units": "units",
+    "address": "address",
+}
+
+
 @attrs.frozen(kw_only=True)
 class UserObject:
-    """``status`` is pending, active, inactive or suspended; ``role`` is the name of ``role_id``."""
+    """``status`` is Pending, Active, Inactive or Suspended; ``role`` is the name of ``role_id``, ``tz`` a time zone."""
 
     id: int
     email: str
     name: str
+    title: str
+    nick_name: str
+    phone_number: str
     org_id: int
     role_id: int
     role: str
+    tz: str
+    locale: str
     status: str
-    developer: bool
+    is_dev: bool
     second_factor: bool
-    created_at: int
-    last_login: int | None
+    registered_at: int
+    last_logged_at: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -42,9 +69,10 @@ class InvitedUser(UserObject):
 
 @attrs.frozen(kw_only=True)
 class UserProfile(UserObject):
-    """``profile`` has what they say about themselves."""
+    """``units`` is the system in which they see values: default, metric or imperial."""
 
-    profile: dict[str, Any]
+    units: str
+    address: Address
 
 
 @attrs.frozen(kw_only=True)
@@ -122,26 +150,22 @@ class RecoveryCodes:
 
 
 @attrs.frozen(kw_only=True)
-class NamedDevice:
-    id: int
-    name: str
-
-
-@attrs.frozen(kw_only=True)
 class OrganizationObject:
     """``templates`` are those enabled in it, None is all; ``devices`` and ``users`` how many are its own.
 
-    ``units`` and ``unit_overrides`` (by group) are how its people see values who have not chosen for themselves.
+    ``unit_system`` and ``unit_overrides`` (by group) are how its people see values who have not chosen for themselves.
     """
 
     id: int
     name: str
-    parent_id: int | None
+    parent_organization_id: int | None
+    type: OrganizationType
     description: str
-    timezone: str | None
+    tz: str | None
+    phone_number: str
     templates: list[str] | None
     quotas: dict[str, int]
-    units: System | None
+    unit_system: UnitSystem | None
     unit_overrides: dict[str, str]
     devices: int
     users: int
