@@ -156,6 +156,8 @@ class Organizations:
             await _enable(tx, number, org.templates or ())
             return number
 
+        if org.type == "ROOT":
+            raise Rejected("type ROOT is that of the root alone")
         async with self._lock:
             self._check(org)
             depth = sum(1 for _ in self.path(self.get(org.parent).id)) + 1
@@ -181,8 +183,6 @@ class Organizations:
             problems.append(f"description has at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
             problems.append("phoneNumber must be + and up to 15 digits")
-        if (org.type == "ROOT") != (org.parent is None):
-            problems.append("type ROOT is that of the root, and of no other")
         if org.timezone and org.timezone not in timezones.names():
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
         if wrong := set(org.quotas) - set(QUOTAS):

@@ -264,7 +264,7 @@ async def test_what_is_deleted_while_it_is_edited_leaves_nothing_behind(hub, wor
     )
     rows = await hub.storage.configuration.fetch_all("SELECT name FROM fleet_tags")
     async with asking(world) as ask:
-        assert [name for (name,) in rows] == [one["name"] for one in (await ask("GET", "organization/tags"))["content"]]
+        assert [name for (name,) in rows] == [one["name"] for one in await ask("GET", "organization/tags")]
 
 
 @pytest.mark.parametrize("meanwhile", ["deleted", "moved"])
@@ -330,7 +330,7 @@ async def test_a_tag_stays_behind_when_a_device_goes_to_others(hub, world):
     await hub.devices.transfer(device, world.orgs["beta"], None, SYSTEM)
     async with asking(world, "local") as ask:
         assert [] == found(await ask("GET", "organization/search/devices", query="defective"))
-        [shown] = (await ask("GET", "organization/tags", orgId=world.orgs["acme"]))["content"]
+        [shown] = await ask("GET", "organization/tags", orgId=world.orgs["acme"])
         assert 0 == shown["devices"]
 
 

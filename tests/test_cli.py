@@ -585,7 +585,7 @@ def test_devices_from_csv_are_added_all_or_none(furnished):
     assert ["Shed", "Attic"] == [device["name"] for device in added]
     assert [TOKEN.format("s"), 32] == [added[0]["token"], len(added[1]["token"])]
     shed = furnished("device", "show", "Shed", "--json").json
-    assert ("Room", "Cellar") in [(field["name"], field["value"]) for field in shed["metaFieldValues"]]
+    assert ("Room", "Cellar") in [(field["name"], field["value"]["value"]) for field in shed["metaFieldValues"]]
     assert furnished("device", "add", "--csv", "missing.csv").error
 
 

@@ -58,9 +58,9 @@ def said(result):
 def test_users_come_and_go(pinwheel):
     out = said(pinwheel("user", "add", "Ann@example.org", "--role", "admin", "--name", "Ann"))
     assert re.search(r"^1 ann@example.org, Admin\nlink: /account\?code=\S+$", out)
-    assert "pending" in said(pinwheel("user", "list"))
+    assert "Pending" in said(pinwheel("user", "list"))
     said(pinwheel("user", "suspend", "ann@example.org"))
-    assert "suspended" in said(pinwheel("user", "list"))
+    assert "Suspended" in said(pinwheel("user", "list"))
     said(pinwheel("user", "suspend", "ann@example.org", "--undo"))
     assert "/account?code=" in said(pinwheel("user", "reset-password", "ann@example.org"))
     assert 1 == pinwheel("user", "delete", "ann@example.org")[0]

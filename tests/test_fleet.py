@@ -56,7 +56,7 @@ async def test_tags_stick_to_devices_and_say_how_many(world):
         for device in (one, two, two):
             await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": tag["id"]})
         assert ["Ground floor"] == [t["name"] for t in await ask("GET", "organization/device/tags", deviceId=one.id)]
-        assert [2] == [t["devices"] for t in (await ask("GET", "organization/tags"))["content"]]
+        assert [2] == [t["devices"] for t in await ask("GET", "organization/tags")]
         await ask("DELETE", "organization/device/tag", deviceId=one.id, tagId=tag["id"])
         assert [] == await ask("GET", "organization/device/tags", deviceId=one.id)
         edited = await ask("PUT", "organization/tag", {"tagId": tag["id"], "name": "Cellar"})
@@ -428,7 +428,7 @@ async def test_segments_are_picked_by_hand_or_found_anew(world, houses):
             return found(await ask("POST", "devices/search", {"segmentId": segment["id"]}))
 
         assert ([PUMP], [HEATER]) == (await of(picked), await of(live))
-        [tag] = (await ask("GET", "organization/tags"))["content"]
+        [tag] = await ask("GET", "organization/tags")
         await ask("POST", "organization/device/tag", {"deviceId": pump, "tagId": tag["id"]})
         assert [HEATER, PUMP] == await of(live)
         await ask("PUT", "organization/segment", {"segmentId": live["id"], "excluded": [], "position": 0})

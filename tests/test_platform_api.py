@@ -419,13 +419,14 @@ async def test_a_device_is_shown_with_its_values_and_metadata(hub, lamp, api):
     } == shown["hardwareInfo"]
     level, colour, mode, place = shown["dataStreamValues"]
     assert (1, "v0", "Brightness", "%", 7, {"color": ["red"]}) == tuple(
-        level[key] for key in ("id", "pin", "name", "units", "value", "properties")
+        level[key] for key in ("dataStreamId", "pin", "dataStreamLabel", "units", "value", "properties")
     )
     assert shown["createdAt"] <= level["updatedAt"]
     assert [("white", None), (None, None), (None, None)] == [
         (v["value"], v["updatedAt"]) for v in (colour, mode, place)
     ]
-    assert {"name": "Room", "value": "Kitchen"}.items() <= shown["metaFieldValues"][0].items()
+    room = shown["metaFieldValues"][0]
+    assert ("Room", {"type": "Text", "value": "Kitchen", "text": "Kitchen"}) == (room["name"], room["value"])
 
 
 @pytest.mark.parametrize(
@@ -590,10 +591,10 @@ async def test_the_timeline_has_the_newest_event_first(hub, lamp, api):
 
     assert 2 == listed["totalElements"]
     assert [("note", "Note", "Found it"), ("broken", "Broken", "Dark")] == [
-        (event["code"], event["name"], event["description"]) for event in listed["content"]
+        (event["eventCode"], event["name"], event["description"]) for event in listed["content"]
     ]
     newest = (await api.get(f"{ORG}/device/timeline?deviceId={lamp[0].id}&size=1")).json["content"]
-    assert ["note"] == [event["code"] for event in newest]
+    assert ["note"] == [event["eventCode"] for event in newest]
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -643,7 +644,18 @@ async def test_a_template_is_imported_listed_and_shown(hub, api):
     await add_device(hub, LAMP)
 
     assert {
-        "content": [{"id": "TMPL0lamp", "name": "Lamp", "version": 1, "datastreams": 4, "devices": 1, "behind": 0}],
+        "content": [
+            {
+                "id": "TMPL0lamp",
+                "templateIds": ["TMPL0lamp"],
+                "orgId": 1,
+                "name": "Lamp",
+                "version": 1,
+                "datastreams": 4,
+                "devices": 1,
+                "behind": 0,
+            }
+        ],
         "totalElements": 1,
     } == (await api.get(f"{ORG}/templates")).json
     shown = (await api.get(f"{ORG}/template?templateId=TMPL0lamp")).json

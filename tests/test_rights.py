@@ -63,6 +63,7 @@ ABOUT_NOTHING = {
     "GET /api/v1/organization/search",
     "GET /api/v1/history",
     "GET /api/v1/organization/device/by-user-org",
+    "POST /api/v1/organization/users/create",
     "GET /api/v1/organization/permissions",
     "POST /api/v1/organization/role/create",
     "PUT /api/v1/organization/role",
@@ -157,7 +158,7 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
     place = {"own": acme, "same": acme, "child": works, "parent": ROOT_ORG, "sibling": beta}
     permissions = {permission.id: permission for permission in hub.permissions}
     checked = 0
-    SAMPLES["org_id"] = acme
+    SAMPLES["org_id"] = SAMPLES["target_org_id"] = acme
     # What is not there is told like what is another organization's.
     tags = hub.room(Fleet).tags
     SAMPLES["tag_id"] = MORE["tagId"] = (await tags.add(Tag(id=0, org=acme, name="Tag"))).id
@@ -234,7 +235,7 @@ async def test_lists_show_an_organization_and_what_is_below_it(world):
         await world.device(org, name=f"In {name}")
 
     async def seen(who):
-        answer = await world.ask(who, "GET", f"{ORG}/devices?size=1000")
+        answer = await world.ask(who, "GET", f"{ORG}/devices?size=1000&includeSubOrgDevices=true")
         return {device["name"] for device in answer.json["content"]}
 
     assert {"In acme", "In works"} == await seen("ada")
@@ -288,14 +289,15 @@ async def test_nobody_gives_more_than_they_have(world):
     ada, uma = world.users["ada"].id, world.users["uma"].id
     for method, path, body in (
         ("POST", f"{ORG}/users/invite", {"email": "x@example.org", "roleId": ADMIN}),
-        ("POST", f"{ORG}/users/create", {"email": "x@example.org", "roleId": ADMIN, "password": "long enough"}),
+        ("POST", f"{ORG}/users/create-in-org", {"email": "x@example.org", "roleId": ADMIN, "password": "long enough"}),
+        ("POST", f"{ORG}/users/create", {"email": "x@example.org", "password": "long enough"}),
         ("PUT", f"{ORG}/users/role?userId={uma}&roleId={ADMIN}", b""),
         ("PUT", f"{ORG}/users/role?userId={ada}&roleId={USER}", b""),
         ("POST", f"{ORG}/user/reset", {"userId": ada}),
         ("POST", f"{ORG}/user/password", {"userId": ada, "password": "mine now, ha"}),
         ("POST", f"{ORG}/user/suspend", {"userId": ada}),
         ("DELETE", f"{ORG}/user?userId={ada}", None),
-        ("POST", f"{ORG}/users/transfer", {"userId": uma, "orgId": world.orgs["works"], "roleId": ADMIN}),
+        ("POST", f"{ORG}/users/transfer", {"userId": uma, "targetOrgId": world.orgs["works"], "roleId": ADMIN}),
         ("POST", f"{ORG}/role/permissions", {"roleId": USER, "permissions": {"users.logout": True}}),
     ):
         answer = await world.ask("stan", method, path, body)

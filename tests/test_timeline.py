@@ -140,6 +140,7 @@ async def test_the_timeline_is_found_by_type_state_time_and_words(hub, device, t
 
     assert [attic.id, door.id, cellar.id] == await found()
     assert [attic.id, cellar.id] == await found(eventType="CRITICAL")
+    assert [door.id] == await found(eventType="INFORMATION")
     assert [attic.id] == await found(eventType="critical", resolved="false")
     assert [cellar.id] == await found(resolved="true")
     assert [news.id] == await found(archived="true")
@@ -151,7 +152,7 @@ async def test_the_timeline_is_found_by_type_state_time_and_words(hub, device, t
     assert [] == await found(query="5_%25")
     assert [door.id] == await found(page=1, size=1)
     answer = await api("GET", "organization/device/timeline", eventType="info")
-    assert {"critical": 2, "info": 1} == answer.json["counters"]
+    assert {"CRITICAL": 2, "INFORMATION": 1} == answer.json["counters"]
     for query in ({"eventType": "loud"}, {"resolved": "maybe"}, {"from_": 5, "to": 5}, {"size": 0}, {"size": 10**9}):
         assert 400 == (await api("GET", "organization/device/timeline", **query)).status, query
 
@@ -162,12 +163,12 @@ async def test_people_resolve_comment_and_archive(hub, device, api):
     event = "organization/device/event"
     answer = await api("POST", f"{event}/resolve", {"eventId": leak.id, "note": "fixed"})
     assert (200, "fixed", "local key", NOON) == (
-        answer.status, answer.json["note"], answer.json["resolvedBy"], answer.json["resolved"],
+        answer.status, answer.json["resolvedComment"], answer.json["resolvedBy"], answer.json["resolvedAt"],
     )  # fmt: skip
     answer = await api("POST", f"{event}/comment", {"eventId": leak.id, "text": "well done"})
     assert [{"ts": NOON, "by": "local key", "text": "well done"}] == answer.json["comments"]
-    assert NOON == (await api("POST", f"{event}/archive", {"eventId": leak.id})).json["archived"]
-    assert (await api("POST", f"{event}/archive", {"eventId": leak.id, "archived": False})).json["archived"] is None
+    assert NOON == (await api("POST", f"{event}/archive", {"eventId": leak.id})).json["archivedAt"]
+    assert (await api("POST", f"{event}/archive", {"eventId": leak.id, "archived": False})).json["archivedAt"] is None
     for path, body, status, message in (
         ("resolve", {"eventId": leak.id}, 400, "The event is resolved already."),
         ("resolve", {"eventId": door.id}, 400, "An event of type info needs no resolution."),

@@ -71,7 +71,13 @@ def test_every_unit_has_one_of_its_group_in_the_other_system():
 
 @pytest.mark.parametrize(
     ("base", "system", "expected"),
-    [("°C", "imperial", "°F"), ("°C", "metric", "°C"), ("°F", "metric", "°C"), ("V", "imperial", "V"), ("x", "metric", "x")],
+    [
+        ("°C", "imperial", "°F"),
+        ("°C", "metric", "°C"),
+        ("°F", "metric", "°C"),
+        ("V", "imperial", "V"),
+        ("x", "metric", "x"),
+    ],
 )
 def test_a_unit_stays_where_it_is_at_home(base, system, expected):
     assert expected == units.in_system(base, system)
@@ -116,7 +122,11 @@ def test_what_shall_not_be_scaled_is_not():
     assert "3600 s" == units.text(3600, "s", scale=False)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(sorted(UNITS)), st.sampled_from(["", "#", "#.##", "#.000"]))
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(sorted(UNITS)),
+    st.sampled_from(["", "#", "#.##", "#.000"]),
+)
 @example(5e-324, "m", "")
 @example(1.7e308, "GB", "#.##")
 @example(-1.7e308, "d", "")
@@ -196,7 +206,9 @@ async def station(hub, world):
 
 async def read(ask, device):
     found = await ask("GET", "organization/device", deviceId=device.id)
-    return {one["pin"]: one for one in found["dataStreamValues"]}, {m["name"]: m["text"] for m in found["metaFieldValues"]}
+    return {one["pin"]: one for one in found["dataStreamValues"]}, {
+        m["name"]: m["value"]["text"] for m in found["metaFieldValues"]
+    }
 
 
 async def test_values_are_shown_as_they_come_where_nobody_says_otherwise(world, station):
@@ -237,14 +249,14 @@ async def test_what_has_no_unit_any_more_is_not_converted(world, station):
 
 async def test_organizations_say_what_their_people_see_and_groups_may_differ(world, station):
     async with asking(world, "local") as ask:
-        await ask("PUT", "organization", {"orgId": 1, "units": "imperial"})
+        await ask("PUT", "organization", {"orgId": 1, "unitSystem": "IMPERIAL"})
     async with asking(world) as ask:
         values, _ = await read(ask, station)
         assert ("68.5 °F", "22.37 mph") == tuple(values[pin]["display"]["text"] for pin in ("v0", "v2"))
         changed = await ask(
             "PUT", "organization", {"orgId": world.orgs["acme"], "unitOverrides": {"temperature": "K", "speed": "m/s"}}
         )
-        assert (None, {"temperature": "K", "speed": "m/s"}) == (changed["units"], changed["unitOverrides"])
+        assert (None, {"temperature": "K", "speed": "m/s"}) == (changed["unitSystem"], changed["unitOverrides"])
         values, fields = await read(ask, station)
         assert ("293.15 K", "10 m/s", "303.15 K") == (
             *(values[pin]["display"]["text"] for pin in ("v0", "v2")),
@@ -276,7 +288,7 @@ async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"units": "nautical"}, "units"),
+        ({"unitSystem": "NAUTICAL"}, "unitSystem"),
         ({"unitOverrides": {"temperature": "kg"}}, "'kg' is no unit of temperature"),
         ({"unitOverrides": {"mood": "°C"}}, "unitOverrides are of temperature"),
         ({"unitOverrides": ["°C"]}, "unitOverrides"),

@@ -56,7 +56,7 @@ async def test_a_login_gives_tokens_that_open_what_one_may(world, http):
     answer = await log_in(http)
     assert 200 == answer.status
     assert {"access_token", "refresh_token", "expires_in", "user"} == set(answer.json)
-    assert "active" == answer.json["user"]["status"]
+    assert "Active" == answer.json["user"]["status"]
     profile = await http.get("/api/v1/profile", answer.json["access_token"])
     assert "eva@example.org" == profile.json["email"]
     assert "own_devices.view" in profile.json["permissions"]
@@ -329,12 +329,12 @@ async def test_a_new_password_ends_the_other_sessions(world, http):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"timezone": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
+        ({"tz": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
         ({"units": "furlongs"}, "units: must be one of"),
         ({"name": "x" * 61}, "name has at most 60"),
         ({"title": "a\nb"}, "title has at most"),
         ({"roleId": ADMIN}, "unknown"),
-        ({"name": 5, "phone": []}, "name"),
+        ({"name": 5, "phoneNumber": []}, "name"),
     ],
     ids=str,
 )
@@ -408,7 +408,7 @@ async def test_an_organization_keeps_an_administrator(world):
         ("DELETE", f"{ORG}/user?userId={ada}", None),
         ("PUT", f"{ORG}/users/role?userId={ada}&roleId={USER}", b""),
         ("POST", f"{ORG}/user/suspend", {"userId": ada}),
-        ("POST", f"{ORG}/users/transfer", {"userId": ada, "orgId": world.orgs["beta"], "roleId": USER}),
+        ("POST", f"{ORG}/users/transfer", {"userId": ada, "targetOrgId": world.orgs["beta"], "roleId": USER}),
     ):
         answer = await world.ask("rita", method, path, body)
         assert (409, "ada@example.org is the last Admin of their organization") == (answer.status, answer.message)
@@ -462,7 +462,7 @@ async def test_an_export_has_nothing_from_where_its_asker_may_not_look(world):
     device = await world.device(world.orgs["acme"], owner=uma.id)
     write = {"deviceId": device.id, "pin": "v0", "value": 21}
     assert 204 == (await world.ask("uma", "POST", f"{ORG}/device/datastream", write)).status
-    body = {"userId": uma.id, "orgId": world.orgs["beta"], "roleId": USER}
+    body = {"userId": uma.id, "targetOrgId": world.orgs["beta"], "roleId": USER}
     assert 201 == (await world.ask("rita", "POST", f"{ORG}/users/transfer", body)).status
     export = (await world.ask("bert", "GET", f"{ORG}/user/export?userId={uma.id}")).json
     assert [] == export["audit"]["values"]
@@ -491,10 +491,10 @@ async def test_with_somebody_goes_where_they_came_from(world, http, oneself):
 async def test_a_user_is_transferred_with_their_devices_or_without(world):
     device = await world.device(world.orgs["acme"], owner=world.users["uma"].id)
     uma, works = world.users["uma"], world.orgs["works"]
-    body = {"userId": uma.id, "orgId": works, "roleId": USER, "devices": True}
+    body = {"userId": uma.id, "targetOrgId": works, "roleId": USER, "devices": True}
     assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/transfer", body)).status
     assert (works, works, uma.id) == (uma.org, device.org, device.owner)
-    back = {"userId": uma.id, "orgId": world.orgs["acme"], "roleId": USER}
+    back = {"userId": uma.id, "targetOrgId": world.orgs["acme"], "roleId": USER}
     assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/transfer", back)).status
     assert (works, None) == (device.org, device.owner)
 
@@ -533,7 +533,7 @@ async def fill_in(http, code, **fields):
 
 async def test_somebody_who_is_invited_sets_a_password_once(world, http):
     invited = await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "new@example.org", "name": "New"})
-    assert ("pending", "User") == (invited.json["status"], invited.json["role"])
+    assert ("Pending", "User") == (invited.json["status"], invited.json["role"])
     assert invited.json["link"].startswith("http://hub/account?code=")
     code = code_of(invited.json["link"])
     page = await http.get(f"/account?code={code}")

@@ -1677,7 +1677,7 @@ def put_organization_device(*, device_id: int, name: str) -> Call[DeviceObject]:
 
 
 def get_organization_device_base_info(*, device_id: int) -> Call[DeviceObject]:
-    """One device in a word.
+    """One device without its values.
 
     Needs the permission org_devices.view: View organization devices.
     """

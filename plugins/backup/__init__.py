@@ -164,12 +164,14 @@ class Backups:
         """Make backups when they are due, until cancelled."""
         every, began = seconds(self.hub.config.backup.every), time.time()
         while True:
-            if time.time() - self._newest() >= every and time.time() >= self._not_before:
-                await self._scheduled()
+            # First of all: a restart does not forget.
             late = time.time() - max(self._newest(), began) > LATE * every
             text = self.failed() or (f"the last backup is older than {self.hub.config.backup.every}" if late else None)
             self.hub.alarms.set("backup", text)
-            await trio.sleep(min(LOOK_EVERY, every / 4))
+            if time.time() - self._newest() >= every and time.time() >= self._not_before:
+                await self._scheduled()
+            else:
+                await trio.sleep(min(LOOK_EVERY, every / 4))
 
     def _newest(self) -> float:
         made = self.made()

@@ -502,7 +502,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
-        Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device in a word"),
+        Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device without its values"),
         Route("GET", f"{org}/device/by-owner", api.of_owner, view, "The devices of a user"),
         Route("GET", f"{org}/device/by-user-org", api.beside, view, "The devices of a user's organization"),
         Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),

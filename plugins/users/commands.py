@@ -331,7 +331,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
         changed = {key: value for key, value in said.items() if _differs(org.get(camel(key)), value)}
         if changed:
             hub(operations.put_organization(org_id=org["id"], **changed))
-            done.append(f"~ organization {org['name']}: {', '.join(changed)}")
+            done.append(f"~ organization {org['name']}: {', '.join(key for key, of in _KEYS.items() if of in changed)}")
         if org["parentOrganizationId"] not in (parent, None):
             hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent))
             done.append(f"~ organization {org['name']}: now below {parent}")

@@ -122,7 +122,7 @@ def routes(room: Room) -> Sequence[Route]:
         request: Request,
         *,
         query: str = "",
-        sort_by: SortOrganizations = "Organization Id",
+        sort_by: SortOrganizations | None = None,
         sort_order: SortOrder = "ASC",
         page: PageNumber = 0,
         size: PageSize = PAGE,
@@ -136,7 +136,9 @@ def routes(room: Room) -> Sequence[Route]:
             "User Count": lambda org: len(room.people.of_org(org.id)),
             "Sub Organizations": lambda org: len(orgs.below(org.id)),
         }
-        found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
+        # Else as they are in the tree.
+        if sort_by is not None:
+            found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
         return page_of(found, page, size, shown)
 
     async def create(request: Request) -> Created[OrganizationObject]:

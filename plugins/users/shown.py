@@ -21,8 +21,7 @@ def more(cls: type[T], base: Any, **fields: Any) -> T:
 
 def said_of(body: Any) -> dict[str, Any]:
     """What a body says of a person, as `Profile` names it; what is left out is not there."""
-    found = {name: getattr(body, of, None) for of, name in _SAID.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for of, name in _SAID.items() if (value := getattr(body, of, None)) is not None}
 
 
 #: What the API calls what is in a `Profile`.

@@ -1,0 +1,367 @@
+"""The Platform API as scripts written for Blynk's use it: requests as docs.blynk.io has them, and the fields they read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+from tenants import tenants
+from test_fleet import asking
+
+from hub.devices import NewDevice
+from hub.model import SYSTEM
+from hub.writes import Write
+from plugins.users.model import ADMIN, USER
+
+TEMPLATE = """
+[template]
+id = "TMPL0blynk"
+name = "Thermostat"
+hardware = "ESP32"
+[[datastream]]
+id = 1
+pin = "V1"
+name = "Temperature"
+type = "double"
+units = "Celsius"
+alias = "Outside"
+default = 5
+[[datastream]]
+id = 2
+pin = "V2"
+name = "Mode"
+type = "integer"
+[[event]]
+code = "high_temp"
+name = "High temperature"
+[[metadata]]
+name = "Serial Number"
+type = "text"
+default = "SN:123"
+[[metadata]]
+name = "Threshold"
+type = "number"
+"""
+
+
+@pytest.fixture
+async def world(hub):
+    return await tenants(hub)
+
+
+@pytest.fixture
+async def device(hub, world):
+    template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
+    acme = world.orgs["acme"]
+    await hub.organizations.change(acme, SYSTEM, templates=frozenset({template.id, "TMPL0thermo"}))
+    [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template, org=acme)], SYSTEM)
+    await hub.write(Write(device, 1, 24.3, "test", SYSTEM)).durable()
+    return device
+
+
+def blynk_hash(email, password):
+    """What Blynk's page about users says in Java and in bash."""
+    salt = hashlib.sha256(email.lower().encode()).digest()
+    return base64.b64encode(hashlib.sha256(password.encode() + salt).digest()).decode()
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_has_the_fields_that_scripts_read(world, device):
+    async with asking(world) as ask:
+        one = await ask("GET", "organization/device", deviceId=device.id)
+        [listed] = (await ask("GET", "organization/devices", page=0, size=20))["content"]
+        short = await ask("GET", "organization/device/baseInfo", deviceId=device.id)
+    fields = (
+        "id templateId orgId name token lifecycleStatus activatedAt firstConnectTime connectTime disconnectTime"
+        " ownerUserId hardwareInfo ip lastReceivedEventAt"
+    )
+    for answer in (one, listed, short):
+        assert set(fields.split()) <= set(answer)
+    temperature = one["dataStreamValues"][0]
+    assert {
+        "dataStreamId": 1,
+        "pin": "v1",
+        "dataStreamLabel": "Temperature",
+        "dataStreamAlias": "Outside",
+        "value": 24.3,
+    }.items() <= temperature.items()
+    assert one["lastReceivedEventAt"] == temperature["updatedAt"]
+    serial = next(field for field in one["metaFieldValues"] if field["name"] == "Serial Number")
+    assert {"type": "Text", "value": "SN:123"}.items() <= serial["value"].items()
+
+
+async def test_devices_below_are_listed_only_when_asked_for(world, device):
+    below = await world.device(world.orgs["works"])
+    async with asking(world) as ask:
+        own = await ask("GET", "organization/devices")
+        every = await ask("GET", "organization/devices", includeSubOrgDevices="true")
+    assert [device.id] == [one["id"] for one in own["content"]]
+    assert {device.id, below.id} == {one["id"] for one in every["content"]}
+
+
+async def test_values_and_fields_are_set_by_their_numbers(hub, world, device):
+    async with asking(world) as ask:
+        assert None is await ask(
+            "POST", "organization/device/datastream", {"deviceId": device.id, "dataStreamId": 1, "value": 5}
+        )
+        body = {"deviceId": device.id, "values": {"1": 6, "2": 7}}
+        assert None is await ask("POST", "organization/device/datastreams", body)
+        assert {"v1": 6, "v2": 7} == await ask(
+            "GET", "organization/device/datastreams", deviceId=device.id, pins="v1,v2"
+        )
+        field = {"deviceId": device.id, "metaFieldId": 2, "newValue": 5}
+        assert None is await ask("POST", "organization/device/metafield", field)
+        assert None is await ask("POST", "organization/device/metafield", field | {"newValue": 5.5})
+        values = await ask("GET", "organization/device/metafield", deviceId=device.id)
+        assert {"id": 2, "name": "Threshold", "value": "5.5"}.items() <= values[1].items()
+        wrong = await ask("POST", "organization/device/metafield", field | {"newValue": "warm"})
+        assert (400, True) == (wrong.status, wrong.message.startswith("The provided value for metafield is invalid."))
+
+
+async def test_what_people_wrote_and_what_happened_is_told_in_blynks_words(hub, world, device):
+    async with asking(world) as ask:
+        await ask("POST", "organization/device/datastream", {"deviceId": device.id, "dataStreamId": 1, "value": 5})
+        [action, *_] = (await ask("GET", "organization/device/logs", deviceId=device.id))["content"]
+        assert ("ada@example.org", 5.0, 1, "VIRTUAL") == tuple(
+            action[name] for name in ("triggerUserEmail", "value", "pin", "pinType")
+        )
+        assert action["createdAt"] > 0
+        body = {"deviceId": device.id, "eventCode": "high_temp", "eventDescription": "It is warm"}
+        assert None is await ask("POST", "organization/device/trigger-event", body)
+        found = await ask("GET", "organization/device/timeline", deviceId=device.id, eventType="INFORMATION")
+    [event] = found["content"]
+    assert ("INFORMATION", world.orgs["acme"], "It is warm", False, None) == tuple(
+        event[name] for name in ("eventType", "orgId", "description", "isResolved", "resolvedAt")
+    )
+
+
+async def test_devices_of_an_owner_and_of_their_organization_are_whole(world, device):
+    uma = world.users["uma"]
+    async with asking(world) as ask:
+        assert None is await ask("POST", "organization/device/transfer", {"deviceId": device.id, "newUserId": uma.id})
+        [mine] = (await ask("GET", "organization/device/by-owner", ownerEmail="UMA@example.org"))["content"]
+        [beside] = (await ask("GET", "organization/device/by-user-org", userEmail="uma@example.org"))["content"]
+        nobodys = await ask("GET", "organization/device/by-owner", ownerEmail="nobody@example.org")
+        stranger = await ask("GET", "organization/device/by-user-org", userEmail="bert@example.org")
+    assert (device.id, uma.id, "TMPL0blynk") == (mine["id"], mine["ownerUserId"], beside["templateId"])
+    assert (0, 404) == (nobodys["totalElements"], stranger.status)
+
+
+@pytest.mark.parametrize(
+    "by",
+    ["Device Id", "Name", "Owner Id", "Device Owner", "Last Reported At", "Activated At", "Model", "Template Name"]
+    + ["Template Id", "Firmware Version", "Organization Id", "Status"],
+)
+async def test_devices_are_sorted_as_blynk_says_it(world, device, by):
+    await world.device(world.orgs["acme"], name="Attic")
+    async with asking(world) as ask:
+        sort = {"query": "", "sortBy": by.replace(" ", "%20")}
+        up = await ask("GET", "organization/search/devices", sortOrder="ASC", **sort)
+        down = await ask("GET", "organization/search/devices", sortOrder="DESC", **sort)
+    assert 2 == up["totalElements"] == down["totalElements"]
+    if by == "Name":
+        assert ["Attic", "Hall"] == [one["name"] for one in up["content"]]
+        assert ["Hall", "Attic"] == [one["name"] for one in down["content"]]
+
+
+# -- templates --------------------------------------------------------------------------------------------------------
+
+
+async def test_templates_are_described_in_blynks_words(world, device):
+    async with asking(world) as ask:
+        listed = (await ask("GET", "organization/templates", orgId=world.orgs["acme"]))["content"]
+        template = {"templateId": "TMPL0blynk"}
+        streams = await ask("GET", "organization/template/datastreams", **template)
+        [event] = await ask("GET", "organization/template/events", **template)
+        fields = await ask("GET", "organization/template/metafields", **template)
+    assert ["TMPL0blynk"] in [one["templateIds"] for one in listed]
+    assert {
+        "id": 1,
+        "label": "Temperature",
+        "alias": "Outside",
+        "units": "Celsius",
+        "type": "DOUBLE",
+        "defaultValue": 5.0,
+        "pin": 1,
+        "pinType": "VIRTUAL",
+    }.items() <= streams[0].items()
+    assert ("INT", 2, "Mode") == (streams[1]["type"], streams[1]["pin"], streams[1]["alias"])
+    assert {
+        "id": 1,
+        "type": "INFORMATION",
+        "name": "High temperature",
+        "eventCode": "high_temp",
+    }.items() <= event.items()
+    assert [("Serial Number", "Text"), ("Threshold", "Number")] == [(one["name"], one["type"]) for one in fields]
+
+
+# -- organizations ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_organization_is_made_as_scripts_make_it(world):
+    body = {
+        "name": "My Organization",
+        "description": "My friend's organization",
+        "type": "DISTRIBUTOR",
+        "tz": "Europe/Kyiv",
+        "parentId": world.orgs["acme"],
+        "phoneNumber": "+380123456789",
+        "unitSystem": "IMPERIAL",
+    }
+    async with asking(world) as ask:
+        made = await ask("POST", "organization/create", body)
+        read = await ask("GET", "organization", orgId=made["id"])
+        [found] = (await ask("GET", "organization/search", query="my%20org", sortBy="Name"))["content"]
+        own = await ask("GET", "organization/profile")
+    said = body | {"parentOrganizationId": body["parentId"]}
+    del said["parentId"]
+    for answer in (made, read, found):
+        assert said.items() <= answer.items()
+    assert (world.orgs["acme"], "BUSINESS") == (own["id"], own["type"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"type": "GALAXY"}, "type: must be one of"),
+        ({"type": "ROOT"}, "type ROOT is that of the root alone"),
+        ({"phoneNumber": "call me"}, "phoneNumber must be"),
+        ({"unitSystem": "metric"}, "unitSystem: must be one of"),
+        ({"tz": "Mars/Base"}, "no time zone"),
+    ],
+)
+async def test_an_organization_that_makes_no_sense_is_not_made(world, body, said):
+    async with asking(world) as ask:
+        answer = await ask("POST", "organization/create", {"name": "New"} | body)
+    assert 400 == answer.status
+    assert said in answer.message
+
+
+async def test_below_a_personal_organization_all_are_personal(world):
+    async with asking(world) as ask:
+        above = await ask("POST", "organization/create", {"name": "Above", "type": "PERSONAL"})
+        below = await ask("POST", "organization/create", {"name": "Below", "type": "BUSINESS", "parentId": above["id"]})
+    assert "PERSONAL" == below["type"]
+
+
+async def test_an_organization_goes_back_to_the_units_of_the_one_above(world):
+    async with asking(world) as ask:
+        acme = {"orgId": world.orgs["acme"]}
+        assert "METRIC" == (await ask("PUT", "organization", acme | {"unitSystem": "METRIC"}))["unitSystem"]
+        assert None is (await ask("PUT", "organization", acme | {"unitSystem": "NONE"}))["unitSystem"]
+
+
+async def test_tags_are_a_plain_list(world):
+    async with asking(world) as ask:
+        made = await ask("POST", "organization/tag/create", {"name": "My Tag Name"})
+        assert [made["id"]] == [tag["id"] for tag in await ask("GET", "organization/tags", orgId=world.orgs["acme"])]
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+PERSON = {
+    "email": "john@example.com",
+    "name": "John Doe",
+    "title": "Engineer",
+    "nickName": "john",
+    "phoneNumber": "+3801234567",
+    "address": {"fullAddress": "Main St 1", "city": "Kyiv", "country": "Ukraine", "state": "Kyiv", "zip": "02000"},
+}
+READ = "id name email title nickName phoneNumber roleId orgId tz locale status lastLoggedAt registeredAt isDev"
+
+
+async def test_a_user_is_made_in_an_organization_with_all_that_is_said_of_them(world):
+    hashed = blynk_hash(PERSON["email"], "mySuperSecretPassword")
+    body = PERSON | {"passwordHash": hashed, "orgId": world.orgs["acme"], "roleId": USER, "tz": "Europe/Kyiv"}
+    async with asking(world) as ask:
+        made = await ask("POST", "organization/users/create-in-org", body)
+        read = await ask("GET", "organization/user", userId=made["id"])
+        [found] = (await ask("GET", "organization/search/users", query="john", sortBy="Email", sortOrder="ASC"))[
+            "content"
+        ]
+        listed = await ask("GET", "organization/users", includeSubOrgUsers="true")
+    for answer in (made, read, found):
+        assert set(READ.split()) <= set(answer)
+        assert ("Engineer", "john", "+3801234567", "Europe/Kyiv") == tuple(
+            answer[name] for name in ("title", "nickName", "phoneNumber", "tz")
+        )
+    assert PERSON["address"] == read["address"]
+    assert made["id"] in [user["id"] for user in listed["content"]]
+    async with asking(world) as ask:
+        login = {"email": PERSON["email"], "password": "mySuperSecretPassword"}
+        assert "access_token" in await ask("POST", "login", login)
+
+
+async def test_a_client_gets_an_organization_of_their_own(hub, world):
+    body = PERSON | {"passwordHash": blynk_hash(PERSON["email"], "secret enough"), "timeZone": "Europe/Kyiv"}
+    async with asking(world) as ask:
+        assert None is await ask("POST", "organization/users/create", body | {"organizationName": "Doe Ltd"})
+        [found] = (await ask("GET", "organization/search/users", query="john"))["content"]
+        org = await ask("GET", "organization", orgId=found["orgId"])
+        # Who is there already stays as they are, and that is no error.
+        assert None is await ask("POST", "organization/users/create", body | {"organizationName": "Other"})
+        again = await ask("GET", "organization/search", query="Other")
+    assert ("Doe Ltd", world.orgs["acme"], "Europe/Kyiv") == (org["name"], org["parentOrganizationId"], org["tz"])
+    assert (ADMIN, "Europe/Kyiv") == (found["roleId"], found["tz"])
+    assert 0 == again["totalElements"]
+    assert hub.organizations.get(world.orgs["acme"]).templates == hub.organizations.get(org["id"]).templates
+
+
+async def test_clients_are_made_only_by_who_may_make_organizations_and_administrators(world):
+    body = PERSON | {"passwordHash": blynk_hash(PERSON["email"], "secret enough")}
+    async with asking(world, "stan") as ask:
+        assert 403 == (await ask("POST", "organization/users/create", body)).status
+    assert not [user for user in world.room.people.by_id.values() if user.email == PERSON["email"]]
+
+
+async def test_a_user_is_invited_given_a_role_and_transferred(world):
+    works = world.orgs["works"]
+    async with asking(world) as ask:
+        body = {"email": "test@example.com", "name": "Test User", "roleId": USER, "locale": "en_US"}
+        invited = await ask("POST", "organization/users/invite", body)
+        assert ("en_US", "Pending") == (invited["locale"], invited["status"])
+        promoted = await ask("PUT", f"organization/users/role?userId={invited['id']}&roleId=2")
+        assert 2 == promoted["roleId"]
+        moved = await ask(
+            "POST", "organization/users/transfer", {"userId": invited["id"], "targetOrgId": works, "roleId": USER}
+        )
+        assert (works, USER) == (moved["orgId"], moved["roleId"])
+        own = await ask("GET", "organization/users")
+        assert invited["id"] not in [user["id"] for user in own["content"]]
+
+
+@pytest.mark.parametrize(
+    "by",
+    ["User Id", "Name", "Email", "Status", "Role", "Organization Name", "Devices Count", "Country", "Registered At"],
+)
+async def test_users_are_sorted_as_blynk_says_it(world, by):
+    async with asking(world) as ask:
+        sort = {"query": "example", "sortBy": by.replace(" ", "%20")}
+        up = await ask("GET", "organization/search/users", **sort)
+        down = await ask("GET", "organization/search/users", sortOrder="DESC", **sort)
+    assert up["totalElements"] == down["totalElements"] > 2
+    if by == "Email":
+        emails = [user["email"] for user in up["content"]]
+        assert (sorted(emails), emails[::-1]) == (emails, [user["email"] for user in down["content"]])
+
+
+@pytest.mark.parametrize("by", ["Organization Id", "Name", "Device Count", "User Count", "Sub Organizations"])
+async def test_organizations_are_sorted_as_blynk_says_it(world, by):
+    async with asking(world, "local") as ask:
+        sort = {"sortBy": by.replace(" ", "%20"), "sortOrder": "DESC"}
+        found = [one["name"] for one in (await ask("GET", "organization/search", query="", **sort))["content"]]
+    assert {"acme", "works", "beta"} == set(found)
+    if by == "Sub Organizations":
+        assert "acme" == found[0]
+
+
+async def test_a_page_has_20_unless_somebody_says_how_many(hub, world):
+    for number in range(21):
+        await world.device(world.orgs["acme"], name=f"Device {number}")
+    async with asking(world) as ask:
+        page = await ask("GET", "organization/devices")
+        all_of_them = await ask("GET", "organization/devices", size=1000)
+    assert (20, 21, 21) == (len(page["content"]), page["totalElements"], len(all_of_them["content"]))
