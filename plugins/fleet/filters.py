@@ -97,6 +97,10 @@ class Find:
             raise Rejected("; ".join(problems))
 
 
+#: What firmware says of itself that is looked for: its version, type and build, and the board.
+_FIRMWARE = ("fw", "ver", "fw-type", "build", "dev")
+
+
 class Finder:
     """Turns what is looked for into tests of one device, which are quick: there may be many."""
 
@@ -111,7 +115,7 @@ class Finder:
         find.check()
         await self._metadata.refresh()
         filters = [self._test(one, principal) for one in find.filters]
-        words = [self._word(word, principal) for word in find.query.lower().split()]
+        words = [self._word(word, principal) for word in find.query.split()]
         if find.match == "any" and len(filters) > 1:
             return [_either(filters), *words]
         return filters + words
@@ -119,8 +123,12 @@ class Finder:
     # -- words ----------------------------------------------------------------------------------------------------
 
     def _word(self, word: str, principal: Principal) -> Test:
-        """Whether a word is in a device's name, id, tags, metadata, or the name of what it belongs to."""
+        """Whether a word is in a device's name, tags, metadata, firmware or the name of what it belongs to, or is its
+        id or token.
+        """
         hub = self._hub
+        with_token = hub.devices.of_token(word)
+        word = word.lower()
         templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
         tags = (tag for tag in self._tags.by_id.values() if word in tag.name.lower())
@@ -131,6 +139,8 @@ class Finder:
                 ids |= {device.id for device in self._locations.devices(location)}
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
+        if with_token is not None:
+            ids.add(with_token.id)
         owners: dict[int | None, bool] = {None: False}
 
         def owned(device: Device) -> bool:
@@ -145,7 +155,15 @@ class Finder:
                 found = templates[id(template)] = word in template.name.lower() or word in template.id.lower()
             return found
 
-        return lambda d: word in d.name.lower() or d.id in ids or of_template(d) or d.org in orgs or owned(d)
+        def of_firmware(device: Device) -> bool:
+            said = device.firmware
+            return any(word in said[key].lower() for key in _FIRMWARE if key in said)
+
+        def test(device: Device) -> bool:
+            found = word in device.name.lower() or device.id in ids or of_template(device) or device.org in orgs
+            return found or owned(device) or (bool(device.firmware) and of_firmware(device))
+
+        return test
 
     def owner_name(self, device: Device) -> str:
         if device.owner is None or "user" not in self._hub.names:
