@@ -11,8 +11,9 @@ export PYTHONDONTWRITEBYTECODE :=
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
+# One more at a time than there are cores: some tests wait.
 test: .venv/test.stamp check
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal $(ARGS)
 
 # The whole gate but the tests: style, types, who imports whom.
 check: .venv/test.stamp
