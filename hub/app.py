@@ -44,6 +44,7 @@ from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline
 from hub.tls import Certificates, local_names
+from hub.tokens import Tokens
 from hub.watchdog import Watchdog
 from hub.watching import Watching
 from hub.wire import WireProtocol
@@ -104,12 +105,14 @@ class Hub:
         )
         self.organizations = Organizations(storage, bus, config.limits)
         self.sessions = Sessions(bus, clock)
+        self.tokens = Tokens(storage, bus, clock, self.sessions)
         self.devices = Devices(
             storage,
             bus,
             clock,
             self.history,
             self.sessions,
+            self.tokens,
             retain_ms,
             self.timezone_of,
             self.organizations,
@@ -285,7 +288,7 @@ class Hub:
         token = next((value for key, value in pairs if key == "token"), None)
         if not token:
             raise Rejected("No token provided.")
-        device = self.devices.of_token(token)
+        device = self.tokens.of(token)
         if device is None:
             self.refuse(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
             raise Rejected("Invalid token.")
@@ -381,7 +384,7 @@ class Hub:
     async def _look(self) -> None:
         while True:
             self.clock.check()
-            self.devices.end_expired()
+            self.tokens.end_expired()
             self._look_around()
             self.history.turn(self.clock.now())
             if self.clock.believable:

@@ -1,11 +1,9 @@
-"""Devices: who they are, the tokens they log in with, and where their values are kept."""
+"""Devices: who they are, and where their values are kept."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from sys import intern
@@ -19,6 +17,7 @@ from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, Dev
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.structure import seconds
+from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -30,20 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Characters in a token: 24 bytes as base64url when we make it, any printable ASCII when it is imported.
-TOKEN_LENGTH = 32
 MAX_NAME = 60
 #: What is kept of an info message: keys, and characters of each.
 MAX_INFO = 32, 128
-
-
-def digest(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def new_token() -> str:
-    return secrets.token_urlsafe(24)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +56,7 @@ class Devices:
         clock: Clock,
         history: History,
         sessions: Sessions,
+        tokens: Tokens,
         retain_ms: int,
         timezone: Callable[[Device], str],
         organizations: Organizations,
@@ -78,6 +67,7 @@ class Devices:
         self._clock = clock
         self._history = history
         self._sessions = sessions
+        self._tokens = tokens
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
@@ -92,7 +82,6 @@ class Devices:
         self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
         self.by_org: dict[int, dict[int, Device]] = {}
-        self._by_token: dict[bytes, tuple[Device, int | None]] = {}
         self._unsaved: set[Device] = set()
         self._saving = False
         self._cleared: dict[int, int] = {}
@@ -123,7 +112,8 @@ class Devices:
                 **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
             self._keep(device)
-        self._by_token = {hash_: (self.by_id[device], expires) for hash_, device, expires in tokens}
+        for hash_, number, expires in tokens:
+            self._tokens.keep(hash_, self.by_id[number], expires)
         self._place(series)
         self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
@@ -196,14 +186,6 @@ class Devices:
     def named(self, name: str) -> list[Device]:
         return [device for device in self.by_id.values() if device.name == name]
 
-    def of_token(self, token: str) -> Device | None:
-        """Whose token this is."""
-        found = self._by_token.get(digest(token))
-        if found is None:
-            return None
-        device, expires = found
-        return device if expires is None or expires > self._clock.now() else None
-
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
         async with self.lock:
@@ -218,14 +200,14 @@ class Devices:
         return added
 
     async def _add(self, new: Sequence[NewDevice]) -> list[tuple[Device, str]]:
-        self._drop_expired()
+        self._tokens.drop_expired()
         if problems := self.problems(new):
             raise Rejected("\n".join(problems))
         now = self._clock.now()
         tokens = [new_token() if n.token is None else n.token for n in new]
 
         async def write(tx: Transaction) -> tuple[range, list[Row]]:
-            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._forgotten_before(),))
+            await self._tokens.write_dropped(tx)
             newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
             first = (newest[0] if newest else 0) + 1
             ids = range(first, first + len(new))
@@ -248,27 +230,10 @@ class Devices:
         for id_, n, token in zip(ids, new, tokens, strict=True):
             device = Device(id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now)
             self._keep(device)
-            self._by_token[digest(token)] = (device, None)
+            self._tokens.keep(digest(token), device)
             added.append((device, token))
         self._place(series)
         return added
-
-    def _drop_expired(self) -> None:
-        """Forget tokens that have ended, so that another device may carry them; not by a clock that may be wrong."""
-        ended = self._forgotten_before()
-        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[1] is None or entry[1] > ended}
-
-    def _forgotten_before(self) -> int:
-        return self._clock.now() if self._clock.believable else 0
-
-    def end_expired(self) -> None:
-        """End the sessions of tokens whose overlap is over."""
-        now = self._clock.now()
-        for hash_, (device, expires) in tuple(self._by_token.items()):
-            if expires is not None and expires <= now:
-                session = self._sessions.get(device.id)
-                if session is not None and digest(session.token) == hash_:
-                    session.close("its token has ended")
 
     def problems(self, new: Sequence[NewDevice]) -> list[str]:
         """Why these devices cannot be added, a line each."""
@@ -295,8 +260,8 @@ class Devices:
                 yield where + problem
             if one.token is not None:
                 if not is_token(one.token):
-                    yield f"{where}a token has {TOKEN_LENGTH} printable ASCII characters"
-                elif digest(one.token) in self._by_token or one.token in seen:
+                    yield f"{where}{NO_TOKEN}"
+                elif self._tokens.is_taken(one.token) or one.token in seen:
                     yield f"{where}the token ending …{one.token[-2:]} is another device's"
                 seen.add(one.token)
             fields = {field.name for field in one.template.metadata}
@@ -360,7 +325,7 @@ class Devices:
             await self._storage.transaction(write)
             self.by_id.pop(device.id, None)
             self.by_org[device.org].pop(device.id, None)
-        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
+        self._tokens.forget(device)
         self._sessions.end(device, "the device was deleted")
         points, device.points = device.points, {}
         self._unplace(point.series for point in points.values())
@@ -404,37 +369,6 @@ class Devices:
         if self._history.latest.get(series) is latest:
             del self._history.latest[series]
             self._bus.emit(ValueCleared(device, datastream))
-
-    async def rotate(self, device: Device, by: Principal, overlap_ms: int = 0, token: str | None = None) -> str:
-        """Give a device a new token; the old ones end after ``overlap_ms``. Raises `Rejected`, `Conflict`."""
-        token = new_token() if token is None else token
-        if not is_token(token):
-            raise Rejected(f"a token has {TOKEN_LENGTH} printable ASCII characters")
-        self._drop_expired()
-        if digest(token) in self._by_token:
-            raise Conflict("the token is in use")
-        now = self._clock.now()
-        expires = now + overlap_ms
-
-        async def write(tx: Transaction) -> list[Row]:
-            await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._forgotten_before(),))
-            if overlap_ms:
-                await tx.execute(
-                    "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?",
-                    (expires, expires, device.id),
-                )
-            else:
-                await tx.execute("DELETE FROM tokens WHERE device = ?", (device.id,))
-            await tx.execute("INSERT INTO tokens (hash, device) VALUES (?, ?)", (digest(token), device.id))
-            return await tx.fetch_all("SELECT hash, expires FROM tokens WHERE device = ?", (device.id,))
-
-        rows = await self._storage.transaction(write)
-        self._by_token = {h: entry for h, entry in self._by_token.items() if entry[0] is not device}
-        self._by_token.update({hash_: (device, ends) for hash_, ends in rows})
-        if not overlap_ms:
-            self._sessions.end(device, "its token was replaced")
-        self._bus.emit(DeviceChanged(device, by))
-        return token
 
     async def told(self, device: Device, info: dict[str, str]) -> None:
         """Keep what a device says of its firmware; the first time activates it."""
@@ -510,11 +444,6 @@ class Devices:
         for device in found:
             device.pinned = template.version
         return len(found)
-
-
-def is_token(token: str) -> bool:
-    """Whether a board could carry this as its token."""
-    return len(token) == TOKEN_LENGTH and token.isascii() and token.isprintable() and " " not in token
 
 
 def bad_name(name: str) -> str | None:

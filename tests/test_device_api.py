@@ -576,7 +576,7 @@ async def test_connections_with_unknown_tokens_count(hub):
 
 async def test_a_token_is_found_nowhere(hub, device, caplog):
     caplog.set_level(logging.DEBUG)
-    await hub.devices.rotate(device[0], None, token=CANARY)
+    await hub.tokens.rotate(device[0], None, token=CANARY)
     key = local_key(hub)
     said = []
     async with connected(hub) as http:

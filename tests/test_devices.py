@@ -7,10 +7,11 @@ import pytest
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
-from hub.devices import NewDevice, digest
+from hub.devices import NewDevice
 from hub.errors import Conflict, NotFound, Rejected, UnknownPin
 from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted
 from hub.model import SYSTEM
+from hub.tokens import digest
 from hub.writes import Write
 
 LAMP = """
@@ -112,7 +113,7 @@ async def test_a_new_device_has_a_token_to_log_in_with(hub):
     device, token = await add(hub, "Kitchen")
 
     assert 32 == len(token)
-    assert device is hub.devices.of_token(token)
+    assert device is hub.tokens.of(token)
     assert device is hub.devices.get(device.id)
     assert [device] == hub.devices.named("Kitchen")
     assert (NOON, None) == (device.created, device.activated)
@@ -130,14 +131,14 @@ async def test_a_token_that_nobody_has_is_nobody(hub):
     await add(hub)
 
     for token in ("", "x", TOKEN, "\udcff" * 32, "\0" * 32):
-        assert hub.devices.of_token(token) is None
+        assert hub.tokens.of(token) is None
 
 
 async def test_a_board_in_the_field_keeps_the_token_it_has(hub):
     device, token = await add(hub, token=OTHER)
 
     assert OTHER == token
-    assert device is hub.devices.of_token(OTHER)
+    assert device is hub.tokens.of(OTHER)
 
 
 async def test_a_token_is_nowhere_in_the_files(hub, tmp_path):
@@ -171,7 +172,7 @@ async def test_many_devices_are_added_at_once(hub):
     assert 1200 == len({token for _, token in added})
     assert [f"Lamp {n}" for n in range(1200)] == [device.name for device, _ in added]
     assert 2400 == len(set(hub.devices.by_series))
-    assert all(hub.devices.of_token(token) is device for device, token in added)
+    assert all(hub.tokens.of(token) is device for device, token in added)
 
 
 async def test_one_bad_row_adds_nothing_and_every_mistake_is_said(hub):
@@ -194,7 +195,7 @@ async def test_one_bad_row_adds_nothing_and_every_mistake_is_said(hub):
     ]
     assert TOKEN not in str(refused.value)
     assert {taken.id: taken} == hub.devices.by_id
-    assert hub.devices.of_token(OTHER) is None
+    assert hub.tokens.of(OTHER) is None
 
 
 async def test_what_was_refused_at_once_is_not_there_after_a_restart(started):
@@ -245,7 +246,7 @@ async def test_a_deleted_device_is_gone(hub):
     device, token = await add(hub)
     await hub.devices.delete(device, SYSTEM)
 
-    assert hub.devices.of_token(token) is None
+    assert hub.tokens.of(token) is None
     with pytest.raises(NotFound):
         hub.devices.get(device.id)
     with pytest.raises(UnknownPin):
@@ -267,7 +268,7 @@ async def test_the_token_of_a_deleted_device_can_be_given_to_another(hub):
     await hub.devices.delete(device, SYSTEM)
     another, _ = await add(hub, token=TOKEN)
 
-    assert another is hub.devices.of_token(TOKEN)
+    assert another is hub.tokens.of(TOKEN)
 
 
 async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
@@ -291,11 +292,11 @@ async def test_a_new_token_ends_the_old_one_and_its_session(hub):
     device, old = await add(hub)
     session = Session(device)
     hub.sessions.opened(session)
-    new = await hub.devices.rotate(device, SYSTEM)
+    new = await hub.tokens.rotate(device, SYSTEM)
 
     assert old != new
-    assert hub.devices.of_token(old) is None
-    assert device is hub.devices.of_token(new)
+    assert hub.tokens.of(old) is None
+    assert device is hub.tokens.of(new)
     assert ["its token was replaced"] == session.closed
 
 
@@ -303,55 +304,55 @@ async def test_with_an_overlap_both_tokens_work_for_a_while(hub, time):
     device, old = await add(hub)
     session = Session(device)
     hub.sessions.opened(session)
-    new = await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+    new = await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
 
     time.ms += 7 * DAY - 1
-    assert device is hub.devices.of_token(old)
-    assert device is hub.devices.of_token(new)
+    assert device is hub.tokens.of(old)
+    assert device is hub.tokens.of(new)
     assert [] == session.closed
 
     time.ms += 1
-    assert hub.devices.of_token(old) is None
-    assert device is hub.devices.of_token(new)
+    assert hub.tokens.of(old) is None
+    assert device is hub.tokens.of(new)
 
 
 async def test_the_overlap_goes_on_after_a_restart(started, time):
     async with started() as hub:
         device, old = await add(hub)
-        new = await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+        new = await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
     time.ms += 6 * DAY
     async with started() as hub:
-        assert device.id == hub.devices.of_token(old).id
+        assert device.id == hub.tokens.of(old).id
         time.ms += DAY
-        assert hub.devices.of_token(old) is None
+        assert hub.tokens.of(old) is None
     async with started() as hub:
-        assert hub.devices.of_token(old) is None
-        assert device.id == hub.devices.of_token(new).id
+        assert hub.tokens.of(old) is None
+        assert device.id == hub.tokens.of(new).id
 
 
 async def test_a_second_rotation_does_not_make_the_first_token_last_longer(hub, time):
     device, first = await add(hub)
-    second = await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
-    await hub.devices.rotate(device, SYSTEM, overlap_ms=7 * DAY)
+    second = await hub.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
+    await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
     time.ms += DAY
 
-    assert hub.devices.of_token(first) is None
-    assert device is hub.devices.of_token(second)
+    assert hub.tokens.of(first) is None
+    assert device is hub.tokens.of(second)
 
 
 async def test_a_rotation_without_overlap_ends_all_older_tokens(hub):
     device, first = await add(hub)
-    second = await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
-    await hub.devices.rotate(device, SYSTEM)
+    second = await hub.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
+    await hub.tokens.rotate(device, SYSTEM)
 
-    assert [None, None] == [hub.devices.of_token(token) for token in (first, second)]
+    assert [None, None] == [hub.tokens.of(token) for token in (first, second)]
 
 
 async def test_a_token_can_be_replaced_by_one_that_a_board_carries(hub):
     device, _ = await add(hub)
 
-    assert TOKEN == await hub.devices.rotate(device, SYSTEM, token=TOKEN)
-    assert device is hub.devices.of_token(TOKEN)
+    assert TOKEN == await hub.tokens.rotate(device, SYSTEM, token=TOKEN)
+    assert device is hub.tokens.of(TOKEN)
 
 
 async def test_a_token_of_another_device_is_not_given_out_again(hub):
@@ -359,30 +360,30 @@ async def test_a_token_of_another_device_is_not_given_out_again(hub):
     await add(hub, "Other", token=TOKEN)
 
     with pytest.raises(Conflict):
-        await hub.devices.rotate(device, SYSTEM, token=TOKEN)
+        await hub.tokens.rotate(device, SYSTEM, token=TOKEN)
     with pytest.raises(Rejected):
-        await hub.devices.rotate(device, SYSTEM, token="short")
-    assert device is hub.devices.of_token(old)
+        await hub.tokens.rotate(device, SYSTEM, token="short")
+    assert device is hub.tokens.of(old)
 
 
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_a_token_that_has_expired_can_be_given_to_another_device(started, time, restarts):
     async with started() as hub:
         device, _ = await add(hub, token=TOKEN)
-        await hub.devices.rotate(device, SYSTEM, overlap_ms=DAY)
+        await hub.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
         time.ms += 2 * DAY
         if not restarts:
             another, _ = await add(hub, "Other", token=TOKEN)
-            assert another is hub.devices.of_token(TOKEN)
+            assert another is hub.tokens.of(TOKEN)
     if restarts:
         async with started() as hub:
             # A clock that stands a day ahead of the records may be wrong: what it calls ended is kept for a day.
-            hub.devices.end_expired()
+            hub.tokens.end_expired()
             with pytest.raises(Rejected):
                 await add(hub, "Other", token=TOKEN)
             time.ms += 2 * DAY
             another, _ = await add(hub, "Other", token=TOKEN)
-            assert another is hub.devices.of_token(TOKEN)
+            assert another is hub.tokens.of(TOKEN)
 
 
 # -- restarting -------------------------------------------------------------------------------------------------------
@@ -401,7 +402,7 @@ async def test_devices_survive_a_restart(started, time):
         events = await hub.timeline.of(device)
     time.ms += DAY
     async with started() as hub:
-        again = hub.devices.of_token(token)
+        again = hub.tokens.of(token)
 
         assert known == (again.id, again.created, again.activated, again.firmware)
         assert "Hall" == again.name

@@ -305,11 +305,11 @@ async def test_the_session_of_a_token_ends_with_its_overlap(start, time):
     async with start(clock=time.clock()) as started:
         device, token = await add_device(started, TEMPLATE)
         async with connect(*address_of(started), token, info=INFO) as client:
-            await started.devices.rotate(device, SYSTEM, overlap_ms=DAY)
-            started.devices.end_expired()
+            await started.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
+            started.tokens.end_expired()
             assert 1 == len(started.sessions)
             time.pass_(2 * DAY)
-            started.devices.end_expired()
+            started.tokens.end_expired()
 
             assert await client.next_frame() is None
 
@@ -318,10 +318,10 @@ async def test_an_empty_token_is_no_token(start):
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         with pytest.raises(Rejected):
-            await started.devices.rotate(device, SYSTEM, token="")
+            await started.tokens.rotate(device, SYSTEM, token="")
         with pytest.raises(Rejected):
             await started.devices.add([NewDevice(name="Other", template=device.template, token="")], SYSTEM)
-        assert device is started.devices.of_token(token)
+        assert device is started.tokens.of(token)
 
 
 async def test_a_login_is_not_a_megabyte(start):

@@ -160,7 +160,7 @@ async def test_what_was_not_sent_by_that_device_is_not_there(hub, device, path):
 async def test_files_are_for_those_who_may_see_the_device(hub):
     world = await tenants(hub)
     device = await world.device(world.orgs["acme"])
-    token = await hub.devices.rotate(device, SYSTEM)
+    token = await hub.tokens.rotate(device, SYSTEM)
     await upload(hub, token, PNG)
     path = f"/api/v1/device/files?deviceId={device.id}"
     [kept] = (await world.ask("ada", "GET", path)).json

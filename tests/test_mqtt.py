@@ -348,7 +348,7 @@ async def test_one_that_hung_up_while_it_waited_takes_nobodys_place(hub, device,
 
 async def test_a_device_whose_token_is_replaced_is_thrown_out(hub, device):
     async with online(hub, device[1], V5) as client:
-        await hub.devices.rotate(device[0], SYSTEM)
+        await hub.tokens.rotate(device[0], SYSTEM)
         assert [0x98] == [packet.reason for packet in await client.rest()]
 
 
@@ -521,7 +521,7 @@ async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_go
         monkeypatch.setattr(History, "full", property(lambda _self: bool(full)))
         await client.send(Publish("ds/Temperature", b"1", 1, 5))
         await trio.testing.wait_all_tasks_blocked(0.02)
-        await hub.devices.rotate(one, SYSTEM)
+        await hub.tokens.rotate(one, SYSTEM)
         full.clear()
         hub.history._room.unpark_all()  # noqa: SLF001
         assert [] == await client.rest()

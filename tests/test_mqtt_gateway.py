@@ -175,7 +175,7 @@ async def test_a_gateway_whose_login_ends_is_thrown_out(world, how):
             case "deleted":
                 await world.hub.devices.delete(world.gateway, SYSTEM)
             case "replaced":
-                await world.hub.devices.rotate(world.gateway, SYSTEM)
+                await world.hub.tokens.rotate(world.gateway, SYSTEM)
             case "template":
                 await world.hub.templates.save(GATEWAY.replace("gateway = true", ""), SYSTEM)
             case "program":
@@ -199,7 +199,7 @@ async def test_with_a_devices_old_token_a_gateway_hears_nothing_more(world, logi
     device, token = world.tokens_of["works"]
     async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
         await gateway.subscribe(f"dev/{token}/#")
-        await world.hub.devices.rotate(device, SYSTEM)
+        await world.hub.tokens.rotate(device, SYSTEM)
         world.hub.write(Write(device, 0, 9, "test", SYSTEM))
         assert [] == await gateway.heard()
 
@@ -208,8 +208,8 @@ async def test_a_token_given_to_another_device_leads_there(world, login):
     (old, token), (new, _) = world.tokens_of["works"], world.tokens_of["acme"]
     async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
         await gateway.subscribe(f"dev/{token}/#")
-        await world.hub.devices.rotate(old, SYSTEM)
-        await world.hub.devices.rotate(new, SYSTEM, 0, token)
+        await world.hub.tokens.rotate(old, SYSTEM)
+        await world.hub.tokens.rotate(new, SYSTEM, 0, token)
         assert 0 == (await gateway.publish(f"dev/{token}/get/ds", "Temperature")).reason
         world.hub.write(Write(old, 0, 1, "test", SYSTEM))
         world.hub.write(Write(new, 0, 2, "test", SYSTEM))
@@ -222,7 +222,7 @@ async def test_a_token_given_to_another_device_leads_there(world, login):
 async def test_a_gateway_whose_token_ends_with_its_overlap_is_thrown_out(world, monkeypatch):
     monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
     device, token = world.tokens_of["acme"]
-    await world.hub.devices.rotate(world.gateway, SYSTEM, 150)
+    await world.hub.tokens.rotate(world.gateway, SYSTEM, 150)
     async with online(world.hub, "", V5, subscribed=False, **as_gateway(world)) as gateway:
         assert 0 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
         assert [0x87] == [packet.reason for packet in await gateway.rest()]

@@ -264,7 +264,7 @@ async def test_a_device_is_added_with_a_token_of_its_own(hub, api):
     [device] = hub.devices.by_id.values()
     assert (201, device.id, "Hall") == (answer.status, answer.json["id"], answer.json["name"])
     assert 32 == len(answer.json["token"])
-    assert device is hub.devices.of_token(answer.json["token"])
+    assert device is hub.tokens.of(answer.json["token"])
     async with client.connect(*address_of(hub), answer.json["token"]):
         pass
 
@@ -491,14 +491,14 @@ async def test_a_token_is_replaced_and_the_connection_ends(hub, lamp, api):
             await gone.wait()
 
     assert 200 == answer.status
-    assert [None, lamp[0]] == [hub.devices.of_token(token) for token in (lamp[1], answer.json["token"])]
+    assert [None, lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], answer.json["token"])]
 
 
 async def test_an_old_token_goes_on_for_a_while(hub, lamp, api):
     body = {"deviceId": lamp[0].id, "overlap": "7d", "token": TOKEN}
 
     assert {"token": TOKEN} == (await api.post("/api/v1/device/token", body)).json
-    assert [lamp[0], lamp[0]] == [hub.devices.of_token(token) for token in (lamp[1], TOKEN)]
+    assert [lamp[0], lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], TOKEN)]
     assert 409 == (await api.post("/api/v1/device/token", body)).status
     assert "overlap" in await refused(
         await api.post("/api/v1/device/token", {"deviceId": lamp[0].id, "overlap": "soon"})

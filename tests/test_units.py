@@ -277,7 +277,7 @@ async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station
         assert "22.37 mph" == values["v2"]["display"]["text"]
         locked = await ask("POST", "organization/device/metafield", body | {"name": "Locked", "newValue": "kg"})
         assert (400, True) == (locked.status, "by the device alone" in locked.message)
-        token = await hub.devices.rotate(station, SYSTEM)
+        token = await hub.tokens.rotate(station, SYSTEM)
         update = f"/external/api/device/meta/update?token={token}&metaFieldId=3&value=kg"
         assert 200 == (await ask.http.get(update)).status
         values, _ = await read(ask, station)

@@ -216,7 +216,7 @@ class Endpoint:
             if not client.valid():
                 raise Forbidden("the client has no permission to view devices")
             return client
-        device = self.hub.devices.of_token(password)
+        device = self.hub.tokens.of(password)
         if device is None:
             return None
         if username == GATEWAY_DEVICE:

@@ -344,7 +344,7 @@ class NativeSession:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
         token = body.decode("ascii", "surrogateescape").strip()
-        device = self.hub.devices.of_token(token)
+        device = self.hub.tokens.of(token)
         if device is None:
             ending = ascii(token[-2:])[1:-1] if token else ""
             self.hub.refuse(self.address, f"unknown token ending …{ending}")

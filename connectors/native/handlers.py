@@ -136,7 +136,7 @@ async def bridge(session: NativeSession, message: int, body: bytes, replies: lis
     parts = split(body)
     pin, kind = (*parts, "", "")[:2]
     if kind == "i":
-        target = session.hub.devices.of_token(parts[2]) if len(parts) > 2 else None
+        target = session.hub.tokens.of(parts[2]) if len(parts) > 2 else None
         bridges = session.bridges = session.bridges or {}
         if target is None or target.org != session.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
             raise Forbidden("the bridge's token is not known here")

@@ -55,7 +55,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     for name in DEMO:
         known = [device for device in hub.devices.named(name) if device.template.id == template.id]
         if known:
-            token = await hub.devices.rotate(known[0], SYSTEM)
+            token = await hub.tokens.rotate(known[0], SYSTEM)
         else:
             [(_, token)] = await hub.devices.add([NewDevice(name=name, template=template)], SYSTEM)
         device = SimulatedDevice(host=local, port=int(port), token=token, template=template.id, streams=streams)

@@ -127,7 +127,7 @@ class Finder:
         id or token.
         """
         hub = self._hub
-        with_token = hub.devices.of_token(word)
+        with_token = hub.tokens.of(word)
         word = word.lower()
         templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}

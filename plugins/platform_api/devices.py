@@ -460,7 +460,7 @@ class DeviceRoutes:
         except ValueError as error:
             raise Rejected(f"overlap: {error}") from error
         device = self._hub.device_for(request, body.device_id)
-        token = await self._hub.devices.rotate(device, request.principal, int(overlap * 1000), body.token)
+        token = await self._hub.tokens.rotate(device, request.principal, int(overlap * 1000), body.token)
         return Token(token=token)
 
     async def redirect(self, request: Request) -> None:
