@@ -11,6 +11,7 @@ import pytest
 import trio
 from raw_http import local_key
 
+from hub.app import running
 from hub.client import Call, operations
 from hub.client.remote import Remote
 from hub.errors import (
@@ -152,6 +153,33 @@ async def test_somebody_logs_in_and_may_what_they_may(hub, ada):
     assert [] == (await trio.to_thread.run_sync(reader, operations.get_organization_devices()))["content"]
     with pytest.raises(Forbidden):
         await trio.to_thread.run_sync(reader, operations.get_organization_users())
+
+
+async def test_a_session_is_renewed_as_long_as_it_may_be(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        await hub.room(Room).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+        host, port = address_of(hub)
+        ada = Remote(f"http://{host}:{port}")
+        first = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
+        time.pass_(first["expires_in"] * 1000 + 1)
+        async with trio.open_nursery() as nursery:
+            # Who comes second does not spend a token that is spent.
+            for _ in range(3):
+                nursery.start_soon(trio.to_thread.run_sync, ada, operations.get_profile())
+        assert ada.token != first["access_token"]
+        time.pass_(first["expires_in"] * 1000 + 1)
+        followed = ada.follow({"subscribe": "devices"})
+        assert "devices" == (await trio.to_thread.run_sync(next, followed))["subscribed"]
+        await trio.to_thread.run_sync(followed.close)
+        time.pass_(400 * 86_400_000)
+        with pytest.raises(NotAuthenticated):
+            await trio.to_thread.run_sync(ada, operations.get_profile())
+
+
+async def test_a_stream_without_a_right_to_it_is_refused(hub):
+    host, port = address_of(hub)
+    with pytest.raises(NotAuthenticated, match="refuses its stream"):
+        await trio.to_thread.run_sync(list, Remote(f"http://{host}:{port}", "x").follow({"subscribe": "devices"}))
 
 
 @pytest.mark.parametrize("hub_toml", ["[limits]\napi_requests_per_minute = 2\n"])

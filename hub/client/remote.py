@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from hub.client import Call
-from hub.client.operations import LoggedIn, post_login
+from hub.client.operations import LoggedIn, get_profile, post_login, post_login_refresh
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -54,12 +55,14 @@ class Remote:
         self.host = parts.hostname
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.token = token
+        self._refresh_token = ""
+        self._renewing = threading.Lock()
         self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
 
     def login(self, email: str, password: str, otp: str | None = None) -> LoggedIn:
-        """Log in, and be that user from now on. Raises `RequestError`."""
-        found = self(post_login(email=email, password=password, otp=otp))
-        self.token = found["access_token"]
+        """Log in, and be that user from now on, for as long as the session may be renewed. Raises `RequestError`."""
+        found, _ = self._ask(post_login(email=email, password=password, otp=otp), "")
+        self.token, self._refresh_token = found["access_token"], found["refresh_token"]
         return found
 
     def __call__(self, call: Call[T]) -> T:
@@ -68,11 +71,28 @@ class Remote:
 
     def ask(self, call: Call[T]) -> tuple[T, str]:
         """Carry out a call, and return also the ETag of the answer, or "". Raises `RequestError`."""
+        token = self.token
+        try:
+            return self._ask(call, token)
+        except NotAuthenticated:
+            if not self._refresh_token:
+                raise
+        self._renew(token)
+        return self._ask(call, self.token)
+
+    def _renew(self, expired: str) -> None:
+        """Get another access token, unless another thread has."""
+        with self._renewing:
+            if self.token == expired:
+                found, _ = self._ask(post_login_refresh(refresh_token=self._refresh_token), "")
+                self.token, self._refresh_token = found["access_token"], found["refresh_token"]
+
+    def _ask(self, call: Call[T], token: str) -> tuple[T, str]:
         connection = self._connection()
         target = f"{call.path}?{call.query}" if call.query else call.path
         body = None if call.sent is None else json.dumps(call.sent)
         try:
-            connection.request(call.method, target, body, {**self._headers(), **call.headers})
+            connection.request(call.method, target, body, {**_headers(token), **call.headers})
             answer = connection.getresponse()
             content = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
@@ -90,13 +110,16 @@ class Remote:
 
         Raises `RequestError` when one is refused, `Unavailable` at the end.
         """
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
         from websockets.sync.client import connect
 
         host = f"[{self.host}]" if ":" in self.host else self.host
+        if self._refresh_token:
+            # Its token may have to be renewed.
+            self(get_profile())
         url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/api/v1/stream"
         try:
-            with connect(url, ssl=self.tls, additional_headers=self._headers(), proxy=None) as socket:
+            with connect(url, ssl=self.tls, additional_headers=_headers(self.token), proxy=None) as socket:
                 for number, subscription in enumerate(subscriptions, 1):
                     socket.send(json.dumps({"id": number, **subscription}))
                 for message in socket:
@@ -104,6 +127,9 @@ class Remote:
                     if error := decoded.get("error"):
                         raise RequestError(error["message"])
                     yield decoded
+        except InvalidStatus as error:
+            status = error.response.status_code
+            raise ERRORS.get(status, Unavailable)(f"the hub refuses its stream ({status})") from error
         except (OSError, ConnectionClosed, InvalidHandshake):
             pass
         raise Unavailable("the hub stopped")
@@ -113,8 +139,9 @@ class Remote:
             return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.tls)
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _error(answer: http.client.HTTPResponse, message: str) -> RequestError:
