@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from hub.errors import Unavailable
+from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected
 
 if TYPE_CHECKING:
@@ -91,18 +91,18 @@ class Sessions:
             self._bus.emit(DeviceDisconnected(device, reason, silent))
 
     def command(self, device: Device, command: Command) -> None:
-        """Send ``command`` to a connected device. Raises `Unavailable` when it is not."""
+        """Send ``command`` to a connected device. Raises `Conflict` when it is not."""
         hearing = self.heard_by(device)
         if not hearing:
-            raise Unavailable(f"device {device.name} is offline")
+            raise Conflict(f"device {device.name} is offline")
         for session in hearing:
             session.send(command)
 
     async def ping(self, device: Device) -> float | None:
-        """Milliseconds until a connected device has answered; None when it does not. Raises `Unavailable`."""
+        """Milliseconds until a connected device has answered; None when it does not. Raises `Conflict` when it is not."""
         session = self._of.get(device.id)
         if session is None:
-            raise Unavailable(f"device {device.name} is offline")
+            raise Conflict(f"device {device.name} is offline")
         return await session.ping()
 
     def end(self, device: Device, reason: str) -> None:

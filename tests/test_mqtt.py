@@ -32,7 +32,7 @@ from connectors.mqtt.packets import (
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 from hub.app import running
 from hub.config import parse
-from hub.errors import StorageError, Unavailable
+from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
 from hub.history import History, Receipt
 from hub.model import SYSTEM, Reboot, Reconfigure, Redirect
@@ -925,7 +925,7 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
         assert await hub.sessions.ping(device[0]) is None
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "1")
     await until(lambda: hub.sessions.get(device[0].id) is None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Conflict):
         await hub.sessions.ping(device[0])
 
 
@@ -1062,7 +1062,7 @@ async def test_qos_0_is_not_kept(hub, device):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     write(hub, one, 1, 5)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Conflict):
         hub.command(one, Reboot())
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
         assert client.present

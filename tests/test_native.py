@@ -19,7 +19,7 @@ from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.devices import NewDevice
-from hub.errors import Unavailable
+from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect, SetDatastream
 from hub.testing import LOOPBACK, add_device, address_of
@@ -1034,7 +1034,7 @@ async def test_a_malformed_bridge_is_answered_with_2(hub, parts):
 )
 async def test_commands(hub, command, sent):
     device, token = await add(hub)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Conflict):
         hub.command(device, command)
     async with online(hub, token) as client:
         hub.command(device, command)

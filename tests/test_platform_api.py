@@ -622,7 +622,7 @@ async def test_a_command_reaches_the_device(hub, lamp, api, path, more, expected
 async def test_a_command_to_a_device_that_is_offline_is_refused(lamp, api, path, more):
     answer = await api.post(f"/api/v1/device/{path}", {"deviceId": lamp[0].id} | more)
 
-    assert "device Hall is offline" == await refused(answer, 503)
+    assert "device Hall is offline" == await refused(answer, 409)
 
 
 @pytest.mark.parametrize(
