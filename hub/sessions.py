@@ -99,7 +99,7 @@ class Sessions:
             session.send(command)
 
     async def ping(self, device: Device) -> float | None:
-        """Milliseconds until a connected device has answered; None when it does not. Raises `Conflict` when it is not."""
+        """Milliseconds until a connected device has answered; None when it does not. Raises `Conflict`."""
         session = self._of.get(device.id)
         if session is None:
             raise Conflict(f"device {device.name} is offline")

@@ -101,6 +101,51 @@ async def test_raw_points_come_as_they_were(meters, chart):
     assert not one["more"]
 
 
+async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meters, chart, monkeypatch):
+    await sealed(meters)
+    one, two = meters.devices_of_test
+    await meters.write(Write(one, 0, 1.5, "test", SYSTEM, meters.begin + 5 * HOUR)).durable()
+    slow = []
+    buckets = meters.history.buckets
+    monkeypatch.setattr(
+        meters.history,
+        "buckets",
+        lambda series, start, *rest: slow.append((series, start)) or buckets(series, start, *rest),
+    )
+    first, second = await chart(granularity="hour", from_=meters.begin, to=meters.begin + 40 * HOUR)
+    assert [(one.points[0].series, meters.begin + 5 * HOUR)] == slow
+    for device, line in ((one, first), (two, second)):
+        times, values = await one_by_one(meters, device, "hour", "avg")
+        assert (times[:40], values[:40]) == (line["ts"], line["values"])
+
+
+async def test_the_largest_numbers_stay_numbers(meters, chart):
+    one, _ = meters.devices_of_test
+    for at in (1, 2):
+        await meters.write(
+            Write(one, 0, 1.7976931348623157e308, "test", SYSTEM, meters.begin - 9 * HOUR + at)
+        ).durable()
+    await sealed(meters)
+    for aggregate in ("max", "sum"):
+        line, _ = await chart(granularity="hour", aggregate=aggregate, from_=meters.begin - 10 * HOUR, to=meters.begin)
+        [value] = line["values"]
+        assert pytest.approx(1.7976931348623157e308) == value
+
+
+async def test_months_that_were_imported_are_read_at_once(meters, chart, monkeypatch):
+    """In few reads, that is, and not one for each hour that its sender gave stamps in."""
+    one, _ = meters.devices_of_test
+    early = meters.begin - 80 * 24 * HOUR
+    for n in range(70 * 24):
+        meters.write(Write(one, 0, n % 7, "test", SYSTEM, early + n * HOUR))
+    reads = []
+    fetch = meters.storage.history.fetch_all
+    monkeypatch.setattr(meters.storage.history, "fetch_all", lambda *asked: reads.append(asked) or fetch(*asked))
+    line, _ = await chart(granularity="hour", from_=early, to=early + 70 * 24 * HOUR)
+    assert [n % 7 for n in range(70 * 24)] == line["values"]
+    assert len(reads) < 100
+
+
 async def test_more_points_than_can_be_shown_are_said_to_be_there(chart, monkeypatch):
     monkeypatch.setattr("plugins.data.several.MAX_POINTS", 10)
     one, _ = await chart(granularity="raw")

@@ -7,9 +7,9 @@ each read of the file also reads how far it is sealed, in the same snapshot.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Literal, TypeVar, cast
 
 import trio
@@ -36,6 +36,8 @@ Granularity = Literal["raw", "minute", "hour", "day"]
 T = TypeVar("T", bound=tuple[int, object])
 #: A bucket's first millisecond, and what is in it.
 Bucket = tuple[int, Statistics]
+#: Of a run that is not sealed: its number, its points, and the stamps that their sender gave.
+_Fresh = tuple[int, list[Point], set[int]]
 
 #: Rows of one read: chunks of up to 1,024 points, or statistics of hours.
 CHUNKS, HOURS = 128, 2_000
@@ -70,10 +72,11 @@ WITH RECURSIVE h (hour) AS (
 SELECT {columns} FROM h {joins}
 """
 _JSON_COLUMNS = (
-    "json_group_array(hour * 3600000) FILTER (WHERE {table}.id IS NOT NULL),"
-    " json_group_array({what}) FILTER (WHERE {table}.id IS NOT NULL)"
+    "json_group_array(hour * 3600000) FILTER (WHERE {there}), json_group_array({what}) FILTER (WHERE {there})"
 )
-_JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?"
+_JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?{series}"
+# Numbers are told with 15 digits; with so few, the largest ones would be rounded up to more than a float can be.
+_TOLD = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
 #: Series that one such statement reads: SQLite joins 64 tables at most.
 TOGETHER = 16
 #: What of an hour is a number, or null where values are none.
@@ -147,24 +150,37 @@ class Queries:
 
     async def hours_as_json(
         self, series: Sequence[int], start: int, end: int, what: Aggregate
-    ) -> tuple[list[tuple[str, str]], int]:
-        """Hours of UTC of up to `TOGETHER` series from the one of ``start`` on, as two arrays of JSON for each: their
-        times, and ``what`` is asked of each hour.
+    ) -> list[tuple[str, str, int]]:
+        """Hours of UTC of up to `TOGETHER` series from the one of ``start`` on: of each two arrays of JSON, their times
+        and ``what`` is asked of them, to 15 digits.
 
-        Returns also the time up to which they go, ``end`` or an hour of which something is not sealed yet: what comes
+        With each the time up to which they go, ``end`` or an hour of which something is not sealed yet: what comes
         from then on, `buckets` tells. Raises `StorageError`.
         """
-        tails = (tail for one in series for _, tail in self._unsealed(one))
-        unsealed = [stamp for tail in tails for stamp in (*tail.stamps, *(tail.own or ()))]
-        until = min([end, *unsealed]) // HOUR_MS
         first = start // HOUR_MS
-        if first >= until:
-            return [("[]", "[]") for _ in series], start
-        tables = [f"h{number}" for number in range(len(series))]
-        columns = ", ".join(_JSON_COLUMNS.format(table=one, what=_SQL[what].format(table=one)) for one in tables)
-        sql = _HOURS_AS_JSON.format(columns=columns, joins=" ".join(_JSON_JOIN.format(table=one) for one in tables))
-        [row] = await self._database.fetch_all(sql, (first, until - 1, *series))
-        return list(zip(row[::2], row[1::2], strict=True)), until * HOUR_MS
+        until = [self._all_sealed(one, start, end) // HOUR_MS for one in series]
+        if max(until) <= first:
+            return [("[]", "[]", start) for _ in series]
+        columns: list[str] = []
+        joins: list[str] = []
+        values = [first, max(until) - 1]
+        for one, hour in zip(series, until, strict=True):
+            table = f"h{len(joins)}"
+            values += [one, hour]
+            there = f"{table}.id IS NOT NULL AND hour < ?{len(values)}"
+            told = _TOLD.format(number=_SQL[what].format(table=table))
+            columns.append(_JSON_COLUMNS.format(there=there, what=told))
+            joins.append(_JSON_JOIN.format(table=table, series=len(values) - 1))
+        sql = _HOURS_AS_JSON.format(columns=", ".join(columns), joins=" ".join(joins))
+        [row] = await self._database.fetch_all(sql, values)
+        ends = (max(hour * HOUR_MS, start) for hour in until)
+        return list(zip(row[::2], row[1::2], ends, strict=True))
+
+    def _all_sealed(self, series: int, start: int, end: int) -> int:
+        """Up to where, between two times, everything is sealed."""
+        stamps = (stamp for _, tail in self._unsealed(series) for stamp in (*tail.stamps, *(tail.own or ())))
+        until: int = min(chain((end,), (stamp for stamp in stamps if stamp >= start - start % HOUR_MS)))
+        return until
 
     async def _days(self, series: int, start: int, end: int, zone: str) -> AsyncIterator[list[Bucket]]:
         # Looked at first: what is sealed in the meantime is looked for hour by hour.
@@ -208,9 +224,9 @@ class Queries:
 
     async def _hours(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
         """Statistics by hour of UTC; ``start`` and ``end`` are whole hours."""
-        tails = self._unsealed(series)
-        unsealed = [(run, tail.points()) for run, tail in tails]
-        resent = {stamp - stamp % HOUR_MS for _, tail in tails for stamp in tail.own or ()}
+        tails = self._tails(series)
+        unsealed = [(run, points) for run, points, _ in tails]
+        resent = {stamp - stamp % HOUR_MS for _, _, own in tails for stamp in own}
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
             rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
@@ -226,20 +242,28 @@ class Queries:
             if again := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
                 # What was sent again counts once: minutes tell which it is.
                 found = [bucket for bucket in found if bucket[0] not in again]
-                for begin in again:
-                    async for several in self._minutes(series, begin, begin + HOUR_MS):
-                        found += [(begin, one) for _, one in several]
+                for begin, until_then in _spans(again):
+                    async for several in self._minutes(series, begin, until_then, tails):
+                        found += [(at - at % HOUR_MS, one) for at, one in several]
             yield _gathered(found, lambda at: at)
             hour = until + 1
 
-    async def _minutes(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
+    def _tails(self, series: int) -> list[_Fresh]:
+        """What is in memory of a series: looked at before the file is."""
+        return [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
+
+    async def _minutes(
+        self, series: int, start: int, end: int, tails: list[_Fresh] | None = None
+    ) -> AsyncIterator[list[Bucket]]:
         """Statistics by minute; an hour whose chunk is gone is one bucket, with its first minute."""
-        async for piece in self._pieces(series, start, end, hours=True):
+        async for piece in self._pieces(series, start, end, tails, hours=True):
             yield _gathered([*piece.minutes, *minutes(piece.points), *minutes(piece.fresh)], lambda at: at)
 
-    async def _pieces(self, series: int, start: int, end: int, *, hours: bool = False) -> AsyncGenerator[_Piece, None]:
+    async def _pieces(
+        self, series: int, start: int, end: int, tails: list[_Fresh] | None = None, *, hours: bool = False
+    ) -> AsyncGenerator[_Piece, None]:
         """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks gone."""
-        tails = [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
+        tails = self._tails(series) if tails is None else tails
         unsealed = [(run, points) for run, points, _ in tails]
         while start < end:
             first, low = start // HOUR_MS, chunk_key(0, series)
@@ -267,8 +291,8 @@ class Queries:
             stop = min(end, (until + 1) * HOUR_MS)
             piece.points = _within(piece.points, start, stop)
             # Its sender sent it again; the chunk does not know yet.
-            if replaced := set().union(*(own for run, _, own in tails if not sealed.holds(run, series))):
-                piece.points = [point for point in piece.points if point[0] not in replaced]
+            if replaced := [own for run, _, own in tails if own and not sealed.holds(run, series)]:
+                piece.points = [point for point in piece.points if not any(point[0] in own for own in replaced)]
             piece.minutes = _within(piece.minutes, start, stop)
             piece.fresh = _fresh(unsealed, sealed, series, start, stop)
             yield piece
@@ -305,6 +329,18 @@ class _Piece:
                 decoded = 0
                 await trio.lowlevel.checkpoint()
         self.points.sort(key=_start)
+
+
+def _spans(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Beginnings of hours as spans of hours that follow each other."""
+    begin = end = None
+    for hour in sorted(hours):
+        if begin is not None and hour != end:
+            yield begin, cast("int", end)
+            begin = None
+        begin, end = hour if begin is None else begin, hour + HOUR_MS
+    if begin is not None:
+        yield begin, cast("int", end)
 
 
 def _read_so_far(rows: Sequence[Row], most: int, last: int) -> tuple[Sealed, int]:

@@ -178,23 +178,23 @@ class _Reader:
     async def as_json(self, lines: Sequence[_Line]) -> list[bytes]:
         """Some lines as JSON; years of hours as the database itself writes them."""
         quick = [line.places[0].series for line in lines if self._is_quick(line)]
-        early, start = {}, self._start
+        early: dict[int, tuple[str, str, int]] = {}
         if quick:
             what = cast("Numeric", self._aggregate)
-            found, start = await self._hub.history.hours_as_json(quick, start, self._end, what)
+            found = await self._hub.history.hours_as_json(quick, self._start, self._end, what)
             early = dict(zip(quick, found, strict=True))
-        return [await self._as_json(line, early.get(line.places[0].series), start) for line in lines]
+        nothing = ("[]", "[]", self._start)
+        return [await self._as_json(line, early.get(line.places[0].series, nothing)) for line in lines]
 
     def _is_quick(self, line: _Line) -> bool:
         if self._granularity != "hour" or len(line.places) > 1 or self._aggregate == "last":
             return False
         return timezones.has_whole_hours(line.zone, self._start, self._end)
 
-    async def _as_json(self, line: _Line, early: tuple[str, str] | None, start: int) -> bytes:
-        """A line, of which ``early`` are the times and values before ``start``."""
-        times, values, more = await self.read(line, self._start if early is None else start)
-        before = early or ("[]", "[]")
-        ts, found = _joined(before[0], json.dumps(times)), _joined(before[1], json.dumps(values))
+    async def _as_json(self, line: _Line, early: tuple[str, str, int]) -> bytes:
+        """A line, of which ``early`` are times and values, and up to when they go."""
+        times, values, more = await self.read(line, early[2])
+        ts, found = _joined(early[0], json.dumps(times)), _joined(early[1], json.dumps(values))
         head = json.dumps(line.about, ensure_ascii=False)[:-1]
         return f'{head}, "ts": {ts}, "values": {found}, "more": {json.dumps(more)}}}'.encode()
 
