@@ -6,7 +6,7 @@ Bodies and answers are attrs classes: ``device_id`` in Python is ``deviceId`` in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
@@ -179,7 +179,7 @@ class File:
 class Stream(Generic[T]):
     """An answer of unknown length: text is ``Stream[str]``, and ``Stream[Chart]`` is JSON of the shape of a Chart."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     type: str = "application/octet-stream"
 
 

@@ -61,6 +61,16 @@ class Kitchen:
 
         return Stream(chunks=chunks())
 
+    async def endless(self, request):
+        async def chunks():
+            try:
+                yield b"one,"
+                await trio.sleep_forever()
+            finally:
+                self.go_on.set()
+
+        return Stream(chunks=chunks())
+
     @hookimpl
     def hub_routes(self):
         return [
@@ -72,6 +82,7 @@ class Kitchen:
                 ("GET", "large", self.large),
                 ("GET", "chunk", self.chunk),
                 ("GET", "streamed", self.streamed),
+                ("GET", "endless", self.endless),
                 ("GET", "two", self.show),
                 ("POST", "two", self.echo),
             )
@@ -325,6 +336,17 @@ async def test_a_streamed_answer_may_take_longer_than_a_body(http, monkeypatch):
     monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
 
     assert "one,two" == (await http.get("/test/streamed")).text
+
+
+async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog):
+    async with connected(hub) as http:
+        await http.send(request("GET", "/test/endless") + HEALTH)
+        await http._until(b"one,")
+    with trio.fail_after(5):
+        await kitchen.go_on.wait()
+    async with connected(hub) as http:
+        assert 200 == (await http.get("/health")).status
+    assert "" == caplog.text
 
 
 async def test_a_streamed_answer_is_not_cut_by_the_next_request(http):

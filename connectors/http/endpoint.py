@@ -6,9 +6,11 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import FileResponse, Response, StreamingResponse
+import trio
+from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
@@ -25,6 +27,7 @@ from hub.errors import (
     StorageError,
     TooMany,
     Unavailable,
+    first_of,
     said_as,
 )
 from hub.hookspecs import hookimpl
@@ -273,6 +276,30 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
+async def _stream(
+    stream: routes.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: _Receive, send: _Send
+) -> None:
+    """Send an answer piece by piece, as long as the client is there."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        nursery.cancel_scope.cancel()
+
+    kind = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
+    try:
+        async with trio.open_nursery() as nursery, aclosing(stream.chunks) as chunks:
+            nursery.start_soon(watch)
+            head = [(b"content-type", kind.encode()), *etag]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+
+
 async def _answer(result: Any, request: Request, scope: Any, receive: Any, send: Any) -> None:
     """Send what a handler returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
@@ -288,7 +315,7 @@ async def _answer(result: Any, request: Request, scope: Any, receive: Any, send:
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
         case routes.Stream():
-            await StreamingResponse(result.chunks, media_type=result.type)(scope, receive, send)
+            await _stream(result, etag, receive, send)
         case routes.Created():
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:

@@ -156,6 +156,8 @@ class _Exchange:
         self._received = 0
         self._body_until = trio.current_time() + BODY_DEADLINE
         self._head = b""
+        #: The request is read to its end: what comes now is another one, or nothing more.
+        self._whole = False
         target, _, query = request.target.partition(b"?")
         self._scope: Scope = {
             "type": "http",
@@ -176,6 +178,9 @@ class _Exchange:
         await app(self._scope, self._receive, self._send)
 
     async def _receive(self) -> Message:
+        if self._whole:
+            await self._until_gone()
+            return {"type": "http.disconnect"}
         connection = self._connection
         if self._expects_continue and connection.they_are_waiting_for_100_continue:
             sent = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -196,9 +201,19 @@ class _Exchange:
                     raise Refusal(413, f"A body has at most {self._limit} bytes.")
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             elif isinstance(event, h11.EndOfMessage):
+                self._whole = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             else:
                 return {"type": "http.disconnect"}
+
+    async def _until_gone(self) -> None:
+        """Return when the client is gone. Requests that it sends ahead are kept for later, so many as fit a header."""
+        read = 0
+        while read < MAX_HEADER and (data := await self._wire.receive()):
+            read += len(data)
+            self._connection.receive_data(data)
+        if read >= MAX_HEADER:
+            await trio.sleep_forever()
 
     async def _send(self, message: Message) -> None:
         connection = self._connection

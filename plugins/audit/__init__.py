@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -228,7 +228,7 @@ def _named(hub: Hub, asker: Principal, record: Record) -> NamedRecord:
     return {**record, "address": "" if name == SOMEBODY else record["address"], "name": name}
 
 
-async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[Record]]) -> AsyncIterator[bytes]:
+async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[Record]]) -> AsyncGenerator[bytes, None]:
     async for piece in pieces:
         lines = (json.dumps(_named(hub, asker, one), ensure_ascii=False) for one in piece)
         yield ("\n".join(lines) + "\n").encode("utf-8", "replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -245,7 +245,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     ]
 
 
-async def _raw(found: AsyncIterator[list[Point]], kind: str) -> AsyncIterator[bytes]:
+async def _raw(found: AsyncIterator[list[Point]], kind: str) -> AsyncGenerator[bytes, None]:
     if kind == "csv":
         yield b"time,value\n"
     async for piece in found:
@@ -256,7 +256,7 @@ async def _raw(found: AsyncIterator[list[Point]], kind: str) -> AsyncIterator[by
         yield "".join(lines).encode()
 
 
-async def _buckets(found: AsyncIterator[list[Bucket]], kind: str, aggregate: str | None) -> AsyncIterator[bytes]:
+async def _buckets(found: AsyncIterator[list[Bucket]], kind: str, aggregate: str | None) -> AsyncGenerator[bytes, None]:
     names = (aggregate,) if aggregate else AGGREGATES
     if kind == "csv":
         yield ",".join(("time", *names)).encode() + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
@@ -216,7 +216,7 @@ class _Reader:
                 yield bucket
 
 
-async def _json(lines: Sequence[_Line], reader: _Reader) -> AsyncIterator[bytes]:
+async def _json(lines: Sequence[_Line], reader: _Reader) -> AsyncGenerator[bytes, None]:
     before = b'{"series":['
     for first in range(0, len(lines), reader.together):
         for line in await reader.as_json(lines[first : first + reader.together]):
@@ -232,7 +232,7 @@ def _joined(first: str, then: str) -> str:
     return first if then == "[]" else f"{first[:-1]},{then[1:]}"
 
 
-async def _csv(lines: Sequence[_Line], reader: _Reader) -> AsyncIterator[bytes]:
+async def _csv(lines: Sequence[_Line], reader: _Reader) -> AsyncGenerator[bytes, None]:
     yield b"time,device,name,value\n"
     for line in lines:
         times, values, _ = await reader.read(line)
