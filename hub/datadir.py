@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from hub.errors import StartupError
+
+#: Seconds in which somebody who only looks is done.
+PATIENCE = 0.2
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -34,7 +38,7 @@ class locked:  # noqa: N801 - used as a function
         except OSError as error:
             raise StartupError(f"cannot write to the data directory {self._data}: {error.strerror}") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except OSError as error:
             holder = os.read(self._fd, 20).decode(errors="replace").strip()
             os.close(self._fd)
@@ -45,16 +49,32 @@ class locked:  # noqa: N801 - used as a function
         os.truncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    def _take(self) -> None:
+        """Raises OSError when somebody else has it, and not only to look whether a hub runs."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
+
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
 
 def is_running(data: Path) -> bool:
     """Whether a hub holds the lock of this data directory."""
-    if not (data / "lock").exists():
+    try:
+        fd = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
     try:
-        with locked(data):
-            return False
-    except StartupError as error:
-        return "another hub" in str(error)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False

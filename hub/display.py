@@ -44,7 +44,13 @@ class Display:
         switched: dict[str, str] = {}
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
             said = await self._metadata.of(device)
-            switched = {name: said[field.name] for field in fields if said[field.name] for name in field.options}
+            switched = {
+                units.name_of(option): said[field.name]
+                for field in fields
+                # What it says may be older than what it may say.
+                if said[field.name] in field.options
+                for option in field.options
+            }
         return Viewer(device, switched, lambda base: self._preferred(base, principal))
 
     def _preferred(self, base: str, principal: Principal) -> str:
@@ -70,13 +76,15 @@ class Viewer:
 
     def formula(self, stream: Datastream) -> Conversion:
         """How they see the values of a datastream."""
-        return self.conversion(stream.units) if stream.convert else Conversion(stream.units)
+        is_number = stream.type in ("integer", "double")
+        return self.conversion(stream.units) if stream.convert and is_number else Conversion(stream.units)
 
     def shown(self, stream: Datastream) -> Shown:
         """How they see a datastream now: another one may have its values as they want them."""
         found = self.formula(stream)
         pair = self.device.points.get(int(stream.pair[1:])) if stream.pair else None
-        if pair is not None and found.units != stream.units and found.units == pair.datastream.units:
+        wanted = units.name_of(found.units)
+        if pair is not None and units.name_of(stream.units) != wanted == units.name_of(pair.datastream.units):
             return Shown(Conversion(found.units), pair.datastream.pin)
         return Shown(found)
 
@@ -93,7 +101,7 @@ class Viewer:
 
     def conversion(self, base: str) -> Conversion:
         """How they see values in a unit."""
-        wanted = self.switched.get(base) or self.preferred(base)
+        wanted = self.switched.get(units.name_of(base)) or self.preferred(base)
         return units.conversion(base, wanted) or Conversion(base)
 
 

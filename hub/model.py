@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from hub.errors import NotFound, UnknownPin
+from hub.errors import NotFound, Rejected, UnknownPin
 from hub.units import System
 
 #: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
@@ -268,6 +268,17 @@ class Point:
         self.watched = bool(self.datastream.confirm) or self.datastream.expire is not None
 
 
+#: What an info message calls things, in the API's words; the first key that is there counts.
+HARDWARE = {
+    "version": ("mcu", "ncp", "fw", "ver"),
+    "fwType": ("fw-type",),
+    "blynkVersion": ("blynk", "ver"),
+    "boardType": ("dev",),
+    "build": ("build",),
+    "templateId": ("tmpl",),
+}
+
+
 @attrs.define(kw_only=True, eq=False)
 class Device:
     """A device as the running hub knows it. ``points`` is keyed by pin."""
@@ -304,12 +315,23 @@ class Device:
         """The point of a datastream id."""
         return next((p for p in self.points.values() if p.datastream.id == datastream), None)
 
+    @property
+    def hardware(self) -> dict[str, str]:
+        """What firmware said of itself, as `HARDWARE` calls it."""
+        return {
+            name: next(self.firmware[key] for key in keys if key in self.firmware)
+            for name, keys in HARDWARE.items()
+            if any(key in self.firmware for key in keys)
+        }
+
     def find(self, pin: str | None, datastream: int | None = None) -> Point:
         """The point on a pin (``V1``, ``v1``) or of a datastream by its name, or by its id.
 
-        Raises `NotFound`, `UnknownPin`.
+        Raises `NotFound`, `UnknownPin`, and `Rejected` when both are given.
         """
         points = self.points.values()
+        if pin is not None and datastream is not None:
+            raise Rejected("either a pin or a dataStreamId is meant")
         if datastream is not None:
             if (point := self.point(datastream)) is None:
                 raise NotFound(f"Data stream with identifier {datastream} is not found!")

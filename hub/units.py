@@ -19,6 +19,8 @@ System = Literal["metric", "imperial"]
 #: Digits after the point where nobody says how many; of less than a tenth, those that are not 0.
 DIGITS = 2
 MAX_DIGITS = 10
+#: What is not shown with all its digits.
+LARGEST = 1e15
 
 
 @attrs.frozen
@@ -109,7 +111,12 @@ _SMALL = {"in": "in", "ft": "in", "oz": "oz", "lb": "oz"}
 
 def unit(name: str) -> Unit | None:
     """The unit that somebody means, or None."""
-    return UNITS.get(_ALSO.get(name, name))
+    return UNITS.get(name_of(name))
+
+
+def name_of(name: str) -> str:
+    """How a unit is written here, however somebody has written it."""
+    return _ALSO.get(name, name)
 
 
 @lru_cache(1024)
@@ -135,12 +142,15 @@ def text(value: float, units: str, decimals: str = "", *, scale: bool = True) ->
     ``decimals`` is a datastream's: ``#.##`` is at most two digits after the point, ``#.00`` always two.
     """
     found = unit(units)
-    if scale and found is not None and value and math.isfinite(value * found.factor):
+    if scale and found is not None and value and abs(value * found.factor) < LARGEST:
         if parts := _PARTS.get(found.group) or _PARTS.get(found.name):
             small = value * found.factor if found.group == "time" else _small(value, found)
             if composed := _in_parts(small, parts):
                 return composed
-        value, units = _scaled(value, found)
+        value, scaled = _scaled(value, found)
+        if scaled != found.name:
+            # So many digits are meant of the unit that it had.
+            units, decimals = scaled, ""
     shown = number(value, decimals)
     return f"{shown} {units}" if units and units != "%" else f"{shown}{units}"
 
@@ -163,13 +173,16 @@ def _in_parts(value: float, parts: Sequence[tuple[str, int]]) -> str:
 def _scaled(value: float, found: Unit) -> tuple[float, str]:
     scale = next((scale for scale in _SCALES if found.name in scale), ())
     for name in reversed(scale):
-        if abs(scaled := value * found.factor / UNITS[name].factor) >= 1:
+        # What would be 1000 of the smaller one when it is rounded is one of this.
+        if round(abs(scaled := value * found.factor / UNITS[name].factor), 4) >= 1:
             return scaled, name
     return (value * found.factor / UNITS[scale[0]].factor, scale[0]) if scale else (value, found.name)
 
 
 def number(value: float, decimals: str = "") -> str:
     """A number with as many digits after the point as ``decimals`` says, else with two, or two that tell something."""
+    if abs(value) >= LARGEST:
+        return f"{value:g}"
     _, _, after = decimals.partition(".")
     digits = len(after)
     if not decimals:

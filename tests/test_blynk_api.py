@@ -6,6 +6,7 @@ import base64
 import hashlib
 
 import pytest
+import trio
 from tenants import tenants
 from test_fleet import asking
 
@@ -147,7 +148,7 @@ async def test_devices_of_an_owner_and_of_their_organization_are_whole(world, de
         nobodys = await ask("GET", "organization/device/by-owner", ownerEmail="nobody@example.org")
         stranger = await ask("GET", "organization/device/by-user-org", userEmail="bert@example.org")
     assert (device.id, uma.id, "TMPL0blynk") == (mine["id"], mine["ownerUserId"], beside["templateId"])
-    assert (0, 404) == (nobodys["totalElements"], stranger.status)
+    assert (0, 0) == (nobodys["totalElements"], stranger["totalElements"])
 
 
 @pytest.mark.parametrize(
@@ -308,6 +309,124 @@ async def test_a_client_gets_an_organization_of_their_own(hub, world):
     assert (ADMIN, "Europe/Kyiv") == (found["roleId"], found["tz"])
     assert 0 == again["totalElements"]
     assert hub.organizations.get(world.orgs["acme"]).templates == hub.organizations.get(org["id"]).templates
+
+
+async def test_a_client_whom_there_is_no_room_for_leaves_nothing_behind(hub, world):
+    acme = world.orgs["acme"]
+    used = sum(user.org == acme for user in world.room.people.by_id.values())
+    body = PERSON | {"passwordHash": blynk_hash(PERSON["email"], "secret enough")}
+    await hub.organizations.change(acme, SYSTEM, quotas={"users": used})
+    before = set(hub.organizations.by_id)
+    async with asking(world) as ask:
+        refused = await ask("POST", "organization/users/create", body)
+        assert (409, "there is no room for more users: the quota is" in refused.message) == (refused.status, True)
+        assert before == set(hub.organizations.by_id)
+        await hub.organizations.change(acme, SYSTEM, quotas={})
+        assert None is await ask("POST", "organization/users/create", body)
+
+
+async def test_clients_of_one_name_and_of_none_have_organizations_all_the_same(hub, world):
+    answers = []
+
+    async def make(email, **more):
+        async with asking(world) as ask:
+            answers.append(
+                await ask("POST", "organization/users/create", {"email": email, "password": "secret enough"} | more)
+            )
+
+    for number in range(3):
+        await make(f"john{number}@example.com", name="John Doe")
+    await make("a+b@example.com")
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(make, "race@example.com")
+    assert {None} == set(answers)
+    names = [org.name for org in hub.organizations.by_id.values() if org.parent == world.orgs["acme"]]
+    assert ["works", "John Doe", "John Doe 2", "John Doe 3", "a b", "race"] == names
+
+
+async def test_somebody_is_registered_without_a_password(world):
+    async with asking(world) as ask:
+        body = {"email": "New@example.com", "locale": "en_US"}
+        assert None is await ask("POST", "organization/users/register", body)
+        [found] = (await ask("GET", "organization/search/users", query="new@example.com"))["content"]
+        assert ("Pending", "en_US", USER, world.orgs["acme"]) == tuple(
+            found[name] for name in ("status", "locale", "roleId", "orgId")
+        )
+        assert "/account?code=" in (await ask("POST", "organization/user/reset", {"userId": found["id"]}))["link"]
+        again = await ask("POST", "organization/users/register", body)
+        assert (400, "new@example.com is already in use") == (again.status, again.message)
+
+
+async def test_a_device_goes_where_its_new_owner_is(world, device):
+    works = world.orgs["works"]
+    await world.hub.organizations.change(works, SYSTEM, templates=frozenset({"TMPL0blynk"}))
+    there = await world.user("wes", works)
+    async with asking(world) as ask:
+        assert None is await ask("POST", "organization/device/transfer", {"deviceId": device.id, "newUserId": there.id})
+        assert (works, there.id) == (device.org, device.owner)
+        for owner in (world.users["bert"].id, 999):
+            for path, body in (
+                ("device/transfer", {"deviceId": device.id, "newUserId": owner}),
+                ("device/create", {"templateId": "TMPL0blynk", "name": "New", "ownerId": owner}),
+            ):
+                answer = await ask("POST", f"organization/{path}", body)
+                said = f"User with identifier {owner} is not found or belong to another organization."
+                assert (404, said) == (answer.status, answer.message)
+
+
+async def test_history_is_all_there_is_unless_somebody_says_when(hub, world, device):
+    at = hub.clock.now() - 20 * 86_400_000
+    await hub.write(Write(device, 1, 1.5, "test", SYSTEM, at)).durable()
+    async with asking(world) as ask:
+        found = await ask("GET", "organization/device/datastream/history", deviceId=device.id, pin="v1")
+        lately = await ask(
+            "GET", "organization/device/datastream/history", **{"deviceId": device.id, "pin": "v1", "from": at + 1}
+        )
+    assert [(1.5, at), 2] == [(found["content"][0]["value"], found["content"][0]["createdAt"]), found["totalElements"]]
+    assert 1 == lately["totalElements"]
+
+
+async def test_firmware_versions_are_sorted_as_versions(hub, world, device):
+    for name, version in (("A", "1.9.0"), ("B", "1.10.0"), ("C", "1.2.0-rc1")):
+        one = await world.device(world.orgs["acme"], name=name)
+        await hub.devices.told(one, {"mcu": version, "ver": "9"})
+    async with asking(world) as ask:
+        found = (await ask("GET", "organization/search/devices", query="", sortBy="Firmware%20Version"))["content"]
+    assert ["Hall", "C", "A", "B"] == [one["name"] for one in found]
+    assert "1.10.0" == found[-1]["hardwareInfo"]["version"]
+
+
+async def test_who_may_not_look_for_users_is_not_told_who_is_one(world, device):
+    async with asking(world, "uma") as ask:
+        for email in ("ada@example.org", "nobody@example.org"):
+            found = await ask("GET", "organization/device/by-user-org", userEmail=email)
+            assert {"content": [], "totalElements": 0} == found
+
+
+async def test_new_devices_of_those_below_are_theirs(hub, world, device):
+    below = await world.device(world.orgs["works"])
+    for one in (device, below):
+        await hub.devices.told(one, {"ver": "1"})
+    async with asking(world) as ask:
+        found = await ask("GET", "organization/device/last-activated")
+    assert [device.id] == [one["id"] for one in found["content"]]
+    assert found["content"][0]["activationTime"] == device.activated
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, [[1]], [None]])
+async def test_a_property_is_text(world, device, value):
+    async with asking(world) as ask:
+        body = {"deviceId": device.id, "dataStreamId": 1, "property": "color", "value": value}
+        answer = await ask("POST", "organization/device/datastream/property", body)
+    assert 400 == answer.status
+
+
+async def test_a_pin_and_an_id_are_not_both_meant(world, device):
+    async with asking(world) as ask:
+        body = {"deviceId": device.id, "dataStreamId": 1, "pin": "v2", "value": 1}
+        answer = await ask("POST", "organization/device/datastream", body)
+    assert (400, "either a pin or a dataStreamId is meant") == (answer.status, answer.message)
 
 
 async def test_clients_are_made_only_by_who_may_make_organizations_and_administrators(world):

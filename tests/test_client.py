@@ -226,7 +226,64 @@ def unused_port():
         yield taken.getsockname()[1]
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://hub", "http://", ""])
+@pytest.fixture
+async def proxy():
+    """Something that answers each request with the bytes that it is given."""
+    said = []
+
+    async def serve(stream):
+        said.append(await stream.receive_some(4096))
+        await stream.send_all(answer_of["next"])
+        await stream.aclose()
+
+    answer_of = {"next": b""}
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        host, port = listener.socket.getsockname()[:2]
+
+        async def asked(head, body=b"", path="", call=None, token="key"):
+            answer_of["next"] = head + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+            remote = Remote(f"http://127.0.0.1:{port}{path}", token)
+            return await trio.to_thread.run_sync(remote, call or operations.get_status())
+
+        asked.said = said
+        yield asked
+        nursery.cancel_scope.cancel()
+
+
+OK, PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json", b"Content-Type: text/plain"
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "kind", "said"),
+    [
+        (b"HTTP/1.1 301 Moved\r\nLocation: /elsewhere", b"", Unavailable, "answers as no hub does"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html", b"<h1>Hello</h1>", Unavailable, "answers as no hub does"),
+        (OK, b'{"cut', Unavailable, "answers as no hub does"),
+        (OK, b"\xff\xfe", Unavailable, "answers as no hub does"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n" + PLAIN, b"", RequestError, "502 Bad Gateway"),
+        (b"HTTP/1.1 404 Not Found\r\n" + PLAIN, b"no such host", NotFound, "no such host"),
+        (b"HTTP/1.1 403 No\r\nContent-Type: application/json", b'{"message": "go away"}', Forbidden, "go away"),
+        (b"HTTP/1.1 400 No\r\nContent-Type: application/json", b'{"error": "x"}', Rejected, "error"),
+        (b"HTTP/1.1 429 No\r\nRetry-After: Fri, 27 Nov 2026 00:00:00 GMT", b"slowly", TooMany, "slowly"),
+    ],
+)
+async def test_what_no_hub_answers_is_called_that(proxy, head, body, kind, said):
+    with pytest.raises(kind, match=said):
+        await proxy(head, body)
+
+
+async def test_a_hub_may_be_below_a_path_of_a_proxy(proxy):
+    assert {} == await proxy(OK, b"{}", path="/pinwheel/")
+    assert proxy.said[0].startswith(b"GET /pinwheel/api/v1/status HTTP/1.1")
+
+
+async def test_a_key_that_no_header_can_have_is_refused(proxy):
+    with pytest.raises(Rejected, match="no header can have"):
+        await proxy(OK, b"{}", token="ключ")
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://hub", "http://", "", "http://hub:x", "http://hub:99999"])
 def test_what_is_no_address_of_a_hub_is_refused(url):
     with pytest.raises(Rejected, match="is no address of a hub"):
         Remote(url)

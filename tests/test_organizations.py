@@ -245,7 +245,7 @@ async def test_a_device_goes_to_no_organization_that_is_not_ones_own(world):
         body = {"deviceId": device.id, "newOrgId": world.orgs[org]}
         assert 404 == (await world.ask("ada", "POST", f"{ORG}/device/transfer", body)).status
     foreign = {"deviceId": device.id, "newUserId": world.users["bert"].id}
-    assert 400 == (await world.ask("ada", "POST", f"{ORG}/device/transfer", foreign)).status
+    assert 404 == (await world.ask("ada", "POST", f"{ORG}/device/transfer", foreign)).status
 
 
 # -- the audit --------------------------------------------------------------------------------------------------------

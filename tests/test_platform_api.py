@@ -659,7 +659,7 @@ async def test_a_template_is_imported_listed_and_shown(hub, api):
         "totalElements": 1,
     } == (await api.get(f"{ORG}/templates")).json
     shown = (await api.get(f"{ORG}/template?templateId=TMPL0lamp")).json
-    assert ("Lamp", "ESP32") == (shown["name"], shown["hardware"])
+    assert ("Lamp", "ESP32") == (shown["name"], shown["boardType"])
     assert ["v0", "v1", "v2", "v3"] == [stream["pin"] for stream in shown["datastreams"]]
     assert {"0": "Off", "1": "On"} == shown["datastreams"][2]["values"]
 

@@ -64,6 +64,7 @@ ABOUT_NOTHING = {
     "GET /api/v1/history",
     "GET /api/v1/organization/device/by-user-org",
     "POST /api/v1/organization/users/create",
+    "POST /api/v1/organization/users/register",
     "GET /api/v1/organization/permissions",
     "POST /api/v1/organization/role/create",
     "PUT /api/v1/organization/role",

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from contextlib import asynccontextmanager, closing
 from typing import NamedTuple
 
@@ -492,6 +493,21 @@ async def test_the_data_directory_is_free_again_after_a_stop(data):
         async with stored(data):
             assert hub.datadir.is_running(data)
         assert not hub.datadir.is_running(data)
+
+
+def test_who_only_looks_whether_a_hub_runs_keeps_none_from_starting(tmp_path):
+    data = tmp_path / "data"
+    with hub.datadir.locked(data):
+        pass
+    look = "import sys, pathlib, hub.datadir\nwhile True: hub.datadir.is_running(pathlib.Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", look, str(data)]) as process:
+        try:
+            for _ in range(200):
+                with hub.datadir.locked(data):
+                    assert hub.datadir.is_running(data)
+        finally:
+            process.kill()
+    assert not hub.datadir.is_running(data)
 
 
 async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):

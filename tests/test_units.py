@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tenants import tenants
@@ -100,6 +101,10 @@ def test_a_unit_stays_where_it_is_at_home(base, system, expected):
         (5, "in", "", "5 in"),
         (20, "oz", "", "1 lb 4 oz"),
         (2048, "B", "", "2 KB"),
+        (1499, "Wh", "#", "1.5 kWh"),
+        (999.999, "g", "", "1 kg"),
+        (999.9, "g", "", "999.9 g"),
+        (1e300, "s", "", "1e+300 s"),
         (21.456, "°C", "", "21.46 °C"),
         (21.456, "°C", "#.#", "21.5 °C"),
         (21, "°C", "#.00", "21.00 °C"),
@@ -133,7 +138,8 @@ def test_what_shall_not_be_scaled_is_not():
 def test_every_value_reads_somehow(value, base, decimals):
     said = units.text(value, base, decimals)
     assert said
-    assert "-0" not in said.split() and "e" not in said.split(" ")[0]
+    assert "-0" not in said.split() and ("e" not in said.split(" ")[0] or abs(value) > 1e12)
+    assert len(said) < 40
 
 
 # -- who sees it how --------------------------------------------------------------------------------------------------
@@ -283,6 +289,68 @@ async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station
         values, _ = await read(ask, station)
         assert "2.5 kg" == values["v4"]["display"]["text"]
     assert station.template.datastreams[2].units == "km/h"
+
+
+async def displays(hub, world, changes=(), values=(20.5,), metadata=()):
+    """How an imperial user sees the datastreams of a device of the template, changed."""
+    text = TEMPLATE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    template, _ = await hub.templates.save(text, SYSTEM)
+    await hub.organizations.change(world.orgs["acme"], SYSTEM, templates=frozenset({template.id}))
+    new = NewDevice(name="Other", template=template, org=world.orgs["acme"], metadata=dict(metadata))
+    [(device, _)] = await hub.devices.add([new], SYSTEM)
+    for pin, value in enumerate(values):
+        await hub.write(Write(device, pin, value, "test", SYSTEM)).durable()
+    async with asking(world) as ask:
+        await ask("PUT", "profile", {"units": "imperial"})
+        values, _ = await read(ask, device)
+        [chart] = (await ask("GET", "history", deviceIds=device.id, pins="v3"))["series"]
+    return {pin: value["display"] for pin, value in values.items()} | {"chart": chart["display"]}
+
+
+async def test_a_pair_that_has_said_nothing_is_not_asked(hub, world):
+    shown = (await displays(hub, world))["v0"]
+    assert ("68.9 °F", None) == (shown["text"], shown["pin"])
+
+
+async def test_a_pair_that_has_expired_has(hub, world):
+    expire = ("convert = false", 'convert = false\nexpire = { after = "1s", show = "No Data" }')
+    device = None
+    shown = await displays(hub, world, [expire], (20.5, 69))
+    assert "69 °F" == shown["v0"]["text"]
+    [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
+    with trio.fail_after(10):
+        while hub.watching.shown(device.points[1]) is None:
+            await trio.sleep(0.05)
+    async with asking(world) as ask:
+        values, _ = await read(ask, device)
+    assert "No Data" == values["v0"]["display"]["text"]
+
+
+async def test_a_unit_is_the_same_however_it_is_written(hub, world):
+    changes = [('units = "°C"\npair', 'units = "℃"\npair'), ('units = "°F"', 'units = "℉"')]
+    shown = (await displays(hub, world, changes, (20.5, 69)))["v0"]
+    assert "v1" == shown["pin"]
+    options = [('options = ["km/h", "mph"]', 'options = ["°C", "K"]'), ('units = "°C"\npair', 'units = "℃"\npair')]
+    shown = (await displays(hub, world, options, metadata=[("Shown in", "K")]))["v0"]
+    assert "293.65 K" == shown["text"]
+
+
+async def test_a_switch_that_says_what_it_may_no_longer_say_says_nothing(hub, world):
+    await displays(hub, world, metadata=[("Shown in", "mph")])
+    [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
+    await hub.templates.save(TEMPLATE.replace('options = ["km/h", "mph"]', 'options = ["km/h", "kn"]'), SYSTEM)
+    async with asking(world) as ask:
+        await ask("PUT", "profile", {"units": "metric"})
+        values, _ = await read(ask, device)
+    assert "km/h" == values["v2"]["display"]["units"]
+
+
+async def test_what_is_no_number_is_not_converted(hub, world):
+    shown = await displays(hub, world, [('type = "enum"', 'type = "enum"\nunits = "°C"')])
+    assert ("°C", 1, None) == (shown["v3"]["units"], shown["v3"]["factor"], shown["chart"])
 
 
 @pytest.mark.parametrize(

@@ -504,8 +504,8 @@ async def test_a_user_is_transferred_with_their_devices_or_without(world):
     [
         ({"email": "no address"}, "email is no mail address"),
         ({"email": "a@b.c", "roleId": 99}, "Role with identifier 99"),
-        ({"email": "eva@example.org"}, "there is a user eva@example.org already"),
-        ({"email": "EVA@example.org"}, "there is a user eva@example.org already"),
+        ({"email": "eva@example.org"}, "eva@example.org is already in use"),
+        ({"email": "EVA@example.org"}, "eva@example.org is already in use"),
         ({"email": "a@b.c", "name": "\u202e" + "x"}, "name has at most"),
         ({"email": 7, "roleId": "1", "colour": "red"}, "email"),
         ({}, "email"),

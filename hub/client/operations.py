@@ -404,6 +404,7 @@ class FoundDevice(TypedDict):
     createdAt: int
     activatedAt: int | None
     lastReportedAt: int | None
+    hardwareInfo: dict[str, str]
     tags: list[str]
     locationId: int | None
 
@@ -951,9 +952,10 @@ class TemplateObject(TypedDict):
     id: str
     orgId: int
     version: int
+    templateIds: list[str]
     name: str
-    hardware: str
-    connection: str
+    boardType: str
+    connectionType: str
     manufacturer: str
     description: str
     gateway: bool
@@ -1752,7 +1754,6 @@ def get_organization_device_datastream_history(
     pin: str,
     from_: int | str | None = None,
     to: int | str | None = None,
-    period: str | None = None,
     page: int | None = None,
     size: int | None = None,
 ) -> Call[KeptPage]:
@@ -1765,7 +1766,7 @@ def get_organization_device_datastream_history(
     return Call(
         "GET",
         "/api/v1/organization/device/datastream/history",
-        {"deviceId": device_id, "pin": pin, "from": from_, "to": to, "period": period, "page": page, "size": size},
+        {"deviceId": device_id, "pin": pin, "from": from_, "to": to, "page": page, "size": size},
     )
 
 
@@ -2510,7 +2511,7 @@ def get_organization_users(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[UserObjectPage]:
-    """The users of an organization and below.
+    """The users of an organization.
 
     Needs the permission users.view: View users.
     """
@@ -2634,6 +2635,16 @@ def post_organization_users_invite(
             "tz": tz,
         },
     )
+
+
+def post_organization_users_register(*, email: str, locale: str | None = None) -> Call[None]:
+    """Make a user without a password.
+
+    A user of one's organization, who has no password yet.
+
+    Needs the permission users.invite: Invite new users.
+    """
+    return Call("POST", "/api/v1/organization/users/register", body={"email": email, "locale": locale})
 
 
 def put_organization_users_role(*, user_id: int, role_id: int) -> Call[UserObject]:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 #: Seconds for one answer.
 TIMEOUT = 60.0
 NO_CONTENT = 204
+JSON = "application/json"
+#: Characters of an answer that is not the hub's own.
+MAX_SAID = 200
 #: What the hub means by its statuses.
 ERRORS: dict[int, type[RequestError]] = {
     400: Rejected,
@@ -50,10 +53,16 @@ class Remote:
 
     def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or not port:
             raise Rejected(f"{url!r} is no address of a hub, such as http://localhost:8080")
         self.host = parts.hostname
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.port = port
+        #: Where a proxy has the hub below a path of its own.
+        self._prefix = parts.path.rstrip("/")
         self.token = token
         self._refresh_token = ""
         self._renewing = threading.Lock()
@@ -89,20 +98,28 @@ class Remote:
 
     def _ask(self, call: Call[T], token: str) -> tuple[T, str]:
         connection = self._connection()
-        target = f"{call.path}?{call.query}" if call.query else call.path
+        target = self._prefix + (f"{call.path}?{call.query}" if call.query else call.path)
         body = None if call.sent is None else json.dumps(call.sent)
         try:
             connection.request(call.method, target, body, {**_headers(token), **call.headers})
             answer = connection.getresponse()
-            content = answer.read().decode()
+            content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
+        except UnicodeError as error:
+            raise Rejected("a token, key or ETag has letters that no header can have") from error
         finally:
             connection.close()
-        is_json = answer.headers.get_content_type() == "application/json"
         if answer.status >= 400:
-            raise _error(answer, json.loads(content)["error"]["message"] if is_json else content)
-        found: Any = json.loads(content) if is_json else None if answer.status == NO_CONTENT else content
+            raise _error(answer, content)
+        kind = answer.headers.get_content_type()
+        if answer.status >= 300 or kind == "text/html":
+            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does ({answer.status}, {kind})")
+        try:
+            text = content.decode()
+            found: Any = json.loads(text) if kind == JSON else None if answer.status == NO_CONTENT else text
+        except ValueError as error:
+            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does: {error}") from error
         return found, answer.headers.get("etag", "")
 
     def follow(self, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -117,11 +134,11 @@ class Remote:
         if self._refresh_token:
             # Its token may have to be renewed.
             self(get_profile())
-        url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/api/v1/stream"
+        url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}{self._prefix}/api/v1/stream"
         try:
             with connect(url, ssl=self.tls, additional_headers=_headers(self.token), proxy=None) as socket:
                 for number, subscription in enumerate(subscriptions, 1):
-                    socket.send(json.dumps({"id": number, **subscription}))
+                    socket.send(json.dumps({**subscription, "id": number}))
                 for message in socket:
                     decoded = json.loads(message)
                     if error := decoded.get("error"):
@@ -130,8 +147,12 @@ class Remote:
         except InvalidStatus as error:
             status = error.response.status_code
             raise ERRORS.get(status, Unavailable)(f"the hub refuses its stream ({status})") from error
-        except (OSError, ConnectionClosed, InvalidHandshake):
+        except InvalidHandshake as error:
+            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does: {error}") from error
+        except ConnectionClosed:
             pass
+        except OSError as error:
+            raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
         raise Unavailable("the hub stopped")
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -144,7 +165,13 @@ def _headers(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _error(answer: http.client.HTTPResponse, message: str) -> RequestError:
+def _error(answer: http.client.HTTPResponse, content: bytes) -> RequestError:
+    try:
+        message = str(json.loads(content)["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        # Somebody on the way has answered.
+        message = content.decode(errors="replace").strip()[:MAX_SAID] or f"{answer.status} {answer.reason}"
     if answer.status == 429:
-        return TooMany(message, float(answer.headers.get("retry-after", 1)))
+        wait = answer.headers.get("retry-after", "")
+        return TooMany(message, float(wait) if wait.isdecimal() else 1.0)
     return ERRORS.get(answer.status, RequestError)(message)

@@ -16,8 +16,8 @@ from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
 from hub.model import Point as Place
-from hub.routes import VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
-from hub.signatures import Time
+from hub.routes import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.signatures import MAX_TIME, Time
 from hub.structure import seconds
 from hub.values import Raw, to_json
 
@@ -115,6 +115,14 @@ class Span:
         return start, end
 
 
+@attrs.frozen(kw_only=True)
+class Range:
+    """From when to when is asked: of what is left out, all that there is."""
+
+    from_: Time = 0
+    to: Time = MAX_TIME
+
+
 def zone_of(hub: Hub, device: Device, name: str | None) -> str:
     """Raises `Rejected` for a time zone that does not exist."""
     if not name:
@@ -154,13 +162,15 @@ def routes(hub: Hub) -> Sequence[Route]:
         device_id: int,
         pin: str,
         *,
-        span: Span,
+        range_: Range,
         page: PageNumber = 0,
-        size: PageSize = 20,
+        size: PageSize = PAGE,
     ) -> Page[Kept]:
         """Blynk's own form: values in pages, oldest first."""
         place = hub.device_for(request, device_id).find(pin)
-        start, end = span.ends(hub.clock.now())
+        start, end = range_.from_, range_.to
+        if start >= end:
+            raise Rejected("from must be before to")
         if (page + 1) * size > MAX_COUNTED:
             raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
         content: list[Kept] = []

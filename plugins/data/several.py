@@ -140,6 +140,8 @@ def _about(place: Place) -> dict[str, Any]:
 def _display(viewer: Viewer, stream: Datastream, kind: str) -> dict[str, Any] | None:
     """How somebody sees values of a ``kind``; None where the unit is no longer that of the values."""
     found = viewer.formula(stream)
+    if stream.type not in ("integer", "double"):
+        return None
     if kind == "count" or (kind == "sum" and found.offset):
         return None
     return attrs.asdict(found)

@@ -98,7 +98,7 @@ class Find:
 
 
 #: What firmware says of itself that is looked for: its version, type and build, and the board.
-_FIRMWARE = ("fw", "ver", "fw-type", "build", "dev")
+_FIRMWARE = ("mcu", "ncp", "fw", "ver", "fw-type", "build", "dev")
 
 
 class Finder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,6 +81,7 @@ class FoundDevice:
     created_at: int
     activated_at: int | None
     last_reported_at: int | None
+    hardware_info: dict[str, str]
     tags: list[str]
     location_id: int | None
 
@@ -101,6 +103,11 @@ class Search:
     @property
     def find(self) -> Find:
         return Find(query=self.query, match=self.match, filters=self.filters)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A version as one sorts it: 1.10 comes after 1.9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,15})", text) if part]
 
 
 class Fleet:
@@ -138,8 +145,8 @@ class Fleet:
             "orgId": lambda d: d.org,
             "template": lambda d: d.template.name.lower(),
             "templateId": lambda d: d.template.id,
-            "model": lambda d: d.firmware.get("dev", "").lower(),
-            "firmware": lambda d: d.firmware.get("fw", d.firmware.get("ver", "")),
+            "model": lambda d: d.hardware.get("boardType", "").lower(),
+            "firmware": lambda d: _natural(d.hardware.get("version", "")),
             "createdAt": lambda d: d.created,
             "activatedAt": lambda d: d.activated or 0,
             "lastReported": lambda d: hub.writes.last_reported(d) or 0,
@@ -159,6 +166,7 @@ class Fleet:
             created_at=device.created,
             activated_at=device.activated,
             last_reported_at=self._hub.writes.last_reported(device),
+            hardware_info=device.hardware,
             tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
             location_id=place.id if place else None,
         )

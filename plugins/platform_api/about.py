@@ -96,6 +96,8 @@ def routes(hub: Hub) -> Sequence[Route]:
         body: SetProperty = request.body
         device = hub.device_for(request, body.device_id)
         values = body.value if isinstance(body.value, list) else [body.value]
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise Rejected("value: must be text, a number, true or false, or a list of such")
         texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         await hub.properties.set(
             device, [device.find(body.pin, body.data_stream_id).datastream.pin], {body.property: texts}

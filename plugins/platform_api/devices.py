@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 
 from hub.devices import NewDevice
-from hub.display import Viewer, text
+from hub.display import Shown, Viewer, text
 from hub.errors import NotFound, Rejected, WrongType
 from hub.metadata import label
 from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect, Value
@@ -200,28 +200,12 @@ class Answered:
     ms: float | None
 
 
-#: What an info message calls things, in the API's words; the first key that is there counts.
-_HARDWARE = {
-    "version": ("mcu", "ncp", "fw", "ver"),
-    "fwType": ("fw-type",),
-    "blynkVersion": ("blynk", "ver"),
-    "boardType": ("dev",),
-    "build": ("build",),
-    "templateId": ("tmpl",),
-}
-
-
 class DeviceRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def _object(self, device: Device) -> DeviceObject:
         session = self._hub.sessions.get(device.id)
-        info = {
-            name: next(device.firmware[key] for key in keys if key in device.firmware)
-            for name, keys in _HARDWARE.items()
-            if any(key in device.firmware for key in keys)
-        }
         return DeviceObject(
             id=device.id,
             template_id=device.template.id,
@@ -236,7 +220,7 @@ class DeviceRoutes:
             connect_time=device.connected,
             disconnect_time=device.disconnected,
             ip=session.address if session else None,
-            hardware_info=info,
+            hardware_info=device.hardware,
         )
 
     def _value(self, viewer: Viewer, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
@@ -261,8 +245,11 @@ class DeviceRoutes:
     def _display(self, viewer: Viewer, stream: Datastream, value: Value | None, expired: str | None) -> DisplayObject:
         shown = viewer.shown(stream)
         pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
-        if pair is not None:
-            stream, value = pair, self._hub.writes.current(viewer.device, pair)
+        if pair is not None and (paired := self._hub.writes.current(viewer.device, pair)) is not None:
+            stream, value, expired = pair, paired, self._hub.watching.shown(viewer.device.points[pair.pin])
+        elif pair is not None:
+            # It has said nothing yet.
+            pair, shown = None, Shown(viewer.formula(stream))
         return DisplayObject(
             text=text(stream, value, shown.conversion) if expired is None else expired,
             units=shown.conversion.units,
@@ -275,6 +262,8 @@ class DeviceRoutes:
         body: CreateDevice = request.body
         org = self._hub.organization_for(request, body.org_id)
         template = self._hub.templates.for_org(org, body.template_id)
+        if body.owner_id is not None and self._hub.devices.org_of_user(body.owner_id) != org.id:
+            raise NotFound(f"User with identifier {body.owner_id} is not found or belong to another organization.")
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
         request.subject = f"device {device.id}"
@@ -380,8 +369,9 @@ class DeviceRoutes:
     ) -> Page[DeviceObject]:
         """Those of the organization that somebody is in."""
         user = self._hub.user_of(user_email.lower())
-        if user is None or not self._hub.may(request.principal, request.permission, org=user[1]):
-            raise NotFound("User with identifier 0 is not found or belong to another organization.")
+        # Who may not look for users is not told who is one.
+        if user is None or not self._hub.may(request.principal, "users.view", org=user[1]):
+            return Page(content=[], total_elements=0)
         beside = self._hub.devices.by_org.get(user[1], {}).values()
         return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._object)
 
@@ -398,7 +388,7 @@ class DeviceRoutes:
         org = self._hub.organization_for(request, org_id)
         since = self._hub.clock.now() - minutes * 60_000
         devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
-        found = [device for device in devices if device.activated is not None and device.activated >= since]
+        found = [one for one in devices if one.org == org.id and one.activated is not None and one.activated >= since]
         found.sort(key=lambda device: -(device.activated or 0))
         return page_of(found, page, size, _activated)
 

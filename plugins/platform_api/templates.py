@@ -195,9 +195,10 @@ class TemplateObject:
     id: str
     org_id: int
     version: int
+    template_ids: list[str]
     name: str
-    hardware: str
-    connection: str
+    board_type: str
+    connection_type: str
     manufacturer: str
     description: str
     gateway: bool
@@ -454,7 +455,13 @@ def shown(template: Template) -> TemplateObject:
         for stream in template.datastreams
     ]
     lists = {"events": list(template.events), "metadata": list(template.metadata), "datastreams": streams}
-    return TemplateObject(org_id=plain.pop("org"), **plain | lists)
+    named = {
+        "org_id": plain.pop("org"),
+        "template_ids": [template.id],
+        "board_type": plain.pop("hardware"),
+        "connection_type": plain.pop("connection"),
+    }
+    return TemplateObject(**plain | named | lists)
 
 
 def routes(hub: Hub) -> Sequence[Route]:

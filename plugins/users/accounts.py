@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+import trio
 
-from hub.errors import Forbidden, Rejected
+from hub.errors import Forbidden, Rejected, RequestError
 from hub.model import Organization, Principal
 from hub.routes import (
     KNOWN,
@@ -84,6 +86,12 @@ class NewClient(_NewPerson):
 
 
 @attrs.frozen(kw_only=True)
+class Registration:
+    email: str = secret()
+    locale: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Invite(_NewPerson):
     role_id: int = USER
     org_id: int | None = None
@@ -141,6 +149,9 @@ class TransferDevice:
 def routes(room: Room) -> Sequence[Route]:
     hub, people, access, credentials = room.hub, room.people, room.access, room.credentials
 
+    #: Held while a client and their organization are made.
+    making = trio.Lock()
+
     def new_user(request: Request) -> User:
         body: NewUser | Invite = request.body
         org = hub.organization_for(request, body.org_id)
@@ -164,6 +175,10 @@ def routes(room: Room) -> Sequence[Route]:
 
         Whoever is there already stays as they are.
         """
+        async with making:
+            await make_client(request)
+
+    async def make_client(request: Request) -> None:
         body: NewClient = request.body
         top = hub.organization_for(request)
         if not hub.may(request.principal, "orgs.add", org=top.id):
@@ -175,15 +190,34 @@ def routes(room: Room) -> Sequence[Route]:
         if new.email in people.by_email:
             request.nothing_changed = True
             return
-        name = body.organization_name.strip() or new.name or new.email.partition("@")[0]
+        hub.organizations.check_quota(top.id, "users", people.by_organization())
+        name = body.organization_name.strip() or free_name(new.name or new.email.partition("@")[0], top.id)
         templates = frozenset(hub.templates.by_id) if top.templates is None else top.templates
         org = await hub.organizations.add(
             Organization(id=0, name=name, parent=top.id, templates=templates, timezone=body.time_zone),
             request.principal,
         )
-        request.begun, request.org = True, org.id
         new.org = org.id
-        made = await people.add(new, hashed)
+        try:
+            made = await people.add(new, hashed)
+        except RequestError:
+            await hub.organizations.remove(org.id, request.principal)
+            raise
+        request.org, request.subject = org.id, f"user {made.id}"
+
+    def free_name(wanted: str, parent: int) -> str:
+        """A name that an organization can have beside others, when nobody says which."""
+        name = " ".join(re.sub(r"[^\w .'&-]", " ", wanted).split())[:70] or "Client"
+        taken = {org.name for org in hub.organizations.by_id.values() if org.parent == parent}
+        return next(one for one in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if one not in taken)
+
+    async def register(request: Request) -> None:
+        """A user of one's organization, who has no password yet."""
+        body: Registration = request.body
+        org = hub.organization_for(request)
+        access.check_gift(request.principal, org.id, USER)
+        profile = Profile(**said_of(body))
+        made = await people.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
         request.subject = f"user {made.id}"
 
     async def invite(request: Request) -> Created[InvitedUser]:
@@ -227,7 +261,8 @@ def routes(room: Room) -> Sequence[Route]:
     ) -> Page[UserObject]:
         text = query.lower()
         found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
-        owned = Counter(device.owner for device in hub.devices.by_id.values()) if sort_by == "Devices Count" else {}
+        visible = hub.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
+        owned = Counter(device.owner for device in visible)
         keys: dict[SortUsers, Callable[[User], Any]] = {
             "User Id": lambda user: user.id,
             "Name": lambda user: user.name.lower(),
@@ -360,8 +395,15 @@ def routes(room: Room) -> Sequence[Route]:
             hub.organizations.get(body.new_org_id)
             new: tuple[int, int | None] = (body.new_org_id, None)
             request.given_to = body.new_org_id
+        elif not body.new_user_id:
+            new = (device.org, None)
         else:
-            new = (device.org, body.new_user_id or None)
+            # A device is where its owner is.
+            org = hub.devices.org_of_user(body.new_user_id)
+            if org is None or not hub.may(request.principal, request.permission, org=org):
+                raise people.unknown(body.new_user_id)
+            new = (org, body.new_user_id)
+            request.given_to = None if org == device.org else org
         if new == (device.org, device.owner):
             raise Rejected("Can't transfer to the same owner")
         await hub.devices.transfer(device, *new, request.principal)
@@ -382,12 +424,13 @@ def routes(room: Room) -> Sequence[Route]:
             edits="user" if handler is edit else "",
         )
         for method, path, handler, permission, body, summary in (
-            ("GET", "users", users, "users.view", None, "The users of an organization and below"),
+            ("GET", "users", users, "users.view", None, "The users of an organization"),
             ("GET", "user", user, "users.view", None, "One user"),
             ("GET", "search/users", search, "users.view", None, "Users by a text in their name or address"),
             ("POST", "users/create", create_client, "users.invite", NewClient, "Make a client with an organization"),
             ("POST", "users/create-in-org", create, "users.invite", NewUser, "Make a user in an organization"),
             ("POST", "users/invite", invite, "users.invite", Invite, "Invite a user"),
+            ("POST", "users/register", register, "users.invite", Registration, "Make a user without a password"),
             ("POST", "users/transfer", transfer, "users.transfer", TransferUser, "Transfer a user"),
             ("PUT", "users/role", set_role, "users.edit", None, "Give a user another role"),
             ("PUT", "user", edit, "users.edit", EditUser, "Edit a user"),

@@ -107,7 +107,7 @@ class People:
 
         async with self._lock:
             if new.email in self.by_email:
-                raise Conflict(f"there is a user {new.email} already")
+                raise Rejected(f"{new.email} is already in use")
             if len(self.by_id) >= self._hub.config.limits.users:
                 raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
             self._hub.organizations.check_quota(new.org, "users", self.by_organization())
