@@ -89,8 +89,8 @@ class Devices:
     async def load(self, template_of: Callable[[str, int | None], Template]) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
-                "SELECT id, org, owner, template, pinned, name, created, activated, firmware, status, status_at, away"
-                " FROM devices ORDER BY id"
+                "SELECT id, org, owner, template, pinned, name, created, activated, firmware, added_by, status,"
+                " status_at, away FROM devices ORDER BY id"
             )
             tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
             series = await tx.fetch_all("SELECT id, device, datastream FROM series")
@@ -98,7 +98,7 @@ class Devices:
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
         devices, tokens, series, gone = await self._storage.read(read)
-        for id_, org, owner, template, pinned, name, created, activated, firmware, *lifecycle in devices:
+        for id_, org, owner, template, pinned, name, created, activated, firmware, added_by, *lifecycle in devices:
             device = Device(
                 id=id_,
                 org=org,
@@ -109,6 +109,7 @@ class Devices:
                 created=created,
                 activated=activated,
                 firmware=json.loads(firmware),
+                added_by=added_by,
                 **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
             self._keep(device)
@@ -191,7 +192,7 @@ class Devices:
         async with self.lock:
             # A template may have been saved since somebody chose it.
             new = [attrs.evolve(one, template=self.newest(one.template.id)) for one in new]
-            added = await self._add(new)
+            added = await self._add(new, by)
         for (device, _), one in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
             for name, value in one.metadata.items():
@@ -199,7 +200,7 @@ class Devices:
                     self._bus.emit(MetadataChanged(device, name, value, by))
         return added
 
-    async def _add(self, new: Sequence[NewDevice]) -> list[tuple[Device, str]]:
+    async def _add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         self._tokens.drop_expired()
         if problems := self.problems(new):
             raise Rejected("\n".join(problems))
@@ -213,8 +214,8 @@ class Devices:
             ids = range(first, first + len(new))
             await tx.insert_many(
                 "devices",
-                ("id", "org", "owner", "template", "name", "created"),
-                [(i, n.org, n.owner, n.template.id, n.name, now) for i, n in zip(ids, new, strict=True)],
+                ("id", "org", "owner", "template", "name", "created", "added_by"),
+                [(i, n.org, n.owner, n.template.id, n.name, now, by.who) for i, n in zip(ids, new, strict=True)],
             )
             await tx.insert_many(
                 "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
@@ -228,7 +229,9 @@ class Devices:
         ids, series = await self._storage.transaction(write)
         added = []
         for id_, n, token in zip(ids, new, tokens, strict=True):
-            device = Device(id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now)
+            device = Device(
+                id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.who
+            )
             self._keep(device)
             self._tokens.keep(digest(token), device)
             added.append((device, token))

@@ -294,6 +294,8 @@ class Device:
     owner: int | None = None
     activated: int | None = None
     firmware: dict[str, str] = attrs.Factory(dict)
+    #: Who added it ("user 3"), "" when that was not noted.
+    added_by: str = ""
     connected: int | None = None
     disconnected: int | None = None
     #: Where it is in its lifecycle ("" before it ever came), since when, and since when it is away.

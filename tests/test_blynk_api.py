@@ -10,8 +10,9 @@ import trio
 from tenants import tenants
 from test_fleet import asking
 
+from hub.app import running
 from hub.devices import NewDevice
-from hub.model import SYSTEM
+from hub.model import LOCAL, ROOT_ORG, SYSTEM
 from hub.writes import Write
 from plugins.users.model import ADMIN, USER
 
@@ -153,7 +154,17 @@ async def test_devices_of_an_owner_and_of_their_organization_are_whole(world, de
 
 @pytest.mark.parametrize(
     "by",
-    ["Device Id", "Name", "Owner Id", "Device Owner", "Last Reported At", "Activated At", "Model", "Template Name"]
+    [
+        "Device Id",
+        "Name",
+        "Owner Id",
+        "Device Owner",
+        "Last Reported At",
+        "Activated At",
+        "Activated By",
+        "Model",
+        "Template Name",
+    ]
     + ["Template Id", "Firmware Version", "Organization Id", "Status"],
 )
 async def test_devices_are_sorted_as_blynk_says_it(world, device, by):
@@ -395,6 +406,35 @@ async def test_firmware_versions_are_sorted_as_versions(hub, world, device):
         found = (await ask("GET", "organization/search/devices", query="", sortBy="Firmware%20Version"))["content"]
     assert ["Hall", "C", "A", "B"] == [one["name"] for one in found]
     assert "1.10.0" == found[-1]["hardwareInfo"]["version"]
+
+
+async def test_devices_are_found_and_sorted_by_who_activated_them(hub, world, device):
+    async with asking(world) as ask:
+        made = await ask("POST", "organization/device/create", {"templateId": "TMPL0blynk", "name": "Adas"})
+    search = {"filters": [{"attribute": "activatedBy", "operator": "contains", "values": ["ADA@"]}]}
+    async with asking(world) as ask:
+        # It has not come yet.
+        assert 0 == (await ask("POST", "devices/search", search))["totalElements"]
+        for one in (device, hub.devices.get(made["id"])):
+            await hub.devices.told(one, {"ver": "1"})
+        [found] = (await ask("POST", "devices/search", search))["content"]
+        assert (made["id"], "ada@example.org") == (found["id"], found["activatedBy"])
+        by = await ask("GET", "organization/search/devices", query="", sortBy="Activated%20By")
+        assert ["Adas", "Hall"] == [one["name"] for one in by["content"]]
+    await world.room.people.change(world.users["ada"], org=ROOT_ORG)
+    async with asking(world, "stan") as ask:
+        # Who is above is not named.
+        found = await ask("GET", "organization/search/devices", query="Adas")
+        assert "ada" not in found["content"][0]["activatedBy"]
+
+
+async def test_who_activated_a_device_is_known_after_a_restart(hub_config):
+    async with running(hub_config) as hub:
+        template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
+        [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], LOCAL)
+        before = device.added_by
+    async with running(hub_config) as hub:
+        assert before == hub.devices.get(device.id).added_by == LOCAL.who
 
 
 async def test_who_may_not_look_for_users_is_not_told_who_is_one(world, device):

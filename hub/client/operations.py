@@ -330,6 +330,7 @@ class Filter(TypedDict):
     attribute: Literal[
         "name",
         "owner",
+        "activatedBy",
         "status",
         "organization",
         "template",
@@ -358,6 +359,7 @@ class FilterGiven(TypedDict):
     attribute: Literal[
         "name",
         "owner",
+        "activatedBy",
         "status",
         "organization",
         "template",
@@ -403,6 +405,7 @@ class FoundDevice(TypedDict):
     status: str
     createdAt: int
     activatedAt: int | None
+    activatedBy: str | None
     lastReportedAt: int | None
     hardwareInfo: dict[str, str]
     tags: list[str]
@@ -1421,6 +1424,7 @@ def post_devices_search(
         "firmware",
         "createdAt",
         "activatedAt",
+        "activatedBy",
         "lastReported",
     ]
     | None = None,
@@ -2200,6 +2204,7 @@ def get_organization_search_devices(
         "Device Owner",
         "Last Reported At",
         "Activated At",
+        "Activated By",
         "Model",
         "Template Name",
         "Template Id",

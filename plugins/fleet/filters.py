@@ -25,11 +25,12 @@ Test = Callable[[Device], bool]
 MAX_FILTERS, MAX_VALUES, MAX_LENGTH = 5, 10, 255
 
 #: What of a device is text, and what is a number; times are ms UTC. `metadata` and `datastream` need a ``name``.
-TEXTS = ("name", "owner", "status", "organization", "template", "tag", "location", "metadata")
+TEXTS = ("name", "owner", "activatedBy", "status", "organization", "template", "tag", "location", "metadata")
 NUMBERS = ("id", "createdAt", "activatedAt", "lastReported", "datastream")
 Attribute = Literal[
     "name",
     "owner",
+    "activatedBy",
     "status",
     "organization",
     "template",
@@ -171,6 +172,12 @@ class Finder:
         found = self._hub.names["user"](str(device.owner))
         return found[0] if found else ""
 
+    def activated_by(self, device: Device, principal: Principal) -> str | None:
+        """Who added a device that has come by now, as far as that is somebody's business."""
+        if device.activated is None or not device.added_by:
+            return None
+        return self._hub.name_of(device.added_by, principal)
+
     # -- filters --------------------------------------------------------------------------------------------------
 
     def _test(self, one: Filter, principal: Principal) -> Test:
@@ -197,6 +204,7 @@ class Finder:
         simple: dict[str, Callable[[Device], Any]] = {
             "name": lambda device: device.name,
             "owner": self.owner_name,
+            "activatedBy": lambda device: self.activated_by(device, principal),
             "status": hub.lifecycle.name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,

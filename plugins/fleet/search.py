@@ -32,6 +32,7 @@ SortBy = Literal[
     "firmware",
     "createdAt",
     "activatedAt",
+    "activatedBy",
     "lastReported",
 ]
 #: By what the API of docs.blynk.io sorts (Search devices), as far as the hub knows it.
@@ -43,6 +44,7 @@ SortDevices = Literal[
     "Device Owner",
     "Last Reported At",
     "Activated At",
+    "Activated By",
     "Model",
     "Template Name",
     "Template Id",
@@ -58,6 +60,7 @@ _SORTS: Mapping[SortDevices, SortBy] = {
     "Device Owner": "owner",
     "Last Reported At": "lastReported",
     "Activated At": "activatedAt",
+    "Activated By": "activatedBy",
     "Model": "model",
     "Template Name": "template",
     "Template Id": "templateId",
@@ -80,6 +83,7 @@ class FoundDevice:
     status: str
     created_at: int
     activated_at: int | None
+    activated_by: str | None
     last_reported_at: int | None
     hardware_info: dict[str, str]
     tags: list[str]
@@ -134,7 +138,7 @@ class Fleet:
             chosen = [device for device in chosen if test(device)]
         return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
-    def sorted(self, devices: Sequence[Device], by: SortBy, order: str) -> list[Device]:
+    def sorted(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
         hub = self._hub
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
@@ -149,6 +153,7 @@ class Fleet:
             "firmware": lambda d: _natural(d.hardware.get("version", "")),
             "createdAt": lambda d: d.created,
             "activatedAt": lambda d: d.activated or 0,
+            "activatedBy": lambda d: (self.finder.activated_by(d, principal) or "").lower(),
             "lastReported": lambda d: hub.writes.last_reported(d) or 0,
         }
         return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
@@ -165,6 +170,7 @@ class Fleet:
             status=self._hub.lifecycle.name(device),
             created_at=device.created,
             activated_at=device.activated,
+            activated_by=self.finder.activated_by(device, principal),
             last_reported_at=self._hub.writes.last_reported(device),
             hardware_info=device.hardware,
             tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
@@ -183,7 +189,9 @@ def routes(fleet: Fleet) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[FoundDevice]:
-        found = fleet.sorted(await fleet.found(request, Find(query=query), org_id), _SORTS[sort_by], sort_order)
+        found = fleet.sorted(
+            await fleet.found(request, Find(query=query), org_id), _SORTS[sort_by], sort_order, request.principal
+        )
         # Whoever names a device finds it on the first page.
         found.sort(key=lambda device: device.name.lower() != query.strip().lower())
         return page_of(found, page, size, lambda device: fleet.shown(device, request.principal))
@@ -192,7 +200,7 @@ def routes(fleet: Fleet) -> Sequence[Route]:
         body: Search = request.body
         check_page(body.page, body.size)
         found = await fleet.found(request, body.find, body.org_id, body.segment_id)
-        found = fleet.sorted(found, body.sort_by, body.sort_order)
+        found = fleet.sorted(found, body.sort_by, body.sort_order, request.principal)
         return page_of(found, body.page, body.size, lambda device: fleet.shown(device, request.principal))
 
     words = "Devices by words in their names, tags, metadata and what they belong to"
