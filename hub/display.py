@@ -101,7 +101,10 @@ class Viewer:
 
     def conversion(self, base: str) -> Conversion:
         """How they see values in a unit."""
-        wanted = self.switched.get(units.name_of(base)) or self.preferred(base)
+        wanted = self.switched.get(units.name_of(base), "") if self.switched else ""
+        wanted = wanted or self.preferred(base)
+        if wanted == base:
+            return Conversion(base)
         return units.conversion(base, wanted) or Conversion(base)
 
 
