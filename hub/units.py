@@ -127,7 +127,9 @@ def conversion(base: str, wanted: str) -> Conversion | None:
         return None
     if one is other:
         return Conversion(base)
-    return Conversion(other.name, one.factor / other.factor, (one.offset - other.offset) / other.factor)
+    factor, offset = one.factor / other.factor, (one.offset - other.offset) / other.factor
+    # 1.8 and not 1.7999999999999998.
+    return Conversion(other.name, float(f"{factor:.15g}"), float(f"{offset:.15g}"))
 
 
 def in_system(base: str, system: System) -> str:

@@ -51,6 +51,10 @@ def test_what_cannot_become_something_else_does_not(base, wanted):
     assert units.conversion(base, wanted) is None
 
 
+def test_degrees_are_those_that_people_know():
+    assert units.Conversion("°F", 1.8, 32) == units.conversion("°C", "°F")
+
+
 @given(NUMBERS, st.sampled_from(sorted(UNITS)), st.data())
 def test_there_and_back_is_the_same(value, base, data):
     wanted = data.draw(st.sampled_from([u.name for u in UNITS.values() if u.group == UNITS[base].group]))
