@@ -119,6 +119,12 @@ def test_an_organization_is_applied_again_and_again(pinwheel, tmp_path):
     file.write_text(APPLY.replace("Kyiv", "Paris").replace('"Ann"', '"Anna"').replace("5", "7"))
     out = said(pinwheel("org", "apply", str(file)))
     assert ["~ organization Acme: timezone, quotas", "~ user ann@example.org: named Anna"] == out.splitlines()
+    units = 'units = "metric"\nunit_overrides = { temperature = "K" }\ntimezone'
+    file.write_text(file.read_text().replace("timezone", units))
+    out = said(pinwheel("org", "apply", str(file)))
+    assert ["~ organization Acme: units, unit_overrides"] == out.splitlines()
+    assert re.search(r"units +metric", said(pinwheel("org", "show", "Acme")))
+    assert "nothing to change\n" == said(pinwheel("org", "apply", str(file)))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +133,7 @@ def test_an_organization_is_applied_again_and_again(pinwheel, tmp_path):
         ("x = ", ["Invalid value"]),
         ("[organization]\nname = 5\n[colour]\n", ["unknown key colour", "[organization] with a name is missing"]),
         ('[organization]\nname = "A"\nsize = 1\n[[user]]\n', ["organization: unknown key size", "each has an email"]),
+        ('[organization]\nname = "A"\nunits = 5\n', ["units are metric or imperial"]),
         ('[organization]\nname = "A"\n[role.User]\n"users.view" = 1\n', ["true or false"]),
     ],
 )

@@ -222,6 +222,7 @@ def org_show(parser: argparse.ArgumentParser) -> None:
         for name, value in (
             ("description", org["description"]),
             ("timezone", org["tz"]),
+            ("units", (org["unitSystem"] or "").lower()),
             ("parent", org["parentOrganizationId"]),
             ("users", org["users"]),
             ("devices", org["devices"]),
