@@ -12,7 +12,7 @@ from hub.documents import parse, shipped, to_toml
 from hub.model import SYSTEM
 from hub.routes import to_json
 from hub.testing import LOOPBACK, address_of
-from plugins.platform_api.templates import shown
+from plugins.platform_api.described import template_shown
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_a_device_of_each_is_understood(hub):
                 port=port,
                 token=token,
                 template=template.id,
-                streams=streams_of(to_json(shown(template))),
+                streams=streams_of(to_json(template_shown(template))),
                 rate=500,
             )
             nursery.start_soon(simulated.run)

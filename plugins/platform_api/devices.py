@@ -5,22 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 
 from hub.devices import NewDevice
-from hub.display import Shown, Viewer, text
 from hub.errors import NotFound, Rejected, WrongType
-from hub.metadata import label
-from hub.model import OFFLINE, ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect, Value
+from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
 from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
 from hub.writes import Write
-from plugins.platform_api.about import metadata_shown
+from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -98,90 +96,6 @@ class DeviceId:
 
 
 @attrs.frozen(kw_only=True)
-class DisplayObject:
-    """How the asker sees a datastream: ``text`` is its value as they read it.
-
-    Other values are ``value * factor + offset`` in ``units``; or ``pin`` has them, another datastream of the device.
-    """
-
-    text: str
-    units: str
-    factor: float
-    offset: float
-    pin: str | None
-
-
-@attrs.frozen(kw_only=True)
-class DataStreamValue:
-    """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
-
-    data_stream_id: int
-    pin: str
-    data_stream_label: str
-    data_stream_alias: str
-    type: str
-    units: str
-    value: Any
-    updated_at: int | None
-    expired: str | None
-    properties: Mapping[str, Sequence[str]]
-    display: DisplayObject
-
-
-@attrs.frozen(kw_only=True)
-class MetaValue:
-    """``text`` is the value as the asker reads it, with its unit."""
-
-    type: str
-    value: str
-    text: str
-
-
-@attrs.frozen(kw_only=True)
-class DeviceMetaField:
-    """A field of a device's metadata; ``id`` is None for one that every device has."""
-
-    id: int | None
-    name: str
-    value: MetaValue
-
-
-@attrs.frozen(kw_only=True)
-class DeviceObject:
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
-
-    id: int
-    template_id: str
-    org_id: int
-    owner_user_id: int | None
-    name: str
-    token: str | None = None
-    lifecycle_status: dict[str, str]
-    created_at: int
-    activated_at: int | None
-    first_connect_time: int | None
-    last_received_event_at: int | None
-    connect_time: int | None
-    disconnect_time: int | None
-    ip: str | None
-    hardware_info: dict[str, str]
-    data_stream_values: list[DataStreamValue] | None = None
-    meta_field_values: list[DeviceMetaField] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ActivatedDevice:
-    """A device that is new; ``activation_time`` is in ms UTC."""
-
-    id: int
-    name: str
-    template_id: str
-    org_id: int
-    owner_user_id: int | None
-    activation_time: int
-
-
-@attrs.frozen(kw_only=True)
 class Connected:
     connected: bool
 
@@ -204,59 +118,8 @@ class DeviceRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def _object(self, device: Device) -> DeviceObject:
-        session = self._hub.sessions.get(device.id)
-        return DeviceObject(
-            id=device.id,
-            template_id=device.template.id,
-            org_id=device.org,
-            owner_user_id=device.owner,
-            name=device.name,
-            lifecycle_status={"name": self._hub.lifecycle.name(device), "status": device.status or OFFLINE},
-            created_at=device.created,
-            activated_at=device.activated,
-            first_connect_time=device.activated,
-            last_received_event_at=self._hub.writes.last_reported(device),
-            connect_time=device.connected,
-            disconnect_time=device.disconnected,
-            ip=session.address if session else None,
-            hardware_info=device.hardware,
-        )
-
-    def _value(self, viewer: Viewer, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
-        device = viewer.device
-        latest = self._hub.writes.latest(device, stream)
-        value = self._hub.writes.current(device, stream)
-        expired = self._hub.watching.shown(device.points[stream.pin])
-        return DataStreamValue(
-            data_stream_id=stream.id,
-            pin=f"v{stream.pin}",
-            data_stream_label=stream.name,
-            data_stream_alias=stream.alias or stream.name,
-            type=stream.type,
-            units=stream.units,
-            value=None if value is None else to_json(value),
-            updated_at=None if latest is None else latest[0],
-            expired=expired,
-            properties=properties,
-            display=self._display(viewer, stream, value, expired),
-        )
-
-    def _display(self, viewer: Viewer, stream: Datastream, value: Value | None, expired: str | None) -> DisplayObject:
-        shown = viewer.shown(stream)
-        pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
-        if pair is not None and (paired := self._hub.writes.current(viewer.device, pair)) is not None:
-            stream, value, expired = pair, paired, self._hub.watching.shown(viewer.device.points[pair.pin])
-        elif pair is not None:
-            # It has said nothing yet.
-            pair, shown = None, Shown(viewer.formula(stream))
-        return DisplayObject(
-            text=text(stream, value, shown.conversion) if expired is None else expired,
-            units=shown.conversion.units,
-            factor=shown.conversion.factor,
-            offset=shown.conversion.offset,
-            pin=None if pair is None else f"v{pair.pin}",
-        )
+    def _shown(self, device: Device) -> DeviceObject:
+        return device_shown(self._hub, device)
 
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
@@ -267,7 +130,7 @@ class DeviceRoutes:
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
         request.subject = f"device {device.id}"
-        return Created(value=attrs.evolve(self._object(device), token=token))
+        return Created(value=attrs.evolve(self._shown(device), token=token))
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
         org = self._hub.organization_for(request)
@@ -330,25 +193,15 @@ class DeviceRoutes:
         if not include_sub_org_devices:
             devices = [device for device in devices if device.org == org.id]
         devices.sort(key=lambda device: device.id)
-        return page_of(devices, page, size, self._object)
+        return page_of(devices, page, size, self._shown)
 
     async def info(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
-        fields = await self._hub.metadata.of(device)
-        properties = await self._hub.properties.of(device)
-        viewer = await self._hub.display.of(device, request.principal)
-        values = [self._value(viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
-        metadata = [
-            DeviceMetaField(
-                id=one.id, name=one.name, value=MetaValue(type=label(one.type), value=one.value, text=one.text)
-            )
-            for one in metadata_shown(viewer, fields)
-        ]
         request.version(device.name)
-        return attrs.evolve(self._object(device), data_stream_values=values, meta_field_values=metadata)
+        return await whole(self._hub, device, request.principal)
 
     async def base_info(self, request: Request, device_id: int) -> DeviceObject:
-        return self._object(self._hub.device_for(request, device_id))
+        return self._shown(self._hub.device_for(request, device_id))
 
     async def of_owner(
         self,
@@ -362,7 +215,7 @@ class DeviceRoutes:
         owner = self._hub.user_of(owner_email.lower())
         visible = self._hub.devices_for(request.principal, VIEW_DEVICES, self._hub.organization_for(request, org_id).id)
         found = [device for device in visible if owner is not None and device.owner == owner[0]]
-        return page_of(found, page, size, self._object)
+        return page_of(found, page, size, self._shown)
 
     async def beside(
         self, request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = PAGE
@@ -373,7 +226,7 @@ class DeviceRoutes:
         if user is None or not self._hub.may(request.principal, "users.view", org=user[1]):
             return Page(content=[], total_elements=0)
         beside = self._hub.devices.by_org.get(user[1], {}).values()
-        return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._object)
+        return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._shown)
 
     async def last_activated(
         self,
@@ -390,14 +243,14 @@ class DeviceRoutes:
         devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
         found = [one for one in devices if one.org == org.id and one.activated is not None and one.activated >= since]
         found.sort(key=lambda device: -(device.activated or 0))
-        return page_of(found, page, size, _activated)
+        return page_of(found, page, size, activated_shown)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.device_for(request, device_id)
         request.expect(device.name)
         await self._hub.devices.rename(device, request.body.name, request.principal)
         request.version(device.name)
-        return self._object(device)
+        return self._shown(device)
 
     async def delete(self, request: Request, device_id: int) -> None:
         await self._hub.devices.delete(self._hub.device_for(request, device_id), request.principal)
@@ -468,17 +321,6 @@ class DeviceRoutes:
     async def ping(self, request: Request) -> Answered:
         took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
         return Answered(ms=None if took is None else round(took, 1))
-
-
-def _activated(device: Device) -> ActivatedDevice:
-    return ActivatedDevice(
-        id=device.id,
-        name=device.name,
-        template_id=device.template.id,
-        org_id=device.org,
-        owner_user_id=device.owner,
-        activation_time=device.activated or 0,
-    )
 
 
 def routes(hub: Hub) -> Sequence[Route]:

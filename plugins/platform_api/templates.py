@@ -10,22 +10,21 @@ import attrs
 
 from hub.documents import difference, to_document, to_toml
 from hub.errors import Conflict, Rejected
-from hub.metadata import label
 from hub.model import (
-    Dashboard,
-    DataType,
-    EventType,
-    Expire,
-    Exposure,
-    HistoryMode,
-    Lifecycle,
-    MetadataField,
     Template,
 )
 from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.templates import dropped_names
-from hub.values import to_json
-from plugins.platform_api.events import NAMES
+from plugins.platform_api.described import (
+    DatastreamInfo,
+    EventInfo,
+    MetaField,
+    TemplateObject,
+    datastreams_shown,
+    events_shown,
+    fields_shown,
+    template_shown,
+)
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -123,94 +122,6 @@ class TemplateSummary:
 
 
 @attrs.frozen(kw_only=True)
-class DatastreamObject:
-    id: int
-    pin: str
-    name: str
-    alias: str
-    type: DataType
-    units: str
-    convert: bool
-    scale: bool
-    pair: str
-    min: float | None
-    max: float | None
-    decimals: str
-    default: Any
-    history: HistoryMode
-    retain_raw: str
-    sync: bool
-    confirm: str
-    expire: Expire | None
-    values: dict[str, str]
-    fallback: int | None
-    hide_from_http: bool
-    automation: Exposure | None
-    tags: list[str]
-    icon: str
-    color: str
-
-
-@attrs.frozen(kw_only=True)
-class DatastreamInfo:
-    """A datastream as Blynk's API has it: ``type`` is INT, DOUBLE, STRING, ENUM or LOCATION, ``pin`` a number."""
-
-    id: int
-    label: str
-    alias: str
-    units: str
-    type: str
-    default_value: Any
-    pin: int
-    pin_type: str = "VIRTUAL"
-    min: float | None
-    max: float | None
-
-
-@attrs.frozen(kw_only=True)
-class EventInfo:
-    """An event of a template as Blynk's API has it: ``type`` is INFORMATION, WARNING, CRITICAL or CONTENT."""
-
-    id: int
-    type: str
-    name: str
-    event_code: str
-    description: str
-
-
-@attrs.frozen(kw_only=True)
-class MetaField:
-    """A field of a template; it is called by its ``id`` or its name. ``type`` is such as "Text"."""
-
-    id: int
-    name: str
-    type: str
-    default: str
-    description: str
-    required: bool
-
-
-@attrs.frozen(kw_only=True)
-class TemplateObject:
-    id: str
-    org_id: int
-    version: int
-    template_ids: list[str]
-    name: str
-    board_type: str
-    connection_type: str
-    manufacturer: str
-    description: str
-    gateway: bool
-    datastreams: list[DatastreamObject]
-    events: list[EventType]
-    metadata: list[MetadataField]
-    lifecycle: Lifecycle
-    web: Dashboard
-    mobile: Dashboard
-
-
-@attrs.frozen(kw_only=True)
 class VersionObject:
     """``at`` is in ms UTC (0: before there were versions), ``by`` who it was; ``changes`` what it changed."""
 
@@ -274,45 +185,16 @@ class TemplateRoutes:
     async def info(self, request: Request, template_id: str) -> TemplateObject:
         found = self._of(request, template_id)
         request.version(found)
-        return shown(found)
+        return template_shown(found)
 
     async def datastreams(self, request: Request, template_id: str) -> list[DatastreamInfo]:
-        return [
-            DatastreamInfo(
-                id=stream.id,
-                label=stream.name,
-                alias=stream.alias or stream.name,
-                units=stream.units,
-                type="INT" if stream.type == "integer" else stream.type.upper(),
-                default_value=None if stream.default is None else to_json(stream.default),
-                pin=stream.pin,
-                min=stream.min,
-                max=stream.max,
-            )
-            for stream in self._of(request, template_id).datastreams
-        ]
+        return datastreams_shown(self._of(request, template_id))
 
     async def events(self, request: Request, template_id: str) -> list[EventInfo]:
-        return [
-            EventInfo(
-                id=number, type=NAMES[kind.type], name=kind.name, event_code=kind.code, description=kind.description
-            )
-            for number, kind in enumerate(self._of(request, template_id).events, 1)
-        ]
+        return events_shown(self._of(request, template_id))
 
     async def metafields(self, request: Request, template_id: str) -> list[MetaField]:
-        fields = enumerate(self._of(request, template_id).metadata, 1)
-        return [
-            MetaField(
-                id=number,
-                name=field.name,
-                type=label(field.type),
-                default=field.default,
-                description=field.description,
-                required=field.required,
-            )
-            for number, field in fields
-        ]
+        return fields_shown(self._of(request, template_id))
 
     async def document(self, request: Request, template_id: str, *, version: int | None = None) -> dict[str, Any]:
         found = self._of(request, template_id)
@@ -438,30 +320,6 @@ class TemplateRoutes:
         request.expect(found)
         old = await self._hub.templates.version(found, body.version)
         return await self._save(request, lambda: old, apply=body.apply, prune=body.prune)
-
-
-def shown(template: Template) -> TemplateObject:
-    plain = {field.name: getattr(template, field.name) for field in attrs.fields(Template)}
-    streams = [
-        DatastreamObject(
-            **attrs.asdict(stream, recurse=False)
-            | {
-                "pin": f"v{stream.pin}",
-                "default": None if stream.default is None else to_json(stream.default),
-                "values": {str(number): text for number, text in stream.values.items()},
-                "tags": list(stream.tags),
-            }
-        )
-        for stream in template.datastreams
-    ]
-    lists = {"events": list(template.events), "metadata": list(template.metadata), "datastreams": streams}
-    named = {
-        "org_id": plain.pop("org"),
-        "template_ids": [template.id],
-        "board_type": plain.pop("hardware"),
-        "connection_type": plain.pop("connection"),
-    }
-    return TemplateObject(**plain | named | lists)
 
 
 def routes(hub: Hub) -> Sequence[Route]:

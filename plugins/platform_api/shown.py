@@ -1,0 +1,183 @@
+"""What devices look like to clients of the API, in Blynk's words where it has some; times are ms UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hub.display import Shown, Viewer, text
+from hub.metadata import label
+from hub.model import OFFLINE, Datastream, Device, Principal, Value
+from hub.values import to_json
+from plugins.platform_api.about import metadata_shown
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+@attrs.frozen(kw_only=True)
+class DisplayObject:
+    """How the asker sees a datastream: ``text`` is its value as they read it.
+
+    Other values are ``value * factor + offset`` in ``units``; or ``pin`` has them, another datastream of the device.
+    """
+
+    text: str
+    units: str
+    factor: float
+    offset: float
+    pin: str | None
+
+
+@attrs.frozen(kw_only=True)
+class DataStreamValue:
+    """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
+
+    data_stream_id: int
+    pin: str
+    data_stream_label: str
+    data_stream_alias: str
+    type: str
+    units: str
+    value: Any
+    updated_at: int | None
+    expired: str | None
+    properties: Mapping[str, Sequence[str]]
+    display: DisplayObject
+
+
+@attrs.frozen(kw_only=True)
+class MetaValue:
+    """``text`` is the value as the asker reads it, with its unit."""
+
+    type: str
+    value: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class DeviceMetaField:
+    """A field of a device's metadata; ``id`` is None for one that every device has."""
+
+    id: int | None
+    name: str
+    value: MetaValue
+
+
+@attrs.frozen(kw_only=True)
+class DeviceObject:
+    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
+
+    id: int
+    template_id: str
+    org_id: int
+    owner_user_id: int | None
+    name: str
+    token: str | None = None
+    lifecycle_status: dict[str, str]
+    created_at: int
+    activated_at: int | None
+    first_connect_time: int | None
+    last_received_event_at: int | None
+    connect_time: int | None
+    disconnect_time: int | None
+    ip: str | None
+    hardware_info: dict[str, str]
+    data_stream_values: list[DataStreamValue] | None = None
+    meta_field_values: list[DeviceMetaField] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ActivatedDevice:
+    """A device that is new; ``activation_time`` is in ms UTC."""
+
+    id: int
+    name: str
+    template_id: str
+    org_id: int
+    owner_user_id: int | None
+    activation_time: int
+
+
+async def whole(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
+    """A device with its values and metadata, as somebody sees them. Raises `StorageError`."""
+    fields = await hub.metadata.of(device)
+    properties = await hub.properties.of(device)
+    viewer = await hub.display.of(device, principal)
+    values = [_value(hub, viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
+    metadata = [
+        DeviceMetaField(id=one.id, name=one.name, value=MetaValue(type=label(one.type), value=one.value, text=one.text))
+        for one in metadata_shown(viewer, fields)
+    ]
+    return attrs.evolve(device_shown(hub, device), data_stream_values=values, meta_field_values=metadata)
+
+
+def device_shown(hub: Hub, device: Device) -> DeviceObject:
+    """A device without its values and metadata."""
+    session = hub.sessions.get(device.id)
+    return DeviceObject(
+        id=device.id,
+        template_id=device.template.id,
+        org_id=device.org,
+        owner_user_id=device.owner,
+        name=device.name,
+        lifecycle_status={"name": hub.lifecycle.name(device), "status": device.status or OFFLINE},
+        created_at=device.created,
+        activated_at=device.activated,
+        first_connect_time=device.activated,
+        last_received_event_at=hub.writes.last_reported(device),
+        connect_time=device.connected,
+        disconnect_time=device.disconnected,
+        ip=session.address if session else None,
+        hardware_info=device.hardware,
+    )
+
+
+def _value(hub: Hub, viewer: Viewer, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
+    device = viewer.device
+    latest = hub.writes.latest(device, stream)
+    value = hub.writes.current(device, stream)
+    expired = hub.watching.shown(device.points[stream.pin])
+    return DataStreamValue(
+        data_stream_id=stream.id,
+        pin=f"v{stream.pin}",
+        data_stream_label=stream.name,
+        data_stream_alias=stream.alias or stream.name,
+        type=stream.type,
+        units=stream.units,
+        value=None if value is None else to_json(value),
+        updated_at=None if latest is None else latest[0],
+        expired=expired,
+        properties=properties,
+        display=_display(hub, viewer, stream, value, expired),
+    )
+
+
+def _display(hub: Hub, viewer: Viewer, stream: Datastream, value: Value | None, expired: str | None) -> DisplayObject:
+    shown = viewer.shown(stream)
+    pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
+    if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:
+        stream, value, expired = pair, paired, hub.watching.shown(viewer.device.points[pair.pin])
+    elif pair is not None:
+        # It has said nothing yet.
+        pair, shown = None, Shown(viewer.formula(stream))
+    return DisplayObject(
+        text=text(stream, value, shown.conversion) if expired is None else expired,
+        units=shown.conversion.units,
+        factor=shown.conversion.factor,
+        offset=shown.conversion.offset,
+        pin=None if pair is None else f"v{pair.pin}",
+    )
+
+
+def activated_shown(device: Device) -> ActivatedDevice:
+    return ActivatedDevice(
+        id=device.id,
+        name=device.name,
+        template_id=device.template.id,
+        org_id=device.org,
+        owner_user_id=device.owner,
+        activation_time=device.activated or 0,
+    )
