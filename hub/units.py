@@ -44,7 +44,8 @@ class Conversion:
     offset: float = 0.0
 
     def __call__(self, value: float) -> float:
-        return value * self.factor + self.offset
+        """A whole number that stays what it is stays whole."""
+        return value if self.factor == 1 and not self.offset else value * self.factor + self.offset
 
 
 def _of(group: str, system: System | None, *units: tuple[str, float, str]) -> list[Unit]:
@@ -183,9 +184,11 @@ def _scaled(value: float, found: Unit) -> tuple[float, str]:
 
 def number(value: float, decimals: str = "") -> str:
     """A number with as many digits after the point as ``decimals`` says, else with two, or two that tell something."""
+    _, _, after = decimals.partition(".")
+    if isinstance(value, int):
+        return f"{value}.{'0' * after.count('0')}" if "0" in after else str(value)
     if abs(value) >= LARGEST:
         return f"{value:g}"
-    _, _, after = decimals.partition(".")
     digits = len(after)
     if not decimals:
         less = 0 if abs(value) >= 0.1 or not value else -1 - math.floor(math.log10(abs(value)))

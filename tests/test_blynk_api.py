@@ -442,6 +442,22 @@ async def test_who_may_not_look_for_users_is_not_told_who_is_one(world, device):
         for email in ("ada@example.org", "nobody@example.org"):
             found = await ask("GET", "organization/device/by-user-org", userEmail=email)
             assert {"content": [], "totalElements": 0} == found
+        await world.hub.devices.transfer(device, device.org, world.users["uma"].id, SYSTEM)
+        found = await ask("GET", "organization/device/by-user-org", userEmail="uma@example.org")
+        assert [device.id] == [one["id"] for one in found["content"]]
+
+
+async def test_who_may_not_look_for_users_is_not_told_who_activated_a_device(hub, world):
+    uma = world.users["uma"]
+    async with asking(world) as ask:
+        body = {"templateId": "TMPL0thermo", "name": "Adas", "ownerId": uma.id}
+        made = await ask("POST", "organization/device/create", body)
+    await hub.devices.told(hub.devices.get(made["id"]), {"ver": "1"})
+    async with asking(world, "uma") as ask:
+        [found] = (await ask("GET", "organization/search/devices", query="Adas"))["content"]
+        assert "ada@" not in found["activatedBy"]
+        search = {"filters": [{"attribute": "activatedBy", "operator": "contains", "values": ["ada@"]}]}
+        assert 0 == (await ask("POST", "devices/search", search))["totalElements"]
 
 
 async def test_new_devices_of_those_below_are_theirs(hub, world, device):

@@ -279,11 +279,27 @@ async def test_a_hub_may_be_below_a_path_of_a_proxy(proxy):
 
 
 async def test_a_key_that_no_header_can_have_is_refused(proxy):
-    with pytest.raises(Rejected, match="no header can have"):
-        await proxy(OK, b"{}", token="ключ")
+    for token in ("ключ", "key\nX-Evil: 1"):
+        with pytest.raises(Rejected, match="no header can have") as refused:
+            await proxy(OK, b"{}", token=token)
+        assert "key" not in str(refused.value.__cause__)
+    # A file often ends with a new line.
+    assert {} == await proxy(OK, b"{}", token="key\n")
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://hub", "http://", "", "http://hub:x", "http://hub:99999"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8080",
+        "ftp://hub",
+        "http://",
+        "",
+        "http://hub:x",
+        "http://hub:99999",
+        "http://[::1:80",
+        "http://hub/é",
+    ],
+)
 def test_what_is_no_address_of_a_hub_is_refused(url):
     with pytest.raises(Rejected, match="is no address of a hub"):
         Remote(url)

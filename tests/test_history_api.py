@@ -119,6 +119,26 @@ async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meter
         assert (times[:40], values[:40]) == (line["ts"], line["values"])
 
 
+async def test_what_is_sent_again_while_it_is_read_is_one_or_the_other(meters, chart, monkeypatch):
+    await sealed(meters)
+    one, _ = meters.devices_of_test
+    for at, value in ((1, 1.0), (2, 2.0)):
+        await meters.write(Write(one, 0, value, "test", SYSTEM, meters.begin - 9 * HOUR + at)).durable()
+    await sealed(meters)
+    await meters.write(Write(one, 0, 5.0, "test", SYSTEM, meters.begin - 9 * HOUR + 1)).durable()
+    fetch, said = meters.storage.history.fetch_all, []
+
+    async def read(*asked):
+        found = await fetch(*asked)
+        if not said:
+            said.append(meters.write(Write(one, 0, 9.0, "test", SYSTEM, meters.begin - 9 * HOUR + 2)))
+        return found
+
+    monkeypatch.setattr(meters.storage.history, "fetch_all", read)
+    line, _ = await chart(granularity="hour", aggregate="sum", from_=meters.begin - 10 * HOUR, to=meters.begin)
+    assert line["values"] in ([7.0], [14.0])
+
+
 async def test_the_largest_numbers_stay_numbers(meters, chart):
     one, _ = meters.devices_of_test
     for at in (1, 2):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raw_http import connected, request
 from trio.testing import wait_all_tasks_blocked
 
-from connectors.http import server
+from connectors.http import endpoint, server
 from hub.app import running
 from hub.hookspecs import hookimpl
 from hub.routes import PUBLIC, Response, Route, Stream
@@ -338,7 +338,14 @@ async def test_a_streamed_answer_may_take_longer_than_a_body(http, monkeypatch):
     assert "one,two" == (await http.get("/test/streamed")).text
 
 
-async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog):
+async def test_a_streamed_answer_is_whole_for_who_has_nothing_more_to_ask(http):
+    await http.send(request("GET", "/test/streamed"))
+    await http.stream.send_eof()
+    assert "one,two" == (await http.answer()).text
+
+
+async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog, monkeypatch):
+    monkeypatch.setattr(endpoint, "LAST_WORDS", 0.05)
     async with connected(hub) as http:
         await http.send(request("GET", "/test/endless") + HEALTH)
         await http._until(b"one,")

@@ -56,6 +56,8 @@ STATUS: dict[type[HubError], int] = {
 }
 #: Seconds after which a client may ask again when the hub could not keep its promise.
 RETRY_AFTER = 5
+#: Seconds for the rest of a streamed answer to a client that has ended its side of the connection.
+LAST_WORDS = 10.0
 #: What a listener that serves "device-http" answers; everything else is not there.
 DEVICE_PATHS = "/external/api/", "/health"
 
@@ -284,6 +286,8 @@ async def _stream(
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        # It may only have nothing more to ask (`nc -N`), which looks the same.
+        await trio.sleep(LAST_WORDS)
         nursery.cancel_scope.cancel()
 
     kind = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"

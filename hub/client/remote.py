@@ -52,18 +52,18 @@ class Remote:
     """
 
     def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
-        parts = urlsplit(url)
+        no_address = f"{url!r} is no address of a hub, such as http://localhost:8080"
         try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
+            parts = urlsplit(url)
+            self.host = (parts.hostname or "").encode("idna").decode()
+            self.port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:
-            port = 0
-        if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-            raise Rejected(f"{url!r} is no address of a hub, such as http://localhost:8080")
-        self.host = parts.hostname
-        self.port = port
+            raise Rejected(no_address) from None
+        if parts.scheme not in ("http", "https") or not self.host or not parts.path.isascii():
+            raise Rejected(no_address)
         #: Where a proxy has the hub below a path of its own.
         self._prefix = parts.path.rstrip("/")
-        self.token = token
+        self.token = token.strip()
         self._refresh_token = ""
         self._renewing = threading.Lock()
         self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
@@ -106,8 +106,9 @@ class Remote:
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
-        except UnicodeError as error:
-            raise Rejected("a token, key or ETag has letters that no header can have") from error
+        except ValueError:
+            # Which names what it is about, and that may be the token.
+            raise Rejected("a token, key or ETag has letters that no header can have") from None
         finally:
             connection.close()
         if answer.status >= 400:

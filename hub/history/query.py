@@ -250,7 +250,7 @@ class Queries:
 
     def _tails(self, series: int) -> list[_Fresh]:
         """What is in memory of a series: looked at before the file is."""
-        return [(run, tail.points(), tail.own or set()) for run, tail in self._unsealed(series)]
+        return [(run, tail.points(), set(tail.own or ())) for run, tail in self._unsealed(series)]
 
     async def _minutes(
         self, series: int, start: int, end: int, tails: list[_Fresh] | None = None

@@ -12,7 +12,7 @@ import trio
 
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
-from hub.model import Device, Principal, Template
+from hub.model import SOMEBODY, Device, Principal, Template
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -176,6 +176,8 @@ class Finder:
         """Who added a device that has come by now, as far as that is somebody's business."""
         if device.activated is None or not device.added_by:
             return None
+        if device.added_by != principal.who and not self._hub.may(principal, "users.view", org=device.org):
+            return SOMEBODY
         return self._hub.name_of(device.added_by, principal)
 
     # -- filters --------------------------------------------------------------------------------------------------

@@ -222,8 +222,10 @@ class DeviceRoutes:
     ) -> Page[DeviceObject]:
         """Those of the organization that somebody is in."""
         user = self._hub.user_of(user_email.lower())
-        # Who may not look for users is not told who is one.
-        if user is None or not self._hub.may(request.principal, "users.view", org=user[1]):
+        # Who may not look for users is not told who is one, beside themselves.
+        who = request.principal
+        oneself = user is not None and (who.kind, who.id) == ("user", user[0])
+        if user is None or not (oneself or self._hub.may(who, "users.view", org=user[1])):
             return Page(content=[], total_elements=0)
         beside = self._hub.devices.by_org.get(user[1], {}).values()
         return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._shown)

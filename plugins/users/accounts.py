@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.errors import Forbidden, Rejected, RequestError
+from hub.errors import Forbidden, HubError, Rejected
 from hub.model import Organization, Principal
 from hub.routes import (
     KNOWN,
@@ -139,7 +139,7 @@ class TransferUser:
 
 @attrs.frozen(kw_only=True)
 class TransferDevice:
-    """Either a user in the device's organization, or an organization; with ``new_user_id`` of 0 it has no owner."""
+    """Either a user, to whose organization it goes, or an organization; with ``new_user_id`` of 0 it has no owner."""
 
     device_id: int
     new_user_id: int | None = None
@@ -198,12 +198,14 @@ def routes(room: Room) -> Sequence[Route]:
             request.principal,
         )
         new.org = org.id
+        request.begun, request.org = True, org.id
         try:
             made = await people.add(new, hashed)
-        except RequestError:
+        except HubError:
             await hub.organizations.remove(org.id, request.principal)
+            request.begun = False
             raise
-        request.org, request.subject = org.id, f"user {made.id}"
+        request.subject = f"user {made.id}"
 
     def free_name(wanted: str, parent: int) -> str:
         """A name that an organization can have beside others, when nobody says which."""
