@@ -7,7 +7,8 @@ import pytest
 from connectors.http import endpoint as http
 from connectors.mqtt import link as mqtt
 from connectors.native import endpoint as native
-from hub.errors import RequestError, StorageError, said_as
+from hub.client import remote
+from hub.errors import RequestError, StorageError, TooMany, said_as
 
 
 def kinds(cls):
@@ -21,6 +22,13 @@ def test_every_error_has_a_status_on_every_surface(kind):
     assert 400 <= said_as(error, http.STATUS) < 600
     assert said_as(error, mqtt.REASONS) >= 0x80
     assert said_as(error, native.STATUS) in set(native.Status) - {native.Status.OK}
+
+
+def test_the_client_raises_what_the_hub_said():
+    raised = {kind: status for status, kind in remote.ERRORS.items()}
+    # That one also has a time.
+    raised[TooMany] = 429
+    assert raised == {kind: status for kind, status in http.STATUS.items() if kind is not StorageError}
 
 
 def test_errors_that_clients_would_misread_are_not_used():

@@ -172,13 +172,21 @@ class Finder:
         found = self._hub.names["user"](str(device.owner))
         return found[0] if found else ""
 
-    def activated_by(self, device: Device, principal: Principal) -> str | None:
-        """Who added a device that has come by now, as far as that is somebody's business."""
-        if device.activated is None or not device.added_by:
-            return None
-        if device.added_by != principal.who and not self._hub.may(principal, "users.view", org=device.org):
-            return SOMEBODY
-        return self._hub.name_of(device.added_by, principal)
+    def activators(self, principal: Principal) -> Callable[[Device], str | None]:
+        """Says who added a device that has come by now, as far as that is somebody's business."""
+        hub = self._hub
+        known: dict[tuple[str, int], str] = {}
+
+        def activated_by(device: Device) -> str | None:
+            who, key = device.added_by, (device.added_by, device.org)
+            if device.activated is None or not who:
+                return None
+            if key not in known:
+                told = who == principal.who or hub.may(principal, "users.view", org=device.org)
+                known[key] = hub.name_of(who, principal) if told else SOMEBODY
+            return known[key]
+
+        return activated_by
 
     # -- filters --------------------------------------------------------------------------------------------------
 
@@ -206,7 +214,7 @@ class Finder:
         simple: dict[str, Callable[[Device], Any]] = {
             "name": lambda device: device.name,
             "owner": self.owner_name,
-            "activatedBy": lambda device: self.activated_by(device, principal),
+            "activatedBy": self.activators(principal),
             "status": hub.lifecycle.name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,

@@ -139,7 +139,7 @@ class Fleet:
         return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
     def sorted(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
-        hub = self._hub
+        hub, activated_by = self._hub, self.finder.activators(principal)
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
             "name": lambda d: d.name.lower(),
@@ -153,7 +153,7 @@ class Fleet:
             "firmware": lambda d: _natural(d.hardware.get("version", "")),
             "createdAt": lambda d: d.created,
             "activatedAt": lambda d: d.activated or 0,
-            "activatedBy": lambda d: (self.finder.activated_by(d, principal) or "").lower(),
+            "activatedBy": lambda d: (activated_by(d) or "").lower(),
             "lastReported": lambda d: hub.writes.last_reported(d) or 0,
         }
         return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
@@ -170,7 +170,7 @@ class Fleet:
             status=self._hub.lifecycle.name(device),
             created_at=device.created,
             activated_at=device.activated,
-            activated_by=self.finder.activated_by(device, principal),
+            activated_by=self.finder.activators(principal)(device),
             last_reported_at=self._hub.writes.last_reported(device),
             hardware_info=device.hardware,
             tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
