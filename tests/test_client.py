@@ -12,7 +12,7 @@ import trio
 from raw_http import local_key
 
 from hub.app import running
-from hub.client import Call, operations
+from hub.client import Call, local, operations
 from hub.client.remote import Remote
 from hub.errors import (
     Conflict,
@@ -206,6 +206,13 @@ async def test_the_stream_is_followed_until_the_hub_stops(hub, ask):
 async def test_a_subscription_that_is_refused_says_why(hub, ask):
     with pytest.raises(RequestError, match="Device with identifier 99"):
         await trio.to_thread.run_sync(list, ask.remote.follow({"subscribe": "device", "device": 99}))
+
+
+def test_what_a_stopped_hub_does_not_have_is_not_found(hub_config):
+    with local.opened(hub_config) as stopped:
+        assert 0 == stopped(operations.get_organization_devices())["totalElements"]
+        with pytest.raises(NotFound, match="There is nothing at /api/v1/nowhere"):
+            stopped(Call("GET", "/api/v1/nowhere"))
 
 
 async def test_a_hub_that_is_not_there_is_called_that(unused_port):

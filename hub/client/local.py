@@ -13,7 +13,7 @@ from hub.client import Api, Call
 from hub.client.remote import Remote
 from hub.config import Config
 from hub.datadir import is_running
-from hub.errors import StartupError, Unavailable, first_of
+from hub.errors import NotFound, StartupError, Unavailable, first_of
 
 T = TypeVar("T")
 
@@ -113,7 +113,10 @@ async def _carried_out(hub: Any, call: Call[Any]) -> Any:
     """Call a route's handler as the HTTP connector would."""
     from hub import routes
 
-    route = next(r for r in hub.routes if getattr(r, "method", "") == call.method and r.path == call.path)
+    found = (r for r in hub.routes if isinstance(r, routes.Route) and (r.method, r.path) == (call.method, call.path))
+    if (route := next(found, None)) is None:
+        # As of a plugin that is turned off.
+        raise NotFound(f"There is nothing at {call.path}.")
     request = routes.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
