@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from hub.alarms import Alarm, Alarms
+from hub.bodies import Bodies
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
@@ -37,7 +38,7 @@ from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Ow
 from hub.organizations import Organizations
 from hub.properties import Properties
 from hub.requests import Requests
-from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute
+from hub.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
 from hub.storage import Storage, open_storage
 from hub.structure import seconds
@@ -52,6 +53,8 @@ from hub.writes import Write, Writes
 
 log = logging.getLogger(__name__)
 
+#: A query in order; a key without ``=`` has None.
+Pairs = list[tuple[str, str | None]]
 F = TypeVar("F", bound=Fact)
 R = TypeVar("R")
 
@@ -118,7 +121,8 @@ class Hub:
             self.organizations,
             config.limits.devices,
         )
-        self.templates = Templates(storage, bus, clock, self.devices, config.limits)
+        self.bodies = Bodies()
+        self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
         self.devices.newest = self.templates.get
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
@@ -185,7 +189,7 @@ class Hub:
 
     def may(self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None) -> bool:
         """Whether somebody may do what a permission names, on a device or in an organization."""
-        if permission == PUBLIC or principal.kind in ("local", "system"):
+        if permission in OPEN or principal.kind in ("local", "system"):
             return True
         return self.hooks.authorize(self, principal, permission, device, org if device is None else device.org)
 
@@ -279,12 +283,17 @@ class Hub:
                 log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
 
-    def device_of(self, request: Request) -> tuple[Device, list[tuple[str, str | None]]]:
+    def device_of(self, request: Request) -> tuple[Device, Pairs]:
         """Whose token a request has as ``token``, and its other parameters; it is taken from the device's budget.
 
         Raises `Rejected` in the words of docs.blynk.io, `TooMany`.
         """
         pairs = request.pairs
+        if request.device is None:
+            request.device = self._admit_device(request, pairs)
+        return request.device, [(key, value) for key, value in pairs if key != "token"]
+
+    def _admit_device(self, request: Request, pairs: Pairs) -> Device:
         token = next((value for key, value in pairs if key == "token"), None)
         if not token:
             raise Rejected("No token provided.")
@@ -297,7 +306,7 @@ class Hub:
             message = f"device {device.name} sends more than {self.config.limits.messages_per_second} requests/s"
             self.refuse(request.address, message, device.id)
             raise TooMany("Too many requests for this device.", budget.wait)
-        return device, [(key, value) for key, value in pairs if key != "token"]
+        return device
 
     def take(self, limit: Daily, device: Device, count: int, what: str) -> None:
         """Count against what a device may do in a day. Raises `TooMany`, and puts it down."""

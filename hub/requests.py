@@ -13,7 +13,7 @@ import trio
 from hub.errors import Conflict, HubError, Rejected, TooMany
 from hub.limits import Bucket
 from hub.model import NOBODY
-from hub.routes import PUBLIC, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
+from hub.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -92,7 +92,7 @@ class Requests:
                 await hub.hooks.changed(hub, changed(route, request, hub.clock.now(), details, whole=False))
             raise
         refused = isinstance(result, Response) and result.status >= 400
-        nobody = route.permission == PUBLIC and request.principal == NOBODY
+        nobody = route.permission in OPEN and request.principal == NOBODY
         if not (route.quiet or refused or nobody or request.nothing_changed):
             change = changed(route, request, hub.clock.now(), details)
             await hub.hooks.changed(hub, change)

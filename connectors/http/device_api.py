@@ -10,11 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hub.bodies import parse_json
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
 from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
-from hub.routes import PUBLIC, Request, Response, Route
+from hub.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
 from hub.values import texts_of, to_json
 from hub.writes import Write
 
@@ -54,7 +55,16 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         ("GET", "logEvent", api.log_event, "Log an event"),
     )
     return [
-        Route(method, f"/external/api/{path}", handler, PUBLIC, summary, lenient=True, media=("application/json",))
+        Route(
+            method,
+            f"/external/api/{path}",
+            handler,
+            DEVICE,
+            summary,
+            lenient=True,
+            media=("application/json",),
+            max_body=LARGE_BODY if method == "POST" else PUBLIC_BODY,
+        )
         for method, path, handler, summary in operations
     ]
 
@@ -114,13 +124,13 @@ class DeviceApi:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
         try:
-            rows = json.loads(request.body)
-        except (ValueError, RecursionError):
+            rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
+        except Rejected:
             raise Rejected("Request with incorrect parameters") from None
+        if isinstance(rows, list) and len(rows) > MAX_BATCH:
+            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
         if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
             raise Rejected("Request with incorrect parameters")
-        if len(rows) > MAX_BATCH:
-            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
         if not all(type(at) is int for at, _ in rows):
             raise Rejected("Request with incorrect parameters")
         hub.take(hub.imports, device, len(rows), "imported values")

@@ -17,7 +17,7 @@ from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
 from hub.hookspecs import hookimpl
-from hub.routes import PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.storage import Migration, shipped_migrations
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 #: docs.blynk.io, Upload a file: bytes of a file, and files of a device, the oldest of which makes room.
 MAX_SIZE = 5 * 1024 * 1024
 MAX_FILES = 10
-#: What surrounds a file in a form.
+#: Bytes that surround a file in a form, its parts, and bytes of the headers of one part.
 MAX_FORM = 64 * 1024
+MAX_PARTS, MAX_PART_HEADER = 16, 4 * 1024
 #: What the body is called, and what is kept of a name: what else it says is nobody's path.
 FIELD = b"upfile"
 MAX_NAME = 100
@@ -73,9 +74,10 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
     async def upload(request: Request) -> Response:
         device, _ = hub.device_of(request)
-        name, content = form_file(request.headers.get("content-type", ""), request.body)
-        kind = "dump" if request.params.get("type", "").upper() == "DUMP" else "file"
-        path = await files.keep(device.id, kind, name, content)
+        kind = request.headers.get("content-type", "")
+        name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
+        is_dump = request.params.get("type", "").upper() == "DUMP"
+        path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
         host = request.headers.get("host", "")
         base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
         return Response(body=base + path)
@@ -94,7 +96,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             method="POST",
             path="/external/api/upload",
             handler=upload,
-            permission=PUBLIC,
+            permission=DEVICE,
             summary="Keep a file",
             lenient=True,
             takes="multipart/form-data",
@@ -248,7 +250,7 @@ class Files:
 
 
 def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
-    """Name and content of the file ``upfile`` in a form. Raises `Rejected`."""
+    """Name and content of the file ``upfile`` in a form (RFC 7578). Raises `Rejected`."""
     main, options = parse_options_header(kind)
     boundary = options.get(b"boundary")
     if main != b"multipart/form-data" or not boundary:
@@ -257,8 +259,13 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
     header: list[bytes] = [b"", b""]
     headers: dict[bytes, bytes] = {}
     content = bytearray()
+    parts = header_size = 0
 
     def begin() -> None:
+        nonlocal parts, header_size
+        parts, header_size = parts + 1, 0
+        if parts > MAX_PARTS:
+            raise Rejected(f"A form has at most {MAX_PARTS} parts.")
         headers.clear()
         content.clear()
         header[:] = [b"", b""]
@@ -274,6 +281,10 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
             found["content"] = bytes(content)
 
     def add(place: int, data: bytes, start: int, stop: int) -> None:
+        nonlocal header_size
+        header_size += stop - start
+        if header_size > MAX_PART_HEADER:
+            raise Rejected(f"The headers of a form's part have at most {MAX_PART_HEADER} bytes.")
         header[place] += data[start:stop]
 
     parser = MultipartParser(

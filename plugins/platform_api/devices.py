@@ -9,11 +9,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
+import trio
 
 from hub.devices import NewDevice
-from hub.errors import NotFound, Rejected, WrongType
+from hub.errors import NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
-from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
+from hub.routes import (
+    LARGE_BODY,
+    PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Route,
+    page_of,
+    secret,
+)
 from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
@@ -22,6 +35,9 @@ from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+#: Rows of one file of devices, and those that are read before other tasks get their turn.
+MAX_ROWS, SLICE = 5_000, 200
 
 
 @attrs.frozen(kw_only=True)
@@ -134,19 +150,21 @@ class DeviceRoutes:
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
         org = self._hub.organization_for(request)
-        problems, new = self._rows(org, request.body.csv)
+        problems, new = await self._rows(org, request.body.csv)
         if problems:
             found = [*problems, *self._hub.devices.problems(new)]
-            raise Rejected(
-                "\n".join(sorted(found, key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2])))
-            )
+            found.sort(key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2]))
+            raise Rejected("\n".join(first_problems(found)))
         added = await self._hub.devices.add(new, request.principal)
         if added:
             request.subject = f"devices {added[0][0].id} to {added[-1][0].id}"
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
-        """What is wrong with the rows as such, and the devices of the others."""
+    async def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
+        """What is wrong with the rows as such, and the devices of the others; other tasks get their turn.
+
+        Raises `Rejected` for more than `MAX_ROWS`.
+        """
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
         problems, new = [], []
         try:
@@ -154,6 +172,10 @@ class DeviceRoutes:
             if missing := [name for name in ("name", "template") if name not in columns]:
                 raise Rejected(f"The header has no column {', '.join(missing)}.")
             for number, row in enumerate(reader, 1):
+                if number > MAX_ROWS:
+                    raise Rejected(f"The file has more than {MAX_ROWS} rows; split it.")
+                if number % SLICE == 0:
+                    await trio.lowlevel.checkpoint()
                 template = self._hub.templates.by_id.get(row["template"])
                 if template is not None and not org.has(template):
                     template = None
@@ -333,7 +355,15 @@ def routes(hub: Hub) -> Sequence[Route]:
     several, moved = "Write several values", "Ask a device to join another network"
     return [
         Route("POST", f"{org}/device/create", api.create, add, "Add a device", CreateDevice),
-        Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
+        Route(
+            "POST",
+            f"{ours}/device/import",
+            api.import_csv,
+            add,
+            "Add devices from CSV",
+            DevicesCsv,
+            max_body=LARGE_BODY,
+        ),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device without its values"),
