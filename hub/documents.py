@@ -133,8 +133,8 @@ def read(
 ) -> Template:
     """A template from a document; ``source`` is named in errors. Raises `BadTemplate`.
 
-    Tables over the ``limits`` are not read. A missing id is made. Datastreams without an id get the one that their pin has in the template of that id among
-    the ``known``, or one above the ``highest`` that any ever had.
+    Tables over the ``limits`` are not read. A missing id is made. Datastreams without an id get the one that their pin
+    has in the template of that id among the ``known``, or one above the ``highest`` that any ever had.
     """
     document = dict(document)
     problems: list[str] = []

@@ -188,6 +188,9 @@ def _drop_frames(error: BaseException) -> None:
 def _message(error: BaseException, kind: type | None) -> str:
     if isinstance(error, KeyError):
         return "is missing"
+    if isinstance(error, AttributeError):
+        # cattrs looks for keys in what is no table.
+        return "must be a table"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         names = heapq.nsmallest(MAX_NAMED, error.extra_fields)
         more = len(error.extra_fields) - len(names)

@@ -29,9 +29,8 @@ log = logging.getLogger(__name__)
 #: docs.blynk.io, Upload a file: bytes of a file, and files of a device, the oldest of which makes room.
 MAX_SIZE = 5 * 1024 * 1024
 MAX_FILES = 10
-#: Bytes that surround a file in a form, its parts, and bytes of the headers of one part.
-MAX_FORM = 64 * 1024
-MAX_PARTS, MAX_PART_HEADER = 16, 4 * 1024
+#: Bytes that surround a file in a form, and its parts; the headers of each are limited by the parser.
+MAX_FORM, MAX_PARTS = 64 * 1024, 16
 #: What the body is called, and what is kept of a name: what else it says is nobody's path.
 FIELD = b"upfile"
 MAX_NAME = 100
@@ -259,11 +258,11 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
     header: list[bytes] = [b"", b""]
     headers: dict[bytes, bytes] = {}
     content = bytearray()
-    parts = header_size = 0
+    parts = 0
 
     def begin() -> None:
-        nonlocal parts, header_size
-        parts, header_size = parts + 1, 0
+        nonlocal parts
+        parts += 1
         if parts > MAX_PARTS:
             raise Rejected(f"A form has at most {MAX_PARTS} parts.")
         headers.clear()
@@ -281,10 +280,6 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
             found["content"] = bytes(content)
 
     def add(place: int, data: bytes, start: int, stop: int) -> None:
-        nonlocal header_size
-        header_size += stop - start
-        if header_size > MAX_PART_HEADER:
-            raise Rejected(f"The headers of a form's part have at most {MAX_PART_HEADER} bytes.")
         header[place] += data[start:stop]
 
     parser = MultipartParser(
