@@ -462,13 +462,38 @@ async def running(
 
 @asynccontextmanager
 async def announced(hub: Hub) -> AsyncIterator[None]:
-    """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block."""
+    """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block.
+
+    On a full disk it is written as soon as there is room; devices do not wait for that.
+    """
     assert hub.door is not None
     listen = hub.door.described()
     path = hub.config.data / "hub.json"
-    write_whole(path, json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode())
+    content = json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode()
+
+    def is_written() -> bool:
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            # One of an earlier run would lead astray.
+            path.unlink(missing_ok=True)
+            hub.alarms.set("hub.json", f"{path} cannot be written, and commands need it: {error.strerror}")
+            return False
+        hub.alarms.set("hub.json", None)
+        return True
+
+    async def write_later() -> None:
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            if is_written():
+                return
+
     try:
-        yield
+        async with trio.open_nursery() as nursery:
+            if not is_written():
+                nursery.start_soon(write_later)
+            yield
+            nursery.cancel_scope.cancel()
     finally:
         path.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.errors import Conflict, HubError, Rejected, TooMany
+from hub.errors import Conflict, HubError, Rejected, TooMany, Unavailable
 from hub.limits import Bucket
 from hub.model import NOBODY
 from hub.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
@@ -87,9 +87,13 @@ class Requests:
                     result = await route.handler(request, **arguments)
             else:
                 result = await route.handler(request, **arguments)
-        except HubError:
+        except HubError as error:
             if request.begun and not route.quiet:
-                await hub.hooks.changed(hub, changed(route, request, hub.clock.now(), details, whole=False))
+                change = changed(route, request, hub.clock.now(), details, whole=False)
+                try:
+                    await hub.hooks.changed(hub, change)
+                except Unavailable:
+                    raise Unavailable(f"{error} What was changed before that could not be recorded.") from error
             raise
         refused = isinstance(result, Response) and result.status >= 400
         nobody = route.permission in OPEN and request.principal == NOBODY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,17 +232,29 @@ class Files:
         while True:
             try:
                 await self.sweep()
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 log.warning("files: %s", error)
             await wake.wait()
             wake = trio.Event()
 
     async def sweep(self) -> None:
-        """Delete the bytes of files whose device is gone."""
+        """Delete the bytes of files whose device is gone, and what a stop left unfinished.
+
+        Only files that were there before the table is read can be deleted, and none that is being written meanwhile:
+        the row of every other one was committed before, and is in the table unless its device was deleted.
+        """
+        present = await trio.to_thread.run_sync(self._names)
+        arriving = frozenset(self._arriving)
         known = {row[0] for row in await self._hub.storage.configuration.fetch_all("SELECT key FROM files")}
-        for path in self._folder.glob("*.*") if self._folder.is_dir() else ():
-            if path.name not in known | self._arriving:
-                path.unlink(missing_ok=True)
+        left = [name for name in present if name not in known and name.removesuffix(".partial") not in arriving]
+        await trio.to_thread.run_sync(self._unlink, left)
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self._folder.glob("*.*")] if self._folder.is_dir() else []
+
+    def _unlink(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / key
