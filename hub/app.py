@@ -40,7 +40,7 @@ from hub.properties import Properties
 from hub.requests import Requests
 from hub.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
-from hub.storage import Storage, open_storage
+from hub.storage import Storage, Transaction, open_storage
 from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline
@@ -141,6 +141,7 @@ class Hub:
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
+        self._doubts_kept = 0
         self._local_key = ""
         self._rooms: dict[Any, Any] = {}
         self._budgets: dict[int, Bucket] = {}
@@ -357,7 +358,7 @@ class Hub:
         alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
         chunks = self.history.upkeep.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
-        alarm("clock", "the clock is behind the newest record" if clock.behind else None)
+        alarm("clock", clock.problem, said=True)
         days = 99 if self.certificates is None else self.certificates.days_left()
         alarm("certificate", f"the TLS certificate expires in {days} days" if days < 30 else None, critical=days < 1)
         for name, plugin in self.hooks.plugins.items():
@@ -372,6 +373,7 @@ class Hub:
         await self.metadata.load(self.devices.by_id)
         await self.properties.load()
         self.clock.not_before(await self.history.load(self.devices.by_series))
+        self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         self.devices.drop_cleared()
         self.clock.now()
         self.watching.start(self.history.latest)
@@ -393,6 +395,8 @@ class Hub:
     async def _look(self) -> None:
         while True:
             self.clock.check()
+            with suppress(StorageError):
+                await self._keep_doubts()
             self.tokens.end_expired()
             self._look_around()
             self.history.turn(self.clock.now())
@@ -400,6 +404,19 @@ class Hub:
                 with suppress(StorageError):
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))
             await trio.sleep(LOOK_EVERY)
+
+    async def _keep_doubts(self) -> None:
+        """Write down which stamps were given while the wall clock was not believed. Raises `StorageError`."""
+        rows = [(one.began, one.state.value, one.wall, one.ended) for one in self.clock.doubts[self._doubts_kept :]]
+        if not rows:
+            return
+
+        async def write(tx: Transaction) -> None:
+            await tx.insert_many("clock_doubts", ("began", "state", "wall", "ended"), rows, replace=True)
+
+        await self.storage.transaction(write)
+        # The last one is written again when it has ended.
+        self._doubts_kept = len(self.clock.doubts) - (rows[-1][-1] is None)
 
     def _storage_trouble(self, problem: str | None) -> None:
         self._look_around()

@@ -162,7 +162,7 @@ class Requests:
         """Write down that a request will be carried out. Raises `Conflict` when it was noted before."""
 
         async def write(tx: Transaction) -> bytes | None:
-            await tx.execute("DELETE FROM once WHERE at < ?", (one.at - KNOWN_MS,))
+            await tx.execute("DELETE FROM once WHERE at < ?", (self._hub.clock.deletable_before - KNOWN_MS,))
             if row := await tx.fetch_one("SELECT asked FROM once WHERE key = ?", (id_,)):
                 return bytes(row[0])
             await tx.execute("INSERT INTO once (key, asked, at) VALUES (?, ?, ?)", (id_, one.asked, one.at))

@@ -45,7 +45,7 @@ def running(config: Config) -> Remote:
         key = (config.data / "local.key").read_text().strip()
     except (OSError, ValueError) as error:
         raise Unavailable(
-            f"a hub uses {config.data}, but does not say where it listens ({error}); it is starting, or its disk is full"
+            f"a hub uses {config.data} and does not say where it listens ({error}): it is starting, or its disk is full"
         ) from error
     served = [entry for entry in listen if "http" in entry["serve"]] or listen
     plain = [entry for entry in served if not entry["tls"] and entry["address"].startswith(_NEAR)]
