@@ -96,6 +96,8 @@ class Clock:
         self._synchronized = synchronized
         self.state = State.FOLLOWING
         self._newest = 0
+        #: While the wall clock is below this and not below the newest stamp, nothing has to be looked at.
+        self._followed_until = 0
         self._gap = START_GAP_MS
         #: From when, by the monotonic clock, and from which stamp stamps go on while the wall clock is not believed.
         self._base = (0.0, 0)
@@ -151,24 +153,32 @@ class Clock:
 
     def now(self) -> int:
         """A stamp: milliseconds UTC, never smaller than one given before."""
-        wall = min(self._wall() // 1_000_000, END_MS - 1)
-        newest = self._newest
-        if newest <= wall <= newest + GAP_MS or not newest:
-            if self.state is not State.FOLLOWING:
-                self._follow(wall)
+        wall = self._wall() // 1_000_000
+        # Every value comes by here.
+        if self._newest <= wall < self._followed_until:
             self._newest = wall
             return wall
+        return self._look(min(wall, END_MS - 1))
+
+    def _look(self, wall: int) -> int:
+        newest = self._newest
+        if newest <= wall <= newest + GAP_MS or not newest:
+            return self._follow(wall)
         return self._behind(wall, newest) if wall < newest else self._ahead(wall, newest)
 
-    def _follow(self, wall: int) -> None:
-        self.state = State.FOLLOWING
-        self.doubts[-1].ended = wall
-        log.warning("clock: believable again")
+    def _follow(self, wall: int) -> int:
+        if self.state is not State.FOLLOWING:
+            self.state = State.FOLLOWING
+            self.doubts[-1].ended = wall
+            log.warning("clock: believable again")
+        self._newest, self._followed_until = wall, min(wall + GAP_MS // 2, END_MS)
+        return wall
 
     def _doubt(self, state: State, wall: int, newest: int) -> None:
         if self.doubts and self.doubts[-1].ended is None:
             self.doubts[-1].ended = newest
         self.state, self._base, self._proven = state, (self.monotonic(), newest), False
+        self._followed_until = 0
         self.doubts.append(Doubt(state, newest, wall))
 
     def _behind(self, wall: int, newest: int) -> int:
@@ -199,10 +209,7 @@ class Clock:
             started, base = self._base
             self._newest = max(newest, base + int((self.monotonic() - started) * 1000))
             return self._newest
-        if self.state is not State.FOLLOWING:
-            self._follow(wall)
-        self._newest = wall
-        return wall
+        return self._follow(wall)
 
     def _prove(self) -> None:
         started, _ = self._base

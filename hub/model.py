@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -307,7 +308,7 @@ class Device:
     own_timezone: str = ""
     points: dict[int, Point] = attrs.field(factory=dict, repr=False)
     #: Values that came, by which way, since somebody last took the count away.
-    messages: dict[str, int] = attrs.field(factory=dict, repr=False)
+    messages: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int), repr=False)
 
     def is_of(self, user: int | str) -> bool:
         """Whether it is a user's own."""

@@ -77,7 +77,8 @@ class Writes:
 
         Raises `UnknownPin`, `WrongType`, `Rejected` by a filter or for its stamp, `Unavailable` when buffers are full.
         """
-        return self._keep(write, *self._check(write))
+        point, value, ts = self._check(write)
+        return self._keep(write, point, value, ts)
 
     def write_all(self, writes: Sequence[Write]) -> Receipt:
         """Accept several values or none; the receipt is for all of them. Raises as `write` does."""
@@ -165,7 +166,7 @@ class Writes:
                 if session is not write.session:
                     session.send(SetDatastream(datastream.pin, texts_of(value)))
         self.count += 1
-        device.messages[write.via] = device.messages.get(write.via, 0) + 1
+        device.messages[write.via] += 1
         if self._bus.wants_value(device.id):
             self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest))
         if write.principal.kind != "device":

@@ -16,7 +16,9 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, groupby, pairwise
+from functools import reduce
+from itertools import accumulate, chain, groupby, repeat
+from operator import or_, sub, truediv
 from typing import Any, cast
 
 import attrs
@@ -64,7 +66,9 @@ class Statistics:
 def statistics(points: Sequence[Point]) -> Statistics:
     """Of points in the order of their stamps, at least one."""
     at, last = points[-1]
-    numbers = [value for _, value in points if type(value) in (int, float)]
+    numbers = [value for _, value in points]
+    if not set(map(type, numbers)) <= {int, float}:
+        numbers = [value for value in numbers if type(value) in (int, float)]
     if not numbers:
         return Statistics(len(points), None, None, None, last, at)
     if len(numbers) < len(points):
@@ -90,7 +94,7 @@ def combined(several: Iterable[Statistics]) -> Statistics:
 
 
 def _total(numbers: Sequence[Number]) -> Number:
-    if all(type(number) is int for number in numbers):
+    if set(map(type, numbers)) == {int}:
         return sum(numbers)
     try:
         return math.fsum(numbers)
@@ -112,8 +116,7 @@ def encode(key: int, points: Sequence[Point]) -> bytes:
     """A chunk of points in the order of their stamps, to be kept under ``key``."""
     stamps = [stamp for stamp, _ in points]
     values = [value for _, value in points]
-    kind = type(values[0])
-    if kind in (int, float) and all(type(value) is kind for value in values):
+    if set(map(type, values)) in ({int}, {float}):
         return _sealed(key, _NUMBERS, _varint(len(points)) + _column(stamps) + _numbers(cast("list[Number]", values)))
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
     return _sealed(key, _OTHERS, _varint(len(points)) + _column(stamps) + text)
@@ -215,8 +218,10 @@ def of_row(row: Sequence[Any], start: int) -> Statistics:
 
 
 def _numbers(numbers: Sequence[Number]) -> bytes:
-    if all(type(number) is int for number in numbers):
+    if set(map(type, numbers)) == {int}:
         return bytes((0,)) + _column(cast("Sequence[int]", numbers))
+    if max(map(abs, numbers)) < _EXACT and (whole := list(map(int, numbers))) == numbers and 0 not in whole:
+        return bytes((_FLOATS,)) + _column(whole)
     for digits in range(MAX_DIGITS + 1):
         # Most often the first number tells how many digits there are.
         scale = 10**digits
@@ -224,8 +229,9 @@ def _numbers(numbers: Sequence[Number]) -> bytes:
             continue
         if max(map(abs, numbers)) * scale >= _EXACT:
             break
-        whole = [round(number * scale) for number in numbers]
-        if [n / scale for n in whole] == numbers and not (0 in whole and any(map(_is_negative_zero, numbers))):
+        whole = list(map(round, map(float(scale).__mul__, numbers)))
+        exact = list(map(truediv, whole, repeat(scale))) == numbers
+        if exact and not (0 in whole and any(map(_is_negative_zero, numbers))):
             return bytes((digits | _FLOATS,)) + _column(whole)
     return bytes((_DOUBLES,)) + struct.pack(f"<{len(numbers)}d", *numbers)
 
@@ -248,14 +254,14 @@ def _read_numbers(body: bytes, at: int, count: int) -> tuple[list[Number], int]:
 
 def _column(numbers: Sequence[int]) -> bytes:
     first = numbers[0]
-    differences = [b - a for a, b in pairwise(numbers)]
+    differences = list(map(sub, numbers[1:], numbers))
     base, bits = _spread(differences)
     absolute, absolute_bits = _spread(numbers)
     if absolute_bits < bits:
         head = bytes((_ABSOLUTE | absolute_bits,)) + _zigzag(absolute)
-        return head + _bits([number - absolute for number in numbers], absolute_bits)
+        return head + _bits(map(sub, numbers, repeat(absolute)), len(numbers), absolute_bits)
     head = bytes((bits,)) + _zigzag(first) + _zigzag(base)
-    return head + _bits([difference - base for difference in differences], bits)
+    return head + _bits(map(sub, differences, repeat(base)), len(differences), bits)
 
 
 def _spread(numbers: Sequence[int]) -> tuple[int, int]:
@@ -264,7 +270,7 @@ def _spread(numbers: Sequence[int]) -> tuple[int, int]:
         return 0, 0
     lowest = min(numbers)
     bits = (max(numbers) - lowest).bit_length()
-    assert bits < _ABSOLUTE, "stamps and values have at most 64 bits"
+    assert bits <= 64, "stamps, and values as whole numbers, have no more"
     return lowest, bits
 
 
@@ -289,18 +295,22 @@ def _planes(bits: int) -> list[int]:
     return [8] * (bits // 8) + [1 << (rest - 1).bit_length()] * bool(rest)
 
 
-def _bits(numbers: Sequence[int], bits: int) -> bytes:
-    out, shift = [], 0
-    for width in _planes(bits):
-        mask = (1 << width) - 1
-        plane = [number >> shift & mask for number in numbers]
+def _bits(numbers: Iterable[int], count: int, bits: int) -> bytes:
+    """``count`` numbers of so many bits, at most 64, as `_planes` lays them out.
+
+    A plane is every eighth byte of the numbers side by side; so no number is looked at by itself.
+    """
+    packed = struct.pack(f"<{count}Q", *numbers)
+    out = []
+    for number, width in enumerate(_planes(bits)):
+        plane = packed[number::8]
         if width < 8:
             each = 8 // width
-            plane += [0] * (-len(plane) % each)
-            shifts = range(8 - width, -1, -width)
-            plane = [sum(map(int.__lshift__, group, shifts)) for group in zip(*[iter(plane)] * each, strict=True)]
-        out.append(bytes(plane))
-        shift += width
+            plane += bytes(-count % each)
+            # All bytes at once, as one long number: none has bits where another one is put.
+            shifted = (int.from_bytes(plane[n::each]) << 8 - width * (n + 1) for n in range(each))
+            plane = reduce(or_, shifted).to_bytes(len(plane) // each)
+        out.append(plane)
     return b"".join(out)
 
 

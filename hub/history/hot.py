@@ -157,7 +157,10 @@ class History:
         #: What is in the log and not in chunks: what comes now, and runs that were cut off.
         self._tails: dict[int, Tail] = {}
         self._runs: deque[Run] = deque()
+        #: Points of them, but for those in the open batch.
         self._unsealed = self._in_tails = 0
+        #: Whether nothing more can be put; see `room`.
+        self.full = False
         self._next_run = 1
         self._stamp = 0
         self._hour_end = 0
@@ -175,10 +178,18 @@ class History:
 
     # -- putting --------------------------------------------------------------------------------------------------
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more can be put; see `room`."""
-        return len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED
+    def _count_room(self) -> None:
+        unsealed = self._unsealed + len(self._open.rows)
+        self.full = len(self._queue) >= MAX_QUEUED or unsealed >= MAX_UNSEALED
+
+    def _close_batch(self) -> Batch:
+        """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
+        batch, self._open = self._open, Batch()
+        self._queue.append(batch)
+        self._in_tails += len(batch.rows)
+        self._unsealed += len(batch.rows)
+        self._count_room()
+        return batch
 
     @property
     def working(self) -> bool:
@@ -199,10 +210,11 @@ class History:
         batch = self._open
         rows = batch.rows
         if len(rows) >= BATCH_ROWS:
+            self._count_room()
             if self.full:
                 raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
-            self._queue.append(batch)
-            batch = self._open = Batch()
+            self._close_batch()
+            batch = self._open
             rows = batch.rows
             if self._in_tails >= RUN_POINTS:
                 self.cut()
@@ -211,16 +223,13 @@ class History:
             self._wake.set()
         tail = self._tails.get(series)
         if tail is None:
-            tail = self._tails[series] = Tail()
-        tail.stamps.append(ts)
-        tail.values.append(value)
+            tail = self._tails[series] = Tail(value)
+        tail.append(ts, value)
         if not stamped:
             tail.own = tail.own or set()
             tail.own.add(ts)
-        self._in_tails += 1
-        self._unsealed += 1
-        flags = LATEST * latest + STAMPED * stamped
-        rows.append((series, ts, pack(value) if type(value) is tuple else value, flags))
+        kept = pack(value) if type(value) is tuple else value
+        rows.append((series, ts, kept, (LATEST if latest else 0) | (STAMPED if stamped else 0)))
         return Receipt(self, batch, len(rows) - 1)
 
     def turn(self, now: int) -> None:
@@ -234,8 +243,7 @@ class History:
         if not self._tails:
             return
         if self._open.rows:
-            self._queue.append(self._open)
-            self._open = Batch()
+            self._close_batch()
         latest = {series: self.latest[series] for series in self._tails if series in self.latest}
         batch = self._queue[-1] if self._queue else None
         run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._last_id)
@@ -294,9 +302,7 @@ class History:
                 return None
         if self._queue:
             return self._queue[0]
-        batch, self._open = self._open, Batch()
-        self._queue.append(batch)
-        return batch
+        return self._close_batch()
 
     async def _commit(self, batch: Batch) -> bool:
         """Write a batch; False when the disk did not take it and it is to be tried again."""
@@ -340,6 +346,7 @@ class History:
         batch.lot.unpark_all()
         if self._queue and self._queue[0] is batch:
             self._queue.popleft()
+            self._count_room()
             self._room.unpark_all()
         return True
 
@@ -350,9 +357,9 @@ class History:
             if series in latest and latest[series][1] is value:
                 del latest[series]
         for tails in (self._tails, *(run.tails for run in self._runs)):
-            tail = tails.get(series) or Tail()
+            tail = tails.get(series) or Tail(value)
             for n in range(len(tail.stamps) - 1, -1, -1):
-                if tail.stamps[n] == ts and tail.values[n] is value:
+                if tail.stamps[n] == ts and _same(tail.values[n], value):
                     del tail.stamps[n], tail.values[n]
                     self._unsealed -= 1
             if series in tails and not tail.stamps:
@@ -390,6 +397,7 @@ class History:
             self._tails, self._runs = {}, deque()
             self._in_tails = self._unsealed = 0
             await self._replace(str(error))
+        self._count_room()
         newest = self._stamp or self._clock.now()
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
@@ -416,9 +424,8 @@ class History:
                     continue
                 tail = self._tails.get(series)
                 if tail is None:
-                    tail = self._tails[series] = Tail()
-                tail.stamps.append(ts)
-                tail.values.append(value)
+                    tail = self._tails[series] = Tail(value)
+                tail.append(ts, value)
                 if not flags & STAMPED:
                     tail.own = tail.own or set()
                     tail.own.add(ts)
@@ -496,6 +503,7 @@ class History:
         if not left:
             self._runs.popleft()
             self._unpruned = True
+        self._count_room()
         self._room.unpark_all()
 
     async def _prune(self) -> bool:
@@ -566,6 +574,11 @@ class History:
             if run.ready:
                 run.batch, run.last_id = None, 0
         self.cut()
+
+
+def _same(kept: Value, value: Value) -> bool:
+    """Whether a tail keeps this very value; NaN, which no file takes, is not equal to itself."""
+    return kept == value or (kept != kept and value != value)  # noqa: PLR0124
 
 
 async def _read_latest(tx: Transaction) -> list[Row]:

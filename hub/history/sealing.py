@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from typing import Any, cast
 
 import attrs
@@ -78,19 +78,29 @@ class Tail:
 
     __slots__ = ("own", "stamps", "values")
 
-    def __init__(self) -> None:
+    def __init__(self, first: Value) -> None:
+        """``first`` is the first value, not added yet: where it is a float, all of the series are, and take 8 bytes."""
         self.stamps = array("q")
-        self.values: list[Value] = []
+        self.values: list[Value] | array[float] = array("d") if type(first) is float else []
         #: Stamps that the sender gave.
         self.own: set[int] | None = None
 
+    def append(self, stamp: int, value: Value) -> None:
+        self.stamps.append(stamp)
+        try:
+            self.values.append(value)  # type: ignore[arg-type]
+        except TypeError:
+            # Several values at once among floats.
+            self.values = [*self.values, value]
+
     def points(self) -> list[Point]:
         """In the order of their stamps; of those with the same stamp of the sender's, the last."""
-        points = list(zip(self.stamps, self.values, strict=True))
+        points: list[Point] = list(zip(self.stamps, self.values, strict=True))
         if own := self.own:
             newest = {stamp: value for stamp, value in points if stamp in own}
             points = [point for point in points if point[0] not in own] + list(newest.items())
-        points.sort(key=_stamp)
+            # Those of the hub never run backwards.
+            points.sort(key=_stamp)
         return points
 
 
@@ -138,10 +148,8 @@ async def seal(
         policy = policies(series)
         if policy is None or policy.mode == "off":
             continue
-        # A clock of an earlier version may have been beyond what keys can say.
-        points = [point for point in tail.points() if 0 <= point[0] < END_MS]
-        for hour, group in groupby(points, lambda point: point[0] // HOUR_MS):
-            fresh[hour_key(hour, series)] = (hour, policy, list(group), tail.own or set())
+        for hour, points in _by_hour(tail.points()):
+            fresh[hour_key(hour, series)] = (hour, policy, points, tail.own or set())
     known = await _hours(tx, list(fresh))
     chunks: list[tuple[int, bytes]] = []
     ended: dict[tuple[int, int], tuple[int, int]] = {}
@@ -173,6 +181,17 @@ async def seal(
     return damaged
 
 
+def _by_hour(points: list[Point]) -> Iterable[tuple[int, list[Point]]]:
+    """Points in the order of their stamps, hour by hour; there are few hours and many points."""
+    # A clock of an earlier version may have been beyond what keys can say.
+    start, end = (bisect_left(points, stamp, key=_stamp) for stamp in (0, END_MS))
+    while start < end:
+        hour = points[start][0] // HOUR_MS
+        after = bisect_left(points, (hour + 1) * HOUR_MS, start, end, key=_stamp)
+        yield hour, points[start:after]
+        start = after
+
+
 async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     found = await tx.fetch_all(
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
@@ -197,7 +216,14 @@ async def _merge(
 ) -> tuple[Statistics | None, list[tuple[int, str]]]:
     """Merge points into an hour that has some; returns its statistics where its chunk tells them, and damaged parts."""
     first, last = chunk_key(hour, series), chunk_key(hour, series, MAX_PART)
-    found = await tx.fetch_all("SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+    late = any(stamp in own for stamp, _ in points) if own else False
+    sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
+    found = []
+    if not late and mode != "minute":
+        # Stamps of the hub only go on: the newest part is the only one that they touch.
+        found = await tx.fetch_all(f"{sql} DESC LIMIT 1", (first, last))
+    if not found or not is_whole(*found[0]):
+        found = await tx.fetch_all(sql, (first, last))
     parts, damaged = {}, []
     for key, data in found:
         try:
@@ -217,7 +243,7 @@ async def _merge(
             by_minute.setdefault(minute, []).append(one)
         rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
         pieces = [(first, encode_minutes(first, rows))]
-    elif any(stamp in own for stamp, _ in points):
+    elif late:
         mine = {stamp for stamp, _ in points if stamp in own}
         kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
         everything = sorted([*kept, *points], key=_stamp)

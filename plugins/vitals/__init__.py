@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ class Vitality:
         """Take over what the value path has counted."""
         for device in devices:
             if device.messages:
-                counted, device.messages = device.messages, {}
+                counted, device.messages = device.messages, defaultdict(int)
                 self._counts(device.id).messages.update(counted)
 
     async def run(self) -> None:
