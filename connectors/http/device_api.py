@@ -101,7 +101,7 @@ class DeviceApi:
         except WrongType as error:
             wanted = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
             hub.refuse(request.address, f"device {device.name}: {wanted}: {error}", device.id)
-            raise Rejected(mismatch if str(error) == MISMATCH else str(error)) from error
+            raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
             hub.lifecycle.heard(device)
         await receipt.durable()

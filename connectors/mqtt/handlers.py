@@ -127,11 +127,12 @@ def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
     try:
         return voice.hub.writes.write(Write(voice.device, pin, raw, voice.via, voice.principal, None, voice))
     except WrongType as error:
-        if str(error) != MISMATCH:
+        if not str(error).startswith(MISMATCH):
             raise
         stream = voice.device.points[pin].datastream
         values = f" ({', '.join(map(str, list(stream.values)[:20]))})" if stream.values else ""
-        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}") from error
+        hint = str(error).removeprefix(MISMATCH)
+        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}{';' if hint else ''}{hint}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
