@@ -22,6 +22,7 @@ from hub import dashboards, units
 from hub.errors import Rejected, WrongType
 from hub.metadata import field_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
+from hub.spellings import whole
 from hub.structure import Invalid, duration_problem, structure
 from hub.timeline import MAX_DESCRIPTION
 from hub.values import INT32, coerce, to_json
@@ -196,11 +197,11 @@ def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, 
 def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) -> None:
     """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
     before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
-    taken = {table["id"] for table in tables if type(table.get("id")) is int}
+    own = {number for table in tables if (number := whole(table.get("id"))) is not None}
     for table in tables:
-        if "id" not in table and before.get(table["pin"]) not in (None, *taken):
+        if "id" not in table and before.get(table["pin"]) not in (None, *own):
             table["id"] = before[table["pin"]]
-    taken |= {highest, *before.values(), *(table["id"] for table in tables if type(table.get("id")) is int)}
+    taken = {*own, highest, *before.values()}
     free = iter(range(max(taken, default=0) + 1, 2**31))
     for table in tables:
         if "id" not in table:

@@ -7,7 +7,9 @@ and on each way into the hub.
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 #: ASCII white space, and the byte order mark that editors and PowerShell put in front of text.
 BLANKS = " \t\n\v\f\r\ufeff"
@@ -60,3 +62,63 @@ def _number_hint(text: str) -> str:
     if "," in text and _DECIMAL.fullmatch(text.replace(",", "")):
         return f"{text[:40]!r} has a comma: write a point, as in 21.5, and nothing between thousands."
     return ""
+
+
+# -- numbers and times of JSON ----------------------------------------------------------------------------------------
+
+#: Whole numbers up to here are exact as a double (RFC 8259 §6).
+MAX_EXACT = 2**53 - 1
+#: Stamps from 2001 on, were they seconds; as milliseconds they are between 12 January 1970 and 3 March 1973.
+_SECONDS = range(10**9, 10**11)
+#: Stamps from this on are microseconds or nanoseconds; as milliseconds they are after the year 5138.
+_MICROSECONDS = 10**14
+
+
+def whole(raw: object) -> int | None:
+    """A whole number of JSON as an int; None for anything else.
+
+    JSON has one kind of number (RFC 8259 §6): ArduinoJson and Lua write large whole numbers as ``1.795794e12``.
+    """
+    if type(raw) is int:
+        return raw
+    if type(raw) is float and raw.is_integer() and abs(raw) <= MAX_EXACT:
+        return int(raw)
+    return None
+
+
+def stamp(raw: object) -> int:
+    """A stamp of JSON in milliseconds UTC; a fraction of a millisecond is dropped (``time.time() * 1000``).
+
+    Raises ValueError.
+    """
+    if type(raw) is float and math.isfinite(raw):
+        return math.floor(raw)
+    if type(raw) is not int:
+        raise ValueError(f"a stamp is a number of milliseconds since 1970, not {raw!r:.40}")
+    return raw
+
+
+def unit_hint(at: int) -> str:
+    """A sentence about a stamp that is not in milliseconds; "" when it may be."""
+    if at in _SECONDS:
+        return f"The timestamp {at} is in seconds: milliseconds are meant, as in {at * 1000}."
+    if at >= _MICROSECONDS:
+        return f"The timestamp {str(at)[:30]} is in micro- or nanoseconds: milliseconds are meant."
+    return ""
+
+
+def timed_values(rows: object, most: int) -> list[tuple[int, Any]]:
+    """``[[stamp in ms, value], …]`` of JSON, at most ``most`` of them, as (stamp, value). Raises ValueError."""
+    if not isinstance(rows, list):
+        raise ValueError("a batch with timestamps is [[milliseconds, value], …]")  # noqa: TRY004 - of JSON, not of ours
+    if len(rows) > most:
+        raise ValueError(f"a batch has at most {most} values, not {len(rows)}")
+    found = []
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list) or len(row) != 2:
+            raise ValueError(f"point {number}: must be [milliseconds, value]")
+        try:
+            found.append((stamp(row[0]), row[1]))
+        except ValueError as error:
+            raise ValueError(f"point {number}: {error}") from None
+    return found

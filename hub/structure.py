@@ -11,6 +11,7 @@ import attrs
 import cattrs
 
 from hub.model import Value
+from hub.spellings import whole
 
 T = TypeVar("T")
 
@@ -75,6 +76,8 @@ def _listed(converter: cattrs.Converter, kind: Any) -> Any:
 
 def _strict(kind: type) -> Any:
     def structure(raw: Any, _: Any) -> Any:
+        if kind is int and (number := whole(raw)) is not None:
+            raw = number
         fits = type(raw) is kind
         if kind is float:
             fits = _is_number(raw)

@@ -231,7 +231,7 @@ HOSTILE = [
     ("device/datastream", {"deviceId": 1, "pin": "v77", "value": 1}),
     ("device/datastream", {"deviceId": 1, "pin": "v0"}),
     ("device/datastream", {"deviceId": True, "pin": "v0", "value": 1}),
-    ("device/datastream", {"deviceId": 1.0, "pin": "v0", "value": 1}),
+    ("device/datastream", {"deviceId": 1.5, "pin": "v0", "value": 1}),
     ("device/datastreams", {"deviceId": 1, "values": {}}),
     ("device/datastreams", {"deviceId": 1, "values": [1]}),
     ("device/datastreams", {"deviceId": 1, "values": {"v0": 1}}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from test_cli import House
 
 from connectors.native.protocol import Cmd
 from hub import spellings
+from hub.app import running
 from hub.errors import WrongType
 from hub.model import Datastream
 from hub.testing import add_device
@@ -244,3 +246,129 @@ def test_several_numbers_may_end_with_nul():
 def test_text_is_kept_with_what_is_around_it(text):
     assert text == coerce(Datastream(id=1, pin=0, name="Text", type="string"), text)
     assert ("a", "") == coerce(Datastream(id=1, pin=0, name="Text", type="string"), ["a", ""])
+
+
+# -- stamps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def then(hub_config, time):
+    """A hub an hour after the table's stamps."""
+    async with running(hub_config, clock=time.clock()) as hub:
+        yield hub
+
+
+@pytest.mark.parametrize("row", rows("stamp"))
+def test_stamp_is_read_as_the_table_says(row):
+    raw = json.loads(row["text"])
+    if "is" in row:
+        assert (row["is"], "") == (spellings.stamp(raw), spellings.unit_hint(spellings.stamp(raw)))
+        return
+    with pytest.raises(ValueError, match=re.escape(row["problem"])):
+        raise ValueError(spellings.unit_hint(spellings.stamp(raw)))
+
+
+async def _stamped_over_http(hub, device, token, text):
+    async with connected(hub) as http:
+        target = f"/external/api/batch/update?token={token}&pin=v0"
+        await http.ask("POST", target, f"[[{text}, 21.5]]".encode(), Content_Type="application/json")
+    return [refusal.reason for refusal in hub.refusals]
+
+
+async def _stamped_over_mqtt(hub, device, token, text):
+    async with raw_mqtt.online(hub, token) as client:
+        await client.publish("ds/Level/timestamped_batch", f"[[{text}, 21.5]]")
+        return [said for topic, said in await client.heard() if topic == "downlink/diag"]
+
+
+async def _stamped_over_native(hub, device, token, text):
+    async with raw_native.online(hub, token) as client:
+        await client.send(Cmd.GROUP, "t", text)
+        await client.send(Cmd.HARDWARE, "vw", "0", "21.5")
+        await client.ask(Cmd.PING)
+    return [refusal.reason for refusal in hub.refusals]
+
+
+def _posted(path, body):
+    async def post(hub, device, token, text):
+        data = body.replace("ID", str(device.id)).replace("TEXT", text).encode()
+        async with connected(hub) as http:
+            answer = await http.ask("POST", f"/api/v1/{path}", data, local_key(hub))
+        return [] if answer.status < 300 else [answer.message]
+
+    post.__name__ = path
+    return post
+
+
+_IMPORTED = _posted(
+    "organization/device/import/batch", '{"deviceId": ID, "pin": "v0", "values": [{"ts": TEXT, "value": 21.5}]}'
+)
+_ROWS = _posted("device/import-rows", '{"deviceId": ID, "rows": [[TEXT, "v0", 21.5]]}')
+
+
+_STAMPED_WAYS = [_stamped_over_http, _stamped_over_mqtt, _stamped_over_native, _IMPORTED, _ROWS]
+
+
+# A text on the wire of the native protocol has no quotes, and there is no null.
+@pytest.mark.parametrize(
+    ("way", "row"),
+    [
+        pytest.param(way, row, id=f"{way.__name__} {row['text']}")
+        for way in _STAMPED_WAYS
+        for row in TABLE["stamp"]
+        if way is not _stamped_over_native or row["text"][0].isdecimal()
+    ],
+)
+async def test_stamp_is_taken_or_refused_whichever_way_it_comes(then, way, row):
+    device, token = await add_device(then, TEMPLATE)
+    problems = await way(then, device, token, row["text"])
+    held = then.writes.latest(device, device.points[0].datastream)
+    if "is" in row:
+        assert ([], (row["is"], 21.5)) == (problems, held)
+        return
+    assert held is None
+    [problem] = problems
+    # The import has its own words for what is no number: they name the field.
+    assert row["problem"] in problem or (way is _IMPORTED and "must be a number" in problem)
+
+
+async def test_group_of_the_native_protocol_without_a_stamp_has_the_hubs(then):
+    device, token = await add_device(then, TEMPLATE)
+    async with raw_native.online(then, token) as client:
+        await client.send(Cmd.GROUP, "t", "soon")
+        await client.send(Cmd.HARDWARE, "vw", "0", "21.5")
+        await client.ask(Cmd.PING)
+    assert (then.clock.now(), 21.5) == then.writes.latest(device, device.points[0].datastream)
+    assert "the group's stamp 'soon' is no number of milliseconds" in then.refusals[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("device/token", '{"deviceId": ID.0}'),
+        ("organization/device/datastream", '{"deviceId": ID.0, "dataStreamId": 1.0, "value": 5}'),
+        ("organization/device/datastream", '{"deviceId": 1e0, "dataStreamId": 1, "value": 5}'),
+        ("organization/device/datastream", '\ufeff{"deviceId": ID, "dataStreamId": 1, "value": 5}'),
+    ],
+)
+async def test_whole_number_of_json_may_have_a_point(hub, path, body):
+    """RFC 8259 §6: JSON has one kind of number."""
+    device, token = await add_device(hub, TEMPLATE)
+    assert [] == await _posted(path, body)(hub, device, token, "")
+
+
+@pytest.mark.parametrize("number", ["1.5", "1e300", "true", '"1"', "9007199254740994.0"])
+async def test_number_of_json_that_is_not_whole_is_named(hub, number):
+    device, token = await add_device(hub, TEMPLATE)
+    body = '{"deviceId": NUMBER, "dataStreamId": 1, "value": 5}'.replace("NUMBER", number)
+    [problem] = await _posted("organization/device/datastream", body)(hub, device, token, "")
+    assert "deviceId: must be a whole number" in problem
+
+
+@pytest.mark.parametrize("name", ["from", "to"])
+async def test_seconds_in_a_query_are_named(hub, name):
+    device, _ = await add_device(hub, TEMPLATE)
+    query = {"from": "from=1782903661", "to": "from=0&to=1782903661"}[name]
+    async with connected(hub) as http:
+        answer = await http.get(f"/api/v1/device/history?deviceId={device.id}&pin=v0&{query}", local_key(hub))
+    assert (400, True) == (answer.status, f"{name}: The timestamp 1782903661 is in seconds" in answer.message)

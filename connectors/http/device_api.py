@@ -15,6 +15,7 @@ from hub.hookspecs import hookimpl
 from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
 from hub.routes import PUBLIC, Request, Response, Route
+from hub.spellings import timed_values
 from hub.values import texts_of, to_json
 from hub.writes import Write
 
@@ -115,19 +116,15 @@ class DeviceApi:
             raise Rejected("Unknown content type.")
         try:
             rows = json.loads(request.body)
-        except (ValueError, RecursionError):
-            raise Rejected("Request with incorrect parameters") from None
-        if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
-            raise Rejected("Request with incorrect parameters")
-        if len(rows) > MAX_BATCH:
-            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
-        if not all(type(at) is int for at, _ in rows):
-            raise Rejected("Request with incorrect parameters")
-        hub.take(hub.imports, device, len(rows), "imported values")
+            if isinstance(rows, list) and len(rows) > MAX_BATCH:
+                raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
+            points = [(datastream, at, value) for at, value in timed_values(rows, MAX_BATCH)]
+        except (Rejected, ValueError, RecursionError) as error:
+            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
+            raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
+        hub.take(hub.imports, device, len(points), "imported values")
         try:
-            receipt = await hub.writes.import_points(
-                device, [(datastream, at, value) for at, value in rows], "https", principal_of(device)
-            )
+            receipt = await hub.writes.import_points(device, points, "https", principal_of(device))
         except Rejected as error:
             hub.imports.give_back(device.id, len(rows))
             hub.refuse(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)

@@ -238,7 +238,7 @@ def _no_number(text: str) -> Any:
 
 def _parsed(body: bytes) -> Any:
     try:
-        parsed = json.loads(body.decode(), parse_constant=_no_number)
+        parsed = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
         if b"\\u" in body:
             json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from hub.app import MAX_REASON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
+from hub.spellings import timed_values, whole
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -155,15 +156,12 @@ async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt |
     """``[[milliseconds, value], …]`` of one datastream: all, or none."""
     hub, device = voice.hub, voice.device
     stream, rows = _datastream(voice, said.name), _json(payload)
-    if not isinstance(rows, list) or not all(
-        isinstance(row, list) and len(row) == 2 and type(row[0]) is int for row in rows
-    ):
-        raise Rejected("a batch with timestamps is [[milliseconds, value], …]")
-    if len(rows) > MAX_BATCH:
-        raise Rejected(f"a batch has at most {MAX_BATCH} values")
+    try:
+        points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
+    except ValueError as error:
+        raise Rejected(str(error)) from None
     hub.take(hub.imports, device, len(rows), "imported values")
     try:
-        points = [(stream, at, raw) for at, raw in rows]
         return await hub.writes.import_points(device, points, voice.via, voice.principal)
     except Rejected:
         hub.imports.give_back(device.id, len(rows))
@@ -274,7 +272,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if not isinstance(found, dict):
         raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
     told = {
-        str(_INFO.get(key, key)): text_of(one)
+        str(_INFO.get(key, key)): text_of(one if (number := whole(one)) is None else number)
         for key, one in found.items()
         if isinstance(one, (str, int, float)) and (key + str(one)).isprintable()
     }

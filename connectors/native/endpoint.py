@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -61,6 +62,7 @@ from hub.model import (
     SetDatastream,
     SetMetadata,
 )
+from hub.spellings import decimal, stamp
 from hub.wire import WireProtocol
 from hub.writes import Write
 
@@ -427,10 +429,19 @@ class NativeSession:
         self._group_shared = kind == "b"
         if kind == "b":
             self._group = self.hub.clock.now()
-        elif kind == "t" and rest and rest[0].isascii() and rest[0].isdecimal():
-            self._group = int(rest[0][:18])
+        elif kind == "t" and rest:
+            self._group = self._group_stamp(rest[0])
         elif kind == "e":
             self._group = None
+
+    def _group_stamp(self, text: str) -> int | None:
+        """A group's stamp in milliseconds UTC; None, with a refusal, where it is none: the hub's clock stamps then."""
+        with suppress(ValueError):
+            if (at := stamp(decimal(text))) >= 0:
+                return at
+        why = f"the group's stamp {text[:40]!r} is no number of milliseconds since 1970"
+        self.hub.refuse(self.address, f"device {self.device.name}: {why}", self.device.id)
+        return None
 
     async def _other(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         handler = HANDLERS.get(command)

@@ -999,8 +999,10 @@ class TemplatesImported(TypedDict):
 
 
 class TimedValue(TypedDict):
+    """ts is in milliseconds UTC."""
+
     value: Any
-    ts: int
+    ts: float
 
 
 class Token(TypedDict):

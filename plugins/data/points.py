@@ -18,6 +18,7 @@ from hub.model import Device
 from hub.model import Point as Place
 from hub.routes import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
+from hub.spellings import stamp
 from hub.structure import seconds
 from hub.values import Raw, to_json
 
@@ -36,8 +37,10 @@ LINES, CSV = "application/x-ndjson", "text/csv"
 
 @attrs.frozen(kw_only=True)
 class TimedValue:
+    """``ts`` is in milliseconds UTC."""
+
     value: Any
-    ts: int
+    ts: float
 
 
 @attrs.frozen(kw_only=True)
@@ -189,7 +192,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         body: ImportBatch = request.body
         device = hub.device_for(request, body.device_id)
         place = device.find(body.pin, body.data_stream_id)
-        await _import(request, device, [(place, one.ts, one.value) for one in body.values])
+        await _import(request, device, [(place, stamp(one.ts), one.value) for one in body.values])
 
     async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
@@ -198,12 +201,12 @@ def routes(hub: Hub) -> Sequence[Route]:
         problems = []
         for line, row in enumerate(body.rows, body.line):
             try:
-                if len(row) != 3 or type(row[0]) is not int or not isinstance(row[1], str):
+                if len(row) != 3 or not isinstance(row[1], str):
                     raise Rejected("must be a stamp in milliseconds, a pin and a value")
-                place = device.find(row[1])
-                hub.writes.check(device, place, row[0], row[2])
-                found.append((place, row[0], row[2]))
-            except Rejected as error:
+                place, at = device.find(row[1]), stamp(row[0])
+                hub.writes.check(device, place, at, row[2])
+                found.append((place, at, row[2]))
+            except (Rejected, ValueError) as error:
                 problems.append(f"line {line}: {error}")
         if problems:
             raise Rejected("\n".join(problems[:100]))

@@ -20,6 +20,7 @@ from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.metadata import LOCATION
 from hub.model import SYSTEM, Device, Principal
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.spellings import whole
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -142,7 +143,7 @@ class Locations:
 
     def _name(self, device: int, value: str) -> None:
         self._named.pop(device, None)
-        if value.startswith("{") and type(number := json.loads(value).get("locationId")) is int:
+        if value.startswith("{") and (number := whole(json.loads(value).get("locationId"))) is not None:
             self._named[device] = number
 
     def _follow(self, fact: OrganizationChanged) -> None:
