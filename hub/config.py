@@ -14,7 +14,7 @@ import attrs
 
 from hub.errors import ConfigError
 from hub.structure import Invalid, duration_problem, seconds, structure
-from hub.timezones import names
+from hub.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
 Durability = Literal["full", "normal"]
@@ -196,7 +196,7 @@ def _resolved(table: Any, path: str, problems: list[str]) -> Any:
 
 def _problems(config: Config) -> list[str]:
     problems = []
-    if config.hub.timezone not in names():
+    if not is_known(config.hub.timezone):
         problems.append(f"hub.timezone: there is no time zone {config.hub.timezone!r}")
     if not 1 <= config.hub.heartbeat_factor <= 10:
         problems.append("hub.heartbeat_factor: must be between 1 and 10")

@@ -140,12 +140,12 @@ def _location(_field: MetadataField, value: str) -> None:
         raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
     if ("lat" in place or "lon" in place) and coordinates(f"{place.get('lat')},{place.get('lon')}") is None:
         raise WrongValue("must have lat and lon in degrees")
-    if place.get("timezone", "UTC") not in timezones.names():
+    if not timezones.is_known(place.get("timezone", "UTC")):
         raise WrongValue(f"names the time zone {place['timezone']!r}, which does not exist")
 
 
 def _time_zone(_field: MetadataField, value: str) -> None:
-    if value not in timezones.names():
+    if not timezones.is_known(value):
         raise WrongValue(f"there is no time zone {value[:50]!r}")
 
 
@@ -257,7 +257,7 @@ class Metadata:
             device.place_timezone = place.get("timezone", "")
         else:
             # Firmware may set what it likes; what is no zone is as good as none.
-            device.own_timezone = value if value in timezones.names() else ""
+            device.own_timezone = value if timezones.is_known(value) else ""
 
     async def get(self, device: Device, name: str) -> str:
         """The value of a field, "" if it has none. Raises `NotFound`."""

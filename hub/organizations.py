@@ -183,7 +183,7 @@ class Organizations:
             problems.append(f"description has at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
             problems.append("phoneNumber must be + and up to 15 digits")
-        if org.timezone and org.timezone not in timezones.names():
+        if org.timezone and not timezones.is_known(org.timezone):
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
         if wrong := set(org.quotas) - set(QUOTAS):
             problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(wrong))}")

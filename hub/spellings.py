@@ -122,3 +122,68 @@ def timed_values(rows: object, most: int) -> list[tuple[int, Any]]:
         except ValueError as error:
             raise ValueError(f"point {number}: {error}") from None
     return found
+
+
+# -- time zones -------------------------------------------------------------------------------------------------------
+
+#: ``java.time.ZoneId.SHORT_IDS``, which docs.blynk.io points to for tzName; EST, MST and HST are IANA names too.
+_SHORT_IDS = {
+    "ACT": "Australia/Darwin",
+    "AET": "Australia/Sydney",
+    "AGT": "America/Argentina/Buenos_Aires",
+    "ART": "Africa/Cairo",
+    "AST": "America/Anchorage",
+    "BET": "America/Sao_Paulo",
+    "BST": "Asia/Dhaka",
+    "CAT": "Africa/Harare",
+    "CNT": "America/St_Johns",
+    "CST": "America/Chicago",
+    "CTT": "Asia/Shanghai",
+    "EAT": "Africa/Addis_Ababa",
+    "ECT": "Europe/Paris",
+    "IET": "America/Indiana/Indianapolis",
+    "IST": "Asia/Kolkata",
+    "JST": "Asia/Tokyo",
+    "MIT": "Pacific/Apia",
+    "NET": "Asia/Yerevan",
+    "NST": "Pacific/Auckland",
+    "PLT": "Asia/Karachi",
+    "PNT": "America/Phoenix",
+    "PRT": "America/Puerto_Rico",
+    "PST": "America/Los_Angeles",
+    "SST": "Pacific/Guadalcanal",
+    "VST": "Asia/Ho_Chi_Minh",
+    "UT": "UTC",
+    "Z": "UTC",
+}
+#: ``ZoneId.of``: an offset, alone or after UTC, GMT or UT. A query that leaves ``+`` unescaped has a space for it.
+_OFFSET = re.compile(r"(?:UTC|GMT|UT)?([+ -])([0-9]{1,2})(?::?([0-9]{2})(?::?00)?)?")
+#: Hours east of UTC that have an IANA name, and how far ``java.time.ZoneOffset`` goes, in minutes.
+_NAMED_HOURS, _MAX_OFFSET = range(-12, 15), 18 * 60
+
+
+def zone_id(text: str) -> str:
+    """The IANA name for an id of ``java.time.ZoneId``, or an offset such as ``+05:30`` where IANA has no name for it.
+
+    ``GMT+2`` is ``Etc/GMT-2`` there, whose sign is the other way round. Anything else is returned as it is.
+    """
+    text = text.strip(BLANKS)
+    if (found := _OFFSET.fullmatch(text)) is None:
+        return _SHORT_IDS.get(text, text)
+    sign, hours, minutes = -1 if found[1] == "-" else 1, int(found[2]), int(found[3] or 0)
+    east = sign * (hours * 60 + minutes)
+    if minutes > 59 or abs(east) > _MAX_OFFSET:
+        return text
+    if not east:
+        return "UTC"
+    if not minutes and east // 60 in _NAMED_HOURS:
+        return f"Etc/GMT{-east // 60:+d}"
+    return f"{'-' if east < 0 else '+'}{hours:02d}:{minutes:02d}"
+
+
+def offset_of(zone: str) -> int | None:
+    """Minutes east of UTC of an offset as `zone_id` writes it; None for anything else."""
+    found = re.fullmatch(r"([+-])([0-9]{2}):([0-9]{2})", zone)
+    if found is None or int(found[3]) > 59 or (minutes := int(found[2]) * 60 + int(found[3])) > _MAX_OFFSET:
+        return None
+    return -minutes if found[1] == "-" else minutes

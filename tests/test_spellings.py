@@ -17,10 +17,11 @@ from raw_http import connected, local_key
 from test_cli import House
 
 from connectors.native.protocol import Cmd
-from hub import spellings
+from hub import spellings, timezones
 from hub.app import running
-from hub.errors import WrongType
-from hub.model import Datastream
+from hub.config import parse
+from hub.errors import ConfigError, WrongType
+from hub.model import SYSTEM, Datastream
 from hub.testing import add_device
 from hub.values import MISMATCH, coerce
 
@@ -372,3 +373,71 @@ async def test_seconds_in_a_query_are_named(hub, name):
     async with connected(hub) as http:
         answer = await http.get(f"/api/v1/device/history?deviceId={device.id}&pin=v0&{query}", local_key(hub))
     assert (400, True) == (answer.status, f"{name}: The timestamp 1782903661 is in seconds" in answer.message)
+
+
+# -- time zones -------------------------------------------------------------------------------------------------------
+
+#: 2026-01-15T12:00:00Z in milliseconds.
+JANUARY = 1_768_478_400_000
+
+
+@pytest.mark.parametrize("row", rows("zone"))
+def test_zone_is_read_as_the_table_says(row):
+    assert ("is" in row) is timezones.is_known(row["text"])
+    if "is" in row:
+        assert (row["is"], row["east"]) == (timezones.iana(row["text"]), timezones.offset(row["text"], JANUARY))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("+05:30", "<+0530>-5:30"), ("-03:30", "<-0330>3:30"), ("GMT+2", "<+02>-2"), ("AET", "AEST-10")]
+)
+def test_zone_without_a_name_has_a_posix_rule(name, rule):
+    assert timezones.posix_rule(name).startswith(rule)
+
+
+async def test_zone_of_a_report_or_a_query_is_taken_or_refused(hub):
+    device, token = await add_device(hub, TEMPLATE)
+    expected = {row["text"]: "is" in row for row in TABLE["zone"]}
+    report, history = {}, {}
+    async with connected(hub) as http:
+        await http.get(f"/external/api/update?token={token}&v0=1")
+        for text in expected:
+            target = f"/external/api/data/get?token={token}&period=DAY&format=ISO_SIMPLE&tzName={quote(text)}"
+            report[text] = (await http.get(target)).status == 200
+            target = f"/api/v1/device/history?deviceId={device.id}&pin=v0&granularity=day&tz={quote(text)}"
+            history[text] = (await http.get(target, local_key(hub))).status == 200
+    assert expected == report
+    assert expected == history
+
+
+async def test_zone_of_an_organization_is_taken_or_refused(hub):
+    expected = {row["text"]: "is" in row for row in TABLE["zone"]}
+    found = {}
+    async with connected(hub) as http:
+        for number, text in enumerate(expected):
+            body = {"name": f"Org {number}", "parentId": 1, "tz": text}
+            found[text] = (await http.ask("POST", "/api/v1/organization/create", body, local_key(hub))).status < 300
+    assert expected == found
+
+
+@pytest.mark.parametrize("row", rows("zone"))
+def test_zone_of_the_hub_is_taken_or_refused(row):
+    text = f"[hub]\ntimezone = {json.dumps(row['text'])}\n"
+    if "is" in row:
+        assert row["text"] == parse(text).hub.timezone
+    else:
+        with pytest.raises(ConfigError, match="there is no time zone"):
+            parse(text)
+
+
+@pytest.mark.parametrize("row", [row for row in rows("zone") if "is" in row.values[0]])
+async def test_device_is_told_its_zone_in_words_it_knows(hub, row):
+    device, token = await add_device(hub, TEMPLATE)
+    await hub.metadata.set(device, "Time Zone", row["text"], SYSTEM)
+    async with raw_native.online(hub, token) as client:
+        asked = await client.send(Cmd.INTERNAL, "utc", "tz_name")
+        assert (Cmd.INTERNAL, asked, "utc", "tz_name", row["is"]) == await client.next()
+    async with raw_mqtt.online(hub, token) as client:
+        await client.publish("get/utc/all/json")
+        _, told = await client.message()
+    assert row["is"] == json.loads(told)["tz_name"]

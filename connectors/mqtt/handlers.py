@@ -251,7 +251,7 @@ async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
     now, zone = voice.hub.clock.now(), voice.hub.timezone_of(voice.device)
     standard, daylight = timezones.offsets(zone, now)
     found = {
-        "tz_name": zone,
+        "tz_name": timezones.iana(zone),
         "tz_rule": timezones.posix_rule(zone),
         "tz_offset": standard,
         "dst_offset": daylight,

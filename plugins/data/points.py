@@ -130,7 +130,7 @@ def zone_of(hub: Hub, device: Device, name: str | None) -> str:
     """Raises `Rejected` for a time zone that does not exist."""
     if not name:
         return hub.timezone_of(device)
-    if name not in timezones.names():
+    if not timezones.is_known(name):
         raise Rejected(f"there is no time zone {name[:50]!r}")
     return name
 

@@ -177,7 +177,7 @@ class Locations:
             problems.append("about: lat and lon are needed both")
         elif about.lat is not None and not (abs(about.lat) <= 90 and abs(about.lon or 0) <= 180):
             problems.append("about: lat and lon must be degrees")
-        if about.timezone and about.timezone not in timezones.names():
+        if about.timezone and not timezones.is_known(about.timezone):
             problems.append(f"about.timezone: there is no time zone {about.timezone[:50]!r}")
         if problems:
             raise Rejected("\n".join(problems))

@@ -129,7 +129,7 @@ class People:
             for name, value in said.items()
             if len(value) > MAX_FIELD or not (value.isprintable() or not value)
         ]
-        if user.profile.timezone and user.profile.timezone not in timezones.names():
+        if user.profile.timezone and not timezones.is_known(user.profile.timezone):
             problems.append(f"there is no time zone {user.profile.timezone[:50]!r}")
         if problems:
             raise Rejected("\n".join(problems))
