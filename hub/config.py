@@ -13,6 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError
+from hub.spellings import read_text
 from hub.structure import Invalid, duration_problem, seconds, structure
 from hub.timezones import is_known
 
@@ -119,8 +120,8 @@ def load(path: Path | None = None) -> Config:
     if path is None:
         path = Path(str(default()))
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse(text, str(path))
 
@@ -133,7 +134,7 @@ def default() -> Path:
 def parse(text: str, source: str = "configuration") -> Config:
     """Raises `ConfigError` with every problem."""
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: {error}") from error
     problems: list[str] = []
@@ -183,8 +184,8 @@ def _resolved(table: Any, path: str, problems: list[str]) -> Any:
     secret = len(table) == 1 and re.fullmatch(r"(plugins\.)?[^.]*", path) is None
     if secret and isinstance(file := table.get("file"), str):
         try:
-            return Path(file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+            return read_text(Path(file)).strip()
+        except (OSError, ValueError) as error:
             problems.append(f"{path}: cannot read {file}: {error}")
             return ""
     if secret and isinstance(env := table.get("env"), str):

@@ -44,7 +44,7 @@ class NewDevice:
     org: int = ROOT_ORG
     owner: int | None = None
     metadata: dict[str, str] = attrs.Factory(dict)
-    #: Where it stands, for errors: "row 3".
+    #: Where it stands, for errors: "line 3".
     where: str = ""
 
 

@@ -13,6 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
+from itertools import count
 from typing import Any, TypeVar
 
 import attrs
@@ -96,7 +97,7 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
 def from_toml(text: str, source: str = "template") -> dict[str, Any]:
     """A document from TOML. Raises `BadTemplate`."""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise BadTemplate([f"{source}: {error}"]) from error
 
@@ -156,7 +157,7 @@ def shipped() -> dict[str, str]:
     """The templates that come with the hub, as TOML, by what they are called on the command line."""
     folder = resources.files("config") / "templates"
     files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return {name.removesuffix(".toml"): (folder / name).read_text() for name in files}
+    return {name.removesuffix(".toml"): (folder / name).read_text("utf-8") for name in files}
 
 
 def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:
@@ -202,7 +203,7 @@ def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) ->
         if "id" not in table and before.get(table["pin"]) not in (None, *own):
             table["id"] = before[table["pin"]]
     taken = {*own, highest, *before.values()}
-    free = iter(range(max(taken, default=0) + 1, 2**31))
+    free = count(max(taken, default=0) + 1)
     for table in tables:
         if "id" not in table:
             table["id"] = next(free)

@@ -7,9 +7,15 @@ and on each way into the hub.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import json
 import math
 import re
-from typing import Any
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
 
 #: ASCII white space, and the byte order mark that editors and PowerShell put in front of text.
 BLANKS = " \t\n\v\f\r\ufeff"
@@ -70,8 +76,8 @@ def _number_hint(text: str) -> str:
 MAX_EXACT = 2**53 - 1
 #: Stamps from 2001 on, were they seconds; as milliseconds they are between 12 January 1970 and 3 March 1973.
 _SECONDS = range(10**9, 10**11)
-#: Stamps from this on are microseconds or nanoseconds; as milliseconds they are after the year 5138.
-_MICROSECONDS = 10**14
+#: Stamps from this on are microseconds (from 2001) or nanoseconds; as milliseconds they are after the year 33658.
+_MICROSECONDS = 10**15
 
 
 def whole(raw: object) -> int | None:
@@ -187,3 +193,161 @@ def offset_of(zone: str) -> int | None:
     if found is None or int(found[3]) > 59 or (minutes := int(found[2]) * 60 + int(found[3])) > _MAX_OFFSET:
         return None
     return -minutes if found[1] == "-" else minutes
+
+
+# -- text files -------------------------------------------------------------------------------------------------------
+
+
+def decoded(data: bytes) -> str:
+    """Text that a person saved: UTF-8, or UTF-16 with its byte order mark. Line ends are as they were.
+
+    Raises ValueError, which names the line and what the encoding may be.
+    """
+    if len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif len(data) > 3 and 0 in data[:2] and data[:2] != b"\0\0" and data[0::2][:2].count(0) in (0, 2):
+        raise ValueError("is UTF-16 text without a byte order mark: save it as UTF-8")
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        if encoding == "utf-16":
+            raise ValueError(f"line {line} is not UTF-16 text: save the file as UTF-8") from None
+        raise ValueError(
+            f"line {line} is not UTF-8 text: byte 0x{data[error.start]:02X} may be Latin-1 or Windows-1252;"
+            " save the file as UTF-8"
+        ) from None
+
+
+def read_text(path: Path) -> str:
+    """A text file, `decoded`, with a line feed at the end of each line. Raises OSError and ValueError."""
+    return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Table(NamedTuple):
+    """A file of CSV. A row has the line that it ends on, counted from 1, and its fields."""
+
+    separator: str
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+
+
+def table(text: str) -> Table:
+    """CSV as spreadsheets write it: separated by comma, semicolon or tab, whichever the header has, or ``sep=`` names.
+
+    Rows without anything in them are no rows, and empty columns without a name at the end are no columns.
+    Raises ValueError.
+    """
+    text = text.removeprefix("\ufeff")
+    first = text.lstrip().partition("\n")[0].rstrip("\r")
+    named = re.fullmatch(r"sep=(.)", first, re.IGNORECASE)
+    separator = named[1] if named else next((one for one in ",;\t" if one in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header: list[str] = []
+    width = 0
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        if named:
+            next(row for row in reader if row)
+        for row in reader:
+            if not any(field.strip() for field in row):
+                continue
+            if not header:
+                header, width = [name.strip() for name in row], len(row)
+                while not header[-1]:
+                    header.pop()
+            else:
+                nameless = len(row) <= width and not any(row[len(header) :])
+                rows.append((reader.line_num, row[: len(header)] if nameless else row))
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+    return Table(separator, header, rows)
+
+
+# -- values and times in CSV ------------------------------------------------------------------------------------------
+
+_NUMBER_WITH_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
+#: As `Get device report` of docs.blynk.io writes them: ISO_US and ISO_SIMPLE, which `datetime.fromisoformat` reads.
+_US_TIME = "%m/%d/%y %I:%M:%S %p"
+#: Numbers below are no stamps but days of a spreadsheet, years, or seconds before 2001.
+_FIRST_STAMP = 10**9
+
+
+def csv_field(value: Any) -> str:
+    """A value as `value_of_csv` reads it back: text as it is, several values as a JSON array.
+
+    Text that reads as several values, or as text that was quoted for that reason, is a JSON string.
+    """
+    if isinstance(value, str):
+        return json.dumps(value) if _needs_quotes(value) else value
+    return json.dumps(list(value), ensure_ascii=False) if isinstance(value, (list, tuple)) else str(value)
+
+
+def value_of_csv(field: str, kind: str, separator: str = ",") -> Any:
+    """The value in a field for a datastream of type ``kind``: text, or a list of several values.
+
+    A decimal comma is a point where the fields are not separated by commas.
+    """
+    if kind == "string":
+        several = _several_texts(field)
+        return several or (_json(field) if _needs_quotes(field) and field.startswith('"') else field)
+    if field.lstrip().startswith("["):
+        several = _json(field)
+        return field if several is None else several
+    if separator != "," and kind != "location" and _NUMBER_WITH_COMMA.fullmatch(field):
+        return field.replace(",", ".")
+    return field
+
+
+def _needs_quotes(text: str) -> bool:
+    """Whether it is a JSON array of texts, or such an array as a JSON string, however often."""
+    while text.startswith('"') and isinstance(inner := _json(text), str):
+        text = inner
+    return _several_texts(text) is not None
+
+
+def _several_texts(text: str) -> list[str] | None:
+    """A JSON array of two or more texts; None for anything else."""
+    found = _json(text) if text.startswith("[") else None
+    several = isinstance(found, list) and len(found) > 1 and all(isinstance(one, str) for one in found)
+    return found if several else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def moment(text: str, zone: tzinfo, after: int | None = None) -> int:
+    """A time in milliseconds UTC: a stamp, ISO 8601, or as a report of Blynk has it (``11/20/26 02:30:00 PM``).
+
+    One without an offset is in ``zone``. Where the clocks are set back a time comes twice: it is the first, unless that
+    is before ``after``, the time of the row before. Raises ValueError.
+    """
+    text = text.strip(BLANKS)
+    if _DECIMAL.fullmatch(text):
+        if (number := float(text)) >= _FIRST_STAMP and math.isfinite(number):
+            if hint := unit_hint(at := stamp(number)):
+                raise ValueError(hint)
+            return at
+        raise ValueError(f"{text[:40]!r} is no time, nor a number of milliseconds since 1970")
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        then = _us_time(text)
+    if then.tzinfo is not None:
+        return round(then.timestamp() * 1000)
+    first, second = (round(then.replace(tzinfo=zone, fold=fold).timestamp() * 1000) for fold in (0, 1))
+    return second if after is not None and first < after <= second else first
+
+
+def _us_time(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, _US_TIME)  # noqa: DTZ007 - the caller knows the zone
+    except ValueError:
+        hint = "milliseconds since 1970, or a time such as 2026-11-24 12:00:00 or 2026-11-24T12:00:00+01:00"
+        raise ValueError(f"{text[:40]!r} is no time: write {hint}") from None

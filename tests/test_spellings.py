@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
+import codecs
+import contextlib
 import csv
 import json
 import math
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import raw_mqtt
 import raw_native
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_http import connected, local_key
-from test_cli import House
+from test_cli import CONFIG, House
 
 from connectors.native.protocol import Cmd
 from hub import spellings, timezones
 from hub.app import running
+from hub.cli import api
+from hub.client import Call, operations
 from hub.config import parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
@@ -441,3 +449,256 @@ async def test_device_is_told_its_zone_in_words_it_knows(hub, row):
         await client.publish("get/utc/all/json")
         _, told = await client.message()
     assert row["is"] == json.loads(told)["tz_name"]
+
+
+# -- text files -------------------------------------------------------------------------------------------------------
+
+ENCODINGS = [
+    ("utf-8", b""),
+    ("utf-8", codecs.BOM_UTF8),
+    ("utf-16-le", codecs.BOM_UTF16_LE),
+    ("utf-16-be", codecs.BOM_UTF16_BE),
+]
+UNREADABLE = [
+    ("latin-1", "line 2 is not UTF-8 text: byte 0xFC may be Latin-1 or Windows-1252; save the file as UTF-8"),
+    ("utf-16-le", "is UTF-16 text without a byte order mark: save it as UTF-8"),
+    ("utf-16-be", "is UTF-16 text without a byte order mark: save it as UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "mark"), ENCODINGS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_file_is_read_as_it_was_saved(tmp_path, encoding, mark, end):
+    path = tmp_path / "text"
+    path.write_bytes(mark + f"# für{end}x = 1{end}".encode(encoding))
+    assert "# für\nx = 1\n" == spellings.read_text(path)
+
+
+@pytest.mark.parametrize(("encoding", "problem"), UNREADABLE)
+def test_text_file_of_another_encoding_is_named(encoding, problem):
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        spellings.decoded("# a\n# für\n".encode(encoding))
+
+
+ORG = '[organization]\nname = "Küche {}"\n'
+
+
+@pytest.mark.parametrize(("encoding", "mark"), ENCODINGS)
+def test_toml_may_be_saved_by_any_editor(house, encoding, mark):
+    def save(name, text):
+        (house.folder / name).write_bytes(mark + text.replace("\n", "\r\n").encode(encoding))
+
+    save("t.toml", TEMPLATE.replace('"Spelling"', '"Küche"'))
+    save("h.toml", f'# Küche\n{CONFIG}[hub]\ntimezone = "Europe/Berlin"\n')
+    save("o.toml", ORG.format(f"{encoding} {len(mark)}"))
+    done = house("check", "--config", "h.toml", "t.toml")
+    assert (0, "") == (done.code, done.err)
+    assert "TMPL0spell Küche" in house("template", "import", "t.toml").out
+    done = house("org", "apply", "o.toml")
+    assert (0, True) == (done.code, done.out.startswith("+ organization Küche")), done.err
+
+
+@pytest.mark.parametrize(("encoding", "problem"), UNREADABLE)
+def test_toml_of_another_encoding_is_named(house, encoding, problem):
+    (house.folder / "bad.toml").write_bytes("# a\n# für\n".encode(encoding))
+    assert f"bad.toml: {problem}" == house("template", "import", "bad.toml").error
+    assert f"bad.toml: {problem}" == house("org", "apply", "bad.toml").error
+    assert f"pinwheel: bad.toml: {problem}\n" == house("check", "bad.toml").err
+    assert problem in house("check", "--config", "bad.toml").err
+
+
+def test_byte_order_mark_of_a_template_over_http_is_no_part_of_it(house):
+    call(house, operations.post_template_import(toml="\ufeff" + TEMPLATE, source="t.toml", prune=False))
+
+
+def test_secret_in_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "secret").write_bytes(codecs.BOM_UTF8 + b"xyz\r\n")
+    config = parse(f'[plugins.mine]\nkey = {{ file = "{tmp_path}/secret" }}\n')
+    assert {"key": "xyz"} == config.plugins["mine"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,pin,value\n{},v0,1.5\n{},v0,2.5\n",
+        "\ufefftime,pin,value\r\n{},v0,1.5\r\n\r\n\r\n{},v0,2.5\r\n",
+        "Time,Pin,Value\n{},V0,1.5\n{},Level,2.5\n",
+        "value, time, pin\n1.5,{},v0\n2.5,{},v0\n",
+        "time;pin;value\n{};v0;1,5\n{};v0;2,5\n",
+        "time\tpin\tvalue\n{}\tv0\t1.5\n{}\tv0\t2,5\n",
+        "sep=;\r\ntime;pin;value\r\n{};v0;1.5\r\n{};v0;2.5\r\n",
+        "time,pin,value\n,,\n{},v0,1.5\n,,\n{},v0,2.5\n,,\n",
+        "time,pin,value,,\n{},v0,1.5,,\n{},v0,2.5\n",
+        '"time","pin","value"\n"{}"," v0 ","1.5"\n{},v0,"2.5\r\n"\n',
+    ],
+)
+def test_values_are_read_from_csv_of_any_spreadsheet(house, case, text):
+    stamps = recent(2)
+    (house.folder / "in.csv").write_text(text.format(*stamps), newline="")
+    done = house("device", "import", case, "in.csv")
+    assert (0, "2 values of Case imported\n") == (done.code, done.out), done.err
+    assert [*zip(stamps, (1.5, 2.5), strict=True)] == held(house, case)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time,pin,value\n{},v0,1\n\n\n{},v0,bad\n", ["line 5: Value doesn't match"]),
+        ('time,pin,value\n{},v2,"a\nb\nc"\n{},v0,bad\nsoon,v0,1\n', ["line 5: Value", "line 6: 'soon' is no time"]),
+        ("time,pin,value\n{},v0,bad\n\n{},v0,bad\n", ["line 2: Value", "line 4: Value"]),
+        ("time,pin,value\n1795600000.123,v0,1\n", ["line 2: The timestamp 1795600000 is in seconds"]),
+        ("time,pin,value\n46351.4166,v0,1\n", ["line 2: '46351.4166' is no time"]),
+        ("time,pin,value\n25.11.2026 10:00,v0,1\n", ["line 2: '25.11.2026 10:00' is no time: write milliseconds"]),
+        ("time,pin,value\n0001-01-01,v0,1\n", ["line 2: The timestamp is older"]),
+        ("time,pin,value\n9999-12-31T23:59,v0,1\n", ["line 2: The timestamp is"]),
+        ('time,pin,value\n{},v0,"1,5"\n', ["line 2: Value doesn't match the Datastream data type. '1,5' has a comma"]),
+        ("time,pin,value\n{},level,1\n", ["line 2: device Case has no datastream on pin level"]),
+        ("time,pin,value\n{},v0,unavailable\n", ["line 2: there is no value; --skip unavailable leaves such rows out"]),
+        ("time,pin,value\n{},v0,\n", ["line 2: there is no value; --skip '' leaves such rows out"]),
+        ("time,value\n{},1\n", ["the header must be time,pin,value, not time,value; say with --pin"]),
+        ("time,pin,value\n{},v0,1,2\n", ["line 2: must have 3 columns"]),
+    ],
+)
+def test_problem_of_csv_has_the_line_of_the_file(house, case, text, said):
+    (house.folder / "bad.csv").write_text(text.format(*recent(2)))
+    done = house("device", "import", case, "bad.csv")
+    assert 1 == done.code
+    lines = done.err.splitlines()
+    assert [f"pinwheel: bad.csv: {part}" for part in said] == [
+        line[: len(f"pinwheel: bad.csv: {part}")] for line, part in zip(lines, said, strict=True)
+    ]
+    assert [] == held(house, case)
+
+
+@pytest.mark.parametrize(("encoding", "problem"), UNREADABLE)
+def test_csv_of_another_encoding_is_named(house, case, encoding, problem):
+    (house.folder / "bad.csv").write_bytes("time,pin,value\n1,v2,für\n".encode(encoding))
+    assert f"bad.csv: {problem}" == house("device", "import", case, "bad.csv").error
+    (house.folder / "bad.csv").write_bytes("name,template\nfür,TMPL0spell\n".encode(encoding))
+    assert f"bad.csv: {problem}" == house("device", "add", "--csv", "bad.csv").error
+
+
+def test_rows_without_a_value_are_left_out_if_wanted(house, case):
+    stamps = recent(4)
+    rows = zip(stamps, ["v0"] * 4, ["1", "unknown", "", "2"], strict=True)
+    written(house.folder / "in.csv", rows)
+    done = house("device", "import", case, "in.csv", "--skip", "unknown", "--skip", "")
+    assert (0, "2 values of Case imported, 2 rows left out\n") == (done.code, done.out), done.err
+    assert [1.0, 2.0] == [value for _, value in held(house, case)]
+
+
+TEXTS = [
+    "plain",
+    "",
+    "[",
+    '["a"]',
+    '["a", "b"]',
+    '"quoted"',
+    '"[\\"a\\", \\"b\\"]"',
+    "[1, 2]",
+    "a\nb",
+    "unknown",
+    "x,y;z",
+]
+SEVERAL = [["a", "b"], ["", ""], ['["a", "b"]', "c"], ["ü", "\n"]]
+
+
+@pytest.mark.parametrize("value", [*TEXTS, *SEVERAL])
+def test_text_and_several_texts_are_told_apart_in_csv(value):
+    assert value == spellings.value_of_csv(spellings.csv_field(value), "string")
+
+
+@given(st.text(alphabet='[]"\\,ab 1') | st.lists(st.text(alphabet='[]"\\,ab 1'), min_size=2))
+def test_any_text_and_several_texts_are_told_apart_in_csv(value):
+    assert value == spellings.value_of_csv(spellings.csv_field(value), "string")
+    field = spellings.csv_field(value)
+    assert field == spellings.value_of_csv(spellings.csv_field(field), "string")
+
+
+def test_everything_that_is_exported_comes_back_the_same(house, case):
+    stamps = recent(len(TEXTS) + len(SEVERAL))
+    rows = [[at, "v2", value] for at, value in zip(stamps, [*TEXTS, *SEVERAL], strict=True)]
+    rows += [[stamps[0], "v0", [1.5, 2.5]], [stamps[0], "v3", [30.5, 50.4]]]
+    call(house, operations.post_device_import_rows(device_id=case, rows=rows))
+    pins = ("v0", "v2", "v3")
+    before = [held(house, case, pin) for pin in pins]
+    assert [*TEXTS, *SEVERAL] == [value for _, value in before[1]]
+
+    assert 0 == house("device", "export", case, "out.csv").code
+    assert 0 == house("device", "erase", case, "--yes").code
+    assert [] == held(house, case, "v2")
+    done = house("device", "import", case, "out.csv")
+    assert 0 == done.code, done.err
+    assert before == [held(house, case, pin) for pin in pins]
+
+
+def call(house, operation):
+    """An operation of the API, on a stopped hub."""
+    args = argparse.Namespace(config=house.folder / "hub.toml", data=str(house.data))
+    with contextlib.chdir(house.folder), api(args) as hub:
+        return hub(operation)
+
+
+# -- times without an offset ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1782903661123", 1_782_903_661_123),
+        ("1782903661123.0", 1_782_903_661_123),
+        ("2026-07-01T11:01:01.123Z", 1_782_903_661_123),
+        ("2026-07-01 13:01:01.123+02:00", 1_782_903_661_123),
+        ("2026-07-01 13:01:01.123", 1_782_903_661_123),
+        ("20260701T130101", 1_782_903_661_000),
+        ("07/01/26 01:01:01 PM", 1_782_903_661_000),
+        (" 2026-07-01 13:01:01\r\n", 1_782_903_661_000),
+        ("2026-07-01", 1_782_856_800_000),
+    ],
+)
+def test_time_without_an_offset_is_in_the_zone(text, expected):
+    assert expected == spellings.moment(text, timezones.zone("Europe/Berlin"))
+
+
+def test_time_that_comes_twice_is_the_second_when_the_first_is_over():
+    berlin, half_past_two = timezones.zone("Europe/Berlin"), "2026-10-25 02:30:00"
+    first = spellings.moment(half_past_two, berlin)
+    assert "2026-10-25T00:30:00+00:00" == timezones.iso("UTC", first)
+    assert first == spellings.moment(half_past_two, berlin, first)
+    assert first == spellings.moment(half_past_two, berlin, first - 60_000)
+    assert first + 3_600_000 == spellings.moment(half_past_two, berlin, first + 60_000)
+    assert first == spellings.moment(half_past_two, berlin, first + 2 * 3_600_000), "the file is not in order"
+
+
+@pytest.mark.parametrize("form", ["TS", "ISO_SIMPLE", "ISO_US"])
+@pytest.mark.parametrize("named", [[], ["--tz", "America/St_Johns"]], ids=["its own zone", "another one"])
+def test_report_comes_back_the_same(house, case, form, named):
+    zone = named[-1] if named else "Asia/Kolkata"
+    call(house, operations.post_organization_device_metafield(device_id=case, name="Time Zone", new_value="+05:30"))
+    token = house("device", "token", case, "--new").json["token"]
+    rows = [[at, "v2", text] for at, text in zip(recent(3), ["a", '["a", "b"]', ["a", "b"]], strict=True)]
+    call(house, operations.post_device_import_rows(device_id=case, rows=rows))
+    before = held(house, case, "v2")
+
+    query = {"token": token, "period": "DAY", "pin": "v2", "format": form, "tzName": zone}
+    link = call(house, Call("GET", "/external/api/data/get", query))["link"]
+    with zipfile.ZipFile(house.data / "reports" / Path(link).parent.name / Path(link).name) as report:
+        (house.folder / "report.csv").write_bytes(report.read("v2_Text.csv"))
+    assert 0 == house("device", "erase", case, "--yes").code
+    done = house("device", "import", case, "report.csv", "--pin", "V2", *named)
+    assert (0, "3 values of Case imported\n") == (done.code, done.out), done.err
+    assert before == held(house, case, "v2")
+
+
+def test_zone_of_an_import_must_be_one(house, case):
+    assert "there is no time zone 'Mars'" == house("device", "import", case, "in.csv", "--tz", "Mars").error
+
+
+async def test_query_without_an_offset_is_in_utc(then):
+    device, token = await add_device(then, TEMPLATE)
+    await then.metadata.set(device, "Time Zone", "Asia/Kolkata", SYSTEM)
+    await _stamped_over_http(then, device, token, "1782903661123")
+    async with connected(then) as http:
+        target = f"/api/v1/device/history?deviceId={device.id}&pin=v0&from=2026-07-01T11:01:01&to=2026-07-01T11:01:02"
+        lines = (await http.get(target, local_key(then))).text.splitlines()
+    assert [1_782_903_661_123] == [json.loads(line)["ts"] for line in lines]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
-from hub import timezones
+from hub import spellings, timezones
 from hub.errors import Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
@@ -18,7 +18,6 @@ from hub.model import Device
 from hub.model import Point as Place
 from hub.routes import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
-from hub.spellings import stamp
 from hub.structure import seconds
 from hub.values import Raw, to_json
 
@@ -192,7 +191,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         body: ImportBatch = request.body
         device = hub.device_for(request, body.device_id)
         place = device.find(body.pin, body.data_stream_id)
-        await _import(request, device, [(place, stamp(one.ts), one.value) for one in body.values])
+        await _import(request, device, [(place, spellings.stamp(one.ts), one.value) for one in body.values])
 
     async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
@@ -203,7 +202,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             try:
                 if len(row) != 3 or not isinstance(row[1], str):
                     raise Rejected("must be a stamp in milliseconds, a pin and a value")
-                place, at = device.find(row[1]), stamp(row[0])
+                place, at = device.find(row[1]), spellings.stamp(row[0])
                 hub.writes.check(device, place, at, row[2])
                 found.append((place, at, row[2]))
             except (Rejected, ValueError) as error:
@@ -295,8 +294,8 @@ def iso(ts: int) -> str:
 
 
 def csv_field(value: Any) -> str:
-    """A value as a field of CSV: text as it is, an array as JSON."""
+    """A value as a field of CSV, quoted; see `hub.spellings.csv_field`."""
     if value is None:
         return ""
-    text = json.dumps(to_json(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
+    text = spellings.csv_field(value)
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 
+from hub import spellings
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, WrongType
 from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
@@ -147,36 +146,34 @@ class DeviceRoutes:
 
     def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
         """What is wrong with the rows as such, and the devices of the others."""
-        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
-        problems, new = [], []
         try:
-            columns = reader.fieldnames or ()
-            if missing := [name for name in ("name", "template") if name not in columns]:
-                raise Rejected(f"The header has no column {', '.join(missing)}.")
-            for number, row in enumerate(reader, 1):
-                template = self._hub.templates.by_id.get(row["template"])
-                if template is not None and not org.has(template):
-                    template = None
-                if None in row:
-                    problems.append(f"row {number}: has more columns than the header")
-                elif template is None:
-                    problems.append(f"row {number}: there is no template {row['template']!r}")
-                else:
-                    fields = {k: v for k, v in row.items() if k not in ("name", "template", "token") and v}
-                    token = row.get("token") or None
-                    where = f"row {number}"
-                    new.append(
-                        NewDevice(
-                            name=row["name"],
-                            template=template,
-                            token=token,
-                            org=org.id,
-                            metadata=fields,
-                            where=where,
-                        )
-                    )
-        except csv.Error as error:
-            problems.append(f"line {reader.line_num}: {error}")
+            table = spellings.table(text)
+        except ValueError as error:
+            raise Rejected(str(error)) from None
+        # Names of metadata are written as they are; those of the three columns need not be.
+        columns = [name.lower() if name.lower() in ("name", "template", "token") else name for name in table.header]
+        if missing := [name for name in ("name", "template") if name not in columns]:
+            raise Rejected(f"The header has no column {', '.join(missing)}.")
+        problems, new = [], []
+        for line, values in table.rows:
+            if len(values) > len(columns):
+                problems.append(f"line {line}: has more columns than the header")
+                continue
+            row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
+            template = self._hub.templates.by_id.get(row["template"].strip())
+            if template is None or not org.has(template):
+                problems.append(f"line {line}: there is no template {row['template']!r}")
+                continue
+            new.append(
+                NewDevice(
+                    name=row["name"],
+                    template=template,
+                    token=row.get("token", "").strip() or None,
+                    org=org.id,
+                    metadata={k: v for k, v in row.items() if k not in ("name", "template", "token") and v},
+                    where=f"line {line}",
+                )
+            )
         return problems, new
 
     async def list(
