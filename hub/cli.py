@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.config import Config, load
 from hub.errors import HubError, NotFound, Rejected, StartupError, Unavailable
+from hub.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.client import Api
@@ -150,7 +151,7 @@ def device_of(hub: Api, text: str) -> DeviceObject:
     if text.isascii() and text.isdecimal() and len(text) < 16:
         return hub(get_organization_device(device_id=int(text)))
     found = hub(get_organization_search_devices(query=text, size=1000))["content"]
-    ids = [device["id"] for device in found if device["name"] == text]
+    ids = [device["id"] for device in found if device["name"] == nfc(text)]
     if not ids:
         raise NotFound(f"there is no device named {text!r}")
     if len(ids) > 1:

@@ -17,6 +17,7 @@ from hub import timezones, units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata
+from hub.spellings import is_name, nfc
 from hub.values import is_text
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def coordinates(text: str) -> tuple[float, float] | None:
 def field_problems(field: MetadataField) -> list[str]:
     """What is wrong with a field of a template."""
     problems = []
-    if not 1 <= len(field.name) <= 50 or not field.name.isprintable():
+    if not is_name(field.name, 50):
         problems.append("name must have 1-50 printable characters")
     if field.name in RESERVED:
         problems.append("this name is one that every device has")
@@ -326,6 +327,7 @@ class Metadata:
             if 1 <= name <= len(fields):
                 return fields[name - 1]
             raise NotFound(NO_FIELD)
+        name = nfc(name)
         for field in fields:
             if field.name == name:
                 return field

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -351,3 +352,44 @@ def _us_time(text: str) -> datetime:
     except ValueError:
         hint = "milliseconds since 1970, or a time such as 2026-11-24 12:00:00 or 2026-11-24T12:00:00+01:00"
         raise ValueError(f"{text[:40]!r} is no time: write {hint}") from None
+
+
+# -- names and other text for people ----------------------------------------------------------------------------------
+
+#: Zero width joiner and non-joiner: emoji, Persian and the scripts of India are written with them.
+_JOINERS = frozenset("\u200c\u200d")
+
+
+def nfc(text: str) -> str:
+    """Text in Unicode's normalization form C, so that what looks the same is the same: macOS writes "é" as two."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether people can read it: letters of any script, all spaces, and joiners.
+
+    Control characters, overrides of the direction, line separators and what is invisible otherwise are refused.
+    """
+    return text.isprintable() or all(one.isprintable() or _is_space(one) or one in _JOINERS for one in text)
+
+
+def is_name(text: str, most: int) -> bool:
+    """Whether it has 1 to ``most`` printable characters, and one of them can be seen."""
+    return len(text) <= most and is_printable(text) and any(not _is_space(one) and one not in _JOINERS for one in text)
+
+
+def is_words(text: str, more: str) -> bool:
+    """Whether it has only letters (of any script, with what is above and below them), digits, spaces, and ``more``."""
+    return all(
+        one.isalnum() or one in more or one in _JOINERS or _is_space(one) or unicodedata.category(one)[0] == "M"
+        for one in text
+    )
+
+
+def shown(text: str) -> str:
+    """Text for people's eyes, part of which came from outside: what is not printable is escaped."""
+    return "".join(one if is_printable(one) else ascii(one)[1:-1] for one in text)
+
+
+def _is_space(one: str) -> bool:
+    return unicodedata.category(one) == "Zs"

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import tomllib
+import unicodedata
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from hub.app import running
 from hub.cli import api
 from hub.client import Call, operations
 from hub.config import parse
+from hub.documents import BadTemplate
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
 from hub.testing import add_device
@@ -702,3 +704,116 @@ async def test_query_without_an_offset_is_in_utc(then):
         target = f"/api/v1/device/history?deviceId={device.id}&pin=v0&from=2026-07-01T11:01:01&to=2026-07-01T11:01:02"
         lines = (await http.get(target, local_key(then))).text.splitlines()
     assert [1_782_903_661_123] == [json.loads(line)["ts"] for line in lines]
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", rows("name"))
+def test_name_is_read_as_the_table_says(row):
+    assert ("is" in row) is spellings.is_name(spellings.nfc(row["text"]), 40)
+    if "is" in row:
+        assert row["is"] == spellings.nfc(row["text"])
+        assert spellings.is_printable(row["text"])
+
+
+def _template_named(text):
+    return TEMPLATE.replace('name = "Level"', f"name = {json.dumps(text, ensure_ascii=False)}")
+
+
+async def test_name_of_a_device_is_taken_or_refused(hub):
+    device, _ = await add_device(hub, TEMPLATE)
+    table = {row["text"]: row.get("is") for row in TABLE["name"]}
+    made, renamed = {}, {}
+    async with connected(hub) as http:
+        key = local_key(hub)
+        for text in table:
+            body = {"templateId": "TMPL0spell", "name": text}
+            answer = await http.ask("POST", "/api/v1/organization/device/create", body, key)
+            made[text] = answer.json["name"] if answer.status < 300 else None
+            target = f"/api/v1/organization/device?deviceId={device.id}"
+            answer = await http.ask("PUT", target, {"name": text}, key)
+            renamed[text] = device.name if answer.status < 300 else None
+    assert table == made
+    assert table == renamed
+
+
+@pytest.mark.parametrize("row", rows("name"))
+async def test_name_of_a_datastream_is_taken_or_refused(hub, row):
+    if "problem" in row:
+        with pytest.raises(BadTemplate, match="name must be 1-50 printable characters"):
+            await hub.templates.save(_template_named(row["text"]), SYSTEM)
+        return
+    device, token = await add_device(hub, _template_named(row["text"]))
+    other = unicodedata.normalize("NFD", row["text"])
+    async with raw_mqtt.online(hub, token) as client:
+        await client.publish(f"ds/{row['is']}", "1")
+        assert 1.0 == hub.writes.current(device, device.points[0].datastream)
+        await client.publish(f"ds/{other}", "2")
+        assert 2.0 == hub.writes.current(device, device.points[0].datastream)
+        await client.publish("batch_ds", json.dumps({other: 3}))
+        assert 3.0 == hub.writes.current(device, device.points[0].datastream)
+        assert [] == await client.heard()
+        await client.publish("get/ds", other)
+        assert (f"downlink/ds/{row['is']}", "3.0") == await client.message()
+    async with connected(hub) as http:
+        target = f"/api/v1/device/history?deviceId={device.id}&pin={quote(other)}"
+        assert 3 == len((await http.get(target, local_key(hub))).text.splitlines())
+
+
+@pytest.mark.parametrize("name", ["a/b", "a+b", "a#b", "a,b", "/", "x" * 51])
+async def test_name_of_a_datastream_is_one_level_of_a_topic(hub, name):
+    with pytest.raises(BadTemplate, match="none of / [+] # ,"):
+        await hub.templates.save(_template_named(name), SYSTEM)
+
+
+async def test_device_is_found_by_its_name_in_any_form(hub):
+    device, _ = await add_device(hub, TEMPLATE, "Re\u0301veil")
+    assert "R\u00e9veil" == device.name
+    async with connected(hub) as http:
+        for query in ("Re\u0301v", "R\u00e9v"):
+            found = await http.get(f"/api/v1/organization/search/devices?query={quote(query)}", local_key(hub))
+            assert [device.id] == [one["id"] for one in found.json["content"]]
+
+
+def test_commands_take_names_in_any_form(house):
+    add = ("device", "add", "--template", "TMPL0spell", "--name")
+    number = house(*add, "Re\u0301veil").json["id"]
+    for name in ("Re\u0301veil", "R\u00e9veil"):
+        assert number == house("device", "show", name, "--json").json["id"]
+    assert 0 == house("org", "add", "Cafe\u0301 à gogo").code
+    assert "Caf\u00e9 à gogo" in house("org", "show", "Cafe\u0301 à gogo").out
+
+
+@pytest.mark.parametrize("name", ["हिन्दी", "می\u200cخواهم", "L'été & l'hiver", "Salon\u00a0rouge"])
+async def test_organization_may_have_a_name_of_any_script(hub, name):
+    async with connected(hub) as http:
+        body = {"name": name, "parentId": 1}
+        answer = await http.ask("POST", "/api/v1/organization/create", body, local_key(hub))
+    assert (201, name) == (answer.status, answer.json.get("name"))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\u202eb", "<b>", "👨\u200d👩", "\u200d"])
+async def test_organization_has_no_other_characters(hub, name):
+    async with connected(hub) as http:
+        body = {"name": name, "parentId": 1}
+        answer = await http.ask("POST", "/api/v1/organization/create", body, local_key(hub))
+    assert (400, True) == (answer.status, "1 to 80 letters, digits" in answer.message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("tag", {}), ("location", {"about": {}}), ("segment", {"devices": []})],
+)
+async def test_two_names_that_look_the_same_are_one(hub, kind, more):
+    async with connected(hub) as http:
+        first, second = [
+            await http.ask("POST", f"/api/v1/organization/{kind}/create", {"name": name, **more}, local_key(hub))
+            for name in ("Caf\u00e9", "Cafe\u0301")
+        ]
+    assert first.status < 300, first.text
+    assert (409, True) == (second.status, f"there is a {kind} named 'Caf\u00e9' already" in second.message)
+
+
+def test_text_for_people_is_escaped_where_it_is_not_printable():
+    assert r"👨‍👩 Café\x00\u202e\n" == spellings.shown("👨\u200d👩 Café\0\u202e\n")

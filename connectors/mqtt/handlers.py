@@ -17,7 +17,8 @@ from hub.app import MAX_REASON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
-from hub.spellings import timed_values, whole
+from hub.spellings import is_printable, nfc, timed_values, whole
+from hub.spellings import shown as escaped
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -53,7 +54,7 @@ def masked(said: str) -> str:
 
 def printable(said: str) -> str:
     """Text that may be put into any packet and before any eyes; part of it came from outside."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said[:MAX_REASON])
+    return escaped(said[:MAX_REASON])
 
 
 def shown(payload: bytes) -> str:
@@ -73,7 +74,10 @@ def texts_payload(texts: Iterable[str]) -> bytes:
 
 def _datastream(voice: Voice, name: str) -> Datastream:
     """Raises `UnknownPin`."""
+    # Names are kept in NFC; what comes is seldom not.
     pin = voice.pins.get(name)
+    if pin is None:
+        pin = voice.pins.get(nfc(name))
     if pin is None:
         named = next((known for known, number in voice.pins.items() if f"v{number}" == name.lower()), None)
         raise UnknownPin(
@@ -274,7 +278,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     told = {
         str(_INFO.get(key, key)): text_of(one if (number := whole(one)) is None else number)
         for key, one in found.items()
-        if isinstance(one, (str, int, float)) and (key + str(one)).isprintable()
+        if isinstance(one, (str, int, float)) and is_printable(key + str(one))
     }
     template = told.get("tmpl", voice.device.template.id)
     if template != voice.device.template.id:

@@ -62,7 +62,7 @@ from hub.model import (
     SetDatastream,
     SetMetadata,
 )
-from hub.spellings import decimal, stamp
+from hub.spellings import decimal, is_printable, stamp
 from hub.wire import WireProtocol
 from hub.writes import Write
 
@@ -474,7 +474,7 @@ class NativeSession:
         replies.append(response(message, Status.OK))
         self._reply(replies)
         self._set_ready()
-        printable = {key: value for key, value in info.items() if (key + value).isprintable()}
+        printable = {key: value for key, value in info.items() if is_printable(key + value)}
         await self.hub.devices.told(self.device, printable)
 
     # -- commands to the device -----------------------------------------------------------------------------------

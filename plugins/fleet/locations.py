@@ -20,7 +20,7 @@ from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.metadata import LOCATION
 from hub.model import SYSTEM, Device, Principal
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
-from hub.spellings import whole
+from hub.spellings import is_name, is_printable, nfc, whole
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -52,7 +52,7 @@ class Location:
 
     id: int
     org: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     owner: int | None = None
     about: Place = Place()
     users: tuple[int, ...] = ()
@@ -164,14 +164,14 @@ class Locations:
     def check(self, location: Location) -> None:
         """Whether a location can be like this. Raises `Rejected`, `Conflict`."""
         problems = []
-        if not 1 <= len(location.name) <= MAX_NAME or not location.name.isprintable():
+        if not is_name(location.name, MAX_NAME):
             problems.append(f"name must have 1 to {MAX_NAME} printable characters")
         about = location.about
         texts = ((field, getattr(about, field)) for field in ("address", "city", "state", "zip", "country"))
         problems += [
             f"about.{field} has at most {MAX_NAME} printable characters"
             for field, text in texts
-            if len(text) > MAX_NAME or not text.isprintable()
+            if len(text) > MAX_NAME or not is_printable(text)
         ]
         if (about.lat is None) != (about.lon is None):
             problems.append("about: lat and lon are needed both")
