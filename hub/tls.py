@@ -13,6 +13,7 @@ import trio
 
 from hub.datadir import write_whole
 from hub.errors import StartupError
+from hub.tls_files import check, no_passphrase
 
 if TYPE_CHECKING:
     from hub.config import TlsSection
@@ -49,17 +50,16 @@ class Certificates:
             if self._own:
                 make_certificates(self._folder, self._names)
             self._load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
 
     def _load(self) -> None:
-        from cryptography import x509
-
+        [own, *_] = check(self._cert, self._key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(self._cert, self._key)
-        self.expires = x509.load_pem_x509_certificate(self._cert.read_bytes()).not_valid_after_utc
+        context.load_cert_chain(self._cert, self._key, no_passphrase)
+        self.expires = own.not_valid_after_utc
         self.context = context
         self._seen = self._stamps()
 
