@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError
-from hub.spellings import read_text
+from hub.spellings import base_url, read_text
 from hub.structure import Invalid, duration_problem, seconds, structure
 from hub.timezones import is_known
 
@@ -159,7 +159,8 @@ def parse(text: str, source: str = "configuration") -> Config:
     else:
         problems += _problems(config)
         if not problems:
-            return attrs.evolve(config, source=source)
+            hub = attrs.evolve(config.hub, url=config.hub.url and base_url(config.hub.url))
+            return attrs.evolve(config, hub=hub, source=source)
     raise ConfigError(*(f"{source}: {problem}" for problem in problems))
 
 
@@ -199,6 +200,10 @@ def _problems(config: Config) -> list[str]:
     problems = []
     if not is_known(config.hub.timezone):
         problems.append(f"hub.timezone: there is no time zone {config.hub.timezone!r}")
+    try:
+        base_url(config.hub.url or "http://localhost")
+    except ValueError as error:
+        problems.append(f"hub.url: {error}")
     if not 1 <= config.hub.heartbeat_factor <= 10:
         problems.append("hub.heartbeat_factor: must be between 1 and 10")
     for proxy in config.hub.trusted_proxies:

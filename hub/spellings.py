@@ -10,13 +10,16 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import ipaddress
 import json
 import math
 import re
 import unicodedata
+from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 #: ASCII white space, and the byte order mark that editors and PowerShell put in front of text.
 BLANKS = " \t\n\v\f\r\ufeff"
@@ -393,3 +396,56 @@ def shown(text: str) -> str:
 
 def _is_space(one: str) -> bool:
     return unicodedata.category(one) == "Zs"
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+
+#: A label of a name in DNS (RFC 1123 §2.1), with the underscore that some networks have.
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+MAX_HOST = 253
+
+
+def host(text: str) -> str:
+    """A host as it is looked for in DNS: lower case, A-labels for other scripts (RFC 5891), no dot at the end.
+
+    An IP address is written as `ipaddress` does, without brackets. Raises ValueError.
+    """
+    import idna
+
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(text))
+    try:
+        name = text.removesuffix(".").lower()
+        if not name.isascii():
+            # Browsers map case and width first (UTS 46).
+            name = idna.encode(text.removesuffix("."), uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"{text[:100]!r} is no name of a host: {error}") from None
+    labels = name.split(".")
+    if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdecimal():
+        raise ValueError(f"{text[:100]!r} is no name of a host, nor an IP address")
+    return name
+
+
+def base_url(text: str) -> str:
+    """An address that paths are put behind: ``https://hub.example.org``, with a port where one is given.
+
+    Raises ValueError.
+    """
+    example = "such as https://hub.example.org"
+    if not is_printable(text) or any(_is_space(one) for one in text):
+        raise ValueError(f"must have no spaces, {example}, not {text[:100]!r}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"must be an address, {example}, not {text[:100]!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"needs http:// or https:// and a host, {example}, not {text[:100]!r}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc or text[-1] in "?#":
+        raise ValueError(f"has only http:// or https://, a host and a port, {example}, not {text[:100]!r}")
+    if port == 0:
+        raise ValueError(f"has a port of 1 to 65535, not {text[:100]!r}")
+    name = host(parts.hostname)
+    in_url = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{in_url}" + (f":{port}" if port else "")

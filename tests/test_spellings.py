@@ -13,26 +13,27 @@ import tomllib
 import unicodedata
 import zipfile
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import raw_mqtt
 import raw_native
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_cli import CONFIG, House
 
 from connectors.native.protocol import Cmd
-from hub import spellings, timezones
+from hub import spellings, timezones, tls
 from hub.app import running
 from hub.cli import api
 from hub.client import Call, operations
-from hub.config import parse
+from hub.config import TlsSection, parse
 from hub.documents import BadTemplate
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
-from hub.testing import add_device
+from hub.testing import LOOPBACK, add_device
 from hub.values import MISMATCH, coerce
 
 TABLE = tomllib.loads((Path(__file__).parent / "spellings.toml").read_text("utf-8"))
@@ -817,3 +818,47 @@ async def test_two_names_that_look_the_same_are_one(hub, kind, more):
 
 def test_text_for_people_is_escaped_where_it_is_not_printable():
     assert r"👨‍👩 Café\x00\u202e\n" == spellings.shown("👨\u200d👩 Café\0\u202e\n")
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", rows("url"))
+def test_url_of_the_hub_is_taken_or_refused(row):
+    text = f"[hub]\nurl = {json.dumps(row['text'], ensure_ascii=False)}\n"
+    if "is" in row:
+        assert row["is"] == parse(text).hub.url
+        return
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "hub.toml")
+    [problem] = refused.value.problems
+    assert problem.startswith("hub.toml: hub.url: ")
+    assert row["problem"] in problem
+
+
+@pytest.mark.parametrize("row", [row for row in rows("url") if "is" in row.values[0]])
+def test_host_of_the_url_is_in_the_certificate_or_said_to_be_left_out(tmp_path, caplog, row):
+    names = tls.local_names(parse(f"[hub]\nurl = {json.dumps(row['text'], ensure_ascii=False)}\n").hub.url)
+    tls.Certificates(TlsSection(), tmp_path, names).load()
+    made = x509.load_pem_x509_certificate((tmp_path / "tls" / "cert.pem").read_bytes())
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    host = urlsplit(row["is"]).hostname
+    assert row.get("cert", True) is (host in {str(name.value) for name in names})
+    assert row.get("cert", True) is (host not in caplog.text)
+
+
+@pytest.mark.parametrize("name", ["my_pi", "my pi", "x" * 64])
+def test_name_of_the_machine_that_a_certificate_cannot_have_is_left_out_and_said(tmp_path, caplog, monkeypatch, name):
+    monkeypatch.setattr("socket.gethostname", lambda: name)
+    tls.Certificates(TlsSection(), tmp_path, tls.local_names("")).load()
+    assert f"left out of the hub's certificate: {name!r}" in caplog.text
+
+
+async def test_links_begin_with_the_url_of_the_hub(hub_config):
+    config = parse(LOOPBACK + '[hub]\nurl = "https://häuschen.example/"\n').with_data(hub_config.hub.data)
+    async with running(config) as hub:
+        _, token = await add_device(hub, TEMPLATE)
+        async with connected(hub) as http:
+            await http.get(f"/external/api/update?token={token}&v0=1")
+            link = (await http.get(f"/external/api/data/get?token={token}&period=DAY")).json["link"]
+    assert link.startswith("https://xn--huschen-5wa.example/reports/")
