@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from hub.config import Config, load
 from hub.errors import HubError, NotFound, Rejected, StartupError, Unavailable
-from hub.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.client import Api
@@ -147,6 +146,7 @@ def with_device(parser: argparse.ArgumentParser) -> None:
 def device_of(hub: Api, text: str) -> DeviceObject:
     """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
     from hub.client.operations import get_organization_device, get_organization_search_devices
+    from hub.spellings import nfc
 
     if text.isascii() and text.isdecimal() and len(text) < 16:
         return hub(get_organization_device(device_id=int(text)))
