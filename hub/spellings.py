@@ -62,6 +62,11 @@ def decimal(text: str) -> float:
     return float(text)
 
 
+def trimmed(text: str) -> str:
+    """Text without what may stand around a number, and around a token: white space, byte order marks and NULs."""
+    return text.strip(_PADDING)
+
+
 def is_blank(text: str) -> bool:
     """Whether nothing but what may stand around a number is there."""
     return not text.strip(_PADDING)

@@ -862,3 +862,22 @@ async def test_links_begin_with_the_url_of_the_hub(hub_config):
             await http.get(f"/external/api/update?token={token}&v0=1")
             link = (await http.get(f"/external/api/data/get?token={token}&period=DAY")).json["link"]
     assert link.startswith("https://xn--huschen-5wa.example/reports/")
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", rows("token"))
+async def test_token_is_taken_or_refused_whichever_way_it_comes(hub, row):
+    device, token = await add_device(hub, TEMPLATE)
+    text = row["text"].replace("TOKEN", token).replace("TO KEN", f"{token[:16]} {token[16:]}")
+    taken = "problem" not in row
+    async with raw_native.dialled(hub) as client:
+        assert taken is (raw_native.OK == await client.login(text))
+    async with raw_mqtt.dialled(hub) as client:
+        assert taken is (0 == (await client.login(text)).reason)
+    async with connected(hub) as http:
+        answer = await http.get(f"/external/api/update?token={quote(text)}&v0=5")
+    assert taken is (200 == answer.status)
+    assert taken or row["problem"] == answer.message
+    assert taken is (hub.writes.current(device, device.points[0].datastream) == 5.0)

@@ -62,7 +62,7 @@ from hub.model import (
     SetDatastream,
     SetMetadata,
 )
-from hub.spellings import decimal, is_printable, stamp
+from hub.spellings import decimal, is_printable, stamp, trimmed
 from hub.wire import WireProtocol
 from hub.writes import Write
 
@@ -345,7 +345,7 @@ class NativeSession:
     def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
-        token = body.decode("ascii", "surrogateescape").strip()
+        token = trimmed(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.of(token)
         if device is None:
             ending = ascii(token[-2:])[1:-1] if token else ""
