@@ -366,11 +366,16 @@ def _us_time(text: str) -> datetime:
 
 #: Zero width joiner and non-joiner: emoji, Persian and the scripts of India are written with them.
 _JOINERS = frozenset("\u200c\u200d")
+#: Characters that are normalized: it takes the square of the number of marks, 22 s for 100,000 of them.
+MAX_NFC = 256
 
 
 def nfc(text: str) -> str:
-    """Text in Unicode's normalization form C, so that what looks the same is the same: macOS writes "é" as two."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """A name in Unicode's normalization form C, so that what looks the same is the same: macOS writes "é" as two.
+
+    Text that is too long for any name is returned as it is.
+    """
+    return text if text.isascii() or len(text) > MAX_NFC else unicodedata.normalize("NFC", text)
 
 
 def is_printable(text: str) -> bool:

@@ -369,6 +369,13 @@ async def test_whole_number_of_json_may_have_a_point(hub, path, body):
     assert [] == await _posted(path, body)(hub, device, token, "")
 
 
+async def test_whole_number_of_the_info_message_may_have_a_point(hub):
+    device, token = await add_device(hub, TEMPLATE)
+    async with raw_mqtt.online(hub, token) as client:
+        await client.publish("info/mcu", '{"ver": "1.0", "rxbuff": 1024.0}')
+    assert "1024" == device.firmware["buff-in"]
+
+
 @pytest.mark.parametrize("number", ["1.5", "1e300", "true", '"1"', "9007199254740994.0"])
 async def test_number_of_json_that_is_not_whole_is_named(hub, number):
     device, token = await add_device(hub, TEMPLATE)
@@ -716,6 +723,13 @@ def test_name_is_read_as_the_table_says(row):
     if "is" in row:
         assert row["is"] == spellings.nfc(row["text"])
         assert spellings.is_printable(row["text"])
+
+
+def test_normalizing_is_only_for_what_can_be_a_name():
+    """100,000 marks would take 22 seconds."""
+    marks = "a" + "\u0315\u0300" * 100_000
+    assert marks == spellings.nfc(marks)
+    assert not spellings.is_name(marks, 60)
 
 
 def _template_named(text):
