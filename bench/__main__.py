@@ -15,6 +15,7 @@ from typing import Any
 from bench import api as programs
 from bench import brokers as beside
 from bench import history as keep
+from bench import hostile as attack
 from bench import large, load
 from bench import tenants as many
 from bench.hubprocess import HubProcess
@@ -157,6 +158,11 @@ def brokers(args: argparse.Namespace) -> dict[str, Any]:
     return beside.brokers(args.connections, args.seconds, args.amqtt)
 
 
+def hostile(args: argparse.Namespace) -> dict[str, Any]:
+    """The worst requests that there are, on every route: how long they hold the hub, and what stays in memory."""
+    return attack.hostile(args.repeat, verbose=args.verbose)
+
+
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
     """Kill the hub under load, again and again; nothing that was acknowledged may be missing afterwards."""
     chance = random.Random(args.seed)
@@ -195,6 +201,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     brokers: {"connections": 100, "seconds": 5.0},
     api: {"devices": 50_000, "seconds": 3.0},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
+    hostile: {"repeat": 40},
     kill9: {"connections": 16, "rounds": 10},
 }
 #: The most of each: a bench ends by itself.
@@ -205,6 +212,7 @@ MOST = {
     "organizations": 10_000,
     "points": 100_000_000,
     "rate": 100_000,
+    "repeat": 1_000,
     "rounds": 2_000,
     "seconds": 600,
     "series": 100_000,

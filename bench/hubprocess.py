@@ -21,6 +21,7 @@ from hub.client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
+from plugins.platform_api.devices import MAX_ROWS
 
 CONFIG = """\
 [[listen]]
@@ -137,8 +138,12 @@ class HubProcess:
         """Add devices; returns their tokens."""
         api = self.api()
         api(operations.post_template_import(toml=TEMPLATE))
-        rows = "\n".join(["name,template", *(f"Bench {n},TMPL0bench" for n in range(count))])
-        return [device["token"] for device in api(operations.post_device_import(csv=rows))]
+        tokens = []
+        for first in range(0, count, MAX_ROWS):
+            names = (f"Bench {n},TMPL0bench" for n in range(first, min(first + MAX_ROWS, count)))
+            added = api(operations.post_device_import(csv="\n".join(["name,template", *names])))
+            tokens += [device["token"] for device in added]
+        return tokens
 
     def status(self) -> StateStatus:
         return self.api()(operations.get_status())

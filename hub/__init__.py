@@ -73,7 +73,9 @@ _HOMES = {
         "Value",
     ),
     "hub.routes": (
+        "DEVICE",
         "KNOWN",
+        "LARGE_BODY",
         "PUBLIC",
         "Change",
         "Created",

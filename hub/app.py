@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from hub.alarms import Alarm, Alarms
+from hub.bodies import Bodies
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
@@ -37,10 +38,10 @@ from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Ow
 from hub.organizations import Organizations
 from hub.properties import Properties
 from hub.requests import Requests
-from hub.routes import PUBLIC, VIEW_DEVICES, Permission, Request, Route, SocketRoute
+from hub.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
 from hub.spellings import shown
-from hub.storage import Storage, open_storage
+from hub.storage import Storage, Transaction, open_storage
 from hub.structure import seconds
 from hub.templates import Templates
 from hub.timeline import Timeline
@@ -53,6 +54,8 @@ from hub.writes import Write, Writes
 
 log = logging.getLogger(__name__)
 
+#: A query in order; a key without ``=`` has None.
+Pairs = list[tuple[str, str | None]]
 F = TypeVar("F", bound=Fact)
 R = TypeVar("R")
 
@@ -119,7 +122,8 @@ class Hub:
             self.organizations,
             config.limits.devices,
         )
-        self.templates = Templates(storage, bus, clock, self.devices, config.limits)
+        self.bodies = Bodies()
+        self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
         self.devices.newest = self.templates.get
         self.watching = Watching(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
@@ -138,6 +142,7 @@ class Hub:
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
+        self._doubts_kept = 0
         self._local_key = ""
         self._rooms: dict[Any, Any] = {}
         self._budgets: dict[int, Bucket] = {}
@@ -186,7 +191,7 @@ class Hub:
 
     def may(self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None) -> bool:
         """Whether somebody may do what a permission names, on a device or in an organization."""
-        if permission == PUBLIC or principal.kind in ("local", "system"):
+        if permission in OPEN or principal.kind in ("local", "system"):
             return True
         return self.hooks.authorize(self, principal, permission, device, org if device is None else device.org)
 
@@ -280,12 +285,17 @@ class Hub:
                 log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
 
-    def device_of(self, request: Request) -> tuple[Device, list[tuple[str, str | None]]]:
+    def device_of(self, request: Request) -> tuple[Device, Pairs]:
         """Whose token a request has as ``token``, and its other parameters; it is taken from the device's budget.
 
         Raises `Rejected` in the words of docs.blynk.io, `TooMany`.
         """
         pairs = request.pairs
+        if request.device is None:
+            request.device = self._admit_device(request, pairs)
+        return request.device, [(key, value) for key, value in pairs if key != "token"]
+
+    def _admit_device(self, request: Request, pairs: Pairs) -> Device:
         token = next((value for key, value in pairs if key == "token"), None)
         if not token:
             raise Rejected("No token provided.")
@@ -298,7 +308,7 @@ class Hub:
             message = f"device {device.name} sends more than {self.config.limits.messages_per_second} requests/s"
             self.refuse(request.address, message, device.id)
             raise TooMany("Too many requests for this device.", budget.wait)
-        return device, [(key, value) for key, value in pairs if key != "token"]
+        return device
 
     def take(self, limit: Daily, device: Device, count: int, what: str) -> None:
         """Count against what a device may do in a day. Raises `TooMany`, and puts it down."""
@@ -349,7 +359,7 @@ class Hub:
         alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
         chunks = self.history.upkeep.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
-        alarm("clock", "the clock is behind the newest record" if clock.behind else None)
+        alarm("clock", clock.problem, said=True)
         days = 99 if self.certificates is None else self.certificates.days_left()
         alarm("certificate", f"the TLS certificate expires in {days} days" if days < 30 else None, critical=days < 1)
         for name, plugin in self.hooks.plugins.items():
@@ -364,6 +374,7 @@ class Hub:
         await self.metadata.load(self.devices.by_id)
         await self.properties.load()
         self.clock.not_before(await self.history.load(self.devices.by_series))
+        self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         self.devices.drop_cleared()
         self.clock.now()
         self.watching.start(self.history.latest)
@@ -385,6 +396,8 @@ class Hub:
     async def _look(self) -> None:
         while True:
             self.clock.check()
+            with suppress(StorageError):
+                await self._keep_doubts()
             self.tokens.end_expired()
             self._look_around()
             self.history.turn(self.clock.now())
@@ -392,6 +405,19 @@ class Hub:
                 with suppress(StorageError):
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))
             await trio.sleep(LOOK_EVERY)
+
+    async def _keep_doubts(self) -> None:
+        """Write down which stamps were given while the wall clock was not believed. Raises `StorageError`."""
+        rows = [(one.began, one.state.value, one.wall, one.ended) for one in self.clock.doubts[self._doubts_kept :]]
+        if not rows:
+            return
+
+        async def write(tx: Transaction) -> None:
+            await tx.insert_many("clock_doubts", ("began", "state", "wall", "ended"), rows, replace=True)
+
+        await self.storage.transaction(write)
+        # The last one is written again when it has ended.
+        self._doubts_kept = len(self.clock.doubts) - (rows[-1][-1] is None)
 
     def _storage_trouble(self, problem: str | None) -> None:
         self._look_around()
@@ -454,13 +480,38 @@ async def running(
 
 @asynccontextmanager
 async def announced(hub: Hub) -> AsyncIterator[None]:
-    """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block."""
+    """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block.
+
+    On a full disk it is written as soon as there is room; devices do not wait for that.
+    """
     assert hub.door is not None
     listen = hub.door.described()
     path = hub.config.data / "hub.json"
-    write_whole(path, json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode())
+    content = json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode()
+
+    def is_written() -> bool:
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            # One of an earlier run would lead astray.
+            path.unlink(missing_ok=True)
+            hub.alarms.set("hub.json", f"{path} cannot be written, and commands need it: {error.strerror}")
+            return False
+        hub.alarms.set("hub.json", None)
+        return True
+
+    async def write_later() -> None:
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            if is_written():
+                return
+
     try:
-        yield
+        async with trio.open_nursery() as nursery:
+            if not is_written():
+                nursery.start_soon(write_later)
+            yield
+            nursery.cancel_scope.cancel()
     finally:
         path.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from hub.errors import HubError, StartupError, first_of
 
 if TYPE_CHECKING:
     from hub.config import Config
+
+#: The option of mallopt(3), and its value in bytes, which is glibc's own at the start.
+M_MMAP_THRESHOLD, MMAP_THRESHOLD = -3, 128 * 1024
 
 
 def run(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,7 @@ def _run(args: argparse.Namespace) -> int:
 
     # What the hub writes is nobody else's.
     os.umask(0o077)
+    _return_freed_blocks()
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
     config = config_of(args)
     if args.demo:
@@ -48,6 +53,18 @@ def _run(args: argparse.Namespace) -> int:
             raise cause from None
         raise
     return 0
+
+
+def _return_freed_blocks() -> None:
+    """Fix the size from which glibc gives a freed block back to the system (mallopt(3)).
+
+    By default it grows with the largest block that was freed: after one large body, or one password hash, blocks of
+    that size stay with the process for good.
+    """
+    import ctypes
+
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
 
 
 def settle() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from hub.errors import StartupError
@@ -13,15 +14,42 @@ from hub.errors import StartupError
 PATIENCE = 0.2
 
 
+def partial_of(path: Path) -> Path:
+    """What a file is called until it is whole; see `publish`."""
+    return path.with_name(path.name + ".partial")
+
+
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a small file so that after a power cut it is there whole, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(fd)
+    """Write a small file so that after a power cut it is there whole, or not at all. Raises OSError."""
+    partial = partial_of(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(content)
+        publish(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def publish(path: Path) -> None:
+    """Give a file that was written as `partial_of` its name. Raises OSError.
+
+    Contents, then name, then the directory are synced: POSIX promises none of them without it.
+    """
+    partial = partial_of(path)
+    sync(partial)
     partial.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Return when a file's contents, or a directory's names, are on the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class locked:  # noqa: N801 - used as a function
@@ -46,8 +74,10 @@ class locked:  # noqa: N801 - used as a function
                 f"another hub (process {holder or '?'}) uses the data directory {self._data};"
                 " stop it, or name another with --data"
             ) from error
-        os.truncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        # Only a hint for whoever wants the directory too; a full disk has no room for it.
+        with suppress(OSError):
+            os.truncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def _take(self) -> None:
         """Raises OSError when somebody else has it, and not only to look whether a hub runs."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError
+from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
@@ -204,7 +204,7 @@ class Devices:
     async def _add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         self._tokens.drop_expired()
         if problems := self.problems(new):
-            raise Rejected("\n".join(problems))
+            raise Rejected("\n".join(first_problems(problems)))
         now = self._clock.now()
         tokens = [new_token() if n.token is None else n.token for n in new]
 

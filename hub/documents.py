@@ -20,7 +20,8 @@ import attrs
 import tomli_w
 
 from hub import dashboards, units
-from hub.errors import Rejected, WrongType
+from hub.config import Limits
+from hub.errors import Rejected, WrongType, first_problems
 from hub.metadata import field_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
 from hub.spellings import is_name, is_printable, whole
@@ -71,11 +72,21 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _DECIMALS = re.compile(r"#?(\.[#0]{1,5})?")
 
 
+#: The arrays of tables whose length is limited, and the keys of ``[limits]`` for them.
+_LIMITED = {
+    "datastream": "datastreams_per_template",
+    "event": "events_per_template",
+    "metadata": "metadata_per_template",
+}
+_TABLE = re.compile(rf"^[ \t]*\[\[[ \t]*({'|'.join(_LIMITED)})[ \t]*\]\]", re.MULTILINE)
+_LIMITS = Limits()
+
+
 class BadTemplate(Rejected):
     """Everything that is wrong with a template, a line each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
+        self.problems = first_problems(problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -97,12 +108,25 @@ def parse(text: str, source: str = "template", known: Mapping[str, Template] | N
     return read(from_toml(text, source), source, known)
 
 
-def from_toml(text: str, source: str = "template") -> dict[str, Any]:
-    """A document from TOML. Raises `BadTemplate`."""
+def from_toml(text: str, source: str = "template", limits: Limits = _LIMITS) -> dict[str, Any]:
+    """A document from TOML. Raises `BadTemplate`.
+
+    Tables that are over the ``limits`` are counted before anything is parsed.
+    """
+    tables = Counter(_TABLE.findall(text))
+    if problems := [problem for name, count in tables.items() if (problem := _too_many(name, count, limits))]:
+        raise BadTemplate(f"{source}: {problem}" for problem in problems)
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise BadTemplate([f"{source}: {error}"]) from error
+
+
+def _too_many(name: str, count: int, limits: Limits) -> str | None:
+    """What is wrong with so many ``[[name]]`` tables in a template."""
+    key = _LIMITED[name]
+    most = getattr(limits, key)
+    return f"more than {most} {key.replace('_', ' ')} ([limits] {key})" if count > most else None
 
 
 def read(
@@ -110,11 +134,12 @@ def read(
     source: str = "template",
     known: Mapping[str, Template] | None = None,
     highest: Callable[[str], int] = lambda _template: 0,
+    limits: Limits = _LIMITS,
 ) -> Template:
     """A template from a document; ``source`` is named in errors. Raises `BadTemplate`.
 
-    A missing id is made. Datastreams without an id get the one that their pin has in the template of that id among
-    the ``known``, or one above the ``highest`` that any ever had.
+    Tables over the ``limits`` are not read. A missing id is made. Datastreams without an id get the one that their pin
+    has in the template of that id among the ``known``, or one above the ``highest`` that any ever had.
     """
     document = dict(document)
     problems: list[str] = []
@@ -122,21 +147,21 @@ def read(
     if not isinstance(table, dict):
         raise BadTemplate([f"{source}: there is no [template] table"])
     head = _structured(table, _Head, "template", problems)
-    tables = [_pinned(raw, n, problems) for n, raw in enumerate(_tables(document, "datastream", problems), 1)]
+    tables = [_pinned(raw, n, problems) for n, raw in enumerate(_tables(document, "datastream", limits, problems), 1)]
     _number(tables, (known or {}).get(head.id) if head else None, highest(head.id) if head else 0)
     streams = [_structured(table, Datastream, f"datastream {n}", problems) for n, table in enumerate(tables, 1)]
     events = [
         _structured(table, EventType, f"event {n}", problems)
-        for n, table in enumerate(_tables(document, "event", problems), 1)
+        for n, table in enumerate(_tables(document, "event", limits, problems), 1)
     ]
     metadata = [
         _structured(table, MetadataField, f"metadata {n}", problems)
-        for n, table in enumerate(_tables(document, "metadata", problems), 1)
+        for n, table in enumerate(_tables(document, "metadata", limits, problems), 1)
     ]
     lifecycle = _structured(document.pop("lifecycle", {}), Lifecycle, "lifecycle", problems)
     web = _structured(document.pop("web", {}), Dashboard, "web", problems)
     mobile = _structured(document.pop("mobile", {}), Dashboard, "mobile", problems)
-    problems += [f"unknown key {key}" for key in document]
+    problems += [f"unknown key {key}" for key in first_problems(document)]
     for number, stream in enumerate(streams, 1):
         if stream is not None:
             problems += [f"datastream {number} ({stream.name}): {problem}" for problem in _check_datastream(stream)]
@@ -171,8 +196,11 @@ def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | 
         return None
 
 
-def _tables(document: dict[str, Any], name: str, problems: list[str]) -> list[dict[str, Any]]:
+def _tables(document: dict[str, Any], name: str, limits: Limits, problems: list[str]) -> list[dict[str, Any]]:
     tables = document.pop(name, [])
+    if isinstance(tables, list) and (problem := _too_many(name, len(tables), limits)):
+        problems.append(problem)
+        return []
     if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
         return tables
     problems.append(f"[[{name}]] must be an array of tables")

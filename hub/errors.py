@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 T = TypeVar("T")
+
+#: Problems that are reported of one request or document.
+MAX_PROBLEMS = 100
 
 
 class HubError(Exception):
@@ -84,6 +88,14 @@ class Unavailable(RequestError):
 
 class StorageError(HubError):
     """The disk does not take what it is given. Acknowledgements stop until it does."""
+
+
+def first_problems(problems: Iterable[str]) -> list[str]:
+    """Of any number of problems the first ones, and how many more there are."""
+    rest = iter(problems)
+    first = list(islice(rest, MAX_PROBLEMS))
+    more = sum(1 for _ in rest)
+    return [*first, f"and {more} more problems"] if more else first
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.errors import Conflict, HubError, Rejected, TooMany
+from hub.errors import Conflict, HubError, Rejected, TooMany, Unavailable
 from hub.limits import Bucket
 from hub.model import NOBODY
-from hub.routes import PUBLIC, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
+from hub.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -87,12 +87,16 @@ class Requests:
                     result = await route.handler(request, **arguments)
             else:
                 result = await route.handler(request, **arguments)
-        except HubError:
+        except HubError as error:
             if request.begun and not route.quiet:
-                await hub.hooks.changed(hub, changed(route, request, hub.clock.now(), details, whole=False))
+                change = changed(route, request, hub.clock.now(), details, whole=False)
+                try:
+                    await hub.hooks.changed(hub, change)
+                except Unavailable:
+                    raise Unavailable(f"{error} What was changed before that could not be recorded.") from error
             raise
         refused = isinstance(result, Response) and result.status >= 400
-        nobody = route.permission == PUBLIC and request.principal == NOBODY
+        nobody = route.permission in OPEN and request.principal == NOBODY
         if not (route.quiet or refused or nobody or request.nothing_changed):
             change = changed(route, request, hub.clock.now(), details)
             await hub.hooks.changed(hub, change)
@@ -158,7 +162,7 @@ class Requests:
         """Write down that a request will be carried out. Raises `Conflict` when it was noted before."""
 
         async def write(tx: Transaction) -> bytes | None:
-            await tx.execute("DELETE FROM once WHERE at < ?", (one.at - KNOWN_MS,))
+            await tx.execute("DELETE FROM once WHERE at < ?", (self._hub.clock.deletable_before - KNOWN_MS,))
             if row := await tx.fetch_one("SELECT asked FROM once WHERE key = ?", (id_,)):
                 return bytes(row[0])
             await tx.execute("INSERT INTO once (key, asked, at) VALUES (?, ?, ?)", (id_, one.asked, one.at))

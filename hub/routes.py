@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
@@ -15,7 +16,7 @@ import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hub.errors import Outdated, Rejected
-from hub.model import LOCAL, Principal
+from hub.model import LOCAL, Device, Principal
 from hub.signatures import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
 from hub.structure import Invalid, converter, structure
 
@@ -24,10 +25,16 @@ S = TypeVar("S")
 
 #: The permission of a route that anybody may ask: such a handler checks for itself who is asking.
 PUBLIC = "public"
+#: The permission of a route for devices: the query's ``token`` is checked before a body is read; see `Hub.device_of`.
+DEVICE = "device"
+#: Those permissions that need no bearer token.
+OPEN = (PUBLIC, DEVICE)
 #: The permission of a route for everybody who is known, about themselves.
 KNOWN = "known"
 #: Who may not even see a device is told that there is none.
 VIEW_DEVICES = "org_devices.view"
+#: Bytes of a body: of a public route, of any other, and of one that takes many rows or a document.
+PUBLIC_BODY, BODY, LARGE_BODY = 16 * 1024, 64 * 1024, 2 * 1024 * 1024
 
 
 def secret(*, name: str = "", **options: Any) -> Any:
@@ -87,6 +94,8 @@ class Request:
     address: str = ""
     tls: bool = False
     permission: str = ""
+    #: The device whose token the query has, once it has been looked up.
+    device: Device | None = None
     subject: str = ""
     org: int | None = None
     begun: bool = False
@@ -226,8 +235,8 @@ class Route:
     body: type | None = None
     #: It changes nothing that the audit should tell of.
     quiet: bool = attrs.field(default=False, kw_only=True)
-    #: Bytes of a body, where it may have more than usual.
-    max_body: int = attrs.field(default=0, kw_only=True)
+    #: Bytes of a body; where the route does not say, the usual ones for its permission.
+    max_body: int = attrs.field(kw_only=True)
     #: What it answers where that is not JSON, and takes where that is not.
     media: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     takes: str = attrs.field(default="application/json", kw_only=True)
@@ -236,13 +245,17 @@ class Route:
     lenient: bool = attrs.field(default=False, kw_only=True)
     parameters: tuple[Parameter, ...] = attrs.field(init=False)
 
+    @max_body.default
+    def _usual_body(self) -> int:
+        return PUBLIC_BODY if self.permission in OPEN else BODY
+
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "parameters", parameters(self.handler))
 
     @property
     def once(self) -> bool:
         """Whether it is carried out once, however often it comes with the same Idempotency-Key."""
-        return self.method == "POST" and not self.quiet and self.permission != PUBLIC
+        return self.method == "POST" and not self.quiet and self.permission not in OPEN
 
     @property
     def returns(self) -> Any:
@@ -293,7 +306,7 @@ class Change:
 def details_of(route: Route, request: Request) -> dict[str, Any]:
     """What the audit has of a request: its parameters, and its body without secrets. Raises `Rejected`."""
     # Of routes that anybody may ask, the query may have secrets.
-    details: dict[str, Any] = {} if route.permission == PUBLIC else dict(request.params)
+    details: dict[str, Any] = {} if route.permission in OPEN else dict(request.params)
     try:
         return details | _body_details(request)
     except RecursionError as error:
@@ -303,12 +316,31 @@ def details_of(route: Route, request: Request) -> dict[str, Any]:
 def _body_details(request: Request) -> dict[str, Any]:
     details: dict[str, Any] = {}
     if attrs.has(type(request.body)):
-        plain = to_json(request.body)
         for field in attrs.fields(type(request.body)):
-            value = plain[named(field)]
-            hidden = value is not None and (field.metadata.get("secret") or len(repr(value)) > MAX_DETAIL)
-            details[named(field)] = HIDDEN if hidden else value
+            value = getattr(request.body, field.name)
+            hidden = value is not None and (field.metadata.get("secret") or _is_long(value))
+            details[named(field)] = HIDDEN if hidden else to_json(value)
     return details
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a value has more than `MAX_DETAIL` characters; looks at no more of it than that takes."""
+    left, pending = MAX_DETAIL, [value]
+    while pending and left >= 0:
+        one = pending.pop()
+        if isinstance(one, str):
+            left -= len(one) + 2
+        elif isinstance(one, dict):
+            left -= 2 * len(one)
+            pending += (part for pair in islice(one.items(), MAX_DETAIL) for part in pair)
+        elif isinstance(one, list | tuple):
+            left -= 2 * len(one)
+            pending += one[:MAX_DETAIL]
+        elif attrs.has(type(one)):
+            pending += (getattr(one, field.name) for field in attrs.fields(type(one)))
+        else:
+            left -= len(str(one))
+    return left < 0
 
 
 def changed(route: Route, request: Request, at: int, details: dict[str, Any], *, whole: bool = True) -> Change:

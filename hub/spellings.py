@@ -15,8 +15,10 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, tzinfo
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -235,12 +237,19 @@ def read_text(path: Path) -> str:
     return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
 
 
+#: Blank rows in front of a header.
+MAX_BLANK = 100
+
+
 class Table(NamedTuple):
-    """A file of CSV. A row has the line that it ends on, counted from 1, and its fields."""
+    """A file of CSV. A row has the line that it ends on, counted from 1, and its fields: none, if all are blank.
+
+    Going on to the next row raises ValueError for what is no CSV.
+    """
 
     separator: str
     header: list[str]
-    rows: list[tuple[int, list[str]]]
+    rows: Iterator[tuple[int, list[str]]]
 
 
 def table(text: str) -> Table:
@@ -254,25 +263,29 @@ def table(text: str) -> Table:
     named = re.fullmatch(r"sep=(.)", first, re.IGNORECASE)
     separator = named[1] if named else next((one for one in ",;\t" if one in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header: list[str] = []
-    width = 0
-    rows: list[tuple[int, list[str]]] = []
     try:
         if named:
             next(row for row in reader if row)
-        for row in reader:
-            if not any(field.strip() for field in row):
-                continue
-            if not header:
-                header, width = [name.strip() for name in row], len(row)
-                while not header[-1]:
-                    header.pop()
-            else:
-                nameless = len(row) <= width and not any(row[len(header) :])
-                rows.append((reader.line_num, row[: len(header)] if nameless else row))
+        header = next((row for row in islice(reader, MAX_BLANK) if any(field.strip() for field in row)), [])
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
-    return Table(separator, header, rows)
+    width, header = len(header), [name.strip() for name in header]
+    while header and not header[-1]:
+        header.pop()
+    return Table(separator, header, _rows(reader, len(header), width))
+
+
+def _rows(reader: Any, named: int, width: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows after a header of ``width`` columns, of which the first ``named`` have a name."""
+    try:
+        for row in reader:
+            if not any(field.strip() for field in row):
+                yield reader.line_num, []
+            else:
+                nameless = len(row) <= width and not any(row[named:])
+                yield reader.line_num, row[:named] if nameless else row
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
 
 
 # -- values and times in CSV ------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import attrs
 import outcome
 import trio
 
-from hub.datadir import locked, write_whole
+from hub.datadir import locked, partial_of, publish, sync, write_whole
 from hub.errors import Conflict, MigrationError, StartupError, StorageError
 
 if TYPE_CHECKING:
@@ -267,11 +267,11 @@ class Database:
 
     async def _backup(self, target: Path) -> None:
         assert self._writer is not None, "the database is open"
-        partial = target.with_name(target.name + ".partial")
+        partial = partial_of(target)
         partial.unlink(missing_ok=True)
         async with self._write_lock:
             await self._writer.execute("VACUUM INTO ?", (str(partial),))
-        partial.replace(target)
+        publish(target)
 
     async def damage(self) -> str | None:
         """What a check of the whole file finds, or None; other readers and the writer go on meanwhile."""
@@ -299,6 +299,7 @@ class Database:
                 part = self.path.with_name(self.path.name + suffix)
                 if part.exists():
                     part.rename(aside.with_name(aside.name + suffix))
+            sync(self.path.parent)
             await self._open()
             return aside
 

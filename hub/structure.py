@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
-import types
+import reprlib
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.errors import IterableValidationError, IterableValidationNote
 
+from hub.errors import MAX_PROBLEMS
 from hub.model import Value
 from hub.spellings import whole
 
 T = TypeVar("T")
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+#: Entries of a list or table, checked before any is structured. Twice what any route takes, so that its own, better
+#: message comes first.
+MAX_ENTRIES = 20_000
+#: Unknown keys that are named.
+MAX_NAMED = 10
 
 
 class Invalid(Exception):
@@ -32,7 +42,8 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind))
     for union in (Value, Value | None):
         converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
-    converter.register_structure_hook_factory(_is_tuple, lambda kind: _listed(converter, kind))
+    converter.register_structure_hook_factory(_is_list, _list_hook)
+    converter.register_structure_hook_factory(_is_dict, _dict_hook)
     converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
 
@@ -53,25 +64,73 @@ def _is_whole(raw: Any) -> bool:
     return type(raw) is int and abs(raw) < 2**63
 
 
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 100
+
+
 def _short(raw: Any) -> str:
-    text = repr(raw) if not isinstance(raw, int) or abs(raw) < 10**100 else "a very large number"
-    return text if len(text) <= 100 else text[:100] + "…"
+    """A value for a message: as Python writes it, however large it is."""
+    if isinstance(raw, int) and abs(raw) >= 10**100:
+        return "a very large number"
+    return _repr.repr(raw)
 
 
-def _is_tuple(kind: Any) -> bool:
-    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+def _is_list(kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    return origin is list or (origin is tuple and arguments[1:] == (...,))
 
 
-def _listed(converter: cattrs.Converter, kind: Any) -> Any:
-    """A list as a tuple; text is not taken for a list of letters."""
-    items: Any = types.GenericAlias(list, get_args(kind)[:1])
+def _is_dict(kind: Any) -> bool:
+    return get_origin(kind) is dict
+
+
+def _list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """A list or tuple from a list; text is not taken for a list of letters."""
+    entry = get_args(kind)[0]
+    hook = converter.get_structure_hook(entry)
 
     def structure(raw: Any, _: Any) -> Any:
         if not isinstance(raw, list):
-            raise TypeError(f"must be a list, not {raw!r}")
-        return tuple(converter.structure(raw, items))
+            raise TypeError(f"must be a list, not {_short(raw)}")
+        _check_size(raw)
+        return get_origin(kind)(_each(kind, enumerate(raw), lambda item: hook(item, entry)))
 
     return structure
+
+
+def _dict_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    key, value = get_args(kind)
+    key_hook, value_hook = converter.get_structure_hook(key), converter.get_structure_hook(value)
+
+    def structure(raw: Any, _: Any) -> Any:
+        if not isinstance(raw, dict):
+            raise TypeError(f"must be a table, not {_short(raw)}")
+        _check_size(raw)
+        pairs = ((name, (name, item)) for name, item in raw.items())
+        return dict(_each(kind, pairs, lambda pair: (key_hook(pair[0], key), value_hook(pair[1], value))))
+
+    return structure
+
+
+def _check_size(raw: list[Any] | dict[Any, Any]) -> None:
+    if len(raw) > MAX_ENTRIES:
+        raise TypeError(f"has {len(raw)} entries; at most {MAX_ENTRIES} are possible")
+
+
+def _each(kind: Any, items: Iterable[tuple[Any, Any]], convert: Callable[[Any], Any]) -> list[Any]:
+    """Convert the items, each given with its place. Raises `IterableValidationError` after `MAX_PROBLEMS` bad ones."""
+    converted, errors = [], []
+    for place, item in items:
+        try:
+            converted.append(convert(item))
+        except Exception as error:  # noqa: BLE001 - cattrs reports all of them
+            error.add_note(IterableValidationNote(f"Structuring {kind} @ {place!r}", place, kind))
+            errors.append(error)
+            if len(errors) == MAX_PROBLEMS:
+                break
+    if errors:
+        raise IterableValidationError(f"While structuring {kind}", errors, kind)
+    return converted
 
 
 def _strict(kind: type) -> Any:
@@ -96,25 +155,58 @@ converter = _converter()
 def structure(data: Any, cls: type[T], using: cattrs.Converter = converter) -> T:
     """``data`` as an instance of ``cls``. Raises `Invalid`."""
     if attrs.has(cls) and not isinstance(data, dict):
-        raise Invalid([("", f"must be a table, not {data!r}")])
+        raise Invalid([("", f"must be a table, not {_short(data)}")])
     try:
         return using.structure(data, cls)
     except cattrs.BaseValidationError as error:
-        messages = cattrs.transform_error(error, path="", format_exception=_message)
-        split = (message.rpartition(" @ ") for message in messages)
-        raise Invalid([(path.removeprefix("."), text) for text, _, path in split]) from error
+        problems = _problems(error)
+        _drop_frames(error)
+    # Not inside of ``except``: a context would keep the data alive with it.
+    raise Invalid(problems)
+
+
+def _problems(error: cattrs.BaseValidationError) -> list[tuple[str, str]]:
+    messages = cattrs.transform_error(error, path="", format_exception=_message)
+    split = (message.rpartition(" @ ") for message in messages[:MAX_PROBLEMS])
+    problems = [(path.removeprefix("."), text) for text, _, path in split]
+    if len(messages) > MAX_PROBLEMS:
+        problems.append(("", f"and {len(messages) - MAX_PROBLEMS} more problems"))
+    return problems
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Take the tracebacks off a group of errors.
+
+    A frame that collects errors is part of their tracebacks. Such a cycle would keep the data, and everything made of
+    it, until the garbage collector looks at it, which is seldom.
+    """
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        one.__traceback__ = None
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
 
 
 def _message(error: BaseException, kind: type | None) -> str:
     if isinstance(error, KeyError):
         return "is missing"
+    if isinstance(error, AttributeError):
+        # cattrs looks for keys in what is no table.
+        return "must be a table"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return f"unknown key {', '.join(sorted(error.extra_fields))}"
+        names = heapq.nsmallest(MAX_NAMED, error.extra_fields)
+        more = len(error.extra_fields) - len(names)
+        return f"unknown key {', '.join(map(_name, names))}{f' and {more} more' if more else ''}"
     # Of `Literal[…] | None` it is the first part.
     literal = next((one for one in (kind, *get_args(kind)) if get_origin(one) is Literal), None)
     if literal is not None and not str(error).startswith("must"):
         return f"must be one of {', '.join(map(str, get_args(literal)))}"
     return str(error)
+
+
+def _name(key: str) -> str:
+    return key if len(key) <= 100 else key[:100] + "…"
 
 
 def duration_problem(text: str, least: float = 0, most: float = float("inf")) -> str | None:

@@ -13,6 +13,7 @@ from hub.facts import TemplateChanged, TemplateDeleted
 from hub.model import Datastream, Organization, Principal, Template
 
 if TYPE_CHECKING:
+    from hub.bodies import Bodies
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.config import Limits
@@ -36,11 +37,14 @@ class Version:
 class Templates:
     """All templates, by id: the newest version, which new devices get, and others if they follow."""
 
-    def __init__(self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits) -> None:
+    def __init__(
+        self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits, bodies: Bodies
+    ) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
         self._limits = limits
+        self._bodies = bodies
         self._devices = devices
         self.by_id: dict[str, Template] = {}
         #: Older versions that devices have, by id and number; and the highest number that a datastream ever had.
@@ -91,17 +95,18 @@ class Templates:
         self, text: str, by: Principal, *, source: str = "template", prune: bool = False
     ) -> tuple[Template, list[str]]:
         """Import TOML and let devices follow; see `put`."""
-        document = from_toml(text, source)
+        document = await self._bodies.decoded(text, lambda text: from_toml(text, source, self._limits))
         return await self.put(lambda: self.read(document, source), by, source=source, prune=prune)
 
     def read(self, document: Mapping[str, Any], source: str = "template") -> Template:
         """A template from a document, with ids for what has none. Raises `BadTemplate`."""
-        return read(document, source, self.by_id, lambda template: self._highest.get(template, 0))
+        return read(document, source, self.by_id, lambda template: self._highest.get(template, 0), self._limits)
 
     def check(self, new: Template, source: str = "template") -> None:
         """Whether there can be such a template. Raises `BadTemplate`, `Conflict`."""
-        if problems := self._over_limits(new, self.by_id.get(new.id)):
-            raise BadTemplate(f"{source}: {problem}" for problem in problems)
+        most = self._limits.templates
+        if new.id not in self.by_id and len(self.by_id) >= most:
+            raise BadTemplate([f"{source}: more than {most} templates ([limits] templates)"])
         if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
             raise Conflict(f"{source}: there is another template named {new.name!r}")
 
@@ -198,18 +203,6 @@ class Templates:
             self._older[old.id, old.version] = old
         kept = self._devices.versions_of(new.id)
         self._older = {key: one for key, one in self._older.items() if key[0] != new.id or key[1] in kept}
-
-    def _over_limits(self, new: Template, old: Template | None) -> list[str]:
-        limits, problems = self._limits, []
-        for key, count in (
-            ("datastreams_per_template", len(new.datastreams)),
-            ("events_per_template", len(new.events)),
-            ("metadata_per_template", len(new.metadata)),
-            ("templates", len(self.by_id) + (old is None)),
-        ):
-            if count > getattr(limits, key):
-                problems.append(f"more than {getattr(limits, key)} {key.replace('_', ' ')} ([limits] {key})")
-        return problems
 
     async def remove(self, template: Template, by: Principal) -> None:
         """Delete a template that no device has. Raises `Conflict`."""

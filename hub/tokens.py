@@ -67,15 +67,12 @@ class Tokens:
 
     def drop_expired(self) -> None:
         """Forget those that have ended, so that another device may carry them; not by a clock that may be wrong."""
-        ended = self._forgotten_before()
+        ended = self._clock.deletable_before
         self._kept = {hash_: kept for hash_, kept in self._kept.items() if kept[1] is None or kept[1] > ended}
 
     async def write_dropped(self, tx: Transaction) -> None:
         """Drop them in the database too."""
-        await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._forgotten_before(),))
-
-    def _forgotten_before(self) -> int:
-        return self._clock.now() if self._clock.believable else 0
+        await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._clock.deletable_before,))
 
     def end_expired(self) -> None:
         """End the sessions of those whose overlap is over."""

@@ -184,13 +184,16 @@ class Writes:
         self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, "confirmation"))
 
     def believable(self, datastream: Datastream, at: int) -> int:
-        """A stamp that is not the hub's. Raises `Rejected`."""
+        """A stamp that is not the hub's. Raises `Rejected`.
+
+        While the hub's own stamps are ahead of the wall clock, either may be wrong: what one of them allows is taken.
+        """
         now = self._clock.now()
         if hint := unit_hint(at):
             raise Rejected(hint)
         if at > now + MAX_AHEAD_MS or at >= END_MS:
             raise Rejected("The timestamp is more than a day ahead.")
-        if at < max(0, now - self._retention(datastream)):
+        if at < max(0, min(now, self._clock.wall) - self._retention(datastream)):
             raise Rejected("The timestamp is older than what is kept.")
         return at
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import sys
 import tarfile
@@ -213,6 +214,9 @@ def test_a_restore_or_backup_onto_a_full_disk_changes_nothing(good, tmp_path, mo
     monkeypatch.setattr(archive, "MARGIN", 1 << 60)
     done = house("restore", good.folder / "b.tar", "--yes")
     assert (1, True) == (done.code, "are needed and" in done.err)
+    needed = float(re.search(r"([\d,.]+) MB are needed", done.err)[1].replace(",", ""))
+    free = float(re.search(r"([\d,.]+) MB are free", done.err)[1].replace(",", ""))
+    assert needed > free, "it says so itself"
     done = house("backup", "c.tar")
     assert (1, True) == (done.code, "are needed and" in done.err)
     monkeypatch.undo()
@@ -271,6 +275,24 @@ async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_p
         await until(lambda: 2 == len(list(out.glob("pinwheel-*.tar"))))
         assert [] == [alarm for alarm in hub.problems() if alarm.id == "backup"]
     assert str(out / "pinwheel-20260101-000001.tar") == log.read_text().splitlines()[1]
+
+
+async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatch):
+    """As it is left by a board that booted with a wrong clock."""
+    monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
+    out = tmp_path / "out"
+    out.mkdir()
+    future = [out / f"pinwheel-2099010{n}-000000.tar" for n in range(1, 4)]
+    for path in future:
+        path.touch()
+        os.utime(path, (4_070_908_800, 4_070_908_800))
+    toml = f'[backup]\nevery = "1h"\nkeep = 3\ndirectory = "{out}"\n'
+    async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))):
+        await until(lambda: set(out.glob("pinwheel-*.tar")) - set(future))
+        made = set(out.glob("pinwheel-*.tar")) - set(future)
+        # It counts as the oldest.
+        await until(lambda: 3 == len(list(out.glob("pinwheel-*.tar"))))
+        assert made <= set(out.glob("pinwheel-*.tar"))
 
 
 async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monkeypatch, caplog):

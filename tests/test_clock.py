@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hub.clock import Clock
+from hub.clock import Clock, State, synchronized
 
 #: 2026-11-23T12:00:00Z in milliseconds.
 NOON = 1_795_435_200_000
 HOUR = 3_600_000
+DAY = 24 * HOUR
 YEAR = 365 * 24 * HOUR
 
 
@@ -16,7 +19,8 @@ class Board:
     def __init__(self, wall=NOON):
         self.wall = wall
         self.uptime = 0.0
-        self.clock = Clock(wall=lambda: self.wall * 1_000_000, monotonic=lambda: self.uptime)
+        self.synchronized = False
+        self.clock = Clock(lambda: self.wall * 1_000_000, lambda: self.uptime, lambda: self.synchronized)
 
     def passes(self, ms):
         self.wall += ms
@@ -167,8 +171,124 @@ def test_time_that_passes_is_no_jump(said):
 
 def test_a_record_from_the_past_changes_nothing(said):
     board = Board()
-    board.clock.not_before(NOON - YEAR)
+    board.clock.not_before(NOON - 30 * DAY)
 
     assert NOON == board.clock.now()
     assert not board.clock.behind
     assert [] == said()
+
+
+# -- a future that is not proven --------------------------------------------------------------------------------------
+
+
+def test_stamps_do_not_follow_a_wrong_moment_into_the_future(said):
+    board = Board()
+    board.clock.now()
+    board.set(NOON + YEAR)
+    board.passes(1000)
+    assert NOON == board.clock.now()
+    board.passes(2000)
+    assert NOON + 2000 == board.clock.now()
+    board.set(NOON + 4000)
+    board.uptime += 1
+    assert NOON + 4000 == board.clock.now()
+    assert State.FOLLOWING is board.clock.state
+    assert ["clock: 365 days ahead of where it should be", "clock: believable again"] == [
+        line.partition(";")[0] for line in said()
+    ]
+
+
+@pytest.mark.parametrize("days", [40, 400])
+def test_a_start_far_ahead_of_the_newest_record_must_prove_itself(days):
+    board = Board()
+    board.clock.not_before(NOON - days * DAY)
+    assert NOON - days * DAY == board.clock.now()
+    assert not board.clock.believable
+
+
+def test_a_jump_is_believed_when_it_has_lasted_an_hour(said):
+    board = Board()
+    board.clock.now()
+    board.set(NOON + 2 * DAY)
+    for _ in range(359):
+        board.passes(10_000)
+        board.clock.check()
+        assert board.clock.now() < NOON + HOUR
+    for _ in range(2):
+        board.passes(10_000)
+        board.clock.check()
+    assert board.wall == board.clock.now()
+    assert "clock: believable again" == said()[-1]
+    # Deletion is more patient.
+    assert not board.clock.problem
+
+
+def test_another_jump_begins_the_hour_anew():
+    board = Board()
+    board.clock.now()
+    board.set(NOON + 2 * DAY)
+    for minute in range(70):
+        board.passes(60_000)
+        if minute == 30:
+            board.set(board.wall + DAY)
+        board.clock.check()
+        assert board.clock.now() < NOON + 2 * HOUR
+
+
+def test_a_jump_is_believed_at_once_when_the_clock_is_synchronized(said):
+    board = Board()
+    board.clock.now()
+    board.synchronized = True
+    board.set(NOON + 3 * DAY)
+    assert board.wall == board.clock.now()
+    board.passes(1000)
+    assert board.wall == board.clock.now()
+
+
+def test_the_kernel_is_asked_and_answers():
+    assert synchronized() in (True, False)
+
+
+def test_days_without_a_stamp_are_no_jump():
+    board = Board()
+    board.clock.now()
+    board.passes(5 * DAY)
+    assert board.wall == board.clock.now()
+    assert State.FOLLOWING is board.clock.state
+
+
+def test_which_stamps_were_given_in_doubt_is_known():
+    board = Board()
+    board.clock.now()
+    board.set(NOON + YEAR)
+    board.clock.now()
+    board.passes(5000)
+    board.set(NOON - DAY)
+    board.clock.now()
+    board.set(NOON + HOUR)
+    board.clock.now()
+    ahead, behind = board.clock.doubts
+    assert (State.AHEAD, NOON, NOON + YEAR, NOON) == (ahead.state, ahead.began, ahead.wall, ahead.ended)
+    assert (State.BEHIND, NOON, NOON - DAY, NOON + HOUR) == (behind.state, behind.began, behind.wall, behind.ended)
+
+
+@given(st.lists(st.tuples(st.sampled_from("pass set check stamp".split()), st.integers(-3 * YEAR, 3 * YEAR))))
+def test_stamps_never_run_backwards_and_come_back(steps):
+    board = Board()
+    stamps = [board.clock.now()]
+    for what, ms in steps:
+        if what == "pass":
+            board.passes(abs(ms) % DAY)
+        elif what == "set":
+            board.set(max(0, NOON + ms))
+        elif what == "check":
+            board.clock.check()
+        stamps.append(board.clock.now())
+    assert sorted(stamps) == stamps
+    # A clock that is ahead and stays so is right in the end.
+    board.set(max(stamps) + YEAR)
+    for _ in range(3):
+        board.passes(HOUR)
+        board.clock.check()
+        board.clock.now()
+    assert board.wall == board.clock.now()

@@ -73,10 +73,10 @@ def test_every_command_is_documented():
 
 def test_public_names_are_pinned():
     assert [
-        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "ChangeMade", "Conflict", "Created", "Credentials", "DataErased",
+        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "ChangeMade", "Conflict", "Created", "Credentials", "DEVICE", "DataErased",
         "Datastream", "Device", "DeviceAdded", "DeviceChanged", "DeviceConnected", "DeviceDeleted",
         "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
-        "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "MetadataChanged", "MetadataField",
+        "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "LARGE_BODY", "MetadataChanged", "MetadataField",
         "Migration", "NotAuthenticated", "NotFound", "Organization", "OrganizationChanged", "PUBLIC", "Peer",
         "Permission", "PluginFailed", "Principal", "PropertyChanged", "Reboot", "Reconfigure", "Redirect", "Refused",
         "Rejected", "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream",

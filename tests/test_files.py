@@ -15,7 +15,7 @@ from hub.app import running
 from hub.errors import Rejected
 from hub.model import SYSTEM
 from hub.testing import add_device, address_of
-from plugins.files import MAX_FILES, MAX_SIZE, form_file, plain_name
+from plugins.files import MAX_FILES, MAX_SIZE, Files, form_file, plain_name
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 UPLOAD = "/external/api/upload"
@@ -185,6 +185,33 @@ async def test_a_device_that_is_deleted_takes_its_files_along(hub_config):
         (folder / "left.bin").write_bytes(b"by a power cut")
     async with running(hub_config):
         assert [] == list(folder.iterdir())
+
+
+async def test_files_arrive_while_the_folder_is_swept(hub, device):
+    """As it is after each deletion of a device."""
+    addresses, busy = [], trio.Event()
+
+    async def send(sender):
+        for number in range(25):
+            answer = await upload(hub, device[1], PNG, f"{sender}.png")
+            assert (200, "") == (answer.status, "" if answer.status == 200 else answer.text), number
+            # The one before has made room.
+            addresses[sender : sender + 1] = [answer.text]
+
+    async def sweep():
+        while not busy.is_set():
+            await hub.room(Files).sweep()
+
+    addresses += [""] * 4
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sweep)
+            async with trio.open_nursery() as senders:
+                for sender in range(4):
+                    senders.start_soon(send, sender)
+            busy.set()
+    for address in addresses:
+        assert 200 == (await ask(hub, "GET", "/device_uploads" + address.partition("/device_uploads")[2])).status
 
 
 async def test_a_disk_that_takes_nothing_is_said(hub, device):

@@ -74,7 +74,9 @@ class Kitchen:
     @hookimpl
     def hub_routes(self):
         return [
-            Route(method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC, lenient=True)
+            Route(
+                method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC, lenient=True, max_body=MAX_BODY
+            )
             for method, path, handler in (
                 ("POST", "echo", self.echo),
                 ("GET", "show", self.show),

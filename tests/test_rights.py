@@ -10,7 +10,7 @@ from tenants import ORG, tenants
 
 from hub.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
-from hub.routes import KNOWN, PUBLIC, Route, camel
+from hub.routes import KNOWN, OPEN, Route, camel
 from plugins.fleet import _Room as Fleet
 from plugins.fleet.tags import Tag
 from plugins.users.model import ADMIN, STAFF, USER, User
@@ -146,7 +146,7 @@ def denied(answer):
 
 async def test_every_route_is_in_the_matrix(hub):
     for route in hub.routes:
-        if isinstance(route, Route) and route.permission not in (PUBLIC, KNOWN):
+        if isinstance(route, Route) and route.permission not in (*OPEN, KNOWN):
             assert kind_of(route) or f"{route.method} {route.path}" in ABOUT_NOTHING, route.path
 
 
@@ -165,7 +165,7 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
     SAMPLES["tag_id"] = MORE["tagId"] = (await tags.add(Tag(id=0, org=acme, name="Tag"))).id
     async with connected(hub) as http:
         for route in hub.routes:
-            if not isinstance(route, Route) or route.permission in (PUBLIC, KNOWN):
+            if not isinstance(route, Route) or route.permission in (*OPEN, KNOWN):
                 continue
             name = f"{route.method} {route.path}"
             if name in ABOUT_NOTHING or kind_of(route) != kind:
@@ -223,7 +223,7 @@ async def test_routes_about_nothing_in_particular_ask_for_their_permission(world
 async def test_whoever_is_nobody_reaches_nothing(world):
     async with connected(world.hub) as http:
         for route in world.hub.routes:
-            if isinstance(route, Route) and route.permission != PUBLIC:
+            if isinstance(route, Route) and route.permission not in OPEN:
                 answer = await http.ask(route.method, route.path, None if route.method == "GET" else b"", "stranger")
                 assert 401 == answer.status, route.path
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -18,6 +20,7 @@ import hub.storage
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
+from hub.datadir import write_whole
 from hub.devices import NewDevice
 from hub.errors import Conflict, MigrationError, StartupError, StorageError, Unavailable
 from hub.facts import StorageTrouble
@@ -353,6 +356,49 @@ async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
         with pytest.raises(OverflowError):
             hub.history.put(device.points[1].series, 2**70, "bad", latest=False)
         await write(hub, device, 0, "4").durable()
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The paths whose contents or names were synced, and the names that were given, in order."""
+    told = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(fd):
+        told.append(f"sync {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+        fsync(fd)
+
+    def noted_replace(path, target):
+        told.append(f"name {Path(target).name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    return told
+
+
+def test_a_small_file_is_on_the_disk_with_its_name(tmp_path, synced):
+    write_whole(tmp_path / "small", b"content")
+    assert ["sync small.partial", "name small", f"sync {tmp_path.name}"] == synced
+
+
+async def test_a_copy_of_a_database_is_on_the_disk_with_its_name(data, synced):
+    async with stored(data) as storage:
+        await storage.configuration.backup(data / "copy.db")
+    assert ["sync copy.db.partial", "name copy.db", f"sync {data.name}"] == synced[-3:]
+
+
+def test_nothing_is_left_of_a_small_file_that_does_not_fit(tmp_path, monkeypatch):
+    def refuse(_fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "small", b"content")
+    assert [] == list(tmp_path.iterdir())
 
 
 # -- a disk that refuses ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -660,3 +661,47 @@ async def test_many_who_watch_the_same_hear_the_same(hub, device, write):
 async def test_more_that_makes_no_sense_is_answered(watcher, message, said):
     await watcher.say(id=1, **message)
     assert said in (await watcher.hear())["error"]["message"]
+
+
+# -- at once, or gathered ---------------------------------------------------------------------------------------------
+
+
+async def written(hub, device, count, listener):
+    """Write values one after the other, with time to tell each before the next."""
+    told = hub.room(feeds.Feeds)
+    feed = told.watch(feeds.Key("devices", None, every=True), None, listener)
+    for number in range(count):
+        hub.write(Write(device, 0, str(number), "test", SYSTEM))
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+    told.leave(feed, listener)
+
+
+async def test_each_value_is_told_at_once_while_that_costs_little(hub, device):
+    batches = []
+    await written(hub, device, 100, batches.append)
+    assert [1] * 100 == [len(batch.items) for batch in batches]
+
+
+async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
+    batches = []
+
+    def tell(batch):
+        batches.append(batch)
+        began = time.thread_time()
+        while time.thread_time() - began < 2 * feeds.BURST:
+            pass
+
+    await written(hub, device, 100, tell)
+    # The burst, and perhaps one after the pause that it costs.
+    assert len(batches) <= 3
+
+
+async def test_how_long_values_are_gathered_is_bounded(autojump_clock):
+    pace = feeds._Pace()
+    for _ in range(10):
+        pace.spent(60.0)
+    assert 0 < pace.held_until - trio.current_time() <= feeds.MAX_GATHERED + 0.001
+    await trio.sleep(10)
+    pace.spent(feeds.BURST / 2)
+    assert pace.held_until <= trio.current_time()

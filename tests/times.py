@@ -23,7 +23,7 @@ class Time:
         self.uptime += ms
 
     def clock(self):
-        return Clock(wall=lambda: self.wall * 1_000_000, monotonic=lambda: self.uptime / 1000)
+        return Clock(lambda: self.wall * 1_000_000, lambda: self.uptime / 1000, lambda: False)
 
 
 async def until(condition, seconds=10):

@@ -10,11 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hub.bodies import parse_json
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
 from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
-from hub.routes import PUBLIC, Request, Response, Route
+from hub.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
 from hub.spellings import timed_values
 from hub.values import texts_of, to_json
 from hub.writes import Write
@@ -55,7 +56,16 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         ("GET", "logEvent", api.log_event, "Log an event"),
     )
     return [
-        Route(method, f"/external/api/{path}", handler, PUBLIC, summary, lenient=True, media=("application/json",))
+        Route(
+            method,
+            f"/external/api/{path}",
+            handler,
+            DEVICE,
+            summary,
+            lenient=True,
+            media=("application/json",),
+            max_body=LARGE_BODY if method == "POST" else PUBLIC_BODY,
+        )
         for method, path, handler, summary in operations
     ]
 
@@ -115,11 +125,15 @@ class DeviceApi:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
         try:
-            rows = json.loads(request.body)
+            rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
+        except Rejected:
+            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
+            raise Rejected("Request with incorrect parameters") from None
+        try:
             if isinstance(rows, list) and len(rows) > MAX_BATCH:
                 raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
             points = [(datastream, at, value) for at, value in timed_values(rows, MAX_BATCH)]
-        except (Rejected, ValueError, RecursionError) as error:
+        except (Rejected, ValueError) as error:
             hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
             raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
         hub.take(hub.imports, device, len(points), "imported values")

@@ -16,6 +16,7 @@ from starlette.routing import compile_path
 from connectors.http import server, websocket
 from hub import routes
 from hub.app import Credentials
+from hub.bodies import parse_json
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -32,7 +33,7 @@ from hub.errors import (
 )
 from hub.hookspecs import hookimpl
 from hub.model import NOBODY
-from hub.routes import KNOWN, PUBLIC, Request, Route, SocketRoute, from_json, to_json
+from hub.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
 from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
@@ -96,7 +97,6 @@ class Endpoint:
         self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
         #: Paths with a name in braces, which stands for a part of any text.
         self._patterns = [(compile_path(path)[0], app) for path, app in self._paths.items() if "{" in path]
-        self._large = {r.path: r.max_body for r in hub.routes if isinstance(r, Route) and r.max_body}
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
 
     async def serve(self, wire: Wire, peer: Peer) -> None:
@@ -107,7 +107,8 @@ class Endpoint:
 
     def _most(self, path: str) -> int:
         """Bytes of a body that some route at a path takes."""
-        return self._large.get(path, server.MAX_BODY)
+        app = self._paths.get(path) or self._with_names(path)
+        return BODY if app is None else app.max_body
 
     async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
         app = self._paths.get(scope["path"]) or self._with_names(scope["path"])
@@ -157,6 +158,7 @@ class _PathApp:
     def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
         self._hub = hub
         self._routes = dict(routes)
+        self.max_body = max(route.max_body for route in routes.values())
         if "GET" in routes:
             self._routes.setdefault("HEAD", routes["GET"])
 
@@ -170,11 +172,7 @@ class _PathApp:
         try:
             request = _request(self._hub, scope["method"], scope["path"], scope["query_string"], scope["headers"], peer)
             await _admit(self._hub, request, route.permission)
-            if route.method != "GET":
-                request.body = await _body(receive)
-                if route.body is not None:
-                    request.body = from_json(_parsed(request.body), route.body)
-            result = await self._hub.carry_out(route, request)
+            result = await self._result(route, request, receive)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
                 peer.admit()
         except server.Refusal:
@@ -186,6 +184,16 @@ class _PathApp:
             await _send(send, 500, JSON, _error("The hub has a fault; its log says more."), ())
         else:
             await _answer(result, request, scope, receive, send)
+
+    async def _result(self, route: Route, request: Request, receive: _Receive) -> Any:
+        if route.method == "GET":
+            return await self._hub.carry_out(route, request)
+        bodies = self._hub.bodies
+        with bodies.counted() as grown_to:
+            request.body = body = await _body(receive, route.max_body, grown_to)
+            if (cls := route.body) is not None:
+                request.body = await bodies.decoded(body, lambda body: from_json(parse_json(body), cls))
+            return await self._hub.carry_out(route, request)
 
 
 def _request(
@@ -213,7 +221,9 @@ def _open_here(path: str, peer: Peer) -> bool:
 async def _admit(hub: Hub, request: Request, permission: str) -> None:
     """Find out who is asking, and whether they may. Raises `NotAuthenticated`, `Forbidden`."""
     request.permission = permission
-    if permission == PUBLIC:
+    if permission == DEVICE:
+        hub.device_of(request)
+    if permission in OPEN:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
@@ -223,27 +233,18 @@ async def _admit(hub: Hub, request: Request, permission: str) -> None:
         hub.authorize(request.principal, permission)
 
 
-async def _body(receive: _Receive) -> bytes:
-    parts = []
+async def _body(receive: _Receive, limit: int, grown_to: Callable[[int], None]) -> bytes:
+    """A request's body. Raises `server.Refusal` when it has more than ``limit`` bytes."""
+    body = bytearray()
     while True:
         message = await receive()
-        parts.append(message.get("body", b""))
+        body += message.get("body", b"")
+        if len(body) > limit:
+            # A path's limit is that of its largest route.
+            raise server.too_large(limit)
+        grown_to(len(body))
         if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        parsed = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
-        if b"\\u" in body:
-            json.dumps(parsed, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Rejected("The body is not JSON.") from error
-    return parsed
+            return bytes(body)
 
 
 def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:

@@ -24,8 +24,6 @@ Upgrade = Callable[[h11.Request, bytes], Awaitable[None]]
 
 #: Bytes of request line and headers together.
 MAX_HEADER = 16 * 1024
-#: Bytes of a body (docs.blynk.io, Limits).
-MAX_BODY = 2 * 1024 * 1024
 #: Seconds for the header, once it has begun; for the body; and between two requests.
 HEADER_DEADLINE = 15.0
 BODY_DEADLINE = 60.0
@@ -116,8 +114,13 @@ def _checked(request: h11.Request, limit: int) -> dict[bytes, bytes]:
     if b"transfer-encoding" in headers and b"content-length" in headers:
         raise Refusal(400, "Content-Length with Transfer-Encoding.")
     if int(headers.get(b"content-length", b"0")) > limit:
-        raise Refusal(413, f"A body has at most {limit} bytes.")
+        raise too_large(limit)
     return headers
+
+
+def too_large(limit: int) -> Refusal:
+    """The refusal of a body with more than ``limit`` bytes."""
+    return Refusal(413, f"A body has at most {limit} bytes here.")
 
 
 def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal) -> None:
@@ -198,7 +201,7 @@ class _Exchange:
             elif isinstance(event, h11.Data):
                 self._received += len(event.data)
                 if self._received > self._limit:
-                    raise Refusal(413, f"A body has at most {self._limit} bytes.")
+                    raise too_large(self._limit)
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             elif isinstance(event, h11.EndOfMessage):
                 self._whole = True

@@ -44,7 +44,9 @@ def running(config: Config) -> Remote:
         listen = json.loads((config.data / "hub.json").read_text())["listen"]
         key = (config.data / "local.key").read_text().strip()
     except (OSError, ValueError) as error:
-        raise Unavailable(f"the hub that uses {config.data} is not ready") from error
+        raise Unavailable(
+            f"a hub uses {config.data} and does not say where it listens ({error}): it is starting, or its disk is full"
+        ) from error
     served = [entry for entry in listen if "http" in entry["serve"]] or listen
     plain = [entry for entry in served if not entry["tls"] and entry["address"].startswith(_NEAR)]
     chosen = (plain or [entry for entry in served if entry["tls"]] or served)[0]

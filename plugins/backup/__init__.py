@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -13,20 +14,23 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from hub.errors import Conflict, HubError, Rejected, RequestError
+from hub.datadir import partial_of
+from hub.errors import Conflict, HubError, Rejected, RequestError, StorageError, Unavailable
 from hub.hookspecs import hookimpl
-from hub.routes import Permission, Request, Route
+from hub.routes import Change, Permission, Request, Route
 from hub.structure import seconds, structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.storage import Database
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ LOOK_EVERY = 30.0
 AFTER_DEADLINE = 3600.0
 #: Seconds until a backup that failed is tried again.
 RETRY_AFTER = 600.0
+#: Seconds that a file may be from the future: file systems round.
+AHEAD = 10.0
 #: The newest schema change of every owner.
 _SCHEMA = "SELECT owner, max(number) FROM migrations GROUP BY owner"
 #: A backup is late when so many of its intervals have passed without one.
@@ -69,7 +75,8 @@ class Backups:
         self.hub = hub
         self.job = Job()
         self._wake = trio.Event()
-        self._not_before = 0.0
+        #: When the next one by schedule may begin, by the monotonic clock: wrong times must not keep it away.
+        self._not_before = -math.inf
 
     def begin(self, path: Path) -> None:
         """Let `serve` make a backup. Raises `Conflict` while another is being made."""
@@ -98,13 +105,14 @@ class Backups:
         try:
             data = hub.config.data
             files = {name: data / name for name in DATABASES}
+            logs = [file for name in DATABASES if (file := data / f"{name}-wal").exists()]
             files |= {f"tls/{file.name}": file for file in archive.tls_files(data)}
             # For the backup, and for its trial.
-            archive.need_room(path.parent, 2 * sum(file.stat().st_size for file in files.values()))
+            archive.need_room(path.parent, 2 * sum(file.stat().st_size for file in (*files.values(), *logs)))
             async with AsyncExitStack() as stack:
                 # The history first: a device that comes in between has no values then, and not the other way round.
                 for database in databases:
-                    await stack.enter_async_context(database.still())
+                    files[database.path.name] = await self._held(database, path.parent, stack)
                 about = {
                     "format": archive.FORMAT,
                     "version": hub.version,
@@ -125,6 +133,21 @@ class Backups:
         assert job.manifest is not None, "it was proven"
         return job.manifest
 
+    @staticmethod
+    async def _held(database: Database, folder: Path, stack: AsyncExitStack) -> Path:
+        """A file of a database that does not change until ``stack`` ends. Raises `StorageError`, OSError.
+
+        On a full disk SQLite cannot bring its log into the file, so that a copy is made in ``folder``, for the while.
+        """
+        try:
+            await stack.enter_async_context(database.still())
+        except StorageError as error:
+            log.warning("backup: %s is copied, since it cannot be held still: %s", database.path.name, error)
+            copies = stack.enter_context(TemporaryDirectory(prefix=".copy-", dir=folder))
+            await database.backup(Path(copies) / database.path.name)
+            return Path(copies) / database.path.name
+        return database.path
+
     async def _ask(self, job: Job, what: dict[str, Any]) -> None:
         """Let another process do one part of a backup; why is said in `archive.main`. Raises `RequestError`."""
         command = [sys.executable, "-c", "from plugins.backup.archive import main; main()"]
@@ -139,7 +162,7 @@ class Backups:
                 for line in lines:
                     self._hear(job, json.loads(line))
         if job.problem or process.returncode:
-            archive.partial_of(Path(job.path)).unlink(missing_ok=True)
+            partial_of(Path(job.path)).unlink(missing_ok=True)
             raise RequestError(job.problem or f"the backup's process ended with {process.returncode}")
 
     @staticmethod
@@ -156,26 +179,32 @@ class Backups:
     def folder(self) -> Path:
         return Path(self.hub.config.backup.directory or self.hub.storage.backups)
 
-    def made(self) -> list[Path]:
-        """The hub's own backups, oldest first."""
-        return sorted(path for path in self.folder.glob("pinwheel-*.tar") if _OURS.fullmatch(path.name))
+    def made(self) -> list[tuple[float, Path]]:
+        """The hub's own backups and when each was made, in seconds since 1970, oldest first.
+
+        The time of a file that is from the future tells nothing: it was written by a wrong clock, and counts as 0.
+        """
+        now = time.time() + AHEAD
+        files = (path for path in self.folder.glob("pinwheel-*.tar") if _OURS.fullmatch(path.name))
+        times = ((path.stat().st_mtime, path) for path in files)
+        return sorted((at if at <= now else 0.0, path) for at, path in times)
 
     async def run(self) -> None:
         """Make backups when they are due, until cancelled."""
-        every, began = seconds(self.hub.config.backup.every), time.time()
+        every, began = seconds(self.hub.config.backup.every), time.monotonic()
         while True:
             # First of all: a restart does not forget.
-            late = time.time() - max(self._newest(), began) > LATE * every
+            late = min(time.time() - self._newest(), time.monotonic() - began) > LATE * every
             text = self.failed() or (f"the last backup is older than {self.hub.config.backup.every}" if late else None)
             self.hub.alarms.set("backup", text)
-            if time.time() - self._newest() >= every and time.time() >= self._not_before:
+            if time.time() - self._newest() >= every and time.monotonic() >= self._not_before:
                 await self._scheduled()
             else:
                 await trio.sleep(min(LOOK_EVERY, every / 4))
 
     def _newest(self) -> float:
         made = self.made()
-        return made[-1].stat().st_mtime if made else 0.0
+        return made[-1][0] if made else 0.0
 
     @property
     def _failure(self) -> Path:
@@ -193,10 +222,10 @@ class Backups:
             manifest = await self._make(self._new_job(path))
         except (HubError, OSError) as error:
             self._failure.write_text(f"the last backup failed: {error}")
-            self._not_before = time.time() + RETRY_AFTER
+            self._not_before = time.monotonic() + RETRY_AFTER
             return
         log.info("backup: %s, %s", path, archive.megabytes(manifest.size))
-        for old in self.made()[: -settings.keep]:
+        for _, old in self.made()[: -settings.keep]:
             old.unlink(missing_ok=True)
         if problem := await self._after(path) if settings.after else "":
             self._failure.write_text(problem)
@@ -251,11 +280,26 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         path = Path(body.path)
         _check_target(path, hub.config.data, hub.storage.backups)
         backups.begin(path)
+        change = Change(
+            at=hub.clock.now(),
+            principal=request.principal,
+            address=request.address,
+            org=request.principal.org,
+            action=summary,
+            subject="",
+            details={"path": body.path},
+        )
+        try:
+            await hub.hooks.changed(hub, change)
+        except Unavailable:
+            # A full disk is when somebody needs a backup elsewhere.
+            log.warning("backup: %s is being made, but the audit could not record it", path)
         return {"path": str(path)}
 
     async def state(_request: Request) -> Job:
         return backups.job
 
+    summary = "Begin a backup into a file of the hub's machine"
     return [
         Route(
             method="POST",
@@ -263,7 +307,8 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             handler=make,
             permission="backup.make",
             body=MakeBackup,
-            summary="Begin a backup into a file of the hub's machine",
+            summary=summary,
+            quiet=True,
         ),
         Route(
             method="GET",

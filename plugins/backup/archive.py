@@ -22,6 +22,7 @@ from typing import Any
 
 import attrs
 
+from hub.datadir import partial_of, publish, sync
 from hub.errors import Rejected, RequestError
 from hub.storage import inspect
 from hub.structure import Invalid, structure
@@ -77,11 +78,6 @@ def tls_files(data: Path) -> list[Path]:
     return sorted(path for path in (data / "tls").glob("*.*") if path.suffix in (".pem", ".key", ".crt"))
 
 
-def partial_of(target: Path) -> Path:
-    """What a backup is called until it is proven."""
-    return target.with_name(target.name + ".partial")
-
-
 def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress) -> None:
     """Write ``files`` (name in the backup: path) into `partial_of` the target. Raises `RequestError`.
 
@@ -114,8 +110,7 @@ def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress:
             manifest = Manifest(**about, files=members)
             out.flush()
             os.pwrite(fd, _encoded(manifest), tarfile.BLOCKSIZE)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(partial)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RequestError(f"{target}: {error.strerror or error}") from error
@@ -221,7 +216,7 @@ def prove(target: Path, progress: Progress) -> Manifest:
             manifest = unpack(partial, Path(folder), progress, slow=True)
             for member in manifest.files:
                 _shrink(Path(folder) / member.name)
-        partial.replace(target)
+        publish(target)
     finally:
         partial.unlink(missing_ok=True)
     return manifest
@@ -240,7 +235,8 @@ def need_room(folder: Path, size: int) -> None:
     """Raises `RequestError`."""
     free = shutil.disk_usage(folder).free
     if free < size + MARGIN:
-        raise RequestError(f"{folder}: {megabytes(size)} are needed and {megabytes(free)} are free")
+        needed = f"{megabytes(size + MARGIN)} are needed and {megabytes(free)} are free"
+        raise RequestError(f"{folder}: {needed} ({megabytes(MARGIN)} must stay free afterwards)")
 
 
 def megabytes(size: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, local_time, progress
 from hub.client import operations
-from hub.datadir import locked
+from hub.datadir import locked, sync
 from hub.errors import RequestError, StartupError
 from hub.storage import shipped_migrations
 from plugins.backup import archive
@@ -105,6 +105,7 @@ def _swap(unpacked: Path, data: Path, names: list[str]) -> Path | None:
         for name in names:
             (data / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             (unpacked / name).replace(data / name)
+            sync((data / name).parent)
         for name in set(DATABASES) - set(names):
             (data / name).unlink(missing_ok=True)
     except OSError as error:

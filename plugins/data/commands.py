@@ -227,6 +227,7 @@ class _File:
         """Problems with lines as such, the other rows, and how many were left out. Raises `Rejected`."""
         try:
             table = spellings.table(spellings.decoded(path.read_bytes()))
+            lines = [(line, fields) for line, fields in table.rows if fields]
         except (OSError, ValueError) as error:
             raise Rejected(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         wanted = HEADER if self.pin is None else ("time", "value")
@@ -239,7 +240,7 @@ class _File:
         problems: list[_Problem] = []
         rows: list[_Row] = []
         skipped, latest = 0, dict[str, int]()
-        for line, fields in table.rows:
+        for line, fields in lines:
             if len(fields) != len(columns):
                 problems.append((line, f"must have {len(columns)} columns"))
                 continue

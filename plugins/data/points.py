@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
+import trio
 
 from hub import spellings, timezones
-from hub.errors import Rejected
+from hub.errors import MAX_PROBLEMS, Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
 from hub.model import Point as Place
-from hub.routes import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.routes import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
 from hub.structure import seconds
 from hub.values import Raw, to_json
+from hub.writes import IMPORT_SLICE
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -191,14 +193,20 @@ def routes(hub: Hub) -> Sequence[Route]:
         body: ImportBatch = request.body
         device = hub.device_for(request, body.device_id)
         place = device.find(body.pin, body.data_stream_id)
+        _check_count(body.values)
         await _import(request, device, [(place, spellings.stamp(one.ts), one.value) for one in body.values])
 
     async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
         device = hub.device_for(request, body.device_id)
+        _check_count(body.rows)
         found: list[tuple[Place, int, Raw]] = []
-        problems = []
+        problems: list[str] = []
         for line, row in enumerate(body.rows, body.line):
+            if len(problems) == MAX_PROBLEMS:
+                break
+            if (line - body.line) % IMPORT_SLICE == 0:
+                await trio.lowlevel.checkpoint()
             try:
                 if len(row) != 3 or not isinstance(row[1], str):
                     raise Rejected("must be a stamp in milliseconds, a pin and a value")
@@ -208,14 +216,12 @@ def routes(hub: Hub) -> Sequence[Route]:
             except (Rejected, ValueError) as error:
                 problems.append(f"line {line}: {error}")
         if problems:
-            raise Rejected("\n".join(problems[:100]))
+            raise Rejected("\n".join(problems))
         if not body.check:
             await _import(request, device, found)
         return Imported(imported=0 if body.check else len(found))
 
     async def _import(request: Request, device: Device, rows: Sequence[tuple[Place, int, Raw]]) -> None:
-        if len(rows) > MAX_BATCH:
-            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
         hub.take(hub.imports, device, len(rows), "imported values")
         points = [(place.datastream, at, value) for place, at, value in rows]
         try:
@@ -249,12 +255,17 @@ def routes(hub: Hub) -> Sequence[Route]:
     return [
         Route("GET", f"{ours}/history", history, view, "What a datastream held, line by line", media=(LINES, CSV)),
         Route("GET", f"{org}/datastream/history", page, view, "What a datastream held, in pages"),
-        Route("POST", f"{org}/import/batch", import_batch, control, batch, ImportBatch),
-        Route("POST", f"{ours}/import-rows", import_rows, control, rows, ImportRows),
+        Route("POST", f"{org}/import/batch", import_batch, control, batch, ImportBatch, max_body=LARGE_BODY),
+        Route("POST", f"{ours}/import-rows", import_rows, control, rows, ImportRows, max_body=LARGE_BODY),
         Route("POST", f"{ours}/erase", erase, delete, erased, Erase),
         Route("DELETE", f"{org}/clear", clear, delete, "Erase what a device held"),
         Route("GET", "/api/v1/history/costs", costs, "hub.view", cost),
     ]
+
+
+def _check_count(rows: Sequence[Any]) -> None:
+    if len(rows) > MAX_BATCH:
+        raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
 
 
 async def _raw(found: AsyncIterator[list[Point]], kind: str) -> AsyncGenerator[bytes, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
 from hub.hookspecs import hookimpl
-from hub.routes import PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.storage import Migration, shipped_migrations
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 #: docs.blynk.io, Upload a file: bytes of a file, and files of a device, the oldest of which makes room.
 MAX_SIZE = 5 * 1024 * 1024
 MAX_FILES = 10
-#: What surrounds a file in a form.
-MAX_FORM = 64 * 1024
+#: Bytes that surround a file in a form, and its parts; the headers of each are limited by the parser.
+MAX_FORM, MAX_PARTS = 64 * 1024, 16
 #: What the body is called, and what is kept of a name: what else it says is nobody's path.
 FIELD = b"upfile"
 MAX_NAME = 100
@@ -73,9 +73,10 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
     async def upload(request: Request) -> Response:
         device, _ = hub.device_of(request)
-        name, content = form_file(request.headers.get("content-type", ""), request.body)
-        kind = "dump" if request.params.get("type", "").upper() == "DUMP" else "file"
-        path = await files.keep(device.id, kind, name, content)
+        kind = request.headers.get("content-type", "")
+        name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
+        is_dump = request.params.get("type", "").upper() == "DUMP"
+        path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
         host = request.headers.get("host", "")
         base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
         return Response(body=base + path)
@@ -94,7 +95,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             method="POST",
             path="/external/api/upload",
             handler=upload,
-            permission=PUBLIC,
+            permission=DEVICE,
             summary="Keep a file",
             lenient=True,
             takes="multipart/form-data",
@@ -231,24 +232,36 @@ class Files:
         while True:
             try:
                 await self.sweep()
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 log.warning("files: %s", error)
             await wake.wait()
             wake = trio.Event()
 
     async def sweep(self) -> None:
-        """Delete the bytes of files whose device is gone."""
+        """Delete the bytes of files whose device is gone, and what a stop left unfinished.
+
+        Only files that were there before the table is read can be deleted, and none that is being written meanwhile:
+        the row of every other one was committed before, and is in the table unless its device was deleted.
+        """
+        present = await trio.to_thread.run_sync(self._names)
+        arriving = frozenset(self._arriving)
         known = {row[0] for row in await self._hub.storage.configuration.fetch_all("SELECT key FROM files")}
-        for path in self._folder.glob("*.*") if self._folder.is_dir() else ():
-            if path.name not in known | self._arriving:
-                path.unlink(missing_ok=True)
+        left = [name for name in present if name not in known and name.removesuffix(".partial") not in arriving]
+        await trio.to_thread.run_sync(self._unlink, left)
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self._folder.glob("*.*")] if self._folder.is_dir() else []
+
+    def _unlink(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / key
 
 
 def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
-    """Name and content of the file ``upfile`` in a form. Raises `Rejected`."""
+    """Name and content of the file ``upfile`` in a form (RFC 7578). Raises `Rejected`."""
     main, options = parse_options_header(kind)
     boundary = options.get(b"boundary")
     if main != b"multipart/form-data" or not boundary:
@@ -257,8 +270,13 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
     header: list[bytes] = [b"", b""]
     headers: dict[bytes, bytes] = {}
     content = bytearray()
+    parts = 0
 
     def begin() -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MAX_PARTS:
+            raise Rejected(f"A form has at most {MAX_PARTS} parts.")
         headers.clear()
         content.clear()
         header[:] = [b"", b""]

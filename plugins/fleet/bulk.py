@@ -9,7 +9,7 @@ import attrs
 
 from hub.errors import HubError, Rejected, WrongType
 from hub.model import Device
-from hub.routes import VIEW_DEVICES, Change, Request, Route
+from hub.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
 from hub.writes import Write
 from plugins.fleet.filters import Filter, Find
 from plugins.fleet.tags import of_asker
@@ -255,4 +255,4 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
             )
 
     path, summary = "/api/v1/devices/bulk", "Do something to many devices"
-    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, quiet=True)]
+    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, quiet=True, max_body=LARGE_BODY)]

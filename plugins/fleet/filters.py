@@ -24,6 +24,8 @@ Test = Callable[[Device], bool]
 
 #: docs.blynk.io, Filters: how many there are at once, and values in one.
 MAX_FILTERS, MAX_VALUES, MAX_LENGTH = 5, 10, 255
+#: Words of a query, each of which every device is asked for.
+MAX_WORDS = 20
 
 #: What of a device is text, and what is a number; times are ms UTC. `metadata` and `datastream` need a ``name``.
 TEXTS = ("name", "owner", "activatedBy", "status", "organization", "template", "tag", "location", "metadata")
@@ -93,6 +95,8 @@ class Find:
     def check(self) -> None:
         """Raises `Rejected`, naming everything that is wrong."""
         problems = [f"filters: there are at most {MAX_FILTERS}"] if len(self.filters) > MAX_FILTERS else []
+        if len(self.query) > MAX_LENGTH or len(self.query.split()) > MAX_WORDS:
+            problems.append(f"query has at most {MAX_WORDS} words and {MAX_LENGTH} characters")
         found = ((number, one.problem()) for number, one in enumerate(self.filters))
         problems += [f"filters.{number}: {problem}" for number, problem in found if problem]
         if problems:

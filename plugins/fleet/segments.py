@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, from_json, page_of
+from hub.routes import (
+    LARGE_BODY,
+    MAX_PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Route,
+    from_json,
+    page_of,
+)
 from hub.routes import to_json as plain
 from hub.spellings import is_name, nfc
 from plugins.fleet.filters import Find, Finder, Test
@@ -226,10 +238,11 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
         await segments.remove(found)
 
     org = "/api/v1/organization"
+    chosen: Any = {"edits": "segment", "max_body": LARGE_BODY}
     return [
         Route("GET", f"{org}/segments", listed, VIEW_DEVICES, "The segments of an organization"),
         Route("GET", f"{org}/segment", info, VIEW_DEVICES, "One segment"),
-        Route("POST", f"{org}/segment/create", create, "segments.edit", "Make a segment", NewSegment, edits="segment"),
-        Route("PUT", f"{org}/segment", edit, "segments.edit", "Edit a segment", EditSegment, edits="segment"),
+        Route("POST", f"{org}/segment/create", create, "segments.edit", "Make a segment", NewSegment, **chosen),
+        Route("PUT", f"{org}/segment", edit, "segments.edit", "Edit a segment", EditSegment, **chosen),
         Route("DELETE", f"{org}/segment", delete, "segments.edit", "Delete a segment", edits="segment"),
     ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub.routes import KNOWN, PUBLIC, Created, File, Response, Route, Stream
+from hub.routes import KNOWN, OPEN, Created, File, Response, Route, Stream
 from hub.signatures import MAX_WHOLE, Parameter, optional
 from plugins.openapi.schema import Schema, Schemas, described
 
@@ -76,11 +76,11 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         "responses": _responses(route, schemas),
     }
     about = [described(route.handler)] if described(route.handler) else []
-    if route.permission not in (PUBLIC, KNOWN):
+    if route.permission not in (*OPEN, KNOWN):
         about.append(f"Needs the permission {route.permission}: {labels.get(route.permission, route.permission)}.")
     if about:
         operation["description"] = "\n\n".join(about)
-    if route.permission != PUBLIC:
+    if route.permission not in OPEN:
         operation["security"] = [{"bearer": []}]
     if parameters := [
         *_of_path(route.path),
@@ -136,7 +136,7 @@ def _parameter(one: Parameter, schemas: Schemas) -> Schema:
 def _responses(route: Route, schemas: Schemas) -> Schema:
     # Those that answer in others' words have their own problems too.
     problem: Schema = {JSON: {} if route.lenient else {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    known = PROBLEMS if route.permission != PUBLIC else {k: v for k, v in PROBLEMS.items() if k != "403"}
+    known = PROBLEMS if route.permission not in OPEN else {k: v for k, v in PROBLEMS.items() if k != "403"}
     found = {status: {"description": text, "content": problem} for status, text in known.items()}
     kind = route.returns
     if get_origin(kind) is Created:

@@ -7,12 +7,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
+import trio
 
 from hub import spellings
 from hub.devices import NewDevice
-from hub.errors import NotFound, Rejected, WrongType
+from hub.errors import NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
-from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of, secret
+from hub.routes import (
+    LARGE_BODY,
+    PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Route,
+    page_of,
+    secret,
+)
 from hub.signatures import Between
 from hub.structure import seconds
 from hub.values import to_json
@@ -21,6 +34,11 @@ from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_
 
 if TYPE_CHECKING:
     from hub.app import Hub
+
+#: Rows of one file of devices, and those that are read before other tasks get their turn.
+MAX_ROWS, SLICE = 5_000, 200
+#: Columns of devices in CSV, whatever their case; others are names of metadata.
+COLUMNS = ("name", "template", "token")
 
 
 @attrs.frozen(kw_only=True)
@@ -133,47 +151,54 @@ class DeviceRoutes:
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
         org = self._hub.organization_for(request)
-        problems, new = self._rows(org, request.body.csv)
+        problems, new = await self._rows(org, request.body.csv)
         if problems:
             found = [*problems, *self._hub.devices.problems(new)]
-            raise Rejected(
-                "\n".join(sorted(found, key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2])))
-            )
+            found.sort(key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2]))
+            raise Rejected("\n".join(first_problems(found)))
         added = await self._hub.devices.add(new, request.principal)
         if added:
             request.subject = f"devices {added[0][0].id} to {added[-1][0].id}"
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
-        """What is wrong with the rows as such, and the devices of the others."""
+    async def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
+        """What is wrong with the rows as such, and the devices of the others; other tasks get their turn.
+
+        Raises `Rejected` for more than `MAX_ROWS`.
+        """
+        problems, new = [], []
         try:
             table = spellings.table(text)
+            # Names of metadata are written as they are; those of the three columns need not be.
+            columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
+            if missing := [name for name in ("name", "template") if name not in columns]:
+                raise Rejected(f"The header has no column {', '.join(missing)}.")
+            for number, (line, values) in enumerate(table.rows, 1):
+                if number > MAX_ROWS:
+                    raise Rejected(f"The file has more than {MAX_ROWS} rows; split it.")
+                if number % SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+                if not values:
+                    continue
+                row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
+                template = self._hub.templates.by_id.get(row["template"].strip())
+                if len(values) > len(columns):
+                    problems.append(f"line {line}: has more columns than the header")
+                elif template is None or not org.has(template):
+                    problems.append(f"line {line}: there is no template {row['template']!r}")
+                else:
+                    new.append(
+                        NewDevice(
+                            name=row["name"],
+                            template=template,
+                            token=row.get("token", "").strip() or None,
+                            org=org.id,
+                            metadata={k: v for k, v in row.items() if k not in COLUMNS and v},
+                            where=f"line {line}",
+                        )
+                    )
         except ValueError as error:
-            raise Rejected(str(error)) from None
-        # Names of metadata are written as they are; those of the three columns need not be.
-        columns = [name.lower() if name.lower() in ("name", "template", "token") else name for name in table.header]
-        if missing := [name for name in ("name", "template") if name not in columns]:
-            raise Rejected(f"The header has no column {', '.join(missing)}.")
-        problems, new = [], []
-        for line, values in table.rows:
-            if len(values) > len(columns):
-                problems.append(f"line {line}: has more columns than the header")
-                continue
-            row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
-            template = self._hub.templates.by_id.get(row["template"].strip())
-            if template is None or not org.has(template):
-                problems.append(f"line {line}: there is no template {row['template']!r}")
-                continue
-            new.append(
-                NewDevice(
-                    name=row["name"],
-                    template=template,
-                    token=row.get("token", "").strip() or None,
-                    org=org.id,
-                    metadata={k: v for k, v in row.items() if k not in ("name", "template", "token") and v},
-                    where=f"line {line}",
-                )
-            )
+            problems.append(str(error))
         return problems, new
 
     async def list(
@@ -330,7 +355,15 @@ def routes(hub: Hub) -> Sequence[Route]:
     several, moved = "Write several values", "Ask a device to join another network"
     return [
         Route("POST", f"{org}/device/create", api.create, add, "Add a device", CreateDevice),
-        Route("POST", f"{ours}/device/import", api.import_csv, add, "Add devices from CSV", DevicesCsv),
+        Route(
+            "POST",
+            f"{ours}/device/import",
+            api.import_csv,
+            add,
+            "Add devices from CSV",
+            DevicesCsv,
+            max_body=LARGE_BODY,
+        ),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device without its values"),

@@ -7,6 +7,7 @@ came meanwhile; a client that is slower than what happens gets the newest when i
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ from hub.facts import (
     ValueWritten,
     WireFrame,
 )
-from hub.limits import Bucket
 from hub.model import ONLINE, Device
 from hub.routes import to_json as plain
 from hub.values import to_json
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 
 #: Seconds between two changes of one value.
 MIN_GAP = 0.05
-#: How often what has happened is sent to everybody: at once as long as little happens, else so often in a second.
-FLUSHES, BURST = 25, 25
+#: Share of a core that telling everybody at once may take; beyond it, what happens is gathered for some milliseconds.
+SHARE = 0.1
+#: Seconds that it may be gathered at most, and of telling that are not held against anybody: a burst is told at once.
+MAX_GATHERED, BURST = 0.04, 0.02
 #: What is kept of a feed for those who come back, and for how many seconds after the last one has left.
 KEPT, LINGER = 2_000, 60.0
 #: Feeds that nobody watches at the moment, and seconds between two looks for those whose time is over.
@@ -103,7 +105,6 @@ class Feed:
         #: Newest value not yet sent, and when the last was, by (device, pin).
         self._changed: dict[tuple[int, int], ValueWritten] = {}
         self._sent: dict[tuple[int, int], float] = {}
-        self._budget = Bucket(FLUSHES, BURST, trio.current_time())
         self._ends = list(self._listen())
 
     def end(self) -> None:
@@ -184,9 +185,6 @@ class Feed:
         next_at = min((sent[key] + MIN_GAP for key in self._changed if key not in ready), default=float("inf"))
         if not ready and not self._out:
             return next_at
-        self._budget.refill(now)
-        if not self._budget.take():
-            return now + self._budget.wait
         items = [self._item({"lagged": self._lost}, None, None)] if self._lost else []
         items += [self._item(*one) for one in self._out]
         self._lost = 0
@@ -274,12 +272,15 @@ class Feeds:
         self._wake.set()
 
     async def run(self) -> None:
-        """Tell what happens, until cancelled."""
-        next_at = trio.current_time()
+        """Tell what happens, until cancelled: at once as long as that costs little."""
+        next_at, pace = trio.current_time(), _Pace()
         while True:
             with trio.move_on_at(next_at):
                 await self._wake.wait()
+            if (held := pace.held_until) > trio.current_time():
+                await trio.sleep_until(held)
             self._wake = trio.Event()
+            began = time.thread_time()
             dirty, self._dirty = list(self._dirty), {}
             next_at = trio.current_time() + LOOK_EVERY
             for feed in dirty:
@@ -288,6 +289,24 @@ class Feeds:
                     self._dirty[feed] = None
                     next_at = min(next_at, again)
             self._drop_old()
+            pace.spent(time.thread_time() - began)
+
+
+class _Pace:
+    """When to tell next, so that it takes no more than `SHARE` of a core: every second of it is paid for with time."""
+
+    def __init__(self) -> None:
+        self._paid_at = trio.current_time()
+
+    @property
+    def held_until(self) -> float:
+        """Nothing is told before this, by trio's clock."""
+        return self._paid_at - BURST / SHARE
+
+    def spent(self, seconds: float) -> None:
+        """Telling took so much CPU time."""
+        now = trio.current_time()
+        self._paid_at = min(max(self._paid_at, now) + seconds / SHARE, now + BURST / SHARE + MAX_GATHERED)
 
 
 def told(change: Change) -> dict[str, Any]:

@@ -13,7 +13,19 @@ from hub.errors import Conflict, Rejected
 from hub.model import (
     Template,
 )
-from hub.routes import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
+from hub.routes import (
+    LARGE_BODY,
+    PAGE,
+    VIEW_DEVICES,
+    Created,
+    Page,
+    PageNumber,
+    PageSize,
+    Request,
+    Response,
+    Route,
+    page_of,
+)
 from hub.templates import dropped_names
 from plugins.platform_api.described import (
     DatastreamInfo,
@@ -28,9 +40,6 @@ from plugins.platform_api.described import (
 
 if TYPE_CHECKING:
     from hub.app import Hub
-
-#: Characters of a document's keys and values, at most: a template with all that it may have is far below.
-MAX_BODY = 8 * 1024 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -326,7 +335,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     api = TemplateRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1/template"
     view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
-    whole: Any = {"max_body": MAX_BODY}
+    whole: Any = {"max_body": LARGE_BODY}
     return [
         Route("GET", f"{org}/templates", api.listed, view, "All templates"),
         Route("GET", f"{org}/template", api.info, view, "One template"),

@@ -48,7 +48,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     room = hub.room(Room)
     await room.load()
-    nursery.start_soon(room.welcome)
+    await room.welcome()
     nursery.start_soon(room.save_used)
 
 

@@ -60,10 +60,9 @@ class Credentials:
         self._used_saved = hub.clock.now()
 
     async def load(self) -> None:
-        now = self._hub.clock.now()
-
+        # Also sessions that seem to have ended: the clock may be wrong, and is asked when one is used.
         async def read(tx: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
-            sessions = await tx.fetch_all(f"SELECT {_SESSION} FROM users_sessions WHERE refresh_ends > ?", (now,))
+            sessions = await tx.fetch_all(f"SELECT {_SESSION} FROM users_sessions")
             keys = await tx.fetch_all("SELECT id, user, name, hash, scopes, expires, created, used FROM users_keys")
             clients = await tx.fetch_all("SELECT id, name, org, role, hash, created, redirects FROM users_clients")
             return sessions, keys, clients
@@ -104,11 +103,12 @@ class Credentials:
             **hashes,
         )
         mine = [one for one in self.sessions.values() if (one.user, one.client) == (session.user, session.client)]
+        past = self._hub.clock.deletable_before
         ended = sorted(mine, key=lambda one: one.used)[: max(0, len(mine) - MAX_SESSIONS + 1)]
 
         async def write(tx: Transaction) -> int:
-            await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (now,))
-            await tx.execute("DELETE FROM users_spent WHERE at <= ?", (now - self._refresh_ms,))
+            await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (past,))
+            await tx.execute("DELETE FROM users_spent WHERE at <= ?", (past - self._refresh_ms,))
             for one in ended:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (one.id,))
             names = _SESSION.split(", ")[1:]
@@ -122,7 +122,7 @@ class Credentials:
             session.id = await self._hub.storage.transaction(write)
         except Conflict as error:
             raise NotAuthenticated("The user or the client is no more.") from error
-        self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= now)])
+        self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= past)])
         if ended:
             self._hub.emit(RightsChanged())
         self._keep(session)
@@ -241,7 +241,8 @@ class Credentials:
         self._forget([session for session in self.sessions.values() if session.org == org])
 
     def of_user(self, user: int) -> list[Session]:
-        return [session for session in self.sessions.values() if session.user == user]
+        now = self._hub.clock.now()
+        return [one for one in self.sessions.values() if one.user == user and one.refresh_ends > now]
 
     def _keep(self, session: Session) -> None:
         self.sessions[session.id] = self.by_access[session.access] = self._by_refresh[session.refresh] = session

@@ -197,7 +197,7 @@ class People:
         expires = self._hub.clock.now() + lifetime_ms
 
         async def write(tx: Transaction) -> None:
-            await tx.execute("DELETE FROM users_links WHERE expires < ?", (self._hub.clock.now(),))
+            await tx.execute("DELETE FROM users_links WHERE expires < ?", (self._hub.clock.deletable_before,))
             await tx.execute("DELETE FROM users_links WHERE kind = ? AND user IS ?", (kind, user and user.id))
             sql = "INSERT INTO users_links (hash, kind, user, expires) VALUES (?, ?, ?, ?)"
             await tx.execute(sql, (digest(code), kind, user and user.id, expires))
