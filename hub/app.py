@@ -40,6 +40,7 @@ from hub.properties import Properties
 from hub.requests import Requests
 from hub.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.sessions import Sessions
+from hub.spellings import shown
 from hub.storage import Storage, Transaction, open_storage
 from hub.structure import seconds
 from hub.templates import Templates
@@ -268,7 +269,7 @@ class Hub:
 
         The log has a line for it, once in ``quiet`` seconds for the same address and reason.
         """
-        reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:MAX_REASON])
+        reason = shown(reason[:MAX_REASON])
         fact = Refused(self.clock.now(), address, reason, device)
         self.refused += 1
         now = time.monotonic()

@@ -83,7 +83,7 @@ def parse_json(body: bytes, *, constants: bool = False) -> Any:
     if len(body) > LARGE and _count(body) > MAX_VALUES:
         raise Rejected(f"The body has more than {MAX_VALUES} values.")
     try:
-        parsed = json.loads(body.decode(), parse_constant=float if constants else _no_constant)
+        parsed = json.loads(body.decode("utf-8-sig"), parse_constant=float if constants else _no_constant)
         if b"\\u" in body:
             # Lone surrogates are JSON, but no text.
             json.dumps(parsed, ensure_ascii=False).encode()

@@ -146,11 +146,12 @@ def with_device(parser: argparse.ArgumentParser) -> None:
 def device_of(hub: Api, text: str) -> DeviceObject:
     """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
     from hub.client.operations import get_organization_device, get_organization_search_devices
+    from hub.spellings import nfc
 
     if text.isascii() and text.isdecimal() and len(text) < 16:
         return hub(get_organization_device(device_id=int(text)))
     found = hub(get_organization_search_devices(query=text, size=1000))["content"]
-    ids = [device["id"] for device in found if device["name"] == text]
+    ids = [device["id"] for device in found if device["name"] == nfc(text)]
     if not ids:
         raise NotFound(f"there is no device named {text!r}")
     if len(ids) > 1:

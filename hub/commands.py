@@ -127,6 +127,7 @@ def _check(args: argparse.Namespace) -> int:
     from hub import documents, storage
     from hub.bus import Bus
     from hub.hooks import Hooks
+    from hub.spellings import read_text
     from hub.tls import Certificates
 
     problems: list[str] = []
@@ -151,9 +152,9 @@ def _check(args: argparse.Namespace) -> int:
             _say_costs(config.data)
     for path in args.templates:
         try:
-            documents.parse(path.read_text(), str(path))
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
+            documents.parse(read_text(path), str(path))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
         except documents.BadTemplate as error:
             problems += error.problems
     for problem in problems:

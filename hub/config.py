@@ -13,8 +13,9 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError
+from hub.spellings import base_url, read_text
 from hub.structure import Invalid, duration_problem, seconds, structure
-from hub.timezones import names
+from hub.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
 Durability = Literal["full", "normal"]
@@ -119,8 +120,8 @@ def load(path: Path | None = None) -> Config:
     if path is None:
         path = Path(str(default()))
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse(text, str(path))
 
@@ -133,7 +134,7 @@ def default() -> Path:
 def parse(text: str, source: str = "configuration") -> Config:
     """Raises `ConfigError` with every problem."""
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: {error}") from error
     problems: list[str] = []
@@ -158,7 +159,8 @@ def parse(text: str, source: str = "configuration") -> Config:
     else:
         problems += _problems(config)
         if not problems:
-            return attrs.evolve(config, source=source)
+            hub = attrs.evolve(config.hub, url=config.hub.url and base_url(config.hub.url))
+            return attrs.evolve(config, hub=hub, source=source)
     raise ConfigError(*(f"{source}: {problem}" for problem in problems))
 
 
@@ -183,8 +185,8 @@ def _resolved(table: Any, path: str, problems: list[str]) -> Any:
     secret = len(table) == 1 and re.fullmatch(r"(plugins\.)?[^.]*", path) is None
     if secret and isinstance(file := table.get("file"), str):
         try:
-            return Path(file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+            return read_text(Path(file)).strip()
+        except (OSError, ValueError) as error:
             problems.append(f"{path}: cannot read {file}: {error}")
             return ""
     if secret and isinstance(env := table.get("env"), str):
@@ -196,8 +198,12 @@ def _resolved(table: Any, path: str, problems: list[str]) -> Any:
 
 def _problems(config: Config) -> list[str]:
     problems = []
-    if config.hub.timezone not in names():
+    if not is_known(config.hub.timezone):
         problems.append(f"hub.timezone: there is no time zone {config.hub.timezone!r}")
+    try:
+        base_url(config.hub.url or "http://localhost")
+    except ValueError as error:
+        problems.append(f"hub.url: {error}")
     if not 1 <= config.hub.heartbeat_factor <= 10:
         problems.append("hub.heartbeat_factor: must be between 1 and 10")
     for proxy in config.hub.trusted_proxies:

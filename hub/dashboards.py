@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub.spellings import is_name, is_printable
+
 if TYPE_CHECKING:
     from hub.model import Dashboard, Datastream, Template, Widget
 
@@ -145,7 +147,7 @@ def _of_dashboard(kind: str, dashboard: Dashboard, by_pin: Mapping[str, Datastre
         yield f"there are at most {MAX_TABS[kind]} tabs"
     names = [tab.name for tab in dashboard.tab]
     for name in dict.fromkeys(names):
-        if not 1 <= len(name) <= MAX_TITLE or not name.isprintable():
+        if not is_name(name, MAX_TITLE):
             yield f"tab {name[:20]!r}: a name has 1 to {MAX_TITLE} printable characters"
         if names.count(name) > 1:
             yield f"tab {name!r} is there {names.count(name)} times"
@@ -189,7 +191,7 @@ def _of_widget(kind: str, widget: Widget, by_pin: Mapping[str, Datastream]) -> I
     for key, value in widget.options.items():
         if not all(_is_setting(one) for one in (value if isinstance(value, list) else [value])):
             yield f"options: {key[:30]} must be text, a number, true or false, or a list of them"
-    if len(widget.title) > MAX_TITLE or not widget.title.isprintable():
+    if len(widget.title) > MAX_TITLE or not is_printable(widget.title):
         yield f"title has at most {MAX_TITLE} printable characters"
     if not _fits(widget):
         yield f"it does not fit the grid of {COLUMNS} columns and {MAX_ROWS} rows"

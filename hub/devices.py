@@ -16,6 +16,7 @@ from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError,
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
+from hub.spellings import is_name, nfc
 from hub.structure import seconds
 from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token
 
@@ -38,13 +39,13 @@ MAX_INFO = 32, 128
 class NewDevice:
     """A device to be added; without ``token`` one is made."""
 
-    name: str
+    name: str = attrs.field(converter=nfc)
     template: Template
     token: str | None = None
     org: int = ROOT_ORG
     owner: int | None = None
     metadata: dict[str, str] = attrs.Factory(dict)
-    #: Where it stands, for errors: "row 3".
+    #: Where it stands, for errors: "line 3".
     where: str = ""
 
 
@@ -185,7 +186,7 @@ class Devices:
         return NotFound(f"Device with identifier {device} is not found or belong to another organization.")
 
     def named(self, name: str) -> list[Device]:
-        return [device for device in self.by_id.values() if device.name == name]
+        return [device for device in self.by_id.values() if device.name == nfc(name)]
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
@@ -287,6 +288,7 @@ class Devices:
 
     async def rename(self, device: Device, name: str, by: Principal) -> None:
         """Raises `Rejected`."""
+        name = nfc(name)
         if problem := bad_name(name):
             raise Rejected(problem)
 
@@ -451,6 +453,6 @@ class Devices:
 
 def bad_name(name: str) -> str | None:
     """What is wrong with a device's name."""
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+    if not is_name(name, MAX_NAME):
         return f"a device's name has 1 to {MAX_NAME} printable characters"
     return None

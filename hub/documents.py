@@ -13,6 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
+from itertools import count
 from typing import Any, TypeVar
 
 import attrs
@@ -23,6 +24,7 @@ from hub.config import Limits
 from hub.errors import Rejected, WrongType, first_problems
 from hub.metadata import field_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
+from hub.spellings import is_name, is_printable, whole
 from hub.structure import Invalid, duration_problem, structure
 from hub.timeline import MAX_DESCRIPTION
 from hub.values import INT32, coerce, to_json
@@ -63,6 +65,9 @@ MAX_OWN_TAGS = 4
 
 PINS = range(256)
 _NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
+#: Characters of a datastream's name. It is a level of an MQTT topic (``ds/NAME``) and one of several in ``get/ds``.
+MAX_NAME, NOT_IN_NAME = 50, "/ + # ,"
+_NOT_IN_NAME = frozenset(NOT_IN_NAME) - {" "}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _DECIMALS = re.compile(r"#?(\.[#0]{1,5})?")
 
@@ -112,7 +117,7 @@ def from_toml(text: str, source: str = "template", limits: Limits = _LIMITS) -> 
     if problems := [problem for name, count in tables.items() if (problem := _too_many(name, count, limits))]:
         raise BadTemplate(f"{source}: {problem}" for problem in problems)
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise BadTemplate([f"{source}: {error}"]) from error
 
@@ -180,7 +185,7 @@ def shipped() -> dict[str, str]:
     """The templates that come with the hub, as TOML, by what they are called on the command line."""
     folder = resources.files("config") / "templates"
     files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return {name.removesuffix(".toml"): (folder / name).read_text() for name in files}
+    return {name.removesuffix(".toml"): (folder / name).read_text("utf-8") for name in files}
 
 
 def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:
@@ -224,12 +229,12 @@ def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, 
 def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) -> None:
     """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
     before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
-    taken = {table["id"] for table in tables if type(table.get("id")) is int}
+    own = {number for table in tables if (number := whole(table.get("id"))) is not None}
     for table in tables:
-        if "id" not in table and before.get(table["pin"]) not in (None, *taken):
+        if "id" not in table and before.get(table["pin"]) not in (None, *own):
             table["id"] = before[table["pin"]]
-    taken |= {highest, *before.values(), *(table["id"] for table in tables if type(table.get("id")) is int)}
-    free = iter(range(max(taken, default=0) + 1, 2**31))
+    taken = {*own, highest, *before.values()}
+    free = count(max(taken, default=0) + 1)
     for table in tables:
         if "id" not in table:
             table["id"] = next(free)
@@ -319,8 +324,8 @@ def _check_datastream(stream: Datastream) -> list[str]:
     problems = []
     if stream.id not in range(1, 2**31):
         problems.append("id must be positive")
-    if _NAME.fullmatch(stream.name) is None:
-        problems.append("name must be 1-50 letters, digits, space, _ and -")
+    if not is_name(stream.name, MAX_NAME) or _NOT_IN_NAME.intersection(stream.name):
+        problems.append(f"name must be 1-{MAX_NAME} printable characters, and none of {NOT_IN_NAME}")
     bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
     if bounds and stream.type not in ("integer", "double"):
         problems.append(f"a datastream of type {stream.type} has no min and max")
@@ -335,12 +340,12 @@ def _check_datastream(stream: Datastream) -> list[str]:
         problems.append("alias must be 1-50 letters, digits, spaces, . _ and -")
     if stream.color and re.fullmatch(r"#[0-9A-Fa-f]{6}", stream.color) is None:
         problems.append("color must be like #24a0ed")
-    if len(stream.icon) > 50 or not stream.icon.isprintable():
+    if len(stream.icon) > 50 or not is_printable(stream.icon):
         problems.append("icon has at most 50 printable characters")
     system = [tag for tag in stream.tags if tag in TAGS]
     if len(system) > 1 or len(stream.tags) - len(system) > MAX_OWN_TAGS:
         problems.append(f"tags: at most one of the hub's and {MAX_OWN_TAGS} of your own")
-    if any(not 1 <= len(tag) <= 40 or not tag.isprintable() for tag in stream.tags):
+    if not all(is_name(tag, 40) for tag in stream.tags):
         problems.append("tags: each has 1 to 40 printable characters")
     if stream.automation is not None and stream.type not in EXPOSED[stream.automation.type]:
         wanted = " or ".join(EXPOSED[stream.automation.type])

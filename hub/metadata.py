@@ -17,6 +17,7 @@ from hub import timezones, units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata
+from hub.spellings import is_name, nfc
 from hub.values import is_text
 
 if TYPE_CHECKING:
@@ -140,12 +141,12 @@ def _location(_field: MetadataField, value: str) -> None:
         raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
     if ("lat" in place or "lon" in place) and coordinates(f"{place.get('lat')},{place.get('lon')}") is None:
         raise WrongValue("must have lat and lon in degrees")
-    if place.get("timezone", "UTC") not in timezones.names():
+    if not timezones.is_known(place.get("timezone", "UTC")):
         raise WrongValue(f"names the time zone {place['timezone']!r}, which does not exist")
 
 
 def _time_zone(_field: MetadataField, value: str) -> None:
-    if value not in timezones.names():
+    if not timezones.is_known(value):
         raise WrongValue(f"there is no time zone {value[:50]!r}")
 
 
@@ -203,7 +204,7 @@ def coordinates(text: str) -> tuple[float, float] | None:
 def field_problems(field: MetadataField) -> list[str]:
     """What is wrong with a field of a template."""
     problems = []
-    if not 1 <= len(field.name) <= 50 or not field.name.isprintable():
+    if not is_name(field.name, 50):
         problems.append("name must have 1-50 printable characters")
     if field.name in RESERVED:
         problems.append("this name is one that every device has")
@@ -257,7 +258,7 @@ class Metadata:
             device.place_timezone = place.get("timezone", "")
         else:
             # Firmware may set what it likes; what is no zone is as good as none.
-            device.own_timezone = value if value in timezones.names() else ""
+            device.own_timezone = value if timezones.is_known(value) else ""
 
     async def get(self, device: Device, name: str) -> str:
         """The value of a field, "" if it has none. Raises `NotFound`."""
@@ -326,6 +327,7 @@ class Metadata:
             if 1 <= name <= len(fields):
                 return fields[name - 1]
             raise NotFound(NO_FIELD)
+        name = nfc(name)
         for field in fields:
             if field.name == name:
                 return field

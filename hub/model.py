@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from hub.errors import NotFound, Rejected, UnknownPin
+from hub.spellings import nfc
 from hub.units import System
 
 #: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
@@ -42,7 +43,7 @@ class Organization:
     """
 
     id: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     parent: int | None = None
     type: OrganizationType = "BUSINESS"
     timezone: str | None = None
@@ -89,7 +90,7 @@ class Datastream:
 
     id: int
     pin: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     type: DataType = "double"
     #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as a
     #: smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
@@ -127,7 +128,7 @@ class EventType:
     """What a device may log under ``code``: of it every ``every``-th is kept, and at most one in a ``period``."""
 
     code: str
-    name: str
+    name: str = attrs.field(converter=nfc)
     type: EventKind = "info"
     description: str = ""
     #: Whether it is on the timeline.
@@ -149,7 +150,7 @@ class MetadataField:
     One that is not ``editable`` is set by the device alone.
     """
 
-    name: str
+    name: str = attrs.field(converter=nfc)
     type: str = "text"
     default: str = ""
     description: str = ""
@@ -166,7 +167,7 @@ class MetadataField:
 class Status:
     """A device is this when it has been away for ``after``, until the next one's time or until it is back."""
 
-    name: str
+    name: str = attrs.field(converter=nfc)
     after: str
     description: str = ""
     timeline: bool = True
@@ -209,7 +210,7 @@ class Widget:
 class Tab:
     """``roles`` are the names of those who see it; none is all."""
 
-    name: str
+    name: str = attrs.field(converter=nfc)
     roles: tuple[str, ...] = ()
     widget: tuple[Widget, ...] = ()
 
@@ -230,7 +231,7 @@ class Template:
     id: str
     org: int = ROOT_ORG
     version: int = 1
-    name: str
+    name: str = attrs.field(converter=nfc)
     hardware: str = ""
     connection: str = ""
     manufacturer: str = ""
@@ -286,7 +287,7 @@ class Device:
 
     id: int
     org: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     template: Template = attrs.field(repr=lambda template: template.id)
     #: It stays with this version of its template until somebody lets it follow.
     pinned: int | None = None
@@ -340,7 +341,7 @@ class Device:
                 raise NotFound(f"Data stream with identifier {datastream} is not found!")
             return point
         found = [p for p in points if f"v{p.datastream.pin}" == (pin or "").lower()]
-        found += [p for p in points if p.datastream.name == pin]
+        found += [p for p in points if p.datastream.name == nfc(pin or "")]
         if not found:
             raise UnknownPin(f"device {self.name} has no datastream on pin {pin}")
         return found[0]

@@ -15,6 +15,7 @@ from hub import timezones, units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal
+from hub.spellings import is_name, is_words
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from hub.storage import Row, Storage, Transaction
 
 #: docs.blynk.io, Organizations: what a name has, and how long a description is.
-_NAME = re.compile(r"[\w .'&-]{1,80}")
+#: Characters of a name, and what it may have besides letters, digits and spaces.
+MAX_NAME, _IN_NAME = 80, "_.'&-"
 MAX_DESCRIPTION = 500
 _PHONE = re.compile(r"(\+[0-9][0-9 ()-]{2,25})?")
 QUOTAS = ("devices", "users", "organizations")
@@ -175,15 +177,15 @@ class Organizations:
 
     def _check(self, org: Organization) -> None:
         problems = []
-        if _NAME.fullmatch(org.name) is None or not org.name.strip():
-            problems.append("name must have 1 to 80 letters, digits, spaces and . - ' &")
+        if not is_name(org.name, MAX_NAME) or not is_words(org.name, _IN_NAME):
+            problems.append(f"name must have 1 to {MAX_NAME} letters, digits, spaces and . - ' &")
         if any((o.name, o.parent) == (org.name, org.parent) and o.id != org.id for o in self.by_id.values()):
             raise Conflict(f"there is an organization named {org.name!r} there already")
         if len(org.description) > MAX_DESCRIPTION:
             problems.append(f"description has at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
             problems.append("phoneNumber must be + and up to 15 digits")
-        if org.timezone and org.timezone not in timezones.names():
+        if org.timezone and not timezones.is_known(org.timezone):
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
         if wrong := set(org.quotas) - set(QUOTAS):
             problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(wrong))}")

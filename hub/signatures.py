@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus
 import attrs
 
 from hub.errors import Rejected
+from hub.spellings import unit_hint
 
 #: Digits of a whole number, and the largest one.
 MAX_DIGITS = 15
@@ -196,8 +197,9 @@ def moment(text: str, name: str) -> int:
 
     Raises `Rejected`.
     """
+    hint = ""
     if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
-        at = int(text)
+        at, hint = int(text), unit_hint(int(text))
     else:
         try:
             then = datetime.fromisoformat(text)
@@ -205,5 +207,7 @@ def moment(text: str, name: str) -> int:
         except (ValueError, OverflowError):
             raise Rejected(f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z") from None
     if not 0 <= at <= MAX_TIME:
-        raise Rejected(f"{name} must be between 1970 and 2109")
+        raise Rejected(f"{name} must be between 1970 and 2109. {hint}".removesuffix(". "))
+    if hint:
+        raise Rejected(f"{name}: {hint}")
     return at

@@ -389,7 +389,7 @@ def shipped_migrations(name: str, package: str = "hub") -> list[Migration]:
     """What stands in a package as ``migrations/<name>-<number>-<what>.sql``; in ours ``name`` is a file's."""
     folder = resources.files(package) / "migrations"
     return [
-        Migration(int(entry.name.split("-")[1]), entry.read_text())
+        Migration(int(entry.name.split("-")[1]), entry.read_text("utf-8"))
         for entry in sorted(folder.iterdir(), key=lambda e: e.name)
         if entry.name.startswith(name + "-")
     ]

@@ -15,6 +15,7 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from hub.errors import MAX_PROBLEMS
 from hub.model import Value
+from hub.spellings import whole
 
 T = TypeVar("T")
 
@@ -134,6 +135,8 @@ def _each(kind: Any, items: Iterable[tuple[Any, Any]], convert: Callable[[Any], 
 
 def _strict(kind: type) -> Any:
     def structure(raw: Any, _: Any) -> Any:
+        if kind is int and (number := whole(raw)) is not None:
+            raw = number
         fits = type(raw) is kind
         if kind is float:
             fits = _is_number(raw)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo
 
+from hub.spellings import offset_of, zone_id
+
 #: How far ahead to look for a change of the offset.
 _HORIZON = timedelta(days=550)
 _STEP = timedelta(days=7)
+#: Characters of a name; IANA's longest has 32.
+MAX_NAME = 64
 
 
 @lru_cache(maxsize=1)
@@ -19,8 +23,28 @@ def names() -> frozenset[str]:
     return frozenset((resources.files("tzdata") / "zones").read_text().split())
 
 
+def is_known(name: object) -> bool:
+    """Whether it is a time zone: an IANA name, or an id that `hub.spellings.zone_id` understands."""
+    if not isinstance(name, str) or len(name) > MAX_NAME:
+        return False
+    return (found := iana(name)) in names() or offset_of(found) is not None
+
+
+@lru_cache(maxsize=1024)
+def iana(name: str) -> str:
+    """The IANA name of a time zone that `is_known`, or an offset such as ``+05:30``, which has none."""
+    return zone_id(name)
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> tzinfo:
+    """A time zone that `is_known`."""
+    minutes = offset_of(iana(name))
+    return ZoneInfo(iana(name)) if minutes is None else timezone(timedelta(minutes=minutes))
+
+
 def _at(name: str, ts: int) -> datetime:
-    return datetime.fromtimestamp(ts / 1000, ZoneInfo(name))
+    return datetime.fromtimestamp(ts / 1000, zone(name))
 
 
 def day(name: str, ts: int) -> tuple[int, int]:
@@ -54,7 +78,7 @@ def days(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=8192)
 def _midnight(name: str, of: date) -> int:
     """The first millisecond of a date; one that the zone skipped has none and begins with the next."""
-    moment = datetime(of.year, of.month, of.day, tzinfo=ZoneInfo(name))
+    moment = datetime(of.year, of.month, of.day, tzinfo=zone(name))
     return int(moment.timestamp()) * 1000
 
 
@@ -81,26 +105,30 @@ def iso(name: str, ts: int) -> str:
 
 def posix_rule(name: str) -> str:
     """The POSIX TZ string, such as ``EET-2EEST,M3.5.0/3,M10.5.0/4``: the last line of the TZif file (RFC 8536, 3.3)."""
+    name = iana(name)
+    if (minutes := offset_of(name)) is not None:
+        # POSIX counts west of Greenwich.
+        return f"<{name.replace(':', '')}>{'-' if minutes > 0 else ''}{abs(minutes) // 60}:{abs(minutes) % 60:02d}"
     data = resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
     return data.rstrip(b"\n").rpartition(b"\n")[2].decode()
 
 
 def changes(name: str, ts: int, count: int = 2) -> list[tuple[int, int]]:
     """Up to ``count`` next changes after ``ts``: (seconds UTC, the offset from then on in minutes)."""
-    zone = ZoneInfo(name)
+    place = zone(name)
     now = datetime.fromtimestamp(ts // 1000, UTC)
     end = now + _HORIZON
     found: list[tuple[int, int]] = []
     while now < end and len(found) < count:
         before, after = now, now + _STEP
-        offset_before = before.astimezone(zone).utcoffset()
-        if after.astimezone(zone).utcoffset() != offset_before:
+        offset_before = before.astimezone(place).utcoffset()
+        if after.astimezone(place).utcoffset() != offset_before:
             while after - before > timedelta(seconds=1):
                 middle = before + timedelta(seconds=int((after - before).total_seconds()) // 2)
-                if middle.astimezone(zone).utcoffset() == offset_before:
+                if middle.astimezone(place).utcoffset() == offset_before:
                     before = middle
                 else:
                     after = middle
-            found.append((int(after.timestamp()), _minutes(after.astimezone(zone).utcoffset())))
+            found.append((int(after.timestamp()), _minutes(after.astimezone(place).utcoffset())))
         now = after
     return found

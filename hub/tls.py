@@ -13,6 +13,8 @@ import trio
 
 from hub.datadir import write_whole
 from hub.errors import StartupError
+from hub.spellings import host
+from hub.tls_files import check, no_passphrase
 
 if TYPE_CHECKING:
     from hub.config import TlsSection
@@ -47,19 +49,19 @@ class Certificates:
         """Make what is missing, and load it. Raises `StartupError`."""
         try:
             if self._own:
+                self._names = _certifiable(self._names)
                 make_certificates(self._folder, self._names)
             self._load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
 
     def _load(self) -> None:
-        from cryptography import x509
-
+        [own, *_] = check(self._cert, self._key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(self._cert, self._key)
-        self.expires = x509.load_pem_x509_certificate(self._cert.read_bytes()).not_valid_after_utc
+        context.load_cert_chain(self._cert, self._key, no_passphrase)
+        self.expires = own.not_valid_after_utc
         self.context = context
         self._seen = self._stamps()
 
@@ -155,8 +157,8 @@ def local_names(url: str) -> list[str]:
     """What this machine may be called by its devices: host names, addresses, and the host of ``[hub].url``."""
     from urllib.parse import urlsplit
 
-    host = socket.gethostname() or "pinwheel"
-    names = [host, f"{host}.local", "localhost", "127.0.0.1", "::1"]
+    machine = socket.gethostname() or "pinwheel"
+    names = [machine, f"{machine}.local", "localhost", "127.0.0.1", "::1"]
     if public := urlsplit(url).hostname:
         names.append(public)
     for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
@@ -166,4 +168,18 @@ def local_names(url: str) -> list[str]:
             except OSError:
                 continue
             names.append(sock.getsockname()[0].partition("%")[0])
-    return [name for name in dict.fromkeys(names) if name.isascii() and " " not in name and "_" not in name]
+    return list(dict.fromkeys(names))
+
+
+def _certifiable(names: list[str]) -> list[str]:
+    """The names that a certificate may have (RFC 5280 §4.2.1.6), as DNS has them; the log says which it may not."""
+    found = []
+    for name in names:
+        try:
+            known = host(name)
+            if "_" in known:
+                raise ValueError(f"{name!r} has an underscore, which no certificate may have")
+            found.append(known)
+        except ValueError as error:
+            log.warning("tls: left out of the hub's certificate: %s; devices cannot verify this name", error)
+    return list(dict.fromkeys(found))

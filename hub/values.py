@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hub import spellings
 from hub.errors import WrongType
 from hub.model import Datastream, Scalar, Value
 
 INT32 = range(-(2**31), 2**31)
 #: Bytes of UTF-8 in one string (docs.blynk.io, Limits, Hardware).
 MAX_STRING = 1024
-#: C++ sends an int that was a float as "5.0000000".
-_INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
-_DOUBLE = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 MISMATCH = "Value doesn't match the Datastream data type."
 
@@ -31,10 +28,13 @@ Raw = str | float | bool | Sequence[Any]
 def coerce(datastream: Datastream, raw: Raw) -> Value:
     """The value that ``datastream`` holds when ``raw`` is written to it. Raises `WrongType`.
 
-    Several values (a multi-value array) come as a list or tuple; a list of one is that one.
+    Several values (a multi-value array) come as a list or tuple; a list of one is that one. Numbers may have white
+    space, a byte order mark and NULs around them (`hub.spellings`); text is kept as it is.
     """
     convert = _COERCE[datastream.type]
     if isinstance(raw, (list, tuple)):
+        if len(raw) > 1 and datastream.type != "string":
+            raw = _without_padding(raw)
         if datastream.type == "location":
             return _location(raw)
         if len(raw) == 1:
@@ -50,6 +50,19 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
     return convert(datastream, raw)
 
 
+def _mismatch(error: ValueError) -> WrongType:
+    """The error for a text that is no number, with the reader's hint."""
+    return WrongType(f"{MISMATCH} {error}".rstrip())
+
+
+def _without_padding(values: Sequence[Any]) -> Sequence[Any]:
+    """Several values without the empty ones at the end: a NUL that ends a text looks like one between two."""
+    end = len(values)
+    while end > 1 and isinstance(last := values[end - 1], str) and spellings.is_blank(last):
+        end -= 1
+    return values[:end]
+
+
 def _integer(datastream: Datastream, raw: Any) -> Scalar:
     number = _whole(raw)
     if datastream.min is not None and number < datastream.min:
@@ -61,10 +74,10 @@ def _integer(datastream: Datastream, raw: Any) -> Scalar:
 
 def _whole(raw: Any) -> int:
     if isinstance(raw, str):
-        text = raw.strip(" ")
-        if _INTEGER.fullmatch(text) is None or len(text) > 40:
-            raise WrongType(MISMATCH)
-        number = int(text.partition(".")[0])
+        try:
+            number = spellings.integer(raw)
+        except ValueError as error:
+            raise _mismatch(error) from None
     elif isinstance(raw, (int, float)) and raw == raw // 1:
         number = int(raw)
     else:
@@ -85,10 +98,10 @@ def _double(datastream: Datastream, raw: Any) -> Scalar:
 
 def _real(raw: Any) -> float:
     if isinstance(raw, str):
-        text = raw.strip(" ")
-        if _DOUBLE.fullmatch(text) is None:
-            raise WrongType(MISMATCH)
-        number = float(text)
+        try:
+            number = spellings.decimal(raw)
+        except ValueError as error:
+            raise _mismatch(error) from None
     elif isinstance(raw, (int, float)):
         try:
             number = float(raw)

@@ -12,6 +12,7 @@ from hub.clock import END_MS
 from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueSet, ValueWritten
 from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
+from hub.spellings import unit_hint
 from hub.values import Raw, coerce, texts_of
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ class Writes:
         While the hub's own stamps are ahead of the wall clock, either may be wrong: what one of them allows is taken.
         """
         now = self._clock.now()
+        if hint := unit_hint(at):
+            raise Rejected(hint)
         if at > now + MAX_AHEAD_MS or at >= END_MS:
             raise Rejected("The timestamp is more than a day ahead.")
         if at < max(0, min(now, self._clock.wall) - self._retention(datastream)):

@@ -577,7 +577,7 @@ def test_devices_from_csv_are_added_all_or_none(furnished):
     refused = furnished("device", "add", "--csv", "devices.csv")
 
     assert (1, "") == (refused.code, refused.out)
-    assert ["row 3", "row 4"] == sorted(line.split(": ")[1] for line in refused.err.splitlines())
+    assert ["line 4", "line 5"] == sorted(line.split(": ")[1] for line in refused.err.splitlines())
     assert before == furnished("device", "list", "--json").json
 
     file.write_text(rows)

@@ -86,6 +86,14 @@ async def test_a_gateway_does_not_speak_for_others(world, login):
     assert not any(token in told for _, token in world.tokens_of.values())
 
 
+async def test_token_in_a_topic_has_one_spelling(world, login):
+    """White space around it does not count at a login, but each spelling would be a device of its own here."""
+    token = world.tokens_of["acme"][1]
+    async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
+        assert 0x87 == (await gateway.publish(f"dev/{token} /ds/Temperature", 1)).reason
+        assert [0x87] == await gateway.subscribe(f"dev/ {token}/downlink/#")
+
+
 @pytest.mark.parametrize(
     "topic_filter",
     ["#", "dev/#", "dev/+/downlink/#", "dev/+/#", "downlink/#", "dev/{}/ds/#", "dev/{}/+/ds/#", "$SYS/#"],

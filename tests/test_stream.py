@@ -153,6 +153,16 @@ async def test_a_subscription_to_a_device_begins_with_what_it_holds(device, watc
     } == await watcher.subscribe(1, "device", device=device.id)
 
 
+@pytest.mark.parametrize("named", ["device", "devices"])
+async def test_device_id_of_a_subscription_may_have_a_point(device, watcher, write, named):
+    """RFC 8259 §6: JSON has one kind of number."""
+    ids = float(device.id)
+    confirmed = await watcher.subscribe(1, named, **{named: ids if named == "device" else [ids]}, after=0.0)
+    assert named == confirmed.get("subscribed"), confirmed
+    write(device, 0, 5)
+    assert {"v0": 5} == (await watcher.hear())["values"]
+
+
 @pytest.mark.parametrize("what", ["devices", "refused"])
 async def test_a_subscription_to_everything_is_confirmed(watcher, what):
     assert {"id": "a", "subscribed": what} == await watcher.subscribe("a", what)

@@ -337,6 +337,13 @@ def test_any_document_is_a_template_or_a_bad_one(document):
         assert error.problems
 
 
+@pytest.mark.parametrize("number", ["2147483647", "2147483647.0", "1e300"])
+def test_datastream_without_an_id_after_the_last_one_is_a_problem(number):
+    text = f"{template(stream(0, id=5))}\n[[datastream]]\npin = 'V1'\nname = 'Other'\n"
+    problems = problems_of(text.replace("id = 5", f"id = {number}"))
+    assert any("id must be" in problem for problem in problems), problems
+
+
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 NAMES = st.text(string.ascii_letters + string.digits + " _-", min_size=1, max_size=12)

@@ -16,6 +16,7 @@ from hub.hookspecs import hookimpl
 from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
 from hub.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
+from hub.spellings import timed_values
 from hub.values import texts_of, to_json
 from hub.writes import Write
 
@@ -111,7 +112,7 @@ class DeviceApi:
         except WrongType as error:
             wanted = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
             hub.refuse(request.address, f"device {device.name}: {wanted}: {error}", device.id)
-            raise Rejected(mismatch if str(error) == MISMATCH else str(error)) from error
+            raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
             hub.lifecycle.heard(device)
         await receipt.durable()
@@ -126,18 +127,18 @@ class DeviceApi:
         try:
             rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
         except Rejected:
+            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
             raise Rejected("Request with incorrect parameters") from None
-        if isinstance(rows, list) and len(rows) > MAX_BATCH:
-            raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
-        if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
-            raise Rejected("Request with incorrect parameters")
-        if not all(type(at) is int for at, _ in rows):
-            raise Rejected("Request with incorrect parameters")
-        hub.take(hub.imports, device, len(rows), "imported values")
         try:
-            receipt = await hub.writes.import_points(
-                device, [(datastream, at, value) for at, value in rows], "https", principal_of(device)
-            )
+            if isinstance(rows, list) and len(rows) > MAX_BATCH:
+                raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
+            points = [(datastream, at, value) for at, value in timed_values(rows, MAX_BATCH)]
+        except (Rejected, ValueError) as error:
+            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
+            raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
+        hub.take(hub.imports, device, len(points), "imported values")
+        try:
+            receipt = await hub.writes.import_points(device, points, "https", principal_of(device))
         except Rejected as error:
             hub.imports.give_back(device.id, len(rows))
             hub.refuse(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)

@@ -17,6 +17,8 @@ from hub.app import MAX_REASON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
+from hub.spellings import is_printable, nfc, timed_values, whole
+from hub.spellings import shown as escaped
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -52,7 +54,7 @@ def masked(said: str) -> str:
 
 def printable(said: str) -> str:
     """Text that may be put into any packet and before any eyes; part of it came from outside."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said[:MAX_REASON])
+    return escaped(said[:MAX_REASON])
 
 
 def shown(payload: bytes) -> str:
@@ -72,7 +74,10 @@ def texts_payload(texts: Iterable[str]) -> bytes:
 
 def _datastream(voice: Voice, name: str) -> Datastream:
     """Raises `UnknownPin`."""
+    # Names are kept in NFC; what comes is seldom not.
     pin = voice.pins.get(name)
+    if pin is None:
+        pin = voice.pins.get(nfc(name))
     if pin is None:
         named = next((known for known, number in voice.pins.items() if f"v{number}" == name.lower()), None)
         raise UnknownPin(
@@ -127,11 +132,12 @@ def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
     try:
         return voice.hub.writes.write(Write(voice.device, pin, raw, voice.via, voice.principal, None, voice))
     except WrongType as error:
-        if str(error) != MISMATCH:
+        if not str(error).startswith(MISMATCH):
             raise
         stream = voice.device.points[pin].datastream
         values = f" ({', '.join(map(str, list(stream.values)[:20]))})" if stream.values else ""
-        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}") from error
+        hint = str(error).removeprefix(MISMATCH)
+        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}{';' if hint else ''}{hint}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
@@ -154,15 +160,12 @@ async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt |
     """``[[milliseconds, value], …]`` of one datastream: all, or none."""
     hub, device = voice.hub, voice.device
     stream, rows = _datastream(voice, said.name), _json(payload)
-    if not isinstance(rows, list) or not all(
-        isinstance(row, list) and len(row) == 2 and type(row[0]) is int for row in rows
-    ):
-        raise Rejected("a batch with timestamps is [[milliseconds, value], …]")
-    if len(rows) > MAX_BATCH:
-        raise Rejected(f"a batch has at most {MAX_BATCH} values")
+    try:
+        points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
+    except ValueError as error:
+        raise Rejected(str(error)) from None
     hub.take(hub.imports, device, len(rows), "imported values")
     try:
-        points = [(stream, at, raw) for at, raw in rows]
         return await hub.writes.import_points(device, points, voice.via, voice.principal)
     except Rejected:
         hub.imports.give_back(device.id, len(rows))
@@ -252,7 +255,7 @@ async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
     now, zone = voice.hub.clock.now(), voice.hub.timezone_of(voice.device)
     standard, daylight = timezones.offsets(zone, now)
     found = {
-        "tz_name": zone,
+        "tz_name": timezones.iana(zone),
         "tz_rule": timezones.posix_rule(zone),
         "tz_offset": standard,
         "dst_offset": daylight,
@@ -273,9 +276,9 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if not isinstance(found, dict):
         raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
     told = {
-        str(_INFO.get(key, key)): text_of(one)
+        str(_INFO.get(key, key)): text_of(one if (number := whole(one)) is None else number)
         for key, one in found.items()
-        if isinstance(one, (str, int, float)) and (key + str(one)).isprintable()
+        if isinstance(one, (str, int, float)) and is_printable(key + str(one))
     }
     template = told.get("tmpl", voice.device.template.id)
     if template != voice.device.template.id:

@@ -14,6 +14,7 @@ from connectors.mqtt.topics import DOWNLINK, GATEWAY, UNASKED, through_gateway
 from hub.errors import Forbidden, NotFound
 from hub.facts import WireFrame
 from hub.model import Command, Device, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata
+from hub.spellings import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,7 +82,8 @@ class Client:
     def voice(self, token: str, permission: str) -> Voice | None:
         """The voice of the device with a token; None when it is none of the gateway's business."""
         device = self.endpoint.hub.tokens.of(token)
-        if device is None or not self.reaches(device, permission):
+        # In a topic a token stands as it is: each spelling would be a voice of its own.
+        if device is None or token != trimmed(token) or not self.reaches(device, permission):
             return None
         voice = self.voices.get(token)
         if voice is None or voice.device is not device:

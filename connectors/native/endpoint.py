@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -61,6 +62,7 @@ from hub.model import (
     SetDatastream,
     SetMetadata,
 )
+from hub.spellings import decimal, is_printable, stamp, trimmed
 from hub.wire import WireProtocol
 from hub.writes import Write
 
@@ -343,7 +345,7 @@ class NativeSession:
     def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
-        token = body.decode("ascii", "surrogateescape").strip()
+        token = trimmed(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.of(token)
         if device is None:
             ending = ascii(token[-2:])[1:-1] if token else ""
@@ -427,10 +429,19 @@ class NativeSession:
         self._group_shared = kind == "b"
         if kind == "b":
             self._group = self.hub.clock.now()
-        elif kind == "t" and rest and rest[0].isascii() and rest[0].isdecimal():
-            self._group = int(rest[0][:18])
+        elif kind == "t" and rest:
+            self._group = self._group_stamp(rest[0])
         elif kind == "e":
             self._group = None
+
+    def _group_stamp(self, text: str) -> int | None:
+        """A group's stamp in milliseconds UTC; None, with a refusal, where it is none: the hub's clock stamps then."""
+        with suppress(ValueError):
+            if (at := stamp(decimal(text))) >= 0:
+                return at
+        why = f"the group's stamp {text[:40]!r} is no number of milliseconds since 1970"
+        self.hub.refuse(self.address, f"device {self.device.name}: {why}", self.device.id)
+        return None
 
     async def _other(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         handler = HANDLERS.get(command)
@@ -463,7 +474,7 @@ class NativeSession:
         replies.append(response(message, Status.OK))
         self._reply(replies)
         self._set_ready()
-        printable = {key: value for key, value in info.items() if (key + value).isprintable()}
+        printable = {key: value for key, value in info.items() if is_printable(key + value)}
         await self.hub.devices.told(self.device, printable)
 
     # -- commands to the device -----------------------------------------------------------------------------------

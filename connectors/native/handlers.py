@@ -171,7 +171,7 @@ def _utc(kind: str, zone: str, now: int) -> Sequence[str] | None:
         case "tz":
             return tuple(map(str, timezones.offsets(zone, now)))
         case "tz_name":
-            return (zone,)
+            return (timezones.iana(zone),)
         case "tz_rule":
             return (timezones.posix_rule(zone),)
         case "dst_next":

@@ -46,7 +46,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
         return
     host, _, port = plain[0].rpartition(":")
     local = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
-    text = (resources.files("config") / "templates" / "weather-station.toml").read_text()
+    text = (resources.files("config") / "templates" / "weather-station.toml").read_text("utf-8")
     template, _ = await hub.templates.save(text, SYSTEM, source="weather-station.toml")
     streams = [
         Stream(pin=d.pin, name=d.name, type=d.type, min=d.min, max=d.max, values=list(d.values))

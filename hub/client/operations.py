@@ -197,7 +197,10 @@ class DeviceMetaField(TypedDict):
 
 
 class DeviceObject(TypedDict):
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
+    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made.
+
+    timezone is the one of its days and hours: its own, or its organization's, or the hub's.
+    """
 
     id: int
     templateId: str
@@ -214,6 +217,7 @@ class DeviceObject(TypedDict):
     disconnectTime: int | None
     ip: str | None
     hardwareInfo: dict[str, str]
+    timezone: str
     dataStreamValues: list[DataStreamValue] | None
     metaFieldValues: list[DeviceMetaField] | None
 
@@ -999,8 +1003,10 @@ class TemplatesImported(TypedDict):
 
 
 class TimedValue(TypedDict):
+    """ts is in milliseconds UTC."""
+
     value: Any
-    ts: int
+    ts: float
 
 
 class Token(TypedDict):

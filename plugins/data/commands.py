@@ -6,13 +6,18 @@ import argparse
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from hub import spellings, timezones
 from hub.cli import DURATION_HELP, api, confirmed, device_of, local_time, progress, show_table, with_device
 from hub.client import Api, operations
 from hub.client.operations import DeviceObject
@@ -27,6 +32,8 @@ WINDOW = 30 * DAY_MS
 BATCH = 5_000
 MAX_PROBLEMS = 100
 HEADER = ("time", "pin", "value")
+#: What Home Assistant and spreadsheets write for a value that there was not.
+UNKNOWN = frozenset({"", "unknown", "unavailable", "none", "null", "n/a", "#n/a"})
 #: Rows of a chart, and what a column ends with: eighths.
 HEIGHT, EIGHTHS = 10, " ▁▂▃▄▅▆▇█"
 
@@ -36,7 +43,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
     with_device(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="instead of --period, such as 2026-11-01")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="instead of --period, such as 2026-11-01 (of UTC)")
     parser.add_argument("--to", metavar="TIME")
     parser.add_argument("--granularity", choices=["raw", "minute", "hour", "day"])
     parser.add_argument("--aggregate", choices=["avg", "min", "max", "sum", "count", "last"])
@@ -120,7 +127,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
                 writer = csv.writer(file)
                 writer.writerow(HEADER)
                 for at, pin, value in _everything(hub, device):
-                    writer.writerow((iso(at), pin, value if isinstance(value, str) else json.dumps(value)))
+                    writer.writerow((iso(at), pin, spellings.csv_field(value)))
                     count += 1
                 file.flush()
                 os.fsync(file.fileno())
@@ -154,91 +161,106 @@ def device_import(parser: argparse.ArgumentParser) -> None:
     """Read values from a CSV file as `device export` writes it; if one row is wrong, nothing is imported."""
     with_device(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("--pin", metavar="PIN", help="where the file has no column pin, as in a report")
+    parser.add_argument("--tz", metavar="ZONE", help="of times without an offset; the device's, if not given")
+    parser.add_argument(
+        "--skip", metavar="VALUE", action="append", default=[], help="leave out rows with it, such as unavailable"
+    )
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
-            kinds = {stream["pin"]: stream["type"] for stream in device["dataStreamValues"] or ()}
-            problems, rows = _rows(args.file, kinds)
+            zone = args.tz or device["timezone"]
+            if not timezones.is_known(zone):
+                raise Rejected(f"there is no time zone {zone[:50]!r}")
+            kinds = {}
+            for stream in device["dataStreamValues"] or ():
+                kinds[stream["pin"]] = kinds[stream["dataStreamLabel"]] = stream["type"]
+            file = _File(args.pin, zone, frozenset(args.skip), kinds)
+            problems, rows, skipped = file.read(args.file)
             for check in (True, False):
-                done = 0
-                for batch in _batches(rows):
-                    progress(done, len(rows), "checking" if check else "importing")
-                    rows_of = [row for _, row in batch]
+                for start in range(0, len(rows), BATCH):
+                    progress(start, len(rows), "checking" if check else "importing")
+                    batch = rows[start : start + BATCH]
+                    values = [row for _, row in batch]
                     try:
-                        hub(
-                            operations.post_device_import_rows(
-                                device_id=device["id"], line=batch[0][0], rows=rows_of, check=check
-                            )
-                        )
+                        # Lines are counted from 0 here, for rows may be lines apart.
+                        rows_of = partial(operations.post_device_import_rows, device_id=device["id"], line=0)
+                        hub(rows_of(rows=values, check=check))
                     except RequestError as error:
-                        problems += str(error).splitlines()
+                        problems += [_located(problem, batch) for problem in str(error).splitlines()]
                         if not check or len(problems) >= MAX_PROBLEMS:
                             break
-                    done += len(batch)
                 if problems:
-                    problems.sort(key=lambda line: int("0" + line.removeprefix("line ").partition(":")[0]))
-                    raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems[:MAX_PROBLEMS]))
+                    problems.sort(key=lambda problem: problem[0])
+                    lines = [f"line {line}: {text}" if line else text for line, text in problems[:MAX_PROBLEMS]]
+                    raise Rejected("\n".join(f"{args.file}: {line}" for line in lines))
             progress(1, 1, "importing")
-        print(f"{len(rows)} values of {device['name']} imported")
+        left_out = f", {skipped} rows left out" if args.skip else ""
+        print(f"{len(rows)} values of {device['name']} imported{left_out}")
 
     parser.set_defaults(run=run)
 
 
-def _batches(rows: list[tuple[int, list[Any]]]) -> Iterator[list[tuple[int, list[Any]]]]:
-    """Rows (line, row) of lines that follow each other, some thousand at a time."""
-    start = 0
-    for end in range(1, len(rows) + 1):
-        if end == len(rows) or end - start == BATCH or rows[end][0] != rows[end - 1][0] + 1:
-            yield rows[start:end]
-            start = end
+#: A row of a file: its line, and what is imported of it: stamp in ms UTC, pin and value.
+_Row = tuple[int, list[Any]]
+#: What is wrong with a line; with the file as a whole, if it is 0.
+_Problem = tuple[int, str]
 
 
-def _rows(path: Path, kinds: dict[str, str]) -> tuple[list[str], list[tuple[int, list[Any]]]]:
-    """What is wrong with lines as such, and of the others (line, [stamp in ms, pin, value]). Raises `Rejected`."""
-    problems: list[str] = []
-    rows: list[tuple[int, list[Any]]] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            if set(reader.fieldnames or ()) != set(HEADER):
-                found = ",".join(reader.fieldnames or ()) or "nothing"
-                raise Rejected(f"{path}: the header must be {','.join(HEADER)}, not {found}")
-            for line, row in enumerate(reader, 2):
-                at = _stamp(row["time"] or "")
-                if None in row or None in row.values():
-                    problems.append(f"line {line}: must have {len(HEADER)} columns")
-                elif at is None:
-                    problems.append(f"line {line}: {row['time'][:40]!r} is no time")
-                else:
-                    pin = row["pin"].lower()
-                    rows.append((line, [at, pin, _value(row["value"], kinds.get(pin, ""))]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = (
-            "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
-        )
-        raise Rejected(f"{path}: {why}") from error
-    return problems, rows
+def _located(problem: str, batch: Sequence[_Row]) -> _Problem:
+    """A problem that the hub has with a row of ``batch``, with the line of its file."""
+    found = re.match(r"line (\d+): ", problem)
+    return (0, problem) if found is None else (batch[int(found[1])][0], problem[found.end() :])
 
 
-def _stamp(text: str) -> int | None:
-    if text.isascii() and text.isdecimal() and len(text) < 16:
-        return int(text)
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return round((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
+@attrs.frozen
+class _File:
+    """How to read a file: the pin of all rows, the zone of its times, values to skip, and the types of datastreams."""
 
+    pin: str | None
+    zone: str
+    skip: frozenset[str]
+    kinds: Mapping[str, str]
 
-def _value(text: str, kind: str) -> Any:
-    """An array where the text is one; only text may begin with a bracket and be none."""
-    if kind != "string" and text.startswith("["):
+    def read(self, path: Path) -> tuple[list[_Problem], list[_Row], int]:
+        """Problems with lines as such, the other rows, and how many were left out. Raises `Rejected`."""
         try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
+            table = spellings.table(spellings.decoded(path.read_bytes()))
+            lines = [(line, fields) for line, fields in table.rows if fields]
+        except (OSError, ValueError) as error:
+            raise Rejected(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        wanted = HEADER if self.pin is None else ("time", "value")
+        columns = [name.lower() for name in table.header]
+        if sorted(columns) != sorted(wanted):
+            found, hint = ",".join(table.header) or "nothing", ""
+            if sorted(columns) == ["time", "value"]:
+                hint = "; say with --pin which datastream it is"
+            raise Rejected(f"{path}: the header must be {','.join(wanted)}, not {found[:200]}{hint}")
+        problems: list[_Problem] = []
+        rows: list[_Row] = []
+        skipped, latest = 0, dict[str, int]()
+        for line, fields in lines:
+            if len(fields) != len(columns):
+                problems.append((line, f"must have {len(columns)} columns"))
+                continue
+            row = dict(zip(columns, fields, strict=True))
+            if row["value"].strip() in self.skip:
+                skipped += 1
+                continue
+            pin = self.pin or row["pin"].strip()
+            try:
+                at = latest[pin] = spellings.moment(row["time"], timezones.zone(self.zone), latest.get(pin))
+            except ValueError as error:
+                problems.append((line, str(error)))
+                continue
+            kind = self.kinds.get(pin.lower()) or self.kinds.get(pin, "")
+            if kind not in ("", "string") and row["value"].strip().lower() in UNKNOWN:
+                hint = f"--skip {shlex.quote(row['value'].strip())} leaves such rows out"
+                problems.append((line, f"there is no value; {hint}"))
+                continue
+            rows.append((line, [at, pin, spellings.value_of_csv(row["value"], kind, table.separator)]))
+        return problems, rows, skipped
 
 
 def device_erase(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import attrs
 import trio
 
-from hub import timezones
+from hub import spellings, timezones
 from hub.errors import MAX_PROBLEMS, Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
@@ -38,8 +38,10 @@ LINES, CSV = "application/x-ndjson", "text/csv"
 
 @attrs.frozen(kw_only=True)
 class TimedValue:
+    """``ts`` is in milliseconds UTC."""
+
     value: Any
-    ts: int
+    ts: float
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +131,7 @@ def zone_of(hub: Hub, device: Device, name: str | None) -> str:
     """Raises `Rejected` for a time zone that does not exist."""
     if not name:
         return hub.timezone_of(device)
-    if name not in timezones.names():
+    if not timezones.is_known(name):
         raise Rejected(f"there is no time zone {name[:50]!r}")
     return name
 
@@ -192,7 +194,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         device = hub.device_for(request, body.device_id)
         place = device.find(body.pin, body.data_stream_id)
         _check_count(body.values)
-        await _import(request, device, [(place, one.ts, one.value) for one in body.values])
+        await _import(request, device, [(place, spellings.stamp(one.ts), one.value) for one in body.values])
 
     async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
@@ -206,12 +208,12 @@ def routes(hub: Hub) -> Sequence[Route]:
             if (line - body.line) % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
             try:
-                if len(row) != 3 or type(row[0]) is not int or not isinstance(row[1], str):
+                if len(row) != 3 or not isinstance(row[1], str):
                     raise Rejected("must be a stamp in milliseconds, a pin and a value")
-                place = device.find(row[1])
-                hub.writes.check(device, place, row[0], row[2])
-                found.append((place, row[0], row[2]))
-            except Rejected as error:
+                place, at = device.find(row[1]), spellings.stamp(row[0])
+                hub.writes.check(device, place, at, row[2])
+                found.append((place, at, row[2]))
+            except (Rejected, ValueError) as error:
                 problems.append(f"line {line}: {error}")
         if problems:
             raise Rejected("\n".join(problems))
@@ -303,8 +305,8 @@ def iso(ts: int) -> str:
 
 
 def csv_field(value: Any) -> str:
-    """A value as a field of CSV: text as it is, an array as JSON."""
+    """A value as a field of CSV, quoted; see `hub.spellings.csv_field`."""
     if value is None:
         return ""
-    text = json.dumps(to_json(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
+    text = spellings.csv_field(value)
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text

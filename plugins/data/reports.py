@@ -156,7 +156,7 @@ def _report(hub: Hub, request: Request) -> Report:
     if chosen["period"] == "THREE_MONTHS" and chosen["granularityType"] == "RAW_DATA":
         raise Rejected("Request with incorrect parameters")
     zone = given.get("tzName", "UTC")
-    if zone not in timezones.names() or given.get("sendEvents", "false") not in ("true", "false"):
+    if not timezones.is_known(zone) or given.get("sendEvents", "false") not in ("true", "false"):
         raise Rejected("Request with incorrect parameters")
     places = _places(device, given)
     hub.take(hub.exports, device, 1, "reports")
@@ -222,7 +222,7 @@ async def _fill(
     columns: Sequence[str],
 ) -> int:
     """Write rows of (stamp, values) as CSV; returns how many. Deflating is a thread's work: others get their turn."""
-    zone = ZoneInfo(report.zone)
+    zone = timezones.zone(report.zone)
     text = TextIOWrapper(member, "utf-8", newline="", write_through=True)
     text.write(",".join(columns) + "\n")
     count = 0

@@ -13,6 +13,7 @@ import trio
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
 from hub.model import SOMEBODY, Device, Principal, Template
+from hub.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -133,7 +134,7 @@ class Finder:
         """
         hub = self._hub
         with_token = hub.tokens.of(word)
-        word = word.lower()
+        word = nfc(word).lower()
         templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
         tags = (tag for tag in self._tags.by_id.values() if word in tag.name.lower())
@@ -263,7 +264,7 @@ class _Metadata:
             values.pop(fact.device.id, None)
 
     def _keep(self, device: int, name: str, value: str) -> None:
-        self._fields.setdefault(name, {})[device] = value[:MAX_LENGTH].lower()
+        self._fields.setdefault(nfc(name), {})[device] = nfc(value[:MAX_LENGTH]).lower()
 
     async def refresh(self) -> None:
         """Read what is not known yet."""
@@ -283,12 +284,13 @@ class _Metadata:
 
     def of(self, name: str) -> Callable[[Device], str]:
         """What a field says of a device: what was set, else its template's default."""
+        name = nfc(name)
         said, defaults = self._fields.get(name, {}), dict[int, str]()
 
         def default(template: Template) -> str:
             found = defaults.get(id(template))
             if found is None:
-                fields = (field.default.lower() for field in template.metadata if field.name == name)
+                fields = (nfc(field.default).lower() for field in template.metadata if field.name == name)
                 found = defaults[id(template)] = next(fields, "")
             return found
 
@@ -307,7 +309,7 @@ def _either(tests: Sequence[Test]) -> Test:
 
 def _fits(one: Filter) -> Callable[[Any], bool]:
     """Whether a value fits a filter; of one that says what must not be, whether it is that."""
-    wanted = [value.lower() if isinstance(value, str) else value for value in one.values]
+    wanted = [nfc(value).lower() if isinstance(value, str) else value for value in one.values]
     match one.operator:
         case "empty" | "notEmpty":
             return lambda value: value not in (None, "")

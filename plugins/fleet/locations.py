@@ -20,6 +20,7 @@ from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.metadata import LOCATION
 from hub.model import SYSTEM, Device, Principal
 from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.spellings import is_name, is_printable, nfc, whole
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -51,7 +52,7 @@ class Location:
 
     id: int
     org: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     owner: int | None = None
     about: Place = Place()
     users: tuple[int, ...] = ()
@@ -142,7 +143,7 @@ class Locations:
 
     def _name(self, device: int, value: str) -> None:
         self._named.pop(device, None)
-        if value.startswith("{") and type(number := json.loads(value).get("locationId")) is int:
+        if value.startswith("{") and (number := whole(json.loads(value).get("locationId"))) is not None:
             self._named[device] = number
 
     def _follow(self, fact: OrganizationChanged) -> None:
@@ -163,20 +164,20 @@ class Locations:
     def check(self, location: Location) -> None:
         """Whether a location can be like this. Raises `Rejected`, `Conflict`."""
         problems = []
-        if not 1 <= len(location.name) <= MAX_NAME or not location.name.isprintable():
+        if not is_name(location.name, MAX_NAME):
             problems.append(f"name must have 1 to {MAX_NAME} printable characters")
         about = location.about
         texts = ((field, getattr(about, field)) for field in ("address", "city", "state", "zip", "country"))
         problems += [
             f"about.{field} has at most {MAX_NAME} printable characters"
             for field, text in texts
-            if len(text) > MAX_NAME or not text.isprintable()
+            if len(text) > MAX_NAME or not is_printable(text)
         ]
         if (about.lat is None) != (about.lon is None):
             problems.append("about: lat and lon are needed both")
         elif about.lat is not None and not (abs(about.lat) <= 90 and abs(about.lon or 0) <= 180):
             problems.append("about: lat and lon must be degrees")
-        if about.timezone and about.timezone not in timezones.names():
+        if about.timezone and not timezones.is_known(about.timezone):
             problems.append(f"about.timezone: there is no time zone {about.timezone[:50]!r}")
         if problems:
             raise Rejected("\n".join(problems))

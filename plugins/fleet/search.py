@@ -11,6 +11,7 @@ import attrs
 from hub.errors import Rejected
 from hub.model import Device, Principal
 from hub.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
+from hub.spellings import nfc
 from plugins.fleet.filters import Filter, Find, Finder
 from plugins.fleet.segments import Segments
 
@@ -193,7 +194,7 @@ def routes(fleet: Fleet) -> Sequence[Route]:
             await fleet.found(request, Find(query=query), org_id), _SORTS[sort_by], sort_order, request.principal
         )
         # Whoever names a device finds it on the first page.
-        found.sort(key=lambda device: device.name.lower() != query.strip().lower())
+        found.sort(key=lambda device: device.name.lower() != nfc(query).strip().lower())
         return page_of(found, page, size, lambda device: fleet.shown(device, request.principal))
 
     async def by_filters(request: Request) -> Page[FoundDevice]:

@@ -24,6 +24,7 @@ from hub.routes import (
     page_of,
 )
 from hub.routes import to_json as plain
+from hub.spellings import is_name, nfc
 from plugins.fleet.filters import Find, Finder, Test
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Segment:
 
     id: int
     org: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     position: int = 0
     chosen: frozenset[int] = frozenset()
     find: Find | None = None
@@ -127,7 +128,7 @@ class Segments:
 
     def check(self, segment: Segment) -> None:
         """Whether a segment can be like this. Raises `Rejected`, `Conflict`."""
-        if not 1 <= len(segment.name) <= MAX_NAME or not segment.name.isprintable():
+        if not is_name(segment.name, MAX_NAME):
             raise Rejected(f"name must have 1 to {MAX_NAME} printable characters")
         if len(segment.chosen) > MAX_CHOSEN:
             raise Rejected(f"at most {MAX_CHOSEN} devices are named one by one")

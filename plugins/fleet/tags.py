@@ -11,6 +11,7 @@ import attrs
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
 from hub.routes import VIEW_DEVICES, Created, Request, Route
+from hub.spellings import is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -26,7 +27,7 @@ COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 class Tag:
     id: int
     org: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     color: str = ""
     icon: str = ""
 
@@ -134,11 +135,11 @@ class Tags:
 
     def check(self, tag: Tag) -> None:
         """Whether a tag can be like this. Raises `Rejected`, `Conflict`."""
-        if not 1 <= len(tag.name) <= MAX_NAME or not tag.name.isprintable() or tag.name != tag.name.strip():
+        if not is_name(tag.name, MAX_NAME) or tag.name != tag.name.strip():
             raise Rejected(f"name must have 1 to {MAX_NAME} printable characters")
         if tag.color and COLOR.fullmatch(tag.color) is None:
             raise Rejected("color must be like #24a0ed")
-        if len(tag.icon) > MAX_NAME or not tag.icon.isprintable():
+        if len(tag.icon) > MAX_NAME or not is_printable(tag.icon):
             raise Rejected(f"icon has at most {MAX_NAME} printable characters")
         of_org = [one for one in self.by_id.values() if one.org == tag.org and one.id != tag.id]
         if any(one.name == tag.name for one in of_org):

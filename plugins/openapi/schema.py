@@ -37,7 +37,7 @@ _SIMPLE: dict[Any, Schema] = {
 #: What a time in a query may be.
 _TIME: Schema = {
     "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_TIME}, {"type": "string", "format": "date-time"}],
-    "description": "Milliseconds UTC, or ISO 8601.",
+    "description": "Milliseconds UTC, or ISO 8601, in UTC unless it has an offset.",
 }
 
 

@@ -140,7 +140,7 @@ def _new_plugin(name: str) -> int:
     ):
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text((skeleton / f"{source}.in").read_text().replace("@name@", name))
+        file.write_text((skeleton / f"{source}.in").read_text("utf-8").replace("@name@", name))
     print(f"{target}/ made. Try it with: cd {target} && pip install -e '.[test]' && pytest")
     return 0
 
@@ -159,7 +159,7 @@ def _service(args: argparse.Namespace) -> int:
         command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
         command += ["--config", str(Path(args.config).resolve())] if args.config else []
         command += ["--data", str(config.data.resolve())]
-        text = (resources.files("config") / "pinwheel.service").read_text()
+        text = (resources.files("config") / "pinwheel.service").read_text("utf-8")
         filled = text.format(command=" ".join(command), directory=Path.cwd(), user=_owner())
     if args.only_print:
         print(filled if args.action == "install" else f"would stop and remove {unit}", end="" if filled else "\n")

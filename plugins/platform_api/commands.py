@@ -22,6 +22,7 @@ from hub.cli import (
 from hub.client import operations
 from hub.client.operations import DeviceObject, EventObject, Refusal
 from hub.errors import Rejected, RequestError
+from hub.spellings import decoded, read_text
 
 # -- templates --------------------------------------------------------------------------------------------------------
 
@@ -44,9 +45,10 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                     text = _template_text(path)
                     call = operations.post_template_import(toml=text, source=str(path), prune=args.prune)
                     done.append(hub(call))
-                except (OSError, UnicodeDecodeError, RequestError) as error:
+                except (OSError, ValueError, RequestError) as error:
                     failed = True
-                    said = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                    why = error.strerror if isinstance(error, OSError) else error
+                    said = str(error) if isinstance(error, RequestError) else f"{path}: {why}"
                     for line in said.splitlines():
                         print(f"pinwheel: {line}", file=sys.stderr)
                     continue
@@ -64,13 +66,16 @@ def template_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _template_text(path: Path) -> str:
-    """What is in a file; where there is none, the template of that name that comes with the hub. Raises `OSError`."""
+    """What is in a file; where there is none, the template of that name that comes with the hub.
+
+    Raises OSError and ValueError.
+    """
     if not path.exists():
         from hub.documents import shipped
 
         if text := shipped().get(str(path)):
             return text
-    return path.read_text()
+    return read_text(path)
 
 
 def template_export(parser: argparse.ArgumentParser) -> None:
@@ -135,9 +140,9 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         if args.csv is not None:
             try:
-                text = args.csv.read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                raise Rejected(f"{args.csv}: {getattr(error, 'strerror', error)}") from error
+                text = decoded(args.csv.read_bytes())
+            except (OSError, ValueError) as error:
+                raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
             with api(args) as hub:
                 show(hub(operations.post_device_import(csv=text)))
             return

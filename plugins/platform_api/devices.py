@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import trio
 
+from hub import spellings
 from hub.devices import NewDevice
 from hub.errors import NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Rows of one file of devices, and those that are read before other tasks get their turn.
 MAX_ROWS, SLICE = 5_000, 200
+#: Columns of devices in CSV, whatever their case; others are names of metadata.
+COLUMNS = ("name", "template", "token")
 
 
 @attrs.frozen(kw_only=True)
@@ -165,40 +166,39 @@ class DeviceRoutes:
 
         Raises `Rejected` for more than `MAX_ROWS`.
         """
-        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="", strict=True)
         problems, new = [], []
         try:
-            columns = reader.fieldnames or ()
+            table = spellings.table(text)
+            # Names of metadata are written as they are; those of the three columns need not be.
+            columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
             if missing := [name for name in ("name", "template") if name not in columns]:
                 raise Rejected(f"The header has no column {', '.join(missing)}.")
-            for number, row in enumerate(reader, 1):
+            for number, (line, values) in enumerate(table.rows, 1):
                 if number > MAX_ROWS:
                     raise Rejected(f"The file has more than {MAX_ROWS} rows; split it.")
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
-                template = self._hub.templates.by_id.get(row["template"])
-                if template is not None and not org.has(template):
-                    template = None
-                if None in row:
-                    problems.append(f"row {number}: has more columns than the header")
-                elif template is None:
-                    problems.append(f"row {number}: there is no template {row['template']!r}")
+                if not values:
+                    continue
+                row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
+                template = self._hub.templates.by_id.get(row["template"].strip())
+                if len(values) > len(columns):
+                    problems.append(f"line {line}: has more columns than the header")
+                elif template is None or not org.has(template):
+                    problems.append(f"line {line}: there is no template {row['template']!r}")
                 else:
-                    fields = {k: v for k, v in row.items() if k not in ("name", "template", "token") and v}
-                    token = row.get("token") or None
-                    where = f"row {number}"
                     new.append(
                         NewDevice(
                             name=row["name"],
                             template=template,
-                            token=token,
+                            token=row.get("token", "").strip() or None,
                             org=org.id,
-                            metadata=fields,
-                            where=where,
+                            metadata={k: v for k, v in row.items() if k not in COLUMNS and v},
+                            where=f"line {line}",
                         )
                     )
-        except csv.Error as error:
-            problems.append(f"line {reader.line_num}: {error}")
+        except ValueError as error:
+            problems.append(str(error))
         return problems, new
 
     async def list(

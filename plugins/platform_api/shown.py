@@ -68,7 +68,10 @@ class DeviceMetaField:
 
 @attrs.frozen(kw_only=True)
 class DeviceObject:
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made."""
+    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made.
+
+    ``timezone`` is the one of its days and hours: its own, or its organization's, or the hub's.
+    """
 
     id: int
     template_id: str
@@ -85,6 +88,7 @@ class DeviceObject:
     disconnect_time: int | None
     ip: str | None
     hardware_info: dict[str, str]
+    timezone: str
     data_stream_values: list[DataStreamValue] | None = None
     meta_field_values: list[DeviceMetaField] | None = None
 
@@ -132,6 +136,7 @@ def device_shown(hub: Hub, device: Device) -> DeviceObject:
         disconnect_time=device.disconnected,
         ip=session.address if session else None,
         hardware_info=device.hardware,
+        timezone=hub.timezone_of(device),
     )
 
 

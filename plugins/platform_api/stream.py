@@ -20,6 +20,7 @@ from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
 from hub.routes import VIEW_DEVICES, SocketRoute
+from hub.spellings import whole
 from hub.values import to_json
 from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
 
@@ -182,19 +183,20 @@ class _Client:
         what, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
         if not isinstance(what, str) or what not in NEEDS:
             raise Rejected(f"subscribe must be {', '.join(NEEDS)}")
-        if after is not None and type(after) is not int:
+        if after is not None and (after := whole(after)) is None:
             raise Rejected("after must be the seq of a message")
         device, named = None, None
         if what in ("device", "wire"):
-            if type(wanted := message.get("device")) is not int:
+            if (wanted := whole(message.get("device"))) is None:
                 raise Rejected("device must be a device's id")
             device = self.hub.device_for(self._request, wanted)
         elif what not in ("devices", "events"):
             self.hub.authorize(self.principal, NEEDS[what])
         elif (ids := message.get("devices")) is not None:
-            if not isinstance(ids, list) or len(ids) > MAX_NAMED or not all(type(one) is int for one in ids):
+            numbers = list(map(whole, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
+            if None in numbers:
                 raise Rejected(f"devices must be a list of at most {MAX_NAMED} ids")
-            named = frozenset(ids)
+            named = frozenset(number for number in numbers if number is not None)
         key = Key(what, device.id if device else None, every and what in ("device", "devices"))
         subscription = _Subscription(self, number, NEEDS[what], device, named)
         # Before it hears of what is new.

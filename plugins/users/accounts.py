@@ -26,6 +26,7 @@ from hub.routes import (
     page_of,
     secret,
 )
+from hub.spellings import nfc
 from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import hash_of
@@ -261,7 +262,7 @@ def routes(room: Room) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        text = query.lower()
+        text = nfc(query).lower()
         found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
         visible = hub.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
         owned = Counter(device.owner for device in visible)

@@ -14,6 +14,7 @@ from hub.client import Api, operations
 from hub.client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
 from hub.errors import NotFound, Rejected
 from hub.signatures import camel
+from hub.spellings import nfc, read_text
 from hub.structure import seconds
 
 
@@ -25,7 +26,7 @@ def _org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject
     if text.isascii() and text.isdecimal():
         return hub(operations.get_organization(org_id=int(text)))
     everyone = _orgs(hub, text)
-    named = [org for org in everyone if org["name"] == text]
+    named = [org for org in everyone if org["name"] == nfc(text)]
     found = [org for org in named if org["parentOrganizationId"] == below] or named
     if not found:
         raise NotFound(f"there is no organization {text!r}")
@@ -268,7 +269,7 @@ def org_apply(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         try:
-            wanted = tomllib.loads(args.file.read_text())
+            wanted = tomllib.loads(read_text(args.file))
         except (OSError, ValueError) as error:
             raise Rejected(f"{args.file}: {getattr(error, 'strerror', None) or error}") from error
         _check_file(args.file, wanted)

@@ -11,6 +11,7 @@ import attrs
 
 from hub.errors import Conflict, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
+from hub.spellings import is_name, nfc
 from plugins.users.model import Client, Key, Session, User
 from plugins.users.people import digest
 
@@ -257,7 +258,8 @@ class Credentials:
 
     async def add_key(self, user: User, name: str, scopes: frozenset[str] | None, lasts: int | None) -> tuple[Key, str]:
         """A personal key and its secret, which is shown only now. Raises `Rejected`."""
-        if not 1 <= len(name) <= 60 or not name.isprintable():
+        name = nfc(name)
+        if not is_name(name, 60):
             raise Rejected("a key's name has 1 to 60 printable characters")
         if sum(key.user == user.id for key in self.keys.values()) >= MAX_KEYS:
             raise Rejected(f"a user has at most {MAX_KEYS} keys")
@@ -308,7 +310,8 @@ class Credentials:
             raise Rejected(
                 f"redirects: {wrong[0][:100]!r} must be an https address, one of this machine, or an app's own"
             )
-        if not 1 <= len(name) <= 64 or not name.isprintable():
+        name = nfc(name)
+        if not is_name(name, 64):
             raise Rejected("a program's name has 1 to 64 printable characters")
         if len(self.clients) >= MAX_CLIENTS:
             raise Rejected(f"there are at most {MAX_CLIENTS} programs")

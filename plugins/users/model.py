@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from hub.spellings import nfc
+
 #: The roles that every hub has; others count from here.
 ADMIN, STAFF, USER = 1, 2, 3
 #: Seconds without a login after which an account is inactive (docs.blynk.io, Users: a month).
@@ -43,7 +45,7 @@ class User:
     id: int
     org: int
     email: str
-    name: str = ""
+    name: str = attrs.field(converter=nfc, default="")
     role: int = USER
     password: str | None = attrs.field(default=None, repr=False)
     created: int = 0
@@ -89,7 +91,7 @@ class Key:
 
     id: int
     user: int
-    name: str
+    name: str = attrs.field(converter=nfc)
     hash: bytes = attrs.field(repr=False)
     scopes: frozenset[str] | None = None
     expires: int | None = None
@@ -105,7 +107,7 @@ class Client:
     """
 
     id: str
-    name: str
+    name: str = attrs.field(converter=nfc)
     org: int
     role: int
     hash: bytes = attrs.field(repr=False)

@@ -22,6 +22,7 @@ from hub.routes import (
     SortOrder,
     page_of,
 )
+from hub.spellings import nfc
 from hub.units import System
 from plugins.users.shown import OrganizationObject, UnitSystem
 
@@ -128,7 +129,7 @@ def routes(room: Room) -> Sequence[Route]:
         size: PageSize = PAGE,
     ) -> Page[OrganizationObject]:
         below = map(orgs.get, orgs.below(hub.organization_for(request).id)[1:])
-        found = [org for org in below if query.lower() in org.name.lower()]
+        found = [org for org in below if nfc(query).lower() in org.name.lower()]
         keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
             "Organization Id": lambda org: org.id,
             "Name": lambda org: org.name.lower(),

@@ -15,6 +15,7 @@ import trio
 from hub import timezones
 from hub.errors import Conflict, NotAuthenticated, NotFound, Rejected
 from hub.facts import RightsChanged
+from hub.spellings import is_name, is_printable
 from hub.structure import structure
 from plugins.users.model import ADMIN, Profile, User
 
@@ -120,16 +121,16 @@ class People:
         problems = []
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
             problems.append("email is no mail address")
-        if len(user.name) > MAX_NAME or not (user.name.isprintable() or not user.name):
+        if user.name and not is_name(user.name, MAX_NAME):
             problems.append(f"name has at most {MAX_NAME} printable characters")
         said = attrs.asdict(user.profile)
         said |= {f"address.{name}": value for name, value in said.pop("address").items()}
         problems += [
             f"{name} has at most {MAX_FIELD} printable characters"
             for name, value in said.items()
-            if len(value) > MAX_FIELD or not (value.isprintable() or not value)
+            if len(value) > MAX_FIELD or not is_printable(value)
         ]
-        if user.profile.timezone and user.profile.timezone not in timezones.names():
+        if user.profile.timezone and not timezones.is_known(user.profile.timezone):
             problems.append(f"there is no time zone {user.profile.timezone[:50]!r}")
         if problems:
             raise Rejected("\n".join(problems))

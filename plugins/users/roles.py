@@ -12,6 +12,7 @@ from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.model import ROOT_ORG
 from hub.routes import Permission
+from hub.spellings import is_name, nfc
 from plugins.users.model import ADMIN
 from plugins.users.permissions import DEFAULTS, switched
 
@@ -138,8 +139,8 @@ class Roles:
         self.names[role] = name
 
     def _checked(self, name: str, role: int | None = None) -> str:
-        name = name.strip()
-        if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        name = nfc(name.strip())
+        if not is_name(name, MAX_NAME):
             raise Rejected(f"a role's name has 1 to {MAX_NAME} printable characters")
         if any(other.lower() == name.lower() and number != role for number, other in self.names.items()):
             raise Conflict(f"there is a role {name!r} already")
