@@ -111,7 +111,7 @@ def routes(room: Room) -> Sequence[Route]:
         return more(LoggedIn, tokens, user=room.shown(user))
 
     async def refresh(request: Request) -> LoggedIn:
-        session, tokens = await credentials.refresh(request.body.refresh_token, program=False)
+        session, tokens = await credentials.refresh(request.body.refresh_token, client=None)
         assert session.user is not None
         return answer(people.by_id[session.user], tokens)
 

@@ -39,6 +39,8 @@ input { width: 100%; box-sizing: border-box; font: inherit; padding: .6rem; bord
   border-radius: .4rem }
 button { width: 100%; margin-top: 1.5rem; padding: .8rem; font: inherit; font-weight: 600; color: #fff;
   background: #0b6e4f; border: 0; border-radius: .4rem }
+.second { margin-top: .75rem; color: inherit; background: none; border: 1px solid GrayText }
+ul { padding-left: 1.2rem }
 .problem { border-left: .3rem solid #b3261e; padding: .2rem .8rem }
 """
 
@@ -135,14 +137,14 @@ def page_of(hub: str, title: str, content: str, status: int = 200, target: str =
     return Response(body=html, status=status, type="text/html; charset=utf-8", headers=headers)
 
 
-def form_of(fields: Sequence[str], button: str, hidden: Mapping[str, str], problem: str = "") -> str:
-    """A form with what was wrong with it the last time."""
+def form_of(fields: Sequence[str], button: str, hidden: Mapping[str, str], problem: str = "", more: str = "") -> str:
+    """A form with what was wrong with it the last time; ``more`` is markup after its button."""
     wrong = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
     kept = "".join(
         f'<input type="hidden" name="{escape(name, quote=True)}" value="{escape(value, quote=True)}">'
         for name, value in hidden.items()
     )
-    return f'{wrong}<form method="post">{kept}{"".join(fields)}<button>{escape(button)}</button></form>'
+    return f'{wrong}<form method="post">{kept}{"".join(fields)}<button>{escape(button)}</button>{more}</form>'
 
 
 def form_sent(request: Request) -> dict[str, str]:
