@@ -84,3 +84,14 @@ def client_address(address: str, forwarded: str, trusts: Callable[[str], bool]) 
             break
         address = before
     return address
+
+
+def subscriber_of(address: str) -> str:
+    """What limits count an address as: IPv4 as it is, of IPv6 the /64 that every subscriber has to choose from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

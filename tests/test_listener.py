@@ -563,8 +563,10 @@ async def test_forwarded_address_of_a_stranger_is_ignored(start):
         assert ["127.0.0.1"] == [refusal.address for refusal in hub.refusals]
 
 
-@pytest.mark.parametrize("forwarded", ["203.0.113.9:{}", "[2001:db8::1]:{}", "203.0.113.9, 127.0.0.1:{}"])
-async def test_wrong_logins_count_for_an_address_whatever_its_port(start, forwarded):
+@pytest.mark.parametrize(
+    "forwarded", ["203.0.113.9:{}", "[2001:db8::1]:{}", "203.0.113.9, 127.0.0.1:{}", "2001:db8:1:2:{}::7"]
+)
+async def test_wrong_logins_count_for_a_subscriber_whatever_the_port_or_host(start, forwarded):
     async with start(behind_proxy()) as hub:
         statuses = []
         for port in range(1000, 1008):
@@ -678,17 +680,26 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
             assert allowed == hub.door.connections
 
 
-async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start):
+@pytest.mark.parametrize(
+    ("headers", "elsewhere"),
+    [
+        ([V1] * 3, V1.replace(b".7", b".8")),
+        # Of IPv6 each subscriber has a /64.
+        ([V1_6, V1_6.replace(b"::7", b"::8"), V1_6.replace(b"::7", b":0:0:9::7")], V1_6.replace(b"db8::", b"db8:1::")),
+    ],
+)
+async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, headers, elsewhere):
     async with start(behind_proxy() + "[limits]\nconnections_per_address = 2") as hub:
         async with dialled(hub) as first, dialled(hub) as second, dialled(hub) as third:
-            for stream in (first, second):
-                await stream.send_all(V1 + LOGIN)
+            for stream, header in ((first, headers[0]), (second, headers[1])):
+                await stream.send_all(header + LOGIN)
                 assert INVALID_TOKEN == await stream.receive_some(100)
-            await third.send_all(V1 + LOGIN)
+            await third.send_all(headers[2] + LOGIN)
 
             assert await closed(third)
-        assert ("203.0.113.7", PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.refusals]
-        assert await answers(hub, before=V1.replace(b".7", b".8"))
+        refused = proxy_header(headers[2])[0]
+        assert (refused, PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.refusals]
+        assert await answers(hub, before=elsewhere)
 
 
 async def test_a_client_that_says_nothing_is_not_waited_for(start, monkeypatch):

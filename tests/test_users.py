@@ -23,7 +23,7 @@ from hub.app import running
 from hub.errors import Conflict
 from hub.model import ROOT_ORG
 from hub.testing import add_device, address_of
-from plugins.users import passwords
+from plugins.users import passwords, throttle
 from plugins.users.login import matching
 from plugins.users.model import ADMIN, STAFF, USER
 from plugins.users.room import Room
@@ -111,6 +111,75 @@ async def test_after_five_failures_an_account_waits_also_one_that_is_not_there(w
         answer = await log_in(http, email)
         assert 429 == answer.status
         assert 590 < int(answer.headers["retry-after"]) <= 600
+
+
+@pytest.mark.parametrize("later", [0, 365 * DAY], ids=["right clock", "a year ahead"])
+async def test_wait_of_an_account_survives_a_restart(hub_config, time, later):
+    async with running(hub_config, clock=time.clock()) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        for _ in range(5):
+            assert 401 == (await log_in(http, password="wrong but long")).status
+    # A board boots with a clock of its own idea: that is no proof that ten minutes are over.
+    time.pass_(later)
+    async with running(hub_config, clock=time.clock()) as hub, connected(hub) as http:
+        assert 429 == (await log_in(http)).status
+
+
+async def test_stranger_cannot_lock_an_account_out_where_it_was_used(hub_config):
+    async with running(hub_config) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        for name in ("eva", "zoe"):
+            await world.user(name, world.orgs["acme"], USER, PASSWORD)
+        assert 200 == (await log_in(http)).status
+    async with running(hub_config) as hub, connected(hub) as http:
+        for email in ("eva@example.org", "zoe@example.org"):
+            for number in range(throttle.FAILURES_OF_ACCOUNT):
+                hub.room(Room).throttle.attempt("login", email, f"203.0.113.{number}")
+        # Eva was logged in from here before, Zoe was not.
+        assert 200 == (await log_in(http)).status
+        assert 429 == (await log_in(http, "zoe@example.org")).status
+        # Guessing at her password from here is counted as before.
+        for _ in range(5):
+            assert 401 == (await log_in(http, password="wrong but long")).status
+        assert 429 == (await log_in(http)).status
+
+
+async def test_counts_are_bounded_and_forgotten_on_disk_too(hub_config, monkeypatch):
+    monkeypatch.setattr(throttle, "REMEMBERED", 10)
+    monkeypatch.setattr(throttle, "ADDRESSES_OF_ACCOUNT", 3)
+
+    async def rows(hub):
+        async def read(tx):
+            names = ("users_failures", "users_addresses")
+            return [(await tx.fetch_one(f"SELECT count(*) FROM {name}"))[0] for name in names]
+
+        return await hub.storage.read(read)
+
+    async with running(hub_config) as hub:
+        counts = hub.room(Room).throttle
+        for number in range(20):
+            counts.attempt("login", f"{number}@example.org", f"203.0.113.{number}")
+            counts.attempt("login", "eva@example.org", f"203.0.113.{number}").succeeded()
+        await counts.save()
+        failures, addresses = await rows(hub)
+        assert (0 < failures <= 10, addresses) == (True, 3)
+        monkeypatch.setattr(throttle, "WAIT", -1.0)
+        counts.forget("login", "eva@example.org")
+        await counts.save()
+        assert [0, 0] == await rows(hub)
+
+
+async def test_nothing_of_the_addresses_of_an_erased_user_is_left(world, http):
+    assert 200 == (await log_in(http)).status
+    counts = world.room.throttle
+    await counts.save()
+    assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={world.users['eva'].id}")).status
+
+    async def read(tx):
+        return await tx.fetch_all("SELECT * FROM users_addresses")
+
+    assert [] == await world.hub.storage.read(read)
 
 
 async def test_failures_at_once_count_too(world):
@@ -305,6 +374,20 @@ async def test_a_second_factor_is_asked_for_and_works_once(world, http):
     assert 200 == (await log_in(http, otp=codes[0])).status
     assert 401 == (await log_in(http, otp=codes[0])).status
     assert 401 == (await log_in(http, otp="nonsense")).status
+
+
+async def test_one_time_password_works_once_also_across_a_restart(hub_config):
+    async with running(hub_config) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        key = (await log_in(http)).json["access_token"]
+        secret = (await http.ask("POST", "/api/v1/otp", {"password": PASSWORD}, key)).json["secret"]
+        code = one_time(secret)
+        assert 200 == (await http.ask("POST", "/api/v1/otp/confirm", {"otp": code}, key)).status
+        assert 200 == (await log_in(http, otp=code)).status
+    async with running(hub_config) as hub, connected(hub) as http:
+        assert 401 == (await log_in(http, otp=code)).status
+        assert 200 == (await log_in(http, otp=one_time(secret, 30))).status
 
 
 def test_a_one_time_password_of_long_ago_is_none():

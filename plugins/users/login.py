@@ -227,7 +227,7 @@ def routes(room: Room) -> Sequence[Route]:
             await tx.insert_many("users_recovery", ("user", "hash"), rows)
 
         await hub.storage.transaction(write)
-        await people.change(user, otp=made)
+        await people.change(user, otp=made, otp_step=0)
         waiting.pop(user.id, None)
         return RecoveryCodes(recovery_codes=codes)
 
@@ -314,10 +314,7 @@ async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> 
     text = text.strip().replace(" ", "")
     if len(text) == DIGITS and text.isascii() and text.isdecimal():
         step = matching(otp_secret, text)
-        if step is None or step <= room.steps.get(user.id, 0):
-            return False
-        room.steps[user.id] = step
-        return True
+        return step is not None and await room.people.spend_otp(user, step)
 
     async def write(tx: Transaction) -> bool:
         key = (user.id, digest(text))

@@ -1,30 +1,19 @@
-"""Passwords: how they are kept, and how often somebody may try one."""
+"""Passwords: how they are kept."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
-import time
-from collections import OrderedDict
-from collections.abc import Hashable
 from functools import partial
 
-import attrs
 import trio
 
-from hub.errors import Rejected, TooMany
+from hub.errors import Rejected
 
 #: OWASP's second choice for Argon2id, about 45 ms on a desktop's core: KiB of memory, passes, lanes.
 MEMORY, PASSES, LANES = 19 * 1024, 2, 1
 SHORTEST, LONGEST = 8, 200
-#: Failures until somebody waits, and seconds of waiting (docs.blynk.io, Limits).
-FAILURES, WAIT = 5, 600.0
-#: At one account from anywhere, and from one address at all: people behind one router are many.
-FAILURES_OF_ACCOUNT = 100
-FAILURES_OF_ADDRESS = 50
-#: Accounts and addresses remembered.
-REMEMBERED = 30_000
 
 
 def blynk_hash(email: str, password: str) -> str:
@@ -88,48 +77,3 @@ def _verify(hashed: str, kept: str) -> bool:
     except InvalidKey:
         return False
     return True
-
-
-@attrs.frozen
-class Attempt:
-    """One try, counted as failed until it has `succeeded`."""
-
-    _failures: OrderedDict[Hashable, tuple[int, float]]
-    _keys: tuple[Hashable, ...]
-
-    def succeeded(self) -> None:
-        """It was right: who tried has a clean slate, and the others are one failure better off."""
-        self._failures.pop(self._keys[0], None)
-        for key in self._keys[1:]:
-            if found := self._failures.get(key):
-                self._failures[key] = (found[0] - 1, found[1])
-
-
-class Throttle:
-    """Failures by what is tried, by account and by address; whoever has too many waits."""
-
-    def __init__(self) -> None:
-        #: Failures and when the last was, by the monotonic clock.
-        self._failures: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
-
-    def attempt(self, kind: str, account: str, address: str) -> Attempt:
-        """Count a try before it is made, so that many at once count too. Raises `TooMany`.
-
-        Five failures at an account from one address; more from all, so that a stranger does not lock somebody out.
-        """
-        now = time.monotonic()
-        limits: dict[Hashable, int] = {
-            (kind, account, address): FAILURES,
-            (kind, account): FAILURES_OF_ACCOUNT,
-            ("address", address): FAILURES_OF_ADDRESS,
-        }
-        for key, most in limits.items():
-            count, last = self._failures.get(key, (0, 0.0))
-            if count >= most and now < last + WAIT:
-                raise TooMany("There were too many failed attempts.", last + WAIT - now)
-        for key in limits:
-            count, last = self._failures.pop(key, (0, now))
-            self._failures[key] = (1 if now > last + WAIT else count + 1, now)
-        while len(self._failures) > REMEMBERED:
-            self._failures.popitem(last=False)
-        return Attempt(self._failures, tuple(limits))

@@ -29,7 +29,7 @@ PAGE = "/account"
 MAX_NAME = 60
 #: Profile fields' characters.
 MAX_FIELD = 100
-_COLUMNS = "id, org, email, name, role, password, created, last_login, suspended, developer, otp, profile"
+_COLUMNS = "id, org, email, name, role, password, created, last_login, suspended, developer, otp, otp_step, profile"
 
 
 class Link:
@@ -187,6 +187,21 @@ class People:
     async def set_password(self, user: User, hashed: str) -> None:
         """Given Blynk's hash of it."""
         await self.change(user, password=await self._passwords.keep(hashed))
+
+    async def spend_otp(self, user: User, step: int) -> bool:
+        """Note that the one-time password of a step was used; False when it, or a later one, was used before.
+
+        True is returned after the commit, so that it does not work again after a restart (RFC 6238, 5.2).
+        """
+        if step <= user.otp_step:
+            return False
+        user.otp_step = step
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE users SET otp_step = ?1 WHERE id = ?2 AND otp_step < ?1", (step, user.id))
+
+        await self._hub.storage.transaction(write)
+        return True
 
     # -- links ----------------------------------------------------------------------------------------------------
 

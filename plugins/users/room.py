@@ -21,10 +21,11 @@ from plugins.users.access import Access
 from plugins.users.consent import Consents
 from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
-from plugins.users.passwords import Passwords, Throttle, hash_of
+from plugins.users.passwords import Passwords, hash_of
 from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
 from plugins.users.shown import UserObject, UserProfile, more
+from plugins.users.throttle import Throttle
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -50,9 +51,7 @@ class Room:
         self.hub = hub
         self.settings: Settings = hub.settings(Settings)
         self.passwords = Passwords()
-        self.throttle = Throttle()
-        #: The step of the last one-time password of each user: none works twice.
-        self.steps: dict[int, int] = {}
+        self.throttle = Throttle(hub.storage)
         self.people = People(hub, self.passwords)
         self.roles = Roles(hub)
         self.credentials = Credentials(
@@ -67,6 +66,7 @@ class Room:
         await self.roles.load()
         await self.people.load()
         await self.credentials.load()
+        await self.throttle.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
         self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
@@ -137,6 +137,8 @@ class Room:
         """Delete somebody, and what says who they were; see `People.remove`."""
         await self.people.remove(user, last=last)
         self.credentials.gone(user)
+        self.throttle.forget("login", user.email)
+        await self.throttle.save()
         await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
 
     def link(self, request: Request | None, code: str) -> str:
