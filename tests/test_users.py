@@ -68,6 +68,51 @@ async def test_blynks_hash_of_a_password_is_the_same_password(world, http):
     assert 200 == answer.status
 
 
+COMPOSED, DECOMPOSED = "Gr\u00fc\u00dfe aus K\u00f6ln", "Gru\u0308\u00dfe aus Ko\u0308ln"
+
+
+@pytest.mark.parametrize(
+    ("as_set", "typed"),
+    [
+        (COMPOSED, DECOMPOSED),
+        (DECOMPOSED, COMPOSED),
+        (COMPOSED, COMPOSED.replace(" ", "\u00a0")),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af \u2003 1234", "\ud55c\uae00   1234"),
+    ],
+    ids=ascii,
+)
+async def test_password_is_the_same_however_a_keyboard_composes_it(world, http, as_set, typed):
+    body = {"email": "kim@example.org", "password": as_set}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/create-in-org", body)).status
+    answer = await log_in(http, "kim@example.org", typed)
+    assert 200 == answer.status
+    assert 200 == (await log_in(http, "kim@example.org", as_set)).status
+    change = {"old": typed, "new": as_set + "!"}
+    assert 204 == (await http.ask("POST", "/api/v1/password", change, answer.json["access_token"])).status
+    assert 200 == (await log_in(http, "kim@example.org", typed + "!")).status
+    # What looks alike but is another text is another password.
+    assert 401 == (await log_in(http, "kim@example.org", typed.upper() + "?")).status
+
+
+async def test_password_that_was_kept_as_typed_goes_on_working_and_is_kept_normalized(world, http):
+    room, eva = world.room, world.users["eva"]
+    await room.people.set_password(eva, passwords.blynk_hash(eva.email, DECOMPOSED))
+    assert 401 == (await log_in(http, password=COMPOSED)).status
+    key = (await log_in(http, password=DECOMPOSED)).json["access_token"]
+    assert 200 == (await http.get("/api/v1/profile", key)).status
+    for typed in (COMPOSED, DECOMPOSED):
+        assert 200 == (await log_in(http, password=typed)).status
+
+
+async def test_hash_of_a_client_is_taken_as_it_is(world, http):
+    hashed = passwords.blynk_hash("kim@example.org", DECOMPOSED)
+    body = {"email": "kim@example.org", "passwordHash": hashed}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/create-in-org", body)).status
+    assert 200 == (await http.ask("POST", LOGIN, {"email": "kim@example.org", "passwordHash": hashed})).status
+    other = passwords.blynk_hash("kim@example.org", COMPOSED)
+    assert 401 == (await http.ask("POST", LOGIN, {"email": "kim@example.org", "passwordHash": other})).status
+
+
 def test_the_hash_is_blynks():
     # base64(sha256("secret" + sha256("a@b.c"))), by hand with the standard library
     inner = hashlib.sha256(b"a@b.c").digest()

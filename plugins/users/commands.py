@@ -77,7 +77,7 @@ def user_add(parser: argparse.ArgumentParser) -> None:
             user: UserObject | InvitedUser
             link = ""
             if args.password_stdin:
-                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
                 user = hub(
                     operations.post_organization_users_create_in_org(
                         email=args.email, name=args.name, role_id=role, org_id=org, password=asked

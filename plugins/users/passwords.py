@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import unicodedata
+from collections.abc import Sequence
 from functools import partial
 
 import trio
@@ -23,13 +25,13 @@ def blynk_hash(email: str, password: str) -> str:
 
 
 def hash_of(email: str, password: str | None, sent: str | None) -> str:
-    """Blynk's hash of a password, or the one that was ``sent``. Raises `Rejected`."""
+    """Blynk's hash of a password in its `normalized` form, or the one that was ``sent``. Raises `Rejected`."""
     if (password is None) == (sent is None):
         raise Rejected("either password or passwordHash is needed")
     if password is not None:
-        if not SHORTEST <= len(password) <= LONGEST:
-            raise Rejected(f"a password has {SHORTEST} to {LONGEST} characters")
-        return blynk_hash(email, password)
+        if not SHORTEST <= len(normalized(password)) <= LONGEST:
+            raise Rejected(f"The password must have {SHORTEST} to {LONGEST} characters.")
+        return blynk_hash(email, normalized(password))
     assert sent is not None
     try:
         if len(base64.b64decode(sent, validate=True)) == hashlib.sha256().digest_size:
@@ -37,6 +39,31 @@ def hash_of(email: str, password: str | None, sent: str | None) -> str:
     except ValueError:
         pass
     raise Rejected("passwordHash must be base64 of a SHA-256")
+
+
+def normalized(password: str) -> str:
+    """A password that looks the same has the same form (RFC 8265, 4.2.2, OpaqueString).
+
+    Keyboards and browsers send ü as one character or as two; every kind of space is a space.
+    """
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
+    return unicodedata.normalize("NFC", spaced)
+
+
+def candidate_hashes(email: str, password: str | None, sent: str | None) -> list[str]:
+    """The hashes that an account may have been given for what is presented now, the one to keep first.
+
+    A password may have been set as it was typed, by an earlier version or by Blynk's clients. "" is one that fits
+    nothing.
+    """
+    try:
+        hashes = [hash_of(email, password, sent)]
+    except Rejected:
+        # Checked as long as one that could be right.
+        hashes = [""]
+    if password is not None and sent is None and normalized(password) != password:
+        hashes.append(blynk_hash(email, password))
+    return hashes
 
 
 class Passwords:
@@ -50,13 +77,16 @@ class Passwords:
         """What is stored of a password, given Blynk's hash of it."""
         return await trio.to_thread.run_sync(derive, hashed, limiter=self._limiter)
 
-    async def fits(self, hashed: str, kept: str | None) -> bool:
-        """Whether it is the password; as long for an account that is not there."""
+    async def fitting(self, hashes: Sequence[str], kept: str | None) -> str | None:
+        """The first of some hashes that is the password's; takes as long for an account that is not there."""
         if kept is None and self._nobody is None:
             self._nobody = await self.keep("nobody")
         against = kept or self._nobody or ""
-        right = await trio.to_thread.run_sync(partial(_verify, hashed, against), limiter=self._limiter)
-        return right and kept is not None
+        for hashed in hashes:
+            right = await trio.to_thread.run_sync(partial(_verify, hashed, against), limiter=self._limiter)
+            if right and kept is not None:
+                return hashed
+        return None
 
 
 def derive(hashed: str) -> str:

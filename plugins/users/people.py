@@ -188,6 +188,19 @@ class People:
         """Given Blynk's hash of it."""
         await self.change(user, password=await self._passwords.keep(hashed))
 
+    async def rehash(self, user: User, hashed: str) -> None:
+        """Keep the password that a user has just proved in another form of it, unless it is changed meanwhile."""
+        before, new = user.password, await self._passwords.keep(hashed)
+
+        async def write(tx: Transaction) -> None:
+            sql = "UPDATE users SET password = ? WHERE id = ? AND password = ?"
+            await tx.execute(sql, (new, user.id, before))
+
+        async with self._lock:
+            if user.password == before and self.by_id.get(user.id) is user:
+                await self._hub.storage.transaction(write)
+                user.password = new
+
     async def spend_otp(self, user: User, step: int) -> bool:
         """Note that the one-time password of a step was used; False when it, or a later one, was used before.
 
