@@ -887,7 +887,7 @@ def test_a_plugin_in_the_data_directory_is_found(house):
 
 
 def test_the_service_is_printed(house):
-    done = house.spawned("service", "install", "--print", "--config", "hub.toml")
+    done = house.spawned("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
 
     assert (0, "") == (done.code, done.err)
     assert f"ExecStart={PINWHEEL} run --config {house.folder / 'hub.toml'} --data {house.data}" in done.out.splitlines()
