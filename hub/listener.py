@@ -174,7 +174,8 @@ class FrontDoor:
         # Counted here and not in its task: many may be accepted before the first task runs.
         wire = Wire(sock, nursery.start_soon)
         self._wires.add(wire)
-        peer = Peer(address, listen.tls == "on", listen, self._unknown)
+        local = sock.getsockname()[0].partition("%")[0].removeprefix("::ffff:")
+        peer = Peer(address, listen.tls == "on", listen, self._unknown, local=local)
         peer.count()
         nursery.start_soon(self._connection, wire, sock, peer, nursery)
 

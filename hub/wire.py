@@ -53,6 +53,8 @@ class Peer:
     #: Connections by address that have not logged in, and the address that this one counts for.
     _unknown: Counter[str] = attrs.Factory(Counter)
     _counted: str = ""
+    #: The hub's address that it came to.
+    local: str = ""
 
     def count(self) -> None:
         """Count as one of its address that has not logged in."""

@@ -206,9 +206,16 @@ def _request(
         key, text = name.decode("latin-1"), value.decode("latin-1")
         # A list may come in several lines (RFC 9110, 5.3); of others the last counts.
         decoded[key] = f"{decoded[key]},{text}" if key.startswith("x-forwarded-") and key in decoded else text
-    address = peer.address
-    if (forwarded := decoded.get("x-forwarded-for")) and hub.door is not None:
-        address = client_address(address, forwarded, hub.door.trusts)
+    address, tls, host, forwarded = peer.address, peer.tls, decoded.get("host", ""), False
+    if hub.door is not None and hub.door.trusts(address):
+        address = client_address(address, decoded.get("x-forwarded-for", ""), hub.door.trusts)
+        # Of several, the word of the proxy that is trusted comes last.
+        tls = _last(decoded, "x-forwarded-proto").lower() == "https" if "x-forwarded-proto" in decoded else tls
+        forwarded = "x-forwarded-host" in decoded
+        host = _last(decoded, "x-forwarded-host") if forwarded else host
+    if not forwarded and "http" not in peer.listen.serve:
+        # What links lead to is not served there.
+        host = ""
     return Request(
         method=method,
         path=path,
@@ -216,8 +223,16 @@ def _request(
         headers=decoded,
         principal=NOBODY,
         address=address,
-        tls=peer.tls,
+        tls=tls,
+        host=host,
+        forwarded=forwarded,
+        local=peer.local,
     )
+
+
+def _last(headers: Mapping[str, str], name: str) -> str:
+    """The last of a header's list."""
+    return headers[name].rpartition(",")[2].strip()
 
 
 def _open_here(path: str, peer: Peer) -> bool:

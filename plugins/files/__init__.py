@@ -77,9 +77,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
         is_dump = request.params.get("type", "").upper() == "DUMP"
         path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
-        host = request.headers.get("host", "")
-        base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
-        return Response(body=base + path)
+        return Response(body=hub.link(path, request))
 
     async def listed(request: Request, device_id: int) -> list[Kept]:
         return await files.of(hub.device_for(request, device_id).id)

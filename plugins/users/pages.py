@@ -165,8 +165,9 @@ def field(name: str, label: str, kind: str, complete: str, value: str = "", *, r
 
 def _same_site(request: Request) -> None:
     """Raises `Forbidden` when a form was sent from another site's page."""
-    origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    elsewhere = origin is not None and origin.rpartition("://")[2] != host
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
+    # Behind a proxy, Host may be the hub's own while the browser sees the proxy's.
+    hosts = (request.headers.get("host", ""), request.host)
+    elsewhere = origin is not None and origin.rpartition("://")[2] not in hosts
     if elsewhere or site not in ("same-origin", "none"):
         raise Forbidden("This form was sent from another site.")

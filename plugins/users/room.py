@@ -13,6 +13,7 @@ import trio
 
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import OrganizationChanged
+from hub.links import ONLY_HERE, is_only_here
 from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
 from hub.structure import seconds
@@ -120,10 +121,10 @@ class Room:
             except Rejected as error:
                 raise StartupError(f"PINWHEEL_ADMIN_EMAIL and PINWHEEL_ADMIN_PASSWORD: {error}") from error
         elif self.hub.door is not None and sys.stderr.isatty():
-            page = self.link(None, "")
-            code = await self.people.link(Link.FIRST, None, self.invitation_ms)
+            link = self.link(None, await self.people.link(Link.FIRST, None, self.invitation_ms))
+            more = f"\n{ONLY_HERE}" if is_only_here(link) else ""
             # Not through the log: a file would keep the code.
-            print(f"The first administrator's page: {page}{code}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"The first administrator's page: {link}{more}", file=sys.stderr, flush=True)  # noqa: T201
         elif self.hub.door is not None:
             log.info("users: there is no administrator yet; make one with: pinwheel user add EMAIL --role Admin")
 
@@ -142,17 +143,8 @@ class Room:
         await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
 
     def link(self, request: Request | None, code: str) -> str:
-        """The address of the page for a code: at the hub's own address, else at the one that the request came to."""
-        base, host = self.hub.config.hub.url, "" if request is None else request.headers.get("host", "")
-        if not base and host:
-            assert request is not None
-            base = f"{'https' if request.tls else 'http'}://{host}"
-        door = self.hub.door
-        if not base and door is not None and door.addresses:
-            address, tls = door.addresses[0]
-            host, _, port = address.rpartition(":")
-            base = f"{'https' if tls else 'http'}://{_ANY.get(host, host)}:{port}"
-        return f"{base.rstrip('/')}{PAGE}?code={code}"
+        """The address of the page for a code."""
+        return self.hub.link(f"{PAGE}?code={code}", request)
 
     def myself(self, request: Request) -> User:
         """Who is asking, when that is somebody with an account.
@@ -205,9 +197,6 @@ class Room:
             self.access.check_gift(request.principal, user.org, user.role)
         request.subject, request.org = f"user {user.id}", user.org
         return user
-
-
-_ANY = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104
 
 
 def _ms(text: str, key: str) -> int:
