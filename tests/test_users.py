@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from hub.app import running
+from hub.config import parse
 from hub.errors import Conflict
 from hub.model import ROOT_ORG
 from hub.testing import add_device, address_of
@@ -630,7 +631,7 @@ async def test_a_user_is_transferred_with_their_devices_or_without(world):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"email": "no address"}, "email is no mail address"),
+        ({"email": "no address"}, "Enter a valid e-mail address."),
         ({"email": "a@b.c", "roleId": 99}, "Role with identifier 99"),
         ({"email": "eva@example.org"}, "eva@example.org is already in use"),
         ({"email": "EVA@example.org"}, "eva@example.org is already in use"),
@@ -683,6 +684,43 @@ async def test_somebody_who_is_invited_sets_a_password_once(world, http):
     assert 400 == (await http.get(f"/account?code={code}")).status
     assert 400 == (await fill_in(http, code, password=PASSWORD, again=PASSWORD)).status
     assert 200 == (await log_in(http, "new@example.org")).status
+
+
+async def test_invitation_says_where_to_and_as_what_and_the_last_page_where_to_go_on(world, http):
+    body = {"email": "new@example.org", "roleId": STAFF, "orgId": world.orgs["works"]}
+    code = code_of((await world.ask("ada", "POST", f"{ORG}/users/invite", body)).json["link"])
+    page = (await http.get(f"/account?code={code}")).text
+    assert "You are invited to <strong>works</strong> as <strong>Staff</strong>." in page
+    assert "Repeat the password" in page
+    short = (await fill_in(http, code, password="short", again="short")).text
+    assert "The password must have 8 to 200 characters." in short
+    done = (await fill_in(http, code, password=PASSWORD, again=PASSWORD)).text
+    assert "The password of new@example.org is set." in done
+    assert '<a href="/">' in done
+
+
+async def test_first_page_says_what_this_is_and_where_to_go_on(tmp_path):
+    toml = '[hub]\nname = "Glass & <house>"\n[[listen]]\naddress = "127.0.0.1:0"\n'
+    config = parse(toml).with_data(str(tmp_path / "data"))
+    async with running(config) as hub, connected(hub) as http:
+        page = await http.get("/")
+        assert (200, "text/html; charset=utf-8") == (page.status, page.headers["content-type"])
+        assert "<title>Glass &amp; &lt;house&gt;</title>" in page.text
+        assert "This hub is running." in page.text
+        links = re.findall(r'href="(/[^"]*)"', page.text)
+        assert "/api/docs" in links
+        # Where it leads to is there; without TLS there is no authority of the hub's.
+        assert [200] * len(links) == [(await http.get(link)).status for link in links]
+        assert "/ca.pem" not in links
+        icon = await http.get("/favicon.ico")
+        assert (200, "image/svg+xml") == (icon.status, icon.headers["content-type"])
+        # Programs are answered as before elsewhere.
+        assert "There is nothing at /nowhere." == (await http.get("/nowhere")).message
+
+
+async def test_first_page_says_when_the_hub_needs_attention(hub, http):
+    hub.alarms.set("test", "something is wrong", critical=True)
+    assert "This hub is running, but needs attention." in (await http.get("/")).text
 
 
 async def test_a_link_ends_with_its_time_and_with_the_next(hub_config, time):
@@ -1190,7 +1228,7 @@ async def test_client_can_be_denied(world, http):
 
 async def test_consent_page_names_the_target_and_the_rights(world, http):
     page = (await http.get(f"/oauth2/authorize?{urlencode(asked(await program(world)))}")).text
-    assert "Then you go on to <strong>app.example.org</strong>" in page
+    assert "you go on to <strong>app.example.org</strong>" in page
     assert "It gets the permissions of the role User, but never more than yours" in page
     assert "View own devices, Control own devices" in page
     assert ">Deny</button>" in page

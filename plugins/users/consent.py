@@ -45,6 +45,8 @@ _GROUPS = {
     "clients": "Programs",
     "air": "Firmware updates",
 }
+#: More of them are folded up.
+_SHOWN = 6
 _ASKED = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
 
 
@@ -149,8 +151,8 @@ def routes(room: Room) -> Sequence[Route]:
         scheme, target = target_of(params["redirect_uri"])
         fields = [
             f"<p><strong>{escape(client.name)}</strong> of {org} wants to act for you on this hub.</p>",
+            f"<p>When you have decided, you go on to <strong>{escape(target)}</strong>.</p>",
             rights(client),
-            f"<p>Then you go on to <strong>{escape(target)}</strong>.</p>",
             field("email", "E-mail", "email", "username", email),
             field("password", "Password", "password", "current-password"),
             field("otp", "One-time password, if you have a second factor", "text", "one-time-code", required=False),
@@ -159,7 +161,7 @@ def routes(room: Room) -> Sequence[Route]:
         source = f"'self' {scheme}://{target}" if scheme in ("https", "http") else f"'self' {scheme}:"
         deny = '<button name="deny" value="1" class="second" formnovalidate>Deny</button>'
         content = form_of(fields, "Log in and allow", hidden, problem, deny)
-        return page_of(organizations.root.name, f"Allow {client.name}?", content, 400 if problem else 200, source)
+        return page_of(room.hub.config.hub.name, f"Allow {client.name}?", content, 400 if problem else 200, source)
 
     def rights(client: Client) -> str:
         """What a client's role permits, in words."""
@@ -172,10 +174,13 @@ def routes(room: Room) -> Sequence[Route]:
         if not groups:
             return f"<p>It gets the role {role}, which has no permissions.</p>"
         words = "".join(f"<li>{escape(name)}: {escape(', '.join(labels))}</li>" for name, labels in groups.items())
-        return f"<p>It gets the permissions of the role {role}, but never more than yours:</p><ul>{words}</ul>"
+        said = f"<p>It gets the permissions of the role {role}, but never more than yours:</p>"
+        if len(groups) <= _SHOWN:
+            return f"{said}<ul>{words}</ul>"
+        return f"{said}<details><summary>{escape(', '.join(groups))}</summary><ul>{words}</ul></details>"
 
     def no(error: RequestError, status: int = 400) -> Response:
-        return page_of(organizations.root.name, "This did not work", f"<p>{escape(str(error))}</p>", status)
+        return page_of(room.hub.config.hub.name, "This did not work", f"<p>{escape(str(error))}</p>", status)
 
     async def show(request: Request) -> Response:
         try:

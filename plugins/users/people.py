@@ -119,7 +119,7 @@ class People:
         """Raises `Rejected`, with everything that is wrong with what somebody is called."""
         problems = []
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
-            problems.append("email is no mail address")
+            problems.append("Enter a valid e-mail address.")
         if len(user.name) > MAX_NAME or not (user.name.isprintable() or not user.name):
             problems.append(f"name has at most {MAX_NAME} printable characters")
         said = attrs.asdict(user.profile)
