@@ -17,7 +17,7 @@ from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, Dev
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.structure import seconds
-from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token
+from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -236,6 +236,7 @@ class Devices:
             self._tokens.keep(digest(token), device)
             added.append((device, token))
         self._place(series)
+        warn_of_weak((device.name, token) for device, token in added)
         return added
 
     def problems(self, new: Sequence[NewDevice]) -> list[str]:

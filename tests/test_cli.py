@@ -894,6 +894,13 @@ def test_the_service_is_printed(house):
     assert [] == list(house.data.iterdir())
 
 
+def test_token_that_can_be_guessed_is_taken_with_a_warning(lived_in):
+    arguments = ("device", "add", "--template", "TMPL0cli", "--name", "Old board", "--token-stdin")
+    done = lived_in(*arguments, stdin="0" * 31 + "1\n")
+    assert (0, "0" * 31 + "1") == (done.code, json.loads(done.out)["token"])
+    assert done.err.startswith("pinwheel: warning: the token can be guessed")
+
+
 # -- using it wrongly -------------------------------------------------------------------------------------------------
 
 COMMANDS = sorted(entry.name for entry in importlib.metadata.entry_points(group="pinwheel.commands"))
