@@ -32,6 +32,7 @@ from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
 from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
+from hub.links import link
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
 from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal
@@ -241,6 +242,10 @@ class Hub:
             if may:
                 found.append(device)
         return found
+
+    def link(self, path: str, request: Request | None) -> str:
+        """See `hub.links.link`."""
+        return link(path, request, self.config, self.door)
 
     async def carry_out(self, route: Route, request: Request) -> Any:
         """See `Requests.carry_out`."""

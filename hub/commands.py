@@ -78,11 +78,12 @@ async def _serve(config: Config, safe: bool) -> None:
     import trio
 
     from hub.app import announced, running
+    from hub.links import reachable
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, safe=safe) as hub, announced(hub):
             assert hub.door is not None
-            listen = ", ".join(f"{address}{' (TLS)' if tls else ''}" for address, tls in hub.door.addresses)
+            listen = ", ".join(f"{reachable(address)}{' (TLS)' if tls else ''}" for address, tls in hub.door.addresses)
             settle()
             print(f"ready {listen}", flush=True)
             async for number in signals:

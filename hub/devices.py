@@ -18,7 +18,7 @@ from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.spellings import is_name, nfc
 from hub.structure import seconds
-from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token
+from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -237,6 +237,7 @@ class Devices:
             self._tokens.keep(digest(token), device)
             added.append((device, token))
         self._place(series)
+        warn_of_weak((device.name, token) for device, token in added)
         return added
 
     def problems(self, new: Sequence[NewDevice]) -> list[str]:

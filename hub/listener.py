@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypedDict
 import trio
 
 from hub.errors import StartupError
-from hub.proxy import introduced
+from hub.proxy import introduced, subscriber_of
 from hub.wire import Peer, TlsWire, Wire, WireProtocol, alert
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ class FrontDoor:
         # Counted here and not in its task: many may be accepted before the first task runs.
         wire = Wire(sock, nursery.start_soon)
         self._wires.add(wire)
-        peer = Peer(address, listen.tls == "on", listen, self._unknown)
+        local = sock.getsockname()[0].partition("%")[0].removeprefix("::ffff:")
+        peer = Peer(address, listen.tls == "on", listen, self._unknown, local=local)
         peer.count()
         nursery.start_soon(self._connection, wire, sock, peer, nursery)
 
@@ -270,7 +271,7 @@ class FrontDoor:
     def _is_one_too_many(self, address: str) -> bool:
         """Refuse an address that has too many connections which have not logged in."""
         most = self._config.limits.connections_per_address
-        if self._unknown[address] < most or self.trusts(address):
+        if self._unknown[subscriber_of(address)] < most or self.trusts(address):
             return False
         reason = f"more than {most} connections that have not logged in ([limits] connections_per_address)"
         self._refuse(address, reason)

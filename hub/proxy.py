@@ -1,13 +1,17 @@
-"""The PROXY protocol: who is behind a proxy (haproxy's proxy-protocol.txt, versions 1 and 2)."""
+"""Clients behind proxies: the PROXY protocol (haproxy's proxy-protocol.txt, versions 1 and 2) and X-Forwarded-For."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hub.wire import Wire
 
+#: An address that may have a port: one in brackets, or IPv4.
+_WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]+)?", re.ASCII)
 PROXY_V1 = b"PROXY "
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -33,7 +37,7 @@ def proxy_header(data: bytes) -> tuple[str, int] | None:
         if end == -1:
             return None if len(data) < 107 else ("", 0)
         words = data[:end].decode("latin-1").split(" ")
-        return (_address(words[2]) if len(words) > 2 and words[1] in ("TCP4", "TCP6") else ""), end + 2
+        return (parse_address(words[2]) if len(words) > 2 and words[1] in ("TCP4", "TCP6") else ""), end + 2
     if data.startswith(PROXY_V2):
         if len(data) < 16:
             return None
@@ -44,15 +48,50 @@ def proxy_header(data: bytes) -> tuple[str, int] | None:
         if data[12] & 0xF == 1 and family == 1 and length >= 28:
             return str(ipaddress.IPv4Address(data[16:20])), length
         if data[12] & 0xF == 1 and family == 2 and length >= 52:
-            return str(ipaddress.IPv6Address(data[16:32])), length
+            return parse_address(str(ipaddress.IPv6Address(data[16:32]))), length
         return "", length
     if PROXY_V1.startswith(data) or PROXY_V2.startswith(data):
         return None
     return "", 0
 
 
-def _address(text: str) -> str:
+def parse_address(text: str) -> str:
+    """An IP address in its shortest form; "" when ``text`` is none.
+
+    A port, brackets, quotes, a zone id, and an IPv4 address written as IPv6 (RFC 4291, 2.5.5.2) are taken off: proxies
+    write all of them into X-Forwarded-For.
+    """
+    text = text.strip(' \t"')
+    if with_port := _WITH_PORT.fullmatch(text):
+        text = with_port[1] or with_port[2]
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def client_address(address: str, forwarded: str, trusts: Callable[[str], bool]) -> str:
+    """The address of a client behind any number of trusted proxies.
+
+    ``address`` is that of the connection, ``forwarded`` the value of X-Forwarded-For, to which each proxy appends the
+    address that it was called from: from the right, the first that is no trusted proxy. What stands left of it, or of
+    something that is no address, may be anybody's invention.
+    """
+    for text in reversed(forwarded.split(",")):
+        if not trusts(address) or not (before := parse_address(text)):
+            break
+        address = before
+    return address
+
+
+def subscriber_of(address: str) -> str:
+    """What limits count an address as: IPv4 as it is, of IPv6 the /64 that every subscriber has to choose from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

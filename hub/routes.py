@@ -93,6 +93,11 @@ class Request:
     principal: Principal = LOCAL
     address: str = ""
     tls: bool = False
+    #: The host that the client asked, by its own word or (``forwarded``) by a trusted proxy's, and the hub's address
+    #: that it came to; see `hub.links`.
+    host: str = ""
+    forwarded: bool = False
+    local: str = ""
     permission: str = ""
     #: The device whose token the query has, once it has been looked up.
     device: Device | None = None

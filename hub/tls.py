@@ -153,6 +153,20 @@ def _there(*paths: Path) -> bool:
     return all(path.exists() and path.stat().st_size for path in paths)
 
 
+#: Addresses that nobody has (RFC 5737, RFC 3849), to ask for the way to others.
+_PROBES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+
+
+def lan_address(family: socket.AddressFamily) -> str:
+    """The address of this machine that it uses towards others; "" when it has none."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((_PROBES[family], 9))  # sends nothing: asks which of our addresses would be used
+        except OSError:
+            return ""
+        return str(sock.getsockname()[0].partition("%")[0])
+
+
 def local_names(url: str) -> list[str]:
     """What this machine may be called by its devices: host names, addresses, and the host of ``[hub].url``."""
     from urllib.parse import urlsplit
@@ -161,13 +175,7 @@ def local_names(url: str) -> list[str]:
     names = [machine, f"{machine}.local", "localhost", "127.0.0.1", "::1"]
     if public := urlsplit(url).hostname:
         names.append(public)
-    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.connect((probe, 9))  # sends nothing: asks which of our addresses would be used
-            except OSError:
-                continue
-            names.append(sock.getsockname()[0].partition("%")[0])
+    names += [address for family in _PROBES if (address := lan_address(family))]
     return list(dict.fromkeys(names))
 
 

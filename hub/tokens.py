@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from hub.errors import Conflict, Rejected
@@ -12,13 +15,22 @@ from hub.model import Device, Principal
 from hub.spellings import trimmed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.sessions import Sessions
     from hub.storage import Row, Storage, Transaction
 
+log = logging.getLogger(__name__)
+
 #: Characters in a token: 24 bytes as base64url when we make it, any printable ASCII when it is imported.
 LENGTH = 32
+#: Bits of information in its characters below which a token is called weak; random hexadecimal digits have about 120.
+WEAK = 80.0
+#: Devices that a warning names.
+_NAMED = 5
+WEAK_WARNING = "the token can be guessed; replace it when you can: pinwheel device token DEVICE --new"
 NO_TOKEN = f"a token has {LENGTH} printable ASCII characters"
 
 
@@ -34,6 +46,20 @@ def new_token() -> str:
 def is_token(token: str) -> bool:
     """Whether a board could carry this as its token."""
     return len(token) == LENGTH and token.isascii() and token.isprintable() and " " not in token
+
+
+def is_weak(token: str) -> bool:
+    """Whether a token can be guessed: it repeats a few characters, or a pattern of at most half its length."""
+    counts = Counter(token).values()
+    bits = sum(-count * math.log2(count / len(token)) for count in counts)
+    return bits < WEAK or any(token == (token[:n] * len(token))[: len(token)] for n in range(1, len(token) // 2 + 1))
+
+
+def warn_of_weak(tokens: Iterable[tuple[str, str]]) -> None:
+    """Log the names of devices with tokens that can be guessed, given (name, token)."""
+    if names := [name for name, token in tokens if is_weak(token)]:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        log.warning("tokens: %s%s: %s", ", ".join(names[:_NAMED]), more, WEAK_WARNING)
 
 
 class Tokens:
@@ -106,6 +132,7 @@ class Tokens:
             return await tx.fetch_all("SELECT hash, expires FROM tokens WHERE device = ?", (device.id,))
 
         rows = await self._storage.transaction(write)
+        warn_of_weak([(device.name, token)])
         self.forget(device)
         for hash_, ends in rows:
             self.keep(hash_, device, ends)

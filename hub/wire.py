@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.proxy import subscriber_of
+
 if TYPE_CHECKING:
     from hub.config import Listen
 
@@ -51,11 +53,13 @@ class Peer:
     #: Connections by address that have not logged in, and the address that this one counts for.
     _unknown: Counter[str] = attrs.Factory(Counter)
     _counted: str = ""
+    #: The hub's address that it came to.
+    local: str = ""
 
     def count(self) -> None:
         """Count as one of its address that has not logged in."""
-        self._counted = self.address
-        self._unknown[self.address] += 1
+        self._counted = subscriber_of(self.address)
+        self._unknown[self._counted] += 1
 
     def admit(self) -> None:
         """It logged in, or is gone: it no longer counts."""

@@ -887,11 +887,18 @@ def test_a_plugin_in_the_data_directory_is_found(house):
 
 
 def test_the_service_is_printed(house):
-    done = house.spawned("service", "install", "--print", "--config", "hub.toml")
+    done = house.spawned("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
 
     assert (0, "") == (done.code, done.err)
     assert f"ExecStart={PINWHEEL} run --config {house.folder / 'hub.toml'} --data {house.data}" in done.out.splitlines()
     assert [] == list(house.data.iterdir())
+
+
+def test_token_that_can_be_guessed_is_taken_with_a_warning(lived_in):
+    arguments = ("device", "add", "--template", "TMPL0cli", "--name", "Old board", "--token-stdin")
+    done = lived_in(*arguments, stdin="0" * 31 + "1\n")
+    assert (0, "0" * 31 + "1") == (done.code, json.loads(done.out)["token"])
+    assert done.err.startswith("pinwheel: warning: the token can be guessed")
 
 
 # -- using it wrongly -------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_users_come_and_go(pinwheel):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["user", "add", "nonsense"], "email is no mail address"),
+        (["user", "add", "nonsense"], "Enter a valid e-mail address."),
         (["user", "add", "a@b.c", "--role", "King"], "there is no role 'King'; there are Admin, Staff, User"),
         (["user", "add", "a@b.c", "--org", "Nowhere"], "there is no organization 'Nowhere'"),
         (["user", "suspend", "a@b.c"], "there is no user 'a@b.c'"),

@@ -446,3 +446,31 @@ async def test_metadata_with_a_name_that_is_no_text_is_not_found(hub):
 
     with pytest.raises(NotFound):
         await hub.metadata.get(device, "\udcff")
+
+
+@pytest.mark.parametrize(
+    ("token", "weak"),
+    [
+        ("0" * 32, True),
+        ("ab" * 16, True),
+        ("12345678" * 4, True),
+        ("0123456789abcdef" * 2, True),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1", True),
+        ("5ad1e9f3b7c24086a1d95e7f30b8c642", False),
+        ("GkdlN2uBzZ_vPAqXQIrPbw3F7mYhL4eT", False),
+    ],
+)
+async def test_token_that_can_be_guessed_is_taken_with_a_warning(hub, caplog, token, weak):
+    template, _ = await hub.templates.save('[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"', SYSTEM)
+    [(device, _)] = await hub.devices.add([NewDevice(name="Old board", template=template, token=token)], SYSTEM)
+    assert device is hub.tokens.of(token)
+    said = "tokens: Old board: the token can be guessed"
+    assert weak == (said in caplog.text)
+    # Nothing of the token itself.
+    assert token not in caplog.text
+    caplog.clear()
+    [(other, _)] = await hub.devices.add([NewDevice(name="Other", template=template)], SYSTEM)
+    assert "" == caplog.text
+    await hub.tokens.rotate(device, SYSTEM)
+    await hub.tokens.rotate(other, SYSTEM, token=token)
+    assert weak == ("tokens: Other: the token can be guessed" in caplog.text)

@@ -219,3 +219,13 @@ async def test_a_disk_that_takes_nothing_is_said(hub, device):
     answer = await upload(hub, device[1], PNG)
     assert 503 == answer.status
     assert "The file cannot be kept" in answer.message
+
+
+async def test_malformed_forms_are_put_down_once_and_fill_no_log(hub, device, caplog):
+    for n in range(1, 21):
+        form = b"--x\r\n" + bytes([n]) * n + b"\r\n\xff\x00broken"
+        headers = {"Content_Type": "multipart/form-data; boundary=x"}
+        assert 400 == (await ask(hub, "POST", f"{UPLOAD}?token={device[1]}", form, **headers)).status
+    assert 20 == len([one for one in hub.refusals if "upload:" in one.reason])
+    lines = [record.getMessage() for record in caplog.records]
+    assert [f"refused: 127.0.0.1 device {device[0].name}: upload: The form is malformed."] == lines

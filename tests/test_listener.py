@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
+from raw_http import ask
 from raw_native import OK, PATIENCE, Raw, online, reasons, until
+from websockets.trio.client import connect
 
 import connectors.native.endpoint
 import hub.listener
@@ -425,7 +427,11 @@ V2 = v2(addresses=bytes([203, 0, 113, 7, 10, 0, 0, 1]) + struct.pack("!HH", 4711
 V2_6 = v2(
     family=0x21, addresses=socket.inet_pton(socket.AF_INET6, "2001:db8::7") + bytes(16) + bytes(4), more=b"\x04\0\1x"
 )
+#: IPv4 written as IPv6 (RFC 4291, 2.5.5.2).
+V2_MAPPED = v2(family=0x21, addresses=socket.inet_pton(socket.AF_INET6, "::ffff:203.0.113.7") + bytes(20))
 HEADERS = {
+    V2_MAPPED: "203.0.113.7",
+    b"PROXY TCP6 ::ffff:203.0.113.7 ::1 4711 80\r\n": "203.0.113.7",
     V1: "203.0.113.7",
     V1_6: "2001:db8::7",
     V2: "203.0.113.7",
@@ -502,6 +508,83 @@ async def test_nobody_else_is_believed(start, header):
     async with start('[hub]\ntrusted_proxies = ["192.0.2.0/24"]\n' + listen()) as hub:
         assert not await answers(hub, before=header + b"\r\n\r\n")
         assert {"127.0.0.1"} >= {refusal.address for refusal in hub.refusals}
+
+
+#: X-Forwarded-For as a proxy at 127.0.0.1 sends it, and the client's address.
+FORWARDED = [
+    ("203.0.113.9", "203.0.113.9"),
+    ("203.0.113.9:51234", "203.0.113.9"),
+    ("[2001:db8::7]:443", "2001:db8::7"),
+    ("[2001:DB8::7]", "2001:db8::7"),
+    ('"[2001:db8::7]:443"', "2001:db8::7"),
+    ("2001:db8:0:0:0:0:0:7", "2001:db8::7"),
+    ("fe80::1%eth0", "fe80::1"),
+    ("[fe80::1%25eth0]:1", "fe80::1"),
+    ("::ffff:203.0.113.9", "203.0.113.9"),
+    ("  203.0.113.9 ", "203.0.113.9"),
+    ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+    ("203.0.113.9, 127.0.0.1", "203.0.113.9"),
+    ("198.51.100.1, 203.0.113.9:1, 127.0.0.2, 127.0.0.1:80", "203.0.113.9"),
+    ("127.0.0.3, 127.0.0.2", "127.0.0.3"),
+    ("203.0.113.9, unknown, 127.0.0.2", "127.0.0.2"),
+    *((text, "127.0.0.1") for text in ("", ",", "unknown", "_hidden", "<script>alert(1)</script>", "203.0.113.9:x")),
+    *(
+        (text, "127.0.0.1")
+        for text in ("1.2.3", "999.1.1.1", "[::1", "]:[", "1.2.3.4:5:6", "203.0.113.9\xe9", "%", "::1::")
+    ),
+]
+
+
+@pytest.mark.parametrize(("header", "address"), FORWARDED)
+async def test_forwarded_address_is_parsed_or_ignored(start, header, address):
+    async with start(behind_proxy()) as hub:
+        lines = f"GET /external/api/get?token=bad&v0 HTTP/1.1\r\nHost: hub\r\nX-Forwarded-For: {header}\r\n\r\n"
+        async with dialled(hub) as stream:
+            await stream.send_all(lines.encode("latin-1"))
+            with trio.fail_after(PATIENCE):
+                assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 400")
+        assert [address] == [refusal.address for refusal in hub.refusals]
+
+
+async def test_forwarded_address_of_several_lines_is_one_list(start):
+    async with start(behind_proxy()) as hub:
+        lines = b"GET /external/api/get?token=bad&v0 HTTP/1.1\r\nHost: hub\r\n"
+        lines += b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 127.0.0.2\r\n\r\n"
+        async with dialled(hub) as stream:
+            await stream.send_all(lines)
+            with trio.fail_after(PATIENCE):
+                await stream.receive_some(100)
+        assert ["203.0.113.9"] == [refusal.address for refusal in hub.refusals]
+
+
+async def test_forwarded_address_of_a_stranger_is_ignored(start):
+    async with start('[hub]\ntrusted_proxies = ["192.0.2.0/24"]\n' + listen()) as hub:
+        await ask(hub, "GET", "/external/api/get?token=bad&v0", X_Forwarded_For="203.0.113.9")
+        assert ["127.0.0.1"] == [refusal.address for refusal in hub.refusals]
+
+
+@pytest.mark.parametrize(
+    "forwarded", ["203.0.113.9:{}", "[2001:db8::1]:{}", "203.0.113.9, 127.0.0.1:{}", "2001:db8:1:2:{}::7"]
+)
+async def test_wrong_logins_count_for_a_subscriber_whatever_the_port_or_host(start, forwarded):
+    async with start(behind_proxy()) as hub:
+        statuses = []
+        for port in range(1000, 1008):
+            body = {"email": "eva@example.org", "password": "wrong but long"}
+            headers = {"X_Forwarded_For": forwarded.format(port)}
+            statuses.append((await ask(hub, "POST", "/api/v1/login", body, **headers)).status)
+        assert [401] * 5 + [429] * 3 == statuses
+
+
+async def test_forwarded_address_counts_for_devices_over_websockets(start):
+    async with start(behind_proxy()) as hub:
+        host, port = address_of(hub)
+        headers = {"X-Forwarded-For": "203.0.113.9:51234"}
+        async with connect(f"ws://{host}:{port}/websockets", additional_headers=headers, proxy=None) as socket:
+            await socket.send(LOGIN)
+            with trio.fail_after(PATIENCE):
+                assert INVALID_TOKEN == await socket.recv()
+        assert ["203.0.113.9"] == [refusal.address for refusal in hub.refusals]
 
 
 async def test_half_a_header_is_not_waited_for_for_ever(start, monkeypatch):
@@ -597,17 +680,26 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
             assert allowed == hub.door.connections
 
 
-async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start):
+@pytest.mark.parametrize(
+    ("headers", "elsewhere"),
+    [
+        ([V1] * 3, V1.replace(b".7", b".8")),
+        # Of IPv6 each subscriber has a /64.
+        ([V1_6, V1_6.replace(b"::7", b"::8"), V1_6.replace(b"::7", b":0:0:9::7")], V1_6.replace(b"db8::", b"db8:1::")),
+    ],
+)
+async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, headers, elsewhere):
     async with start(behind_proxy() + "[limits]\nconnections_per_address = 2") as hub:
         async with dialled(hub) as first, dialled(hub) as second, dialled(hub) as third:
-            for stream in (first, second):
-                await stream.send_all(V1 + LOGIN)
+            for stream, header in ((first, headers[0]), (second, headers[1])):
+                await stream.send_all(header + LOGIN)
                 assert INVALID_TOKEN == await stream.receive_some(100)
-            await third.send_all(V1 + LOGIN)
+            await third.send_all(headers[2] + LOGIN)
 
             assert await closed(third)
-        assert ("203.0.113.7", PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.refusals]
-        assert await answers(hub, before=V1.replace(b".7", b".8"))
+        refused = proxy_header(headers[2])[0]
+        assert (refused, PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.refusals]
+        assert await answers(hub, before=elsewhere)
 
 
 async def test_a_client_that_says_nothing_is_not_waited_for(start, monkeypatch):

@@ -131,6 +131,8 @@ async def test_every_route_has_a_permission_that_exists(hub):
         "/health",
         "/ca.pem",
         "/reports/{key}/{name}",
+        "/",
+        "/favicon.ico",
         "/account",
         "/api/v1/login",
         "/device_uploads/{device}/{name}",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import time
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import trio
@@ -20,10 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from hub.app import running
+from hub.config import parse
 from hub.errors import Conflict
 from hub.model import ROOT_ORG
 from hub.testing import add_device, address_of
-from plugins.users import passwords
+from plugins.users import passwords, throttle
 from plugins.users.login import matching
 from plugins.users.model import ADMIN, STAFF, USER
 from plugins.users.room import Room
@@ -66,6 +67,51 @@ async def test_blynks_hash_of_a_password_is_the_same_password(world, http):
     hashed = passwords.blynk_hash("Eva@Example.org", PASSWORD)
     answer = await http.ask("POST", LOGIN, {"email": "EVA@example.org ", "passwordHash": hashed})
     assert 200 == answer.status
+
+
+COMPOSED, DECOMPOSED = "Gr\u00fc\u00dfe aus K\u00f6ln", "Gru\u0308\u00dfe aus Ko\u0308ln"
+
+
+@pytest.mark.parametrize(
+    ("as_set", "typed"),
+    [
+        (COMPOSED, DECOMPOSED),
+        (DECOMPOSED, COMPOSED),
+        (COMPOSED, COMPOSED.replace(" ", "\u00a0")),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af \u2003 1234", "\ud55c\uae00   1234"),
+    ],
+    ids=ascii,
+)
+async def test_password_is_the_same_however_a_keyboard_composes_it(world, http, as_set, typed):
+    body = {"email": "kim@example.org", "password": as_set}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/create-in-org", body)).status
+    answer = await log_in(http, "kim@example.org", typed)
+    assert 200 == answer.status
+    assert 200 == (await log_in(http, "kim@example.org", as_set)).status
+    change = {"old": typed, "new": as_set + "!"}
+    assert 204 == (await http.ask("POST", "/api/v1/password", change, answer.json["access_token"])).status
+    assert 200 == (await log_in(http, "kim@example.org", typed + "!")).status
+    # What looks alike but is another text is another password.
+    assert 401 == (await log_in(http, "kim@example.org", typed.upper() + "?")).status
+
+
+async def test_password_that_was_kept_as_typed_goes_on_working_and_is_kept_normalized(world, http):
+    room, eva = world.room, world.users["eva"]
+    await room.people.set_password(eva, passwords.blynk_hash(eva.email, DECOMPOSED))
+    assert 401 == (await log_in(http, password=COMPOSED)).status
+    key = (await log_in(http, password=DECOMPOSED)).json["access_token"]
+    assert 200 == (await http.get("/api/v1/profile", key)).status
+    for typed in (COMPOSED, DECOMPOSED):
+        assert 200 == (await log_in(http, password=typed)).status
+
+
+async def test_hash_of_a_client_is_taken_as_it_is(world, http):
+    hashed = passwords.blynk_hash("kim@example.org", DECOMPOSED)
+    body = {"email": "kim@example.org", "passwordHash": hashed}
+    assert 201 == (await world.ask("ada", "POST", f"{ORG}/users/create-in-org", body)).status
+    assert 200 == (await http.ask("POST", LOGIN, {"email": "kim@example.org", "passwordHash": hashed})).status
+    other = passwords.blynk_hash("kim@example.org", COMPOSED)
+    assert 401 == (await http.ask("POST", LOGIN, {"email": "kim@example.org", "passwordHash": other})).status
 
 
 def test_the_hash_is_blynks():
@@ -111,6 +157,75 @@ async def test_after_five_failures_an_account_waits_also_one_that_is_not_there(w
         answer = await log_in(http, email)
         assert 429 == answer.status
         assert 590 < int(answer.headers["retry-after"]) <= 600
+
+
+@pytest.mark.parametrize("later", [0, 365 * DAY], ids=["right clock", "a year ahead"])
+async def test_wait_of_an_account_survives_a_restart(hub_config, time, later):
+    async with running(hub_config, clock=time.clock()) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        for _ in range(5):
+            assert 401 == (await log_in(http, password="wrong but long")).status
+    # A board boots with a clock of its own idea: that is no proof that ten minutes are over.
+    time.pass_(later)
+    async with running(hub_config, clock=time.clock()) as hub, connected(hub) as http:
+        assert 429 == (await log_in(http)).status
+
+
+async def test_stranger_cannot_lock_an_account_out_where_it_was_used(hub_config):
+    async with running(hub_config) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        for name in ("eva", "zoe"):
+            await world.user(name, world.orgs["acme"], USER, PASSWORD)
+        assert 200 == (await log_in(http)).status
+    async with running(hub_config) as hub, connected(hub) as http:
+        for email in ("eva@example.org", "zoe@example.org"):
+            for number in range(throttle.FAILURES_OF_ACCOUNT):
+                hub.room(Room).throttle.attempt("login", email, f"203.0.113.{number}")
+        # Eva was logged in from here before, Zoe was not.
+        assert 200 == (await log_in(http)).status
+        assert 429 == (await log_in(http, "zoe@example.org")).status
+        # Guessing at her password from here is counted as before.
+        for _ in range(5):
+            assert 401 == (await log_in(http, password="wrong but long")).status
+        assert 429 == (await log_in(http)).status
+
+
+async def test_counts_are_bounded_and_forgotten_on_disk_too(hub_config, monkeypatch):
+    monkeypatch.setattr(throttle, "REMEMBERED", 10)
+    monkeypatch.setattr(throttle, "ADDRESSES_OF_ACCOUNT", 3)
+
+    async def rows(hub):
+        async def read(tx):
+            names = ("users_failures", "users_addresses")
+            return [(await tx.fetch_one(f"SELECT count(*) FROM {name}"))[0] for name in names]
+
+        return await hub.storage.read(read)
+
+    async with running(hub_config) as hub:
+        counts = hub.room(Room).throttle
+        for number in range(20):
+            counts.attempt("login", f"{number}@example.org", f"203.0.113.{number}")
+            counts.attempt("login", "eva@example.org", f"203.0.113.{number}").succeeded()
+        await counts.save()
+        failures, addresses = await rows(hub)
+        assert (0 < failures <= 10, addresses) == (True, 3)
+        monkeypatch.setattr(throttle, "WAIT", -1.0)
+        counts.forget("login", "eva@example.org")
+        await counts.save()
+        assert [0, 0] == await rows(hub)
+
+
+async def test_nothing_of_the_addresses_of_an_erased_user_is_left(world, http):
+    assert 200 == (await log_in(http)).status
+    counts = world.room.throttle
+    await counts.save()
+    assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={world.users['eva'].id}")).status
+
+    async def read(tx):
+        return await tx.fetch_all("SELECT * FROM users_addresses")
+
+    assert [] == await world.hub.storage.read(read)
 
 
 async def test_failures_at_once_count_too(world):
@@ -305,6 +420,20 @@ async def test_a_second_factor_is_asked_for_and_works_once(world, http):
     assert 200 == (await log_in(http, otp=codes[0])).status
     assert 401 == (await log_in(http, otp=codes[0])).status
     assert 401 == (await log_in(http, otp="nonsense")).status
+
+
+async def test_one_time_password_works_once_also_across_a_restart(hub_config):
+    async with running(hub_config) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        key = (await log_in(http)).json["access_token"]
+        secret = (await http.ask("POST", "/api/v1/otp", {"password": PASSWORD}, key)).json["secret"]
+        code = one_time(secret)
+        assert 200 == (await http.ask("POST", "/api/v1/otp/confirm", {"otp": code}, key)).status
+        assert 200 == (await log_in(http, otp=code)).status
+    async with running(hub_config) as hub, connected(hub) as http:
+        assert 401 == (await log_in(http, otp=code)).status
+        assert 200 == (await log_in(http, otp=one_time(secret, 30))).status
 
 
 def test_a_one_time_password_of_long_ago_is_none():
@@ -502,7 +631,7 @@ async def test_a_user_is_transferred_with_their_devices_or_without(world):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"email": "no address"}, "email is no mail address"),
+        ({"email": "no address"}, "Enter a valid e-mail address."),
         ({"email": "a@b.c", "roleId": 99}, "Role with identifier 99"),
         ({"email": "eva@example.org"}, "eva@example.org is already in use"),
         ({"email": "EVA@example.org"}, "eva@example.org is already in use"),
@@ -534,7 +663,9 @@ async def fill_in(http, code, **fields):
 async def test_somebody_who_is_invited_sets_a_password_once(world, http):
     invited = await world.ask("ada", "POST", f"{ORG}/users/invite", {"email": "new@example.org", "name": "New"})
     assert ("Pending", "User") == (invited.json["status"], invited.json["role"])
-    assert invited.json["link"].startswith("http://hub/account?code=")
+    # The test's Host is none of the hub's names.
+    host, port = address_of(world.hub)
+    assert invited.json["link"].startswith(f"http://{host}:{port}/account?code=")
     code = code_of(invited.json["link"])
     page = await http.get(f"/account?code={code}")
     assert 200 == page.status
@@ -553,6 +684,43 @@ async def test_somebody_who_is_invited_sets_a_password_once(world, http):
     assert 400 == (await http.get(f"/account?code={code}")).status
     assert 400 == (await fill_in(http, code, password=PASSWORD, again=PASSWORD)).status
     assert 200 == (await log_in(http, "new@example.org")).status
+
+
+async def test_invitation_says_where_to_and_as_what_and_the_last_page_where_to_go_on(world, http):
+    body = {"email": "new@example.org", "roleId": STAFF, "orgId": world.orgs["works"]}
+    code = code_of((await world.ask("ada", "POST", f"{ORG}/users/invite", body)).json["link"])
+    page = (await http.get(f"/account?code={code}")).text
+    assert "You are invited to <strong>works</strong> as <strong>Staff</strong>." in page
+    assert "Repeat the password" in page
+    short = (await fill_in(http, code, password="short", again="short")).text
+    assert "The password must have 8 to 200 characters." in short
+    done = (await fill_in(http, code, password=PASSWORD, again=PASSWORD)).text
+    assert "The password of new@example.org is set." in done
+    assert '<a href="/">' in done
+
+
+async def test_first_page_says_what_this_is_and_where_to_go_on(tmp_path):
+    toml = '[hub]\nname = "Glass & <house>"\n[[listen]]\naddress = "127.0.0.1:0"\n'
+    config = parse(toml).with_data(str(tmp_path / "data"))
+    async with running(config) as hub, connected(hub) as http:
+        page = await http.get("/")
+        assert (200, "text/html; charset=utf-8") == (page.status, page.headers["content-type"])
+        assert "<title>Glass &amp; &lt;house&gt;</title>" in page.text
+        assert "This hub is running." in page.text
+        links = re.findall(r'href="(/[^"]*)"', page.text)
+        assert "/api/docs" in links
+        # Where it leads to is there; without TLS there is no authority of the hub's.
+        assert [200] * len(links) == [(await http.get(link)).status for link in links]
+        assert "/ca.pem" not in links
+        icon = await http.get("/favicon.ico")
+        assert (200, "image/svg+xml") == (icon.status, icon.headers["content-type"])
+        # Programs are answered as before elsewhere.
+        assert "There is nothing at /nowhere." == (await http.get("/nowhere")).message
+
+
+async def test_first_page_says_when_the_hub_needs_attention(hub, http):
+    hub.alarms.set("test", "something is wrong", critical=True)
+    assert "This hub is running, but needs attention." in (await http.get("/")).text
 
 
 async def test_a_link_ends_with_its_time_and_with_the_next(hub_config, time):
@@ -641,8 +809,8 @@ async def test_a_program_gets_tokens_as_oauth2_has_them(world, http):
     assert 200 == (await http.ask("POST", f"/oauth2/token?{query}", b"")).status
     form = await http.ask("POST", "/oauth2/token", query.encode())
     assert 200 == form.status
-    refresh = f"grant_type=refresh_token&refresh_token={form.json['refresh_token']}"
-    assert 200 == (await http.ask("POST", "/oauth2/token", refresh.encode())).status
+    refresh = urlencode({"grant_type": "refresh_token", "refresh_token": form.json["refresh_token"]}).encode()
+    assert 200 == (await http.ask("POST", "/oauth2/token", refresh, Authorization=f"Basic {basic}")).status
 
     await world.device(world.orgs["acme"], name="Ours")
     await world.device(world.orgs["beta"], name="Theirs")
@@ -660,8 +828,10 @@ async def test_a_program_gets_tokens_as_oauth2_has_them(world, http):
         ("grant_type=password", "unsupported_grant_type"),
         ("grant_type=client_credentials", "invalid_client"),
         ("grant_type=client_credentials&client_id=x&client_secret=y", "invalid_client"),
-        ("grant_type=refresh_token", "invalid_grant"),
-        ("grant_type=refresh_token&refresh_token=x", "invalid_grant"),
+        ("grant_type=client_credentials&client_id=x&client_id=y", "invalid_request"),
+        ("grant_type=refresh_token", "invalid_client"),
+        ("grant_type=refresh_token&refresh_token=x", "invalid_client"),
+        ("grant_type=authorization_code&code=x&client_id=x", "invalid_client"),
         ("\udcff", "invalid_request"),
     ],
     ids=ascii,
@@ -757,15 +927,34 @@ async def allow(http, client, **fields):
     return await http.ask("POST", "/oauth2/authorize", urlencode(form).encode(), Origin="http://hub")
 
 
+def in_body(client):
+    return {"client_id": client["clientId"], "client_secret": client["clientSecret"]}
+
+
+def basic(client):
+    pair = f"{client['clientId']}:{client['clientSecret']}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+async def token(http, form, **headers):
+    said = {name: value for name, value in form.items() if value is not None}
+    return await http.ask("POST", "/oauth2/token", urlencode(said).encode(), **headers)
+
+
 async def redeem(http, client, code, /, **changes):
-    form = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": BACK,
-        "client_id": client["clientId"],
-        "code_verifier": VERIFIER,
-    } | changes
-    return await http.ask("POST", "/oauth2/token", urlencode(form).encode())
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
+    return await token(http, form | in_body(client) | changes)
+
+
+async def refreshed(http, client, tokens):
+    return await token(
+        http, {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]} | in_body(client)
+    )
+
+
+async def code_for(http, client, **fields):
+    """An authorization code of Eva's for a client."""
+    return parse_qs(urlsplit((await allow(http, client, **fields)).headers["location"]).query)["code"][0]
 
 
 async def test_a_program_that_somebody_allows_may_what_both_may(world, http):
@@ -783,15 +972,14 @@ async def test_a_program_that_somebody_allows_may_what_both_may(world, http):
     key = answer.json["access_token"]
     listed = (await http.get(f"{ORG}/devices", key)).json
     assert [mine.id] == [device["id"] for device in listed["content"]]
-    refreshed = f"grant_type=refresh_token&refresh_token={answer.json['refresh_token']}".encode()
-    assert 200 == (await http.ask("POST", "/oauth2/token", refreshed)).status
+    assert 200 == (await refreshed(http, client, answer.json)).status
     assert "invalid_grant" == (await redeem(http, client, found[1])).json["error"]
 
 
 async def test_an_administrator_lends_a_program_no_more_than_its_role(world, http):
     client = await program(world, USER)
     await world.user("zoe", world.orgs["acme"], ADMIN, PASSWORD)
-    code = re.search(r"code=([\w-]+)", (await allow(http, client, email="zoe@example.org")).headers["location"])[1]
+    code = await code_for(http, client, email="zoe@example.org")
     key = (await redeem(http, client, code)).json["access_token"]
     assert 403 == (await http.get(f"{ORG}/users", key)).status
     for method, path, body in BY_HAND:
@@ -805,8 +993,8 @@ async def test_an_administrator_lends_a_program_no_more_than_its_role(world, htt
         ({"redirect_uri": "https://evil.example/"}, "none of the client&#x27;s"),
         ({"redirect_uri": BACK + "x"}, "none of the client&#x27;s"),
         ({"response_type": "token"}, "response_type must be code"),
-        ({"code_challenge": ""}, "A code_challenge by the method S256"),
-        ({"code_challenge_method": "plain"}, "A code_challenge by the method S256"),
+        ({"code_challenge": ""}, "A code_challenge must be by the method S256"),
+        ({"code_challenge_method": "plain"}, "A code_challenge must be by the method S256"),
     ],
     ids=str,
 )
@@ -828,13 +1016,13 @@ async def test_a_program_that_asks_wrongly_sends_nobody_anywhere(world, http, ch
         {"code_verifier": "w" * 43},
         {"code_verifier": ""},
         {"redirect_uri": "https://app.example.org/"},
-        {"client_id": "other"},
+        {"redirect_uri": None},
     ],
     ids=str,
 )
 async def test_a_code_that_does_not_fit_is_no_code_any_more(world, http, changes):
     client = await program(world)
-    code = re.search(r"code=([\w-]+)", (await allow(http, client)).headers["location"])[1]
+    code = await code_for(http, client)
     assert (400, "invalid_grant") == (
         (answer := await redeem(http, client, code, **changes)).status,
         answer.json["error"],
@@ -863,14 +1051,259 @@ async def test_a_wrong_password_on_the_page_allows_nothing_and_counts(world, htt
         "data:x",
         "//a",
         "https://a b",
+        "https://a@b",
+        "https://a:b@c/",
+        "https://evil;sandbox",
+        "https://a/;b",
+        "https://a:port/",
+        "https://exa'mple/",
+        "https://a,b/",
+        "HTTPS:",
+        "javascript.x:alert(1)",
+        "JavaScript.x://%0aalert(1)",
+        "vbscript.:x",
+        "vbscript.x:y",
+        "data.x:text/html",
+        ".x:y",
+        "myapp:/cb",
+        "http://127.0.0.1@evil.example/",
+        "http://localhost.evil.example/",
+        "https://a/\\b",
+        "https://a/\tb",
     ],
+    ids=ascii,
 )
 async def test_a_redirect_that_could_be_abused_is_refused(world, address):
     body = {"name": "App", "roleId": USER, "redirects": [address]}
     assert 400 == (await world.ask("ada", "POST", f"{ORG}/client", body)).status
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/cb", "http://localhost/cb", "org.example.app:/cb", BACK])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:8000/cb",
+        "http://[::1]/cb",
+        "http://localhost/cb",
+        "org.example.app:/cb",
+        "com.data.app:/x",
+        BACK,
+    ],
+)
 async def test_a_redirect_to_ones_own_app_is_fine(world, address):
     body = {"name": "App", "roleId": USER, "redirects": [address]}
     assert 201 == (await world.ask("ada", "POST", f"{ORG}/client", body)).status
+
+
+# -- clients authenticate, and keep to their organization -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token", "client_credentials"])
+@pytest.mark.parametrize(
+    ("way", "status"),
+    [
+        ("basic", 200),
+        ("basic and its id", 200),
+        ("body", 200),
+        ("basic and another id", 400),
+        ("basic and body", 400),
+        ("id alone", 400),
+        ("nothing", 400),
+        ("wrong in the body", 400),
+        ("wrong as basic", 401),
+        ("another client's secret", 400),
+    ],
+)
+async def test_client_authenticates_at_every_grant(world, http, grant, way, status):
+    client, other = await program(world), await program(world)
+    wrong = client | {"clientSecret": other["clientSecret"]}
+    form, headers = {
+        "basic": ({}, basic(client)),
+        "basic and its id": ({"client_id": client["clientId"]}, basic(client)),
+        "body": (in_body(client), {}),
+        "basic and another id": ({"client_id": other["clientId"]}, basic(client)),
+        "basic and body": (in_body(client), basic(client)),
+        "id alone": ({"client_id": client["clientId"]}, {}),
+        "nothing": ({}, {}),
+        "wrong in the body": (in_body(client | {"clientSecret": "x"}), {}),
+        "wrong as basic": ({}, basic(wrong)),
+        "another client's secret": (in_body(wrong), {}),
+    }[way]
+    code = await code_for(http, client)
+    if grant == "refresh_token":
+        tokens = (await redeem(http, client, code)).json
+        form |= {"refresh_token": tokens["refresh_token"]}
+    elif grant == "authorization_code":
+        form |= {"code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
+    answer = await token(http, {"grant_type": grant} | form, **headers)
+    error = "invalid_request" if way.startswith("basic and") else "invalid_client"
+    assert (status, None if status == 200 else error) == (answer.status, answer.json.get("error"))
+    assert ("Basic" in answer.headers.get("www-authenticate", "")) == (status == 401)
+    if status != 200 and grant != "client_credentials":
+        # Whoever did not prove to be the client has used nothing up.
+        right = await token(http, {"grant_type": grant} | form | in_body(client))
+        assert 200 == right.status
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token"])
+async def test_tokens_and_codes_are_bound_to_their_client(world, http, grant):
+    client, other = await program(world), await program(world)
+    code = await code_for(http, client)
+    if grant == "authorization_code":
+        assert (400, "invalid_grant") == ((no := await redeem(http, other, code)).status, no.json["error"])
+        assert 200 == (await redeem(http, client, code)).status
+        return
+    tokens = (await redeem(http, client, code)).json
+    assert (400, "invalid_grant") == ((no := await refreshed(http, other, tokens)).status, no.json["error"])
+    assert 401 == (await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": tokens["refresh_token"]})).status
+    assert 200 == (await refreshed(http, client, tokens)).status
+    mine = (await log_in(http)).json
+    assert 400 == (await refreshed(http, client, mine)).status
+    assert 200 == (await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": mine["refresh_token"]})).status
+
+
+async def test_code_that_comes_twice_ends_the_tokens_of_its_first_use(hub_config):
+    async with running(hub_config) as hub, connected(hub) as http:
+        world = await tenants(hub)
+        await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+        client, other = await program(world), await program(world)
+        code = await code_for(http, client)
+        tokens = (await refreshed(http, client, (await redeem(http, client, code)).json)).json
+        # Another client can do nothing with it.
+        assert 400 == (await redeem(http, other, code)).status
+        assert 200 == (await http.get(f"{ORG}/devices", tokens["access_token"])).status
+    # The hub does not forget which codes were used.
+    async with running(hub_config) as hub, connected(hub) as http:
+        assert 200 == (await http.get(f"{ORG}/devices", tokens["access_token"])).status
+        assert (400, "invalid_grant") == ((no := await redeem(http, client, code)).status, no.json["error"])
+        assert 401 == (await http.get(f"{ORG}/devices", tokens["access_token"])).status
+        assert 400 == (await refreshed(http, client, tokens)).status
+
+
+async def test_code_redeemed_twice_at_once_gives_no_tokens_that_last(world, hub):
+    async with connected(hub) as http:
+        client = await program(world)
+        code = await code_for(http, client)
+    answers = []
+
+    async def attempt():
+        async with connected(hub) as other:
+            answers.append(await redeem(other, client, code))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(attempt)
+    assert 3 <= [answer.status for answer in answers].count(400)
+    for answer in answers:
+        if answer.status == 200:
+            assert 401 == (await ask(hub, "GET", f"{ORG}/devices", key=answer.json["access_token"])).status
+
+
+async def test_client_with_its_secret_needs_no_pkce(world, http):
+    client = await program(world)
+    without = {"code_challenge": None, "code_challenge_method": None}
+    fields = {name: value for name, value in (asked(client) | without).items() if value is not None}
+    assert 200 == (await http.get(f"/oauth2/authorize?{urlencode(fields)}")).status
+
+    async def code():
+        form = urlencode(fields | {"email": "eva@example.org", "password": PASSWORD}).encode()
+        sent = await http.ask("POST", "/oauth2/authorize", form, Origin="http://hub")
+        return parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
+
+    assert 200 == (await redeem(http, client, await code(), code_verifier=None)).status
+    # RFC 9700, 2.1.1: a verifier without a challenge is a request from which the challenge was taken.
+    assert 400 == (await redeem(http, client, await code())).status
+
+
+async def test_client_can_be_denied(world, http):
+    client = await program(world)
+    sent = await http.ask("POST", "/oauth2/authorize", urlencode(asked(client) | {"deny": "1"}).encode())
+    where = urlsplit(sent.headers["location"])
+    assert (303, "app.example.org") == (sent.status, where.netloc)
+    answer = {name: values[0] for name, values in parse_qs(where.query).items()}
+    assert ("access_denied", "s t&te", "1") == (answer["error"], answer["state"], answer["keep"])
+    # Not by another site's page, and not to an address that is none of the client's.
+    evil = urlencode(asked(client, redirect_uri="https://evil.example/") | {"deny": "1"}).encode()
+    assert 400 == (await http.ask("POST", "/oauth2/authorize", evil)).status
+
+
+async def test_consent_page_names_the_target_and_the_rights(world, http):
+    page = (await http.get(f"/oauth2/authorize?{urlencode(asked(await program(world)))}")).text
+    assert "you go on to <strong>app.example.org</strong>" in page
+    assert "It gets the permissions of the role User, but never more than yours" in page
+    assert "View own devices, Control own devices" in page
+    assert ">Deny</button>" in page
+
+
+#: Users by name: where they are, and which devices a client of acme may then show them.
+PLACES = [
+    ("root", {"acme", "works"}),
+    ("acme", {"acme", "works"}),
+    ("works", {"works"}),
+    ("beta", None),
+]
+
+
+@pytest.mark.parametrize(("org", "reached"), PLACES)
+async def test_client_never_reaches_beyond_its_own_organization(world, http, org, reached):
+    for name, number in world.orgs.items():
+        await world.device(number, name=name)
+    await world.user("zoe", world.orgs[org], ADMIN, PASSWORD)
+    client = await program(world, ADMIN)
+    if reached is None:
+        refused = await allow(http, client, email="zoe@example.org")
+        assert 403 == refused.status
+        assert "can only act for people of acme, and you are not one of them" in refused.text
+        return
+    key = (await redeem(http, client, await code_for(http, client, email="zoe@example.org"))).json["access_token"]
+    listed = (await http.get(f"{ORG}/devices?includeSubOrgDevices=true", key)).json["content"]
+    assert reached == {device["name"] for device in listed}
+    emails = {"acme": "ada", "works": None, "beta": "bert", "root": "rita"}
+    for name, number in world.orgs.items():
+        may = name in reached
+        assert (200 if may else 404) == (await http.get(f"{ORG}/users?orgId={number}", key)).status, name
+        assert (200 if may else 404) == (await http.get(f"{ORG}?orgId={number}", key)).status, name
+        device = next(one for one in world.hub.devices.by_id.values() if one.name == name)
+        assert (200 if may else 404) == (await http.get(f"{ORG}/device?deviceId={device.id}", key)).status, name
+        if (user := emails[name]) is not None:
+            body = {"userId": world.users[user].id, "password": "taken over 1"}
+            answer = await http.ask("POST", f"{ORG}/user/password", body, key)
+            assert (204 if may and "acme" in reached else 404) == answer.status, name
+        assert (200 if may else 404) == (await http.get(f"/api/v1/audit?orgId={number}", key)).status, name
+
+
+async def test_stream_of_a_client_keeps_to_its_organization(world, http, hub):
+    devices = {name: await world.device(number, name=name) for name, number in world.orgs.items()}
+    await world.user("zoe", ROOT_ORG, ADMIN, PASSWORD)
+    client = await program(world, ADMIN)
+    key = (await redeem(http, client, await code_for(http, client, email="zoe@example.org"))).json["access_token"]
+    host, port = address_of(hub)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as stream:
+        await stream.send(json.dumps({"id": 1, "subscribe": "devices", "every": True}))
+        await stream.recv()
+        for name in ("beta", "root"):
+            await stream.send(json.dumps({"id": name, "subscribe": "device", "device": devices[name].id}))
+            assert "is not found" in (await stream.recv())
+        for name in ("root", "beta", "works", "acme"):
+            body = {"deviceId": devices[name].id, "pin": "v0", "value": 1}
+            assert 204 == (await world.ask("rita", "POST", f"{ORG}/device/datastream", body)).status
+        with trio.fail_after(PATIENCE):
+            told = [json.loads(await stream.recv()) for _ in range(2)]
+        assert {devices["acme"].id, devices["works"].id} == {message["device"] for message in told}
+
+
+async def test_open_stream_of_a_client_follows_the_role_of_the_client(world, http, hub):
+    device = await world.device(world.orgs["acme"])
+    await world.user("zoe", world.orgs["acme"], ADMIN, PASSWORD)
+    client = await program(world, STAFF)
+    key = (await redeem(http, client, await code_for(http, client, email="zoe@example.org"))).json["access_token"]
+    host, port = address_of(hub)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as stream:
+        await stream.send(json.dumps({"id": 1, "subscribe": "device", "device": device.id}))
+        assert "subscribed" in await stream.recv()
+        off = [("org_devices.view", False), ("own_devices.view", False)]
+        await world.room.roles.switch(world.orgs["acme"], STAFF, off)
+        with trio.fail_after(PATIENCE), pytest.raises(ConnectionClosed):
+            while True:
+                await stream.recv()

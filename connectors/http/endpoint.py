@@ -33,6 +33,7 @@ from hub.errors import (
 )
 from hub.hookspecs import hookimpl
 from hub.model import NOBODY
+from hub.proxy import client_address
 from hub.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
 from hub.wire import WireProtocol
 
@@ -123,6 +124,7 @@ class Endpoint:
     async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
         target, _, query = request.target.decode("ascii", "replace").partition("?")
         path = target.rstrip("/")
+        asked = _request(self._hub, "GET", path, query.encode(), request.headers, peer)
         for protocol in self._hub.protocols:
             # Blynk's old clients also ask for "/websocket".
             where = protocol.websocket_path
@@ -130,11 +132,11 @@ class Endpoint:
                 subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
                 if socket := websocket.accept(wire, request, trailing, subprotocols):
                     wire.busy = False
+                    peer.address = asked.address
                     await protocol.serve(socket, peer)
                     await socket.aclose()
                 return
         route = self._sockets.get(path)
-        asked = _request(self._hub, "GET", path, query.encode(), request.headers, peer)
         try:
             if route is None or not _open_here(path, peer):
                 raise NotFound("There is no WebSocket here.")
@@ -199,10 +201,21 @@ class _PathApp:
 def _request(
     hub: Hub, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], peer: Peer
 ) -> Request:
-    decoded = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-    address = peer.address
-    if (forwarded := decoded.get("x-forwarded-for")) and hub.door is not None and hub.door.trusts(address):
-        address = forwarded.rpartition(",")[2].strip() or address
+    decoded: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        # A list may come in several lines (RFC 9110, 5.3); of others the last counts.
+        decoded[key] = f"{decoded[key]},{text}" if key.startswith("x-forwarded-") and key in decoded else text
+    address, tls, host, forwarded = peer.address, peer.tls, decoded.get("host", ""), False
+    if hub.door is not None and hub.door.trusts(address):
+        address = client_address(address, decoded.get("x-forwarded-for", ""), hub.door.trusts)
+        # Of several, the word of the proxy that is trusted comes last.
+        tls = _last(decoded, "x-forwarded-proto").lower() == "https" if "x-forwarded-proto" in decoded else tls
+        forwarded = "x-forwarded-host" in decoded
+        host = _last(decoded, "x-forwarded-host") if forwarded else host
+    if not forwarded and "http" not in peer.listen.serve:
+        # What links lead to is not served there.
+        host = ""
     return Request(
         method=method,
         path=path,
@@ -210,8 +223,16 @@ def _request(
         headers=decoded,
         principal=NOBODY,
         address=address,
-        tls=peer.tls,
+        tls=tls,
+        host=host,
+        forwarded=forwarded,
+        local=peer.local,
     )
+
+
+def _last(headers: Mapping[str, str], name: str) -> str:
+    """The last of a header's list."""
+    return headers[name].rpartition(",")[2].strip()
 
 
 def _open_here(path: str, peer: Peer) -> bool:

@@ -1206,12 +1206,12 @@ def get_backup() -> Call[Job]:
     return Call("GET", "/api/v1/backup")
 
 
-def post_backup(*, path: str) -> Call[dict[str, str]]:
+def post_backup(*, path: str, directory: str | None = None) -> Call[dict[str, str]]:
     """Begin a backup into a file of the hub's machine.
 
     Needs the permission backup.make: Make backups.
     """
-    return Call("POST", "/api/v1/backup", body={"path": path})
+    return Call("POST", "/api/v1/backup", body={"path": path, "directory": directory})
 
 
 def get_device_actions(

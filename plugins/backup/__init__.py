@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from hub.datadir import partial_of
-from hub.errors import Conflict, HubError, Rejected, RequestError, StorageError, Unavailable
+from hub.errors import Conflict, Forbidden, HubError, Rejected, RequestError, StorageError, Unavailable
 from hub.hookspecs import hookimpl
 from hub.routes import Change, Permission, Request, Route
 from hub.structure import seconds, structure
@@ -52,9 +52,14 @@ LATE = 1.5
 
 @attrs.frozen(kw_only=True)
 class MakeBackup:
-    """``path`` is on the hub's machine."""
+    """``path`` is on the hub's machine.
+
+    ``directory`` is `directory_id` of where that leads to for the asker: a hub that is a service may see other
+    directories than a shell, such as a /tmp of its own.
+    """
 
     path: str
+    directory: str = ""
 
 
 @attrs.define
@@ -252,7 +257,23 @@ class Backups:
         return ""
 
 
-def _check_target(path: Path, data: Path, backups: Path) -> None:
+def directory_id(path: Path) -> str:
+    """Which directory a path leads to in this process; "" when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _check_reach(folder: Path, expected: str) -> None:
+    """Whether the hub can write into the directory that the asker means. Raises `Forbidden`."""
+    same = expected in ("", directory_id(folder))
+    if not same or (folder.is_dir() and not os.access(folder, os.W_OK)):
+        raise Forbidden(f"{folder}: the hub cannot write there; a service writes to its data and backups only")
+
+
+def check_target(path: Path, data: Path, backups: Path) -> None:
     """Whether a backup may be written there: it must not take the place of anything else. Raises `Rejected`."""
     if not path.is_absolute() or not path.parent.is_dir() or path.is_dir():
         raise Rejected(f"{path}: must be a file in a directory that exists")
@@ -278,7 +299,10 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     async def make(request: Request) -> dict[str, str]:
         body: MakeBackup = request.body
         path = Path(body.path)
-        _check_target(path, hub.config.data, hub.storage.backups)
+        with suppress(OSError):
+            hub.storage.backups.mkdir(exist_ok=True, mode=0o700)
+        _check_reach(path.parent, body.directory)
+        check_target(path, hub.config.data, hub.storage.backups)
         backups.begin(path)
         change = Change(
             at=hub.clock.now(),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, local_time, progress
-from hub.client import operations
-from hub.datadir import locked, sync
-from hub.errors import RequestError, StartupError
+from hub.client import Api, operations
+from hub.datadir import locked, partial_of, sync
+from hub.errors import Forbidden, RequestError, StartupError
 from hub.storage import shipped_migrations
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes
 
 #: Seconds between two looks at how far a backup is.
 LOOK_EVERY = 0.2
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 def backup(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +29,54 @@ def backup(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         path = args.file.absolute()
         with api(args) as hub:
-            hub(operations.post_backup(path=str(path)))
-            while (job := hub(operations.get_backup()))["running"]:
-                progress(job["done"], job["total"] or 1, job["step"])
-                time.sleep(LOOK_EVERY)
-        if job["problem"]:
-            raise RequestError(job["problem"])
-        progress(1, 1, job["step"])
+            try:
+                step = _make(hub, path)
+            except Forbidden:
+                step = _make_and_move(hub, path, config_of(args).data.resolve())
+        progress(1, 1, step)
         print(f"{args.file}: {megabytes(path.stat().st_size)}, restored in a trial")
         print("\n".join(described(archive.read_manifest(path))))
 
     parser.set_defaults(run=run)
+
+
+def _make(hub: Api, path: Path) -> str:
+    """Let the hub write a backup, and return its last step.
+
+    Raises `Forbidden` when the hub cannot write there, and what went wrong as `RequestError`.
+    """
+    from plugins.backup import directory_id
+
+    hub(operations.post_backup(path=str(path), directory=directory_id(path.parent)))
+    while (job := hub(operations.get_backup()))["running"]:
+        progress(job["done"], job["total"] or 1, job["step"])
+        time.sleep(LOOK_EVERY)
+    if job["problem"]:
+        raise RequestError(job["problem"])
+    return job["step"]
+
+
+def _make_and_move(hub: Api, path: Path, data: Path) -> str:
+    """Let the hub write a backup among its own, and take it to where only this command can write."""
+    from plugins.backup import check_target
+
+    backups = data / "backups"
+    check_target(path, data, backups)
+    made, partial = backups / f"for-{os.getpid()}.tar", partial_of(path)
+    step = _make(hub, made)
+    try:
+        with made.open("rb") as source, os.fdopen(os.open(partial, _NEW, 0o600), "wb") as target:
+            shutil.copyfileobj(source, target, 1024 * 1024)
+            target.flush()
+            os.fsync(target.fileno())
+        partial.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RequestError(f"{path}: {error.strerror}") from error
+    finally:
+        made.unlink(missing_ok=True)
+    return step
 
 
 def described(manifest: Manifest) -> list[str]:

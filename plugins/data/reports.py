@@ -86,8 +86,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         except BadReport as error:
             body = json.dumps({"error": {"message": str(error)}})
             return Response(body=body, status=500, type="application/json")
-        base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{request.headers.get('host')}"
-        link = f"{base}/reports/{path.parent.name}/{path.name}"
+        link = hub.link(f"/reports/{path.parent.name}/{path.name}", request)
         return Response(body=json.dumps({"link": link}), type="application/json")
 
     async def fetch(request: Request) -> File:

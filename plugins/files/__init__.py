@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hub.storage import Row, Transaction
 
 log = logging.getLogger(__name__)
+# It warns of each malformed form, whoever sends how many: the hub says so itself, as of other refusals.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 #: docs.blynk.io, Upload a file: bytes of a file, and files of a device, the oldest of which makes room.
 MAX_SIZE = 5 * 1024 * 1024
@@ -74,12 +76,14 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     async def upload(request: Request) -> Response:
         device, _ = hub.device_of(request)
         kind = request.headers.get("content-type", "")
-        name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
+        try:
+            name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
+        except Rejected as error:
+            hub.refuse(request.address, f"device {device.name}: upload: {error}", device.id)
+            raise
         is_dump = request.params.get("type", "").upper() == "DUMP"
         path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
-        host = request.headers.get("host", "")
-        base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{host}"
-        return Response(body=base + path)
+        return Response(body=hub.link(path, request))
 
     async def listed(request: Request, device_id: int) -> list[Kept]:
         return await files.of(hub.device_for(request, device_id).id)

@@ -32,7 +32,7 @@ class _Described:
 
     @cached_property
     def page(self) -> str:
-        return page(self.document, self._hub.organizations.root.name)
+        return page(self.document, self._hub.config.hub.name)
 
 
 @hookimpl

@@ -30,7 +30,9 @@ PROBLEMS = {
 _TAGS = {
     "Account": "account login logout password profile key keys otp session sessions oauth2".split(),
     "Devices": "device devices device_uploads".split(),
-    "Hub": "backup ca.pem docs health history metrics openapi.json plugins refusals reports status".split(),
+    "Hub": (
+        "/ backup ca.pem docs favicon.ico health history metrics openapi.json plugins refusals reports status".split()
+    ),
     "Organizations": ["", "client", "clients", "create", "export", "switch", "transfer"],
     "Roles": "permissions role roles".split(),
     "Templates": "template templates".split(),
@@ -100,7 +102,7 @@ def _tag(path: str) -> str:
     if path.startswith("/external/"):
         return "Device HTTPS API"
     parts = [part for part in path.split("/") if part not in ("", "api", "v1", "organization", "search")]
-    first = parts[0] if parts else ""
+    first = parts[0] if parts else "/" if path == "/" else ""
     return next((tag for tag, words in _TAGS.items() if first in words), first.capitalize())
 
 

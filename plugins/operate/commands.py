@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import pwd
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hub.cli import api, config_of, show, show_table, with_json
 from hub.client import operations
 from hub.client.operations import Cost
 from hub.client.remote import Remote
+from hub.config import Config
 from hub.errors import RequestError, StartupError
 
 #: The dearest datastreams, on the screen of the status.
@@ -149,18 +152,15 @@ def service(parser: argparse.ArgumentParser) -> None:
     """Install the hub as a systemd service, or remove it."""
     parser.add_argument("action", choices=["install", "uninstall"])
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the unit and change nothing")
+    parser.add_argument("--user", metavar="NAME", help="the user that it runs as; by default the one who called sudo")
     parser.set_defaults(run=_service)
 
 
 def _service(args: argparse.Namespace) -> int:
     unit, filled = Path("/etc/systemd/system/pinwheel.service"), ""
     if args.action == "install":
-        config = config_of(args)
-        command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
-        command += ["--config", str(Path(args.config).resolve())] if args.config else []
-        command += ["--data", str(config.data.resolve())]
-        text = (resources.files("config") / "pinwheel.service").read_text("utf-8")
-        filled = text.format(command=" ".join(command), directory=Path.cwd(), user=_owner())
+        user, config = _service_user(args.user), config_of(args)
+        filled = _unit(args, config, user.pw_name)
     if args.only_print:
         print(filled if args.action == "install" else f"would stop and remove {unit}", end="" if filled else "\n")
         return 0
@@ -170,6 +170,7 @@ def _service(args: argparse.Namespace) -> int:
     steps = [["daemon-reload"], ["enable", "--now", "pinwheel"]]
     try:
         if args.action == "install":
+            _own_data(config.data.resolve(), user)
             unit.write_text(filled)
         else:
             steps = [["disable", "--now", "pinwheel"], ["daemon-reload"]]
@@ -181,10 +182,63 @@ def _service(args: argparse.Namespace) -> int:
                 raise RequestError(f"systemctl {' '.join(step)}: {done.stderr.strip()}")
     except OSError as error:
         raise RequestError(f"{unit}: {error.strerror}; run this with sudo") from error
-    print(f"pinwheel is {'installed and running' if args.action == 'install' else 'uninstalled'}")
+    if args.action == "install":
+        print(f"pinwheel is installed and running as {user.pw_name}, with the data in {config.data.resolve()}")
+    else:
+        print("pinwheel is uninstalled")
     return 0
 
 
-def _owner() -> str:
-    """Who the service runs as: whoever called sudo, not root."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+def _unit(args: argparse.Namespace, config: Config, user: str) -> str:
+    """The systemd unit for a hub with this configuration; ``args.config`` is the file, if one is named."""
+    command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
+    command += ["--config", str(Path(args.config).resolve())] if args.config else []
+    command += ["--data", str(config.data.resolve())]
+    # Without the backups' directory, which may be on a disk that is not there yet, the hub starts all the same.
+    writable = [str(config.data.resolve())]
+    writable += [f"-{Path(config.backup.directory).resolve()}"] if config.backup.directory else []
+    return (
+        (resources.files("config") / "pinwheel.service")
+        .read_text("utf-8")
+        .format(
+            command=" ".join(_quoted(word.replace("$", "$$")) for word in command),
+            directory=str(Path.cwd()).replace("%", "%%"),
+            user=user,
+            writable=" ".join(map(_quoted, writable)),
+        )
+    )
+
+
+def _quoted(word: str) -> str:
+    """A word of a unit file (systemd.syntax(7), Quoting; systemd.unit(5), Specifiers)."""
+    word = word.replace("%", "%%")
+    if re.fullmatch(r"[\w./:@%$+,=-]+", word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _service_user(name: str | None) -> pwd.struct_passwd:
+    """The user that the service runs as: who is named, else who called sudo or is logged in, but not root by default.
+
+    Raises `StartupError`.
+    """
+    chosen = name or os.environ.get("SUDO_USER") or getpass.getuser()
+    if name is None and chosen == "root":
+        raise StartupError("the service should not run as root: name its user with --user NAME (root, if it must be)")
+    try:
+        return pwd.getpwnam(chosen)
+    except KeyError:
+        raise StartupError(f"there is no user {chosen!r} on this machine") from None
+
+
+def _own_data(data: Path, user: pwd.struct_passwd) -> None:
+    """Make the data directory if it is missing, since the service cannot. Raises `StartupError`."""
+    if not data.exists():
+        data.mkdir(parents=True, mode=0o700)
+        os.chown(data, user.pw_uid, user.pw_gid)
+    elif user.pw_uid not in (0, data.stat().st_uid):
+        owner = shlex.quote(f"{user.pw_name}:")
+        raise StartupError(
+            f"{data} is not {user.pw_name}'s: sudo chown -R {owner} {shlex.quote(str(data))}, or --user NAME"
+        )

@@ -23,6 +23,7 @@ from hub.client import operations
 from hub.client.operations import DeviceObject, EventObject, Refusal
 from hub.errors import Rejected, RequestError
 from hub.spellings import decoded, read_text
+from hub.tokens import WEAK_WARNING, is_token, is_weak
 
 # -- templates --------------------------------------------------------------------------------------------------------
 
@@ -125,6 +126,14 @@ def _list_shipped(as_json: bool) -> None:
 # -- devices ----------------------------------------------------------------------------------------------------------
 
 
+def _token_from_stdin() -> str:
+    """A token that the board already carries; one that can be guessed is taken with a warning."""
+    token = sys.stdin.readline().strip()
+    if is_token(token) and is_weak(token):
+        print(f"pinwheel: warning: {WEAK_WARNING}", file=sys.stderr)
+    return token
+
+
 def device_add(parser: argparse.ArgumentParser) -> None:
     """Add a device, or many from CSV; prints its token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
@@ -148,7 +157,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             return
         if not args.template or not args.name:
             parser.error("--template and --name are needed, or --csv")
-        token = sys.stdin.readline().strip() if args.token_stdin else None
+        token = _token_from_stdin() if args.token_stdin else None
         call = operations.post_organization_device_create(
             template_id=args.template, name=args.name, org_id=args.org, token=token
         )
@@ -338,7 +347,7 @@ def device_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
 
     def run(args: argparse.Namespace) -> None:
-        token = sys.stdin.readline().strip() if args.token_stdin else None
+        token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
             device = device_of(hub, args.device)
             call = operations.post_device_token(device_id=device["id"], overlap=args.overlap, token=token)

@@ -50,6 +50,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     await room.load()
     await room.welcome()
     nursery.start_soon(room.save_used)
+    nursery.start_soon(room.throttle.run)
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hub.errors import Forbidden, NotAuthenticated
 from hub.model import Device, Owned, Principal
-from plugins.users.model import Session, User
+from plugins.users.model import Client, Session, User
 from plugins.users.people import digest
 
 if TYPE_CHECKING:
@@ -54,20 +54,41 @@ class Access:
         user = self._people.by_id.get(session.user)
         if user is None or user.suspended or (client is None and session.client is not None):
             return None
-        # By way of a program somebody may no more than it may itself.
+        org = self._session_org(user, session)
+        if org is None:
+            return None
         scopes = None if client is None else self._roles.grants(client.org, client.role)
-        return Principal("user", user.id, self._acts_in(user, session), user.email, scopes, session.id)
+        return Principal("user", user.id, org, user.email, scopes, session.id)
 
-    def _acts_in(self, user: User, session: Session) -> int:
-        """Where a user's session acts: where it was switched to, as long as they may be there, else at home."""
-        if session.org != user.org:
+    def organization_through(self, client: Client, user: User, org: int | None = None) -> int | None:
+        """The organization in which an OAuth client acts for a user who acts in ``org``, by default their own.
+
+        It is always the client's own or one below: for users from above, who may see what is below them, the client's
+        own. None when the user has no place there, so that the client can do nothing for them.
+        """
+        org = user.org if org is None else org
+        if self._hub.organizations.contains(client.org, org):
+            return org
+        above = self._hub.organizations.contains(org, client.org)
+        return client.org if above and "orgs.view" in self._roles.grants(user.org, user.role) else None
+
+    def _session_org(self, user: User, session: Session) -> int | None:
+        """The organization in which a user's session acts; None when it is an OAuth client's that may not.
+
+        It is the organization that the session was switched to as long as the user may be there, else their own.
+        """
+        org = session.org
+        if org != user.org:
             may = "orgs.switch" in self._roles.grants(user.org, user.role)
-            if not may or not self._hub.organizations.contains(user.org, session.org):
-                return user.org
-        return session.org
+            if not may or not self._hub.organizations.contains(user.org, org):
+                org = user.org
+        if session.client is None:
+            return org
+        client = self._credentials.clients.get(session.client)
+        return None if client is None else self.organization_through(client, user, org)
 
-    def org_of(self, principal: Principal) -> int:
-        """Where somebody acts now, whatever was so when they came in."""
+    def org_of(self, principal: Principal) -> int | None:
+        """Where somebody acts now, whatever was so when they came in; None when they can act nowhere any more."""
         if principal.kind == "client":
             client = self._credentials.clients.get(str(principal.id))
             return principal.org if client is None else client.org
@@ -75,7 +96,7 @@ class Access:
         session = self._credentials.sessions.get(principal.session)  # type: ignore[arg-type]
         if user is None:
             return principal.org
-        return user.org if session is None else self._acts_in(user, session)
+        return user.org if session is None else self._session_org(user, session)
 
     def grants(self, principal: Principal) -> frozenset[str] | None:
         """All that somebody may; None when they are not known here."""
@@ -86,6 +107,7 @@ class Access:
             granted = self._roles.grants(user.org, user.role)
             if not user.developer:
                 granted -= DEVELOPERS
+            granted = self._within_client(granted, user, principal)
         elif principal.kind == "client":
             client = self._credentials.clients.get(str(principal.id))
             if client is None or not self._alive(principal):
@@ -94,6 +116,20 @@ class Access:
         else:
             return None
         return granted if principal.scopes is None else granted & principal.scopes
+
+    def _within_client(self, granted: frozenset[str], user: User, principal: Principal) -> frozenset[str]:
+        """What is left of a user's rights in the session of an OAuth client.
+
+        A client can never grant more than its own role does now, and nothing to a user who has no place in its
+        organization.
+        """
+        session = self._credentials.sessions.get(principal.session)  # type: ignore[arg-type]
+        if session is None or session.client is None:
+            return granted
+        client = self._credentials.clients.get(session.client)
+        if client is None or self._session_org(user, session) is None:
+            return _NOTHING
+        return granted & self._roles.grants(client.org, client.role)
 
     def _alive(self, principal: Principal) -> bool:
         number, now = principal.session, self._hub.clock.now()
@@ -120,7 +156,8 @@ class Access:
         if org is None:
             return permission in granted or own in granted
         top = self.org_of(principal)
-        if org != top and not ("orgs.view" in granted and self._hub.organizations.contains(top, org)):
+        below = top is not None and "orgs.view" in granted and self._hub.organizations.contains(top, org)
+        if org != top and not below:
             return False
         if device is None:
             return permission in granted or own in granted

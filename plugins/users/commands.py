@@ -13,6 +13,7 @@ from hub.cli import DURATION_HELP, api, confirmed, local_time, show, show_table,
 from hub.client import Api, operations
 from hub.client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
 from hub.errors import NotFound, Rejected
+from hub.links import ONLY_HERE, is_only_here
 from hub.signatures import camel
 from hub.spellings import nfc, read_text
 from hub.structure import seconds
@@ -56,6 +57,11 @@ def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
     raise NotFound(f"there is no role {text!r}; there are {', '.join(role['name'] for role in roles)}")
 
 
+def _opened(link: str) -> str:
+    """A link, and what to do when it opens on the hub's machine only."""
+    return f"{link}\n{ONLY_HERE}" if is_only_here(link) else link
+
+
 def _with_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -78,7 +84,7 @@ def user_add(parser: argparse.ArgumentParser) -> None:
             user: UserObject | InvitedUser
             link = ""
             if args.password_stdin:
-                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
                 user = hub(
                     operations.post_organization_users_create_in_org(
                         email=args.email, name=args.name, role_id=role, org_id=org, password=asked
@@ -90,7 +96,7 @@ def user_add(parser: argparse.ArgumentParser) -> None:
                         email=args.email, name=args.name, role_id=role, org_id=org
                     )
                 )
-                link = f"link: {user['link']}"
+                link = f"link: {_opened(user['link'])}"
         if args.json:
             show(user)
         else:
@@ -162,7 +168,7 @@ def user_reset_password(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             user = _user_of(hub, args.email)
-            print(hub(operations.post_organization_user_reset(user_id=user["id"]))["link"])
+            print(_opened(hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]))
 
     parser.set_defaults(run=run)
 
@@ -361,7 +367,7 @@ def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
             email=user["email"], name=user.get("name"), role_id=role["id"], org_id=org
         )
         made = hub(call)
-        return [f"+ user {made['email']}, {made['role']}: {made['link']}"]
+        return [f"+ user {made['email']}, {made['role']}: {_opened(made['link'])}"]
     done = []
     if found["orgId"] != org:
         hub(operations.post_organization_users_transfer(user_id=found["id"], target_org_id=org, role_id=role["id"]))

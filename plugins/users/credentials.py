@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ MAX_CLIENTS = 1_000
 MAX_REDIRECTS = 11
 #: Milliseconds that a program's access token lasts (docs.blynk.io, OAuth2 authorization).
 PROGRAM_MS = 300_000
+_SPEND = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
 _SESSION = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
 
 
@@ -86,8 +88,20 @@ class Credentials:
                 redirects=tuple(json.loads(redirects)),
             )
 
-    async def open(self, *, user: User | None = None, client: Client | None = None, address: str, agent: str) -> Tokens:
-        """A new session for a user or a program."""
+    async def open(
+        self,
+        *,
+        user: User | None = None,
+        client: Client | None = None,
+        address: str,
+        agent: str,
+        spent: bytes | None = None,
+    ) -> Tokens:
+        """A new session for a user or a program.
+
+        ``spent`` is the digest of the authorization code it is opened for: see `replayed`. Raises `NotAuthenticated`
+        when the user or the client is gone.
+        """
         now = self._hub.clock.now()
         tokens, hashes = self._new_tokens(program=client is not None)
         org = user.org if user is not None else client.org if client is not None else 0
@@ -112,10 +126,13 @@ class Credentials:
             for one in ended:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (one.id,))
             names = _SESSION.split(", ")[1:]
-            return await tx.execute(
+            number = await tx.execute(
                 f"INSERT INTO users_sessions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
                 tuple(getattr(session, name) for name in names),
             )
+            if spent is not None:
+                await tx.execute(_SPEND, (spent, number, now))
+            return number
 
         proven = None if user is None else user.password
         try:
@@ -149,23 +166,24 @@ class Credentials:
             "refresh_ends": now + self._refresh_ms,
         }
 
-    async def refresh(self, token: str, *, program: bool) -> tuple[Session, Tokens]:
-        """The next tokens of a session, of a ``program`` or of somebody without one.
+    async def refresh(self, token: str, *, client: Client | None) -> tuple[Session, Tokens]:
+        """The next tokens of a session: of the OAuth client that has authenticated, or of a user without one.
 
-        A spent token ends its session, since somebody has a copy. Raises `NotAuthenticated`.
+        A spent token ends its session, since somebody has a copy. A token of another client is refused and stays
+        what it is (RFC 6749, 6). Raises `NotAuthenticated`.
         """
         hashed, now = digest(token), self._hub.clock.now()
         session = self._by_refresh.get(hashed)
         user = None if session is None or session.user is None else self._people.by_id.get(session.user)
         if session is None or session.refresh_ends <= now or (user is not None and user.suspended):
-            await self._spent(hashed)
+            await self.replayed(hashed, client)
             raise NotAuthenticated("The refresh token is not known, or has been used.")
-        if program != (session.client is not None):
-            raise NotAuthenticated("The refresh token is for another way in.")
-        tokens, hashes = self._new_tokens(program=program)
+        if session.client != (client and client.id):
+            raise NotAuthenticated("The refresh token is of another client.")
+        tokens, hashes = self._new_tokens(program=client is not None)
 
         async def write(tx: Transaction) -> None:
-            await tx.execute("INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)", (hashed, session.id, now))
+            await tx.execute(_SPEND, (hashed, session.id, now))
             columns = ", ".join(f"{name} = ?" for name in (*hashes, "used"))
             await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", (*hashes.values(), now, session.id))
 
@@ -185,13 +203,19 @@ class Credentials:
         self._keep(session)
         return session, tokens
 
-    async def _spent(self, hashed: bytes) -> None:
+    async def replayed(self, hashed: bytes, client: Client | None) -> None:
+        """End the session whose spent refresh token or authorization code a client presents again, if it is its own.
+
+        RFC 6749, 4.1.2 and 10.4. ``hashed`` is the `digest` of what was presented; None is no client.
+        """
+
         async def read(tx: Transaction) -> Any:
             return await tx.fetch_one("SELECT session FROM users_spent WHERE hash = ?", (hashed,))
 
         row = await self._hub.storage.read(read)
-        if row is not None and (session := self.sessions.get(row[0])):
-            self._hub.refuse(session.address, "a refresh token was used twice; its session has ended")
+        session = None if row is None else self.sessions.get(row[0])
+        if session is not None and session.client == (client and client.id):
+            self._hub.refuse(session.address, "a refresh token or code was used twice; its session has ended")
             await self.end([session])
 
     async def save_used(self) -> None:
@@ -306,7 +330,7 @@ class Credentials:
         """A program and its secret, which is shown only now. Raises `Rejected`."""
         if len(redirects) > MAX_REDIRECTS:
             raise Rejected(f"a program has at most {MAX_REDIRECTS} redirects")
-        if wrong := [one for one in redirects if not _is_redirect(one)]:
+        if wrong := [one for one in redirects if not is_redirect(one)]:
             raise Rejected(
                 f"redirects: {wrong[0][:100]!r} must be an https address, one of this machine, or an app's own"
             )
@@ -337,9 +361,10 @@ class Credentials:
         return client, secret
 
     def client_of(self, number: str, secret: str) -> Client | None:
-        """The program with that id and secret."""
+        """The program with that id and secret; takes as long for an id that is not known."""
         client = self.clients.get(number)
-        return client if client is not None and secrets.compare_digest(client.hash, digest(secret)) else None
+        right = secrets.compare_digest(bytes(32) if client is None else client.hash, digest(secret))
+        return client if right else None
 
     async def remove_client(self, client: Client) -> None:
         async def write(tx: Transaction) -> None:
@@ -365,14 +390,31 @@ class Credentials:
             self.by_key.pop(key.hash)
 
 
-def _is_redirect(address: str) -> bool:
-    """Whether somebody may be sent there: RFC 8252 has loopback addresses and apps' own schemes, with a dot."""
+#: RFC 3986's characters but the fragment's, without what would be taken for another directive or header of ours.
+_URI = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,=%-]{1,500}")
+#: RFC 8252, 7.1: an app's own scheme is a domain name in reverse order.
+_APP_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
+#: Schemes of which a look-alike with a dot would be taken for an app's own.
+_SCRIPTS = ("javascript", "vbscript", "data", "livescript", "blob", "file", "about", "view-source")
+#: A host name, or an address: what may stand in a Content-Security-Policy.
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def is_redirect(address: str) -> bool:
+    """Whether an address may be a client's redirect_uri: an absolute URI without fragment (RFC 6749, 3.1.2).
+
+    It is https with a host, http on this machine, or an app's own scheme in RFC 8252's form. A user name or password
+    in it would show another host than the one it leads to.
+    """
     try:
         parts = urlsplit(address)
+        port_is_number = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    if len(address) > 500 or parts.fragment or not address.isascii() or not address.isprintable() or " " in address:
+    if _URI.fullmatch(address) is None or "@" in parts.netloc or not port_is_number:
         return False
-    if parts.scheme == "https":
-        return bool(parts.hostname)
-    return "." in parts.scheme or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
+    if parts.scheme in ("https", "http"):
+        host = parts.hostname or ""
+        return bool(_HOST.fullmatch(host)) and (parts.scheme == "https" or host in _LOOPBACK)
+    return _APP_SCHEME.fullmatch(parts.scheme) is not None and parts.scheme.partition(".")[0] not in _SCRIPTS

@@ -16,7 +16,7 @@ from hub.model import Principal
 from hub.routes import KNOWN, PUBLIC, Created, Request, Route, secret
 from plugins.users.credentials import Tokens
 from plugins.users.model import Address, Key, Session, User
-from plugins.users.passwords import hash_of
+from plugins.users.passwords import candidate_hashes, hash_of
 from plugins.users.people import digest
 from plugins.users.shown import (
     KeyObject,
@@ -111,7 +111,7 @@ def routes(room: Room) -> Sequence[Route]:
         return more(LoggedIn, tokens, user=room.shown(user))
 
     async def refresh(request: Request) -> LoggedIn:
-        session, tokens = await credentials.refresh(request.body.refresh_token, program=False)
+        session, tokens = await credentials.refresh(request.body.refresh_token, client=None)
         assert session.user is not None
         return answer(people.by_id[session.user], tokens)
 
@@ -227,7 +227,7 @@ def routes(room: Room) -> Sequence[Route]:
             await tx.insert_many("users_recovery", ("user", "hash"), rows)
 
         await hub.storage.transaction(write)
-        await people.change(user, otp=made)
+        await people.change(user, otp=made, otp_step=0)
         waiting.pop(user.id, None)
         return RecoveryCodes(recovery_codes=codes)
 
@@ -270,11 +270,7 @@ def routes(room: Room) -> Sequence[Route]:
 async def prove(room: Room, request: Request, user: User, password: str) -> None:
     """Return when it is the user's password. Raises `Forbidden`, `TooMany`."""
     attempt = room.throttle.attempt("password", str(request.principal.session), request.address)
-    try:
-        hashed = hash_of(user.email, password, None)
-    except Rejected:
-        hashed = ""
-    if not await room.passwords.fits(hashed, user.password):
+    if await room.passwords.fitting(candidate_hashes(user.email, password, None), user.password) is None:
         raise Forbidden("The password is wrong.")
     attempt.succeeded()
 
@@ -284,13 +280,10 @@ async def identified(room: Room, request: Request, said: Login) -> User:
     email = said.email.strip().lower()[:254]
     attempt = room.throttle.attempt("login", email, request.address)
     user = room.people.by_email.get(email)
-    try:
-        hashed = hash_of(email, said.password, said.password_hash)
-    except Rejected:
-        # As long as for one that could be right.
-        hashed = ""
+    hashes = candidate_hashes(email, said.password, said.password_hash)
     kept = None if user is None else user.password
-    if not await room.passwords.fits(hashed, kept) or user is None:
+    right = await room.passwords.fitting(hashes, kept)
+    if right is None or user is None:
         room.hub.refuse(request.address, "wrong email or password")
         raise NotAuthenticated(WRONG)
     if user.otp is not None:
@@ -306,6 +299,8 @@ async def identified(room: Room, request: Request, said: Login) -> User:
     if user.password != kept or user.suspended:
         # Meanwhile somebody has set another.
         raise NotAuthenticated(WRONG)
+    if right != hashes[0] and hashes[0]:
+        await room.people.rehash(user, hashes[0])
     return user
 
 
@@ -314,10 +309,7 @@ async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> 
     text = text.strip().replace(" ", "")
     if len(text) == DIGITS and text.isascii() and text.isdecimal():
         step = matching(otp_secret, text)
-        if step is None or step <= room.steps.get(user.id, 0):
-            return False
-        room.steps[user.id] = step
-        return True
+        return step is not None and await room.people.spend_otp(user, step)
 
     async def write(tx: Transaction) -> bool:
         key = (user.id, digest(text))

@@ -54,6 +54,8 @@ class User:
     developer: bool = False
     #: Secret of the one-time passwords, as base32; None while there is no second factor.
     otp: str | None = attrs.field(default=None, repr=False)
+    #: The step of the last one-time password that was used.
+    otp_step: int = 0
     profile: Profile = Profile()
 
     def state(self, now: int) -> State:

@@ -30,7 +30,7 @@ PAGE = "/account"
 MAX_NAME = 60
 #: Profile fields' characters.
 MAX_FIELD = 100
-_COLUMNS = "id, org, email, name, role, password, created, last_login, suspended, developer, otp, profile"
+_COLUMNS = "id, org, email, name, role, password, created, last_login, suspended, developer, otp, otp_step, profile"
 
 
 class Link:
@@ -120,7 +120,7 @@ class People:
         """Raises `Rejected`, with everything that is wrong with what somebody is called."""
         problems = []
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
-            problems.append("email is no mail address")
+            problems.append("Enter a valid e-mail address.")
         if user.name and not is_name(user.name, MAX_NAME):
             problems.append(f"name has at most {MAX_NAME} printable characters")
         said = attrs.asdict(user.profile)
@@ -188,6 +188,34 @@ class People:
     async def set_password(self, user: User, hashed: str) -> None:
         """Given Blynk's hash of it."""
         await self.change(user, password=await self._passwords.keep(hashed))
+
+    async def rehash(self, user: User, hashed: str) -> None:
+        """Keep the password that a user has just proved in another form of it, unless it is changed meanwhile."""
+        before, new = user.password, await self._passwords.keep(hashed)
+
+        async def write(tx: Transaction) -> None:
+            sql = "UPDATE users SET password = ? WHERE id = ? AND password = ?"
+            await tx.execute(sql, (new, user.id, before))
+
+        async with self._lock:
+            if user.password == before and self.by_id.get(user.id) is user:
+                await self._hub.storage.transaction(write)
+                user.password = new
+
+    async def spend_otp(self, user: User, step: int) -> bool:
+        """Note that the one-time password of a step was used; False when it, or a later one, was used before.
+
+        True is returned after the commit, so that it does not work again after a restart (RFC 6238, 5.2).
+        """
+        if step <= user.otp_step:
+            return False
+        user.otp_step = step
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE users SET otp_step = ?1 WHERE id = ?2 AND otp_step < ?1", (step, user.id))
+
+        await self._hub.storage.transaction(write)
+        return True
 
     # -- links ----------------------------------------------------------------------------------------------------
 

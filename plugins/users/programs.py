@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -34,9 +34,19 @@ class NewClient:
 class _Problem(Exception):
     """An error of RFC 6749, 5.2."""
 
-    def __init__(self, error: str, text: str) -> None:
+    def __init__(self, error: str, text: str, status: int = 400) -> None:
         self.error = error
+        self.status = status
         super().__init__(text)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Basic realm="OAuth2 clients", charset="UTF-8"'} if self.status == 401 else {}
+
+
+_GRANTS = ("client_credentials", "authorization_code", "refresh_token")
+#: RFC 6749, 5.1.
+_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def routes(room: Room) -> Sequence[Route]:
@@ -84,48 +94,52 @@ def routes(room: Room) -> Sequence[Route]:
             client, tokens = await granted(request)
         except _Problem as problem:
             body = {"error": problem.error, "error_description": str(problem)}
-            return Response(body=json.dumps(body), status=400, type="application/json")
+            headers = {**_NO_STORE, **problem.headers}
+            return Response(body=json.dumps(body), status=problem.status, type="application/json", headers=headers)
         request.principal = Principal("client", client.id, client.org, client.name)
         request.subject = f"client {client.id}"
         body = {**attrs.asdict(tokens), "token_type": "Bearer"}
-        headers = {"Cache-Control": "no-store"}
-        return Response(body=json.dumps(body), type="application/json", headers=headers)
+        return Response(body=json.dumps(body), type="application/json", headers=_NO_STORE)
 
     async def granted(request: Request) -> tuple[Client, Tokens]:
-        try:
-            form = dict(parse_qsl(bytes(request.body).decode()))
-        except UnicodeDecodeError as error:
-            raise _Problem("invalid_request", "The body is no form.") from error
-        params = {**request.params, **form}
+        """The client that asks and the tokens it gets, by each of the three grants. Raises `_Problem`."""
+        params = _parameters(request)
         kind = params.get("grant_type")
         if kind is None:
             raise _Problem("invalid_request", "grant_type is missing.")
-        if kind == "refresh_token":
-            try:
-                session, tokens = await credentials.refresh(params.get("refresh_token", ""), program=True)
-            except NotAuthenticated as error:
-                raise _Problem("invalid_grant", str(error)) from error
-            assert session.client is not None
-            return credentials.clients[session.client], tokens
-        if kind == "authorization_code":
-            try:
-                user, allowed = room.consents.redeem(params)
-            except NotAuthenticated as error:
-                raise _Problem("invalid_grant", str(error)) from error
-            agent = request.headers.get("user-agent", "")
-            return allowed, await credentials.open(user=user, client=allowed, address=request.address, agent=agent)
-        if kind != "client_credentials":
-            known = "client_credentials, authorization_code or refresh_token"
-            raise _Problem("unsupported_grant_type", f"grant_type must be {known}.")
-        number, secret = _basic(request) or (params.get("client_id", ""), params.get("client_secret", ""))
+        if kind not in _GRANTS:
+            raise _Problem("unsupported_grant_type", f"grant_type must be {', '.join(_GRANTS[:-1])} or {_GRANTS[-1]}.")
+        client = authenticated(request, params)
+        agent = request.headers.get("user-agent", "")
+        try:
+            if kind == "refresh_token":
+                _, tokens = await credentials.refresh(params.get("refresh_token", ""), client=client)
+            elif kind == "authorization_code":
+                tokens = await room.consents.redeem(client, params, request.address, agent)
+            else:
+                tokens = await credentials.open(client=client, address=request.address, agent=agent)
+        except NotAuthenticated as error:
+            raise _Problem("invalid_grant", str(error)) from error
+        return client, tokens
+
+    def authenticated(request: Request, params: Mapping[str, str]) -> Client:
+        """The client that a request proves to be of, by Basic or in the body (RFC 6749, 2.3.1).
+
+        Required by every grant, since every client has a secret (3.2.1). Raises `_Problem`, `TooMany`.
+        """
+        basic = _basic(request)
+        number, secret = basic or (params.get("client_id", ""), params.get("client_secret", ""))
+        if basic is not None and ("client_secret" in params or params.get("client_id", number) != number):
+            raise _Problem("invalid_request", "The client must authenticate in one way: by Basic or in the body.")
         attempt = room.throttle.attempt("client", number[:100], request.address)
         client = credentials.client_of(number, secret)
         if client is None:
             hub.refuse(request.address, "wrong OAuth2 client id or secret")
-            raise _Problem("invalid_client", "Client ID is not found or password is wrong.")
+            text = "Client ID is not found or password is wrong."
+            # Blynk documents 400; RFC 6749, 5.2 asks for 401 where the client has tried Basic.
+            raise _Problem("invalid_client", text, 400 if basic is None else 401)
         attempt.succeeded()
-        agent = request.headers.get("user-agent", "")
-        return client, await credentials.open(client=client, address=request.address, agent=agent)
+        return client
 
     org = "/api/v1/organization"
     listing = "The OAuth2 clients of an organization and below"
@@ -145,6 +159,22 @@ def routes(room: Room) -> Sequence[Route]:
         Route("POST", f"{org}/client", add, "clients.add", "Make an OAuth2 client", NewClient),
         Route("DELETE", f"{org}/client", remove, "clients.delete", "Delete an OAuth2 client"),
     ]
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    """The parameters of a token request, of its body and (as Blynk documents) of its query.
+
+    Raises `_Problem` when one comes with two values (RFC 6749, 3.2) or the body is no form.
+    """
+    try:
+        pairs = parse_qsl(request.query) + parse_qsl(bytes(request.body).decode())
+    except (UnicodeDecodeError, ValueError) as error:
+        raise _Problem("invalid_request", "The body is no form.") from error
+    params: dict[str, str] = {}
+    for name, value in pairs:
+        if params.setdefault(name, value) != value:
+            raise _Problem("invalid_request", f"The parameter {name[:40]} comes with two values.")
+    return params
 
 
 def _basic(request: Request) -> tuple[str, str] | None:

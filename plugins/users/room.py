@@ -13,6 +13,7 @@ import trio
 
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import OrganizationChanged
+from hub.links import ONLY_HERE, is_only_here
 from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
 from hub.structure import seconds
@@ -21,10 +22,11 @@ from plugins.users.access import Access
 from plugins.users.consent import Consents
 from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
-from plugins.users.passwords import Passwords, Throttle, hash_of
+from plugins.users.passwords import Passwords, hash_of
 from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
 from plugins.users.shown import UserObject, UserProfile, more
+from plugins.users.throttle import Throttle
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -50,9 +52,7 @@ class Room:
         self.hub = hub
         self.settings: Settings = hub.settings(Settings)
         self.passwords = Passwords()
-        self.throttle = Throttle()
-        #: The step of the last one-time password of each user: none works twice.
-        self.steps: dict[int, int] = {}
+        self.throttle = Throttle(hub.storage)
         self.people = People(hub, self.passwords)
         self.roles = Roles(hub)
         self.credentials = Credentials(
@@ -67,6 +67,7 @@ class Room:
         await self.roles.load()
         await self.people.load()
         await self.credentials.load()
+        await self.throttle.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
         self.hub.organizations.counts["users"] = self.people.by_organization
         self.hub.names["user"] = self._email
@@ -120,10 +121,10 @@ class Room:
             except Rejected as error:
                 raise StartupError(f"PINWHEEL_ADMIN_EMAIL and PINWHEEL_ADMIN_PASSWORD: {error}") from error
         elif self.hub.door is not None and sys.stderr.isatty():
-            page = self.link(None, "")
-            code = await self.people.link(Link.FIRST, None, self.invitation_ms)
+            link = self.link(None, await self.people.link(Link.FIRST, None, self.invitation_ms))
+            more = f"\n{ONLY_HERE}" if is_only_here(link) else ""
             # Not through the log: a file would keep the code.
-            print(f"The first administrator's page: {page}{code}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"The first administrator's page: {link}{more}", file=sys.stderr, flush=True)  # noqa: T201
         elif self.hub.door is not None:
             log.info("users: there is no administrator yet; make one with: pinwheel user add EMAIL --role Admin")
 
@@ -137,20 +138,13 @@ class Room:
         """Delete somebody, and what says who they were; see `People.remove`."""
         await self.people.remove(user, last=last)
         self.credentials.gone(user)
+        self.throttle.forget("login", user.email)
+        await self.throttle.save()
         await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
 
     def link(self, request: Request | None, code: str) -> str:
-        """The address of the page for a code: at the hub's own address, else at the one that the request came to."""
-        base, host = self.hub.config.hub.url, "" if request is None else request.headers.get("host", "")
-        if not base and host:
-            assert request is not None
-            base = f"{'https' if request.tls else 'http'}://{host}"
-        door = self.hub.door
-        if not base and door is not None and door.addresses:
-            address, tls = door.addresses[0]
-            host, _, port = address.rpartition(":")
-            base = f"{'https' if tls else 'http'}://{_ANY.get(host, host)}:{port}"
-        return f"{base.rstrip('/')}{PAGE}?code={code}"
+        """The address of the page for a code."""
+        return self.hub.link(f"{PAGE}?code={code}", request)
 
     def myself(self, request: Request) -> User:
         """Who is asking, when that is somebody with an account.
@@ -203,9 +197,6 @@ class Room:
             self.access.check_gift(request.principal, user.org, user.role)
         request.subject, request.org = f"user {user.id}", user.org
         return user
-
-
-_ANY = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104
 
 
 def _ms(text: str, key: str) -> int:

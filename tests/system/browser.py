@@ -66,6 +66,7 @@ class Page:
     async def tap(self, selector):
         """Touch the middle of something, and wait for the page that this leads to."""
         before = self._loads
+        await self.js(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         box = await self.js(
             f"(b => [b.x + b.width / 2, b.y + b.height / 2])"
             f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"

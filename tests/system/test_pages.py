@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 from browser import HEIGHT, PROGRAM, WIDTH, telephone
@@ -10,6 +11,7 @@ from raw_http import ask
 from tenants import ORG, PASSWORD, tenants
 
 from hub.testing import address_of
+from plugins.users.model import ADMIN, USER
 from plugins.users.room import Room
 
 pytestmark = pytest.mark.skipif(PROGRAM is None and not os.environ.get("CI"), reason="needs chromium")
@@ -19,7 +21,7 @@ async def fits(page):
     """Whether nothing is cut off at the side, and everything that is touched is large enough for a finger."""
     wide = await page.js("document.documentElement.scrollWidth")
     low = await page.js(
-        "Math.min(...[...document.querySelectorAll('input:not([type=hidden]),button')].map(e => e.offsetHeight))"
+        "Math.min(99, ...[...document.querySelectorAll('input:not([type=hidden]),button')].map(e => e.offsetHeight))"
     )
     return wide <= WIDTH and low >= 40
 
@@ -31,7 +33,7 @@ async def test_somebody_who_is_invited_sets_a_password_on_a_telephone(hub, tmp_p
     url = invited.json["link"].replace("http://hub", f"http://{host}:{port}")
     async with telephone() as page:
         await page.open(url)
-        assert "new@example.org" in await page.text()
+        assert "You are invited to acme as User. You will log in as new@example.org." in await page.text()
         assert await fits(page)
         assert await page.js("document.querySelector('button').getBoundingClientRect().bottom") <= HEIGHT
         await page.screenshot(tmp_path / "invited.png")
@@ -43,6 +45,10 @@ async def test_somebody_who_is_invited_sets_a_password_on_a_telephone(hub, tmp_p
         await page.fill_in(password=PASSWORD, again=PASSWORD)
         await page.tap("button")
         assert "The password of new@example.org is set." in await page.text()
+        await page.tap("a")
+        assert "This hub is running." in await page.text()
+        assert await fits(page)
+        await page.screenshot(tmp_path / "home.png")
         await page.open(url)
         assert "This link has been used, or is too old." in await page.text()
         await page.screenshot(tmp_path / "used.png")
@@ -63,3 +69,32 @@ async def test_the_first_administrator_comes_in_on_a_telephone(hub, tmp_path):
         assert "The password of ann@example.org is set." in await page.text()
     body = {"email": "ann@example.org", "password": PASSWORD}
     assert 200 == (await ask(hub, "POST", "/api/v1/login", body)).status
+
+
+@pytest.mark.parametrize("decision", ["Log in and allow", "Deny"])
+async def test_a_client_is_allowed_or_denied_on_a_telephone(hub, tmp_path, decision):
+    world = await tenants(hub)
+    await world.user("eva", world.orgs["acme"], USER, PASSWORD)
+    host, port = address_of(hub)
+    # The hub itself is where the client's page would be: it answers that there is nothing.
+    back = f"http://{host}:{port}/back"
+    body = {"name": "Voice assistant", "roleId": ADMIN, "redirects": [back]}
+    client = (await world.ask("ada", "POST", f"{ORG}/client", body)).json
+    asked = {"client_id": client["clientId"], "redirect_uri": back, "response_type": "code", "state": "7"}
+    async with telephone() as page:
+        await page.open(f"http://{host}:{port}/oauth2/authorize?{urlencode(asked)}")
+        text = await page.text()
+        assert "Voice assistant of acme wants to act for you on this hub." in text
+        assert f"you go on to {host}:{port}." in text
+        assert "It gets the permissions of the role Admin, but never more than yours:" in text
+        assert await fits(page)
+        await page.screenshot(tmp_path / "consent.png")
+        if decision == "Deny":
+            await page.tap("button.second")
+        else:
+            await page.fill_in(email="eva@example.org", password=PASSWORD)
+            await page.tap("button")
+        address = parse_qs((await page.js("location.search")).removeprefix("?"))
+    assert ["7"] == address["state"]
+    assert (decision == "Deny") == (address.get("error") == ["access_denied"])
+    assert (decision == "Deny") == ("code" not in address)
