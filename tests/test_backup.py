@@ -273,7 +273,8 @@ async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_p
         log = tmp_path / "log"
         await until(lambda: log.exists() and len(log.read_text().splitlines()) >= 3, 30)
         await until(lambda: 2 == len(list(out.glob("pinwheel-*.tar"))))
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "backup"]
+        # One takes longer than the interval where the machine is busy.
+        await until(lambda: not [alarm for alarm in hub.problems() if alarm.id == "backup"], 30)
     assert str(out / "pinwheel-20260101-000001.tar") == log.read_text().splitlines()[1]
 
 

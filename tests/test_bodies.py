@@ -170,7 +170,7 @@ async def test_a_file_of_bad_devices_has_a_hundred_problems(hub):
     rows = "name,template\n" + "a,b\n" * 5_000
     answer = await ask(hub, "POST", "/api/v1/device/import", {"csv": rows}, local_key(hub))
     lines = answer.message.splitlines()
-    assert (101, "row 1: there is no template 'b'", "and 4900 more problems") == (len(lines), lines[0], lines[-1])
+    assert (101, "line 2: there is no template 'b'", "and 4900 more problems") == (len(lines), lines[0], lines[-1])
 
 
 def test_tables_of_a_template_are_counted_before_it_is_parsed():
