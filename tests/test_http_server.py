@@ -39,6 +39,9 @@ class Kitchen:
     async def show(self, request):
         return [request.path, request.query]
 
+    async def headers(self, request):
+        return Response(headers={"x-small-letters": "1", "X-Own-SPELLING": "2"})
+
     async def held(self, request):
         self.begun.set()
         await self.go_on.wait()
@@ -85,6 +88,7 @@ class Kitchen:
                 ("GET", "chunk", self.chunk),
                 ("GET", "streamed", self.streamed),
                 ("GET", "endless", self.endless),
+                ("GET", "headers", self.headers),
                 ("GET", "two", self.show),
                 ("POST", "two", self.echo),
             )
@@ -109,6 +113,11 @@ async def http(hub):
 
 def echo(body):
     return request("POST", "/test/echo", body)
+
+
+def of_size(size):
+    head = b"GET /health HTTP/1.1\r\nHost: hub\r\nX-Filler: "
+    return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
 
 
 HEALTH = request("GET", "/health")
@@ -175,12 +184,59 @@ async def test_a_client_that_does_not_read_is_not_read_either(hub, http, kitchen
         assert CHUNK == len((await http.answer()).body)
 
 
+# -- spelling ---------------------------------------------------------------------------------------------------------
+
+SPELLED = {
+    "Allow",
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Date",
+    "Retry-After",
+    "Sec-WebSocket-Accept",
+    "Server",
+    "Transfer-Encoding",
+    "Upgrade",
+    "WWW-Authenticate",
+    "X-Own-SPELLING",
+    "X-Small-Letters",
+}
+UPGRADE = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
+KEY = {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ=="}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status_line"),
+    [
+        (HEALTH, "HTTP/1.1 200 OK"),
+        (b"GET /health HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK"),
+        (request("GET", "/test/headers"), "HTTP/1.1 200 OK"),
+        (request("GET", "/test/streamed"), "HTTP/1.1 200 OK"),
+        (request("GET", "/nothing"), "HTTP/1.1 404 Not Found"),
+        (request("DELETE", "/health"), "HTTP/1.1 405 Method Not Allowed"),
+        (request("GET", "/external/api/get"), "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/api/v1/status"), "HTTP/1.1 401 Unauthorized"),
+        (request("POST", "/test/echo", b"a", expect="100-continue"), "HTTP/1.1 100 Continue"),
+        (request("POST", "/test/echo", content_length=MAX_BODY + 1), "HTTP/1.1 413 "),
+        (of_size(MAX_HEADER + 1), "HTTP/1.1 431 Request Header Fields Too Large"),
+        (b"GARBAGE\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 101 Switching Protocols"),
+        (request("GET", "/websockets", **UPGRADE), "HTTP/1.1 400 Bad Request"),
+        (request("POST", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/nothing", **UPGRADE, **KEY), "HTTP/1.1 404 Not Found"),
+        (request("GET", "/api/v1/stream", **UPGRADE, **KEY), "HTTP/1.1 401 Unauthorized"),
+    ],
+)
+async def test_status_line_has_its_reason_and_header_names_have_capitals(http, sent, status_line):
+    """ArduinoHttpClient compares "Content-Length: " letter by letter, ArduinoJson's example compares "200 OK"."""
+    await http.send(sent)
+
+    answer = await http.answer()
+    assert answer.head[0].startswith(status_line)
+    assert {line.partition(":")[0] for line in answer.head[1:]} <= SPELLED
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
-
-
-def of_size(size):
-    head = b"GET /health HTTP/1.1\r\nHost: hub\r\nX-Filler: "
-    return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
 
 
 async def test_a_header_of_16_kib_is_served(http):
@@ -578,6 +634,6 @@ async def test_one_client_too_many_is_answered_with_503(tmp_path):
                     answer += part
 
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 5" in head
-    assert f"content-length: {len(body)}".encode() in head
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"Retry-After: 5" in head
+    assert f"Content-Length: {len(body)}".encode() in head

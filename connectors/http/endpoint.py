@@ -68,8 +68,8 @@ _Send = Callable[[server.Message], Awaitable[None]]
 JSON = b"application/json"
 #: The whole answer to a client over the limits of connections.
 BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\nconnection: close\r\n"
-    b"content-type: application/json\r\ncontent-length: 51\r\n\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 51\r\n\r\n"
     b'{"error":{"message":"There are too many clients."}}'
 ) % RETRY_AFTER
 
@@ -142,8 +142,7 @@ class Endpoint:
         except HubError as error:
             status, kind, body, more = _problem(error)
             head = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-            lines = b"".join(name + b": " + value + b"\r\n" for name, value in (*head, *more))
-            wire.send(f"HTTP/1.1 {status} Refused\r\n".encode() + lines + b"\r\n" + body)
+            wire.send(server.head(status, (*head, *more)) + body)
             return
         if socket := websocket.accept(wire, request, trailing):
             wire.busy = False
@@ -311,7 +310,7 @@ async def _answer(result: Any, request: Request, scope: Any, receive: Any, send:
     match result:
         case routes.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
-            headers = [(name.lower().encode(), value.encode()) for name, value in result.headers.items()]
+            headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
             await _send(send, result.status, result.type.encode(), body, etag + headers)
         case None:
             await send({"type": "http.response.start", "status": 204, "headers": etag})

@@ -6,8 +6,10 @@ logged per request.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import functools
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -32,6 +34,10 @@ IDLE_DEADLINE = 75.0
 MAX_PENDING = 64 * 1024
 
 _BODY = {b"content-length", b"transfer-encoding"}
+#: Reason phrases by status: sketches compare "200 OK" (RFC 9112 §4 lets a server leave the words out).
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+#: Header names whose usual spelling is not that of `str.title`.
+_SPELLINGS = {b"etag": b"ETag", b"www-authenticate": b"WWW-Authenticate"}
 
 
 class Refusal(Exception):
@@ -129,14 +135,34 @@ def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal) -> None:
         return
     body = str(refusal).encode()
     headers = [
-        ("content-type", "text/plain"),
-        ("content-length", str(len(body))),
-        ("connection", "close"),
-        ("date", _date()),
+        (b"Content-Type", b"text/plain"),
+        (b"Content-Length", str(len(body)).encode()),
+        (b"Connection", b"close"),
+        (b"Date", _date().encode()),
     ]
-    response = h11.Response(status_code=refusal.status, headers=headers)
-    sent = (connection.send(response), connection.send(h11.Data(data=body)), connection.send(h11.EndOfMessage()))
+    sent = (connection.send(_response(refusal.status, headers)), connection.send(h11.Data(data=body)), connection.send(h11.EndOfMessage()))
     wire.send(b"".join(part for part in sent if part))
+
+
+@functools.lru_cache(maxsize=256)
+def spelled(name: bytes) -> bytes:
+    """A header name as most servers spell it; one with a capital letter is left alone.
+
+    Names are case-insensitive (RFC 9110 §5.1), but ASGI has them in small letters, and clients that are flashed into
+    boards, such as ArduinoHttpClient, compare them letter by letter.
+    """
+    return name if name != name.lower() else _SPELLINGS.get(name, name.title())
+
+
+def head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The status line and headers of an answer that is sent without h11."""
+    lines = b"".join(b"%s: %s\r\n" % (spelled(name), value) for name, value in headers)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, REASONS.get(status, b""), lines)
+
+
+def _response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
+    spelled_headers = [(spelled(name), value) for name, value in headers]
+    return h11.Response(status_code=status, headers=spelled_headers, reason=REASONS.get(status, b""))
 
 
 class _Exchange:
@@ -186,7 +212,7 @@ class _Exchange:
             return {"type": "http.disconnect"}
         connection = self._connection
         if self._expects_continue and connection.they_are_waiting_for_100_continue:
-            sent = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+            sent = connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=REASONS[100]))
             self._wire.send(sent or b"")
         while True:
             try:
@@ -226,7 +252,7 @@ class _Exchange:
             headers = [*message.get("headers", ()), (b"date", _date().encode())]
             if self._wire.closing:
                 headers.append((b"connection", b"close"))
-            self._head = connection.send(h11.Response(status_code=message["status"], headers=headers)) or b""
+            self._head = connection.send(_response(message["status"], headers)) or b""
             return
         parts = [self._head]
         self._head = b""

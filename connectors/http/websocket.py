@@ -201,7 +201,7 @@ def accept(wire: Wire, request: h11.Request, trailing: bytes, subprotocols: Sequ
     protocol.receive_data(head + b"\r\n")
     asked = [event for event in protocol.events_received() if isinstance(event, Request)]
     if not asked:
-        wire.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        wire.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         return None
     response = protocol.accept(asked[0])
     protocol.send_response(response)
