@@ -66,23 +66,43 @@ _Receive = Callable[[], Awaitable[server.Message]]
 _Send = Callable[[server.Message], Awaitable[None]]
 
 JSON = b"application/json"
-#: The whole answer to a client over the limits of connections.
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\n"
-    b"Content-Type: application/json\r\nContent-Length: 51\r\n\r\n"
-    b'{"error":{"message":"There are too many clients."}}'
-) % RETRY_AFTER
+#: Paths that a page of any origin may ask: there a device's token, or an address that cannot be guessed, is all that
+#: counts. A browser sends along nothing that would (docs.blynk.io, Device HTTPS API; Fetch §3.2).
+PAGE_PATHS = "/external/api/", "/reports/", "/device_uploads/"
+ANY_ORIGIN = ((b"Access-Control-Allow-Origin", b"*"),)
+#: Seconds for which a browser need not ask again whether it may ask.
+PREFLIGHT_LASTS = 86_400
 
 
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=lambda _: BUSY)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=busy)]
 
 
 def sniff(first: bytes) -> bool:
-    """A method: no other protocol begins with a capital letter."""
-    return 0x41 <= first[0] <= 0x5A
+    """A method, maybe after empty lines: no other protocol begins with a capital letter, or with those alone."""
+    method = first.lstrip(b"\r\n")
+    return not method or 0x41 <= method[0] <= 0x5A
+
+
+def busy(first: bytes) -> bytes:
+    """The whole answer to a client over the limits of connections."""
+    body = _error("There are too many clients.")
+    target = first.lstrip(b"\r\n").partition(b" ")[2]
+    headers = [
+        (b"Retry-After", str(RETRY_AFTER).encode()),
+        (b"Connection", b"close"),
+        (b"Content-Type", JSON),
+        (b"Content-Length", str(len(body)).encode()),
+        *_cross_origin(target.decode("latin-1")),
+    ]
+    return server.head(503, headers) + body
+
+
+def _cross_origin(path: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which a page of another origin may read what is answered at a path."""
+    return ANY_ORIGIN if path.startswith(PAGE_PATHS) or path == PAGE_PATHS[0].rstrip("/") else ()
 
 
 class Endpoint:
@@ -103,16 +123,20 @@ class Endpoint:
         async def upgrade(request: h11.Request, trailing: bytes) -> None:
             await self._upgrade(wire, peer, request, trailing)
 
-        await server.serve(self._app, upgrade, self._most, wire, peer)
+        def refuse(reason: str) -> None:
+            self._hub.refuse(peer.address, reason)
 
-    def _most(self, path: str) -> int:
-        """Bytes of a body that some route at a path takes."""
+        await server.serve(self._app, upgrade, self._rules, refuse, wire, peer)
+
+    def _rules(self, path: str) -> server.PathRules:
         app = self._paths.get(path) or self._with_names(path)
-        return BODY if app is None else app.max_body
+        return server.PathRules(BODY if app is None else app.max_body, _cross_origin(path))
 
     async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
         app = self._paths.get(scope["path"]) or self._with_names(scope["path"])
-        if app is None or not _open_here(scope["path"], scope["state"]["peer"]):
+        if scope["method"] == "OPTIONS" and _cross_origin(scope["path"]):
+            await _preflight(scope, send)
+        elif app is None or not _open_here(scope["path"], scope["state"]["peer"]):
             await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
         else:
             await app(scope, receive, send)
@@ -276,6 +300,18 @@ async def _send(
         head.append((b"content-type", kind))
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _preflight(scope: server.Scope, send: _Send) -> None:
+    """Let a browser's page ask with any of our methods, and with whatever headers it wants to (Fetch §3.2.2)."""
+    wanted = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
+    headers = [
+        (b"Access-Control-Allow-Methods", b"GET, HEAD, POST, OPTIONS"),
+        (b"Access-Control-Allow-Headers", wanted or b"*"),
+        (b"Access-Control-Max-Age", str(PREFLIGHT_LASTS).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _stream(
