@@ -79,7 +79,17 @@ description = "It burns"
 [lifecycle]
 wait = "0s"
 """
-OPERATIONS = ["update", "batch/update", "get", "getAll", "update/property", "isHardwareConnected", "logEvent"]
+OPERATIONS = [
+    "update",
+    "batch/update",
+    "get",
+    "getAll",
+    "update/property",
+    "isHardwareConnected",
+    "isAppConnected",
+    "logEvent",
+    "logevent",
+]
 INVALID, NO_TOKEN = "Invalid token.", "No token provided."
 WRONG_PIN, NO_PIN = "Wrong pin format.", "No datastream setup for that pin."
 MISMATCH, MISMATCH_UNDOTTED = (
@@ -164,6 +174,7 @@ async def test_a_request_without_a_token_that_is_known_is_refused(hub, operation
         ("getAll", "", b"{}"),
         ("update/property", "pin=v0&label=Level", b""),
         ("isHardwareConnected", "", b"false"),
+        ("isAppConnected", "", b"false"),
         ("logEvent", "code=too_hot", b""),
     ],
 )
@@ -405,8 +416,9 @@ async def test_a_property_that_is_refused_is_not_kept(hub, device, api, query, m
     assert {} == await hub.properties.of(device[0])
 
 
-async def test_an_event_is_logged(hub, device, api):
-    assert (200, b"") == await api.got("logEvent", "code=too_hot&description=It%20is%2090+%C2%B0C")
+@pytest.mark.parametrize("operation", ["logEvent", "logevent"])
+async def test_an_event_is_logged(hub, device, api, operation):
+    assert (200, b"") == await api.got(operation, "code=too_hot&description=It%20is%2090+%C2%B0C")
 
     [event] = await hub.timeline.of(device[0])
     assert ("too_hot", "warning", "Too hot", "It is 90 °C") == (event.code, event.type, event.name, event.description)

@@ -22,8 +22,9 @@ import trio
 
 from hub import timezones
 from hub.errors import NotFound, Rejected
+from hub.history.chunks import Statistics
 from hub.history.query import Granularity
-from hub.model import Device
+from hub.model import Datastream, Device
 from hub.model import Point as Place
 from hub.routes import PUBLIC, File, Request, Response, Route
 from hub.structure import seconds
@@ -41,13 +42,18 @@ GRANULARITIES: dict[str, Granularity] = {"RAW_DATA": "raw", "MINUTE": "minute", 
 SOURCES = ("AVG", "MIN", "MAX", "SUM", "COUNT")
 #: How a stamp is written: milliseconds, or as `strftime` does.
 FORMATS = {"TS": "", "ISO_US": "%m/%d/%y %I:%M:%S %p", "ISO_SIMPLE": "%Y-%m-%d %H:%M:%S"}
-#: What the parameters are called in Blynk's words for a value that is none.
+#: What the parameters are called in Blynk's words for a value that is none; only that of ``period`` is documented.
 ENUMS: dict[str, tuple[str, Iterable[str]]] = {
-    "period": ("ReportPeriod", PERIODS),
+    "period": ("Period", PERIODS),
     "granularityType": ("GraphGranularityType", GRANULARITIES),
     "sourceType": ("SourceType", SOURCES),
     "format": ("Format", FORMATS),
 }
+ENUM_PACKAGE = "cc.blynk.server.core.model.widgets.outputs.graph"
+#: Values of ``output``, which older pages of docs.blynk.io have: what is answered is JSON with a link to a file anyway.
+OUTPUTS = ("FILE", "JSON")
+#: Types whose values have averages and sums; of others a report has the last one of each minute, hour or day.
+MEASURES = ("integer", "double")
 #: Seconds between two looks for reports whose time is over.
 LOOK_EVERY = 60.0
 
@@ -84,11 +90,10 @@ def routes(hub: Hub) -> Sequence[Route]:
             report = _report(hub, request)
             path = await _write(hub, report)
         except BadReport as error:
-            body = json.dumps({"error": {"message": str(error)}})
-            return Response(body=body, status=500, type="application/json")
+            return _compact({"error": {"message": str(error)}}, 500)
         base = hub.config.hub.url.rstrip("/") or f"{'https' if request.tls else 'http'}://{request.headers.get('host')}"
         link = f"{base}/reports/{path.parent.name}/{path.name}"
-        return Response(body=json.dumps({"link": link}), type="application/json")
+        return _compact({"link": link})
 
     async def fetch(request: Request) -> File:
         _, _, key, name = request.path.split("/", 3)
@@ -119,6 +124,12 @@ def routes(hub: Hub) -> Sequence[Route]:
     ]
 
 
+def _compact(body: dict[str, Any], status: int = 200) -> Response:
+    """JSON without spaces, to the byte as docs.blynk.io has it: sketches search for ``{"link":"``."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(body=text, status=status, type="application/json")
+
+
 def folder(hub: Hub) -> Path:
     return hub.config.data / "reports"
 
@@ -144,15 +155,15 @@ def _report(hub: Hub, request: Request) -> Report:
     """What a request asks for. Raises `Rejected`, `BadReport`, `TooMany`."""
     device, pairs = hub.device_of(request)
     given = {key: value or "" for key, value in pairs}
-    known = {*ENUMS, "tzName", "sendEvents", "dataStreamId", "pin"}
-    if given.keys() - known:
+    known = {*ENUMS, "tzName", "sendEvents", "dataStreamId", "pin", "output"}
+    if given.keys() - known or given.get("output", "FILE") not in OUTPUTS:
         raise Rejected("Request with incorrect parameters")
     chosen = {}
     for name, (kind, values) in ENUMS.items():
         usual = {"period": "MONTH", "granularityType": "RAW_DATA", "sourceType": "AVG", "format": "TS"}[name]
         chosen[name] = given.get(name, usual)
         if chosen[name] not in tuple(values):
-            raise BadReport(f"No enum constant {kind}.{chosen[name][:40]}")
+            raise BadReport(f"No enum constant {ENUM_PACKAGE}.{kind}.{chosen[name][:40]}")
     if chosen["period"] == "THREE_MONTHS" and chosen["granularityType"] == "RAW_DATA":
         raise Rejected("Request with incorrect parameters")
     zone = given.get("tzName", "UTC")
@@ -245,7 +256,15 @@ async def _rows(hub: Hub, report: Report, place: Place) -> AsyncIterator[list[tu
         return
     found = hub.history.buckets(place.series, report.start, report.end, report.granularity, report.zone)
     async for buckets in found:
-        yield [(start, (aggregated(one, report.source),)) for start, one in buckets]
+        yield [(start, (_summary(one, report.source, place.datastream),)) for start, one in buckets]
+
+
+def _summary(one: Statistics, source: str, datastream: Datastream) -> Any:
+    """What a report has of a minute, an hour or a day: the last value where there is no average, sum and so on."""
+    if source == "count":
+        return one.count
+    found = aggregated(one, source) if datastream.type in MEASURES else None
+    return one.last if found is None else found
 
 
 async def _events(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int, tuple[Any, ...]]]]:
