@@ -812,6 +812,29 @@ def test_a_simulation_that_cannot_work_is_one_line(lived_in, arguments):
     assert [] == simulated(lived_in)
 
 
+@pytest.mark.parametrize("transport", ["native", "mqtt", "http"])
+def test_simulation_that_never_connects_fails(lived_in, transport):
+    with socket.socket() as nobody:
+        # Bound and not listening: nothing else can take the port.
+        nobody.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+        options = ("--transport", transport, "--token", "x" * 32, "--url", where, "--seconds", "0.5")
+        done = lived_in("device", "simulate", "--template", "TMPL0cli", *options)
+
+    assert 1 == done.code
+    said = done.err.splitlines()[-1]
+    assert f"pinwheel: no device got into the hub at {where}" in said
+    assert "cannot connect: all attempts to connect" in said
+
+
+def test_simulation_that_writes_to_a_file_has_a_line_for_each_progress(lived_in):
+    done = lived_in("device", "simulate", "--template", "TMPL0cli", "--seconds", "1.5")
+
+    assert 0 == done.code
+    assert "\r" not in done.err
+    assert 2 == len([line for line in done.err.splitlines() if "1/1 online" in line])
+
+
 def test_a_simulation_of_an_unknown_template_is_one_line(lived_in):
     done = lived_in("device", "simulate", "--template", "TMPL0none")
 

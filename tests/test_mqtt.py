@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from connectors.mqtt import link as link_module
+from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
     Ack,
@@ -1445,3 +1446,20 @@ async def test_a_hub_that_stops_publishes_no_wills_of_websockets(hub_config):
             await until(lambda: hub.sessions.get(one.id) is None)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert held(hub, one, 2) is None
+
+
+async def test_tasks_of_the_simulated_client_that_send_at_once_take_turns():
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    client, heard = MqttClient(ours), Decoder(version=V311)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(client.publish, "ds/Label", b"x" * 500)
+            nursery.start_soon(client.ping)
+        await trio.testing.wait_all_tasks_blocked()
+        packets = []
+        with trio.fail_after(PATIENCE):
+            while len(packets) < 6:
+                packets += heard.receive(bytes(await theirs.receive_some(7)))
+        nursery.cancel_scope.cancel()
+
+    assert [3, 3] == [sum(isinstance(packet, cls) for packet in packets) for cls in (Publish, Ping)]
