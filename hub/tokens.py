@@ -22,8 +22,11 @@ NO_TOKEN = f"a token has {LENGTH} printable ASCII characters"
 
 
 def digest(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+    """What is stored of a token, and what it is looked up by. White space around it does not count.
+
+    No token has any (`is_token`), and whatever way one comes, it may have been read from a file with its line end.
+    """
+    return hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
 
 
 def new_token() -> str:

@@ -6,17 +6,20 @@ import json
 import logging
 import sqlite3
 from contextlib import closing
+from urllib.parse import urlencode
 
 import pytest
 import trio
 from raw_http import PATIENCE, ask, connected, local_key
 from trio.testing import wait_all_tasks_blocked
 
+from connectors.mqtt import client as mqtt
 from connectors.native import client
 from hub.errors import Rejected
 from hub.facts import StatusChanged
 from hub.history import hot
 from hub.hookspecs import hookimpl
+from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 
 THERMOSTAT = """
@@ -570,6 +573,25 @@ async def test_devices_behind_one_address_do_not_count_against_each_other(hub, d
         assert 200 == (await two.get(target)).status
         async with connected(hub) as three:
             assert 200 == (await three.get(target)).status
+
+
+AROUND = pytest.mark.parametrize("around", [("", " "), ("", "\n"), ("", "\r\n"), (" ", ""), ("\t", " \n")], ids=ascii)
+
+
+@AROUND
+async def test_white_space_around_a_token_does_not_count(hub, device, around):
+    """The same over every transport: a token that was read from a file has a line end."""
+    before, after = around
+    token = f"{before}{device[1]}{after}"
+    query = urlencode({"token": token, "v6": ""}).removesuffix("=")
+    assert 200 == (await ask(hub, "GET", f"/external/api/get?{query}")).status
+    async with client.connect(*address_of(hub), token):
+        assert hub.sessions.get(device[0].id).via == "native"
+    async with mqtt.connect(*address_of(hub), token):
+        assert hub.sessions.get(device[0].id).via == "mqtt"
+        rotated = await hub.tokens.rotate(device[0], SYSTEM, 60_000)
+    async with mqtt.connect(*address_of(hub), f"{before}{rotated}{after}"):
+        pass
 
 
 @pytest.mark.parametrize("hub_toml", [LOOPBACK + "[limits]\nconnections_per_address = 2\n"], ids=["few"])

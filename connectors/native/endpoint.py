@@ -343,11 +343,10 @@ class NativeSession:
     def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
-        token = body.decode("ascii", "surrogateescape").strip()
+        token = body.decode("ascii", "surrogateescape")
         device = self.hub.tokens.of(token)
         if device is None:
-            ending = ascii(token[-2:])[1:-1] if token else ""
-            self.hub.refuse(self.address, f"unknown token ending …{ending}")
+            self.hub.refuse(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message, Status.INVALID_TOKEN))
             return
         self.device, self.token = device, token
