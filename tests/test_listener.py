@@ -147,6 +147,10 @@ class Certificate:
 
     def make_short(self, lasting):
         """One that signs itself and ends after ``lasting``."""
+        return self.make_dated(-timedelta(days=1), lasting)
+
+    def make_dated(self, begins, ends):
+        """One that signs itself; both ends of its life are from now on."""
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
         now = datetime.now(UTC)
         made = (
@@ -155,8 +159,8 @@ class Certificate:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + lasting)
+            .not_valid_before(now + begins)
+            .not_valid_after(now + ends)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=True)
             .sign(key, hashes.SHA256())
         )
@@ -274,6 +278,31 @@ async def test_the_end_of_a_certificate_is_announced(start, mine, caplog, days, 
 
         assert all(f"expires in {text}" in caplog.text for text in warned)
         assert problems == [problem.critical for problem in hub.problems()]
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (timedelta(days=3, hours=1), "expired 3 days ago"),
+        (timedelta(days=1, hours=1), "expired 1 day ago"),
+        (timedelta(hours=1), "expired less than a day ago"),
+    ],
+)
+async def test_expired_certificate_is_said_to_have_expired(start, mine, caplog, ago, said):
+    mine.make_dated(-timedelta(days=9), -ago)
+    async with start(mine.toml) as hub:
+        await until(lambda: said in caplog.text)
+        [alarm] = hub.problems()
+        assert (f"the TLS certificate {said}", True) == (alarm.text, alarm.critical)
+
+
+async def test_certificate_of_tomorrow_is_said_not_to_be_valid(start, mine, caplog):
+    mine.make_dated(timedelta(days=1), timedelta(days=90))
+    async with start(mine.toml) as hub:
+        await until(lambda: "is not valid before" in caplog.text)
+        [alarm] = hub.problems()
+        assert alarm.critical
+        assert "is this machine's clock right?" in alarm.text
 
 
 def test_each_threshold_is_announced_once(tmp_path, mine, caplog):
