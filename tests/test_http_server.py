@@ -406,6 +406,7 @@ async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, h
         (of_size(MAX_HEADER + 1), 431),
         (request("POST", "/test/echo", content_length=MAX_BODY + 1), 413),
         (request("POST", "/test/echo", transfer_encoding="gzip"), 501),
+        (request("POST", "/websockets", **UPGRADE, **KEY), 400),
     ],
 )
 async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http, sent, status):
@@ -414,6 +415,16 @@ async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http
     answer = await http.answer()
     assert status == answer.status
     assert [f"HTTP {status}: {answer.text}"] == [one.reason for one in hub.refusals]
+
+
+@pytest.mark.parametrize("path", ["/websockets", "/mqtt"])
+async def test_malformed_handshake_of_a_websocket_stands_in_the_list_of_refusals(hub, http, path):
+    await http.send(request("GET", path, **UPGRADE))
+
+    assert 400 == (await http.answer()).status
+    assert ["HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1)."] == [
+        one.reason for one in hub.refusals
+    ]
 
 
 @pytest.mark.parametrize("lines", [b"\r\n", b"\n", b"\r\n\r\n\n", b"\r\n" * 3000])

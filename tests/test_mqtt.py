@@ -153,6 +153,8 @@ async def test_whoever_is_not_known_is_refused_and_the_operator_told(hub, device
             assert (reason, False) == (connack.reason, connack.present)
             assert [] == await stranger.rest()
     assert len(reasons(hub)) == 2
+    # A login that is right and not allowed says whose it is.
+    assert all((device[0].name in reason) is (three == 5) for reason in reasons(hub))
     assert not any(device[1] in reason or "secret" in reason for reason in reasons(hub))
 
 

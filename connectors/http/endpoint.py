@@ -152,7 +152,7 @@ class Endpoint:
             where = protocol.websocket_path
             if where and path in (where, where.removesuffix("s")) and protocol.name in peer.listen.serve:
                 subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
-                if socket := websocket.accept(wire, request, trailing, subprotocols):
+                if socket := self._accepted(wire, peer, request, trailing, subprotocols):
                     wire.busy = False
                     await protocol.serve(socket, peer)
                     await socket.aclose()
@@ -168,11 +168,20 @@ class Endpoint:
             head = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
             wire.send(server.head(status, (*head, *more)) + body)
             return
-        if socket := websocket.accept(wire, request, trailing):
+        if socket := self._accepted(wire, peer, request, trailing):
             wire.busy = False
             peer.admit()
             await route.handler(asked, websocket.TextSocket(socket))
             await socket.aclose()
+
+    def _accepted(
+        self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()
+    ) -> websocket.WebSocketWire | None:
+        """The WebSocket that a client asked for; None when its handshake was malformed, which is put down."""
+        socket = websocket.accept(wire, request, trailing, subprotocols)
+        if socket is None:
+            self._hub.refuse(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
+        return socket
 
 
 class _PathApp:
