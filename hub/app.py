@@ -365,8 +365,10 @@ class Hub:
         chunks = self.history.upkeep.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
         alarm("clock", clock.problem, said=True)
-        days = 99 if self.certificates is None else self.certificates.days_left()
-        alarm("certificate", f"the TLS certificate expires in {days} days" if days < 30 else None, critical=days < 1)
+        if (certificates := self.certificates) is not None:
+            days = certificates.days_left()
+            text = f"the TLS certificate {certificates.validity()}" if days < 30 else None
+            alarm("certificate", text, critical=days < 1)
         for name, plugin in self.hooks.plugins.items():
             alarm(f"plugin {name}", f"plugin {name}: {plugin.problem}" if plugin.troubled else None, said=True)
 

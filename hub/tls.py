@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 #: Apple's devices refuse server certificates that live longer than 825 days.
 CERTIFICATE_LIFE = timedelta(days=820)
 RENEW_BEFORE = timedelta(days=30)
-WARN_DAYS = (30, 7, 1)
+#: Days before its end at which a certificate is warned of; 0 is when it has ended.
+WARN_DAYS = (30, 7, 1, 0)
 #: Seconds between two looks at the files.
 WATCH_EVERY = 10.0
 
@@ -43,6 +44,7 @@ class Certificates:
         self._seen: tuple[float, ...] = ()
         self._warned: int | None = None
         self.context: ssl.SSLContext
+        self.begins: datetime
         self.expires: datetime
 
     def load(self) -> None:
@@ -61,7 +63,7 @@ class Certificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self._cert, self._key, no_passphrase)
-        self.expires = own.not_valid_after_utc
+        self.begins, self.expires = own.not_valid_before_utc, own.not_valid_after_utc
         self.context = context
         self._seen = self._stamps()
 
@@ -95,15 +97,31 @@ class Certificates:
                 self.reload()
 
     def days_left(self) -> int:
-        return (self.expires - datetime.now(UTC)).days
+        """Whole days until the certificate expires; below 0 when it is not valid now."""
+        now = datetime.now(UTC)
+        return -1 if now < self.begins else (self.expires - now).days
+
+    def validity(self) -> str:
+        """How long the certificate is valid, as the end of a sentence that begins with it."""
+        now = datetime.now(UTC)
+        if now < self.begins:
+            return f"is not valid before {self.begins:%Y-%m-%d %H:%M} UTC: is this machine's clock right?"
+        if now < self.expires:
+            return f"expires in {_days(self.expires - now)}"
+        ago = now - self.expires
+        return f"expired {_days(ago)} ago" if ago.days else "expired less than a day ago"
 
     def warn(self) -> None:
-        """Log once for each of 30, 7 and 1 days before the certificate expires."""
+        """Log once for each of 30, 7 and 1 days before the certificate expires, and when it is not valid."""
         left = self.days_left()
         due = min((days for days in WARN_DAYS if left < days), default=None)
         if due is not None and due != self._warned:
             self._warned = due
-            log.warning("tls: the certificate %s expires in %d days", self._cert, left)
+            log.warning("tls: the certificate %s %s", self._cert, self.validity())
+
+
+def _days(span: timedelta) -> str:
+    return "1 day" if span.days == 1 else f"{span.days} days"
 
 
 def make_certificates(folder: Path, names: list[str]) -> None:

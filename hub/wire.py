@@ -188,6 +188,12 @@ class Wire:
         while self._out and self._drained is not None:
             await self._drained.wait()
 
+    async def drained_in(self, seconds: float) -> None:
+        """Return when nothing waits any more, at the latest after so many seconds, also when cancelled."""
+        if self._out:
+            with trio.move_on_after(seconds, shield=True):
+                await self.drained()
+
     def close(self) -> None:
         """End the connection now; whoever is in `receive` gets b""."""
         self.broken = self.broken or "closed"
@@ -211,16 +217,14 @@ class Wire:
 
     async def aclose(self) -> None:
         """End the connection after what waits for the client, at the latest after some seconds."""
-        if self._out:
-            with trio.move_on_after(FLUSH_DEADLINE, shield=True):
-                await self.drained()
+        await self.drained_in(FLUSH_DEADLINE)
         self.close()
 
 
 class TlsWire(Wire):
     """A `Wire` through TLS."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "failure")
+    __slots__ = ("_incoming", "_notified", "_outgoing", "_tls", "failure")
 
     def __init__(
         self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None], context: ssl.SSLContext
@@ -231,6 +235,8 @@ class TlsWire(Wire):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         #: What the client found wrong, in words.
         self.failure = ""
+        #: Whether the client was sent close_notify.
+        self._notified = False
 
     async def handshake(self, raw: bytes, at_once: trio.Semaphore) -> None:
         """Shake hands, given the first bytes. At most so many are worked on at once, so that others get their turn.
@@ -285,6 +291,38 @@ class TlsWire(Wire):
     def _flush(self) -> None:
         if data := self._outgoing.read():
             super()._send(data)
+
+    def close(self) -> None:
+        self._notify()
+        super().close()
+
+    async def linger(self) -> None:
+        self._notify()
+        await super().linger()
+
+    async def aclose(self) -> None:
+        """End the connection as `Wire.aclose` does, but read the client's own close_notify first.
+
+        Left unread it would make the kernel reset the connection, which the client may see as an error.
+        """
+        if self._notify():
+            await self.drained_in(FLUSH_DEADLINE)
+            await super().linger()
+        await super().aclose()
+
+    def _notify(self) -> bool:
+        """Send close_notify (RFC 8446 §6.1, RFC 5246 §7.2.1), once; returns whether it was sent now.
+
+        Without it the client cannot tell a whole answer from one that was cut off.
+        """
+        if self._notified or self.broken or self._tls.version() is None:
+            return False
+        self._notified = True
+        with suppress(ssl.SSLError):
+            # The client's answer is not waited for here: that it wants to be read is an error of OpenSSL's.
+            self._tls.unwrap()
+        self._flush()
+        return True
 
 
 def alert(error: ssl.SSLError) -> str:

@@ -99,7 +99,8 @@ class Broker:
                 while await stream.receive_some(65_536):
                     pass
                 await stream.aclose()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                # Busy: a newer connection of the same client sends this one its last packet.
                 pass
         if client is not None and client.connection is connection:
             self._ended(client, connection)

@@ -16,11 +16,12 @@ PATIENCE = 20
 
 @attrs.frozen
 class Answer:
-    """``headers`` have lower-case names."""
+    """``headers`` have lower-case names; ``head`` is how they came, with the status line."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    head: list[str] = attrs.field(eq=False, factory=list)
 
     @property
     def text(self):
@@ -67,7 +68,7 @@ class Http:
             body = await self._chunks()
         else:
             body = await self._exactly(int(headers["content-length"]))
-        return Answer(status, headers, body)
+        return Answer(status, headers, body, lines)
 
     async def rest(self):
         """Everything up to the end of the connection."""

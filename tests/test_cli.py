@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import pytest
 import trustme
+from cryptography import x509
 
 from connectors.native.protocol import Cmd, Status, frame, response
 from hub import cli
@@ -401,6 +402,59 @@ def test_status_of_a_hub_whose_certificate_ends_is_1_or_2(tmp_path, days, code):
 
     assert code == done.code
     assert "the TLS certificate expires" in done.out
+
+
+def works_without_a_valid_certificate(house, said):
+    with house.running():
+        listed = house("device", "list", "--json")
+        status = house("status")
+    assert (0, []) == (listed.code, listed.json)
+    assert 2 == status.code
+    assert f"the TLS certificate {said}" in status.out
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"), [(-9, -3, "expired 3 days ago"), (1, 90, "is not valid before")], ids=["old", "new"]
+)
+def test_commands_work_while_the_certificate_is_not_valid(tmp_path, begins, ends, said):
+    begins, ends = (datetime.now(UTC) + timedelta(days=days, hours=-1) for days in (begins, ends))
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    write_certificate(trustme.CA().issue_cert("localhost", not_before=begins, not_after=ends), cert, key)
+    house = House(tmp_path / "house", f'{TLS}[tls]\ncert = "{cert}"\nkey = "{key}"\n')
+
+    works_without_a_valid_certificate(house, said)
+
+
+def test_commands_work_before_the_hubs_own_certificate_is_valid(tmp_path):
+    """As on a board that boots with an old clock: the hub made the certificate when the clock was right."""
+    house = House(tmp_path / "house", TLS)
+    with house.running():
+        pass
+    folder = house.data / "tls"
+    ca = trustme.CA.from_pem((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes())
+    before = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+    names = [str(name.value) for name in before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+    now = datetime.now(UTC)
+    made = ca.issue_cert(*names, not_before=now + timedelta(days=1), not_after=now + timedelta(days=90))
+    write_certificate(made, folder / "cert.pem", folder / "key.pem")
+
+    works_without_a_valid_certificate(house, "is not valid before")
+
+
+def test_commands_trust_no_other_certificate(tmp_path):
+    house = House(tmp_path / "house", TLS)
+    with house.running():
+        other = trustme.CA().issue_cert("localhost")
+        write_certificate(other, house.data / "tls" / "cert.pem", tmp_path / "unused.pem")
+        done = house("status")
+
+    assert 1 == done.code
+    assert "CERTIFICATE_VERIFY_FAILED" in done.err
+
+
+def write_certificate(made, cert, key):
+    cert.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(key)
 
 
 # -- the way to a running hub -----------------------------------------------------------------------------------------
@@ -810,6 +864,29 @@ def test_a_simulation_that_cannot_work_is_one_line(lived_in, arguments):
     assert 1 == done.code
     assert 1 == len(done.err.strip().splitlines())
     assert [] == simulated(lived_in)
+
+
+@pytest.mark.parametrize("transport", ["native", "mqtt", "http"])
+def test_simulation_that_never_connects_fails(lived_in, transport):
+    with socket.socket() as nobody:
+        # Bound and not listening: nothing else can take the port.
+        nobody.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+        options = ("--transport", transport, "--token", "x" * 32, "--url", where, "--seconds", "0.5")
+        done = lived_in("device", "simulate", "--template", "TMPL0cli", *options)
+
+    assert 1 == done.code
+    said = done.err.splitlines()[-1]
+    assert f"pinwheel: no device got into the hub at {where}" in said
+    assert "cannot connect: all attempts to connect" in said
+
+
+def test_simulation_that_writes_to_a_file_has_a_line_for_each_progress(lived_in):
+    done = lived_in("device", "simulate", "--template", "TMPL0cli", "--seconds", "1.5")
+
+    assert 0 == done.code
+    assert "\r" not in done.err
+    assert 2 == len([line for line in done.err.splitlines() if "1/1 online" in line])
 
 
 def test_a_simulation_of_an_unknown_template_is_one_line(lived_in):

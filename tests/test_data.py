@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -211,13 +212,17 @@ async def test_a_report_has_events_and_words(api, hub, meter, time):
     assert [f'{NOON},"a ""b"", c', 'd"'] == files["v1_Words_and_more.csv"][1:]
 
 
+GRAPH = "No enum constant cc.blynk.server.core.model.widgets.outputs.graph"
+
+
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [
-        ("period=YEAR", 500, "No enum constant ReportPeriod.YEAR"),
-        ("granularityType=WEEKLY", 500, "No enum constant GraphGranularityType.WEEKLY"),
-        ("sourceType=MEDIAN", 500, "No enum constant SourceType.MEDIAN"),
-        ("format=RFC", 500, "No enum constant Format.RFC"),
+        ("output=PDF", 400, "Request with incorrect parameters"),
+        ("period=YEAR", 500, f"{GRAPH}.Period.YEAR"),
+        ("granularityType=WEEKLY", 500, f"{GRAPH}.GraphGranularityType.WEEKLY"),
+        ("sourceType=MEDIAN", 500, f"{GRAPH}.SourceType.MEDIAN"),
+        ("format=RFC", 500, f"{GRAPH}.Format.RFC"),
         ("pin=v7", 500, "Wrong pin format."),
         ("dataStreamId=99", 400, "Requested dataStream doesn't exist in the product Meter"),
         ("period=THREE_MONTHS", 400, "Request with incorrect parameters"),
@@ -230,7 +235,61 @@ async def test_a_report_has_events_and_words(api, hub, meter, time):
 async def test_a_bad_report_is_told_so_and_leaves_nothing(api, hub, filled, query, status, message):
     answer = await api.device_get("data/get", query)
     assert (status, message) == (answer.status, answer.message)
+    assert f'{{"error":{{"message":"{message}"}}}}' == answer.text
     assert [] == list((hub.config.data / "reports").glob("*"))
+
+
+@pytest.mark.parametrize("query", ["", "output=FILE", "output=JSON&pin=v0"])
+async def test_the_answer_to_a_report_is_json_without_spaces(api, filled, query):
+    answer = await api.device_get("data/get", query)
+    assert (200, "application/json") == (answer.status, answer.headers["content-type"])
+    assert re.fullmatch(r'\{"link":"http://hub/reports/[^" ]+\.zip"\}', answer.text)
+
+
+MANY_TYPES = """
+[template]
+id = "TMPL0types"
+name = "Types"
+[[datastream]]
+pin = "V0"
+name = "Number"
+[[datastream]]
+pin = "V1"
+name = "Text"
+type = "string"
+[[datastream]]
+pin = "V2"
+name = "Place"
+type = "location"
+[[datastream]]
+pin = "V3"
+name = "Mode"
+type = "enum"
+values = { 0 = "Off", 1 = "Heat", 2 = "Cool" }
+"""
+
+
+@pytest.mark.parametrize("source", ["AVG", "MIN", "MAX", "SUM", "COUNT"])
+@pytest.mark.parametrize("granularity", ["MINUTE", "HOURLY", "DAILY"])
+@pytest.mark.parametrize(
+    ("pin", "values", "last"),
+    [
+        (1, ["warm", "21", "hot"], "hot"),
+        (1, [("a", "b"), ("c", "d")], '"[""c"", ""d""]"'),
+        (2, [(30.5, 50.4), (30.6, 50.3)], '"[30.6, 50.3]"'),
+        (3, [0, 2, 1], "1"),
+    ],
+)
+async def test_report_of_what_has_no_average_has_the_last_value(hub, time, granularity, source, pin, values, last):
+    device, token = await add_device(hub, MANY_TYPES, "Types")
+    for value in values:
+        hub.write(Write(device, pin, value, "test", SYSTEM))
+        time.pass_(1000)
+    async with connected(hub) as http:
+        query = f"granularityType={granularity}&sourceType={source}&pin=V{pin}"
+        [lines] = (await report(Api(hub, http, device, token), query)).values()
+    told = str(len(values)) if source == "COUNT" else last
+    assert [told] == [line.partition(",")[2] for line in lines[1:]]
 
 
 async def test_a_report_ends_and_cannot_be_guessed(api, hub, time, filled, monkeypatch):

@@ -6,17 +6,20 @@ import json
 import logging
 import sqlite3
 from contextlib import closing
+from urllib.parse import urlencode
 
 import pytest
 import trio
 from raw_http import PATIENCE, ask, connected, local_key
 from trio.testing import wait_all_tasks_blocked
 
+from connectors.mqtt import client as mqtt
 from connectors.native import client
 from hub.errors import Rejected
 from hub.facts import StatusChanged
 from hub.history import hot
 from hub.hookspecs import hookimpl
+from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 
 THERMOSTAT = """
@@ -79,7 +82,17 @@ description = "It burns"
 [lifecycle]
 wait = "0s"
 """
-OPERATIONS = ["update", "batch/update", "get", "getAll", "update/property", "isHardwareConnected", "logEvent"]
+OPERATIONS = [
+    "update",
+    "batch/update",
+    "get",
+    "getAll",
+    "update/property",
+    "isHardwareConnected",
+    "isAppConnected",
+    "logEvent",
+    "logevent",
+]
 INVALID, NO_TOKEN = "Invalid token.", "No token provided."
 WRONG_PIN, NO_PIN = "Wrong pin format.", "No datastream setup for that pin."
 MISMATCH, MISMATCH_UNDOTTED = (
@@ -164,6 +177,7 @@ async def test_a_request_without_a_token_that_is_known_is_refused(hub, operation
         ("getAll", "", b"{}"),
         ("update/property", "pin=v0&label=Level", b""),
         ("isHardwareConnected", "", b"false"),
+        ("isAppConnected", "", b"false"),
         ("logEvent", "code=too_hot", b""),
     ],
 )
@@ -405,8 +419,9 @@ async def test_a_property_that_is_refused_is_not_kept(hub, device, api, query, m
     assert {} == await hub.properties.of(device[0])
 
 
-async def test_an_event_is_logged(hub, device, api):
-    assert (200, b"") == await api.got("logEvent", "code=too_hot&description=It%20is%2090+%C2%B0C")
+@pytest.mark.parametrize("operation", ["logEvent", "logevent"])
+async def test_an_event_is_logged(hub, device, api, operation):
+    assert (200, b"") == await api.got(operation, "code=too_hot&description=It%20is%2090+%C2%B0C")
 
     [event] = await hub.timeline.of(device[0])
     assert ("too_hot", "warning", "Too hot", "It is 90 °C") == (event.code, event.type, event.name, event.description)
@@ -558,6 +573,25 @@ async def test_devices_behind_one_address_do_not_count_against_each_other(hub, d
         assert 200 == (await two.get(target)).status
         async with connected(hub) as three:
             assert 200 == (await three.get(target)).status
+
+
+AROUND = pytest.mark.parametrize("around", [("", " "), ("", "\n"), ("", "\r\n"), (" ", ""), ("\t", " \n")], ids=ascii)
+
+
+@AROUND
+async def test_white_space_around_a_token_does_not_count(hub, device, around):
+    """The same over every transport: a token that was read from a file has a line end."""
+    before, after = around
+    token = f"{before}{device[1]}{after}"
+    query = urlencode({"token": token, "v6": ""}).removesuffix("=")
+    assert 200 == (await ask(hub, "GET", f"/external/api/get?{query}")).status
+    async with client.connect(*address_of(hub), token):
+        assert hub.sessions.get(device[0].id).via == "native"
+    async with mqtt.connect(*address_of(hub), token):
+        assert hub.sessions.get(device[0].id).via == "mqtt"
+        rotated = await hub.tokens.rotate(device[0], SYSTEM, 60_000)
+    async with mqtt.connect(*address_of(hub), f"{before}{rotated}{after}"):
+        pass
 
 
 @pytest.mark.parametrize("hub_toml", [LOOPBACK + "[limits]\nconnections_per_address = 2\n"], ids=["few"])

@@ -39,6 +39,9 @@ class Kitchen:
     async def show(self, request):
         return [request.path, request.query]
 
+    async def headers(self, request):
+        return Response(headers={"x-small-letters": "1", "X-Own-SPELLING": "2"})
+
     async def held(self, request):
         self.begun.set()
         await self.go_on.wait()
@@ -85,6 +88,7 @@ class Kitchen:
                 ("GET", "chunk", self.chunk),
                 ("GET", "streamed", self.streamed),
                 ("GET", "endless", self.endless),
+                ("GET", "headers", self.headers),
                 ("GET", "two", self.show),
                 ("POST", "two", self.echo),
             )
@@ -109,6 +113,11 @@ async def http(hub):
 
 def echo(body):
     return request("POST", "/test/echo", body)
+
+
+def of_size(size):
+    head = b"GET /health HTTP/1.1\r\nHost: hub\r\nX-Filler: "
+    return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
 
 
 HEALTH = request("GET", "/health")
@@ -175,12 +184,64 @@ async def test_a_client_that_does_not_read_is_not_read_either(hub, http, kitchen
         assert CHUNK == len((await http.answer()).body)
 
 
+# -- spelling ---------------------------------------------------------------------------------------------------------
+
+SPELLED = {
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Max-Age",
+    "Allow",
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Date",
+    "Retry-After",
+    "Sec-WebSocket-Accept",
+    "Server",
+    "Transfer-Encoding",
+    "Upgrade",
+    "WWW-Authenticate",
+    "X-Own-SPELLING",
+    "X-Small-Letters",
+}
+UPGRADE = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
+KEY = {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ=="}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status_line"),
+    [
+        (HEALTH, "HTTP/1.1 200 OK"),
+        (b"GET /health HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK"),
+        (request("GET", "/test/headers"), "HTTP/1.1 200 OK"),
+        (request("GET", "/test/streamed"), "HTTP/1.1 200 OK"),
+        (request("GET", "/nothing"), "HTTP/1.1 404 Not Found"),
+        (request("DELETE", "/health"), "HTTP/1.1 405 Method Not Allowed"),
+        (request("GET", "/external/api/get"), "HTTP/1.1 400 Bad Request"),
+        (request("OPTIONS", "/external/api/get"), "HTTP/1.1 204 No Content"),
+        (request("GET", "/api/v1/status"), "HTTP/1.1 401 Unauthorized"),
+        (request("POST", "/test/echo", b"a", expect="100-continue"), "HTTP/1.1 100 Continue"),
+        (request("POST", "/test/echo", content_length=MAX_BODY + 1), "HTTP/1.1 413 "),
+        (of_size(MAX_HEADER + 1), "HTTP/1.1 431 Request Header Fields Too Large"),
+        (b"GARBAGE\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 101 Switching Protocols"),
+        (request("GET", "/websockets", **UPGRADE), "HTTP/1.1 400 Bad Request"),
+        (request("POST", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/nothing", **UPGRADE, **KEY), "HTTP/1.1 404 Not Found"),
+        (request("GET", "/api/v1/stream", **UPGRADE, **KEY), "HTTP/1.1 401 Unauthorized"),
+    ],
+)
+async def test_status_line_has_its_reason_and_header_names_have_capitals(http, sent, status_line):
+    """ArduinoHttpClient compares "Content-Length: " letter by letter, ArduinoJson's example compares "200 OK"."""
+    await http.send(sent)
+
+    answer = await http.answer()
+    assert answer.head[0].startswith(status_line)
+    assert {line.partition(":")[0] for line in answer.head[1:]} <= SPELLED
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
-
-
-def of_size(size):
-    head = b"GET /health HTTP/1.1\r\nHost: hub\r\nX-Filler: "
-    return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
 
 
 async def test_a_header_of_16_kib_is_served(http):
@@ -232,37 +293,167 @@ async def test_a_chunked_body_over_2_mb_is_refused(http):
         assert await ended(http)
 
 
+# -- pages of other origins -------------------------------------------------------------------------------------------
+
+ORIGIN = {"origin": "http://dash.example"}
+
+
+def for_pages(path):
+    """Whether a page of any origin may ask there."""
+    return path.startswith(("/external/api/", "/reports/", "/device_uploads/"))
+
+
+async def test_pages_of_any_origin_may_read_what_the_device_api_answers_and_nothing_else(hub):
+    paths = {r.path for r in hub.routes if isinstance(r, Route) and not r.path.startswith("/test/")}
+    assert {path.split("/")[1] for path in paths if for_pages(path)} == {"external", "reports", "device_uploads"}
+    for path in (*paths, "/external/api/nothing", "/external/api/get/", "/nothing", "/external/apis"):
+        for method in "GET", "HEAD", "POST", "DELETE":
+            async with connected(hub) as http:
+                answer = await http.ask(method, path, b"{}" if method == "POST" else None, **ORIGIN)
+            allowed = answer.headers.get("access-control-allow-origin")
+            assert ("*" if for_pages(path) else None) == allowed, (method, path, answer.status)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "origin"),
+    [("/external/api/upload", 413, "*"), ("/external/api/batch/update", 413, "*"), ("/api/v1/login", 413, None)],
+)
+async def test_a_page_may_read_that_its_body_was_too_large(http, target, status, origin):
+    answer = await http.ask("POST", target, content_length=100_000_000, **ORIGIN)
+
+    assert (status, origin) == (answer.status, answer.headers.get("access-control-allow-origin"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"), [({"access_control_request_headers": "content-type,x-own"}, "content-type,x-own"), ({}, "*")]
+)
+@pytest.mark.parametrize(
+    "target", ["/external/api/update?token=x&v0=1", "/external/api/upload", "/external/api/nothing"]
+)
+async def test_a_browser_that_asks_before_a_request_is_answered(http, target, asked, allowed):
+    answer = await http.ask("OPTIONS", target, access_control_request_method="POST", **ORIGIN, **asked)
+
+    assert (204, b"", "*") == (answer.status, answer.body, answer.headers["access-control-allow-origin"])
+    assert {"GET", "POST"} < set(answer.headers["access-control-allow-methods"].split(", "))
+    assert allowed == answer.headers["access-control-allow-headers"]
+    assert int(answer.headers["access-control-max-age"]) > 0
+    assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize("target", ["/api/v1/status", "/health", "/nothing"])
+async def test_a_browser_that_asks_before_any_other_request_is_refused(http, target):
+    answer = await http.ask("OPTIONS", target, access_control_request_method="GET", **ORIGIN)
+
+    assert answer.status in (404, 405)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
 # -- what is no HTTP --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "rule"),
     [
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: -1\r\n\r\n",
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: abc\r\n\r\n",
-        "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
-        "GET /health HTTP/1.1\r\n\r\n",
-        "GET /health HTTP/1.1\r\nHost: hub\r\nHost: other\r\n\r\n",
-        "GET /health HTTP/1.1\r\nHost: hub\r\nno colon\r\n\r\n",
-        "GET /health HTTP/1.1\r\nHost : hub\r\n\r\n",
-        "GET /he alth HTTP/1.1\r\nHost: hub\r\n\r\n",
-        "GET /h\xe4lth HTTP/1.1\r\nHost: hub\r\n\r\n",
-        "GET\r\n\r\n",
-        "GARBAGE\r\n\r\n",
-        "HELO there\r\nEHLO\r\n\r\n",
-        "G\0\0\0\r\n\r\n",
+        (
+            "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+            "Content-Length with Transfer-Encoding",
+        ),
+        (
+            "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+            "Content-Length with Transfer-Encoding",
+        ),
+        (
+            "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+            "with different values",
+        ),
+        ("POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: -1\r\n\r\n", "a number of bytes"),
+        ("POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: abc\r\n\r\n", "a number of bytes"),
+        ("POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n", "its size"),
+        ("POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "ends with CR LF"),
+        ("GET /health HTTP/1.1\r\n\r\n", "needs a Host header"),
+        ("GET /health HTTP/1.1\r\nHost: hub\r\nHost: other\r\n\r\n", "no more than one Host header"),
+        ("GET /health HTTP/1.1\r\nHost: hub\r\nno colon\r\n\r\n", "a colon and a value"),
+        ("GET /health HTTP/1.1\r\nHost : hub\r\n\r\n", "no space before the colon"),
+        ("GET /health HTTP/1.1\r\nHost: h\0b\r\n\r\n", "no control characters"),
+        ("GET /health HTTP/1.1\r\n Host: hub\r\n\r\n", "must not begin with a space"),
+        ("GET /he alth HTTP/1.1\r\nHost: hub\r\n\r\n", "has a space: they must be percent-encoded"),
+        ("GET /h\xe4lth HTTP/1.1\r\nHost: hub\r\n\r\n", "has characters outside ASCII"),
+        ("GET /h\xe4 lth HTTP/1.1\r\nHost: hub\r\n\r\n", "has a space and characters outside ASCII"),
+        ("GET /he\talth HTTP/1.1\r\nHost: hub\r\n\r\n", "has control characters"),
+        ("GET  HTTP/1.1\r\nHost: hub\r\n\r\n", "a target between"),
+        ("GET /health\r\n\r\n", "a line like GET /path HTTP/1.1"),
+        ("GET\r\n\r\n", "a line like GET /path HTTP/1.1"),
+        ("GARBAGE\r\n\r\n", "a line like GET /path HTTP/1.1"),
+        ("HELO there\r\nEHLO\r\n\r\n", "a line like GET /path HTTP/1.1"),
+        ("G\0\0\0\r\n\r\n", "a line like GET /path HTTP/1.1"),
     ],
 )
-async def test_what_is_no_request_is_answered_with_400(http, caplog, head):
-    await http.send(head.encode("latin-1"))
+async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, http, caplog, head, rule):
+    await http.send(head.replace("/health", "/health?token=secret").encode("latin-1"))
 
     answer = await http.answer()
     assert (400, "close") == (answer.status, answer.headers["connection"])
+    assert rule in answer.text
     assert await ended(http)
-    assert [] == caplog.messages
+    assert [("127.0.0.1", f"HTTP 400: {answer.text}")] == [(one.address, one.reason) for one in hub.refusals]
+    assert [f"refused: 127.0.0.1 HTTP 400: {answer.text}"] == caplog.messages
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (of_size(MAX_HEADER + 1), 431),
+        (request("POST", "/test/echo", content_length=MAX_BODY + 1), 413),
+        (request("POST", "/test/echo", transfer_encoding="gzip"), 501),
+        (request("POST", "/websockets", **UPGRADE, **KEY), 400),
+    ],
+)
+async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http, sent, status):
+    await http.send(sent)
+
+    answer = await http.answer()
+    assert status == answer.status
+    assert [f"HTTP {status}: {answer.text}"] == [one.reason for one in hub.refusals]
+
+
+@pytest.mark.parametrize("path", ["/websockets", "/mqtt"])
+async def test_malformed_handshake_of_a_websocket_stands_in_the_list_of_refusals(hub, http, path):
+    await http.send(request("GET", path, **UPGRADE))
+
+    assert 400 == (await http.answer()).status
+    assert ["HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1)."] == [
+        one.reason for one in hub.refusals
+    ]
+
+
+@pytest.mark.parametrize("lines", [b"\r\n", b"\n", b"\r\n\r\n\n", b"\r\n" * 3000])
+@pytest.mark.parametrize("pause", [False, True])
+async def test_empty_lines_before_a_request_are_ignored(hub, http, lines, pause):
+    """RFC 9112 §2.2, also as the first bytes of a connection."""
+    for _ in range(2):
+        for piece in (lines[:1], lines[1:], HEALTH[:9], HEALTH[9:]) if pause else (lines + HEALTH,):
+            await http.send(piece)
+            await wait_all_tasks_blocked()
+        assert 200 == (await http.answer()).status
+    await http.send(HEALTH + lines + HEALTH + lines)
+    assert [200, 200] == [(await http.answer()).status for _ in range(2)]
+    assert [] == list(hub.refusals)
+
+
+async def test_empty_lines_do_not_keep_a_connection_open(http, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_DEADLINE", 0.3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, http, b"\r\n" * 500)
+
+        assert await ended(http)
+        nursery.cancel_scope.cancel()
+
+
+async def test_half_a_line_end_is_no_empty_line(http):
+    await http.send(b"\rGET /health HTTP/1.1\r\nHost: hub\r\n\r\n")
+
+    assert 400 == (await http.answer()).status
 
 
 async def test_a_good_request_before_garbage_is_served(http):
@@ -560,7 +751,10 @@ async def test_a_header_too_long_is_refused_however_it_is_split(hub, at):
 # -- too many ---------------------------------------------------------------------------------------------------------
 
 
-async def test_one_client_too_many_is_answered_with_503(tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "for_pages"), [(HEALTH, False), (b"\r\n" + request("GET", "/external/api/get?token=x&v0"), True)]
+)
+async def test_one_client_too_many_is_answered_with_503(tmp_path, sent, for_pages):
     from hub.app import running
     from hub.config import parse
     from hub.testing import LOOPBACK, address_of
@@ -571,13 +765,14 @@ async def test_one_client_too_many_is_answered_with_503(tmp_path):
             await trio.open_tcp_stream(*address_of(small)),
             await trio.open_tcp_stream(*address_of(small)) as many,
         ):
-            await many.send_all(HEALTH)
+            await many.send_all(sent)
             answer = b""
             with trio.fail_after(10):
                 while part := await many.receive_some(4096):
                     answer += part
 
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 5" in head
-    assert f"content-length: {len(body)}".encode() in head
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"Retry-After: 5" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert for_pages == (b"Access-Control-Allow-Origin: *" in head)

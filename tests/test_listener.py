@@ -9,7 +9,7 @@ import ssl
 import struct
 import time
 import warnings
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -149,6 +149,10 @@ class Certificate:
 
     def make_short(self, lasting):
         """One that signs itself and ends after ``lasting``."""
+        return self.make_dated(-timedelta(days=1), lasting)
+
+    def make_dated(self, begins, ends):
+        """One that signs itself; both ends of its life are from now on."""
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
         now = datetime.now(UTC)
         made = (
@@ -157,8 +161,8 @@ class Certificate:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + lasting)
+            .not_valid_before(now + begins)
+            .not_valid_after(now + ends)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=True)
             .sign(key, hashes.SHA256())
         )
@@ -276,6 +280,31 @@ async def test_the_end_of_a_certificate_is_announced(start, mine, caplog, days, 
 
         assert all(f"expires in {text}" in caplog.text for text in warned)
         assert problems == [problem.critical for problem in hub.problems()]
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (timedelta(days=3, hours=1), "expired 3 days ago"),
+        (timedelta(days=1, hours=1), "expired 1 day ago"),
+        (timedelta(hours=1), "expired less than a day ago"),
+    ],
+)
+async def test_expired_certificate_is_said_to_have_expired(start, mine, caplog, ago, said):
+    mine.make_dated(-timedelta(days=9), -ago)
+    async with start(mine.toml) as hub:
+        await until(lambda: said in caplog.text)
+        [alarm] = hub.problems()
+        assert (f"the TLS certificate {said}", True) == (alarm.text, alarm.critical)
+
+
+async def test_certificate_of_tomorrow_is_said_not_to_be_valid(start, mine, caplog):
+    mine.make_dated(timedelta(days=1), timedelta(days=90))
+    async with start(mine.toml) as hub:
+        await until(lambda: "is not valid before" in caplog.text)
+        [alarm] = hub.problems()
+        assert alarm.critical
+        assert "is this machine's clock right?" in alarm.text
 
 
 def test_each_threshold_is_announced_once(tmp_path, mine, caplog):
@@ -706,6 +735,71 @@ async def test_a_client_that_says_nothing_is_not_waited_for(start, monkeypatch):
     monkeypatch.setattr(hub.listener, "FIRST_BYTES_DEADLINE", 0.05)
     async with start(listen()) as started, dialled(started) as stream:
         assert await closed(stream)
+
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+CONNECT = b"\x10\x0c\0\4MQTT\4\2\0\x2d\0\0"
+UPGRADE = (
+    b"GET /websockets HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /health HTTP/1.0\r\n\r\n", id="HTTP/1.0"),
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n", id="HTTP/1.1"),
+        pytest.param(b"GARBAGE\r\n\r\n", id="malformed HTTP"),
+        pytest.param(UPGRADE + b"\x88\x80\0\0\0\0", id="WebSocket that is closed"),
+        pytest.param(UPGRADE + b"\xff\xff", id="malformed WebSocket"),
+        pytest.param(CONNECT, id="MQTT without a login"),
+        pytest.param(b"\x10\0", id="malformed MQTT"),
+        pytest.param(b"\x1d\0\1\xff\xff", id="malformed native"),
+        pytest.param(b"\x99", id="no protocol"),
+    ],
+)
+async def test_tls_connection_ends_with_close_notify(start, sent, version):
+    """RFC 8446 §6.1: without it a client cannot tell a whole answer from one that was cut off."""
+    async with start(listen(tls="on")) as hub:
+        async with dialled(hub, insecure(maximum_version=version)) as stream:
+            stream._https_compatible = False
+            await stream.send_all(sent)
+            with trio.fail_after(PATIENCE):
+                # A connection that ends without it is a BrokenResourceError.
+                while await stream.receive_some(4096):
+                    pass
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tls_connection_ends_with_close_notify_when_the_hub_stops(start, version):
+    async with AsyncExitStack() as stack:
+        async with start(listen(tls="on")) as hub:
+            stream = await stack.enter_async_context(dialled(hub, insecure(maximum_version=version)))
+            stream._https_compatible = False
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: hub\r\n\r\n")
+            assert await stream.receive_some(4096)
+        with trio.fail_after(PATIENCE):
+            while await stream.receive_some(4096):
+                pass
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tls_client_that_says_goodbye_is_not_reset(start, version):
+    """MQTT.js told of ECONNRESET: its own close_notify was unread when the hub closed the connection."""
+    async with start(listen(tls="on")) as hub:
+        for _ in range(10):
+            async with dialled(hub, insecure(maximum_version=version)) as stream:
+                stream._https_compatible = False
+                await stream.send_all(b"GET /health HTTP/1.0\r\n\r\n")
+                with trio.fail_after(PATIENCE):
+                    while await stream.receive_some(4096):
+                        pass
+                    plain, _ = await stream.unwrap()
+                    async with plain:
+                        # A reset is a BrokenResourceError.
+                        assert b"" == await plain.receive_some(4096)
 
 
 @pytest.mark.parametrize("tls", ["on", "auto"])

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from connectors.mqtt import link as link_module
+from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
     Ack,
@@ -152,6 +153,8 @@ async def test_whoever_is_not_known_is_refused_and_the_operator_told(hub, device
             assert (reason, False) == (connack.reason, connack.present)
             assert [] == await stranger.rest()
     assert len(reasons(hub)) == 2
+    # A login that is right and not allowed says whose it is.
+    assert all((device[0].name in reason) is (three == 5) for reason in reasons(hub))
     assert not any(device[1] in reason or "secret" in reason for reason in reasons(hub))
 
 
@@ -162,10 +165,9 @@ async def test_whoever_is_not_known_is_refused_and_the_operator_told(hub, device
         b"\x10\x0c\0\4MQTT\4\3\0\0\0\0",
         b"\x10\xff\xff\xff\xff\x7f",
         b"\x10\x02\0\4",
-        encode(Connect(username="device", password=b"x", will=Will("downlink/x", b"")), V311),
         encode(Connect(username="device", password=b"x", will=Will("ds/#", b"")), V311),
     ],
-    ids=["name", "reserved", "length", "short", "will", "wildcard"],
+    ids=["name", "reserved", "length", "short", "wildcard"],
 )
 async def test_a_connect_that_is_not_right_ends_the_connection(hub, device, first):
     token = device[1].encode()
@@ -1171,6 +1173,91 @@ async def test_a_will_is_for_an_end_that_was_not_said(hub, device, ending, told)
         assert held(hub, one, 2) is None
 
 
+FOREIGN = ["tele/x/LWT", "homeassistant/status", "downlink/x", "downlink/diag", "ds/", "dev/x/ds/Label"]
+
+
+@pytest.mark.parametrize("topic", FOREIGN)
+async def test_will_to_a_foreign_topic_is_dropped(hub, device, topic):
+    """Firmware with a fixed will is common, and 3.1.1 has no return code for it (§3.2.2.3)."""
+    one, token = device
+    async with online(hub, token, V311, will=Will(topic, b"gone")) as client:
+        [(where, said)] = await client.heard()
+        assert "downlink/diag" == where
+        assert f"its will to {topic.replace('dev/x', 'dev/…')!r}" in said
+        assert said.endswith("and was dropped")
+        assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Label", "here")
+        assert [f"device {one.name}: {said}"] == reasons(hub)
+    await until(lambda: hub.sessions.get(one.id) is None)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert "here" == held(hub, one, 2)
+    assert 1 == len(reasons(hub))
+
+
+@pytest.mark.parametrize("topic", FOREIGN)
+async def test_will_to_a_foreign_topic_is_refused_by_its_reason_code(hub, device, topic):
+    one, token = device
+    async with dialled(hub, V5) as client:
+        connack = await client.login(token, will=Will(topic, b"gone"))
+        assert 0x90 == connack.reason
+        assert "its will to" in connack.properties[Property.REASON_STRING]
+        assert [] == await client.rest()
+    [reason] = reasons(hub)
+    assert reason.startswith(f"device {one.name}: its will to ")
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+@pytest.mark.parametrize(
+    "more",
+    [{"retain": True}, {"qos": 1}, {"qos": 2, "retain": True}],
+    ids=str,
+)
+async def test_will_may_be_retained_and_of_any_qos(hub, device, version, more):
+    one, token = device
+    async with online(hub, token, version, will=Will("ds/Label", b"gone", **more)):
+        pass
+    await until(lambda: held(hub, one, 2) == "gone")
+    assert [] == reasons(hub)
+
+
+async def test_will_may_have_every_property(hub, device):
+    one, token = device
+    told = {
+        Property.PAYLOAD_FORMAT: 1,
+        Property.MESSAGE_EXPIRY: 60,
+        Property.CONTENT_TYPE: "text/plain",
+        Property.RESPONSE_TOPIC: "elsewhere/answers",
+        Property.CORRELATION_DATA: b"7",
+        Property.USER_PROPERTY: [("a", "b")],
+    }
+    async with online(hub, token, V5, will=Will("ds/Label", b"gone", properties=told)):
+        pass
+    await until(lambda: held(hub, one, 2) == "gone")
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "reason", "said"),
+    [
+        (V311, {"client_id": "x" * 65}, 2, "a client identifier has at most 64 characters, and this one 65"),
+        (V5, {"client_id": "x" * 65}, 0x85, "a client identifier has at most 64 characters, and this one 65"),
+        (V311, {"clean": False}, 2, "a session that is kept (clean_session = 0) needs a client identifier"),
+        (V5, {"properties": {Property.AUTHENTICATION_METHOD: "x"}}, 0x8C, "there are no authentication methods"),
+        (V5, {"properties": {Property.MAXIMUM_PACKET_SIZE: 2}}, None, "it takes packets of 2 bytes at most"),
+    ],
+)
+async def test_connect_that_asks_for_too_much_names_its_device(hub, device, version, asked, reason, said):
+    one, token = device
+    async with dialled(hub, version) as client:
+        connack = await client.login(token, **asked)
+        assert reason == (connack and connack.reason)
+        assert [] == await client.rest()
+    async with dialled(hub, version) as stranger:
+        await stranger.login("x" * 32, **asked)
+        assert [] == await stranger.rest()
+    known, unknown = reasons(hub)
+    assert known.startswith(f"device {one.name}: {said}")
+    assert unknown.startswith(said)
+
+
 async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
     other, token = await add_device(hub, TEMPLATE.replace("TMPL0mqtt", "TMPL0other").replace('"MQTT"', '"Other"'))
     async with online(hub, device[1], will=Will("ds/Temperature/erase", b"")) as client:
@@ -1445,3 +1532,20 @@ async def test_a_hub_that_stops_publishes_no_wills_of_websockets(hub_config):
             await until(lambda: hub.sessions.get(one.id) is None)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert held(hub, one, 2) is None
+
+
+async def test_tasks_of_the_simulated_client_that_send_at_once_take_turns():
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    client, heard = MqttClient(ours), Decoder(version=V311)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(client.publish, "ds/Label", b"x" * 500)
+            nursery.start_soon(client.ping)
+        await trio.testing.wait_all_tasks_blocked()
+        packets = []
+        with trio.fail_after(PATIENCE):
+            while len(packets) < 6:
+                packets += heard.receive(bytes(await theirs.receive_some(7)))
+        nursery.cancel_scope.cancel()
+
+    assert [3, 3] == [sum(isinstance(packet, cls) for packet in packets) for cls in (Publish, Ping)]

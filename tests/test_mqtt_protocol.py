@@ -53,7 +53,8 @@ def chunked(data, cuts):
     return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
 
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+#: Without control characters and what is no character: such strings are refused.
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), max_size=12)
 TOPIC = st.text(st.sampled_from("ab/ é"), min_size=1, max_size=12)
 IDS = st.integers(1, 65_535)
 PAYLOAD = st.binary(max_size=200)
@@ -130,6 +131,14 @@ def connects(version):
     )
 
 
+#: Acknowledgements and their reason codes (5 §3.4.2.1, §3.6.2.1).
+ACKS = [
+    (kind, reason)
+    for kind in (Kind.PUBACK, Kind.PUBREC)
+    for reason in (0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)
+] + [(kind, reason) for kind in (Kind.PUBREL, Kind.PUBCOMP) for reason in (0, 0x92)]
+
+
 def others(version):
     answer = properties(OF_ANSWER, version)
     reason = st.integers(0, 255) if version == V5 else st.just(0)
@@ -142,7 +151,9 @@ def others(version):
     reasons = st.lists(st.integers(0, 255), max_size=4).map(tuple)
     return st.one_of(
         st.builds(Connack, st.booleans(), st.integers(0, 255), properties(OF_CONNACK, version)),
-        st.builds(Ack, st.sampled_from([Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP]), IDS, reason, answer),
+        st.sampled_from(ACKS).flatmap(
+            lambda ack: st.builds(Ack, st.just(ack[0]), IDS, st.just(ack[1] if version == V5 else 0), answer)
+        ),
         st.builds(Subscribe, IDS, st.lists(subscription, min_size=1, max_size=3).map(tuple), number),
         st.builds(Unsubscribe, IDS, st.lists(TOPIC, min_size=1, max_size=3).map(tuple)),
         st.builds(Suback, st.just(Kind.SUBACK), IDS, reasons, answer),
@@ -278,6 +289,8 @@ def packet(first, body):
         (0, packet(0x10, CONNECT[:-2] + b"\0\3\xed\xa0\x80"), MALFORMED),
         (0, packet(0x10, CONNECT[:-2] + b"\0\1\0"), MALFORMED),
         (V311, packet(0x10, CONNECT), PROTOCOL),
+        (0, b"\x0a\xc0", MALFORMED),
+        (V311, b"\x00", MALFORMED),
         (V311, packet(0x36, b"\0\1t\0\1"), MALFORMED),
         (V311, packet(0x38, b"\0\1t"), MALFORMED),
         (V311, packet(0x32, b"\0\1t\0\0"), MALFORMED),
@@ -313,6 +326,59 @@ def packet(first, body):
 )
 def test_a_packet_that_is_not_right_is_refused(version, data, reason):
     assert ([], reason) == heard(Decoder(MB, version), [data])
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *map(chr, range(1, 0x20)),
+        *map(chr, range(0x7F, 0xA0)),
+        "\ufdd0",
+        "\ufdef",
+        "\ufffe",
+        "\uffff",
+        "\U0001fffe",
+        "\U0010ffff",
+    ],
+    ids=ascii,
+)
+def test_string_with_a_control_character_is_refused(character):
+    """5 §1.5.4: a receiver may close the connection for it, as Mosquitto does."""
+    assert ([], MALFORMED) == heard(Decoder(MB, V311), [encode(Publish(f"a{character}b"), V311)])
+    connect = encode(Connect(client_id=character, username="device"), V311)
+    assert ([], MALFORMED) == heard(Decoder(MB), [connect])
+
+
+@pytest.mark.parametrize(
+    "character", [" ", "\xa0", "\u200d", "\u2028", "\ufeff", "\ufffd", "\ufdcf", "\ue000", "\U0003fffd"], ids=ascii
+)
+def test_string_with_a_character_that_is_not_printable_is_read(character):
+    [publish], _ = heard(Decoder(MB, V311), [encode(Publish(f"a{character}b"), V311)])
+    assert f"a{character}b" == publish.topic
+
+
+@pytest.mark.parametrize("kind", [Kind.CONNACK, Kind.SUBACK, Kind.UNSUBACK, Kind.PINGRESP])
+@pytest.mark.parametrize("version", [0, V311, V5])
+@pytest.mark.parametrize("rest", [b"", b"\0", b"\xff\xff\xff\x7f"])
+def test_server_refuses_what_only_servers_send_at_once(kind, version, rest):
+    assert ([], PROTOCOL) == heard(Decoder(MB, version, server=True), [bytes((kind << 4,)) + rest])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(Kind.PUBACK, 0xFF), (Kind.PUBACK, 0x01), (Kind.PUBREC, 0x92), (Kind.PUBREL, 0x10), (Kind.PUBCOMP, 0x80)],
+)
+def test_acknowledgement_with_an_unknown_reason_code_is_refused(kind, reason):
+    assert ([], PROTOCOL) == heard(Decoder(MB, V5), [encode(Ack(kind, 1, reason, {}), V5)])
+
+
+def test_flags_that_mean_nothing_in_version_3_1_are_no_obstacle():
+    old = b"\0\6MQIsdp\x03\x03\0\x3c\0\2me"
+    [connect], _ = heard(Decoder(), [packet(0x1B, old)])
+    assert (V31, "me") == (connect.version, connect.client_id)
+    # A message that is sent again: DUP.
+    [subscribe], _ = heard(Decoder(MB, V31), [packet(0x8A, b"\0\1\0\1t\0")])
+    assert 1 == subscribe.packet_id
 
 
 @pytest.mark.parametrize("level", [b"\x83", b"\x84"])

@@ -149,6 +149,8 @@ def test_a_connect_of_version_5_that_is_malformed_is_answered():
         (V311, {"client_id": "x" * 65}, Reason.BAD_CLIENT_ID),
         (V5, {"client_id": "x" * 65}, Reason.BAD_CLIENT_ID),
         (V5, {"properties": {Property.AUTHENTICATION_METHOD: "x"}}, Reason.BAD_AUTHENTICATION_METHOD),
+        (V5, {"properties": {Property.AUTHENTICATION_DATA: b"x"}}, Reason.PROTOCOL_ERROR),
+        (V5, {"properties": {Property.MAXIMUM_PACKET_SIZE: 4}}, Reason.PACKET_TOO_LARGE),
         (V311, {"will": Will("a/#", b"")}, Reason.BAD_TOPIC),
         (V5, {"will": Will("", b"")}, Reason.BAD_TOPIC),
     ],
@@ -288,6 +290,22 @@ def test_what_is_against_the_rules_ends_the_connection(packets, reason):
     peer.heard()
     peer.server.fail(reason, "why")
     assert [Disconnect(reason, {Property.REASON_STRING: "why"})] == peer.heard()
+
+
+def test_no_local_in_a_shared_subscription_is_a_protocol_error():
+    """MQTT-3.8.3-4; where nothing is shared it is refused as any shared subscription."""
+    subscribe = Subscribe(1, (Subscription("$share/group/t", no_local=True),))
+    assert Reason.PROTOCOL_ERROR == Peer(V5, terms=Terms(shared=True)).fails(subscribe)
+    assert [subscribe] == Peer(V5).say(subscribe)
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_client_hears_nothing_that_is_longer_than_it_takes(most):
+    connection = Connection(TERMS, 1.0)
+    with pytest.raises(RemoteProtocolError) as caught:
+        list(connection.receive(encode(Connect(version=V5, properties={Property.MAXIMUM_PACKET_SIZE: most}), V5), 0.0))
+    connection.fail(caught.value.reason, str(caught.value))
+    assert b"" == connection.data_to_send()
 
 
 def test_a_topic_has_an_alias_from_its_first_use_on():

@@ -14,7 +14,7 @@ from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 from connectors.native import endpoint
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
-from connectors.native.protocol import Cmd, Status, frame, response
+from connectors.native.protocol import Cmd, Connection, Status, frame, response
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
@@ -1383,6 +1383,23 @@ async def test_the_client_says_when_the_hub_hangs_up_instead_of_answering():
 
     with pytest.raises(Disconnected):
         await Client(ours).login("x" * 32)
+
+
+async def test_tasks_that_send_at_once_take_turns():
+    """A heartbeat meets a value that the hub has not taken yet, as on a busy machine."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    client, heard = Client(ours), Connection()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(client.write, 0, "x" * 500)
+            nursery.start_soon(client.ping)
+        await trio.testing.wait_all_tasks_blocked()
+        frames = []
+        with trio.fail_after(PATIENCE):
+            while len(frames) < 6:
+                frames += heard.receive(bytes(await theirs.receive_some(7)))
+
+    assert 3 * [Cmd.HARDWARE] + 3 * [Cmd.PING] == sorted((found[0] for found in frames), reverse=True)
 
 
 async def test_the_client_loses_nothing_that_comes_with_an_answer():

@@ -663,6 +663,18 @@ async def test_more_that_makes_no_sense_is_answered(watcher, message, said):
     assert said in (await watcher.hear())["error"]["message"]
 
 
+async def test_firmware_asks_whether_an_app_watches_its_device(hub, meter, watcher):
+    async def asked():
+        return (await ask(hub, "GET", f"/external/api/isAppConnected?token={meter[1]}")).text
+
+    assert "false" == await asked()
+    await watcher.subscribe(1, "device", device=meter[0].id)
+    assert "true" == await asked()
+    await watcher.say(id=1, unsubscribe=True)
+    assert await watcher.nothing_came()
+    assert "false" == await asked()
+
+
 # -- at once, or gathered ---------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,8 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         ("GET", "device/meta/update", api.update_meta, "Set a metadata field"),
         ("GET", "isHardwareConnected", api.is_hardware_connected, "Whether the device is online"),
         ("GET", "logEvent", api.log_event, "Log an event"),
+        # As two of Blynk's tutorials spell it.
+        ("GET", "logevent", api.log_event, "Log an event, in small letters"),
     )
     return [
         Route(

@@ -67,23 +67,43 @@ _Receive = Callable[[], Awaitable[server.Message]]
 _Send = Callable[[server.Message], Awaitable[None]]
 
 JSON = b"application/json"
-#: The whole answer to a client over the limits of connections.
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\nconnection: close\r\n"
-    b"content-type: application/json\r\ncontent-length: 51\r\n\r\n"
-    b'{"error":{"message":"There are too many clients."}}'
-) % RETRY_AFTER
+#: Paths that a page of any origin may ask: there a device's token, or an address that cannot be guessed, is all that
+#: counts. A browser sends along nothing that would (docs.blynk.io, Device HTTPS API; Fetch §3.2).
+PAGE_PATHS = "/external/api/", "/reports/", "/device_uploads/"
+ANY_ORIGIN = ((b"Access-Control-Allow-Origin", b"*"),)
+#: Seconds for which a browser need not ask again whether it may ask.
+PREFLIGHT_LASTS = 86_400
 
 
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=lambda _: BUSY)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=busy)]
 
 
 def sniff(first: bytes) -> bool:
-    """A method: no other protocol begins with a capital letter."""
-    return 0x41 <= first[0] <= 0x5A
+    """A method, maybe after empty lines: no other protocol begins with a capital letter, or with those alone."""
+    method = first.lstrip(b"\r\n")
+    return not method or 0x41 <= method[0] <= 0x5A
+
+
+def busy(first: bytes) -> bytes:
+    """The whole answer to a client over the limits of connections."""
+    body = _error("There are too many clients.")
+    target = first.lstrip(b"\r\n").partition(b" ")[2]
+    headers = [
+        (b"Retry-After", str(RETRY_AFTER).encode()),
+        (b"Connection", b"close"),
+        (b"Content-Type", JSON),
+        (b"Content-Length", str(len(body)).encode()),
+        *_cross_origin(target.decode("latin-1")),
+    ]
+    return server.head(503, headers) + body
+
+
+def _cross_origin(path: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which a page of another origin may read what is answered at a path."""
+    return ANY_ORIGIN if path.startswith(PAGE_PATHS) or path == PAGE_PATHS[0].rstrip("/") else ()
 
 
 class Endpoint:
@@ -104,16 +124,20 @@ class Endpoint:
         async def upgrade(request: h11.Request, trailing: bytes) -> None:
             await self._upgrade(wire, peer, request, trailing)
 
-        await server.serve(self._app, upgrade, self._most, wire, peer)
+        def refuse(reason: str) -> None:
+            self._hub.refuse(peer.address, reason)
 
-    def _most(self, path: str) -> int:
-        """Bytes of a body that some route at a path takes."""
+        await server.serve(self._app, upgrade, self._rules, refuse, wire, peer)
+
+    def _rules(self, path: str) -> server.PathRules:
         app = self._paths.get(path) or self._with_names(path)
-        return BODY if app is None else app.max_body
+        return server.PathRules(BODY if app is None else app.max_body, _cross_origin(path))
 
     async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
         app = self._paths.get(scope["path"]) or self._with_names(scope["path"])
-        if app is None or not _open_here(scope["path"], scope["state"]["peer"]):
+        if scope["method"] == "OPTIONS" and _cross_origin(scope["path"]):
+            await _preflight(scope, send)
+        elif app is None or not _open_here(scope["path"], scope["state"]["peer"]):
             await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
         else:
             await app(scope, receive, send)
@@ -130,7 +154,7 @@ class Endpoint:
             where = protocol.websocket_path
             if where and path in (where, where.removesuffix("s")) and protocol.name in peer.listen.serve:
                 subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
-                if socket := websocket.accept(wire, request, trailing, subprotocols):
+                if socket := self._accepted(wire, peer, request, trailing, subprotocols):
                     wire.busy = False
                     peer.address = asked.address
                     await protocol.serve(socket, peer)
@@ -144,14 +168,22 @@ class Endpoint:
         except HubError as error:
             status, kind, body, more = _problem(error)
             head = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-            lines = b"".join(name + b": " + value + b"\r\n" for name, value in (*head, *more))
-            wire.send(f"HTTP/1.1 {status} Refused\r\n".encode() + lines + b"\r\n" + body)
+            wire.send(server.head(status, (*head, *more)) + body)
             return
-        if socket := websocket.accept(wire, request, trailing):
+        if socket := self._accepted(wire, peer, request, trailing):
             wire.busy = False
             peer.admit()
             await route.handler(asked, websocket.TextSocket(socket))
             await socket.aclose()
+
+    def _accepted(
+        self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()
+    ) -> websocket.WebSocketWire | None:
+        """The WebSocket that a client asked for; None when its handshake was malformed, which is put down."""
+        socket = websocket.accept(wire, request, trailing, subprotocols)
+        if socket is None:
+            self._hub.refuse(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
+        return socket
 
 
 class _PathApp:
@@ -300,6 +332,18 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
+async def _preflight(scope: server.Scope, send: _Send) -> None:
+    """Let a browser's page ask with any of our methods, and with whatever headers it wants to (Fetch §3.2.2)."""
+    wanted = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
+    headers = [
+        (b"Access-Control-Allow-Methods", b"GET, HEAD, POST, OPTIONS"),
+        (b"Access-Control-Allow-Headers", wanted or b"*"),
+        (b"Access-Control-Max-Age", str(PREFLIGHT_LASTS).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def _stream(
     stream: routes.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: _Receive, send: _Send
 ) -> None:
@@ -332,7 +376,7 @@ async def _answer(result: Any, request: Request, scope: Any, receive: Any, send:
     match result:
         case routes.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
-            headers = [(name.lower().encode(), value.encode()) for name, value in result.headers.items()]
+            headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
             await _send(send, result.status, result.type.encode(), body, etag + headers)
         case None:
             await send({"type": "http.response.start", "status": 204, "headers": etag})

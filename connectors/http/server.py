@@ -6,12 +6,18 @@ logged per request.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import functools
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import h11
 import trio
+
+from connectors.http.malformed import broken_rule
 
 if TYPE_CHECKING:
     from hub.wire import Peer, Wire
@@ -32,6 +38,12 @@ IDLE_DEADLINE = 75.0
 MAX_PENDING = 64 * 1024
 
 _BODY = {b"content-length", b"transfer-encoding"}
+#: What stands before a request line and is ignored (RFC 9112 §2.2): some boards end a body with a line end too many.
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+#: Reason phrases by status: sketches compare "200 OK" (RFC 9112 §4 lets a server leave the words out).
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+#: Header names whose usual spelling is not that of `str.title`.
+_SPELLINGS = {b"etag": b"ETag", b"www-authenticate": b"WWW-Authenticate"}
 
 
 class Refusal(Exception):
@@ -42,23 +54,41 @@ class Refusal(Exception):
         self.status = status
 
 
-async def serve(app: App, upgrade: Upgrade, most: Callable[[str], int], wire: Wire, peer: Peer) -> None:
-    """Serve one connection until it ends. ``most`` says how many bytes a body at a path may have."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+@attrs.frozen
+class PathRules:
+    """What holds for every request to a path: bytes of its body, and headers of every answer, errors too."""
+
+    body_limit: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+async def serve(
+    app: App,
+    upgrade: Upgrade,
+    rules_of: Callable[[str], PathRules],
+    refuse: Callable[[str], None],
+    wire: Wire,
+    peer: Peer,
+) -> None:
+    """Serve one connection until it ends. ``refuse`` is told why a request was refused before any route saw it."""
+    connection = _new_connection()
+    rules = unknown = PathRules(0)
     try:
         while True:
-            request = await _next_request(connection, wire)
+            rules = unknown
+            connection, request = await _next_request(connection, wire)
             if request is None:
                 return
             wire.busy = True
-            limit = most(_path(request.target.partition(b"?")[0]))
-            headers = _checked(request, limit)
+            path = _path(request.target.partition(b"?")[0])
+            rules = rules_of(path)
+            headers = _checked(request, rules.body_limit)
             if headers.get(b"upgrade", b"").lower() == b"websocket":
                 if request.method != b"GET" or request.http_version != b"1.1" or _BODY & headers.keys():
                     raise Refusal(400, "This is no WebSocket handshake.")
                 await upgrade(request, connection.trailing_data[0])
                 return
-            await _Exchange(connection, wire, request, headers, peer, limit).run(app)
+            await _Exchange(connection, wire, request, headers, peer, path, rules).run(app)
             while connection.their_state is h11.SEND_BODY and connection.next_event() is not h11.NEED_DATA:
                 pass
             wire.busy = False
@@ -69,41 +99,66 @@ async def serve(app: App, upgrade: Upgrade, most: Callable[[str], int], wire: Wi
             connection.start_next_cycle()
             if wire.pending > MAX_PENDING:
                 await wire.drained()
-    except h11.RemoteProtocolError as error:
-        _refuse(connection, wire, _refusal(error))
-        await wire.linger()
-    except Refusal as refusal:
-        _refuse(connection, wire, refusal)
+    except (h11.RemoteProtocolError, Refusal) as error:
+        refusal = error if isinstance(error, Refusal) else _refusal(error)
+        refuse(f"HTTP {refusal.status}: {refusal}")
+        _refuse(connection, wire, refusal, rules.headers)
         await wire.linger()
     except OSError:
         if not wire.broken:
             raise
 
 
-def _refusal(error: h11.RemoteProtocolError) -> Refusal:
+def _new_connection() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+
+
+def _refusal(error: h11.RemoteProtocolError, head: bytes = b"") -> Refusal:
     """h11's own words repeat the request, and with it what is secret in it."""
     if error.error_status_hint == 431:
         return Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
-    return Refusal(error.error_status_hint, "This is not HTTP/1.1.")
+    return Refusal(error.error_status_hint, broken_rule(str(error), head))
 
 
-async def _next_request(connection: h11.Connection, wire: Wire) -> h11.Request | None:
-    began: float | None = trio.current_time() if connection.trailing_data[0] else None
+async def _next_request(connection: h11.Connection, wire: Wire) -> tuple[h11.Connection, h11.Request | None]:
+    """The next request, None when there is none, and the connection to go on with.
+
+    Empty lines before it are ignored. Raises `Refusal`.
+    """
+    head = connection.trailing_data[0]
+    given = len(head)
+    if head[:1] in (b"\r", b"\n"):
+        # h11 takes an empty line for a request without anything: what it has of the next one goes to another.
+        connection, given = _new_connection(), 0
+    idle_until, began = trio.current_time() + IDLE_DEADLINE, 0.0
     while True:
-        event = connection.next_event()
-        if isinstance(event, h11.Request):
-            return event
-        if event is not h11.NEED_DATA:
-            return None
-        until = trio.current_time() + IDLE_DEADLINE if began is None else began + HEADER_DEADLINE
-        with trio.move_on_at(until) as deadline:
+        if not given and (empty := _EMPTY_LINES.match(head)):
+            head = head[empty.end() :]
+        if head not in (b"", b"\r"):
+            began = began or trio.current_time()
+            if given < len(head):
+                connection.receive_data(head[given:])
+                given = len(head)
+            if (request := _request_in(connection, head)) is not None:
+                return connection, request
+        with trio.move_on_at(began + HEADER_DEADLINE if began else idle_until) as deadline:
             data = await wire.receive()
-        if deadline.cancelled_caught:
-            if began is not None:
-                raise Refusal(408, "The header took too long.")
-            return None
-        began = began or trio.current_time()
-        connection.receive_data(data)
+        if deadline.cancelled_caught and began:
+            raise Refusal(408, "The header took too long.")
+        if not data and began:
+            raise Refusal(400, broken_rule("peer unexpectedly closed", head))
+        if deadline.cancelled_caught or not data:
+            return connection, None
+        head += data
+
+
+def _request_in(connection: h11.Connection, head: bytes) -> h11.Request | None:
+    """The request that has come; None while it has not come whole. Raises `Refusal`."""
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise _refusal(error, head) from error
+    return event if isinstance(event, h11.Request) else None
 
 
 def _checked(request: h11.Request, limit: int) -> dict[bytes, bytes]:
@@ -123,20 +178,42 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, f"A body has at most {limit} bytes here.")
 
 
-def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal) -> None:
+def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal, more: Iterable[tuple[bytes, bytes]]) -> None:
     """Answer with an error, if an answer is still possible; the connection ends after it."""
     if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = str(refusal).encode()
     headers = [
-        ("content-type", "text/plain"),
-        ("content-length", str(len(body))),
-        ("connection", "close"),
-        ("date", _date()),
+        (b"Content-Type", b"text/plain"),
+        (b"Content-Length", str(len(body)).encode()),
+        (b"Connection", b"close"),
+        (b"Date", _date().encode()),
+        *more,
     ]
-    response = h11.Response(status_code=refusal.status, headers=headers)
-    sent = (connection.send(response), connection.send(h11.Data(data=body)), connection.send(h11.EndOfMessage()))
+    parts = (_response(refusal.status, headers), h11.Data(data=body), h11.EndOfMessage())
+    sent = [connection.send(part) for part in parts]
     wire.send(b"".join(part for part in sent if part))
+
+
+@functools.lru_cache(maxsize=256)
+def spelled(name: bytes) -> bytes:
+    """A header name as most servers spell it; one with a capital letter is left alone.
+
+    Names are case-insensitive (RFC 9110 §5.1), but ASGI has them in small letters, and clients that are flashed into
+    boards, such as ArduinoHttpClient, compare them letter by letter.
+    """
+    return name if name != name.lower() else _SPELLINGS.get(name, name.title())
+
+
+def head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The status line and headers of an answer that is sent without h11."""
+    lines = b"".join(b"%s: %s\r\n" % (spelled(name), value) for name, value in headers)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, REASONS.get(status, b""), lines)
+
+
+def _response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
+    spelled_headers = [(spelled(name), value) for name, value in headers]
+    return h11.Response(status_code=status, headers=spelled_headers, reason=REASONS.get(status, b""))
 
 
 class _Exchange:
@@ -149,9 +226,10 @@ class _Exchange:
         request: h11.Request,
         headers: dict[bytes, bytes],
         peer: Peer,
-        limit: int,
+        path: str,
+        rules: PathRules,
     ) -> None:
-        self._limit = limit
+        self._rules = rules
         self._connection = connection
         self._wire = wire
         self._request = request
@@ -168,7 +246,7 @@ class _Exchange:
             "http_version": request.http_version.decode(),
             "method": request.method.decode(),
             "scheme": "https" if peer.tls else "http",
-            "path": _path(target),
+            "path": path,
             "raw_path": target,
             "query_string": query,
             "root_path": "",
@@ -186,7 +264,7 @@ class _Exchange:
             return {"type": "http.disconnect"}
         connection = self._connection
         if self._expects_continue and connection.they_are_waiting_for_100_continue:
-            sent = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+            sent = connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=REASONS[100]))
             self._wire.send(sent or b"")
         while True:
             try:
@@ -200,8 +278,8 @@ class _Exchange:
                     raise Refusal(408, "The body took too long.")
             elif isinstance(event, h11.Data):
                 self._received += len(event.data)
-                if self._received > self._limit:
-                    raise too_large(self._limit)
+                if self._received > self._rules.body_limit:
+                    raise too_large(self._rules.body_limit)
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             elif isinstance(event, h11.EndOfMessage):
                 self._whole = True
@@ -223,10 +301,10 @@ class _Exchange:
         if self._wire.broken:
             raise OSError(self._wire.broken)
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"date", _date().encode())]
+            headers = [*message.get("headers", ()), (b"date", _date().encode()), *self._rules.headers]
             if self._wire.closing:
                 headers.append((b"connection", b"close"))
-            self._head = connection.send(h11.Response(status_code=message["status"], headers=headers)) or b""
+            self._head = connection.send(_response(message["status"], headers)) or b""
             return
         parts = [self._head]
         self._head = b""

@@ -76,7 +76,7 @@ class WebSocketWire(Wire):
         while not self._messages:
             if self._wire.pending > MAX_PENDING:
                 await self._wire.drained()
-            if self._wire.broken:
+            if self._wire.broken or self.broken:
                 return None
             data = await self._wire.receive()
             if not data:
@@ -93,8 +93,8 @@ class WebSocketWire(Wire):
                 self._take(event)
         self._flush()
         if self._protocol.close_expected() or self._protocol.parser_exc is not None:
+            # What comes last is sent and read by `aclose`: the task that reads ends now.
             self.broken = "closed"
-            self._wire.close()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -118,7 +118,7 @@ class WebSocketWire(Wire):
             if isinstance(message, str) and self._protocol.subprotocol:
                 self._protocol.fail(1003, "binary messages only")
                 self._flush()
-                self.close()
+                self.broken = "closed"
                 return b""
             if message is None:
                 return b""
@@ -149,6 +149,14 @@ class WebSocketWire(Wire):
         await self._wire.drained()
 
     def close(self) -> None:
+        self._say_close()
+        self._wire.close()
+
+    async def aclose(self) -> None:
+        self._say_close()
+        await self._wire.aclose()
+
+    def _say_close(self) -> None:
         if not self._wire.broken and not self.broken:
             try:
                 self._protocol.send_close(1001)
@@ -156,11 +164,6 @@ class WebSocketWire(Wire):
             except ProtocolError:
                 pass
         self.broken = self.broken or "closed"
-        self._wire.close()
-
-    async def aclose(self) -> None:
-        self.close()
-        await self._wire.aclose()
 
 
 class TextSocket:
@@ -201,7 +204,7 @@ def accept(wire: Wire, request: h11.Request, trailing: bytes, subprotocols: Sequ
     protocol.receive_data(head + b"\r\n")
     asked = [event for event in protocol.events_received() if isinstance(event, Request)]
     if not asked:
-        wire.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        wire.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         return None
     response = protocol.accept(asked[0])
     protocol.send_response(response)

@@ -40,6 +40,9 @@ class LoginFailed(Exception):
 class Disconnected(Exception):
     """The connection ended."""
 
+    def __init__(self) -> None:
+        super().__init__("the connection ended")
+
 
 @attrs.define(eq=False)
 class Client:
@@ -49,6 +52,8 @@ class Client:
     _decoder: Decoder = attrs.Factory(lambda: Decoder(MAX_LENGTH, V311))
     _waiting: dict[int, trio.Event] = attrs.Factory(dict)
     _last_id: int = 0
+    #: Held while a packet is sent: several tasks may send, and a trio stream takes only one of them at a time.
+    _sending: trio.Lock = attrs.Factory(trio.Lock)
 
     async def login(self, token: str, keep_alive: int) -> None:
         """Raises `LoginFailed`, `Disconnected`."""
@@ -99,7 +104,8 @@ class Client:
 
     async def _send(self, packet: Packet) -> None:
         try:
-            await self._stream.send_all(encode(packet, V311))
+            async with self._sending:
+                await self._stream.send_all(encode(packet, V311))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Disconnected from None
 

@@ -214,14 +214,15 @@ class Endpoint:
                 return None
             client = Client(self, ("client", principal.id, fresh.client_id), fresh, principal=principal)
             if not client.valid():
-                raise Forbidden("the client has no permission to view devices")
+                raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
         device = self.hub.tokens.of(password)
         if device is None:
             return None
         if username == GATEWAY_DEVICE:
             if not device.template.gateway:
-                raise Forbidden(f"template {device.template.id} is no gateway: add gateway = true to it")
+                template = device.template.id
+                raise Forbidden(f"device {device.name}: template {template} is no gateway: add gateway = true to it")
             return Client(self, ("gateway", device.id, ""), fresh, gateway=device, token=password)
         fresh.most = MAX_OF_DEVICE
         client = Client(self, ("device", device.id, ""), fresh, token=password)

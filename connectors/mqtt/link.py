@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from connectors.mqtt.handlers import HANDLERS, masked, no_uplink, printable, shown, text, write
@@ -16,11 +17,12 @@ from connectors.mqtt.packets import (
     Reason,
     RemoteProtocolError,
     Subscribe,
+    UnacceptableConnect,
     Unsubscribe,
     Will,
 )
 from connectors.mqtt.protocol import encode
-from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated
+from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated, is_shared
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
 from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from hub.app import REFUSAL_QUIET
@@ -168,6 +170,8 @@ class Link:
                     break
                 if wire.pending > MAX_PENDING:
                     await wire.drained()
+        except UnacceptableConnect as error:
+            await self._not_offered(error)
         except RemoteProtocolError as error:
             self._broke(error)
 
@@ -258,9 +262,9 @@ class Link:
     # -- coming and going -----------------------------------------------------------------------------------------
 
     async def _connected(self, connect: Connect) -> None:
-        connection = self.connection
+        connection, dropped = self.connection, ""
         try:
-            client = await self._login(connect)
+            client = await self.endpoint.login(connect, self.peer.address)
         except NotAuthenticated:
             client = None
         except Forbidden as error:
@@ -269,6 +273,12 @@ class Link:
         if client is None:
             self._turn_away(Reason.BAD_LOGIN, self._stranger(connect))
             return
+        if connect.will is not None and (wrong := self._wrong_will(client, connect.will)):
+            if connection.version == V5:
+                self._turn_away(Reason.BAD_TOPIC, f"{client.name}: {wrong}")
+                return
+            # There is no return code for it (3 §3.2.2.3), and firmware cannot change its will.
+            connect, dropped = attrs.evolve(connect, will=None), f"{wrong}, and was dropped"
         self.busy = True
         why = await self.endpoint.before(client, self.peer.address)
         self.busy = False
@@ -291,21 +301,30 @@ class Link:
             self.wire.keep_alive()
         if client.own is not None:
             self.hub.sessions.opened(client.own)
-            for words in (why, self.endpoint.last_words(client)):
+            for words in (why, self.endpoint.last_words(client), dropped):
                 if words:
                     client.own.diag(words)
+        if dropped:
+            self._refuse(f"{client.name}: {dropped}")
 
-    async def _login(self, connect: Connect) -> Client | None:
-        """Raises `Forbidden`; `RemoteProtocolError` when the will cannot be published."""
-        client = await self.endpoint.login(connect, self.peer.address)
-        if client is not None and connect.will is not None:
-            try:
-                _, topic = addressed(client, connect.will.topic)
-            except RequestError as error:
-                raise RemoteProtocolError(Reason.BAD_TOPIC, f"the will of {client.name}: {error}") from error
-            if uplink(topic) is None:
-                raise RemoteProtocolError(Reason.BAD_TOPIC, f"the will of {client.name} cannot go to {topic[:50]!r}")
-        return client
+    @staticmethod
+    def _wrong_will(client: Client, will: Will) -> str:
+        """Why a client may not publish its will; "" when it may."""
+        said = f"its will to {masked(will.topic)[:60]!r}"
+        try:
+            voice, topic = addressed(client, will.topic)
+        except RequestError as error:
+            return f"{said} cannot be published: {error}"
+        return "" if uplink(topic) is not None else f"{said} {no_uplink(voice, topic)}"
+
+    async def _not_offered(self, error: UnacceptableConnect) -> None:
+        """Refuse a CONNECT that breaks no rule, and say whose it is if its login is right."""
+        try:
+            client = await self.endpoint.login(error.connect, self.peer.address)
+        except (NotAuthenticated, Forbidden):
+            client = None
+        self._turn_away(error.reason, str(error) if client is None else f"{client.name}: {error}")
+        self.flush()
 
     @staticmethod
     def _stranger(connect: Connect) -> str:
@@ -480,7 +499,7 @@ class Link:
     @staticmethod
     def _granted(client: Client, asked: str) -> tuple[Reason | None, str]:
         """Why a filter is refused, for the client and in words; None when it is not."""
-        if asked.startswith("$share/"):
+        if is_shared(asked):
             return Reason.SHARED_NOT_SUPPORTED, "there are no shared subscriptions"
         if len(asked) > MAX_FILTER:
             return Reason.QUOTA_EXCEEDED, f"a topic filter has at most {MAX_FILTER} characters"

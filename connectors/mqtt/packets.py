@@ -139,6 +139,14 @@ class Connect:
     bridge: bool = False
 
 
+class UnacceptableConnect(RemoteProtocolError):
+    """A CONNECT that follows the protocol and asks for what this server does not offer."""
+
+    def __init__(self, reason: Reason, text: str, connect: Connect) -> None:
+        super().__init__(reason, text)
+        self.connect = connect
+
+
 @attrs.frozen
 class Connack:
     """``reason`` is a return code of 3.1.1 (§3.2.2.3) below version 5."""

@@ -5,6 +5,7 @@ What a packet must have by itself is checked here; what depends on what came bef
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,18 +40,29 @@ from connectors.mqtt.packets import (
 #: The longest remaining length there is: four bytes of seven bits each (5 §2.1.4).
 MAX_LENGTH = 268_435_455
 
+#: Characters that no string should have, and that a receiver may close the connection for, as Mosquitto does
+#: (5 §1.5.4): control characters, and code points that Unicode will never give to a character. NUL is one of them.
+_FORBIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+#: Packets that only servers send.
+_OF_SERVERS = frozenset({Kind.CONNACK, Kind.SUBACK, Kind.UNSUBACK, Kind.PINGRESP})
+
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
 class Decoder:
     """Turns bytes into packets. Until a CONNECT told its ``version``, that is 0.
 
-    ``max_packet`` is in bytes, all of a packet.
+    ``max_packet`` is in bytes, all of a packet. A ``server``'s refuses what only servers send.
     """
 
-    __slots__ = ("_need", "_rest", "max_packet", "version")
+    __slots__ = ("_need", "_rest", "_unexpected", "max_packet", "version")
 
-    def __init__(self, max_packet: int = MAX_LENGTH, version: int = 0) -> None:
+    def __init__(self, max_packet: int = MAX_LENGTH, version: int = 0, *, server: bool = False) -> None:
+        self._unexpected = _OF_SERVERS if server else frozenset()
         self._rest = bytearray()
         self._need = 0
         self.max_packet = max_packet
@@ -72,6 +84,9 @@ class Decoder:
         offset, end = 0, len(data)
         while offset < end:
             first, start = data[offset], offset + 2
+            if first < 16 or first >> 4 in self._unexpected:
+                # However long it says that it is: nothing behind it will be read.
+                raise _unexpected(first >> 4)
             length = data[offset + 1] if start <= end else 128
             if length > 127:
                 length, start = _long_length(data, offset + 1, end)
@@ -91,11 +106,8 @@ class Decoder:
         rest += data[offset:]
 
     def _decode(self, first: int, body: bytes) -> Packet:
-        decode = _DECODERS.get(first >> 4)
-        if decode is None:
-            raise _malformed(f"packet type {first >> 4} does not exist")
         try:
-            packet = decode(first, body, self.version)
+            packet = _DECODERS[first >> 4](first, body, self.version)
         except IndexError:
             self._guess(body)
             raise _malformed(f"a {Kind(first >> 4).name} ends too early") from None
@@ -197,6 +209,12 @@ class _Reader:
             raise _malformed("there is more than the packet has")
 
 
+def _unexpected(kind: int) -> RemoteProtocolError:
+    if not kind:
+        return _malformed("packet type 0 does not exist")
+    return RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name}, which only servers send")
+
+
 def _malformed(text: str) -> RemoteProtocolError:
     return RemoteProtocolError(Reason.MALFORMED, text)
 
@@ -207,30 +225,31 @@ def text_of(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise _malformed("a string is not UTF-8") from None
-    if "\0" in text:
-        raise _malformed("a string has a NUL in it")
+    if not text.isprintable() and (found := _FORBIDDEN.search(text)):
+        raise _malformed(f"a string has the character U+{ord(found[0]):04X} in it, which no string may have")
     return text
 
 
-def _flags(first: int, wanted: int) -> None:
-    if first & 15 != wanted:
+def _flags(first: int, wanted: int, version: int) -> None:
+    """Check the flags of a fixed header. In version 3.1 those that mean nothing may be set (3.1 §2.1)."""
+    if first & 15 != wanted and version != V31:
         raise _malformed(f"a {Kind(first >> 4).name} has the flags {first & 15}")
 
 
 def _connect(first: int, body: bytes, version: int) -> Connect:
-    _flags(first, 0)
     if version:
         raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a second CONNECT")
     reader = _Reader(body)
     name, level = reader.binary(), reader.byte()
     bridge, level = bool(level & 0x80), level & 0x7F
+    _flags(first, 0, level)
     if (name, level) not in ((b"MQTT", V311), (b"MQTT", V5), (b"MQIsdp", V31)):
         if name not in (b"MQTT", b"MQIsdp"):
             raise _malformed(f"protocol {name[:20]!r} is not MQTT")
         raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not known")
     flags, keep_alive = reader.byte(), reader.number(2)
     will_qos = flags >> 3 & 3
-    if flags & 1:
+    if flags & 1 and level > V31:
         raise _malformed("the reserved flag of CONNECT is set")
     if will_qos == 3 or (not flags & 4 and flags & 0x38):
         raise _malformed("the will's flags make no sense")
@@ -259,7 +278,7 @@ def _connect(first: int, body: bytes, version: int) -> Connect:
 
 
 def _connack(first: int, body: bytes, version: int) -> Connack:
-    _flags(first, 0)
+    _flags(first, 0, version)
     reader = _Reader(body)
     flags, reason = reader.byte(), reader.byte()
     if flags > 1:
@@ -291,14 +310,27 @@ def _publish(first: int, body: bytes, version: int) -> Publish:
     return Publish(topic, body[at:], qos, packet_id, bool(first & 1), bool(first & 8), properties)
 
 
+#: Reason codes of acknowledgements (5 §3.4.2.1, §3.5.2.1, §3.6.2.1, §3.7.2.1).
+_TAKEN = frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+_RELEASED = frozenset({Reason.SUCCESS, Reason.UNKNOWN_PACKET_ID})
+_ACK_REASONS: dict[int, frozenset[int]] = {
+    Kind.PUBACK: _TAKEN,
+    Kind.PUBREC: _TAKEN,
+    Kind.PUBREL: _RELEASED,
+    Kind.PUBCOMP: _RELEASED,
+}
+
+
 def _ack(first: int, body: bytes, version: int) -> Ack:
     kind = first >> 4
-    _flags(first, 2 if kind == Kind.PUBREL else 0)
+    _flags(first, 2 if kind == Kind.PUBREL else 0, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
     reason, properties = 0, NONE
     if version == V5 and len(body) > 2:
         reason = reader.byte()
+        if reason not in _ACK_REASONS[kind]:
+            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name} has the reason code {reason:#04x}")
         if len(body) > 3:
             properties = reader.properties(kind)
     reader.finish()
@@ -306,7 +338,7 @@ def _ack(first: int, body: bytes, version: int) -> Ack:
 
 
 def _subscribe(first: int, body: bytes, version: int) -> Subscribe:
-    _flags(first, 2)
+    _flags(first, 2, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
     properties = reader.properties(Kind.SUBSCRIBE) if version == V5 else NONE
@@ -323,7 +355,7 @@ def _subscribe(first: int, body: bytes, version: int) -> Subscribe:
 
 
 def _unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
-    _flags(first, 2)
+    _flags(first, 2, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
     properties = reader.properties(Kind.UNSUBSCRIBE) if version == V5 else NONE
@@ -336,7 +368,7 @@ def _unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
 
 
 def _suback(first: int, body: bytes, version: int) -> Suback:
-    _flags(first, 0)
+    _flags(first, 0, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
     properties = reader.properties(first >> 4) if version == V5 else NONE
@@ -345,8 +377,8 @@ def _suback(first: int, body: bytes, version: int) -> Suback:
     return Suback(first >> 4, packet_id, tuple(body[reader.at :]), properties)
 
 
-def _ping(first: int, body: bytes, _version: int) -> Ping:
-    _flags(first, 0)
+def _ping(first: int, body: bytes, version: int) -> Ping:
+    _flags(first, 0, version)
     if body:
         raise _malformed("there is more than the packet has")
     return Ping(first >> 4)
@@ -363,7 +395,7 @@ def _auth(first: int, body: bytes, version: int) -> Auth:
 
 
 def _reason(first: int, body: bytes, version: int) -> tuple[int, Properties]:
-    _flags(first, 0)
+    _flags(first, 0, version)
     reason, properties = 0, NONE
     reader = _Reader(body)
     if version == V5 and body:

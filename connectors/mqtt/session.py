@@ -29,6 +29,7 @@ from connectors.mqtt.packets import (
     Suback,
     Subscribe,
     Subscription,
+    UnacceptableConnect,
     Unsubscribe,
     Will,
 )
@@ -45,6 +46,8 @@ MAX_SUBSCRIPTIONS = 10_000
 MAX_QUEUED = 1_000
 #: A silent client is gone after this many keep-alive times (MQTT-3.1.2-24).
 KEEP_ALIVE_FACTOR = 1.5
+#: Bytes of the shortest CONNACK of version 5.
+CONNACK_LENGTH = 5
 #: In Session Expiry Interval: never (5 §3.1.2.11.2).
 NEVER = 0xFFFF_FFFF
 
@@ -183,7 +186,7 @@ class Connection:
 
     def __init__(self, terms: Terms, expires: float) -> None:
         self._terms = terms
-        self._decoder = Decoder(terms.max_packet)
+        self._decoder = Decoder(terms.max_packet, server=True)
         self._out: list[bytes] = []
         self._aliases: dict[int, str] | None = None
         self._inflight_max = INFLIGHT_311
@@ -254,6 +257,10 @@ class Connection:
                     self._out.append(_PINGRESP)
                 case Subscribe():
                     self._check_filters(sub.filter for sub in packet.subscriptions)
+                    if self._terms.shared and any(
+                        sub.no_local and is_shared(sub.filter) for sub in packet.subscriptions
+                    ):
+                        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "No Local in a shared subscription")
                     if len(packet.properties.get(Property.SUBSCRIPTION_ID, ())) > 1:
                         raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE with several identifiers")
                     yield packet
@@ -266,19 +273,28 @@ class Connection:
                     return
                 case Auth():
                     raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an AUTH without an authentication method")
-                case _:
-                    raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a packet that only servers send")
 
     def _check_connect(self, connect: Connect) -> None:
-        if Property.AUTHENTICATION_METHOD in connect.properties:
-            raise RemoteProtocolError(Reason.BAD_AUTHENTICATION_METHOD, "there are no authentication methods")
-        if len(connect.client_id) > self._terms.max_client_id:
-            most = self._terms.max_client_id
-            raise RemoteProtocolError(Reason.BAD_CLIENT_ID, f"a client identifier has at most {most} characters")
-        if not connect.client_id and not connect.clean and connect.version < V5:
-            raise RemoteProtocolError(Reason.BAD_CLIENT_ID, "a session that is kept needs a client identifier")
+        """Raises `RemoteProtocolError`; for what is right and not offered, `UnacceptableConnect`."""
+        asked, most = connect.properties, self._terms.max_client_id
         if connect.will is not None and not is_topic(connect.will.topic):
             raise RemoteProtocolError(Reason.BAD_TOPIC, f"a will cannot go to {connect.will.topic[:50]!r}")
+        if Property.AUTHENTICATION_METHOD in asked:
+            text = "there are no authentication methods"
+            raise UnacceptableConnect(Reason.BAD_AUTHENTICATION_METHOD, text, connect)
+        if Property.AUTHENTICATION_DATA in asked:
+            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "authentication data without a method")
+        # It counts for a refusal too.
+        self._max_packet = asked.get(Property.MAXIMUM_PACKET_SIZE, MAX_LENGTH)
+        if self._max_packet < CONNACK_LENGTH:
+            text = f"it takes packets of {self._max_packet} bytes at most, and a CONNACK has {CONNACK_LENGTH}"
+            raise UnacceptableConnect(Reason.PACKET_TOO_LARGE, text, connect)
+        if len(connect.client_id) > most:
+            text = f"a client identifier has at most {most} characters, and this one {len(connect.client_id)}"
+            raise UnacceptableConnect(Reason.BAD_CLIENT_ID, text, connect)
+        if not connect.client_id and not connect.clean and connect.version < V5:
+            text = "a session that is kept (clean_session = 0) needs a client identifier"
+            raise UnacceptableConnect(Reason.BAD_CLIENT_ID, text, connect)
 
     def _published(self, publish: Publish) -> Publish | Repeated:
         if publish.properties:
@@ -361,7 +377,6 @@ class Connection:
         self.expires = now + self._keep_alive if keep_alive else float("inf")
         if five:
             self._inflight_max = min(asked.get(Property.RECEIVE_MAXIMUM, 65_535), INFLIGHT_5)
-            self._max_packet = asked.get(Property.MAXIMUM_PACKET_SIZE, MAX_LENGTH)
             self._problem_info = bool(asked.get(Property.REQUEST_PROBLEM_INFO, 1))
         told: dict[int, Any] = {
             Property.RECEIVE_MAXIMUM: terms.receive_maximum,
@@ -510,6 +525,11 @@ _MISSING = object()
 def is_topic(topic: str) -> bool:
     """Whether something can be published there (5 §4.7)."""
     return bool(topic) and "+" not in topic and "#" not in topic
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Whether a subscription is shared (5 §4.8.2)."""
+    return topic_filter.startswith("$share/")
 
 
 def is_filter(topic_filter: str) -> bool:

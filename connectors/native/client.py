@@ -29,6 +29,9 @@ class LoginFailed(Exception):
 class Disconnected(Exception):
     """The connection ended."""
 
+    def __init__(self) -> None:
+        super().__init__("the connection ended")
+
 
 @attrs.define
 class Each(Generic[T]):
@@ -54,6 +57,8 @@ class Client:
     _connection: Connection = attrs.Factory(Connection)
     _ids: MessageIds = attrs.Factory(MessageIds)
     _received: deque[Frame] = attrs.Factory(deque)
+    #: Held while a frame is sent: several tasks may send, and a trio stream takes only one of them at a time.
+    _sending: trio.Lock = attrs.Factory(trio.Lock)
 
     async def login(self, token: str, info: Mapping[str, str] | None = None, command: int = Cmd.HW_LOGIN) -> None:
         """Log in, then tell ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
@@ -104,10 +109,11 @@ class Client:
         return Each(self.next_write)
 
     async def send(self, command: int, *parts: str) -> int:
-        """Send a frame; returns its message id. Raises `Disconnected`."""
+        """Send a frame, after those of other tasks; returns its message id. Raises `Disconnected`."""
         message = self._ids.next()
         try:
-            await self._stream.send_all(frame(command, message, parts))
+            async with self._sending:
+                await self._stream.send_all(frame(command, message, parts))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Disconnected from None
         return message

@@ -348,8 +348,7 @@ class NativeSession:
         token = trimmed(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.of(token)
         if device is None:
-            ending = ascii(token[-2:])[1:-1] if token else ""
-            self.hub.refuse(self.address, f"unknown token ending …{ending}")
+            self.hub.refuse(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message, Status.INVALID_TOKEN))
             return
         self.device, self.token = device, token

@@ -15,6 +15,9 @@ from hub.client.operations import DeviceObject
 from hub.client.remote import Remote
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
+#: Seconds between two lines about what the devices do, where they are no terminal's.
+PROGRESS_EVERY = 10.0
+
 KINDS: dict[str, type[SimulatedDevice]] = {
     "native": SimulatedDevice,
     "mqtt": SimulatedMqttDevice,
@@ -85,25 +88,42 @@ def _address(text: str) -> tuple[str, int]:
 
 
 async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
-    said: set[str] = set()
+    """Run the devices for so long. Raises `LoginFailed`, and `Unavailable` when none of them ever got in."""
+    said: list[str] = []
+    #: Whether some device has been online.
+    connected = False
 
     def told(text: str) -> None:
         """Say what went wrong, once however many devices it happens to."""
-        if text != "online" and text not in said:
-            said.add(text)
+        nonlocal connected
+        if text == "online":
+            connected = True
+        elif text not in said:
+            said.append(text)
             print(f"pinwheel: {text}", file=sys.stderr)
 
+    on_terminal = sys.stderr.isatty()
+    pause = 1.0
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             for device in devices:
                 nursery.start_soon(device.run, told)
             while True:
-                await trio.sleep(1)
-                online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
-                received = sum(device.received for device in devices)
-                print(
-                    f"\r{online}/{len(devices)} online, {sent} values sent, {received} received",
-                    end="",
-                    file=sys.stderr,
-                )
-    print(file=sys.stderr)
+                await trio.sleep(pause)
+                # On a terminal a line that is written over; in a file or a pipe lines, and not so many.
+                _show(devices, end="" if on_terminal else "\n")
+                pause = 1.0 if on_terminal else PROGRESS_EVERY
+    _show(devices, end="\n")
+    if not connected:
+        where = f"{devices[0].host}:{devices[0].port}"
+        why = f" ({said[-1]})" if said else ""
+        raise Unavailable(f"no device got into the hub at {where} in {seconds:g} s{why}; is it the right address?")
+
+
+def _show(devices: list[SimulatedDevice], end: str) -> None:
+    """Say how many devices are online and what they have done, on a terminal in the line where it stood before."""
+    online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
+    received = sum(device.received for device in devices)
+    begin = "\r" if sys.stderr.isatty() else ""
+    line = f"{begin}{online}/{len(devices)} online, {sent} values sent, {received} received"
+    print(line, end=end, file=sys.stderr, flush=True)

@@ -164,7 +164,7 @@ class SimulatedMqttDevice(SimulatedDevice):
             except* mqtt.LoginFailed as group:
                 raise LoginFailed(group.exceptions[0].reason) from None  # type: ignore[union-attr]
             except* (OSError, mqtt.Disconnected) as group:
-                told(f"cannot connect: {group.exceptions[0]!r}")
+                told(f"cannot connect: {group.exceptions[0]}")
             self.online = False
             await trio.sleep(RECONNECT_AFTER)
 
@@ -202,7 +202,7 @@ class SimulatedHttpDevice(SimulatedDevice):
                     told("online")
                     await self._update(stream)
             except (OSError, trio.BrokenResourceError) as error:
-                told(f"cannot connect: {error}")
+                told(f"cannot connect: {str(error) or 'the connection ended'}")
             self.online = False
             await trio.sleep(RECONNECT_AFTER)
 

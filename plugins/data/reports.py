@@ -21,11 +21,13 @@ import attrs
 import trio
 
 from hub import timezones
+from hub.datadir import partial_of, publish
 from hub.errors import NotFound, Rejected
+from hub.history.chunks import Statistics
 from hub.history.query import Granularity
-from hub.model import Device
+from hub.model import Datastream, Device
 from hub.model import Point as Place
-from hub.routes import PUBLIC, File, Request, Response, Route
+from hub.routes import DEVICE, PUBLIC, File, Request, Response, Route
 from hub.structure import seconds
 from hub.timeline import MAX_PAGE, Filter
 from plugins.data.points import aggregated, csv_field
@@ -41,13 +43,18 @@ GRANULARITIES: dict[str, Granularity] = {"RAW_DATA": "raw", "MINUTE": "minute", 
 SOURCES = ("AVG", "MIN", "MAX", "SUM", "COUNT")
 #: How a stamp is written: milliseconds, or as `strftime` does.
 FORMATS = {"TS": "", "ISO_US": "%m/%d/%y %I:%M:%S %p", "ISO_SIMPLE": "%Y-%m-%d %H:%M:%S"}
-#: What the parameters are called in Blynk's words for a value that is none.
+#: What the parameters are called in Blynk's words for a value that is none; only that of ``period`` is documented.
 ENUMS: dict[str, tuple[str, Iterable[str]]] = {
-    "period": ("ReportPeriod", PERIODS),
+    "period": ("Period", PERIODS),
     "granularityType": ("GraphGranularityType", GRANULARITIES),
     "sourceType": ("SourceType", SOURCES),
     "format": ("Format", FORMATS),
 }
+ENUM_PACKAGE = "cc.blynk.server.core.model.widgets.outputs.graph"
+#: Values of ``output``, which older pages of docs.blynk.io have: what is answered is JSON with a link to a file anyway.
+OUTPUTS = ("FILE", "JSON")
+#: Types whose values have averages and sums; of others a report has the last one of each minute, hour or day.
+MEASURES = ("integer", "double")
 #: Seconds between two looks for reports whose time is over.
 LOOK_EVERY = 60.0
 
@@ -84,10 +91,8 @@ def routes(hub: Hub) -> Sequence[Route]:
             report = _report(hub, request)
             path = await _write(hub, report)
         except BadReport as error:
-            body = json.dumps({"error": {"message": str(error)}})
-            return Response(body=body, status=500, type="application/json")
-        link = hub.link(f"/reports/{path.parent.name}/{path.name}", request)
-        return Response(body=json.dumps({"link": link}), type="application/json")
+            return _compact({"error": {"message": str(error)}}, 500)
+        return _compact({"link": hub.link(f"/reports/{path.parent.name}/{path.name}", request)})
 
     async def fetch(request: Request) -> File:
         _, _, key, name = request.path.split("/", 3)
@@ -103,7 +108,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             method="GET",
             path="/external/api/data/get",
             handler=get,
-            permission=PUBLIC,
+            permission=DEVICE,
             summary="Make a report of values and events",
             lenient=True,
         ),
@@ -116,6 +121,12 @@ def routes(hub: Hub) -> Sequence[Route]:
             media=("application/zip",),
         ),
     ]
+
+
+def _compact(body: dict[str, Any], status: int = 200) -> Response:
+    """JSON without spaces, to the byte as docs.blynk.io has it: sketches search for ``{"link":"``."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(body=text, status=status, type="application/json")
 
 
 def folder(hub: Hub) -> Path:
@@ -143,15 +154,15 @@ def _report(hub: Hub, request: Request) -> Report:
     """What a request asks for. Raises `Rejected`, `BadReport`, `TooMany`."""
     device, pairs = hub.device_of(request)
     given = {key: value or "" for key, value in pairs}
-    known = {*ENUMS, "tzName", "sendEvents", "dataStreamId", "pin"}
-    if given.keys() - known:
+    known = {*ENUMS, "tzName", "sendEvents", "dataStreamId", "pin", "output"}
+    if given.keys() - known or given.get("output", "FILE") not in OUTPUTS:
         raise Rejected("Request with incorrect parameters")
     chosen = {}
     for name, (kind, values) in ENUMS.items():
         usual = {"period": "MONTH", "granularityType": "RAW_DATA", "sourceType": "AVG", "format": "TS"}[name]
         chosen[name] = given.get(name, usual)
         if chosen[name] not in tuple(values):
-            raise BadReport(f"No enum constant {kind}.{chosen[name][:40]}")
+            raise BadReport(f"No enum constant {ENUM_PACKAGE}.{kind}.{chosen[name][:40]}")
     if chosen["period"] == "THREE_MONTHS" and chosen["granularityType"] == "RAW_DATA":
         raise Rejected("Request with incorrect parameters")
     zone = given.get("tzName", "UTC")
@@ -191,7 +202,7 @@ async def _write(hub: Hub, report: Report) -> Path:
     stamp = datetime.fromtimestamp(report.end / 1000, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H-%M-%S")
     path = folder(hub) / secrets.token_urlsafe(24) / f"device_data_{report.device.id}_{stamp}.zip"
     path.parent.mkdir(parents=True, mode=0o700)
-    partial = path.with_suffix(".partial")
+    partial = partial_of(path)
     count = 0
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -206,7 +217,7 @@ async def _write(hub: Hub, report: Report) -> Path:
                     count += await _fill(member, report, _events(hub, report), columns)
         if not count:
             raise BadReport("No data")
-        partial.rename(path)
+        await trio.to_thread.run_sync(publish, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         path.parent.rmdir()
@@ -244,7 +255,15 @@ async def _rows(hub: Hub, report: Report, place: Place) -> AsyncIterator[list[tu
         return
     found = hub.history.buckets(place.series, report.start, report.end, report.granularity, report.zone)
     async for buckets in found:
-        yield [(start, (aggregated(one, report.source),)) for start, one in buckets]
+        yield [(start, (_summary(one, report.source, place.datastream),)) for start, one in buckets]
+
+
+def _summary(one: Statistics, source: str, datastream: Datastream) -> Any:
+    """What a report has of a minute, an hour or a day: the last value where there is no average, sum and so on."""
+    if source == "count":
+        return one.count
+    found = aggregated(one, source) if datastream.type in MEASURES else None
+    return one.last if found is None else found
 
 
 async def _events(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int, tuple[Any, ...]]]]:

@@ -19,7 +19,7 @@ import trio
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
-from hub.routes import VIEW_DEVICES, SocketRoute
+from hub.routes import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.spellings import whole
 from hub.values import to_json
 from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
@@ -51,14 +51,28 @@ NEEDS = {
 }
 
 
-def routes(hub: Hub) -> Sequence[SocketRoute]:
+def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
     watchers = _Watchers(hub)
+
+    async def is_app_connected(request: Request) -> Response:
+        """As Blynk's legacy server has it: an app is a client of the stream that watches the device."""
+        device, _ = hub.device_of(request)
+        return Response(body="true" if watchers.is_watched(device) else "false", type="application/json")
 
     async def serve(request: Request, socket: Socket) -> None:
         await _Client(hub, watchers, request, socket).run()
 
     return [
-        SocketRoute(path="/api/v1/stream", handler=serve, permission=VIEW_DEVICES, summary="Live values and states")
+        SocketRoute(path="/api/v1/stream", handler=serve, permission=VIEW_DEVICES, summary="Live values and states"),
+        Route(
+            "GET",
+            "/external/api/isAppConnected",
+            is_app_connected,
+            DEVICE,
+            "Whether an app watches the device",
+            lenient=True,
+            media=("application/json",),
+        ),
     ]
 
 
@@ -68,6 +82,9 @@ class _Watchers:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._count: Counter[int] = Counter()
+
+    def is_watched(self, device: Device) -> bool:
+        return device.id in self._count
 
     def add(self, device: Device) -> Callable[[], None]:
         """Count one more; returns what ends it."""
