@@ -16,6 +16,7 @@ import attrs
 
 from hub.cli import config_of
 from hub.errors import HubError, StartupError, first_of
+from hub.interrupts import at_once
 
 if TYPE_CHECKING:
     from hub.config import Config
@@ -33,6 +34,12 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    # Until a hub listens to signals itself there is nothing to end.
+    with at_once():
+        return _run_hub(args)
+
+
+def _run_hub(args: argparse.Namespace) -> int:
     import trio
 
     from hub import logs

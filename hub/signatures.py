@@ -203,7 +203,9 @@ def moment(text: str, name: str) -> int:
             then = datetime.fromisoformat(text)
             at = int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, OverflowError):
-            raise Rejected(f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z") from None
+            raise Rejected(
+                f"{name} must be milliseconds since 1970, a time such as 2026-11-24T12:00:00Z, or a date"
+            ) from None
     if not 0 <= at <= MAX_TIME:
         raise Rejected(f"{name} must be between 1970 and 2109")
     return at

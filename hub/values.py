@@ -124,6 +124,28 @@ def _enum(datastream: Datastream, raw: Any) -> Scalar:
     return datastream.fallback
 
 
+def from_label(datastream: Datastream, raw: Raw) -> Raw:
+    """What people write to an enum: the number of a label, whatever its case if that is unique; else ``raw``.
+
+    Devices send numbers only (docs.blynk.io, Enum).
+    """
+    if isinstance(raw, (list, tuple)):
+        return [from_label(datastream, one) for one in raw]
+    if datastream.type != "enum" or not isinstance(raw, str) or _INTEGER.fullmatch(raw.strip(" ")):
+        return raw
+    for fold in (str.strip, lambda text: str.strip(text).casefold()):
+        numbers = [number for number, label in datastream.values.items() if fold(label) == fold(raw)]
+        if len(numbers) == 1:
+            return numbers[0]
+    return raw
+
+
+def described_choices(datastream: Datastream) -> str:
+    """The values of an enum in words: ``0 (Off) or 1 (On)``."""
+    choices = [f"{number} ({label})" for number, label in datastream.values.items()]
+    return " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:])))
+
+
 def _location(raw: Sequence[Any]) -> Value:
     if len(raw) == 1:
         raw = _split_location(raw[0])

@@ -178,7 +178,8 @@ class House:
     def add(self, name=None):
         """A new device: its name, id and token."""
         name = name or f"Station {next(self._numbers)}"
-        added = self("device", "add", "--template", "TMPL0cli", "--name", name).json
+        done = self("device", "add", "--template", "TMPL0cli", "--name", name)
+        added = json.loads(done.out)
         return name, added["id"], added["token"]
 
 
@@ -532,8 +533,8 @@ def test_a_device_from_its_first_day_to_its_last(furnished):
     assert 32 == len(added["token"])
     number = added["id"]
 
-    assert (0, "", "") == furnished("device", "write", "Garden", "V0", "21.50")
-    assert (0, "", "") == furnished("device", "write", number, "Mode", "1", "2", "3")
+    assert (0, "V0 Temperature = 21.5\n", "") == furnished("device", "write", "Garden", "V0", "21.50")
+    assert (0, "V1 Mode = 1, 2, 3\n", "") == furnished("device", "write", number, "Mode", "1", "2", "3")
     shown = furnished("device", "show", "Garden", "--json").json
     assert {"v0": 21.5, "v1": [1, 2, 3]} == {
         value["pin"].lower(): value["value"] for value in shown["dataStreamValues"]
@@ -544,13 +545,15 @@ def test_a_device_from_its_first_day_to_its_last(furnished):
     assert "21.5" in table.out
     assert added["token"] not in table.out
 
-    assert (0, "", "") == furnished("device", "rename", "Garden", "Orchard")
+    assert (0, f"Garden ({number}) is named Orchard\n", "") == furnished("device", "rename", "Garden", "Orchard")
     assert ["Orchard"] == [d["name"] for d in furnished("device", "list", "--json").json if d["id"] == number]
     assert [str(number), "Orchard", "TMPL0cli"] in [
         line.split()[:3] for line in furnished("device", "list").out.splitlines()
     ]
 
-    assert (0, f"Orchard ({number}) is deleted\n", "") == furnished("device", "delete", "Orchard")
+    refused = f"Refusing to delete Orchard ({number}) with all its values and history without confirmation."
+    assert f"{refused} Run again with --yes." == furnished("device", "delete", "Orchard").error
+    assert (0, f"Orchard ({number}) is deleted\n", "") == furnished("device", "delete", "Orchard", "--yes")
     assert number not in [device["id"] for device in furnished("device", "list", "--json").json]
     assert str(number) in furnished("device", "show", number).error
 
@@ -590,7 +593,11 @@ def test_devices_from_csv_are_added_all_or_none(furnished):
 
 
 def test_an_unknown_and_an_ambiguous_device_are_one_line(furnished):
-    ids = [furnished.add("Twin")[1] for _ in range(2)]
+    ids = [furnished.add("Twin")[1]]
+    again = furnished("device", "add", "--template", "TMPL0cli", "--name", "Twin")
+    ids.append(json.loads(again.out)["id"])
+    said = f"pinwheel: there are 2 devices named 'Twin' now: commands need the id, {ids[1]}\n"
+    assert (0, said) == (again.code, again.err)
     for arguments in (("show",), ("delete",), ("rename", "X"), ("write", "V0", "1"), ("token", "--new"), ("watch",)):
         command, *rest = arguments
         unknown = furnished("device", command, "Nobody", *rest)
@@ -868,7 +875,7 @@ def test_a_name_that_is_none_is_one_line(house, arguments):
     done = house("plugins", *arguments)
 
     assert 2 == done.code
-    assert "a plugin's name has" in done.error
+    assert "the name of a plugin must have" in done.error
 
 
 def test_a_plugin_in_the_data_directory_is_found(house):

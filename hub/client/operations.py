@@ -1285,12 +1285,12 @@ def get_device_history(
     )
 
 
-def post_device_import(*, csv: str) -> Call[list[AddedDevice]]:
+def post_device_import(*, csv: str, org_id: int | None = None) -> Call[list[AddedDevice]]:
     """Add devices from CSV.
 
     Needs the permission org_devices.add: Add new devices.
     """
-    return Call("POST", "/api/v1/device/import", body={"csv": csv})
+    return Call("POST", "/api/v1/device/import", body={"csv": csv, "orgId": org_id})
 
 
 def post_device_import_rows(
