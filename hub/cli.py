@@ -202,14 +202,27 @@ def _docstrings(module: str) -> dict[str, str]:
 
 def config_of(args: argparse.Namespace) -> Config:
     """The configuration that the arguments name, of a hub on this machine. Raises `ConfigError`, `StartupError`."""
+    from hub.errors import ConfigError
+
+    config, problems = examined(args)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The configuration that the arguments name, as far as it holds, and every problem in it.
+
+    Raises `StartupError` when a hub elsewhere is meant.
+    """
     with at_once():
-        from hub.config import load
+        from hub.config import examine
     on_this_machine(args)
     path = args.config
     if path is None and Path("hub.toml").is_file():
         path = Path("hub.toml")
-    config = load(path)
-    return config.with_data(args.data) if args.data else config
+    config, problems = examine(path)
+    return config.with_data(args.data) if args.data else config, problems
 
 
 def on_this_machine(args: argparse.Namespace) -> None:

@@ -116,13 +116,24 @@ class Config:
 
 def load(path: Path | None = None) -> Config:
     """The configuration in ``path``, or the shipped default. Raises `ConfigError`."""
+    return _sound(*examine(path))
+
+
+def examine(path: Path | None = None) -> tuple[Config, list[str]]:
+    """The configuration in ``path`` as far as it holds, with defaults for the rest, and every problem in it."""
     if path is None:
         path = Path(str(default()))
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse(text, str(path))
+        return Config(source=str(path)), [f"{path}: cannot be read: {error}"]
+    return _examined(text, str(path))
+
+
+def _sound(config: Config, problems: list[str]) -> Config:
+    if problems:
+        raise ConfigError(*problems)
+    return config
 
 
 def default() -> Path:
@@ -132,10 +143,14 @@ def default() -> Path:
 
 def parse(text: str, source: str = "configuration") -> Config:
     """Raises `ConfigError` with every problem."""
+    return _sound(*_examined(text, source))
+
+
+def _examined(text: str, source: str) -> tuple[Config, list[str]]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+        return Config(source=source), [f"{source}: {error}"]
     problems: list[str] = []
     document = _resolved(document, "", problems)
     if document.pop("source", None) is not None:
@@ -153,13 +168,12 @@ def parse(text: str, source: str = "configuration") -> Config:
         # What has the right shape is still looked at, so that its problems are said too.
         for path, what in error.problems:
             _drop(document, path, what)
-        with suppress(Invalid):
-            problems += _problems(structure(document, Config))
-    else:
-        problems += _problems(config)
-        if not problems:
-            return attrs.evolve(config, source=source)
-    raise ConfigError(*(f"{source}: {problem}" for problem in problems))
+        try:
+            config = structure(document, Config)
+        except Invalid:
+            config = Config()
+    problems += _problems(config)
+    return attrs.evolve(config, source=source), [f"{source}: {problem}" for problem in problems]
 
 
 def _drop(document: Any, path: str, text: str) -> None:

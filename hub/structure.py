@@ -7,7 +7,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -43,8 +43,27 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
     converter.register_structure_hook_factory(_is_list, _list_hook)
     converter.register_structure_hook_factory(_is_dict, _dict_hook)
+    converter.register_structure_hook_factory(_is_checked, _checked_hook)
     converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
+
+
+def _is_checked(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and any(map(callable, kind.__metadata__))
+
+
+def _checked_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """A value that functions beside its type have looked at, which raise ValueError."""
+    inner = get_args(kind)[0]
+    hook, checks = converter.get_structure_hook(inner), [one for one in kind.__metadata__ if callable(one)]
+
+    def structure(raw: Any, _: Any) -> Any:
+        value = hook(raw, inner)
+        for check in checks:
+            check(value)
+        return value
+
+    return structure
 
 
 def _text_or_number(raw: Any, _: Any) -> str | float:
@@ -228,3 +247,17 @@ def seconds(text: str) -> float:
     if found is None:
         raise ValueError(f"must be a duration such as 500ms, 5s, 10m, 2h or 90d, not {text!r}")
     return int(found[1]) * _UNITS[found[2]]
+
+
+#: The type of a setting that is a duration; see `seconds`.
+Duration = Annotated[str, seconds]
+
+
+def between(least: float, most: float) -> Callable[[float], None]:
+    """A check for the type of a setting, ``Annotated[int, between(1, 10)]``; both ends are allowed."""
+
+    def check(value: float) -> None:
+        if not least <= value <= most:
+            raise ValueError(f"must be {least} to {most}, not {value}")
+
+    return check

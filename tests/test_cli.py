@@ -362,6 +362,64 @@ def test_check_names_what_is_wrong_with_everything_at_once(house):
         assert [line for line in done.err.splitlines() if name in line], name
 
 
+EVERYTHING_WRONG = """
+listen = [{ address = "nowhere", tls = "on" }]
+[hub]
+timezone = "Mars/Phobos"
+[tls]
+cert = "missing.pem"
+key = "missing.key"
+[storage]
+flush = "soon"
+[plugins.telegram]
+token = "x"
+[plugins.native]
+speed = 3
+[plugins.users]
+access = "long"
+reset = 5
+[plugins.mqtt]
+max_packet = 1
+keep_sessions = "ever"
+[plugins.audit]
+keep = "x"
+color = "red"
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_check_names_every_mistake_of_every_kind_at_once(tmp_path, as_json):
+    house = House(tmp_path, EVERYTHING_WRONG)
+    (house.data / "plugins").mkdir()
+    (house.data / "plugins" / "broken.py").write_text("1 / 0\n")
+    (house.data / "pinwheel.db").write_bytes(b"no database" * 1000)
+    (house.folder / "bad.toml").write_text('[template]\nname = ""\n[[datastream]]\npin = "V256"\nname = "a/b"\n')
+    (house.folder / "binary.toml").write_bytes(b"\xff\xfe")
+    done = house("check", "bad.toml", "binary.toml", *(["--json"] if as_json else []))
+    assert 2 == done.code
+    lines = json.loads(done.out)["problems"] if as_json else done.err.splitlines()
+    for word in (
+        "hub.timezone",
+        "listen[0].address",
+        "storage.flush",
+        "missing.pem",
+        "plugins.telegram",
+        "plugins.native",
+        "plugins.users.access",
+        "plugins.users.reset",
+        "plugins.mqtt.max_packet: must be",
+        "plugins.mqtt.keep_sessions",
+        "plugins.audit.keep",
+        "plugins.audit: unknown key color",
+        "plugin broken",
+        "pinwheel.db",
+        "V256",
+        "a/b",
+        "binary.toml",
+    ):
+        assert 1 <= len([line for line in lines if word in line]), word
+
+
 # -- status -----------------------------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,8 @@ MAX_RAW, RAW_HOURS = 5_000, 72
 MINUTE_HOURS, HOUR_HOURS = 12, 14 * 24
 #: Lines of a table of values that are no numbers.
 MAX_LINES = 50
+#: How wide a column is where there are few.
+MAX_WIDE = 4
 #: Columns without a value that are drawn as the one before: stamps are never quite regular.
 SMALL_GAP = 2
 
@@ -162,10 +164,12 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
         return [f"{local_time(start)}  {_short(low)}" + (f", of {many} values" if many > 1 else "")]
     labels = [_short(low)] if low == high else _scale(low, high)
     margin = max(map(len, labels))
-    heights = _heights(values, max(10, width - margin - 3), low, high, len(labels))
+    columns = max(10, width - margin - 3)
+    heights = _heights(values, columns, low, high, len(labels))
+    wide = min(MAX_WIDE, columns // len(heights))
     lines = []
     for row in reversed(range(len(labels))):
-        bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] for height in heights)
+        bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] * wide for height in heights)
         lines.append(f"{labels[row]:>{margin}} ┤{bars}".rstrip())
     return [*lines, f"{'':>{margin}} └{local_time(start)} to {local_time(end)}, {many} values"]
 
