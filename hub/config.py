@@ -180,7 +180,7 @@ def _drop(document: Any, path: str, text: str) -> None:
     """Take out of ``document`` what ``path`` names as wrong."""
     keys: list[Any] = [int(key) if key.isdecimal() else key for key in re.findall(r"[^.\[\]]+", path)]
     if text.startswith("unknown key "):
-        keys.append(text.removeprefix("unknown key ").split(", ")[0])
+        keys.append(re.split("[,;] ", text.removeprefix("unknown key "))[0])
     *parents, last = keys or [""]
     with suppress(KeyError, IndexError, TypeError):
         for key in parents:

@@ -453,5 +453,5 @@ class Devices:
 def bad_name(name: str) -> str | None:
     """What is wrong with a device's name."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        return f"a device's name has 1 to {MAX_NAME} printable characters"
+        return f"a device's name must have 1 to {MAX_NAME} printable characters"
     return None

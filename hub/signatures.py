@@ -116,7 +116,7 @@ def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
             into[parameter.argument] = parameter.read(text)
         except Rejected as error:
             problems.append(str(error))
-    problems += [f"there is no parameter {name[:60]!r} here" for name in given]
+    problems += [f"unknown parameter {name[:60]!r}" for name in given]
     if problems:
         raise Rejected("; ".join(problems))
     return result | {argument: cls(**values) for (argument, cls), values in groups.items()}

@@ -210,7 +210,7 @@ def test_a_command_of_the_hubs_machine_says_so(lived_in, command):
             2,
             "--ca weather.toml: holds no certificate in PEM",
         ),
-        (("--url", "nonsense", "--key-stdin"), 1, "is no address of a hub"),
+        (("--url", "nonsense", "--key-stdin"), 1, "is not the address of a hub"),
     ],
 )
 def test_a_way_to_a_hub_elsewhere_that_leads_nowhere_is_one_line(lived_in, options, code, said):
@@ -276,3 +276,98 @@ def test_who_may_not_see_a_template_learns_nothing_of_it(lived_in):
     assert "row 1: there is no template 'TMPL0secret'" == add("sam", "--csv", "new.csv")
     options = ("--template", "TMPL0secret", "--name", "X", "--org", "Acme")
     assert "is not enabled in organization Acme" in add("ada", *options)
+
+
+# -- JSON -------------------------------------------------------------------------------------------------------------
+
+#: Of each command a use that prints, in an order in which they work.
+USES = """
+template import --json weather.toml
+template enable TMPL0cli --below --json
+template export TMPL0cli --json
+template list --json
+device add --template TMPL0cli --name Json --json
+device list --json
+device show Json --json
+device write Json V0 21.5 --json
+device rename Json Jason --json
+device events Jason --json
+device log Jason --json
+device export Jason out.csv --json
+device import Jason out.csv --json
+device token Jason --new --json
+device transfer Jason --org Jsons --json
+device erase Jason --yes --json
+device delete Jason --yes --json
+user add json@example.org --json
+user list --json
+user reset-password json@example.org --json
+user suspend json@example.org --json
+key add json@example.org cli --json
+key list --json
+key revoke 1 --json
+user delete json@example.org --yes --json
+org show Jsons --json
+org list --json
+org add More --json
+org transfer More Jsons --json
+org apply more.toml --json
+org delete Jsons --everything --yes --json
+role list --json
+role show User --json
+role set User users.view on --json
+audit list --json
+audit verify --json
+audit export audit.jsonl --json
+backup backup.tar --json
+restore backup.tar --yes --json
+plugins --json
+plugins new json_plugin --json
+service install --print --json
+service uninstall --print --json
+check --json
+status --json
+""".strip().splitlines()
+#: Those that go on until they are interrupted, and those whose lines are JSON each.
+OTHERS = {"run", "device watch", "device simulate", "device history"}
+
+
+def test_every_command_prints_json(house):
+    assert 0 == house.import_template().code
+    assert 0 == house("org", "add", "Jsons").code
+    assert 0 == house("template", "enable", "TMPL0cli", "Jsons").code
+    (house.folder / "more.toml").write_text('[organization]\nname = "Applied"\n')
+    used = set()
+    for line in USES:
+        words = line.split()
+        used.add(words[0] if words[0] in COMMANDS else " ".join(words[:2]))
+        done = house(*words)
+        assert 2 == done.code if words[0] == "status" else done.code in (0, 1), done.err
+        assert "" == done.err, line
+        assert json.loads(done.out) is not None, line
+    assert set(COMMANDS) == used | OTHERS
+
+
+def test_a_backup_overwrites_a_file_only_when_it_is_told_to(house):
+    assert 0 == house("org", "add", "Acme").code
+    assert 0 == house("backup", "monday.tar").code
+    before = (house.folder / "monday.tar").read_bytes()
+    refused = house("backup", "monday.tar")
+    assert (1, "monday.tar exists already; name another file, or overwrite it with --force") == (
+        refused.code,
+        refused.error,
+    )
+    assert before == (house.folder / "monday.tar").read_bytes()
+    assert 0 == house("backup", "monday.tar", "--force").code
+    assert before != (house.folder / "monday.tar").read_bytes()
+    # What is not a backup is never overwritten.
+    (house.folder / "letter.txt").write_text("precious")
+    assert "exists and is not a backup" in house("backup", "letter.txt", "--force").error
+    assert "precious" == (house.folder / "letter.txt").read_text()
+
+
+def test_a_service_is_of_a_hub_that_is_there(house, tmp_path):
+    refused = house("service", "install", "--print", "--data", "nowhere")
+    assert (2, True) == (refused.code, f"there is no hub in {house.folder.resolve()}/nowhere" in refused.error)
+    unit = house("service", "install", "--print").out
+    assert f"--config {house.folder.resolve()}/hub.toml --data {house.folder.resolve()}/data" in unit

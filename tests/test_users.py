@@ -331,8 +331,8 @@ async def test_a_new_password_ends_the_other_sessions(world, http):
     [
         ({"tz": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
         ({"units": "furlongs"}, "units: must be one of"),
-        ({"name": "x" * 61}, "name has at most 60"),
-        ({"title": "a\nb"}, "title has at most"),
+        ({"name": "x" * 61}, "name must have at most 60"),
+        ({"title": "a\nb"}, "title must have at most"),
         ({"roleId": ADMIN}, "unknown"),
         ({"name": 5, "phoneNumber": []}, "name"),
     ],
@@ -502,11 +502,11 @@ async def test_a_user_is_transferred_with_their_devices_or_without(world):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"email": "no address"}, "email is no mail address"),
+        ({"email": "no address"}, "Enter a valid e-mail address."),
         ({"email": "a@b.c", "roleId": 99}, "Role with identifier 99"),
         ({"email": "eva@example.org"}, "eva@example.org is already in use"),
         ({"email": "EVA@example.org"}, "eva@example.org is already in use"),
-        ({"email": "a@b.c", "name": "\u202e" + "x"}, "name has at most"),
+        ({"email": "a@b.c", "name": "\u202e" + "x"}, "name must have at most"),
         ({"email": 7, "roleId": "1", "colour": "red"}, "email"),
         ({}, "email"),
     ],

@@ -213,7 +213,7 @@ class Endpoint:
             return None
         if username == GATEWAY_DEVICE:
             if not device.template.gateway:
-                raise Forbidden(f"template {device.template.id} is no gateway: add gateway = true to it")
+                raise Forbidden(f"template {device.template.id} is not a gateway: add gateway = true to it")
             return Client(self, ("gateway", device.id, ""), fresh, gateway=device, token=password)
         fresh.most = MAX_OF_DEVICE
         client = Client(self, ("device", device.id, ""), fresh, token=password)

@@ -86,6 +86,16 @@ def _datastream(voice: Voice, name: str) -> Datastream:
     return point.datastream
 
 
+#: Types of datastreams in messages.
+KINDS = {
+    "integer": "a whole number",
+    "double": "a number",
+    "string": "text",
+    "enum": "one of the values",
+    "location": "a location",
+}
+
+
 def _unknown(voice: Voice, what: str, name: str, known: Iterable[str]) -> str:
     near = _nearest(voice, name, known)
     return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near!r}?" if near else "")
@@ -104,7 +114,7 @@ def no_uplink(voice: Voice, topic: str) -> str:
     """What is wrong with a topic that nobody publishes on."""
     near = _nearest(voice, topic.rpartition("/")[2], voice.pins)
     hint = f"; did you mean 'ds/{near}'?" if near else ""
-    return f"is none of the topics that devices publish on{hint}"
+    return f"is not a topic that devices can publish on{hint}"
 
 
 def _json(payload: bytes) -> Any:
@@ -131,7 +141,7 @@ def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
             raise
         stream = voice.device.points[pin].datastream
         values = f" ({', '.join(map(str, list(stream.values)[:20]))})" if stream.values else ""
-        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}") from error
+        raise WrongType(f"{raw!r:.60} is not {KINDS[stream.type]}{values}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
@@ -143,7 +153,7 @@ async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
     for name, raw in found.items():
         stream = _datastream(voice, name)
         if raw is None or isinstance(raw, dict) or isinstance(raw, str) != (stream.type == "string"):
-            raise Rejected(f"{name}: {json.dumps(raw)[:50]} is no {stream.type}")
+            raise Rejected(f"{name}: {json.dumps(raw)[:50]} is not {KINDS[stream.type]}")
         writes.append(
             Write(voice.device, stream.pin, raw, voice.via, voice.principal, at=now, session=voice, shared=True)
         )
@@ -159,7 +169,7 @@ async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt |
     ):
         raise Rejected("a batch with timestamps is [[milliseconds, value], …]")
     if len(rows) > MAX_BATCH:
-        raise Rejected(f"a batch has at most {MAX_BATCH} values")
+        raise Rejected(f"a batch can have at most {MAX_BATCH} values")
     hub.take(hub.imports, device, len(rows), "imported values")
     try:
         points = [(stream, at, raw) for at, raw in rows]

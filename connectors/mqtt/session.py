@@ -274,7 +274,7 @@ class Connection:
             raise RemoteProtocolError(Reason.BAD_AUTHENTICATION_METHOD, "there are no authentication methods")
         if len(connect.client_id) > self._terms.max_client_id:
             most = self._terms.max_client_id
-            raise RemoteProtocolError(Reason.BAD_CLIENT_ID, f"a client identifier has at most {most} characters")
+            raise RemoteProtocolError(Reason.BAD_CLIENT_ID, f"a client identifier must have at most {most} characters")
         if not connect.client_id and not connect.clean and connect.version < V5:
             raise RemoteProtocolError(Reason.BAD_CLIENT_ID, "a session that is kept needs a client identifier")
         if connect.will is not None and not is_topic(connect.will.topic):
@@ -344,7 +344,7 @@ class Connection:
     def _check_filters(filters: Iterable[str]) -> None:
         for topic_filter in filters:
             if not is_filter(topic_filter):
-                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is no topic filter")
+                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is not a topic filter")
 
     # -- answering ------------------------------------------------------------------------------------------------
 

@@ -1264,7 +1264,7 @@ def get_device_history(
     period: str | None = None,
     tz: str | None = None,
 ) -> Call[str]:
-    """What a datastream held, line by line.
+    """The history of a datastream, line by line.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1354,7 +1354,7 @@ def post_device_token(*, device_id: int, overlap: str | None = None, token: str 
 
 
 def get_device_vitals(*, device_id: int) -> Call[Vitals]:
-    """How a device does.
+    """The state of a device.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1527,7 +1527,7 @@ def post_login(
 
 
 def post_login_refresh(*, refresh_token: str) -> Call[LoggedIn]:
-    """The next tokens of a session."""
+    """Refresh a session."""
     return Call("POST", "/api/v1/login/refresh", body={"refresh_token": refresh_token})
 
 
@@ -1717,7 +1717,7 @@ def get_organization_device_by_user_org(
 
 
 def delete_organization_device_clear(*, device_id: int) -> Call[None]:
-    """Erase what a device held.
+    """Erase values of a device.
 
     Needs the permission org_devices.delete_data: Delete data from devices.
     """
@@ -1761,7 +1761,7 @@ def get_organization_device_datastream_history(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[KeptPage]:
-    """What a datastream held, in pages.
+    """The history of a datastream, in pages.
 
     Blynk's own form: values in pages, oldest first.
 
@@ -2040,7 +2040,7 @@ def get_organization_devices(
 
 
 def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
-    """All that is kept about an organization.
+    """Export an organization's data.
 
     Everything about an organization and those below it, but values and secrets.
 
@@ -2167,7 +2167,7 @@ def post_organization_role_permissions(
 
 
 def get_organization_roles(*, org_id: int | None = None) -> Call[RoleObjectPage]:
-    """All roles and what they may.
+    """All roles and their permissions.
 
     Needs the permission roles.view: View roles and permissions.
     """
@@ -2462,7 +2462,7 @@ def put_organization_user(
 
 
 def get_organization_user_export(*, user_id: int) -> Call[dict[str, Any]]:
-    """All that is kept about a user.
+    """Export a user's personal data.
 
     Everything that is kept about one person.
 
@@ -2675,17 +2675,17 @@ def post_organization_users_transfer(
 
 
 def post_otp(*, password: str) -> Call[SecondFactor]:
-    """Begin with a second factor."""
+    """Begin two-factor login."""
     return Call("POST", "/api/v1/otp", body={"password": password})
 
 
 def post_otp_confirm(*, otp: str) -> Call[RecoveryCodes]:
-    """Confirm the second factor."""
+    """Turn on two-factor login."""
     return Call("POST", "/api/v1/otp/confirm", body={"otp": otp})
 
 
 def post_otp_remove(*, password: str) -> Call[None]:
-    """Do without a second factor."""
+    """Turn off two-factor login."""
     return Call("POST", "/api/v1/otp/remove", body={"password": password})
 
 
@@ -2708,7 +2708,7 @@ def delete_profile(*, password: str) -> Call[None]:
 
 
 def get_profile() -> Call[Myself]:
-    """Who is asking, and what they may."""
+    """One's own profile and permissions."""
     return Call("GET", "/api/v1/profile")
 
 
@@ -2741,7 +2741,7 @@ def put_profile(
 
 
 def get_refusals() -> Call[list[Refusal]]:
-    """The last 1,000 who were turned away.
+    """The last 1,000 refused connections and values.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -2759,7 +2759,7 @@ def get_sessions() -> Call[list[MySession]]:
 
 
 def get_status() -> Call[StateStatus]:
-    """How the hub does.
+    """The state of the hub.
 
     Needs the permission hub.view: View the state of the hub.
     """

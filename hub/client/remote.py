@@ -52,7 +52,7 @@ class Remote:
     """
 
     def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
-        no_address = f"{url!r} is no address of a hub, such as http://localhost:8080"
+        no_address = f"{url!r} is not the address of a hub, such as http://localhost:8080"
         try:
             parts = urlsplit(url)
             self.host = (parts.hostname or "").encode("idna").decode()

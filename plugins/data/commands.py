@@ -317,7 +317,7 @@ def _rows(path: Path, kinds: dict[str, str]) -> tuple[list[str], list[tuple[int,
                 if None in row or None in row.values():
                     problems.append(f"line {line}: must have {len(HEADER)} columns")
                 elif at is None:
-                    problems.append(f"line {line}: {row['time'][:40]!r} is no time")
+                    problems.append(f"line {line}: {row['time'][:40]!r} is not a valid time")
                 else:
                     pin = row["pin"].lower()
                     rows.append((line, [at, pin, _value(row["value"], kinds.get(pin, ""))]))

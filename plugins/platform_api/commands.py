@@ -547,7 +547,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
     """Print what a device does as it happens, until Ctrl-C."""
     parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
     parser.add_argument("--wire", action="store_true", help="decoded frames, secrets masked")
-    parser.add_argument("--refused", action="store_true", help="who was turned away and why: the last 1,000, and live")
+    parser.add_argument("--refused", action="store_true", help="who was refused and why: the last 1,000, and live")
 
     def run(args: argparse.Namespace) -> None:
         if args.refused == bool(args.device):

@@ -39,7 +39,7 @@ def hash_of(email: str, password: str | None, sent: str | None) -> str:
         raise Rejected("either password or passwordHash is needed")
     if password is not None:
         if not SHORTEST <= len(password) <= LONGEST:
-            raise Rejected(f"a password has {SHORTEST} to {LONGEST} characters")
+            raise Rejected(f"The password must have {SHORTEST} to {LONGEST} characters.")
         return blynk_hash(email, password)
     assert sent is not None
     try:

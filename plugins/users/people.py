@@ -119,13 +119,13 @@ class People:
         """Raises `Rejected`, with everything that is wrong with what somebody is called."""
         problems = []
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
-            problems.append("email is no mail address")
+            problems.append("Enter a valid e-mail address.")
         if len(user.name) > MAX_NAME or not (user.name.isprintable() or not user.name):
-            problems.append(f"name has at most {MAX_NAME} printable characters")
+            problems.append(f"name must have at most {MAX_NAME} printable characters")
         said = attrs.asdict(user.profile)
         said |= {f"address.{name}": value for name, value in said.pop("address").items()}
         problems += [
-            f"{name} has at most {MAX_FIELD} printable characters"
+            f"{name} must have at most {MAX_FIELD} printable characters"
             for name, value in said.items()
             if len(value) > MAX_FIELD or not (value.isprintable() or not value)
         ]
