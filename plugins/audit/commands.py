@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from hub.cli import api, local_time, report, show, show_table
+from hub.cli import api, counted, local_time, report, show, show_table
 from hub.client import operations
 from hub.errors import Rejected
 
@@ -73,6 +73,6 @@ def audit_export(parser: argparse.ArgumentParser) -> None:
                     out.writelines(line + "\n" for line in lines)
         except OSError as error:
             raise Rejected(f"{args.file}: {error.strerror}") from error
-        report(args, {"records": len(lines), "file": str(args.file)}, f"{len(lines)} records written to {args.file}")
+        report(args, {"records": len(lines), "file": str(args.file)}, f"{counted(len(lines), 'record')} written to {args.file}")
 
     parser.set_defaults(run=run)

@@ -18,6 +18,7 @@ from hub.cli import (
     DURATION_HELP,
     api,
     confirmed,
+    counted,
     device_of,
     local_time,
     naming,
@@ -143,7 +144,7 @@ def _drawn(found: Sequence[Mapping[str, Any]], aggregate: str, labels: Mapping[i
     last = [(one["ts"], one.get("value", one.get("last"))) for one in found]
     changes = [new for old, new in zip([(0, None), *last], last, strict=False) if new[1] != old[1]]
     rows = [(local_time(at), _labelled(value, labels)) for at, value in changes[-MAX_LINES:]]
-    return [*table(("time", "value"), rows), f"{len(last)} values, {len(changes)} changes"]
+    return [*table(("time", "value"), rows), f"{counted(len(last), 'value')}, {counted(len(changes), 'change')}"]
 
 
 def _labelled(value: Any, labels: Mapping[int, str]) -> Any:
@@ -236,7 +237,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
         finally:
             partial.unlink(missing_ok=True)
         done = {"device": device["id"], "values": count, "file": str(args.file)}
-        report(args, done, f"{count} values of {device['name']} written to {args.file}")
+        report(args, done, f"{counted(count, 'value')} of {device['name']} written to {args.file}")
 
     parser.set_defaults(run=run)
 
@@ -288,7 +289,7 @@ def device_import(parser: argparse.ArgumentParser) -> None:
                     raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems[:MAX_PROBLEMS]))
             progress(1, 1, "importing")
         done = {"device": device["id"], "values": len(rows), "file": str(args.file)}
-        report(args, done, f"{len(rows)} values of {device['name']} imported")
+        report(args, done, f"{counted(len(rows), 'value')} of {device['name']} imported")
 
     parser.set_defaults(run=run)
 
