@@ -73,6 +73,10 @@ def audit_export(parser: argparse.ArgumentParser) -> None:
                     out.writelines(line + "\n" for line in lines)
         except OSError as error:
             raise Rejected(f"{args.file}: {error.strerror}") from error
-        report(args, {"records": len(lines), "file": str(args.file)}, f"{counted(len(lines), 'record')} written to {args.file}")
+        report(
+            args,
+            {"records": len(lines), "file": str(args.file)},
+            f"{counted(len(lines), 'record')} written to {args.file}",
+        )
 
     parser.set_defaults(run=run)
