@@ -15,16 +15,17 @@ def main() -> None:
     import sys
 
     if sys.argv[1:] == ["--version"]:
-        import importlib.metadata
+        from hub.version import installed
 
-        print(importlib.metadata.version("pinwheel-hub"))  # noqa: T201 - its purpose
+        print(installed())  # noqa: T201 - its purpose
         return
     from hub import cli
 
-    code = cli.run(sys.argv[1:])
-    # The end of the interpreter cannot be interrupted without a traceback, and takes a moment.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+    try:
+        sys.exit(cli.run(sys.argv[1:]))
+    finally:
+        # The end of the interpreter cannot be interrupted without a traceback, and takes a moment.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

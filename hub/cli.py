@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hub.errors import Forbidden, HubError, NotAuthenticated, NotFound, Rejected, StartupError, Unavailable
 from hub.interrupts import INTERRUPTED, at_once, interruptible
+from hub.version import installed
 
 if TYPE_CHECKING:
     import ssl
@@ -109,7 +110,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     top = _Parser(
         prog="pinwheel", description="A self-hosted hub for devices that speak Blynk's protocols.", allow_abbrev=False
     )
-    top.add_argument("--version", action="version", version=importlib.metadata.version("pinwheel-hub"))
+    top.add_argument("--version", action="version", version=installed())
     _with_elsewhere(top)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     groups: dict[str, Any] = {}

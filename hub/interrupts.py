@@ -1,15 +1,16 @@
 """What Ctrl-C does to a command: until it has begun something it ends at once, then it ends what it has begun.
 
-Nothing is imported here that takes time: the script is not safe from a traceback before this is loaded.
+The script is not safe from a traceback before this is loaded, so it imports next to nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: What a shell has for a program that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -20,25 +21,28 @@ def leave(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
-@contextmanager
-def _handler(new: Any, *, instead_of: Any) -> Iterator[None]:
+class _Handler:
     """Another handler in the block, unless somebody has set one of their own."""
-    before = signal.getsignal(signal.SIGINT)
-    if before != instead_of:
-        yield
-        return
-    signal.signal(signal.SIGINT, new)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+    def __init__(self, new: Any, *, instead_of: Any) -> None:
+        self._new = new
+        self._instead_of = instead_of
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before == self._instead_of:
+            signal.signal(signal.SIGINT, self._new)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before == self._instead_of:
+            signal.signal(signal.SIGINT, self._before)
 
 
-def interruptible() -> Any:
+def interruptible() -> _Handler:
     """Ctrl-C raises KeyboardInterrupt in the block."""
-    return _handler(signal.default_int_handler, instead_of=leave)
+    return _Handler(signal.default_int_handler, instead_of=leave)
 
 
-def at_once() -> Any:
+def at_once() -> _Handler:
     """Ctrl-C ends the process in the block, as while modules are loaded: an exception there may get lost."""
-    return _handler(leave, instead_of=signal.default_int_handler)
+    return _Handler(leave, instead_of=signal.default_int_handler)

@@ -68,8 +68,8 @@ def cpu_of(*arguments):
     return min(found)
 
 
-@pytest.mark.parametrize(("option", "bare_pythons"), [("--version", 4), ("--help", 12)])
-def test_version_and_help_load_no_hub(option, bare_pythons):
+@pytest.mark.parametrize(("option", "bare_pythons"), [("--version", 5), ("--help", 20)])
+def test_version_and_help_take_little_more_than_python_itself(option, bare_pythons):
     python = cpu_of(PINWHEEL.with_name("python"), "-c", "pass")
     assert cpu_of(PINWHEEL, option) < bare_pythons * python
 
@@ -80,6 +80,11 @@ def test_what_only_prints_help_imports_neither_a_hub_nor_its_libraries(arguments
     done = subprocess.run([PINWHEEL, *arguments], check=True, capture_output=True, text=True, env=environment)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert set() == loaded & {"trio", "cattrs", "sqlite3", "cryptography", "hub.app", "hub.routes", "hub.config"}
+
+
+def test_the_version_is_that_of_the_package(house):
+    version = importlib.metadata.version("pinwheel-hub")
+    assert f"{version}\n" == house("--version").out == house.spawned("--version").out
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
