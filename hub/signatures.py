@@ -21,6 +21,8 @@ from hub.errors import Rejected
 #: Digits of a whole number, and the largest one.
 MAX_DIGITS = 15
 MAX_WHOLE = 10**MAX_DIGITS - 1
+#: Parameters that are named when there is none of a name.
+MAX_KNOWN = 20
 #: Times are below 2109, in milliseconds UTC.
 MAX_TIME = 2**42 - 1
 
@@ -116,7 +118,8 @@ def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
             into[parameter.argument] = parameter.read(text)
         except Rejected as error:
             problems.append(str(error))
-    problems += [f"unknown parameter {name[:60]!r}" for name in given]
+    known = ", ".join([parameter.name for parameter in found][:MAX_KNOWN]) or "none"
+    problems += [f"there is no parameter {name[:60]!r}; there are {known}" for name in given]
     if problems:
         raise Rejected("; ".join(problems))
     return result | {argument: cls(**values) for (argument, cls), values in groups.items()}
@@ -204,7 +207,7 @@ def moment(text: str, name: str) -> int:
             at = int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, OverflowError):
             raise Rejected(
-                f"{name} must be milliseconds since 1970, a time such as 2026-11-24T12:00:00Z, or a date"
+                f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z or 2026-11-24"
             ) from None
     if not 0 <= at <= MAX_TIME:
         raise Rejected(f"{name} must be between 1970 and 2109")
