@@ -34,12 +34,15 @@ fuzz: .venv/test.stamp
 # Made again when dependencies or entry points change; the stamp comes last, so a failed setup is not taken for a finished one.
 .venv/run.stamp: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pinwheel needs Python 3.11 or newer: make run PYTHON=python3.12")'
+	@echo "Setting up .venv with the hub's libraries; the first time this takes some minutes …" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "No venv module: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# A path instead of an import hook, which every start of a command would pay for.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp requirements-test.txt
+	@echo "Installing what the tests need; the first time this takes some minutes …" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.txt
 	@touch $@
 

@@ -6,7 +6,11 @@ Names are loaded when they are used, so that a command which needs one does not 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+# As in typing, which takes longer to load than all of this: a command is to answer Ctrl-C soon.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _HOMES = {
     "hub.app": ("Credentials", "Hub"),

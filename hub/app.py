@@ -26,7 +26,7 @@ from hub.config import Config
 from hub.datadir import write_whole
 from hub.devices import Devices
 from hub.display import Display
-from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError, TooMany
+from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected, StartupError, StorageError, TooMany
 from hub.facts import Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
@@ -35,7 +35,7 @@ from hub.limits import Bucket, Daily
 from hub.links import link
 from hub.listener import FrontDoor
 from hub.metadata import Metadata
-from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal
+from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal, Template
 from hub.organizations import Organizations
 from hub.properties import Properties
 from hub.requests import Requests
@@ -44,7 +44,7 @@ from hub.sessions import Sessions
 from hub.spellings import shown
 from hub.storage import Storage, Transaction, open_storage
 from hub.structure import seconds
-from hub.templates import Templates
+from hub.templates import Templates, not_enabled
 from hub.timeline import Timeline
 from hub.tls import Certificates, local_names
 from hub.tokens import Tokens
@@ -223,6 +223,20 @@ class Hub:
             raise self.organizations.unknown(org.id)
         request.org = org.id
         return org
+
+    def template_for(self, request: Request, org: Organization, template: str) -> Template:
+        """A template for a new device of an organization.
+
+        Raises `Conflict` for one that is not enabled there when the asker may see it in the organization that they act
+        in, else `NotFound`: nobody learns of templates that are not theirs.
+        """
+        try:
+            return self.templates.for_org(org, template)
+        except NotFound:
+            found, own = self.templates.by_id.get(template), self.organizations.get(request.principal.org)
+            if found is None or not own.has(found) or not self.may(request.principal, "templates.view", org=own.id):
+                raise
+        raise not_enabled(found, org)
 
     def devices_for(self, principal: Principal, permission: str, top: int | None = None) -> list[Device]:
         """All devices on which somebody may do what a permission names, of an organization and those below it."""

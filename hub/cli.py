@@ -7,33 +7,56 @@ function that receives its parser and returns nothing; it sets ``run``, a functi
 from __future__ import annotations
 
 import argparse
+import ast
+import difflib
 import importlib.metadata
+import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hub.config import Config, load
-from hub.errors import HubError, NotFound, Rejected, StartupError, Unavailable
+from hub.errors import Forbidden, HubError, NotAuthenticated, NotFound, Rejected, StartupError, Unavailable
+from hub.interrupts import INTERRUPTED, at_once, interruptible
+from hub.version import installed
 
 if TYPE_CHECKING:
-    from hub.client import Api
-    from hub.client.operations import DeviceObject
+    import ssl
+
+    from hub.client import Api, Call
+    from hub.client.operations import DeviceObject, OrganizationObject, UserObject
+    from hub.client.remote import Remote
+    from hub.config import Config
 
 DURATION_HELP = "such as 30s, 10m, 2h or 7d"
+#: Options before the command that have a value.
+_VALUED = ("--url", "--user", "--ca")
+#: Entries of a list that are asked for in one request.
+PAGE = 1000
+#: Names of things that are compared with a mistyped one.
+MAX_COMPARED = 2000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code: 0, 1 for a failure, 2 for wrong use or configuration."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    """Run one command and exit with its code; see `run`."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command. Returns its exit code: 0, 1 for a failure, 2 for wrong use or configuration, 130 for Ctrl-C."""
     try:
-        parsed = _parser(arguments).parse_args(arguments)
-        code = parsed.run(parsed) or 0
-        sys.stdout.flush()
+        parsed = _parsed(list(arguments))
+        # Before whatever the command itself takes from stdin.
+        parsed.hub_key = sys.stdin.readline() if parsed.hub_key_stdin else os.environ.get("PINWHEEL_KEY", "")
+        with interruptible():
+            code = parsed.run(parsed) or 0
+            sys.stdout.flush()
     except HubError as error:
         for line in str(error).splitlines():
             print(f"pinwheel: {line}", file=sys.stderr)
@@ -42,60 +65,256 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"pinwheel: {error.filename}: {error.strerror}; it belongs to another user", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    sys.exit(code)
+    return int(code)
+
+
+# -- the parser -------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what may have been meant by a word or an option that there is not."""
+
+    def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            message += suggestion(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        elif wrong := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            message += suggestion(wrong[1], re.findall(r"--[\w-]+", self.format_help()))
+        super().error(message)
+
+
+def suggestion(text: str, names: Sequence[str]) -> str:
+    """``; did you mean 'status'?`` for what is close to ``text``, else nothing."""
+    if same := [name for name in names if name.lower() == text.lower()]:
+        return f"; did you mean {same[0]!r}?"
+    close = difflib.get_close_matches(text, names, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of the command that is asked for; exits with 2 for wrong ones, and with 0 for ``--help``."""
+    parsed, unknown = _parser(arguments).parse_known_args(arguments)
+    if unknown:
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return parsed
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """A parser that knows all commands, and the arguments of the one that is asked for."""
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="pinwheel.commands")}
-    words = [argument for argument in arguments if not argument.startswith("-")][:2]
-    top = argparse.ArgumentParser(
-        prog="pinwheel", description="A self-hosted hub for devices that speak Blynk's protocols."
+    words = _words(arguments)
+    asked = next((name for name in (" ".join(words), words[0] if words else "") if name in entries), None)
+    top = _Parser(
+        prog="pinwheel", description="A self-hosted hub for devices that speak Blynk's protocols.", allow_abbrev=False
     )
-    top.add_argument("--version", action="version", version=importlib.metadata.version("pinwheel-hub"))
+    top.add_argument("--version", action="version", version=installed())
+    _with_elsewhere(top)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     groups: dict[str, Any] = {}
     for name in sorted(entries):
         first, _, second = name.partition(" ")
-        asked = words[:1] == [first] and (not second or words[1:2] in ([second], []) or " ".join(words) not in entries)
-        setup = entries[name].load() if asked or not words else None
-        text = (setup.__doc__ or "").strip().partition("\n")[0] if setup else ""
+        setup = entries[name].load() if name == asked else None
+        text = _first_line(setup.__doc__) if setup else "" if asked else _summary(entries[name])
         if second and first not in groups:
             group = commands.add_parser(first, help=f"{first} commands: {', '.join(_seconds(entries, first))}")
             groups[first] = group.add_subparsers(metavar="COMMAND", required=True)
         into, word = (groups[first], second) if second else (commands, first)
-        parser = into.add_parser(word, help=text.replace("%", "%%"), description=text)
+        parser = into.add_parser(word, help=text.replace("%", "%%"), description=text.replace("%", "%%"))
         parser.add_argument(
             "--config", metavar="FILE", type=Path, help="the configuration (default: ./hub.toml, else the shipped one)"
         )
         parser.add_argument("--data", metavar="DIR", help="the data directory, instead of the configuration's")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(parser=parser)
         if setup is not None:
             setup(parser)
     return top
+
+
+def _with_elsewhere(top: argparse.ArgumentParser) -> None:
+    elsewhere = top.add_argument_group("a hub on another machine")
+    elsewhere.add_argument(
+        "--url",
+        dest="hub_url",
+        default="",
+        metavar="URL",
+        help="its address, such as https://pi.local:9443 (or PINWHEEL_URL)",
+    )
+    elsewhere.add_argument(
+        "--key-stdin",
+        dest="hub_key_stdin",
+        action="store_true",
+        help="take an API key from the first line of stdin (or PINWHEEL_KEY)",
+    )
+    elsewhere.add_argument(
+        "--user", dest="hub_user", default="", metavar="EMAIL", help="log in; the password is asked for"
+    )
+    elsewhere.add_argument(
+        "--ca", dest="hub_ca", default="", metavar="FILE", help="a CA to trust besides the system's, such as its ca.pem"
+    )
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """The words of the command that is asked for."""
+    words: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _VALUED and not words:
+            next(rest, None)
+        elif not argument.startswith("-"):
+            words.append(argument)
+    return words[:2]
 
 
 def _seconds(entries: dict[str, Any], first: str) -> list[str]:
     return sorted(name.partition(" ")[2] for name in entries if name.startswith(first + " "))
 
 
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _summary(entry: importlib.metadata.EntryPoint) -> str:
+    """The first line of a command's docstring, without importing it: all of them together take a second."""
+    return _docstrings(entry.module).get(entry.attr, "")
+
+
+@cache
+def _docstrings(module: str) -> dict[str, str]:
+    """The first lines of the docstrings of a module's functions, from its source; none when that is not found."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return {}
+    places = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    source = next((file for file in (files or [Path(spec.origin or "")]) if file.is_file()), None)
+    if source is None:
+        return {}
+    functions = (node for node in ast.parse(source.read_bytes()).body if isinstance(node, ast.FunctionDef))
+    return {node.name: _first_line(ast.get_docstring(node)) for node in functions}
+
+
+# -- which hub --------------------------------------------------------------------------------------------------------
+
+
 def config_of(args: argparse.Namespace) -> Config:
-    """The configuration that the arguments name. Raises `ConfigError`."""
+    """The configuration that the arguments name, of a hub on this machine. Raises `ConfigError`, `StartupError`."""
+    from hub.errors import ConfigError
+
+    config, problems = examined(args)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The configuration that the arguments name, as far as it holds, and every problem in it.
+
+    Raises `StartupError` when a hub elsewhere is meant.
+    """
+    with at_once():
+        from hub.config import examine
+    on_this_machine(args)
     path = args.config
     if path is None and Path("hub.toml").is_file():
         path = Path("hub.toml")
-    config = load(path)
-    return config.with_data(args.data) if args.data else config
+    config, problems = examine(path)
+    return config.with_data(args.data) if args.data else config, problems
+
+
+def on_this_machine(args: argparse.Namespace) -> None:
+    """Return when a hub on this machine is meant. Raises `StartupError`."""
+    if _elsewhere(args):
+        command = args.parser.prog if hasattr(args, "parser") else "this command"
+        raise StartupError(
+            f"{command} runs on the hub's own machine: leave out --url, and PINWHEEL_URL from the environment"
+        )
+
+
+def _elsewhere(args: argparse.Namespace) -> str:
+    """The address of the hub on another machine that the arguments mean, or "". Raises `StartupError`."""
+    said = str(getattr(args, "hub_url", ""))
+    here = bool(args.data or args.config)
+    if said and here:
+        raise StartupError("--url names a hub on another machine, --data and --config one on this; give only one")
+    return said or ("" if here else os.environ.get("PINWHEEL_URL", ""))
+
+
+@contextmanager
+def api(args: argparse.Namespace) -> Iterator[Api]:
+    """The hub that the arguments mean. Raises `StartupError`, `RequestError`."""
+    if url := _elsewhere(args):
+        with _remote(args, url) as remote:
+            yield remote
+        return
+    for option, given in (("--key-stdin", "hub_key_stdin"), ("--user", "hub_user"), ("--ca", "hub_ca")):
+        if getattr(args, given, ""):
+            raise StartupError(f"{option} is for a hub on another machine, which --url or PINWHEEL_URL names")
+    config = config_of(args)
+    with at_once():
+        from hub.client.local import opened
+    with opened(config) as hub:
+        yield hub
+
+
+@contextmanager
+def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
+    """A hub on another machine, asked with a key or as a user, whose session ends with the block."""
+    with at_once():
+        from hub.client.operations import post_logout
+        from hub.client.remote import Remote
+    if args.hub_key_stdin and args.hub_user:
+        raise StartupError("--key-stdin and --user are two ways to be known; give only one")
+    remote = Remote(url, tls=_trusting(args.hub_ca) if args.hub_ca else None)
+    if args.hub_user:
+        _log_in(remote, args.hub_user)
+        try:
+            yield remote
+        finally:
+            remote(post_logout())
+        return
+    remote.token = args.hub_key.strip()
+    if not remote.token:
+        raise StartupError(
+            "a hub on another machine wants to know who asks: give --user EMAIL, or an API key"
+            " (pinwheel key add, there) with --key-stdin or in PINWHEEL_KEY"
+        )
+    yield remote
+
+
+def _trusting(path: str) -> ssl.SSLContext:
+    """What this machine trusts, and the certificates in a file. Raises `StartupError`."""
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise StartupError(f"--ca {path}: {why}") from error
+    return context
+
+
+def _log_in(remote: Remote, email: str) -> None:
+    """Log in with what the terminal is asked for. Raises `StartupError`, `RequestError`."""
+    import getpass
+
+    if not sys.stdin.isatty():
+        raise StartupError("--user asks for the password on a terminal; elsewhere use --key-stdin or PINWHEEL_KEY")
+    password = getpass.getpass(f"Password of {email}: ")
+    try:
+        remote.login(email, password)
+    except NotAuthenticated as error:
+        if "one-time" not in str(error):
+            raise
+        remote.login(email, password, getpass.getpass("One-time code: "))
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
-
-
-def with_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def show(value: Any) -> None:
@@ -103,19 +322,61 @@ def show(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def report(args: argparse.Namespace, value: Any, *lines: str) -> None:
+    """Print what was done: as JSON with ``--json``, else in words."""
+    if args.json:
+        show(value)
+    else:
+        print("\n".join(lines))
+
+
+def warn(text: str) -> None:
+    """Print to stderr what should be known beside the result."""
+    print(f"pinwheel: {text}", file=sys.stderr)
+
+
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns."""
+    print("\n".join(table(columns, rows)))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of aligned columns."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     widths = [
         max(len(column), *(len(row[n]) for row in cells)) if cells else len(column) for n, column in enumerate(columns)
     ]
-    for line in ([column.upper() for column in columns], *cells):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in ([column.upper() for column in columns], *cells)
+    ]
+
+
+def counted(number: int, what: str) -> str:
+    """``1 device``, ``2 devices``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def megabytes_a_month(size: float) -> str:
+    """Bytes that are written in a month, in words."""
+    return f"{size / 1e6:.2f} MB a month" if size >= 10_000 else "less than 0.01 MB a month"
 
 
 def local_time(ms: int | None) -> str:
     """A stamp as this machine's clocks have it."""
     return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
+
+
+@contextmanager
+def naming(**options: str) -> Iterator[None]:
+    """Where the API refuses one of its parameters, name the option by which it was given. Raises `Rejected`."""
+    try:
+        yield
+    except Rejected as error:
+        text = str(error)
+        for parameter, option in options.items():
+            text = re.sub(rf"^{parameter}\b", option, text, flags=re.MULTILINE)
+        raise type(error)(text) from error
 
 
 def progress(done: float, total: float, what: str) -> None:
@@ -126,14 +387,21 @@ def progress(done: float, total: float, what: str) -> None:
         print(f"\r{what} [{bar:<30}] {share:4.0%}", end="\n" if share == 1 else "", file=sys.stderr, flush=True)
 
 
-def confirmed(args: argparse.Namespace, question: str) -> None:
-    """Return when ``--yes`` was given, or the question is answered with yes. Raises `Rejected`."""
+def with_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def confirmed(args: argparse.Namespace, action: str) -> None:
+    """Return when ``--yes`` was given, or the question about an action ("delete Greenhouse") is answered with yes.
+
+    Raises `Rejected`.
+    """
     if args.yes:
         return
     if not sys.stdin.isatty():
-        raise Rejected(f"{question} Say so with --yes.")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Rejected("nothing was done")
+        raise Rejected(f"Refusing to {action} without confirmation. Run again with --yes.")
+    if input(f"{action[0].upper()}{action[1:]}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Rejected("Nothing was done.")
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
@@ -145,28 +413,113 @@ def with_device(parser: argparse.ArgumentParser) -> None:
 
 def device_of(hub: Api, text: str) -> DeviceObject:
     """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
-    from hub.client.operations import get_organization_device, get_organization_search_devices
-    from hub.spellings import nfc
+    from hub.client.operations import get_organization_device
 
     if text.isascii() and text.isdecimal() and len(text) < 16:
-        return hub(get_organization_device(device_id=int(text)))
-    found = hub(get_organization_search_devices(query=text, size=1000))["content"]
-    ids = [device["id"] for device in found if device["name"] == nfc(text)]
+        try:
+            return hub(get_organization_device(device_id=int(text)))
+        except NotFound:
+            raise NotFound(f"there is no device {text}") from None
+    ids = devices_named(hub, text)
     if not ids:
-        raise NotFound(f"there is no device named {text!r}")
+        raise NotFound(f"there is no device named {text!r}{suggestion(text, _names_of_devices(hub))}")
     if len(ids) > 1:
         raise Rejected(f"{len(ids)} devices are named {text!r}: use an id ({', '.join(map(str, ids[:10]))})")
     return hub(get_organization_device(device_id=ids[0]))
 
 
-# -- the way to the hub -----------------------------------------------------------------------------------------------
+def devices_named(hub: Api, name: str) -> list[int]:
+    """The ids of the devices that have a name."""
+    from hub.client.operations import get_organization_search_devices
+
+    found = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
+    return [device["id"] for device in found if device["name"] == name]
 
 
-def api(args: argparse.Namespace) -> AbstractContextManager[Api]:
-    """The hub that the arguments mean. Raises `StartupError`, `Unavailable`."""
-    from hub.client.local import opened
+def _names_of_devices(hub: Api) -> list[str]:
+    from hub.client.operations import get_organization_devices
 
-    return opened(config_of(args))
+    found = every(hub, lambda page: get_organization_devices(include_sub_org_devices=True, page=page, size=PAGE))
+    return [device["name"] for device in found[:MAX_COMPARED]]
+
+
+# -- organizations ----------------------------------------------------------------------------------------------------
+
+
+def with_org(parser: argparse.ArgumentParser, text: str = "the organization") -> None:
+    parser.add_argument("--org", metavar="ORG", help=f"{text}: an id, or a name if it is unique (default: your own)")
+
+
+def org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject:
+    """The organization that an id or a name means; of several with that name the one right ``below`` another.
+
+    Raises `NotFound`, `Rejected` when several have that name.
+    """
+    from hub.client.operations import get_organization
+
+    if text.isascii() and text.isdecimal():
+        return hub(get_organization(org_id=int(text)))
+    named = [org for org in organizations(hub, text) if org["name"] == text]
+    found = [org for org in named if org["parentOrganizationId"] == below] or named
+    if not found:
+        names = [org["name"] for org in organizations(hub)[:MAX_COMPARED]]
+        raise NotFound(f"there is no organization {text!r}{suggestion(text, names)}")
+    if len(found) > 1:
+        ids = ", ".join(str(org["id"]) for org in found)
+        raise Rejected(f"{len(found)} organizations are named {text!r}: use an id ({ids})")
+    return found[0]
+
+
+def org_id_of(hub: Api, text: str | None) -> int | None:
+    """The id of the organization that ``--org`` means; None, which the API takes for one's own, without it."""
+    return None if text is None else org_of(hub, text)["id"]
+
+
+def organizations(hub: Api, text: str | None = None) -> list[OrganizationObject]:
+    """One's own organization, and those below it that have a text in their name, parents before children."""
+    from hub.client.operations import get_organization_profile, get_organization_search
+
+    own = hub(get_organization_profile())
+    return [own, *every(hub, lambda page: get_organization_search(query=text, page=page, size=PAGE))]
+
+
+def names_of_organizations(hub: Api) -> dict[int, str]:
+    """Names by id, as far as the asker may list them."""
+    try:
+        return {org["id"]: org["name"] for org in organizations(hub)}
+    except (Forbidden, NotFound):
+        return {}
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+
+def user_of(hub: Api, email: str) -> UserObject:
+    """The user with an e-mail address. Raises `NotFound`."""
+    from hub.client.operations import get_organization_search_users
+
+    found: list[UserObject] = every(hub, lambda page: get_organization_search_users(query=email, page=page, size=PAGE))
+    for user in found:
+        if user["email"] == email.lower():
+            return user
+    raise NotFound(f"there is no user {email!r}{suggestion(email, [user['email'] for user in found])}")
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+def every(hub: Api, page_of: Callable[[int], Call[Any]]) -> list[Any]:
+    """All entries of a list that the API has in pages; ``page_of`` makes the call for page 0, 1 and so on."""
+    found: list[Any] = []
+    for page in range(sys.maxsize):
+        answer = hub(page_of(page))
+        found += answer["content"]
+        if len(found) >= answer["totalElements"] or not answer["content"]:
+            break
+    return found
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
 
 
 def follow(hub: Api, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:

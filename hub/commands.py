@@ -7,15 +7,17 @@ import gc
 import logging
 import os
 import signal
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.cli import config_of
+from hub.cli import config_of, examined, megabytes_a_month, report, warn
 from hub.errors import HubError, StartupError, first_of
+from hub.interrupts import at_once
 
 if TYPE_CHECKING:
     from hub.config import Config
@@ -33,6 +35,12 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    # Until a hub listens to signals itself there is nothing to end.
+    with at_once():
+        return _run_hub(args)
+
+
+def _run_hub(args: argparse.Namespace) -> int:
     import trio
 
     from hub import logs
@@ -93,8 +101,8 @@ async def _serve(config: Config, safe: bool) -> None:
                     hub.certificates.reload()
 
 
-def _say_costs(data: Path) -> None:
-    """Print what each datastream takes on disk in a month."""
+def _costs(data: Path) -> list[str]:
+    """What each datastream takes on disk in a month, a line each."""
     from hub import storage
     from hub.errors import StorageError
     from hub.history.sealing import COSTS
@@ -109,57 +117,69 @@ def _say_costs(data: Path) -> None:
         found = storage.look_into(data / "history.db", COSTS)
     except StorageError:
         # A file that is not there, or of an earlier version, has nothing to say.
-        return
+        return []
     total: dict[tuple[str, int, str], float] = {}
     for series, size in found:
         if series in names:
             total[names[series]] = total.get(names[series], 0) + size
-    for (template, pin, name), size in sorted(total.items(), key=lambda item: -item[1]):
-        print(f"history: {size / 1e6:.2f} MB a month: {template} V{pin} {name}")
+    return [
+        f"estimated history: {megabytes_a_month(size)}: {template} V{pin} {name}"
+        for (template, pin, name), size in sorted(total.items(), key=lambda item: -item[1])
+    ]
 
 
 def check(parser: argparse.ArgumentParser) -> None:
-    """Validate the configuration, templates and databases; every error at once."""
-    parser.add_argument("templates", nargs="*", type=Path, metavar="TEMPLATE", help="template files to check besides")
+    """Check the configuration, templates and databases; prints every problem at once."""
+    parser.add_argument("templates", nargs="*", type=Path, metavar="TEMPLATE", help="template files to check too")
     parser.set_defaults(run=_check)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from hub import documents, storage
+    from hub import storage
     from hub.bus import Bus
     from hub.hooks import Hooks
-    from hub.spellings import read_text
+
+    config, problems = examined(args)
+    hooks = Hooks(Bus())
+    for look in (partial(hooks.discover, config), partial(_check_certificate, config)):
+        try:
+            look()
+        except StartupError as error:
+            problems += error.problems
+    problems += [f"plugin {p.name}: {p.problem}" for p in hooks.plugins.values() if p.problem]
+    if config.data.exists() and not config.data.is_dir():
+        problems.append(f"{config.source}: hub.data: {config.data} is not a directory")
+    databases = [path for path in (config.data / "pinwheel.db", config.data / "history.db") if path.exists()]
+    for path in databases:
+        problems += storage.inspect(path)
+    for path in args.templates:
+        problems += _template_problems(path)
+    for problem in problems:
+        warn(problem)
+    found = {"configuration": config.source, "databases": [str(path) for path in databases], "problems": problems}
+    lines = [f"configuration: {config.source}", *(f"database: {path}" for path in databases)]
+    if not problems:
+        lines += [*_costs(config.data), "all is well"]
+    report(args, found, *lines)
+    return 2 if problems else 0
+
+
+def _check_certificate(config: Config) -> None:
+    """Raises `StartupError`."""
     from hub.tls import Certificates
 
-    problems: list[str] = []
+    if config.tls.cert and config.tls.key:
+        Certificates(config.tls, config.data, []).load()
+
+
+def _template_problems(path: Path) -> Sequence[str]:
+    from hub import documents
+    from hub.spellings import read_text
+
     try:
-        config = config_of(args)
-        hooks = Hooks(Bus())
-        hooks.discover(config)
-        problems += [f"plugin {p.name}: {p.problem}" for p in hooks.plugins.values() if p.problem]
-        if config.tls.cert:
-            Certificates(config.tls, config.data, []).load()
-        if config.data.exists() and not config.data.is_dir():
-            problems.append(f"{config.source}: hub.data: {config.data} is no directory")
-    except StartupError as error:
-        problems += error.problems
-    else:
-        print(f"configuration: {config.source}")
-        for path in (config.data / "pinwheel.db", config.data / "history.db"):
-            if path.exists():
-                print(f"database: {path}")
-                problems += storage.inspect(path)
-        if not problems:
-            _say_costs(config.data)
-    for path in args.templates:
-        try:
-            documents.parse(read_text(path), str(path))
-        except (OSError, ValueError) as error:
-            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
-        except documents.BadTemplate as error:
-            problems += error.problems
-    for problem in problems:
-        print(f"pinwheel: {problem}", file=sys.stderr)
-    if not problems:
-        print("all is well")
-    return 2 if problems else 0
+        documents.parse(read_text(path), str(path))
+    except documents.BadTemplate as error:
+        return error.problems
+    except (OSError, ValueError) as error:
+        return [f"{path}: {getattr(error, 'strerror', None) or error}"]
+    return []

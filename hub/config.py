@@ -117,13 +117,24 @@ class Config:
 
 def load(path: Path | None = None) -> Config:
     """The configuration in ``path``, or the shipped default. Raises `ConfigError`."""
+    return _sound(*examine(path))
+
+
+def examine(path: Path | None = None) -> tuple[Config, list[str]]:
+    """The configuration in ``path`` as far as it holds, with defaults for the rest, and every problem in it."""
     if path is None:
         path = Path(str(default()))
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse(text, str(path))
+        return Config(source=str(path)), [f"{path}: cannot be read: {error}"]
+    return _examined(text, str(path))
+
+
+def _sound(config: Config, problems: list[str]) -> Config:
+    if problems:
+        raise ConfigError(*problems)
+    return config
 
 
 def default() -> Path:
@@ -133,10 +144,14 @@ def default() -> Path:
 
 def parse(text: str, source: str = "configuration") -> Config:
     """Raises `ConfigError` with every problem."""
+    return _sound(*_examined(text, source))
+
+
+def _examined(text: str, source: str) -> tuple[Config, list[str]]:
     try:
         document = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+        return Config(source=source), [f"{source}: {error}"]
     problems: list[str] = []
     document = _resolved(document, "", problems)
     if document.pop("source", None) is not None:
@@ -154,21 +169,21 @@ def parse(text: str, source: str = "configuration") -> Config:
         # What has the right shape is still looked at, so that its problems are said too.
         for path, what in error.problems:
             _drop(document, path, what)
-        with suppress(Invalid):
-            problems += _problems(structure(document, Config))
-    else:
-        problems += _problems(config)
-        if not problems:
-            hub = attrs.evolve(config.hub, url=config.hub.url and base_url(config.hub.url))
-            return attrs.evolve(config, hub=hub, source=source)
-    raise ConfigError(*(f"{source}: {problem}" for problem in problems))
+        try:
+            config = structure(document, Config)
+        except Invalid:
+            config = Config()
+    problems += _problems(config)
+    if not problems:
+        config = attrs.evolve(config, hub=attrs.evolve(config.hub, url=config.hub.url and base_url(config.hub.url)))
+    return attrs.evolve(config, source=source), [f"{source}: {problem}" for problem in problems]
 
 
 def _drop(document: Any, path: str, text: str) -> None:
     """Take out of ``document`` what ``path`` names as wrong."""
     keys: list[Any] = [int(key) if key.isdecimal() else key for key in re.findall(r"[^.\[\]]+", path)]
     if text.startswith("unknown key "):
-        keys.append(text.removeprefix("unknown key ").split(", ")[0])
+        keys.append(re.split("[,;] ", text.removeprefix("unknown key "))[0])
     *parents, last = keys or [""]
     with suppress(KeyError, IndexError, TypeError):
         for key in parents:

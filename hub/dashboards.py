@@ -148,7 +148,7 @@ def _of_dashboard(kind: str, dashboard: Dashboard, by_pin: Mapping[str, Datastre
     names = [tab.name for tab in dashboard.tab]
     for name in dict.fromkeys(names):
         if not is_name(name, MAX_TITLE):
-            yield f"tab {name[:20]!r}: a name has 1 to {MAX_TITLE} printable characters"
+            yield f"tab {name[:20]!r}: a name must have 1 to {MAX_TITLE} printable characters"
         if names.count(name) > 1:
             yield f"tab {name!r} is there {names.count(name)} times"
     if dashboard.tab and dashboard.tab[0].roles:
@@ -192,7 +192,7 @@ def _of_widget(kind: str, widget: Widget, by_pin: Mapping[str, Datastream]) -> I
         if not all(_is_setting(one) for one in (value if isinstance(value, list) else [value])):
             yield f"options: {key[:30]} must be text, a number, true or false, or a list of them"
     if len(widget.title) > MAX_TITLE or not is_printable(widget.title):
-        yield f"title has at most {MAX_TITLE} printable characters"
+        yield f"title must have at most {MAX_TITLE} printable characters"
     if not _fits(widget):
         yield f"it does not fit the grid of {COLUMNS} columns and {MAX_ROWS} rows"
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import Conflict, NotFound, Rejected, RequestError, StorageError, first_problems
+from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.sealing import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.spellings import is_name, nfc
 from hub.structure import seconds
+from hub.templates import not_enabled
 from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 
 if TYPE_CHECKING:
@@ -281,7 +282,7 @@ class Devices:
         """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
         found = self._organizations.get(org)
         if not found.has(template):
-            raise Conflict(f"template {template.id} is not enabled in organization {found.name}")
+            raise not_enabled(template, found)
         self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
 
     def _by_organization(self) -> Counter[int]:
@@ -455,5 +456,5 @@ class Devices:
 def bad_name(name: str) -> str | None:
     """What is wrong with a device's name."""
     if not is_name(name, MAX_NAME):
-        return f"a device's name has 1 to {MAX_NAME} printable characters"
+        return f"a device's name must have 1 to {MAX_NAME} printable characters"
     return None

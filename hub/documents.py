@@ -240,6 +240,15 @@ def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) ->
             table["id"] = next(free)
 
 
+#: What of datastreams is used once in a template.
+_UNIQUE: tuple[tuple[str, Callable[[Datastream], str]], ...] = (
+    ("pin", lambda stream: f"V{stream.pin}"),
+    ("datastream id", lambda stream: str(stream.id)),
+    ("datastream alias", lambda stream: stream.alias),
+    ("combination of tags", lambda stream: ", ".join(sorted(stream.tags))),
+)
+
+
 def _check(template: Template) -> list[str]:
     """What is wrong with a template beyond its single datastreams, a line each."""
     problems = []
@@ -249,13 +258,19 @@ def _check(template: Template) -> list[str]:
         problems.append("name: must have 1-100 characters")
     for key, most in (("manufacturer", 128), ("description", 200)):
         if len(getattr(template, key)) > most:
-            problems.append(f"{key}: has at most {most} characters")
+            problems.append(f"{key}: must have at most {most} characters")
+    for what, key_of in _UNIQUE:
+        names: dict[str, list[str]] = {}
+        for stream in template.datastreams:
+            if key := key_of(stream):
+                names.setdefault(key, []).append(stream.name)
+        problems += [
+            f"{what} {key} is used {len(found)} times, by {', '.join(found)}"
+            for key, found in names.items()
+            if len(found) > 1
+        ]
     for what, keys in (
-        ("pin", [f"V{d.pin}" for d in template.datastreams]),
-        ("datastream id", [str(d.id) for d in template.datastreams]),
         ("datastream name", [d.name for d in template.datastreams]),
-        ("datastream alias", [d.alias for d in template.datastreams if d.alias]),
-        ("combination of tags", [", ".join(sorted(d.tags)) for d in template.datastreams if d.tags]),
         ("event code", [e.code for e in template.events]),
         ("metadata name", [m.name for m in template.metadata]),
     ):
@@ -341,12 +356,12 @@ def _check_datastream(stream: Datastream) -> list[str]:
     if stream.color and re.fullmatch(r"#[0-9A-Fa-f]{6}", stream.color) is None:
         problems.append("color must be like #24a0ed")
     if len(stream.icon) > 50 or not is_printable(stream.icon):
-        problems.append("icon has at most 50 printable characters")
+        problems.append("icon must have at most 50 printable characters")
     system = [tag for tag in stream.tags if tag in TAGS]
     if len(system) > 1 or len(stream.tags) - len(system) > MAX_OWN_TAGS:
         problems.append(f"tags: at most one of the hub's and {MAX_OWN_TAGS} of your own")
     if not all(is_name(tag, 40) for tag in stream.tags):
-        problems.append("tags: each has 1 to 40 printable characters")
+        problems.append("tags: each must have 1 to 40 printable characters")
     if stream.automation is not None and stream.type not in EXPOSED[stream.automation.type]:
         wanted = " or ".join(EXPOSED[stream.automation.type])
         problems.append(f"automation: a {stream.automation.type} is of type {wanted}")

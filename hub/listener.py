@@ -102,7 +102,9 @@ class FrontDoor:
                 taken = error.errno == errno.EADDRINUSE
                 why = "is taken by another program" if taken else (error.strerror or str(error)).lower()
                 if taken and listen.serve == ("mqtt",):
-                    other = f"{listen.address.rpartition(':')[0]}:{listen.port + 1}"
+                    used = {one.port for one in self._config.listen}
+                    free = next((port for port in range(listen.port + 1, 65_536) if port not in used), 0)
+                    other = f"{listen.address.rpartition(':')[0]}:{free}"
                     why += f' (Mosquitto?); give it another port, such as address = "{other}"'
                 problems.append(f"{self._config.source}: listen[{number}].address: {listen.address} {why}")
         if problems:

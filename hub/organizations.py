@@ -182,7 +182,7 @@ class Organizations:
         if any((o.name, o.parent) == (org.name, org.parent) and o.id != org.id for o in self.by_id.values()):
             raise Conflict(f"there is an organization named {org.name!r} there already")
         if len(org.description) > MAX_DESCRIPTION:
-            problems.append(f"description has at most {MAX_DESCRIPTION} characters")
+            problems.append(f"description must have at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
             problems.append("phoneNumber must be + and up to 15 digits")
         if org.timezone and not timezones.is_known(org.timezone):
@@ -195,7 +195,7 @@ class Organizations:
             if group not in units.GROUPS:
                 problems.append(f"unitOverrides are of {', '.join(units.GROUPS)}, not {group[:50]!r}")
             elif found is None or found.group != group:
-                problems.append(f"{name[:50]!r} is no unit of {group}")
+                problems.append(f"{name[:50]!r} is not a unit of {group}")
         if problems:
             raise Rejected("\n".join(problems))
 

@@ -47,7 +47,7 @@ class Properties:
             if name not in NAMES:
                 raise Rejected(f"There is no property {name[:40]!r}.")
             if not value or len(value) > MAX_VALUES or any(len(one) > MAX_LENGTH or not is_text(one) for one in value):
-                raise Rejected(f"A property has 1 to {MAX_VALUES} values of up to {MAX_LENGTH} characters.")
+                raise Rejected(f"A property must have 1 to {MAX_VALUES} values of up to {MAX_LENGTH} characters.")
         known = [device.points[pin] for pin in pins if pin in device.points]
         if not pins or len(known) < len(pins):
             raise UnknownPin("No datastream setup for that pin.")

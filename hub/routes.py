@@ -65,7 +65,7 @@ _json.register_unstructure_hook_factory(
 def from_json(data: Any, cls: type[T]) -> T:
     """A request's body as ``cls``. Raises `Rejected`, naming every field that is wrong."""
     try:
-        return structure(data, cls, _json)
+        return structure(data, cls, _json, named)
     except Invalid as error:
         said = Invalid([(".".join(map(camel, path.split("."))), text) for path, text in error.problems])
         raise Rejected(str(said)) from error

@@ -22,6 +22,8 @@ from hub.spellings import unit_hint
 #: Digits of a whole number, and the largest one.
 MAX_DIGITS = 15
 MAX_WHOLE = 10**MAX_DIGITS - 1
+#: Parameters that are named when there is none of a name.
+MAX_KNOWN = 20
 #: Times are below 2109, in milliseconds UTC.
 MAX_TIME = 2**42 - 1
 
@@ -117,7 +119,8 @@ def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
             into[parameter.argument] = parameter.read(text)
         except Rejected as error:
             problems.append(str(error))
-    problems += [f"there is no parameter {name[:60]!r} here" for name in given]
+    known = ", ".join([parameter.name for parameter in found][:MAX_KNOWN]) or "none"
+    problems += [f"there is no parameter {name[:60]!r}; there are {known}" for name in given]
     if problems:
         raise Rejected("; ".join(problems))
     return result | {argument: cls(**values) for (argument, cls), values in groups.items()}
@@ -205,7 +208,9 @@ def moment(text: str, name: str) -> int:
             then = datetime.fromisoformat(text)
             at = int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, OverflowError):
-            raise Rejected(f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z") from None
+            raise Rejected(
+                f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z or 2026-11-24"
+            ) from None
     if not 0 <= at <= MAX_TIME:
         raise Rejected(f"{name} must be between 1970 and 2109. {hint}".removesuffix(". "))
     if hint:

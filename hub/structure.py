@@ -7,7 +7,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -24,8 +24,8 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 #: Entries of a list or table, checked before any is structured. Twice what any route takes, so that its own, better
 #: message comes first.
 MAX_ENTRIES = 20_000
-#: Unknown keys that are named.
-MAX_NAMED = 10
+#: Unknown keys that are named, and those that there are.
+MAX_NAMED, MAX_KNOWN = 10, 20
 
 
 class Invalid(Exception):
@@ -44,8 +44,27 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
     converter.register_structure_hook_factory(_is_list, _list_hook)
     converter.register_structure_hook_factory(_is_dict, _dict_hook)
+    converter.register_structure_hook_factory(_is_checked, _checked_hook)
     converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
+
+
+def _is_checked(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and any(map(callable, kind.__metadata__))
+
+
+def _checked_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """A value that functions beside its type have looked at, which raise ValueError."""
+    inner = get_args(kind)[0]
+    hook, checks = converter.get_structure_hook(inner), [one for one in kind.__metadata__ if callable(one)]
+
+    def structure(raw: Any, _: Any) -> Any:
+        value = hook(raw, inner)
+        for check in checks:
+            check(value)
+        return value
+
+    return structure
 
 
 def _text_or_number(raw: Any, _: Any) -> str | float:
@@ -152,21 +171,35 @@ def _strict(kind: type) -> Any:
 converter = _converter()
 
 
-def structure(data: Any, cls: type[T], using: cattrs.Converter = converter) -> T:
-    """``data`` as an instance of ``cls``. Raises `Invalid`."""
+def _own_name(field: attrs.Attribute[Any]) -> str:
+    return field.name
+
+
+def structure(
+    data: Any,
+    cls: type[T],
+    using: cattrs.Converter = converter,
+    key_of: Callable[[attrs.Attribute[Any]], str] = _own_name,
+) -> T:
+    """``data`` as an instance of ``cls``; ``key_of`` is what the data calls a field. Raises `Invalid`."""
     if attrs.has(cls) and not isinstance(data, dict):
         raise Invalid([("", f"must be a table, not {_short(data)}")])
     try:
         return using.structure(data, cls)
     except cattrs.BaseValidationError as error:
-        problems = _problems(error)
+        problems = _problems(error, key_of)
         _drop_frames(error)
     # Not inside of ``except``: a context would keep the data alive with it.
     raise Invalid(problems)
 
 
-def _problems(error: cattrs.BaseValidationError) -> list[tuple[str, str]]:
-    messages = cattrs.transform_error(error, path="", format_exception=_message)
+def _problems(
+    error: cattrs.BaseValidationError, key_of: Callable[[attrs.Attribute[Any]], str]
+) -> list[tuple[str, str]]:
+    def message(error: BaseException, kind: type | None) -> str:
+        return _message(error, kind, key_of)
+
+    messages = cattrs.transform_error(error, path="", format_exception=message)
     split = (message.rpartition(" @ ") for message in messages[:MAX_PROBLEMS])
     problems = [(path.removeprefix("."), text) for text, _, path in split]
     if len(messages) > MAX_PROBLEMS:
@@ -188,7 +221,7 @@ def _drop_frames(error: BaseException) -> None:
             pending += one.exceptions
 
 
-def _message(error: BaseException, kind: type | None) -> str:
+def _message(error: BaseException, kind: type | None, key_of: Callable[[attrs.Attribute[Any]], str]) -> str:
     if isinstance(error, KeyError):
         return "is missing"
     if isinstance(error, AttributeError):
@@ -197,7 +230,9 @@ def _message(error: BaseException, kind: type | None) -> str:
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         names = heapq.nsmallest(MAX_NAMED, error.extra_fields)
         more = len(error.extra_fields) - len(names)
-        return f"unknown key {', '.join(map(_name, names))}{f' and {more} more' if more else ''}"
+        unknown = f"unknown key {', '.join(map(_name, names))}{f' and {more} more' if more else ''}"
+        known = list(map(key_of, attrs.fields(error.cl))) if attrs.has(error.cl) else []
+        return f"{unknown}; there are {', '.join(known[:MAX_KNOWN])}{', …' if known[MAX_KNOWN:] else ''}"
     # Of `Literal[…] | None` it is the first part.
     literal = next((one for one in (kind, *get_args(kind)) if get_origin(one) is Literal), None)
     if literal is not None and not str(error).startswith("must"):
@@ -231,3 +266,17 @@ def seconds(text: str) -> float:
     if found is None:
         raise ValueError(f"must be a duration such as 500ms, 5s, 10m, 2h or 90d, not {text!r}")
     return int(found[1]) * _UNITS[found[2]]
+
+
+#: The type of a setting that is a duration; see `seconds`.
+Duration = Annotated[str, seconds]
+
+
+def between(least: float, most: float) -> Callable[[float], None]:
+    """A check that raises ValueError, as part of the type of a setting; both ends are allowed."""
+
+    def check(value: float) -> None:
+        if not least <= value <= most:
+            raise ValueError(f"must be {least} to {most}, not {value}")
+
+    return check

@@ -240,6 +240,12 @@ class Templates:
         return from_row(rows[0][0], template.org, number)
 
 
+def not_enabled(template: Template, org: Organization) -> Conflict:
+    """The error for a device of a template that its organization does not have, with what would enable it."""
+    command = f"pinwheel template enable {template.id} {org.id}"
+    return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")
+
+
 def dropped_names(dropped: Sequence[tuple[int | None, Datastream]]) -> list[str]:
     """Datastreams in words, each once."""
     return list(dict.fromkeys(f"V{stream.pin} {stream.name}" for _, stream in dropped))

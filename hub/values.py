@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hub import spellings
@@ -135,6 +136,31 @@ def _enum(datastream: Datastream, raw: Any) -> Scalar:
     if datastream.fallback is None:
         raise WrongType(MISMATCH)
     return datastream.fallback
+
+
+def from_label(datastream: Datastream, raw: Raw) -> Raw:
+    """What people write to an enum: the number of a label, whatever its case if that is unique; else ``raw``.
+
+    Devices send numbers only (docs.blynk.io, Enum).
+    """
+    if isinstance(raw, (list, tuple)):
+        return [from_label(datastream, one) for one in raw]
+    if datastream.type != "enum" or not isinstance(raw, str):
+        return raw
+    with suppress(ValueError):
+        spellings.integer(raw)
+        return raw
+    for fold in (str.strip, lambda text: str.strip(text).casefold()):
+        numbers = [number for number, label in datastream.values.items() if fold(label) == fold(raw)]
+        if len(numbers) == 1:
+            return numbers[0]
+    return raw
+
+
+def described_choices(datastream: Datastream) -> str:
+    """The values of an enum in words: ``0 (Off) or 1 (On)``."""
+    choices = [f"{number} ({label})" for number, label in datastream.values.items()]
+    return " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:])))
 
 
 def _location(raw: Sequence[Any]) -> Value:

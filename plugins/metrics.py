@@ -88,7 +88,7 @@ def _metrics(hub: Hub) -> str:
         ("pinwheel_connections_total", "counter", "Connections accepted", hub.door.accepted if hub.door else 0),
         ("pinwheel_values_total", "counter", "Values accepted", hub.writes.count),
         ("pinwheel_values_stored_total", "counter", "Values on disk", hub.history.stored),
-        ("pinwheel_refused_total", "counter", "Connections, messages and values turned away", hub.refused),
+        ("pinwheel_refused_total", "counter", "Connections, messages and values refused", hub.refused),
         (
             "pinwheel_storage_trouble",
             "gauge",

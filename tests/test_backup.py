@@ -154,7 +154,7 @@ def good(tmp_path_factory):
         assert 0 == house("device", "write", number, "V0", value).code
     done = house("backup", "b.tar")
     assert 0 == done.code, done.err
-    assert "1 devices, 1 templates" in done.out
+    assert "1 device, 1 template" in done.out
     assert "not in it: hub.toml, plugins, any code" in done.out
     return house
 
@@ -194,7 +194,7 @@ def test_a_restore_says_what_changes_and_keeps_what_was_there(good, tmp_path):
     house.add("Mine")
     asked = house("restore", good.folder / "b.tar")
     assert (1, True) == (asked.code, "pinwheel.db and history.db would be replaced" in asked.out)
-    assert "Say so with --yes." in asked.err
+    assert "Run again with --yes." in asked.err
     done = house("restore", good.folder / "b.tar", "--yes")
     assert 0 == done.code, done.err
     [name] = [device["name"] for device in house("device", "list", "--json").json]
@@ -351,7 +351,7 @@ async def test_a_backup_takes_the_place_of_no_other_file(config, tmp_path):
         for path, said in (
             (config.data / "history.db", "is where the hub keeps its own files"),
             (config.data / "tls" / "new.tar", "is where the hub keeps its own files"),
-            (tmp_path / "notes.txt", "exists, and is no backup"),
+            (tmp_path / "notes.txt", "exists and is not a backup"),
             (tmp_path, "must be a file in a directory that exists"),
         ):
             answer = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))

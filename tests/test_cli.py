@@ -179,7 +179,8 @@ class House:
     def add(self, name=None):
         """A new device: its name, id and token."""
         name = name or f"Station {next(self._numbers)}"
-        added = self("device", "add", "--template", "TMPL0cli", "--name", name).json
+        done = self("device", "add", "--template", "TMPL0cli", "--name", name)
+        added = json.loads(done.out)
         return name, added["id"], added["token"]
 
 
@@ -360,6 +361,64 @@ def test_check_names_what_is_wrong_with_everything_at_once(house):
     assert 2 == done.code
     for name in ("bad.toml", "missing.toml", "history.db"):
         assert [line for line in done.err.splitlines() if name in line], name
+
+
+EVERYTHING_WRONG = """
+listen = [{ address = "nowhere", tls = "on" }]
+[hub]
+timezone = "Mars/Phobos"
+[tls]
+cert = "missing.pem"
+key = "missing.key"
+[storage]
+flush = "soon"
+[plugins.telegram]
+token = "x"
+[plugins.native]
+speed = 3
+[plugins.users]
+access = "long"
+reset = 5
+[plugins.mqtt]
+max_packet = 1
+keep_sessions = "ever"
+[plugins.audit]
+keep = "x"
+color = "red"
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_check_names_every_mistake_of_every_kind_at_once(tmp_path, as_json):
+    house = House(tmp_path, EVERYTHING_WRONG)
+    (house.data / "plugins").mkdir()
+    (house.data / "plugins" / "broken.py").write_text("1 / 0\n")
+    (house.data / "pinwheel.db").write_bytes(b"no database" * 1000)
+    (house.folder / "bad.toml").write_text('[template]\nname = ""\n[[datastream]]\npin = "V256"\nname = "a/b"\n')
+    (house.folder / "binary.toml").write_bytes(b"\xff\xfe")
+    done = house("check", "bad.toml", "binary.toml", *(["--json"] if as_json else []))
+    assert 2 == done.code
+    lines = json.loads(done.out)["problems"] if as_json else done.err.splitlines()
+    for word in (
+        "hub.timezone",
+        "listen[0].address",
+        "storage.flush",
+        "missing.pem",
+        "plugins.telegram",
+        "plugins.native",
+        "plugins.users.access",
+        "plugins.users.reset",
+        "plugins.mqtt.max_packet: must be",
+        "plugins.mqtt.keep_sessions",
+        "plugins.audit.keep",
+        "plugins.audit: unknown key color",
+        "plugin broken",
+        "pinwheel.db",
+        "V256",
+        "a/b",
+        "binary.toml",
+    ):
+        assert 1 <= len([line for line in lines if word in line]), word
 
 
 # -- status -----------------------------------------------------------------------------------------------------------
@@ -586,8 +645,8 @@ def test_a_device_from_its_first_day_to_its_last(furnished):
     assert 32 == len(added["token"])
     number = added["id"]
 
-    assert (0, "", "") == furnished("device", "write", "Garden", "V0", "21.50")
-    assert (0, "", "") == furnished("device", "write", number, "Mode", "1", "2", "3")
+    assert (0, "V0 Temperature = 21.5\n", "") == furnished("device", "write", "Garden", "V0", "21.50")
+    assert (0, "V1 Mode = 1, 2, 3\n", "") == furnished("device", "write", number, "Mode", "1", "2", "3")
     shown = furnished("device", "show", "Garden", "--json").json
     assert {"v0": 21.5, "v1": [1, 2, 3]} == {
         value["pin"].lower(): value["value"] for value in shown["dataStreamValues"]
@@ -598,13 +657,15 @@ def test_a_device_from_its_first_day_to_its_last(furnished):
     assert "21.5" in table.out
     assert added["token"] not in table.out
 
-    assert (0, "", "") == furnished("device", "rename", "Garden", "Orchard")
+    assert (0, f"Garden ({number}) is named Orchard\n", "") == furnished("device", "rename", "Garden", "Orchard")
     assert ["Orchard"] == [d["name"] for d in furnished("device", "list", "--json").json if d["id"] == number]
     assert [str(number), "Orchard", "TMPL0cli"] in [
         line.split()[:3] for line in furnished("device", "list").out.splitlines()
     ]
 
-    assert (0, f"Orchard ({number}) is deleted\n", "") == furnished("device", "delete", "Orchard")
+    refused = f"Refusing to delete Orchard ({number}) with all its values and history without confirmation."
+    assert f"{refused} Run again with --yes." == furnished("device", "delete", "Orchard").error
+    assert (0, f"Orchard ({number}) is deleted\n", "") == furnished("device", "delete", "Orchard", "--yes")
     assert number not in [device["id"] for device in furnished("device", "list", "--json").json]
     assert str(number) in furnished("device", "show", number).error
 
@@ -644,7 +705,11 @@ def test_devices_from_csv_are_added_all_or_none(furnished):
 
 
 def test_an_unknown_and_an_ambiguous_device_are_one_line(furnished):
-    ids = [furnished.add("Twin")[1] for _ in range(2)]
+    ids = [furnished.add("Twin")[1]]
+    again = furnished("device", "add", "--template", "TMPL0cli", "--name", "Twin")
+    ids.append(json.loads(again.out)["id"])
+    said = f"pinwheel: there are 2 devices named 'Twin' now: commands need the id, {ids[1]}\n"
+    assert (0, said) == (again.code, again.err)
     for arguments in (("show",), ("delete",), ("rename", "X"), ("write", "V0", "1"), ("token", "--new"), ("watch",)):
         command, *rest = arguments
         unknown = furnished("device", command, "Nobody", *rest)
@@ -945,7 +1010,7 @@ def test_a_name_that_is_none_is_one_line(house, arguments):
     done = house("plugins", *arguments)
 
     assert 2 == done.code
-    assert "a plugin's name has" in done.error
+    assert "the name of a plugin must have" in done.error
 
 
 def test_a_plugin_in_the_data_directory_is_found(house):

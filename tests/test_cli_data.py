@@ -63,7 +63,7 @@ def test_history_is_a_chart_or_csv_or_lines(house, station):
         (("V9",), "has no datastream on pin V9"),
         (("V0", "--period", "soon"), "--period must be a duration"),
         (("V0", "--json", "--tz", "Mars/Olympus"), "there is no time zone 'Mars/Olympus'"),
-        (("V0", "--json", "--from", "2026-11-02", "--to", "2026-11-01"), "from must be before to"),
+        (("V0", "--json", "--from", "2026-11-02", "--to", "2026-11-01"), "--from must be before to"),
     ],
 )
 def test_a_bad_question_is_one_line(house, station, arguments, said):
@@ -94,7 +94,7 @@ NOW = int(time.time() * 1000)
         ("", ["the header must be time,pin,value, not nothing"]),
         (
             f"time,pin,value\n{NOW},v0,x\nnever,v0,1\n{NOW},v0\n{NOW},v9,1\n",
-            ["line 2: Value", "line 3: 'never' is no time", "line 4: must have 3 columns", "line 5: device"],
+            ["line 2: Value", "line 3: 'never' is not a valid time", "line 4: must have 3 columns", "line 5: device"],
         ),
         (f"time,pin,value\n{NOW},v0,1\n{NOW},v77,1\n{NOW},v0,x\n", ["line 3: device", "line 4: Value doesn't match"]),
         (f"time,pin,value\n{NOW},v0,nan\n", ["line 2: Value doesn't match"]),
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_there_is_named(house, station):
 
 
 def test_erasing_asks_and_is_for_good(house, station):
-    assert "Say so with --yes." in house("device", "erase", station, "V0").error
+    assert "Run again with --yes." in house("device", "erase", station, "V0").error
     assert 0 == house("device", "erase", station, "V0", "--yes").code
     assert "nothing was kept" in house("device", "history", station, "V0").out
 
@@ -149,7 +149,8 @@ def test_events_are_listed_and_acted_upon(house):
     assert 0 == house("device", "events", name, "--archive", event["id"]).code
     assert [] == house("device", "events", name, "--json").json["content"]
     assert "OTA started" in house("device", "log", name).out
-    assert "eventType must be of" in house("device", "events", name, "--type", "loud").error
+    types = "info, warning, critical, content, online, offline, status"
+    assert f"--type must be one of {types}, not loud" == house("device", "events", name, "--type", "loud").error
 
 
 def test_check_says_what_datastreams_cost(house, station):
@@ -157,6 +158,59 @@ def test_check_says_what_datastreams_cost(house, station):
         sealed = database.execute("SELECT count(*) FROM chunks").fetchone()[0]
     done = house("check")
     assert ("MB a month: TMPL0cli V0" in done.out) == bool(sealed)
+
+
+def test_a_chart_is_as_fine_as_there_is_data(house):
+    """Of ten values in a minute, of a day's every 30 seconds, of a constant, of one: minutes after the first value."""
+    now = int(time.time() * 1000)
+    for rows, heights, labels in (
+        ([(now - 60_000 + n * 6_000, n) for n in range(10)], 10, 10),
+        ([(now - 80_000_000 + n * 30_000, n) for n in range(2_000)], 60, 10),
+        ([(now - 60_000 + n * 6_000, 21.5) for n in range(10)], 1, 1),
+    ):
+        _, number, _ = house.add()
+        lines = ["time,pin,value", *(f"{at},v0,{value}" for at, value in rows)]
+        (house.folder / "fine.csv").write_text("\n".join(lines))
+        assert 0 == house("device", "import", number, "fine.csv").code
+        shown = house("device", "history", number, "V0").out.splitlines()
+        assert labels == len({line.partition("┤")[0].strip() for line in shown[:-1]})
+        columns = list(zip(*(line.partition("┤")[2].ljust(80) for line in shown[:-1]), strict=True))
+        assert heights <= len([column for column in columns if set(column) - {" "}]) <= 80
+        assert all(len(line) <= 80 for line in shown)
+        assert f"{len(rows)} values" in shown[-1]
+    _, number, _ = house.add()
+    assert 0 == house("device", "write", number, "V0", "21.5").code
+    assert ["21.5"] == house("device", "history", number, "V0").out.split()[2:]
+
+
+def test_history_of_an_enum_and_of_text_is_a_table_of_changes(house):
+    (house.folder / "door.toml").write_text(
+        '[template]\nid = "TMPL0door"\nname = "Door"\n'
+        '[[datastream]]\npin = "V0"\nname = "Door"\ntype = "enum"\nvalues = { 0 = "Shut", 1 = "Open" }\n'
+        '[[datastream]]\npin = "V1"\nname = "Note"\ntype = "string"\n'
+    )
+    assert 0 == house("template", "import", "door.toml").code
+    added = json.loads(house("device", "add", "--template", "TMPL0door", "--name", "Door").out)["id"]
+    for value in ("Open", "Open", "Shut"):
+        assert 0 == house("device", "write", added, "V0", value).code
+        assert 0 == house("device", "write", added, "V1", value.lower()).code
+    for pin, first, second in (("V0", "Open", "Shut"), ("V1", "open", "shut")):
+        lines = house("device", "history", added, pin).out.splitlines()
+        assert [["TIME", "VALUE"], [first], [second]] == [lines[0].split(), *([one.split()[2]] for one in lines[1:3])]
+        assert "3 values, 2 changes" == lines[3]
+
+
+@pytest.mark.parametrize("value", [21.5, 1e9 + 0.25, -3e-7])
+def test_rows_of_a_chart_have_labels_that_differ(value):
+    lines = chart([(n * 1000, value + n * abs(value) / 1e6) for n in range(50)], 80)
+    assert 10 == len({line.partition("┤")[0] for line in lines[:-1]})
+
+
+def test_a_chart_shows_where_there_was_nothing_for_a_while():
+    values = [(n * 1000, 1.0 + n % 2) for n in range(40) if not 10 < n < 30]
+    bottom = chart(values, 80)[-2].partition("┤")[2]
+    assert "█" in bottom
+    assert "  " in bottom
 
 
 def test_a_chart_shows_low_and_high():

@@ -77,7 +77,7 @@ def test_users_come_and_go(pinwheel):
         (["user", "suspend", "a@b.c"], "there is no user 'a@b.c'"),
         (["org", "show", "99"], "Organization with identifier 99 is not found"),
         (["org", "add", "a/b"], "name must have"),
-        (["org", "delete", "1", "--yes"], "Nobody deletes the organization that they act in"),
+        (["org", "delete", "1", "--yes"], "You cannot delete the organization that you act in"),
         (["org", "apply", "/nowhere/x.toml"], "/nowhere/x.toml: No such file or directory"),
         (["role", "set", "User", "users.fly", "on"], "there is no permission 'users.fly'"),
         (["role", "set", "Admin", "users.view", "off"], "Admin has every permission"),
@@ -145,6 +145,57 @@ def test_a_file_that_makes_no_sense_is_refused_whole(pinwheel, tmp_path, text, e
     assert len(errors) == len(output.err.splitlines())
     assert all(any(error in line for line in output.err.splitlines()) for error in errors)
     assert 1 == len(json.loads(said(pinwheel("org", "list", "--json"))))
+
+
+def test_a_file_that_names_what_there_is_not_is_refused_whole_with_every_mistake(pinwheel, tmp_path):
+    file = tmp_path / "acme.toml"
+    file.write_text(
+        '[organization]\nname = "Acme"\nparent = "Nowhere"\ntimezone = "Mars/Phobos"\ntemplates = ["TMPL0none"]\n'
+        '[role.King]\n"users.vew" = true\n[[user]]\nemail = "ann@example.org"\nrole = "Queen"\n'
+    )
+    code, output = pinwheel("org", "apply", str(file))
+    assert (1, "") == (code, output.out)
+    for mistake in (
+        "organization.parent: there is no organization 'Nowhere'",
+        "organization.timezone: there is no time zone 'Mars/Phobos'",
+        "organization.templates: there is no template 'TMPL0none'",
+        "role.King: there is no role 'King'; there are Admin, Staff, User",
+        "role.King: there is no permission 'users.vew'; did you mean 'users.view'?",
+        "user ann@example.org: there is no role 'Queen'",
+    ):
+        assert 1 == len([line for line in output.err.splitlines() if mistake in line]), mistake
+    assert 1 == len(json.loads(said(pinwheel("org", "list", "--json"))))
+
+
+@pytest.mark.parametrize(
+    ("words", "done"),
+    [
+        (["user", "suspend", "ann@example.org"], "ann@example.org is suspended, and their sessions have ended"),
+        (["user", "suspend", "ann@example.org", "--undo"], "ann@example.org may log in again"),
+        (["user", "delete", "ann@example.org", "--yes"], "ann@example.org is deleted; their devices stay"),
+        (["role", "set", "User", "users.edit", "on"], "role User: +users.edit, +users.view"),
+        (["role", "set", "User", "users.view", "off"], "role User: nothing to change"),
+        (["key", "revoke", "1"], "key 1 is revoked"),
+        (["org", "transfer", "Works", "Acme"], "Works (3) is below Acme (2) now"),
+        (["org", "delete", "Works", "--yes"], "Works (3) is deleted"),
+    ],
+    ids=" ".join,
+)
+def test_a_success_says_what_was_done(pinwheel, words, done):
+    said(pinwheel("user", "add", "ann@example.org"))
+    said(pinwheel("key", "add", "ann@example.org", "phone"))
+    said(pinwheel("org", "add", "Acme"))
+    said(pinwheel("org", "add", "Works"))
+    assert said(pinwheel(*words)).startswith(done)
+
+
+def test_an_organization_that_is_not_empty_is_deleted_with_everything_only(pinwheel):
+    said(pinwheel("org", "add", "Acme"))
+    said(pinwheel("user", "add", "ann@example.org", "--org", "Acme"))
+    code, output = pinwheel("org", "delete", "Acme", "--yes")
+    assert (1, True) == (code, "--everything deletes what belongs to it too" in output.err)
+    code, output = pinwheel("org", "delete", "Acme")
+    assert "pinwheel: Refusing to delete Acme without confirmation. Run again with --yes.\n" == output.err
 
 
 def test_what_a_role_may_is_shown_and_set(pinwheel):

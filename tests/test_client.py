@@ -308,7 +308,7 @@ async def test_a_key_that_no_header_can_have_is_refused(proxy):
     ],
 )
 def test_what_is_no_address_of_a_hub_is_refused(url):
-    with pytest.raises(Rejected, match="is no address of a hub"):
+    with pytest.raises(Rejected, match="is not the address of a hub"):
         Remote(url)
 
 

@@ -17,7 +17,7 @@ from hub.config import Config, parse
 from hub.routes import PUBLIC, Route
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(path, language):
@@ -86,6 +86,13 @@ def test_public_names_are_pinned():
         "ValueExpired", "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
     ] == public.__all__  # fmt: skip
     assert all(getattr(public, name) is not None for name in public.__all__)
+
+
+def test_files_that_contributors_are_sent_to_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = re.findall(r"`((?:hub|tests|docs|config)/[\w/]+\.\w+|pyproject\.toml)`", text)
+    assert len(files) > 10
+    assert [] == [name for name in files if not (ROOT / name).is_file()]
 
 
 def test_links_between_documents_lead_somewhere():

@@ -81,7 +81,7 @@ async def test_the_same_name_is_replaced_and_the_oldest_makes_room(hub, device):
 async def test_a_file_of_five_megabytes_is_kept_and_a_larger_one_refused(hub, device):
     assert 200 == (await upload(hub, device[1], bytes(MAX_SIZE))).status
     answer = await upload(hub, device[1], bytes(MAX_SIZE + 1))
-    assert (400, f"A file has at most {MAX_SIZE} bytes.") == (answer.status, answer.message)
+    assert (400, f"A file can have at most {MAX_SIZE} bytes.") == (answer.status, answer.message)
     assert 413 == (await upload(hub, device[1], bytes(MAX_SIZE + 100_000))).status
     other = await ask(hub, "POST", "/api/v1/device/import", bytes(2 * 1024 * 1024 + 1), local_key(hub))
     assert 413 == other.status

@@ -1034,6 +1034,14 @@ async def test_a_broker_that_has_the_port_of_mqtt_is_named_with_the_line_to_chan
     assert [f'{said} give it another port, such as address = "{host}:{port + 1}"'] == list(error.problems)
 
 
+async def test_the_port_that_is_suggested_is_not_one_of_the_same_file(start):
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        host, port = broker.getsockname()
+        next_one = listen(f"{host}:{port + 1}") + 'serve = ["mqtt"]\n'
+        error = await fault(start, listen(f"{host}:{port}") + 'serve = ["mqtt"]\n' + next_one)
+    assert f'such as address = "{host}:{port + 2}"' in error.problems[0]
+
+
 async def test_what_keeps_a_hub_from_starting_comes_bare_as_running_promises(start):
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(StartupError):
         async with start(listen(f"127.0.0.1:{other.getsockname()[1]}")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 
@@ -144,6 +145,16 @@ async def test_every_route_has_a_permission_that_exists(hub):
     } == {path for path in public if not path.startswith("/external/api/")}
 
 
+async def test_the_page_about_the_api_has_one_group_for_each_thing_and_marks_code(hub):
+    document = json.loads((await ask(hub, "GET", "/api/v1/openapi.json")).body)
+    groups = {operation["tags"][0] for path in document["paths"].values() for operation in path.values()}
+    assert [] == [group for group in groups if group.removesuffix("s") in groups - {group}]
+    page = (await ask(hub, "GET", "/api/docs")).text
+    assert groups == set(re.findall(r'<h2 id="(.*?)">', page))
+    assert "<code>POST /api/v1/login</code>" in page
+    assert "`" not in page
+
+
 @pytest.mark.parametrize("key", [None, "", "wrong", "x" * 43, "é"], ids=ascii)
 async def test_a_route_that_is_not_public_asks_for_the_key(hub, key):
     async with connected(hub) as http:
@@ -195,6 +206,12 @@ async def test_somebody_without_the_permission_is_refused_with_403(hub, lamp):
 # -- bodies -----------------------------------------------------------------------------------------------------------
 
 
+async def test_an_unknown_key_is_said_with_those_that_there_are(api):
+    said = await refused(await api.post(f"{ORG}/device/transfer", {"deviceId": 1, "userId": 2}))
+
+    assert "unknown key userId; there are deviceId, newUserId, newOrgId" == said
+
+
 async def test_everything_wrong_with_a_body_is_said_at_once(api):
     body = {"templateId": 5, "orgId": "1", "colour": "red", "size": 1}
 
@@ -203,7 +220,7 @@ async def test_everything_wrong_with_a_body_is_said_at_once(api):
     assert "templateId: must be text" in said
     assert "orgId: must be a whole number" in said
     assert re.search(r"name.*missing", said)
-    assert "unknown key colour, size" in said
+    assert "unknown key colour, size; there are templateId, name, orgId, ownerId, token" in said
 
 
 @pytest.mark.parametrize(

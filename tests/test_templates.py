@@ -278,8 +278,8 @@ def test_what_is_there_twice_is_refused():
     )
 
     assert [
-        "pin V3 is used 2 times",
-        "datastream id 1 is used 2 times",
+        "pin V3 is used 2 times, by Level, Level",
+        "datastream id 1 is used 2 times, by Level, Level",
         "datastream name Level is used 2 times",
         "event code e is used 2 times",
         "metadata name M is used 2 times",

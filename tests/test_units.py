@@ -364,7 +364,7 @@ async def test_what_is_no_number_is_not_converted(hub, world):
     ("body", "said"),
     [
         ({"unitSystem": "NAUTICAL"}, "unitSystem"),
-        ({"unitOverrides": {"temperature": "kg"}}, "'kg' is no unit of temperature"),
+        ({"unitOverrides": {"temperature": "kg"}}, "'kg' is not a unit of temperature"),
         ({"unitOverrides": {"mood": "°C"}}, "unitOverrides are of temperature"),
         ({"unitOverrides": ["°C"]}, "unitOverrides"),
     ],

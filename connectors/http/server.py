@@ -175,7 +175,7 @@ def _checked(request: h11.Request, limit: int) -> dict[bytes, bytes]:
 
 def too_large(limit: int) -> Refusal:
     """The refusal of a body with more than ``limit`` bytes."""
-    return Refusal(413, f"A body has at most {limit} bytes here.")
+    return Refusal(413, f"The body must have at most {limit} bytes here.")
 
 
 def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal, more: Iterable[tuple[bytes, bytes]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import trio
@@ -26,7 +26,6 @@ from hub.app import Credentials
 from hub.errors import (
     Forbidden,
     RequestError,
-    StartupError,
     StorageError,
 )
 from hub.facts import (
@@ -40,7 +39,7 @@ from hub.facts import (
 )
 from hub.hookspecs import hookimpl
 from hub.limits import Bucket
-from hub.structure import seconds
+from hub.structure import Duration, between, seconds
 from hub.timers import Timers
 from hub.wire import WireProtocol
 
@@ -69,8 +68,8 @@ MAX_PACKETS = 1024, 1024 * 1024
 class Settings:
     """``[plugins.mqtt]``: bytes of the longest packet, and how long a session is kept without a connection."""
 
-    max_packet: int = 65_536
-    keep_sessions: str = "1d"
+    max_packet: Annotated[int, between(*MAX_PACKETS)] = 65_536
+    keep_sessions: Duration = "1d"
 
 
 @hookimpl
@@ -117,14 +116,7 @@ class Endpoint:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         settings: Settings = hub.settings(Settings)
-        lowest, highest = MAX_PACKETS
-        if not lowest <= settings.max_packet <= highest:
-            raise StartupError(f"plugins.mqtt.max_packet: must be {lowest} to {highest}")
-        try:
-            kept = int(seconds(settings.keep_sessions))
-        except ValueError as error:
-            raise StartupError(f"plugins.mqtt.keep_sessions: {error}") from error
-        self.terms = Terms(max_packet=settings.max_packet, max_expiry=kept)
+        self.terms = Terms(max_packet=settings.max_packet, max_expiry=int(seconds(settings.keep_sessions)))
         self.clients: dict[tuple[str, int | str, str], Client] = {}
         self._live: set[Link] = set()
         self._sweeping = False
@@ -222,7 +214,7 @@ class Endpoint:
         if username == GATEWAY_DEVICE:
             if not device.template.gateway:
                 template = device.template.id
-                raise Forbidden(f"device {device.name}: template {template} is no gateway: add gateway = true to it")
+                raise Forbidden(f"device {device.name}: template {template} is not a gateway: add gateway = true to it")
             return Client(self, ("gateway", device.id, ""), fresh, gateway=device, token=password)
         fresh.most = MAX_OF_DEVICE
         client = Client(self, ("device", device.id, ""), fresh, token=password)

@@ -91,6 +91,16 @@ def _datastream(voice: Voice, name: str) -> Datastream:
     return point.datastream
 
 
+#: Types of datastreams in messages.
+KINDS = {
+    "integer": "a whole number",
+    "double": "a number",
+    "string": "text",
+    "enum": "one of the values",
+    "location": "a location",
+}
+
+
 def _unknown(voice: Voice, what: str, name: str, known: Iterable[str]) -> str:
     near = _nearest(voice, name, known)
     return f"there is no {what} {name[:50]!r}" + (f"; did you mean {near!r}?" if near else "")
@@ -109,7 +119,7 @@ def no_uplink(voice: Voice, topic: str) -> str:
     """What is wrong with a topic that nobody publishes on."""
     near = _nearest(voice, topic.rpartition("/")[2], voice.pins)
     hint = f"; did you mean 'ds/{near}'?" if near else ""
-    return f"is none of the topics that devices publish on{hint}"
+    return f"is not a topic that devices can publish on{hint}"
 
 
 def _json(payload: bytes) -> Any:
@@ -137,7 +147,7 @@ def write(voice: Voice, pin: int, payload: bytes) -> Receipt:
         stream = voice.device.points[pin].datastream
         values = f" ({', '.join(map(str, list(stream.values)[:20]))})" if stream.values else ""
         hint = str(error).removeprefix(MISMATCH)
-        raise WrongType(f"{raw!r:.60} is no {stream.type}{values}{';' if hint else ''}{hint}") from error
+        raise WrongType(f"{raw!r:.60} is not {KINDS[stream.type]}{values}{';' if hint else ''}{hint}") from error
 
 
 async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
@@ -149,7 +159,7 @@ async def batch(voice: Voice, _said: Uplink, payload: bytes) -> Receipt | None:
     for name, raw in found.items():
         stream = _datastream(voice, name)
         if raw is None or isinstance(raw, dict) or isinstance(raw, str) != (stream.type == "string"):
-            raise Rejected(f"{name}: {json.dumps(raw)[:50]} is no {stream.type}")
+            raise Rejected(f"{name}: {json.dumps(raw)[:50]} is not {KINDS[stream.type]}")
         writes.append(
             Write(voice.device, stream.pin, raw, voice.via, voice.principal, at=now, session=voice, shared=True)
         )

@@ -502,7 +502,7 @@ class Link:
         if is_shared(asked):
             return Reason.SHARED_NOT_SUPPORTED, "there are no shared subscriptions"
         if len(asked) > MAX_FILTER:
-            return Reason.QUOTA_EXCEEDED, f"a topic filter has at most {MAX_FILTER} characters"
+            return Reason.QUOTA_EXCEEDED, f"a topic filter must have at most {MAX_FILTER} characters"
         if client.own is not None:
             if is_for_devices(asked):
                 return None, ""

@@ -360,7 +360,7 @@ class Connection:
     def _check_filters(filters: Iterable[str]) -> None:
         for topic_filter in filters:
             if not is_filter(topic_filter):
-                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is no topic filter")
+                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is not a topic filter")
 
     # -- answering ------------------------------------------------------------------------------------------------
 

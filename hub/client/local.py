@@ -14,6 +14,7 @@ from hub.client.remote import Remote
 from hub.config import Config
 from hub.datadir import is_running
 from hub.errors import NotFound, StartupError, Unavailable, first_of
+from hub.interrupts import at_once
 
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ def opened(config: Config) -> Iterator[Api]:
     """
     if not config.data.is_dir():
         raise StartupError(
-            f"there is no hub's data in {config.data}; start one with: pinwheel run, or name it with --data"
+            f"there is no hub data in {config.data.absolute()}; run this in the directory where the hub runs, name its"
+            " data with --data, or start a new hub with: pinwheel run"
         )
     if is_running(config.data):
         yield running(config)
@@ -74,10 +76,11 @@ def _pinned(config: Config) -> ssl.SSLContext:
 @contextmanager
 def _stopped(config: Config) -> Iterator[Api]:
     """The same route handlers on a hub without listeners, in a thread of its own."""
-    import trio
+    with at_once():
+        import trio
 
-    from hub.app import Hub
-    from hub.app import running as started_hub
+        from hub.app import Hub
+        from hub.app import running as started_hub
 
     started = threading.Event()
     state: dict[str, Any] = {}
@@ -96,23 +99,24 @@ def _stopped(config: Config) -> Iterator[Api]:
         finally:
             started.set()
 
-    thread = threading.Thread(target=work, name="hub")
-    thread.start()
-    started.wait()
-    if "hub" not in state:
-        thread.join()
-        raise first_of(state["error"])
-    hub: Hub = state["hub"]
-
     class InProcess:
         def __call__(self, call: Call[T]) -> T:
+            hub: Hub = state["hub"]
             found: T = trio.from_thread.run(_carried_out, hub, call, trio_token=state["token"])
             return found
 
+    thread = threading.Thread(target=work, name="hub", daemon=True)
     try:
+        thread.start()
+        started.wait()
+        if "hub" not in state:
+            raise first_of(state["error"])
         yield InProcess()
     finally:
-        trio.from_thread.run_sync(state["stop"].set, trio_token=state["token"])
+        # Also after Ctrl-C while it starts.
+        started.wait()
+        if "hub" in state:
+            trio.from_thread.run_sync(state["stop"].set, trio_token=state["token"])
         thread.join()
 
 

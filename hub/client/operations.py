@@ -1270,7 +1270,7 @@ def get_device_history(
     period: str | None = None,
     tz: str | None = None,
 ) -> Call[str]:
-    """What a datastream held, line by line.
+    """The history of a datastream, line by line.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1291,12 +1291,12 @@ def get_device_history(
     )
 
 
-def post_device_import(*, csv: str) -> Call[list[AddedDevice]]:
+def post_device_import(*, csv: str, org_id: int | None = None) -> Call[list[AddedDevice]]:
     """Add devices from CSV.
 
     Needs the permission org_devices.add: Add new devices.
     """
-    return Call("POST", "/api/v1/device/import", body={"csv": csv})
+    return Call("POST", "/api/v1/device/import", body={"csv": csv, "orgId": org_id})
 
 
 def post_device_import_rows(
@@ -1360,7 +1360,7 @@ def post_device_token(*, device_id: int, overlap: str | None = None, token: str 
 
 
 def get_device_vitals(*, device_id: int) -> Call[Vitals]:
-    """How a device does.
+    """The state of a device.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1533,7 +1533,7 @@ def post_login(
 
 
 def post_login_refresh(*, refresh_token: str) -> Call[LoggedIn]:
-    """The next tokens of a session."""
+    """Refresh a session."""
     return Call("POST", "/api/v1/login/refresh", body={"refresh_token": refresh_token})
 
 
@@ -1723,7 +1723,7 @@ def get_organization_device_by_user_org(
 
 
 def delete_organization_device_clear(*, device_id: int) -> Call[None]:
-    """Erase what a device held.
+    """Erase values of a device.
 
     Needs the permission org_devices.delete_data: Delete data from devices.
     """
@@ -1767,7 +1767,7 @@ def get_organization_device_datastream_history(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[KeptPage]:
-    """What a datastream held, in pages.
+    """The history of a datastream, in pages.
 
     Blynk's own form: values in pages, oldest first.
 
@@ -2046,7 +2046,7 @@ def get_organization_devices(
 
 
 def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
-    """All that is kept about an organization.
+    """Export an organization's data.
 
     Everything about an organization and those below it, but values and secrets.
 
@@ -2173,7 +2173,7 @@ def post_organization_role_permissions(
 
 
 def get_organization_roles(*, org_id: int | None = None) -> Call[RoleObjectPage]:
-    """All roles and what they may.
+    """All roles and their permissions.
 
     Needs the permission roles.view: View roles and permissions.
     """
@@ -2468,7 +2468,7 @@ def put_organization_user(
 
 
 def get_organization_user_export(*, user_id: int) -> Call[dict[str, Any]]:
-    """All that is kept about a user.
+    """Export a user's personal data.
 
     Everything that is kept about one person.
 
@@ -2681,17 +2681,17 @@ def post_organization_users_transfer(
 
 
 def post_otp(*, password: str) -> Call[SecondFactor]:
-    """Begin with a second factor."""
+    """Begin two-factor login."""
     return Call("POST", "/api/v1/otp", body={"password": password})
 
 
 def post_otp_confirm(*, otp: str) -> Call[RecoveryCodes]:
-    """Confirm the second factor."""
+    """Turn on two-factor login."""
     return Call("POST", "/api/v1/otp/confirm", body={"otp": otp})
 
 
 def post_otp_remove(*, password: str) -> Call[None]:
-    """Do without a second factor."""
+    """Turn off two-factor login."""
     return Call("POST", "/api/v1/otp/remove", body={"password": password})
 
 
@@ -2714,7 +2714,7 @@ def delete_profile(*, password: str) -> Call[None]:
 
 
 def get_profile() -> Call[Myself]:
-    """Who is asking, and what they may."""
+    """One's own profile and permissions."""
     return Call("GET", "/api/v1/profile")
 
 
@@ -2747,7 +2747,7 @@ def put_profile(
 
 
 def get_refusals() -> Call[list[Refusal]]:
-    """The last 1,000 who were turned away.
+    """The last 1,000 refused connections and values.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -2765,7 +2765,7 @@ def get_sessions() -> Call[list[MySession]]:
 
 
 def get_status() -> Call[StateStatus]:
-    """How the hub does.
+    """The state of the hub.
 
     Needs the permission hub.view: View the state of the hub.
     """

@@ -52,7 +52,7 @@ class Remote:
     """
 
     def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
-        no_address = f"{url!r} is no address of a hub, such as http://localhost:8080"
+        no_address = f"{url!r} is not the address of a hub, such as http://localhost:8080"
         try:
             parts = urlsplit(url)
             self.host = (parts.hostname or "").encode("idna").decode()
@@ -104,6 +104,10 @@ class Remote:
             connection.request(call.method, target, body, {**_headers(token), **call.headers})
             answer = connection.getresponse()
             content = answer.read()
+        except ssl.SSLCertVerificationError as error:
+            why = error.verify_message
+            advice = "name the CA that signed it with --ca FILE; a hub's own is at /ca.pem and in its data, tls/ca.pem"
+            raise Unavailable(f"the certificate of {self.host}:{self.port} is not trusted: {why}; {advice}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
         except ValueError:

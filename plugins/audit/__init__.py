@@ -16,7 +16,7 @@ from hub.model import ROOT_ORG, SOMEBODY, Principal
 from hub.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
 from hub.storage import Migration, shipped_migrations
-from hub.structure import seconds
+from hub.structure import Duration, seconds
 from plugins.audit.actions import Action, Actions
 from plugins.audit.chain import Chain, Filter, Record, Verdict
 
@@ -36,8 +36,8 @@ PRUNE_EVERY = 600.0
 class Settings:
     """``[plugins.audit]``: how long records and actions are kept."""
 
-    keep: str = "3650d"
-    keep_actions: str = "90d"
+    keep: Duration = "3650d"
+    keep_actions: Duration = "90d"
 
 
 class _Room:

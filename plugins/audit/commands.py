@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from hub.cli import api, local_time, show, show_table, with_json
+from hub.cli import api, counted, local_time, report, show, show_table
 from hub.client import operations
 from hub.errors import Rejected
 
@@ -16,12 +16,11 @@ _COLUMNS = ("id", "ts", "org", "who", "name", "address", "action", "subject", "d
 
 
 def audit_list(parser: argparse.ArgumentParser) -> None:
-    """Who changed what, newest first."""
+    """List who changed what, newest first."""
     parser.add_argument("--who", default="", metavar="WHO", help='such as "user 3"')
     parser.add_argument("--subject", default="", metavar="WHAT", help='such as "device 7"')
     parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
     parser.add_argument("--limit", type=int, default=50, metavar="N")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -31,7 +30,7 @@ def audit_list(parser: argparse.ArgumentParser) -> None:
             show(found)
         else:
             rows = [(r["id"], local_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in found]
-            show_table(("record", "time", "who", "what", "of"), rows)
+            show_table(("record", "time", "who", "what", "object"), rows)
 
     parser.set_defaults(run=run)
 
@@ -39,7 +38,6 @@ def audit_list(parser: argparse.ArgumentParser) -> None:
 def audit_verify(parser: argparse.ArgumentParser) -> None:
     """Find records that were changed, taken out or cut off; exits with 1 when there are some."""
     parser.add_argument("--head", default="", metavar="HEX", help="a head noted before that must be in it")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> int:
         with api(args) as hub:
@@ -75,6 +73,10 @@ def audit_export(parser: argparse.ArgumentParser) -> None:
                     out.writelines(line + "\n" for line in lines)
         except OSError as error:
             raise Rejected(f"{args.file}: {error.strerror}") from error
-        print(f"{len(lines)} records in {args.file}")
+        report(
+            args,
+            {"records": len(lines), "file": str(args.file)},
+            f"{counted(len(lines), 'record')} written to {args.file}",
+        )
 
     parser.set_defaults(run=run)

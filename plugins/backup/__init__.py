@@ -284,7 +284,7 @@ def check_target(path: Path, data: Path, backups: Path) -> None:
         try:
             archive.read_manifest(path)
         except BadBackup as error:
-            raise Rejected(f"{path}: exists, and is no backup") from error
+            raise Rejected(f"{path}: exists and is not a backup") from error
 
 
 @hookimpl

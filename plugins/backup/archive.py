@@ -154,7 +154,7 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             first = tar.next()
             if first is None or first.name != MANIFEST or first.size > MAX_MANIFEST:
-                raise BadBackup(f"{path}: is no backup of Pinwheel")
+                raise BadBackup(f"{path}: is not a backup of Pinwheel")
             content = tar.extractfile(first)
             manifest = structure(json.loads(content.read() if content else b""), Manifest)
             if manifest.format != FORMAT:

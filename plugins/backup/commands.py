@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hub.cli import api, config_of, confirmed, local_time, progress
+from hub.cli import api, config_of, confirmed, counted, local_time, on_this_machine, progress, report, with_yes
 from hub.client import Api, operations
 from hub.datadir import locked, partial_of, sync
 from hub.errors import Forbidden, RequestError, StartupError
@@ -25,17 +25,22 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 def backup(parser: argparse.ArgumentParser) -> None:
     """Write a backup of the hub, running or stopped, into FILE, and prove it with a trial restore."""
     parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
 
     def run(args: argparse.Namespace) -> None:
+        on_this_machine(args)
         path = args.file.absolute()
+        if path.exists() and not args.force:
+            raise RequestError(f"{args.file} exists already; name another file, or overwrite it with --force")
         with api(args) as hub:
             try:
                 step = _make(hub, path)
             except Forbidden:
                 step = _make_and_move(hub, path, config_of(args).data.resolve())
         progress(1, 1, step)
-        print(f"{args.file}: {megabytes(path.stat().st_size)}, restored in a trial")
-        print("\n".join(described(archive.read_manifest(path))))
+        manifest, size = archive.read_manifest(path), path.stat().st_size
+        done = {"file": str(args.file), "size": size, "devices": manifest.devices, "templates": manifest.templates}
+        report(args, done, f"{args.file}: {megabytes(size)}, restored in a trial", *described(manifest))
 
     parser.set_defaults(run=run)
 
@@ -82,7 +87,7 @@ def _make_and_move(hub: Api, path: Path, data: Path) -> str:
 def described(manifest: Manifest) -> list[str]:
     """What is in a backup, and what is not."""
     sizes = {member.name: member.size for member in manifest.files}
-    what = f"{manifest.devices} devices, {manifest.templates} templates"
+    what = f"{counted(manifest.devices, 'device')}, {counted(manifest.templates, 'template')}"
     keys = sum(1 for name in sizes if name.startswith("tls/"))
     return [
         f"  of version {manifest.version}, made {local_time(manifest.created)}",
@@ -94,20 +99,21 @@ def described(manifest: Manifest) -> list[str]:
 
 
 def restore(parser: argparse.ArgumentParser) -> None:
-    """Replace what the hub keeps with a backup; what was there is kept beside it."""
+    """Replace the data of a stopped hub with a backup; the old data is kept beside it."""
     parser.add_argument("file", metavar="FILE", type=Path)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
         data = config_of(args).data
         manifest = archive.read_manifest(args.file)
         _check_version(args.file, manifest)
-        print("\n".join((f"{args.file}:", *described(manifest))))
         held = [name for name in DATABASES if (data / name).exists()]
-        print(f"{data}: " + (f"{' and '.join(held)} would be replaced" if held else "holds nothing yet"))
+        if not args.json:
+            print("\n".join((f"{args.file}:", *described(manifest))))
+            print(f"{data}: " + (f"{' and '.join(held)} would be replaced" if held else "holds nothing yet"))
         with locked(data):
             archive.need_room(data, manifest.size)
-            confirmed(args, f"Replace what is in {data}?")
+            confirmed(args, f"replace the data in {data}")
             with tempfile.TemporaryDirectory(prefix="restoring-", dir=data) as folder:
                 unpacked = Path(folder)
                 try:
@@ -115,7 +121,8 @@ def restore(parser: argparse.ArgumentParser) -> None:
                 except BadBackup as error:
                     raise RequestError(f"{error}; nothing was changed") from error
                 kept = _swap(unpacked, data, [member.name for member in manifest.files])
-        print("restored" + (f"; what was there is in {kept}" if kept else ""))
+        done = {"restored": str(args.file), "kept": None if kept is None else str(kept)}
+        report(args, done, "restored" + (f"; the old data is in {kept}" if kept else ""))
 
     parser.set_defaults(run=run)
 

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
-from hub.routes import Permission, Route
-from plugins.data import points, reports, several
 
+# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
 if TYPE_CHECKING:
     import trio
 
     from hub.app import Hub
+    from hub.routes import Permission, Route
 
 
 @hookimpl
 def hub_config() -> type:
+    from plugins.data import reports
+
     return reports.Settings
 
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
+    from hub.routes import Permission
+
     return [
         Permission("own_devices.delete_data", "Delete device data"),
         Permission("org_devices.delete_data", "Delete data from devices", own="own_devices.delete_data"),
@@ -30,9 +34,13 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
+    from plugins.data import points, reports, several
+
     return [*points.routes(hub), *several.routes(hub), *reports.routes(hub)]
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    from plugins.data import reports
+
     nursery.start_soon(reports.expire, hub)

@@ -5,26 +5,42 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub import spellings, timezones
-from hub.cli import DURATION_HELP, api, confirmed, device_of, local_time, progress, show_table, with_device
+from hub.cli import (
+    DURATION_HELP,
+    api,
+    confirmed,
+    counted,
+    device_of,
+    local_time,
+    naming,
+    progress,
+    report,
+    table,
+    with_device,
+    with_yes,
+)
 from hub.client import Api, operations
 from hub.client.operations import DeviceObject
+from hub.datadir import partial_of, publish
 from hub.errors import Rejected, RequestError
-from hub.history.query import Granularity
-from hub.structure import seconds
-from plugins.data.points import iso
+
+if TYPE_CHECKING:
+    from hub.client import Api
+    from hub.client.operations import DataStreamValue, DeviceObject
+    from hub.history.query import Granularity
 
 DAY_MS = 86_400_000
 #: Milliseconds that are exported in one request, and rows that are imported in one.
@@ -36,10 +52,21 @@ HEADER = ("time", "pin", "value")
 UNKNOWN = frozenset({"", "unknown", "unavailable", "none", "null", "n/a", "#n/a"})
 #: Rows of a chart, and what a column ends with: eighths.
 HEIGHT, EIGHTHS = 10, " ▁▂▃▄▅▆▇█"
+HOUR_MS = 3_600_000
+#: Values that a chart is made of one by one, if they are of not more than so many hours.
+MAX_RAW, RAW_HOURS = 5_000, 72
+#: Hours of data that are drawn by the minute, and by the hour.
+MINUTE_HOURS, HOUR_HOURS = 12, 14 * 24
+#: Lines of a table of values that are no numbers.
+MAX_LINES = 50
+#: How wide a column is where there are few.
+MAX_WIDE = 4
+#: Columns without a value that are drawn as the one before: stamps are never quite regular.
+SMALL_GAP = 2
 
 
 def device_history(parser: argparse.ArgumentParser) -> None:
-    """What a datastream held: a chart, or lines with --csv or --json."""
+    """Print the values that a datastream had: a chart, or lines with --csv or --json."""
     with_device(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
@@ -48,15 +75,19 @@ def device_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--granularity", choices=["raw", "minute", "hour", "day"])
     parser.add_argument("--aggregate", choices=["avg", "min", "max", "sum", "count", "last"])
     parser.add_argument("--tz", metavar="ZONE", help="whose hours and days; the device's, if not given")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="print CSV")
-    form.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
 
     def run(args: argparse.Namespace) -> None:
-        with api(args) as hub:
+        if args.csv and args.json:
+            parser.error("--csv and --json are two forms; give only one")
+        with (
+            api(args) as hub,
+            naming(**{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}),
+        ):
+            device = device_of(hub, args.device)
             history = partial(
                 operations.get_device_history,
-                device_id=device_of(hub, args.device)["id"],
+                device_id=device["id"],
                 pin=args.pin,
                 period=args.period,
                 from_=args.start,
@@ -67,76 +98,152 @@ def device_history(parser: argparse.ArgumentParser) -> None:
                 lines_of = partial(history, granularity=args.granularity or "raw", aggregate=args.aggregate)
                 print(hub(lines_of(format="csv" if args.csv else "json")), end="")
                 return
-            granularity: Granularity = args.granularity or _fitting(args.period)
-            lines = hub(history(granularity=granularity)).splitlines()
-        found = [json.loads(line) for line in lines]
-        name = args.aggregate or "avg"
-        values = [(one["ts"], one.get("value") if granularity == "raw" else one[name]) for one in found]
-        if not values:
-            print("nothing was kept in this time")
-        elif all(isinstance(value, (int, float)) for _, value in values):
-            print("\n".join(chart(values, shutil.get_terminal_size().columns)))
-        else:
-            last = [(local_time(one["ts"]), one.get("value", one.get("last"))) for one in found[-50:]]
-            show_table(("time", "value"), last)
+            stream = _stream(device, args.pin)
+            numbers = stream is not None and stream["type"] in ("integer", "double")
+            granularity: Granularity = args.granularity or (_fitting(hub, history) if numbers else "raw")
+            found = _points(hub, history, granularity)
+            if not found and granularity == "raw" and not args.granularity:
+                found, granularity = _points(hub, history, "minute"), "minute"
+            labels = _labels(hub, device, args.pin) if stream is not None and stream["type"] == "enum" else {}
+        print("\n".join(_drawn(found, args.aggregate or "avg", labels)))
 
     parser.set_defaults(run=run)
 
 
-def _fitting(period: str) -> Granularity:
-    """The granularity that fits a chart of ``period``."""
+def _stream(device: DeviceObject, pin: str) -> DataStreamValue | None:
+    streams = device["dataStreamValues"] or []
+    return next((one for one in streams if pin.lower() == one["pin"] or pin == one["dataStreamLabel"]), None)
+
+
+def _points(hub: Api, history: Callable[..., Any], granularity: Granularity) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in hub(history(granularity=granularity)).splitlines()]
+
+
+def _labels(hub: Api, device: DeviceObject, pin: str) -> dict[int, str]:
+    """The labels of an enum, if the asker may see the template."""
     try:
-        length = seconds(period)
-    except ValueError as error:
-        raise Rejected(f"--period {error}") from error
-    return "minute" if length <= 3 * 3600 else "hour" if length <= 7 * 86_400 else "day"
+        template = hub(operations.get_organization_template(template_id=device["templateId"]))
+    except RequestError:
+        return {}
+    streams = (one for one in template["datastreams"] if pin.lower() == one["pin"].lower() or pin == one["name"])
+    return {int(number): label for one in streams for number, label in one["values"].items()}
 
 
-def chart(values: Sequence[tuple[int, float]], width: int) -> list[str]:
-    """Lines of text that show values (stamp, value) over time, as wide as the terminal."""
+def _fitting(hub: Api, history: Callable[..., Any]) -> Granularity:
+    """The granularity that fits a chart, by how much there is and over how many hours."""
+    found = _points(hub, history, "hour")
+    if not found:
+        return "raw"
+    hours = (found[-1]["ts"] - found[0]["ts"]) // HOUR_MS + 1
+    if hours <= RAW_HOURS and sum(one["count"] for one in found) <= MAX_RAW:
+        return "raw"
+    return "minute" if hours <= MINUTE_HOURS else "hour" if hours <= HOUR_HOURS else "day"
+
+
+def _drawn(found: Sequence[Mapping[str, Any]], aggregate: str, labels: Mapping[int, str]) -> list[str]:
+    """A chart of numbers, a table of anything else."""
+    values = [(one["ts"], one["value"] if "value" in one else one.get(aggregate)) for one in found]
+    if not values:
+        return ["nothing was kept in this time"]
+    numbers = [(at, value) for at, value in values if isinstance(value, (int, float))]
+    if not labels and len(numbers) == len(values):
+        count = sum(one.get("count", 1) for one in found)
+        return chart(numbers, shutil.get_terminal_size().columns, count)
+    last = [(one["ts"], one.get("value", one.get("last"))) for one in found]
+    changes = [new for old, new in zip([(0, None), *last], last, strict=False) if new[1] != old[1]]
+    rows = [(local_time(at), _labelled(value, labels)) for at, value in changes[-MAX_LINES:]]
+    return [*table(("time", "value"), rows), f"{counted(len(last), 'value')}, {counted(len(changes), 'change')}"]
+
+
+def _labelled(value: Any, labels: Mapping[int, str]) -> Any:
+    if isinstance(value, list):
+        return ", ".join(str(_labelled(one, labels)) for one in value)
+    return labels.get(value, value)
+
+
+def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = None) -> list[str]:
+    """Lines of text that show values (stamp in ms, value) over time, as wide as the terminal.
+
+    ``count`` is how many values there were, when these are what they came to in minutes, hours or days.
+    """
     low, high = min(value for _, value in values), max(value for _, value in values)
-    labels = [f"{low + (high - low) * row / (HEIGHT - 1):.6g}" for row in range(HEIGHT)]
+    start, end = values[0][0], values[-1][0]
+    many = len(values) if count is None else count
+    if len(values) == 1:
+        return [f"{local_time(start)}  {_short(low)}" + (f", of {many} values" if many > 1 else "")]
+    labels = [_short(low)] if low == high else _scale(low, high)
     margin = max(map(len, labels))
     columns = max(10, width - margin - 3)
+    heights = _heights(values, columns, low, high, len(labels))
+    wide = min(MAX_WIDE, columns // len(heights))
+    lines = []
+    for row in reversed(range(len(labels))):
+        bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] * wide for height in heights)
+        lines.append(f"{labels[row]:>{margin}} ┤{bars}".rstrip())
+    return [*lines, f"{'':>{margin}} └{local_time(start)} to {local_time(end)}, {many} values"]
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _scale(low: float, high: float) -> list[str]:
+    """A label for each row, with as many digits as it takes to tell them apart."""
+    rows = [low + (high - low) * row / (HEIGHT - 1) for row in range(HEIGHT)]
+    texts = ([f"{value:.{digits}g}" for value in rows] for digits in range(4, 17))
+    return next((labels for labels in texts if len(set(labels)) == HEIGHT), [_short(value) for value in rows])
+
+
+def _heights(values: Sequence[tuple[int, float]], columns: int, low: float, high: float, rows: int) -> list[int]:
+    """How many eighths each column is high: 0 where there was nothing for a while."""
     start, end = values[0][0], values[-1][0]
-    shown: list[list[float]] = [[] for _ in range(min(columns, max(1, len(values))))]
+    steps = sorted(max(1, new[0] - old[0]) for old, new in pairwise(values))
+    slots = min(columns, (end - start) // steps[len(steps) // 2] + 1)
+    shown: list[list[float]] = [[] for _ in range(slots)]
     for at, value in values:
-        shown[int((at - start) / max(1, end - start) * (len(shown) - 1))].append(value)
+        shown[int((at - start) / max(1, end - start) * (slots - 1) + 0.5)].append(value)
     eighths = [
-        round((sum(some) / len(some) - low) / ((high - low) or 1) * (HEIGHT * 8 - 1)) + 1 if some else 0
+        0
+        if not some
+        else 4
+        if low == high
+        else round((sum(some) / len(some) - low) / (high - low) * (rows * 8 - 1)) + 1
         for some in shown
     ]
-    lines = []
-    for row in reversed(range(HEIGHT)):
-        bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] for height in eighths)
-        lines.append(f"{labels[row]:>{margin}} ┤{bars}".rstrip())
-    return [*lines, f"{'':>{margin}} └{local_time(start)} to {local_time(end)}, {len(values)} values"]
+    last = 0
+    for number, height in enumerate(list(eighths)):
+        if height:
+            if number - last - 1 <= SMALL_GAP:
+                eighths[last + 1 : number] = [eighths[last]] * (number - last - 1)
+            last = number
+    return eighths
 
 
 def device_export(parser: argparse.ArgumentParser) -> None:
-    """Write everything that a device told to a CSV file: time, pin, value."""
+    """Write all values of a device to a CSV file: time, pin, value."""
     with_device(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
 
     def run(args: argparse.Namespace) -> None:
-        partial = args.file.with_name(args.file.name + ".partial")
+        from plugins.data.points import iso
+
+        unfinished = partial_of(args.file)
         count = 0
         try:
-            with api(args) as hub, partial.open("w", newline="", encoding="utf-8") as file:
+            with api(args) as hub, unfinished.open("w", newline="", encoding="utf-8") as file:
                 device = device_of(hub, args.device)
                 writer = csv.writer(file)
                 writer.writerow(HEADER)
                 for at, pin, value in _everything(hub, device):
                     writer.writerow((iso(at), pin, spellings.csv_field(value)))
                     count += 1
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(args.file)
+            publish(args.file)
         except OSError as error:
             raise RequestError(f"{args.file}: {error.strerror}") from error
         finally:
-            partial.unlink(missing_ok=True)
-        print(f"{count} values of {device['name']} written to {args.file}")
+            unfinished.unlink(missing_ok=True)
+        done = {"device": device["id"], "values": count, "file": str(args.file)}
+        report(args, done, f"{counted(count, 'value')} of {device['name']} written to {args.file}")
 
     parser.set_defaults(run=run)
 
@@ -196,8 +303,9 @@ def device_import(parser: argparse.ArgumentParser) -> None:
                     lines = [f"line {line}: {text}" if line else text for line, text in problems[:MAX_PROBLEMS]]
                     raise Rejected("\n".join(f"{args.file}: {line}" for line in lines))
             progress(1, 1, "importing")
-        left_out = f", {skipped} rows left out" if args.skip else ""
-        print(f"{len(rows)} values of {device['name']} imported{left_out}")
+        done = {"device": device["id"], "values": len(rows), "skipped": skipped, "file": str(args.file)}
+        left_out = f", {counted(skipped, 'row')} left out" if args.skip else ""
+        report(args, done, f"{counted(len(rows), 'value')} of {device['name']} imported{left_out}")
 
     parser.set_defaults(run=run)
 
@@ -264,17 +372,17 @@ class _File:
 
 
 def device_erase(parser: argparse.ArgumentParser) -> None:
-    """Erase what a device held, or one pin of it: values, history and properties, for good."""
+    """Erase the values, history and properties of a device, or of one of its pins, for good."""
     with_device(parser)
     parser.add_argument("pin", metavar="PIN", nargs="?", help="only this one, such as V1, or a datastream's name")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
             what = f"{args.pin.upper()} of {device['name']}" if args.pin else f"all values of {device['name']}"
-            confirmed(args, f"Erase {what} ({device['id']}) for good?")
+            confirmed(args, f"erase {what} ({device['id']}) for good")
             hub(operations.post_device_erase(device_id=device["id"], pin=args.pin))
-        print(f"erased {what}")
+        report(args, {"device": device["id"], "pin": args.pin}, f"erased {what}")
 
     parser.set_defaults(run=run)

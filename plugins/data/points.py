@@ -253,12 +253,12 @@ def routes(hub: Hub) -> Sequence[Route]:
     batch, rows = "Import values of a datastream", "Import values of a device, or check them"
     erased, cost = "Erase what a device or a datastream held", "What each datastream takes on disk in a month"
     return [
-        Route("GET", f"{ours}/history", history, view, "What a datastream held, line by line", media=(LINES, CSV)),
-        Route("GET", f"{org}/datastream/history", page, view, "What a datastream held, in pages"),
+        Route("GET", f"{ours}/history", history, view, "The history of a datastream, line by line", media=(LINES, CSV)),
+        Route("GET", f"{org}/datastream/history", page, view, "The history of a datastream, in pages"),
         Route("POST", f"{org}/import/batch", import_batch, control, batch, ImportBatch, max_body=LARGE_BODY),
         Route("POST", f"{ours}/import-rows", import_rows, control, rows, ImportRows, max_body=LARGE_BODY),
         Route("POST", f"{ours}/erase", erase, delete, erased, Erase),
-        Route("DELETE", f"{org}/clear", clear, delete, "Erase what a device held"),
+        Route("DELETE", f"{org}/clear", clear, delete, "Erase values of a device"),
         Route("GET", "/api/v1/history/costs", costs, "hub.view", cost),
     ]
 

@@ -28,7 +28,7 @@ from hub.history.query import Granularity
 from hub.model import Datastream, Device
 from hub.model import Point as Place
 from hub.routes import DEVICE, PUBLIC, File, Request, Response, Route
-from hub.structure import seconds
+from hub.structure import Duration, seconds
 from hub.timeline import MAX_PAGE, Filter
 from plugins.data.points import aggregated, csv_field
 
@@ -63,7 +63,7 @@ LOOK_EVERY = 60.0
 class Settings:
     """``[plugins.data]``: how long a report can be fetched."""
 
-    keep_reports: str = "1d"
+    keep_reports: Duration = "1d"
 
 
 class BadReport(Rejected):

@@ -148,7 +148,7 @@ class Files:
         if not content:
             raise Rejected("The file is empty.")
         if len(content) > MAX_SIZE:
-            raise Rejected(f"A file has at most {MAX_SIZE} bytes.")
+            raise Rejected(f"A file can have at most {MAX_SIZE} bytes.")
         found = next(((type_, end) for begin, type_, end in _TYPES if content.startswith(begin)), None)
         type_, end = found or ("application/octet-stream", ".bin")
         key = secrets.token_hex(16) + end
@@ -280,7 +280,7 @@ def form_file(kind: str, body: bytes) -> tuple[str, bytes]:
         nonlocal parts
         parts += 1
         if parts > MAX_PARTS:
-            raise Rejected(f"A form has at most {MAX_PARTS} parts.")
+            raise Rejected(f"A form can have at most {MAX_PARTS} parts.")
         headers.clear()
         content.clear()
         header[:] = [b"", b""]

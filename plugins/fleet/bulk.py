@@ -10,6 +10,7 @@ import attrs
 from hub.errors import HubError, Rejected, WrongType
 from hub.model import Device
 from hub.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
+from hub.values import from_label
 from hub.writes import Write
 from plugins.fleet.filters import Filter, Find
 from plugins.fleet.tags import of_asker
@@ -163,11 +164,13 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
             raise Rejected("pin and value are needed")
 
         def write(device: Device) -> Write:
-            return Write(device, device.find(pin).datastream.pin, value, "api", request.principal)
+            stream = device.find(pin).datastream
+            return Write(device, stream.pin, from_label(stream, value), "api", request.principal)
 
         def check(device: Device) -> str | None:
             try:
-                hub.writes.check(device, device.find(pin), hub.clock.now(), value)
+                point = device.find(pin)
+                hub.writes.check(device, point, hub.clock.now(), from_label(point.datastream, value))
             except WrongType as error:
                 return f"{device.find(pin).datastream.name}: {error}"
             except HubError as error:

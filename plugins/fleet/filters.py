@@ -69,7 +69,7 @@ class Filter:
         if self.operator in ("empty", "notEmpty"):
             return "empty and notEmpty have no values" if self.values else None
         if not 1 <= len(self.values) <= MAX_VALUES:
-            return f"a filter has 1 to {MAX_VALUES} values"
+            return f"a filter must have 1 to {MAX_VALUES} values"
         if self.attribute in TEXTS:
             if self.operator in ("less", "more"):
                 return f"{self.attribute} is text: {self.operator} is for numbers"

@@ -138,7 +138,7 @@ class Segments:
         if any(one.name == segment.name for one in others):
             raise Conflict(f"there is a segment named {segment.name!r} already")
         if len(others) >= MAX_OF_ORG:
-            raise Conflict(f"an organization has at most {MAX_OF_ORG} segments")
+            raise Conflict(f"an organization can have at most {MAX_OF_ORG} segments")
 
     async def save(self, segment: Segment, position: int | None = None) -> Segment:
         """Add or change one; with ``position`` it goes there, and the others make room."""

@@ -140,12 +140,12 @@ class Tags:
         if tag.color and COLOR.fullmatch(tag.color) is None:
             raise Rejected("color must be like #24a0ed")
         if len(tag.icon) > MAX_NAME or not is_printable(tag.icon):
-            raise Rejected(f"icon has at most {MAX_NAME} printable characters")
+            raise Rejected(f"icon must have at most {MAX_NAME} printable characters")
         of_org = [one for one in self.by_id.values() if one.org == tag.org and one.id != tag.id]
         if any(one.name == tag.name for one in of_org):
             raise Conflict(f"there is a tag named {tag.name!r} already")
         if len(of_org) >= MAX_OF_ORG:
-            raise Conflict(f"an organization has at most {MAX_OF_ORG} tags")
+            raise Conflict(f"an organization can have at most {MAX_OF_ORG} tags")
 
     async def add(self, tag: Tag) -> Tag:
         """Add one; its id is given here."""
@@ -187,7 +187,7 @@ class Tags:
         # Those of organizations above are nobody's business here.
         has = [one for one in self.of(device) if one.org == tag.org]
         if tag not in has and len(has) >= MAX_OF_DEVICE:
-            return f"a device has at most {MAX_OF_DEVICE} tags"
+            return f"a device can have at most {MAX_OF_DEVICE} tags"
         return None
 
     async def put(self, devices: Sequence[Device], tag: Tag, by: Principal, *, on: bool) -> None:

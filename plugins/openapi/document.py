@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 #: What the hub answers when it does not do what was asked, and when.
 PROBLEMS = {
-    "400": "What was asked makes no sense; the message says what is wrong.",
-    "401": "Nobody is logged in, or the token has expired.",
+    "400": "The request is wrong; the message says why.",
+    "401": "No valid token was sent, or it has expired.",
     "403": "This is not allowed.",
     "404": "There is nothing of that kind, as far as whoever asks may know.",
     "409": "It does not fit what is there.",
@@ -33,15 +33,18 @@ _TAGS = {
     "Hub": (
         "/ backup ca.pem docs favicon.ico health history metrics openapi.json plugins refusals reports status".split()
     ),
+    "Locations": "location locations".split(),
     "Organizations": ["", "client", "clients", "create", "export", "switch", "transfer"],
     "Roles": "permissions role roles".split(),
+    "Segments": "segment segments".split(),
+    "Tags": "tag tags".split(),
     "Templates": "template templates".split(),
     "Users": "user users".split(),
 }
 ABOUT = """The API of the hub. Log in with `POST /api/v1/login`, or make a personal API key, and send it as
-`Authorization: Bearer …`. Times are milliseconds UTC. Lists come in pages: `page` counts from 0.
+`Authorization: Bearer …`. Times are milliseconds UTC. Lists are paged, starting at `page` 0.
 
-What changes is told live over the WebSocket `/api/v1/stream`."""
+Changes are sent live over the WebSocket `/api/v1/stream`."""
 
 
 def document(hub: Hub) -> dict[str, Any]:
@@ -113,11 +116,11 @@ def _of_path(path: str) -> Iterable[Schema]:
 
 def _of_headers(route: Route) -> Iterable[Schema]:
     if route.edits:
-        about = "The ETag of what was read: what has changed meanwhile is not edited."
+        about = "The ETag of what was read; if it has changed since, the edit is refused."
         schema: Schema = {"type": "string", "description": about}
         yield {"name": "If-Match", "in": "header", "required": False, "schema": schema}
     if route.once:
-        about = "A key of one's own making: with the same, the request is carried out once."
+        about = "A key of your own; requests with the same key are carried out once."
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": about}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -26,7 +27,6 @@ pre { background: var(--soft); border-radius: .4rem; overflow-x: auto; padding: 
 b { display: inline-block; min-width: 4rem }
 table { border-collapse: collapse; width: 100% }
 td { border-top: 1px solid var(--line); padding: .25rem .6rem .25rem 0; vertical-align: top }
-.text { white-space: pre-line }
 """
 
 
@@ -44,14 +44,20 @@ def page(document: Mapping[str, Any], hub: str) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>API - {escape(hub)}</title><style>{_STYLE}</style><h1>The API of {escape(hub)}</h1>"
-        f'<p class="text">{escape(document["info"]["description"].replace("`", ""))}</p>'
+        f"{_prose(document['info']['description'])}"
         '<p>For programs: <a href="/api/v1/openapi.json">OpenAPI 3.1</a>.</p>'
         f"<nav>{contents}</nav>{sections}"
     )
 
 
+def _prose(text: str) -> str:
+    """Paragraphs with code in backquotes, all the Markdown there is in descriptions, as HTML."""
+    marked = re.sub(r"`{1,2}([^`]+)`{1,2}", r"<code>\1</code>", escape(text))
+    return "".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n") if paragraph)
+
+
 def _operation(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    parts = [f'<p class="text">{escape(operation.get("description", ""))}</p>' if "description" in operation else ""]
+    parts = [_prose(operation.get("description", ""))]
     if rows := "".join(_row(one, schemas) for one in operation.get("parameters", ())):
         parts.append(f"<h4>Parameters</h4><table>{rows}</table>")
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -64,7 +70,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], schemas: Ma
             )
             parts.append(f"<h4>{status}</h4>{escape(response['description'])}{contents}")
     problems = ", ".join(status for status in operation["responses"] if status >= "400")
-    parts.append(f"<p>When it is not done: {problems}.</p>")
+    parts.append(f"<p>Errors: {problems}.</p>")
     head = f"<b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation['summary'])}"
     return f'<details id="{escape(operation["operationId"])}"><summary>{head}</summary>{"".join(parts)}</details>'
 
@@ -85,7 +91,7 @@ def _shown(schema: Mapping[str, Any] | None, schemas: Mapping[str, Any]) -> str:
         return ""
     text = json.dumps(_example(schema, schemas, ()), indent=2, ensure_ascii=False)
     about = _resolved(schema, schemas).get("description", "")
-    return f'<pre>{escape(text)}</pre><p class="text">{escape(about)}</p>'
+    return f"<pre>{escape(text)}</pre>{_prose(about)}"
 
 
 def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:

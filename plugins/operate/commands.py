@@ -14,25 +14,29 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hub.cli import api, config_of, show, show_table, with_json
+from hub.cli import api, config_of, counted, megabytes_a_month, report, show, show_table
 from hub.client import operations
 from hub.client.operations import Cost
-from hub.client.remote import Remote
 from hub.config import Config
 from hub.errors import RequestError, StartupError
+
+if TYPE_CHECKING:
+    from hub.client.operations import Cost
 
 #: The dearest datastreams, on the screen of the status.
 COSTS = 5
 
 
 def status(parser: argparse.ArgumentParser) -> None:
-    """How the hub does; exits with 0 (ok), 1 (warning) or 2 (critical)."""
-    with_json(parser)
+    """Print the state of the hub; exits with 0 (ok), 1 (warning) or 2 (critical)."""
     parser.set_defaults(run=_status)
 
 
 def _status(args: argparse.Namespace) -> int:
+    from hub.client.remote import Remote
+
     with api(args) as hub:
         state, costs = hub(operations.get_status()), hub(operations.get_history_costs())
         running = isinstance(hub, Remote)
@@ -49,10 +53,10 @@ def _status(args: argparse.Namespace) -> int:
         for name, value in (
             ("listening on", listen or "-"),
             ("up for", _span(state["uptime"])),
-            ("devices", f"{state['devices']}, {state['online']} online, of {state['templates']} templates"),
+            ("devices", f"{state['devices']}, {state['online']} online, of {counted(state['templates'], 'template')}"),
             ("connections", state["connections"]),
             ("values stored", state["valuesStored"]),
-            ("turned away", state["refused"]),
+            ("refused", state["refused"]),
             ("disk free", "?" if state["diskFree"] is None else f"{state['diskFree']:.0%}"),
         ):
             print(f"  {name:<14}{value}")
@@ -62,22 +66,24 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def cost_lines(costs: Sequence[Cost]) -> list[str]:
-    """What datastreams take on disk, going by the newest day."""
+    """The estimated size on disk of datastreams' history, going by the newest day."""
     lines = []
     for number, cost in enumerate(costs):
         what = f"{cost['template']} {cost['pin'].upper()} {cost['name']}"
-        lines.append(f"  {'' if number else 'costs':<14}{cost['bytesPerMonth'] / 1e6:.2f} MB a month: {what}")
+        size = megabytes_a_month(cost["bytesPerMonth"])
+        lines.append(f"  {'' if number else 'history':<14}{'' if number else 'estimated '}{size}: {what}")
     return lines
 
 
 def _span(seconds: int) -> str:
+    if seconds < 60:
+        return "less than a minute"
     days, rest = divmod(seconds, 86_400)
     return f"{days} d {rest // 3600} h" if days else f"{rest // 3600} h {rest % 3600 // 60} min"
 
 
 def plugins(parser: argparse.ArgumentParser) -> None:
     """List the plugins with version, hooks and state; `new NAME` makes a skeleton, `add` installs one."""
-    with_json(parser)
     parser.add_argument("action", nargs="?", choices=["new", "add"])
     parser.add_argument("name", nargs="?", metavar="NAME", help="the new plugin, or the package or .py file to add")
     parser.set_defaults(run=_plugins)
@@ -87,13 +93,14 @@ def _plugins(args: argparse.Namespace) -> int:
     if args.action == "new":
         if not args.name or re.fullmatch(r"[a-z][a-z0-9_]{0,40}", args.name) is None:
             raise StartupError(
-                "a plugin's name has small letters, digits and _, such as: pinwheel plugins new rain_alarm"
+                "the name of a plugin must have small letters, digits and _ only, such as:"
+                " pinwheel plugins new rain_alarm"
             )
-        return _new_plugin(args.name)
+        return _new_plugin(args)
     if args.action == "add":
         if not args.name:
-            raise StartupError("which? such as: pinwheel plugins add frost.py")
-        return _add_plugin(args.name, config_of(args).data / "plugins")
+            raise StartupError("name the package or file to add, such as: pinwheel plugins add frost.py")
+        return _add_plugin(args, config_of(args).data / "plugins")
     with api(args) as hub:
         found = hub(operations.get_plugins())
     if args.json:
@@ -104,20 +111,22 @@ def _plugins(args: argparse.Namespace) -> int:
                 p["name"],
                 p["version"],
                 p["state"],
+                p["problem"] or (f"held the loop for {p['longestHoldMs']} ms" if p["longestHoldMs"] else "-"),
                 " ".join(p["hooks"]),
-                p["problem"] or (f"held the loop for {p['longestHoldMs']} ms" if p["longestHoldMs"] else ""),
             )
             for p in found
         ]
-        show_table(("name", "version", "state", "hooks", "problem"), rows)
+        show_table(("name", "version", "state", "problem", "hooks"), rows)
     return 0
 
 
-def _add_plugin(name: str, folder: Path) -> int:
+def _add_plugin(args: argparse.Namespace, folder: Path) -> int:
     """Install a package into the hub's environment, or copy a file to where the hub looks for it."""
+    name = args.name
     if not name.endswith(".py"):
         pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", name]
-        if subprocess.run(pip, check=False).returncode:  # noqa: S603
+        # Its output is no part of this command's JSON.
+        if subprocess.run(pip, check=False, stdout=sys.stderr).returncode:  # noqa: S603
             raise RequestError(f"{name} could not be installed")
     else:
         try:
@@ -125,13 +134,13 @@ def _add_plugin(name: str, folder: Path) -> int:
             shutil.copy(name, folder)
         except OSError as error:
             raise RequestError(f"{name}: {error.strerror}") from error
-    print("added; it is loaded at the next start of the hub")
+    report(args, {"added": name}, "Added. Restart the hub to load it.")
     return 0
 
 
-def _new_plugin(name: str) -> int:
+def _new_plugin(args: argparse.Namespace) -> int:
     """Copy the skeleton of a plugin: a package with its module, its entry point and its test."""
-    target = Path(name)
+    name, target = args.name, Path(args.name)
     if target.exists():
         raise StartupError(f"{target} exists already")
     skeleton = resources.files("config") / "plugin"
@@ -144,7 +153,8 @@ def _new_plugin(name: str) -> int:
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((skeleton / f"{source}.in").read_text("utf-8").replace("@name@", name))
-    print(f"{target}/ made. Try it with: cd {target} && pip install -e '.[test]' && pytest")
+    said = f"Created {target}/. Try it with: cd {target} && pip install -e '.[test]' && pytest"
+    report(args, {"created": str(target)}, said)
     return 0
 
 
@@ -156,43 +166,57 @@ def service(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_service)
 
 
+#: Where systemd looks for units of the machine's administrator.
+UNIT = Path("/etc/systemd/system/pinwheel.service")
+
+
 def _service(args: argparse.Namespace) -> int:
-    unit, filled = Path("/etc/systemd/system/pinwheel.service"), ""
+    filled = ""
     if args.action == "install":
         user, config = _service_user(args.user), config_of(args)
+        if not config.data.is_dir():
+            raise StartupError(
+                f"there is no hub in {config.data.absolute()}: run this where the hub runs, or name its directory with"
+                " --data (a new hub: start it once with pinwheel run)"
+            )
         filled = _unit(args, config, user.pw_name)
     if args.only_print:
-        print(filled if args.action == "install" else f"would stop and remove {unit}", end="" if filled else "\n")
+        done = {"unit": str(UNIT), "text": filled} if filled else {"unit": str(UNIT)}
+        report(args, done, filled.rstrip("\n") or f"would stop and remove {UNIT}")
         return 0
     systemctl = shutil.which("systemctl")
     if systemctl is None:
-        raise StartupError("there is no systemd here (systemctl was not found)")
+        raise StartupError("there is no systemd on this machine (systemctl was not found)")
+    if args.action == "uninstall" and not UNIT.exists():
+        raise RequestError(f"there is no service to uninstall: {UNIT} does not exist")
     steps = [["daemon-reload"], ["enable", "--now", "pinwheel"]]
     try:
         if args.action == "install":
-            _own_data(config.data.resolve(), user)
-            unit.write_text(filled)
+            _check_owner(config.data.resolve(), user)
+            UNIT.write_text(filled)
         else:
             steps = [["disable", "--now", "pinwheel"], ["daemon-reload"]]
         for step in steps:
             if args.action == "uninstall" and step == ["daemon-reload"]:
-                unit.unlink(missing_ok=True)
-            done = subprocess.run([systemctl, *step], check=False, capture_output=True, text=True)  # noqa: S603
-            if done.returncode:
-                raise RequestError(f"systemctl {' '.join(step)}: {done.stderr.strip()}")
+                UNIT.unlink(missing_ok=True)
+            done_step = subprocess.run([systemctl, *step], check=False, capture_output=True, text=True)  # noqa: S603
+            if done_step.returncode:
+                raise RequestError(f"systemctl {' '.join(step)}: {' '.join(done_step.stderr.split())}")
     except OSError as error:
-        raise RequestError(f"{unit}: {error.strerror}; run this with sudo") from error
+        raise RequestError(f"{UNIT}: {error.strerror}; run this with sudo") from error
     if args.action == "install":
-        print(f"pinwheel is installed and running as {user.pw_name}, with the data in {config.data.resolve()}")
+        said = f"installed and running as {user.pw_name}, with the data in {config.data.resolve()}"
     else:
-        print("pinwheel is uninstalled")
+        said = "uninstalled; its data stays"
+    report(args, {"unit": str(UNIT), "action": args.action}, f"pinwheel is {said}")
     return 0
 
 
 def _unit(args: argparse.Namespace, config: Config, user: str) -> str:
     """The systemd unit for a hub with this configuration; ``args.config`` is the file, if one is named."""
+    found = Path("hub.toml") if args.config is None and Path("hub.toml").is_file() else args.config
     command = [sys.argv[0] if Path(sys.argv[0]).is_absolute() else str(Path(sys.argv[0]).resolve()), "run"]
-    command += ["--config", str(Path(args.config).resolve())] if args.config else []
+    command += ["--config", str(found.resolve())] if found else []
     command += ["--data", str(config.data.resolve())]
     # Without the backups' directory, which may be on a disk that is not there yet, the hub starts all the same.
     writable = [str(config.data.resolve())]
@@ -232,12 +256,9 @@ def _service_user(name: str | None) -> pwd.struct_passwd:
         raise StartupError(f"there is no user {chosen!r} on this machine") from None
 
 
-def _own_data(data: Path, user: pwd.struct_passwd) -> None:
-    """Make the data directory if it is missing, since the service cannot. Raises `StartupError`."""
-    if not data.exists():
-        data.mkdir(parents=True, mode=0o700)
-        os.chown(data, user.pw_uid, user.pw_gid)
-    elif user.pw_uid not in (0, data.stat().st_uid):
+def _check_owner(data: Path, user: pwd.struct_passwd) -> None:
+    """Whether the service's user can write its data. Raises `StartupError`."""
+    if user.pw_uid not in (0, data.stat().st_uid):
         owner = shlex.quote(f"{user.pw_name}:")
         raise StartupError(
             f"{data} is not {user.pw_name}'s: sudo chown -R {owner} {shlex.quote(str(data))}, or --user NAME"

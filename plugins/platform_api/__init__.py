@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
-from hub.routes import Permission, Route, SocketRoute
-from plugins.platform_api import about, devices, events, feeds, state, stream, templates
 
+# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
 if TYPE_CHECKING:
     import trio
 
     from hub.app import Hub
+    from hub.routes import Permission, Route, SocketRoute
 
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
+    from hub.routes import Permission
+
     return [
         Permission("hub.view", "View the state of the hub", root=True),
         Permission("own_devices.view", "View own devices"),
@@ -40,10 +42,14 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
+    from plugins.platform_api import feeds
+
     nursery.start_soon(hub.room(feeds.Feeds).run)
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
+    from plugins.platform_api import about, devices, events, state, stream, templates
+
     rooms = (devices, about, events, templates, state, stream)
     return [route for room in rooms for route in room.routes(hub)]

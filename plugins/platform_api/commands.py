@@ -5,25 +5,44 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.cli import (
     DURATION_HELP,
+    PAGE,
     api,
+    confirmed,
     device_of,
+    devices_named,
+    every,
     follow,
     local_time,
+    names_of_organizations,
+    org_id_of,
+    org_of,
+    organizations,
+    report,
     show,
     show_table,
+    user_of,
+    warn,
     with_device,
-    with_json,
+    with_org,
+    with_yes,
 )
 from hub.client import operations
-from hub.client.operations import DeviceObject, EventObject, Refusal
 from hub.errors import Rejected, RequestError
 from hub.spellings import decoded, read_text
 from hub.tokens import WEAK_WARNING, is_token, is_weak
+
+if TYPE_CHECKING:
+    from hub.client import Api
+    from hub.client.operations import DataStreamValue, DeviceObject, EventObject, OrganizationObject, Refusal
+
+#: Types of events, as templates have them.
+EVENT_TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
 
 # -- templates --------------------------------------------------------------------------------------------------------
 
@@ -36,7 +55,9 @@ def template_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="drop datastreams that the file no longer has, with their values"
     )
-    with_json(parser)
+    parser.add_argument(
+        "--enable-below", action="store_true", help="enable the templates in all organizations below your own"
+    )
 
     def run(args: argparse.Namespace) -> int:
         failed, done = False, []
@@ -51,19 +72,68 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                     why = error.strerror if isinstance(error, OSError) else error
                     said = str(error) if isinstance(error, RequestError) else f"{path}: {why}"
                     for line in said.splitlines():
-                        print(f"pinwheel: {line}", file=sys.stderr)
+                        warn(line)
                     continue
+                enabled = _enabled(hub, done[-1]["id"], organizations(hub)) if args.enable_below else []
                 if not args.json:
-                    print(
-                        f"{done[-1]['id']} {done[-1]['name']}" + ("" if done[-1]["changes"] else ": nothing to change")
-                    )
-                    for change in done[-1]["changes"]:
+                    unchanged = "" if done[-1]["changes"] or enabled else ": nothing to change"
+                    print(f"{done[-1]['id']} {done[-1]['name']}{unchanged}")
+                    for change in [*done[-1]["changes"], *_enabling(enabled)]:
                         print(f"  {change}")
         if args.json:
             show(done)
         return int(failed)
 
     parser.set_defaults(run=run)
+
+
+def _enabled(hub: Api, template: str, orgs: Sequence[OrganizationObject]) -> list[OrganizationObject]:
+    """Enable a template in organizations, parents before their children; returns those where it was not."""
+    missing = [org for org in orgs if org["templates"] is not None and template not in org["templates"]]
+    for org in missing:
+        hub(operations.put_organization(org_id=org["id"], templates=sorted([*(org["templates"] or ()), template])))
+    return missing
+
+
+def _enabling(orgs: Sequence[OrganizationObject]) -> list[str]:
+    return [f"+ enabled in {org['name']} ({org['id']})" for org in orgs]
+
+
+def template_enable(parser: argparse.ArgumentParser) -> None:
+    """Let organizations have devices of a template; also those between them and your own."""
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("orgs", metavar="ORG", nargs="*", help="an id, or a name if it is unique")
+    parser.add_argument("--below", action="store_true", help="instead of ORG, all organizations below your own")
+
+    def run(args: argparse.Namespace) -> None:
+        if args.below == bool(args.orgs):
+            parser.error("either ORG or --below is needed")
+        with api(args) as hub:
+            template = hub(operations.get_organization_template(template_id=args.id))
+            every_org = organizations(hub)
+            meant = every_org if args.below else _with_parents([org_of(hub, text) for text in args.orgs], every_org)
+            enabled = _enabled(hub, args.id, meant)
+        found = [{"id": org["id"], "name": org["name"]} for org in enabled]
+        lines = _enabling(enabled) or ["nothing to change"]
+        report(
+            args, {"template": args.id, "enabled": found}, f"{args.id} {template['name']}", *(f"  {x}" for x in lines)
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _with_parents(
+    orgs: Sequence[OrganizationObject], every_org: Sequence[OrganizationObject]
+) -> list[OrganizationObject]:
+    """Organizations and those above them, as far as the asker sees them, parents before their children."""
+    by_id = {org["id"]: org for org in every_org}
+    meant = {org["id"] for org in orgs}
+    for org in orgs:
+        above = by_id.get(org["parentOrganizationId"] or 0)
+        while above is not None:
+            meant.add(above["id"])
+            above = by_id.get(above["parentOrganizationId"] or 0)
+    return [org for org in every_org if org["id"] in meant]
 
 
 def _template_text(path: Path) -> str:
@@ -85,7 +155,10 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            print(hub(operations.get_template_export(template_id=args.id)), end="")
+            if args.json:
+                show(hub(operations.get_template_document(template_id=args.id)))
+            else:
+                print(hub(operations.get_template_export(template_id=args.id)), end="")
 
     parser.set_defaults(run=run)
 
@@ -93,14 +166,13 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 def template_list(parser: argparse.ArgumentParser) -> None:
     """List the templates, or those that come with the hub."""
     parser.add_argument("--shipped", action="store_true", help="those that come with the hub, to import by name")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         if args.shipped:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            found = hub(operations.get_organization_templates(size=1000))["content"]
+            found = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
         if args.json:
             show(found)
         else:
@@ -138,7 +210,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     """Add a device, or many from CSV; prints its token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
-    parser.add_argument("--org", metavar="ID", type=int, default=1)
+    with_org(parser, "the organization that it belongs to")
     parser.add_argument(
         "--token-stdin", action="store_true", help="take the token that the board already carries from stdin"
     )
@@ -148,47 +220,127 @@ def device_add(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         if args.csv is not None:
-            try:
-                text = decoded(args.csv.read_bytes())
-            except (OSError, ValueError) as error:
-                raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
-            with api(args) as hub:
-                show(hub(operations.post_device_import(csv=text)))
+            if args.template or args.name or args.token_stdin:
+                parser.error("with --csv, templates, names and tokens stand in the file")
+            _add_from_csv(args)
             return
         if not args.template or not args.name:
             parser.error("--template and --name are needed, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
-        call = operations.post_organization_device_create(
-            template_id=args.template, name=args.name, org_id=args.org, token=token
-        )
         with api(args) as hub:
+            same = devices_named(hub, args.name)
+            call = operations.post_organization_device_create(
+                template_id=args.template, name=args.name, org_id=org_id_of(hub, args.org), token=token
+            )
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
+        if same:
+            warn(f"there are {len(same) + 1} devices named {args.name!r} now: commands need the id, {added['id']}")
 
     parser.set_defaults(run=run)
 
 
+def _add_from_csv(args: argparse.Namespace) -> None:
+    try:
+        text = decoded(args.csv.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
+    with api(args) as hub:
+        show(hub(operations.post_device_import(csv=text, org_id=org_id_of(hub, args.org))))
+
+
 def device_list(parser: argparse.ArgumentParser) -> None:
-    """List the devices."""
-    with_json(parser)
+    """List the devices of an organization and of those below it."""
+    with_org(parser)
+    parser.add_argument("--status", metavar="S", help="only those with this status, such as offline")
+    parser.add_argument("--query", metavar="WORDS", help="only those with these words in their name, metadata or tags")
+    parser.add_argument("--tag", metavar="T", help="only those with this tag")
 
     def run(args: argparse.Namespace) -> None:
-        devices: list[DeviceObject] = []
         with api(args) as hub:
-            while True:
-                page = hub(
-                    operations.get_organization_devices(
-                        include_sub_org_devices=True, page=len(devices) // 1000, size=1000
-                    )
-                )
-                devices += page["content"]
-                if len(devices) >= page["totalElements"] or not page["content"]:
-                    break
+            org = org_id_of(hub, args.org)
+            devices: list[DeviceObject] = every(
+                hub,
+                lambda page: operations.get_organization_devices(
+                    org_id=org, include_sub_org_devices=True, page=page, size=PAGE
+                ),
+            )
+            if args.status or args.query or args.tag:
+                meant = _found(hub, args, org)
+                devices = [device for device in devices if device["id"] in meant]
+            names = {} if args.json else names_of_organizations(hub)
         if args.json:
             show(devices)
-        else:
-            rows = [(d["id"], d["name"], d["templateId"], d["lifecycleStatus"]["name"], d["ip"]) for d in devices]
-            show_table(("id", "name", "template", "status", "address"), rows)
+            return
+        rows = [
+            (
+                d["id"],
+                d["name"],
+                d["templateId"],
+                names.get(d["orgId"], d["orgId"]),
+                d["lifecycleStatus"]["name"],
+                _last_seen(d),
+                d["ip"],
+            )
+            for d in devices
+        ]
+        show_table(("id", "name", "template", "org", "status", "last seen", "address"), rows)
+
+    parser.set_defaults(run=run)
+
+
+def _found(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
+    """The ids of the devices that the filters of ``device list`` mean."""
+    filters: list[operations.Filter] = []
+    if args.status:
+        filters.append({"attribute": "status", "values": [args.status]})
+    if args.tag:
+        filters.append({"attribute": "tag", "values": [args.tag]})
+    found = every(
+        hub,
+        lambda page: operations.post_devices_search(
+            query=args.query, filters=filters, org_id=org, page=page, size=PAGE
+        ),
+    )
+    return {device["id"] for device in found}
+
+
+def _last_seen(device: DeviceObject) -> str:
+    """When a device was there: now, or when it disconnected or its newest value came."""
+    if device["lifecycleStatus"]["status"] == "ONLINE":
+        return "now"
+    return local_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
+
+
+def device_transfer(parser: argparse.ArgumentParser) -> None:
+    """Give devices to another organization, or to an owner in one; their tokens, values and events go with them."""
+    parser.add_argument("devices", metavar="DEVICE", nargs="+", help="an id, or a name if it is unique")
+    parser.add_argument("--org", metavar="ORG", help="an id, or a name if it is unique")
+    parser.add_argument("--owner", metavar="EMAIL", help="a user; the devices are in their organization then")
+
+    def run(args: argparse.Namespace) -> int:
+        if not args.org and not args.owner:
+            parser.error("--org or --owner is needed")
+        failed, done = False, []
+        with api(args) as hub:
+            owner = user_of(hub, args.owner) if args.owner else None
+            org = org_of(hub, args.org)["id"] if args.org else None
+            if owner is not None and org not in (None, owner["orgId"]):
+                raise Rejected(f"{owner['email']} is not in organization {args.org}: a device is where its owner is")
+            where = owner["email"] if owner else org_of(hub, args.org)["name"]
+            for device in [device_of(hub, text) for text in args.devices]:
+                to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
+                try:
+                    hub(operations.post_organization_device_transfer(device_id=device["id"], **to))
+                except RequestError as error:
+                    failed = True
+                    warn(f"{device['name']} ({device['id']}): {error}")
+                else:
+                    done.append({"id": device["id"], "name": device["name"]})
+        lines = [f"{one['name']} ({one['id']}) is {where}'s now" for one in done]
+        if args.json or lines:
+            report(args, done, *lines)
+        return int(failed)
 
     parser.set_defaults(run=run)
 
@@ -196,7 +348,6 @@ def device_list(parser: argparse.ArgumentParser) -> None:
 def device_show(parser: argparse.ArgumentParser) -> None:
     """Show a device with its values and metadata."""
     with_device(parser)
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -231,9 +382,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
 def device_events(parser: argparse.ArgumentParser) -> None:
     """The timeline of a device, newest first; --resolve, --comment and --archive act on one event."""
     with_device(parser)
-    parser.add_argument(
-        "--type", default="", help="info, warning, critical, content, online, offline, status; or several"
-    )
+    parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; or several, as in info,warning")
     parser.add_argument("--open", action="store_true", help="only what is not resolved")
     parser.add_argument("--archived", action="store_true", help="what was archived instead")
     parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
@@ -242,9 +391,11 @@ def device_events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", default="")
     parser.add_argument("--comment", nargs=2, metavar=("EVENT", "TEXT"))
     parser.add_argument("--archive", type=int, metavar="EVENT")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
+        types = [one.lower() for one in args.type.split(",") if one]
+        if wrong := [one for one in types if one not in EVENT_TYPES]:
+            raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(wrong)}")
         with api(args) as hub:
             number = device_of(hub, args.device)["id"]
             if args.resolve is not None:
@@ -262,7 +413,7 @@ def device_events(parser: argparse.ArgumentParser) -> None:
                 hub(operations.post_organization_device_event_archive(device_id=number, event_id=args.archive))
             call = operations.get_organization_device_timeline(
                 device_id=number,
-                event_type=[one for one in args.type.split(",") if one],
+                event_type=types,
                 resolved="false" if args.open else None,
                 archived="true" if args.archived else "false",
                 query=args.query,
@@ -292,7 +443,6 @@ def device_log(parser: argparse.ArgumentParser) -> None:
     """What the hub noted about a device: events, coming and going, and what it refused, oldest first."""
     with_device(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -321,20 +471,25 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
-            hub(operations.put_organization_device(device_id=device["id"], name=args.name))
+            renamed = hub(operations.put_organization_device(device_id=device["id"], name=args.name))
+        done = {"id": device["id"], "name": renamed["name"]}
+        report(args, done, f"{device['name']} ({device['id']}) is named {renamed['name']}")
 
     parser.set_defaults(run=run)
 
 
 def device_delete(parser: argparse.ArgumentParser) -> None:
-    """Delete a device with all its data."""
+    """Delete a device with all its values and history."""
     with_device(parser)
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
+            confirmed(args, f"delete {device['name']} ({device['id']}) with all its values and history")
             hub(operations.delete_organization_device(device_id=device["id"]))
-        print(f"{device['name']} ({device['id']}) is deleted")
+        done = {"id": device["id"], "name": device["name"]}
+        report(args, done, f"{device['name']} ({device['id']}) is deleted")
 
     parser.set_defaults(run=run)
 
@@ -365,18 +520,48 @@ def device_write(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
-            device = device_of(hub, args.device)
-            hub(operations.post_organization_device_datastream(device_id=device["id"], pin=args.pin, value=value))
+            number = device_of(hub, args.device)["id"]
+            hub(operations.post_organization_device_datastream(device_id=number, pin=args.pin, value=value))
+            streams = hub(operations.get_organization_device(device_id=number))["dataStreamValues"] or []
+        stream = next(one for one in streams if args.pin.lower() == one["pin"] or args.pin == one["dataStreamLabel"])
+        pin, name = stream["pin"].upper(), stream["dataStreamLabel"]
+        done = {"device": number, "pin": pin, "name": name, "value": stream["value"]}
+        report(args, done, f"{pin} {name} = {_stored(stream)}{_adjusted(args.values, stream)}")
 
     parser.set_defaults(run=run)
+
+
+def _stored(stream: DataStreamValue) -> str:
+    """A value without its unit; of an enum its label."""
+    if stream["type"] == "enum":
+        return stream["display"]["text"]
+    value = stream["value"]
+    return ", ".join(map(_number, value if isinstance(value, list) else [value]))
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _adjusted(given: Sequence[str], stream: DataStreamValue) -> str:
+    """Why another number was stored than the one that was given, in brackets; "" when it is the same."""
+    value = stream["value"]
+    try:
+        number = float(given[0])
+    except ValueError:
+        return ""
+    if len(given) > 1 or not isinstance(value, (int, float)) or number == value:
+        return ""
+    if stream["type"] == "enum":
+        return f" ({given[0]} is none of its values)"
+    return f" ({given[0]} is {'above the maximum' if number > value else 'below the minimum'})"
 
 
 def device_watch(parser: argparse.ArgumentParser) -> None:
     """Print what a device does as it happens, until Ctrl-C."""
     parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
     parser.add_argument("--wire", action="store_true", help="decoded frames, secrets masked")
-    parser.add_argument("--refused", action="store_true", help="who was turned away and why: the last 1,000, and live")
-    with_json(parser)
+    parser.add_argument("--refused", action="store_true", help="who was refused and why: the last 1,000, and live")
 
     def run(args: argparse.Namespace) -> None:
         if args.refused == bool(args.device):

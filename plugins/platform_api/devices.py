@@ -11,8 +11,8 @@ import trio
 
 from hub import spellings
 from hub.devices import NewDevice
-from hub.errors import NotFound, Rejected, WrongType, first_problems
-from hub.model import ONLINE, Device, Organization, Reboot, Reconfigure, Redirect
+from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
+from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.routes import (
     LARGE_BODY,
     PAGE,
@@ -28,7 +28,7 @@ from hub.routes import (
 )
 from hub.signatures import Between
 from hub.structure import seconds
-from hub.values import to_json
+from hub.values import described_choices, from_label, to_json
 from hub.writes import Write
 from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
 
@@ -54,9 +54,13 @@ class CreateDevice:
 
 @attrs.frozen(kw_only=True)
 class DevicesCsv:
-    """Columns ``name,template,token`` and metadata fields; all rows are added, or none."""
+    """Columns ``name,template,token`` and metadata fields; all rows are added, or none.
+
+    ``org_id`` is the organization of all of them, by default the one that the asker acts in.
+    """
 
     csv: str = secret()
+    org_id: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +145,7 @@ class DeviceRoutes:
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
         org = self._hub.organization_for(request, body.org_id)
-        template = self._hub.templates.for_org(org, body.template_id)
+        template = self._hub.template_for(request, org, body.template_id)
         if body.owner_id is not None and self._hub.devices.org_of_user(body.owner_id) != org.id:
             raise NotFound(f"User with identifier {body.owner_id} is not found or belong to another organization.")
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
@@ -150,8 +154,8 @@ class DeviceRoutes:
         return Created(value=attrs.evolve(self._shown(device), token=token))
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
-        org = self._hub.organization_for(request)
-        problems, new = await self._rows(org, request.body.csv)
+        org = self._hub.organization_for(request, request.body.org_id)
+        problems, new = await self._rows(request, org)
         if problems:
             found = [*problems, *self._hub.devices.problems(new)]
             found.sort(key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2]))
@@ -161,14 +165,14 @@ class DeviceRoutes:
             request.subject = f"devices {added[0][0].id} to {added[-1][0].id}"
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    async def _rows(self, org: Organization, text: str) -> tuple[list[str], list[NewDevice]]:
+    async def _rows(self, request: Request, org: Organization) -> tuple[list[str], list[NewDevice]]:
         """What is wrong with the rows as such, and the devices of the others; other tasks get their turn.
 
         Raises `Rejected` for more than `MAX_ROWS`.
         """
         problems, new = [], []
         try:
-            table = spellings.table(text)
+            table = spellings.table(request.body.csv)
             # Names of metadata are written as they are; those of the three columns need not be.
             columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
             if missing := [name for name in ("name", "template") if name not in columns]:
@@ -181,11 +185,15 @@ class DeviceRoutes:
                 if not values:
                     continue
                 row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
-                template = self._hub.templates.by_id.get(row["template"].strip())
                 if len(values) > len(columns):
                     problems.append(f"line {line}: has more columns than the header")
-                elif template is None or not org.has(template):
+                    continue
+                try:
+                    template = self._hub.template_for(request, org, row["template"].strip())
+                except NotFound:
                     problems.append(f"line {line}: there is no template {row['template']!r}")
+                except Conflict as error:
+                    problems.append(f"line {line}: {error}")
                 else:
                     new.append(
                         NewDevice(
@@ -307,17 +315,20 @@ class DeviceRoutes:
             if point is None:
                 raise NotFound(f"Data stream with identifier {number} is not found!")
         writes = [
-            Write(device, point.datastream.pin, values[number], "api", request.principal)
+            Write(
+                device,
+                point.datastream.pin,
+                from_label(point.datastream, values[number]),
+                "api",
+                request.principal,
+            )
             for number, point in points.items()
             if point is not None
         ]
         try:
             receipt = self._hub.writes.write_all(writes)
         except WrongType as error:
-            wanted = ", ".join(
-                f"V{p.datastream.pin} {p.datastream.name}: {p.datastream.type}" for p in points.values() if p
-            )
-            raise Rejected(f"{error} ({wanted})") from error
+            raise Rejected(_wrong_type(error, [point.datastream for point in points.values() if point])) from error
         await receipt.durable()
 
     async def token(self, request: Request) -> Token:
@@ -345,6 +356,14 @@ class DeviceRoutes:
     async def ping(self, request: Request) -> Answered:
         took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
         return Answered(ms=None if took is None else round(took, 1))
+
+
+def _wrong_type(error: WrongType, streams: Sequence[Datastream]) -> str:
+    """What was expected, in words; of several datastreams their types."""
+    if len(streams) == 1 and streams[0].type == "enum":
+        return f"V{streams[0].pin} {streams[0].name} is {described_choices(streams[0])}."
+    wanted = ", ".join(f"V{stream.pin} {stream.name}: {stream.type}" for stream in streams)
+    return f"{error} ({wanted})"
 
 
 def routes(hub: Hub) -> Sequence[Route]:

@@ -105,8 +105,8 @@ def routes(hub: Hub) -> Sequence[Route]:
         return [Refusal(**attrs.asdict(refusal)) for refusal in hub.refusals]
 
     return [
-        Route("GET", "/api/v1/status", status, "hub.view", "How the hub does"),
+        Route("GET", "/api/v1/status", status, "hub.view", "The state of the hub"),
         Route("GET", "/api/v1/units", known_units, KNOWN, "The units that values can be shown in"),
         Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
-        Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 who were turned away"),
+        Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 refused connections and values"),
     ]

@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
-from hub.routes import Permission, Route
-from hub.storage import Migration, shipped_migrations
-from plugins.users import accounts, consent, login, organizations, pages, programs, rights
-from plugins.users.permissions import PERMISSIONS
-from plugins.users.room import Room, Settings
 
+# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
 if TYPE_CHECKING:
     import trio
 
     from hub.app import Credentials, Hub
     from hub.model import Device, Principal
+    from hub.routes import Permission, Route
+    from hub.storage import Migration
+    from plugins.users.room import Room
 
 #: Without it nobody could be let in, or kept out.
 ESSENTIAL = True
 
 
+@cache
+def _room_class() -> type[Room]:
+    from plugins.users.room import Room
+
+    return Room
+
+
 @hookimpl
 def hub_config() -> type:
+    from plugins.users.room import Settings
+
     return Settings
 
 
 @hookimpl
 def hub_migrations() -> Sequence[Migration]:
+    from hub.storage import shipped_migrations
+
     return shipped_migrations("users", "plugins.users")
 
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
+    from plugins.users.permissions import PERMISSIONS
+
     return PERMISSIONS
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    room = hub.room(Room)
+    from plugins.users import accounts, consent, login, organizations, pages, programs, rights
+
+    room = hub.room(_room_class())
     parts = (login, accounts, rights, organizations, programs, pages, consent)
     return [route for part in parts for route in part.routes(room)]
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    room = hub.room(Room)
+    room = hub.room(_room_class())
     await room.load()
     await room.welcome()
     nursery.start_soon(room.save_used)
@@ -55,7 +70,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    access = hub.room(Room).access
+    access = hub.room(_room_class()).access
     if credentials.kind == "client":
         return access.authenticate_client(credentials.name, credentials.secret)
     return access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
@@ -65,4 +80,4 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
 ) -> bool | None:
-    return hub.room(Room).access.allows(principal, permission, device, org)
+    return hub.room(_room_class()).access.allows(principal, permission, device, org)

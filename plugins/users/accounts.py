@@ -314,7 +314,7 @@ def routes(room: Room) -> Sequence[Route]:
         found = room.user_for(request, user_id, gift=True)
         role = room.roles.get(role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
-            raise Forbidden("Nobody changes their own role.")
+            raise Forbidden("You cannot change your own role.")
         access.check_gift(request.principal, found.org, role)
         await people.change(found, role=role)
         return room.shown(found)
@@ -347,7 +347,7 @@ def routes(room: Room) -> Sequence[Route]:
         org = hub.organization_for(request, body.target_org_id)
         role = room.roles.get(body.role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
-            raise Forbidden("Nobody transfers themselves.")
+            raise Forbidden("You cannot transfer yourself.")
         access.check_gift(request.principal, org.id, role)
         owned = [device for device in hub.devices.by_id.values() if device.owner == found.id]
         hub.organizations.check_quota(org.id, "users", people.by_organization(), leaving=found.org)
@@ -442,7 +442,7 @@ def routes(room: Room) -> Sequence[Route]:
             ("POST", "user/logout", force_logout, "users.logout", UserId, "End all sessions of a user"),
             ("POST", "user/reset", reset, "users.password", UserId, "A link for a new password"),
             ("POST", "user/password", set_password, "users.password", SetPassword, "Set a user's password"),
-            ("GET", "user/export", export, "users.download", None, "All that is kept about a user"),
+            ("GET", "user/export", export, "users.download", None, "Export a user's personal data"),
             ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
             ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
         )

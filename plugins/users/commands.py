@@ -6,47 +6,37 @@ import argparse
 import getpass
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hub.cli import DURATION_HELP, api, confirmed, local_time, show, show_table, with_json
-from hub.client import Api, operations
-from hub.client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
-from hub.errors import NotFound, Rejected
+from hub.cli import (
+    DURATION_HELP,
+    PAGE,
+    api,
+    confirmed,
+    every,
+    local_time,
+    names_of_organizations,
+    org_id_of,
+    org_of,
+    organizations,
+    report,
+    show,
+    show_table,
+    suggestion,
+    user_of,
+    with_org,
+    with_yes,
+)
+from hub.client import operations
+from hub.errors import Conflict, NotFound, Rejected, RequestError
 from hub.links import ONLY_HERE, is_only_here
-from hub.signatures import camel
-from hub.spellings import nfc, read_text
-from hub.structure import seconds
+from hub.spellings import read_text
 
-
-def _org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject:
-    """The organization that an id or a name means; of several with that name the one right ``below`` another.
-
-    Raises `NotFound`, `Rejected` when several have that name.
-    """
-    if text.isascii() and text.isdecimal():
-        return hub(operations.get_organization(org_id=int(text)))
-    everyone = _orgs(hub, text)
-    named = [org for org in everyone if org["name"] == nfc(text)]
-    found = [org for org in named if org["parentOrganizationId"] == below] or named
-    if not found:
-        raise NotFound(f"there is no organization {text!r}")
-    if len(found) > 1:
-        raise Rejected(f"there are several organizations {text!r}: {', '.join(str(org['id']) for org in found)}")
-    return found[0]
-
-
-def _orgs(hub: Api, text: str | None = None) -> list[OrganizationObject]:
-    """One's own organization, and those below it that have a text."""
-    own = hub(operations.get_organization_profile())
-    return [own, *hub(operations.get_organization_search(query=text, size=1000))["content"]]
-
-
-def _user_of(hub: Api, email: str) -> UserObject:
-    for user in hub(operations.get_organization_search_users(query=email, size=1000))["content"]:
-        if user["email"] == email.lower():
-            return user
-    raise NotFound(f"there is no user {email!r}")
+if TYPE_CHECKING:
+    from hub.client import Api
+    from hub.client.operations import InvitedUser, RoleObject, UserObject
 
 
 def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
@@ -62,10 +52,6 @@ def _opened(link: str) -> str:
     return f"{link}\n{ONLY_HERE}" if is_only_here(link) else link
 
 
-def _with_yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
 # -- users ------------------------------------------------------------------------------------------------------------
 
 
@@ -74,13 +60,12 @@ def user_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("email", metavar="EMAIL")
     parser.add_argument("--name", default="")
     parser.add_argument("--role", default="User", help="Admin, Staff, User or a role of your own")
-    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    with_org(parser)
     parser.add_argument("--password-stdin", action="store_true", help="take the password from stdin")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org, role = _org_of(hub, args.org)["id"], _role_of(hub, args.role)["id"]
+            org, role = org_id_of(hub, args.org), _role_of(hub, args.role)["id"]
             user: UserObject | InvitedUser
             link = ""
             if args.password_stdin:
@@ -109,26 +94,25 @@ def user_add(parser: argparse.ArgumentParser) -> None:
 
 def user_list(parser: argparse.ArgumentParser) -> None:
     """List the users of an organization and those below it."""
-    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
-    with_json(parser)
+    with_org(parser)
 
     def run(args: argparse.Namespace) -> None:
-        users: list[UserObject] = []
         with api(args) as hub:
-            org = _org_of(hub, args.org)["id"]
-            while True:
-                page = hub(
-                    operations.get_organization_users(
-                        org_id=org, include_sub_org_users=True, page=len(users) // 1000, size=1000
-                    )
-                )
-                users += page["content"]
-                if len(users) >= page["totalElements"] or not page["content"]:
-                    break
+            org = org_id_of(hub, args.org)
+            users: list[UserObject] = every(
+                hub,
+                lambda page: operations.get_organization_users(
+                    org_id=org, include_sub_org_users=True, page=page, size=PAGE
+                ),
+            )
+            names = {} if args.json else names_of_organizations(hub)
         if args.json:
             show(users)
         else:
-            rows = [(u["id"], u["email"], u["name"], u["role"], u["orgId"], u["status"]) for u in users]
+            rows = [
+                (u["id"], u["email"], u["name"], u["role"], names.get(u["orgId"], u["orgId"]), u["status"])
+                for u in users
+            ]
             show_table(("id", "email", "name", "role", "org", "status"), rows)
 
     parser.set_defaults(run=run)
@@ -141,22 +125,27 @@ def user_suspend(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = _user_of(hub, args.email)
+            user = user_of(hub, args.email)
             hub(operations.post_organization_user_suspend(user_id=user["id"], suspended=not args.undo))
+        done = {"id": user["id"], "email": user["email"], "suspended": not args.undo}
+        said = "may log in again" if args.undo else "is suspended, and their sessions have ended"
+        report(args, done, f"{user['email']} {said}")
 
     parser.set_defaults(run=run)
 
 
 def user_delete(parser: argparse.ArgumentParser) -> None:
-    """Delete a user; their devices have no owner then."""
+    """Delete a user and their personal data; their devices stay, without an owner."""
     parser.add_argument("email", metavar="EMAIL")
-    _with_yes(parser)
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = _user_of(hub, args.email)
-            confirmed(args, f"Delete {user['email']} with all that is kept about them?")
+            user = user_of(hub, args.email)
+            confirmed(args, f"delete {user['email']} with their personal data")
             hub(operations.delete_organization_user(user_id=user["id"]))
+        done = {"id": user["id"], "email": user["email"]}
+        report(args, done, f"{user['email']} is deleted; their devices stay, without an owner")
 
     parser.set_defaults(run=run)
 
@@ -167,8 +156,9 @@ def user_reset_password(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = _user_of(hub, args.email)
-            print(_opened(hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]))
+            user = user_of(hub, args.email)
+            link = hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]
+        report(args, {"id": user["id"], "email": user["email"], "link": link}, _opened(link))
 
     parser.set_defaults(run=run)
 
@@ -179,13 +169,12 @@ def user_reset_password(parser: argparse.ArgumentParser) -> None:
 def org_add(parser: argparse.ArgumentParser) -> None:
     """Add an organization below another."""
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--parent", default="1", metavar="ORG", help="an id or a name")
+    parser.add_argument("--parent", metavar="ORG", help="an id, or a name if it is unique (default: your own)")
     parser.add_argument("--timezone", default="", metavar="ZONE", help="such as Europe/Berlin")
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            parent = _org_of(hub, args.parent)["id"]
+            parent = org_id_of(hub, args.parent)
             call = operations.post_organization_create(name=args.name, parent_id=parent, tz=args.timezone)
             made = hub(call)
         if args.json:
@@ -198,11 +187,10 @@ def org_add(parser: argparse.ArgumentParser) -> None:
 
 def org_list(parser: argparse.ArgumentParser) -> None:
     """List the organizations."""
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = _orgs(hub)
+            found = organizations(hub)
         if args.json:
             show(found)
         else:
@@ -214,12 +202,11 @@ def org_list(parser: argparse.ArgumentParser) -> None:
 
 def org_show(parser: argparse.ArgumentParser) -> None:
     """Show an organization."""
-    parser.add_argument("org", metavar="ORG", help="an id or a name")
-    with_json(parser)
+    parser.add_argument("org", metavar="ORG", help="an id, or a name if it is unique")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = _org_of(hub, args.org)
+            org = org_of(hub, args.org)
         if args.json:
             show(org)
             return
@@ -242,35 +229,40 @@ def org_show(parser: argparse.ArgumentParser) -> None:
 
 def org_transfer(parser: argparse.ArgumentParser) -> None:
     """Put an organization, with all that is in and below it, under another."""
-    parser.add_argument("org", metavar="ORG", help="an id or a name")
-    parser.add_argument("parent", metavar="PARENT", help="an id or a name")
+    parser.add_argument("org", metavar="ORG", help="an id, or a name if it is unique")
+    parser.add_argument("parent", metavar="PARENT", help="an id, or a name if it is unique")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org, parent = _org_of(hub, args.org)["id"], _org_of(hub, args.parent)["id"]
-            hub(operations.post_organization_transfer(org_id=org, parent_id=parent))
+            org, parent = org_of(hub, args.org), org_of(hub, args.parent)
+            moved = hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent["id"]))
+        report(args, moved, f"{org['name']} ({org['id']}) is below {parent['name']} ({parent['id']}) now")
 
     parser.set_defaults(run=run)
 
 
 def org_delete(parser: argparse.ArgumentParser) -> None:
     """Delete an empty organization; with --everything also its devices, users and sub-organizations."""
-    parser.add_argument("org", metavar="ORG", help="an id or a name")
+    parser.add_argument("org", metavar="ORG", help="an id, or a name if it is unique")
     parser.add_argument("--everything", action="store_true")
-    _with_yes(parser)
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = _org_of(hub, args.org)
+            org = org_of(hub, args.org)
             what = " with all its devices, users and sub-organizations" if args.everything else ""
-            confirmed(args, f"Delete {org['name']}{what}?")
-            hub(operations.delete_organization(org_id=org["id"], everything=args.everything))
+            confirmed(args, f"delete {org['name']}{what}")
+            try:
+                hub(operations.delete_organization(org_id=org["id"], everything=args.everything))
+            except Conflict as error:
+                raise Conflict(f"{error}; --everything deletes what belongs to it too") from error
+        report(args, {"id": org["id"], "name": org["name"]}, f"{org['name']} ({org['id']}) is deleted")
 
     parser.set_defaults(run=run)
 
 
 def org_apply(parser: argparse.ArgumentParser) -> None:
-    """Make an organization as a file says, with its users, roles, quotas and templates; again and again."""
+    """Create or update an organization from a file, with its users, roles, quotas and templates (safe to repeat)."""
     parser.add_argument("file", type=Path, metavar="FILE")
 
     def run(args: argparse.Namespace) -> None:
@@ -280,8 +272,11 @@ def org_apply(parser: argparse.ArgumentParser) -> None:
             raise Rejected(f"{args.file}: {getattr(error, 'strerror', None) or error}") from error
         _check_file(args.file, wanted)
         with api(args) as hub:
-            for line in _apply(hub, wanted):
-                print(line)
+            problems = _unknown(hub, wanted)
+            if problems:
+                raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems))
+            done = _apply(hub, wanted)
+        report(args, {"changes": done}, *(done or ["nothing to change"]))
 
     parser.set_defaults(run=run)
 
@@ -314,6 +309,7 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
     if not isinstance(users, list) or not all(isinstance(u, dict) and isinstance(u.get("email"), str) for u in users):
         problems.append("[[user]]: each has an email")
     else:
+        problems += [f"user {user['email']!r}: is not an e-mail address" for user in users if "@" not in user["email"]]
         problems += [
             f"user {user['email']}: unknown key {key}" for user in users for key in user if key not in _USER_KEYS
         ]
@@ -324,14 +320,55 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
         raise Rejected("\n".join(f"{path}: {problem}" for problem in problems))
 
 
+def _unknown(hub: Api, wanted: dict[str, Any]) -> list[str]:
+    """What a file names that the hub does not have: all of it, before anything is changed."""
+    from hub import timezones
+
+    problems = []
+
+    def look(find: Callable[[Api, str], object], name: str, where: str) -> None:
+        try:
+            find(hub, name)
+        except RequestError as error:
+            problems.append(f"{where}: {error}")
+
+    org = wanted["organization"]
+    if org.get("timezone") and org["timezone"] not in timezones.names():
+        problems.append(f"organization.timezone: there is no time zone {org['timezone']!r}")
+    if "parent" in org:
+        look(org_of, str(org["parent"]), "organization.parent")
+    templates = org.get("templates", [])
+    known = {one["id"] for one in _templates(hub)} if templates else set()
+    problems += [f"organization.templates: there is no template {one!r}" for one in templates if one not in known]
+    permissions = {one["id"] for one in hub(operations.get_organization_permissions())}
+    for name, switches in wanted.get("role", {}).items():
+        look(_role_of, name, f"role.{name}")
+        problems += [
+            f"role.{name}: there is no permission {key!r}{suggestion(key, sorted(permissions))}"
+            for key in switches
+            if key not in permissions
+        ]
+    for user in wanted.get("user", []):
+        if "role" in user:
+            look(_role_of, str(user["role"]), f"user {user['email']}")
+    return problems
+
+
+def _templates(hub: Api) -> list[Any]:
+    return every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+
+
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     """Bring the hub to what a file says; returns what was done."""
+    from hub.signatures import camel
+
     said, done = {_KEYS[key]: value for key, value in wanted["organization"].items()}, []
     if "unit_system" in said:
         said["unit_system"] = said["unit_system"].upper()
-    parent = _org_of(hub, str(said.pop("parent_id", "1")))["id"]
+    above = said.pop("parent_id", None)
+    parent = (hub(operations.get_organization_profile()) if above is None else org_of(hub, str(above)))["id"]
     try:
-        org = _org_of(hub, said["name"], parent)
+        org = org_of(hub, said["name"], parent)
     except NotFound:
         org = hub(operations.post_organization_create(parent_id=parent, **said))
         done.append(f"+ organization {org['name']} ({org['id']})")
@@ -351,7 +388,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
             done.append(f"~ role {role['name']}: {', '.join(('+' if on else '-') + key for key, on in new.items())}")
     for user in wanted.get("user", []):
         done += _apply_user(hub, org["id"], user)
-    return done or ["nothing to change"]
+    return done
 
 
 def _differs(have: Any, want: Any) -> bool:
@@ -361,7 +398,7 @@ def _differs(have: Any, want: Any) -> bool:
 def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
     role = _role_of(hub, user.get("role", "User"))
     try:
-        found = _user_of(hub, user["email"])
+        found = user_of(hub, user["email"])
     except NotFound:
         call = operations.post_organization_users_invite(
             email=user["email"], name=user.get("name"), role_id=role["id"], org_id=org
@@ -386,7 +423,6 @@ def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
 
 def role_list(parser: argparse.ArgumentParser) -> None:
     """List the roles."""
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -403,20 +439,19 @@ def role_list(parser: argparse.ArgumentParser) -> None:
 
 
 def role_show(parser: argparse.ArgumentParser) -> None:
-    """Show what a role may in an organization."""
+    """Show the permissions of a role in an organization."""
     parser.add_argument("role", metavar="ROLE")
-    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
-    with_json(parser)
+    with_org(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            role = _role_of(hub, args.role, _org_of(hub, args.org)["id"])
+            role = _role_of(hub, args.role, org_id_of(hub, args.org))
             known = hub(operations.get_organization_permissions())
         if args.json:
             show(role)
         else:
             rows = [("on" if p["id"] in role["permissions"] else "off", p["id"], p["label"]) for p in known]
-            show_table(("", "permission", "what it is"), rows)
+            show_table(("", "permission", "description"), rows)
 
     parser.set_defaults(run=run)
 
@@ -426,19 +461,26 @@ def role_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("role", metavar="ROLE")
     parser.add_argument("permission", metavar="PERMISSION")
     parser.add_argument("switch", choices=["on", "off"])
-    parser.add_argument("--org", default="1", metavar="ORG", help="an id or a name")
+    with_org(parser)
     parser.add_argument("--overwrite", action="store_true")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = _org_of(hub, args.org)["id"]
-            role = _role_of(hub, args.role)["id"]
+            org = org_id_of(hub, args.org)
+            before = _role_of(hub, args.role, org)
             switched = {args.permission: args.switch == "on"}
-            hub(
+            role = hub(
                 operations.post_organization_role_permissions(
-                    role_id=role, org_id=org, permissions=switched, overwrite=args.overwrite
+                    role_id=before["id"], org_id=org, permissions=switched, overwrite=args.overwrite
                 )
             )
+        added, removed = (
+            sorted(set(one["permissions"]) - set(other["permissions"]))
+            for one, other in ((role, before), (before, role))
+        )
+        changes = [*(f"+{name}" for name in added), *(f"-{name}" for name in removed)]
+        where = " and in all organizations below" if args.overwrite else ""
+        report(args, role, f"role {role['name']}: {', '.join(changes) or 'nothing to change'}{where}")
 
     parser.set_defaults(run=run)
 
@@ -454,20 +496,22 @@ def key_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="TIME", help=DURATION_HELP)
 
     def run(args: argparse.Namespace) -> None:
+        from hub.structure import seconds
+
         with api(args) as hub:
-            user = _user_of(hub, args.email)["id"]
+            user = user_of(hub, args.email)["id"]
             try:
                 lasts = int(seconds(args.expires) * 1000) if args.expires else None
             except ValueError as error:
                 raise Rejected(f"--expires {error}") from error
-            print(hub(operations.post_key(name=args.name, scopes=args.scope, lasts=lasts, user_id=user))["key"])
+            made = hub(operations.post_key(name=args.name, scopes=args.scope, lasts=lasts, user_id=user))
+        report(args, made, made["key"])
 
     parser.set_defaults(run=run)
 
 
 def key_list(parser: argparse.ArgumentParser) -> None:
     """List the API keys of all users."""
-    with_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -498,5 +542,6 @@ def key_revoke(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             hub(operations.delete_key(key_id=args.id))
+        report(args, {"id": args.id}, f"key {args.id} is revoked")
 
     parser.set_defaults(run=run)

@@ -138,7 +138,7 @@ class Credentials:
         try:
             session.id = await self._hub.storage.transaction(write)
         except Conflict as error:
-            raise NotAuthenticated("The user or the client is no more.") from error
+            raise NotAuthenticated("The user or the client no longer exists.") from error
         self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= past)])
         if ended:
             self._hub.emit(RightsChanged())
@@ -284,9 +284,9 @@ class Credentials:
         """A personal key and its secret, which is shown only now. Raises `Rejected`."""
         name = nfc(name)
         if not is_name(name, 60):
-            raise Rejected("a key's name has 1 to 60 printable characters")
+            raise Rejected("a key's name must have 1 to 60 printable characters")
         if sum(key.user == user.id for key in self.keys.values()) >= MAX_KEYS:
-            raise Rejected(f"a user has at most {MAX_KEYS} keys")
+            raise Rejected(f"a user can have at most {MAX_KEYS} keys")
         now, secret = self._hub.clock.now(), "pwk_" + secrets.token_urlsafe(32)
         if lasts is not None and not 0 < lasts < MAX_LASTS:
             raise Rejected("lasts must be more than 0 and at most ten years of milliseconds")
@@ -329,14 +329,14 @@ class Credentials:
     async def add_client(self, name: str, org: int, role: int, redirects: Sequence[str]) -> tuple[Client, str]:
         """A program and its secret, which is shown only now. Raises `Rejected`."""
         if len(redirects) > MAX_REDIRECTS:
-            raise Rejected(f"a program has at most {MAX_REDIRECTS} redirects")
+            raise Rejected(f"a program must have at most {MAX_REDIRECTS} redirects")
         if wrong := [one for one in redirects if not is_redirect(one)]:
             raise Rejected(
                 f"redirects: {wrong[0][:100]!r} must be an https address, one of this machine, or an app's own"
             )
         name = nfc(name)
         if not is_name(name, 64):
-            raise Rejected("a program's name has 1 to 64 printable characters")
+            raise Rejected("a program's name must have 1 to 64 printable characters")
         if len(self.clients) >= MAX_CLIENTS:
             raise Rejected(f"there are at most {MAX_CLIENTS} programs")
         secret, now = secrets.token_urlsafe(32), self._hub.clock.now()

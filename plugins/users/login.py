@@ -250,9 +250,9 @@ def routes(room: Room) -> Sequence[Route]:
         )
         for method, path, handler, permission, body, summary in (
             ("POST", f"{ours}/login", login, PUBLIC, Login, "Log in"),
-            ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "The next tokens of a session"),
+            ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "Refresh a session"),
             ("POST", f"{ours}/logout", logout, KNOWN, None, "End this session"),
-            ("GET", f"{ours}/profile", profile, KNOWN, None, "Who is asking, and what they may"),
+            ("GET", f"{ours}/profile", profile, KNOWN, None, "One's own profile and permissions"),
             ("PUT", f"{ours}/profile", change_profile, KNOWN, ChangeProfile, "Change one's profile"),
             ("POST", f"{ours}/password", password, KNOWN, NewPassword, "Change one's password"),
             ("GET", f"{ours}/sessions", sessions, KNOWN, None, "One's sessions"),
@@ -260,9 +260,9 @@ def routes(room: Room) -> Sequence[Route]:
             ("GET", f"{ours}/keys", keys, KNOWN, None, "One's personal API keys"),
             ("POST", f"{ours}/key", add_key, KNOWN, NewKey, "Make a personal API key"),
             ("DELETE", f"{ours}/key", remove_key, KNOWN, None, "Revoke a personal API key"),
-            ("POST", f"{ours}/otp", begin_otp, KNOWN, Password, "Begin with a second factor"),
-            ("POST", f"{ours}/otp/confirm", confirm_otp, KNOWN, Confirm, "Confirm the second factor"),
-            ("POST", f"{ours}/otp/remove", remove_otp, KNOWN, Password, "Do without a second factor"),
+            ("POST", f"{ours}/otp", begin_otp, KNOWN, Password, "Begin two-factor login"),
+            ("POST", f"{ours}/otp/confirm", confirm_otp, KNOWN, Confirm, "Turn on two-factor login"),
+            ("POST", f"{ours}/otp/remove", remove_otp, KNOWN, Password, "Turn off two-factor login"),
         )
     ]
 

@@ -61,9 +61,9 @@ class User:
     def state(self, now: int) -> State:
         if self.suspended:
             return "suspended"
-        if self.last_login is None:
+        if self.last_login is None and self.password is None:
             return "pending"
-        return "inactive" if now - self.last_login > INACTIVE_AFTER_MS else "active"
+        return "inactive" if now - (self.last_login or self.created) > INACTIVE_AFTER_MS else "active"
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -220,7 +220,7 @@ def routes(room: Room) -> Sequence[Route]:
         org = hub.organization_for(request, org_id)
         request.subject = f"organization {org.id}"
         if org.id == request.principal.org:
-            raise Forbidden("Nobody deletes the organization that they act in.")
+            raise Forbidden("You cannot delete the organization that you act in.")
         if everything:
             if org.parent is None:
                 raise Rejected("the root cannot be deleted")
@@ -308,7 +308,7 @@ def routes(room: Room) -> Sequence[Route]:
             ("PUT", "", edit, settings, EditOrganization, "Edit an organization"),
             ("DELETE", "", delete, "orgs.delete", None, "Delete an organization"),
             ("POST", "/transfer", transfer, "orgs.transfer", MoveOrganization, "Transfer an organization"),
-            ("GET", "/export", export, settings, None, "All that is kept about an organization"),
+            ("GET", "/export", export, settings, None, "Export an organization's data"),
             ("POST", "/switch", switch, KNOWN, OrganizationId, "Act in another organization"),
         )
     ]

@@ -122,11 +122,11 @@ class People:
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
             problems.append("Enter a valid e-mail address.")
         if user.name and not is_name(user.name, MAX_NAME):
-            problems.append(f"name has at most {MAX_NAME} printable characters")
+            problems.append(f"name must have at most {MAX_NAME} printable characters")
         said = attrs.asdict(user.profile)
         said |= {f"address.{name}": value for name, value in said.pop("address").items()}
         problems += [
-            f"{name} has at most {MAX_FIELD} printable characters"
+            f"{name} must have at most {MAX_FIELD} printable characters"
             for name, value in said.items()
             if len(value) > MAX_FIELD or not is_printable(value)
         ]

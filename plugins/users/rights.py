@@ -75,7 +75,7 @@ def routes(room: Room) -> Sequence[Route]:
         if not body.permissions:
             raise Rejected("permissions: names none")
         if role == own_role(request):
-            raise Forbidden("Nobody edits their own role.")
+            raise Forbidden("You cannot edit your own role.")
         if unknown := body.permissions.keys() - roles.known:
             raise Rejected(f"there is no permission {min(unknown)!r}")
         granted = room.access.grants(request.principal)
@@ -111,7 +111,7 @@ def routes(room: Room) -> Sequence[Route]:
         room.access.check_gift(request.principal, ROOT_ORG, instead)
         room.access.check_gift(request.principal, ROOT_ORG, role)
         if role == own_role(request):
-            raise Forbidden("Nobody deletes their own role.")
+            raise Forbidden("You cannot delete your own role.")
         await roles.remove(role, instead)
         room.credentials.replaced(role, instead)
         roles.tell()
@@ -129,7 +129,7 @@ def routes(room: Room) -> Sequence[Route]:
             edits="role" if handler in (rename, switch) else "",
         )
         for method, path, handler, permission, body, summary in (
-            ("GET", "roles", all_roles, "roles.view", None, "All roles and what they may"),
+            ("GET", "roles", all_roles, "roles.view", None, "All roles and their permissions"),
             ("GET", "role", one, "roles.view", None, "One role"),
             ("GET", "permissions", permissions, "roles.view", None, "All permissions"),
             ("POST", "role/create", add, "roles.add", NewRole, "Make a role"),

@@ -141,7 +141,7 @@ class Roles:
     def _checked(self, name: str, role: int | None = None) -> str:
         name = nfc(name.strip())
         if not is_name(name, MAX_NAME):
-            raise Rejected(f"a role's name has 1 to {MAX_NAME} printable characters")
+            raise Rejected(f"a role's name must have 1 to {MAX_NAME} printable characters")
         if any(other.lower() == name.lower() and number != role for number, other in self.names.items()):
             raise Conflict(f"there is a role {name!r} already")
         return name

@@ -16,7 +16,7 @@ from hub.facts import OrganizationChanged
 from hub.links import ONLY_HERE, is_only_here
 from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
-from hub.structure import seconds
+from hub.structure import Duration, seconds
 from hub.units import System
 from plugins.users.access import Access
 from plugins.users.consent import Consents
@@ -41,10 +41,10 @@ SAVE_EVERY = 600.0
 class Settings:
     """``[plugins.users]``: how long tokens and links last."""
 
-    access: str = "1h"
-    refresh: str = "30d"
-    invitation: str = "30d"
-    reset: str = "1d"
+    access: Duration = "1h"
+    refresh: Duration = "30d"
+    invitation: Duration = "30d"
+    reset: Duration = "1d"
 
 
 class Room:

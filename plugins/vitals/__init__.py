@@ -184,6 +184,6 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             path="/api/v1/device/vitals",
             handler=vitals,
             permission=VIEW_DEVICES,
-            summary="How a device does",
+            summary="The state of a device",
         )
     ]
