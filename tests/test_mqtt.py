@@ -200,6 +200,15 @@ async def test_old_clients_and_bridges_come_in(hub, device, level, name):
         assert Ack(Kind.PUBACK, 1) == await client.publish("ds/Temperature", "3")
 
 
+@pytest.mark.parametrize("flags", [0, 1, 2, 8, 0xB])
+async def test_version_3_1_may_set_flags_that_mean_nothing(hub, device, flags):
+    token = device[1].encode()
+    body = b"\0\6MQIsdp\3\xc3\0\x3c\0\2me\0\6device\0\x20" + token
+    async with dialled(hub) as client:
+        await client.stream.send_all(bytes((0x10 | flags, len(body))) + body)
+        assert Connack(False, 0) == await client.next()
+
+
 async def test_a_connection_without_connect_is_ended(hub, monkeypatch):
     monkeypatch.setattr(link_module, "CONNECT_DEADLINE", 0.05)
     monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)

@@ -151,8 +151,11 @@ def others(version):
     reasons = st.lists(st.integers(0, 255), max_size=4).map(tuple)
     return st.one_of(
         st.builds(Connack, st.booleans(), st.integers(0, 255), properties(OF_CONNACK, version)),
-        st.sampled_from(ACKS).flatmap(
-            lambda ack: st.builds(Ack, st.just(ack[0]), IDS, st.just(ack[1] if version == V5 else 0), answer)
+        st.builds(
+            lambda ack, packet_id, of: Ack(ack[0], packet_id, ack[1] if version == V5 else 0, of),
+            st.sampled_from(ACKS),
+            IDS,
+            answer,
         ),
         st.builds(Subscribe, IDS, st.lists(subscription, min_size=1, max_size=3).map(tuple), number),
         st.builds(Unsubscribe, IDS, st.lists(TOPIC, min_size=1, max_size=3).map(tuple)),

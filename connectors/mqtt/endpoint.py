@@ -17,7 +17,7 @@ import trio
 
 from connectors.mqtt.handlers import HANDLERS, text
 from connectors.mqtt.link import Link
-from connectors.mqtt.packets import V5, Connack, Connect, Property, Reason, RemoteProtocolError, Will
+from connectors.mqtt.packets import V5, Connack, Connect, Kind, Property, Reason, RemoteProtocolError, Will
 from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.session import Message, Session, Terms
 from connectors.mqtt.topics import uplink
@@ -60,6 +60,8 @@ MAX_PINS = 1_000
 MAX_OF_DEVICE = 50
 #: Names looked for that were meant: per second over a longer time, and at once.
 HINT_RATE, HINT_BURST = 2.0, 30
+#: The first byte of a login in Blynk's native protocol (BlynkProtocolDefs.h): on the same port it is that.
+NATIVE_LOGIN = 0x1D
 #: The longest packet that may be configured.
 MAX_PACKETS = 1024, 1024 * 1024
 
@@ -97,8 +99,8 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 
 def sniff(first: bytes) -> bool:
-    """CONNECT is the only first packet there is."""
-    return first[0] == 0x10
+    """CONNECT is the only first packet there is. In version 3.1 flags that mean nothing may be set in it."""
+    return first[0] >> 4 == Kind.CONNECT and first[0] != NATIVE_LOGIN
 
 
 def busy(first: bytes) -> bytes:
