@@ -356,7 +356,7 @@ def moment(text: str, zone: tzinfo, after: int | None = None) -> int:
             if hint := unit_hint(at := stamp(number)):
                 raise ValueError(hint)
             return at
-        raise ValueError(f"{text[:40]!r} is no time, nor a number of milliseconds since 1970")
+        raise ValueError(f"{text[:40]!r} is not a valid time, nor a number of milliseconds since 1970")
     try:
         then = datetime.fromisoformat(text)
     except ValueError:
@@ -372,7 +372,7 @@ def _us_time(text: str) -> datetime:
         return datetime.strptime(text, _US_TIME)  # noqa: DTZ007 - the caller knows the zone
     except ValueError:
         hint = "milliseconds since 1970, or a time such as 2026-11-24 12:00:00 or 2026-11-24T12:00:00+01:00"
-        raise ValueError(f"{text[:40]!r} is no time: write {hint}") from None
+        raise ValueError(f"{text[:40]!r} is not a valid time: write {hint}") from None
 
 
 # -- names and other text for people ----------------------------------------------------------------------------------
