@@ -271,11 +271,12 @@ def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
         raise StartupError("--key-stdin and --user are two ways to be known; give only one")
     remote = Remote(url, tls=_trusting(args.hub_ca) if args.hub_ca else None)
     if args.hub_user:
-        _log_in(remote, args.hub_user)
-        try:
-            yield remote
-        finally:
-            remote(post_logout())
+        with _advising_on_certificates():
+            _log_in(remote, args.hub_user)
+            try:
+                yield remote
+            finally:
+                remote(post_logout())
         return
     remote.token = args.hub_key.strip()
     if not remote.token:
@@ -283,7 +284,22 @@ def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
             "a hub on another machine wants to know who asks: give --user EMAIL, or an API key"
             " (pinwheel key add, there) with --key-stdin or in PINWHEEL_KEY"
         )
-    yield remote
+    with _advising_on_certificates():
+        yield remote
+
+
+@contextmanager
+def _advising_on_certificates() -> Iterator[None]:
+    """Say what to do about a certificate that is not trusted. Raises `Unavailable`."""
+    import ssl
+
+    try:
+        yield
+    except Unavailable as error:
+        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise
+        advice = "name the CA that signed it with --ca FILE; a hub's own is at /ca.pem and in its data, tls/ca.pem"
+        raise Unavailable(f"{error}; {advice}") from error
 
 
 def _trusting(path: str) -> ssl.SSLContext:
@@ -431,9 +447,10 @@ def device_of(hub: Api, text: str) -> DeviceObject:
 def devices_named(hub: Api, name: str) -> list[int]:
     """The ids of the devices that have a name."""
     from hub.client.operations import get_organization_search_devices
+    from hub.spellings import nfc
 
     found = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
-    return [device["id"] for device in found if device["name"] == name]
+    return [device["id"] for device in found if device["name"] == nfc(name)]
 
 
 def _names_of_devices(hub: Api) -> list[str]:
@@ -456,10 +473,11 @@ def org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject:
     Raises `NotFound`, `Rejected` when several have that name.
     """
     from hub.client.operations import get_organization
+    from hub.spellings import nfc
 
     if text.isascii() and text.isdecimal():
         return hub(get_organization(org_id=int(text)))
-    named = [org for org in organizations(hub, text) if org["name"] == text]
+    named = [org for org in organizations(hub, text) if org["name"] == nfc(text)]
     found = [org for org in named if org["parentOrganizationId"] == below] or named
     if not found:
         names = [org["name"] for org in organizations(hub)[:MAX_COMPARED]]

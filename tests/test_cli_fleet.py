@@ -111,7 +111,7 @@ def test_a_template_that_is_not_enabled_is_said_with_what_enables_it(house):
     (house.folder / "new.csv").write_text("name,template\nShade,TMPL0shade\nBad,TMPL0none\n")
     assert said == house(*add).error
     refused = house("device", "add", "--csv", "new.csv", "--org", "Works").err.splitlines()
-    assert [f"pinwheel: row 1: {said}", "pinwheel: row 2: there is no template 'TMPL0none'"] == refused
+    assert [f"pinwheel: line 2: {said}", "pinwheel: line 3: there is no template 'TMPL0none'"] == refused
     house("device", "add", "--template", "TMPL0shade", "--name", "Root's shade")
     assert said == house("device", "transfer", "Root's shade", "--org", "Works").err.strip().rpartition("): ")[2]
     command = said.rpartition("pinwheel ")[2].split()

@@ -193,7 +193,7 @@ def house(tmp_path_factory):
 def case(house):
     """A device of its own for a test; its number."""
     done = house("device", "add", "--template", "TMPL0spell", "--name", "Case")
-    return done.json["id"]
+    return json.loads(done.out)["id"]
 
 
 def recent(count):
@@ -554,11 +554,17 @@ def test_values_are_read_from_csv_of_any_spreadsheet(house, case, text):
     ("text", "said"),
     [
         ("time,pin,value\n{},v0,1\n\n\n{},v0,bad\n", ["line 5: Value doesn't match"]),
-        ('time,pin,value\n{},v2,"a\nb\nc"\n{},v0,bad\nsoon,v0,1\n', ["line 5: Value", "line 6: 'soon' is not a valid time"]),
+        (
+            'time,pin,value\n{},v2,"a\nb\nc"\n{},v0,bad\nsoon,v0,1\n',
+            ["line 5: Value", "line 6: 'soon' is not a valid time"],
+        ),
         ("time,pin,value\n{},v0,bad\n\n{},v0,bad\n", ["line 2: Value", "line 4: Value"]),
         ("time,pin,value\n1795600000.123,v0,1\n", ["line 2: The timestamp 1795600000 is in seconds"]),
         ("time,pin,value\n46351.4166,v0,1\n", ["line 2: '46351.4166' is not a valid time"]),
-        ("time,pin,value\n25.11.2026 10:00,v0,1\n", ["line 2: '25.11.2026 10:00' is not a valid time: write milliseconds"]),
+        (
+            "time,pin,value\n25.11.2026 10:00,v0,1\n",
+            ["line 2: '25.11.2026 10:00' is not a valid time: write milliseconds"],
+        ),
         ("time,pin,value\n0001-01-01,v0,1\n", ["line 2: The timestamp is older"]),
         ("time,pin,value\n9999-12-31T23:59,v0,1\n", ["line 2: The timestamp is"]),
         ('time,pin,value\n{},v0,"1,5"\n', ["line 2: Value doesn't match the Datastream data type. '1,5' has a comma"]),

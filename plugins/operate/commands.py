@@ -173,12 +173,13 @@ UNIT = Path("/etc/systemd/system/pinwheel.service")
 def _service(args: argparse.Namespace) -> int:
     filled = ""
     if args.action == "install":
-        user, config = _service_user(args.user), config_of(args)
+        config = config_of(args)
         if not config.data.is_dir():
             raise StartupError(
                 f"there is no hub in {config.data.absolute()}: run this where the hub runs, or name its directory with"
                 " --data (a new hub: start it once with pinwheel run)"
             )
+        user = _service_user(args.user)
         filled = _unit(args, config, user.pw_name)
     if args.only_print:
         done = {"unit": str(UNIT), "text": filled} if filled else {"unit": str(UNIT)}
