@@ -35,7 +35,7 @@ from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
-from hub.history import History, Receipt
+from hub.history import Receipt
 from hub.model import SYSTEM, Reboot, Reconfigure, Redirect
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.wire import Wire
@@ -528,12 +528,11 @@ async def test_a_value_that_no_disk_takes_is_told(hub, device, monkeypatch):
 async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_gone(hub, device, monkeypatch):
     one, token = device
     async with online(hub, token) as client:
-        full = [True]
-        monkeypatch.setattr(History, "full", property(lambda _self: bool(full)))
+        monkeypatch.setattr(hub.history, "full", True)
         await client.send(Publish("ds/Temperature", b"1", 1, 5))
         await trio.testing.wait_all_tasks_blocked(0.02)
         await hub.tokens.rotate(one, SYSTEM)
-        full.clear()
+        hub.history.full = False
         hub.history._room.unpark_all()  # noqa: SLF001
         assert [] == await client.rest()
         await until(lambda: hub.sessions.get(one.id) is None)
@@ -1443,13 +1442,12 @@ async def test_a_client_that_asks_and_does_not_read_is_not_read(hub, device):
 async def test_a_hub_without_room_reads_later(hub, device, monkeypatch):
     one, token = device
     async with online(hub, token) as client:
-        full = [True]
-        monkeypatch.setattr(History, "full", property(lambda _self: bool(full)))
+        monkeypatch.setattr(hub.history, "full", True)
         await client.send(Publish("ds/Temperature", b"1", 1, 5))
         with trio.move_on_after(0.1) as early:
             await client.next()
         assert early.cancelled_caught
-        full.clear()
+        hub.history.full = False
         hub.history._room.unpark_all()  # noqa: SLF001
         assert Ack(Kind.PUBACK, 5) == await client.next()
 

@@ -346,7 +346,7 @@ def test_datastream_without_an_id_after_the_last_one_is_a_problem(number):
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
-NAMES = st.text(string.ascii_letters + string.digits + " _-", min_size=1, max_size=12)
+NAMES = st.text(string.ascii_letters + string.digits + " _-", min_size=1, max_size=12).filter(str.strip)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 FIELDS = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12)
 NUMBERS = st.integers(-(2**31), 2**31 - 1)

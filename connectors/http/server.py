@@ -322,6 +322,9 @@ def _path(target: bytes) -> str:
     """The decoded path, without the slash at its end that some of Blynk's own examples have."""
     from urllib.parse import unquote
 
+    if target == b"*":
+        # The asterisk form is of no path (RFC 9112, 3.2.4).
+        return "*"
     if not target.startswith(b"/"):
         # The absolute form (RFC 9112, 3.2.2).
         target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
