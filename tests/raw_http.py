@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager, suppress
 
 import attrs
 import trio
+from patience import patient
 
 from hub.testing import address_of
 
 #: Seconds for anything that has to come: far more than it ever takes.
-PATIENCE = 20
+PATIENCE = patient(20)
 
 
 @attrs.frozen

@@ -164,8 +164,8 @@ def test_backup_comes_to_where_the_shell_can_write_although_the_service_cannot(h
         assert ["hub.tar"] == [path.name for path in target.iterdir()]
         assert [] == [path.name for path in (house.data / "backups").iterdir() if path.name.startswith("for-")]
         (target / "letter.txt").write_text("Dear hub")
-        refused = house("backup", target / "letter.txt")
-        assert "exists, and is no backup" in refused.error
+        refused = house("backup", target / "letter.txt", "--force")
+        assert "exists and is not a backup" in refused.error
         assert "Dear hub" == (target / "letter.txt").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+from patience import patient
 
 from hub.clock import Clock
 
@@ -27,6 +28,6 @@ class Time:
 
 
 async def until(condition, seconds=10):
-    with trio.fail_after(seconds):
+    with trio.fail_after(patient(seconds)):
         while not condition():
             await trio.sleep(0.005)

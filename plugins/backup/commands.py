@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, counted, local_time, on_this_machine, progress, report, with_yes
 from hub.client import Api, operations
-from hub.datadir import locked, partial_of, sync
+from hub.datadir import locked, partial_of, publish, sync
 from hub.errors import Forbidden, RequestError, StartupError
 from hub.storage import shipped_migrations
 from plugins.backup import archive
@@ -72,10 +72,7 @@ def _make_and_move(hub: Api, path: Path, data: Path) -> str:
     try:
         with made.open("rb") as source, os.fdopen(os.open(partial, _NEW, 0o600), "wb") as target:
             shutil.copyfileobj(source, target, 1024 * 1024)
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(path)
-        sync(path.parent)
+        publish(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RequestError(f"{path}: {error.strerror}") from error

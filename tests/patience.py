@@ -1,0 +1,26 @@
+"""How long the tests wait: as long as it takes on a quiet machine, and longer on a busy or a slow one."""
+
+from __future__ import annotations
+
+import time
+
+#: Seconds that `_loop` takes on a quiet machine of the kind that the tests were written on.
+QUIET = 0.016
+#: A machine that is busier than that is not waited for.
+MOST = 10.0
+
+
+def _loop() -> float:
+    began, total = time.perf_counter(), 0
+    for number in range(400_000):
+        total += number & 3
+    return time.perf_counter() - began
+
+
+#: How much longer things take here than on a quiet machine; measured when the tests begin, never less than 1.
+SCALE = min(MOST, max(1.0, sorted(_loop() for _ in range(9))[-2] / QUIET))
+
+
+def patient(seconds: float) -> float:
+    """Seconds that something may take which takes ``seconds`` at most on a quiet machine."""
+    return seconds * SCALE
