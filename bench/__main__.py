@@ -18,6 +18,7 @@ from bench import history as keep
 from bench import hostile as attack
 from bench import large, load
 from bench import tenants as many
+from bench.calibration import calibration_us
 from bench.hubprocess import HubProcess
 from connectors.native.protocol import Cmd, frame
 
@@ -48,10 +49,13 @@ def ingest(args: argparse.Namespace) -> dict[str, Any]:
         elif subscriber is None and args.transport != "native":
             p50, p99 = load.percentiles(sent.ages)
         hub.stop()
+        each, calibration = cpu / max(1, sent.messages) * 1e6, calibration_us()
         return {
             "messages": sent.messages,
             "per_second": round(sent.messages / sent.seconds),
-            "cpu_us_per_message": round(cpu / max(1, sent.messages) * 1e6, 2),
+            "cpu_us_per_message": round(each, 2),
+            "calibration_us": round(calibration),
+            "cpu_per_calibration": round(each / calibration, 5),
             "p50_ms": p50 and round(p50, 2),
             "p99_ms": p99 and round(p99, 2),
             "told": told,
@@ -84,6 +88,7 @@ def stream(args: argparse.Namespace) -> dict[str, Any]:
             "p99_ms": round(p99, 2),
             "cpu_percent": round(used[1], 1),
             "cpu_percent_unwatched": round(used[0], 1),
+            "calibration_us": round(calibration_us()),
             "megabytes": round(read / 1e6, 1),
         }
 

@@ -68,8 +68,9 @@ class Sessions:
     def heard_by(self, device: Device) -> tuple[Session, ...]:
         """Everybody who gets what is sent to a device."""
         session = self._of.get(device.id)
-        own = () if session is None else (session,)
-        return own + self._followers.get(device.id, ()) if self._followers else own
+        if self._followers:
+            return (() if session is None else (session,)) + self._followers.get(device.id, ())
+        return () if session is None else (session,)
 
     def opened(self, session: Session) -> None:
         """A device logged in. An older session of the same device is closed."""

@@ -36,7 +36,18 @@ def test_ingest_loses_nothing(arguments):
     assert result["messages"] > 100
     # Of a flood without acknowledgements nobody knows how old it was.
     assert (arguments[:4] != ["--transport", "native", "--rate", "max"]) == (result["p99_ms"] is not None)
-    assert {"messages", "per_second", "cpu_us_per_message", "p50_ms", "p99_ms", "lost", "rss_mb", "told"} == set(result)
+    assert {
+        "messages",
+        "per_second",
+        "cpu_us_per_message",
+        "calibration_us",
+        "cpu_per_calibration",
+        "p50_ms",
+        "p99_ms",
+        "lost",
+        "rss_mb",
+        "told",
+    } == set(result)
 
 
 @pytest.mark.slow

@@ -224,7 +224,12 @@ class History:
         tail = self._tails.get(series)
         if tail is None:
             tail = self._tails[series] = Tail(value)
-        tail.append(ts, value)
+        # As `Tail.append`, whose call would take as long as this.
+        tail.stamps.append(ts)
+        try:
+            tail.values.append(value)  # type: ignore[arg-type]
+        except TypeError:
+            tail.values = [*tail.values, value]
         if not stamped:
             tail.own = tail.own or set()
             tail.own.add(ts)
