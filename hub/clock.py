@@ -131,13 +131,13 @@ class Clock:
         if self.state is State.BEHIND and newest > wall:
             return (
                 f"the clock is behind the newest record, by {_span(newest - wall)}: values get stamps of the future"
-                f" until {_date(wall + SLEW * (newest - wall))} (see: pinwheel clock)"
+                f" until {_date(wall + SLEW * (newest - wall))}"
             )
         if self.state is State.AHEAD:
             left = max(0.0, STEADY - (self.monotonic() - max(self._base[0], self._steady_since)))
             return (
                 f"the clock is {_span(wall - newest)} ahead of where it should be and not synchronized: values get"
-                f" stamps of before the jump for another {left / 60:.0f} minutes (see: pinwheel clock)"
+                f" stamps of before the jump for another {left / 60:.0f} minutes"
             )
         return None
 
