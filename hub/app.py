@@ -392,10 +392,11 @@ class Hub:
         await self.organizations.load(self.config.hub.name)
         await self.templates.load()
         await self.devices.load(self.templates.of_device)
+        # Before anybody asks what time it is.
+        self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         await self.metadata.load(self.devices.by_id)
         await self.properties.load()
         self.clock.not_before(await self.history.load(self.devices.by_series))
-        self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         self.devices.drop_cleared()
         self.clock.now()
         self.watching.start(self.history.latest)

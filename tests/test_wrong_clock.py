@@ -52,6 +52,18 @@ async def test_a_value_with_its_true_time_is_taken_while_stamps_are_in_the_futur
         assert "stamps of the future until 2028-09-08" in alarm
 
 
+async def test_a_start_far_in_the_future_moves_no_stamp(hub_config):
+    """Of a hub that has devices, and no values yet."""
+    async with running(hub_config, clock=clock_at(NOON)) as hub:
+        device, _ = await add_device(hub, METER)
+    async with running(hub_config, clock=clock_at(NOON + 400 * DAY)) as hub:
+        await hub.write(Write(hub.devices.get(device.id), 0, "1", "test", SYSTEM)).durable()
+    async with running(hub_config, clock=clock_at(NOON + HOUR)) as hub:
+        [(at, _)] = hub.history.latest.values()
+        assert NOON <= at < NOON + MINUTE
+        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
+
+
 async def test_a_wrong_moment_moves_no_stamp(hub_config):
     time = Time()
     async with running(hub_config, clock=time.clock()) as hub:
