@@ -10,6 +10,8 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
+import time
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +45,9 @@ HOOK_DEADLINE = 5.0
 #: Seconds before a plugin that died is started again: doubled each time up to the second.
 BACKOFF = 1.0, 60.0
 
+#: Seconds in which the same failure of a plugin is not logged again, and failures that are remembered of each.
+QUIET, MAX_REASONS = 3600.0, 100
+
 OURS = "pinwheel-hub"
 #: Hooks whose failure does not end what else the plugin does.
 IN_PASSING = (
@@ -73,6 +78,8 @@ class Plugin:
     #: Longest time in seconds that it held the loop.
     held: float = 0.0
     hooks: list[str] = attrs.Factory(list)
+    #: Until when a reason to fail is not logged again, by the monotonic clock.
+    quiet_until: dict[str, float] = attrs.field(factory=dict, repr=False)
 
     @property
     def troubled(self) -> bool:
@@ -118,7 +125,8 @@ class Hooks:
 
     def _load(self, plugin: Plugin, load: Callable[[], Any], config: Config) -> None:
         if other := self.plugins.get(plugin.name):
-            raise PluginError(f"two plugins are named {plugin.name}: {other.origin} and {plugin.origin}")
+            self._leave_out(other, plugin)
+            return
         self.plugins[plugin.name] = plugin
         if config.plugins.get(plugin.name, {}).get("enabled") is False:
             plugin.state = "off"
@@ -129,7 +137,18 @@ class Hooks:
         except Exception as error:
             if plugin.built_in:
                 raise
-            self.failed(plugin, f"could not be loaded: {error!r}" if not isinstance(error, PluginError) else str(error))
+            loaded = isinstance(error, PluginError)
+            self.failed(plugin, str(error) if loaded else f"could not be loaded: {_described_error(error)}", error)
+
+    def _leave_out(self, other: Plugin, plugin: Plugin) -> None:
+        """Of two plugins with one name neither is meant more than the other; but our own stay."""
+        reason = f"is left out: two plugins are named {plugin.name}: {other.origin} and {plugin.origin}"
+        self.plugins[plugin.origin] = plugin
+        self.failed(plugin, reason)
+        if not other.built_in and other.state != "failed":
+            if self._manager.has_plugin(other.name):
+                self._manager.unregister(name=other.name)
+            self.failed(other, reason)
 
     def register(self, plugin: Plugin) -> None:
         """Take a plugin's hooks in. Raises `PluginError` when it breaks the contract."""
@@ -195,7 +214,7 @@ class Hooks:
             except Exception as error:
                 if plugin.built_in:
                     raise
-                self.failed(plugin, f"{hook} failed: {error!r}")
+                self.failed(plugin, f"{hook} failed: {error!r}", error)
             else:
                 yield plugin, result
 
@@ -266,7 +285,7 @@ class Hooks:
             except NotAuthenticated:
                 raise
             except Exception as error:  # noqa: BLE001 - contained
-                self.failed(plugin, f"hub_authenticate failed: {error!r}")
+                self.failed(plugin, f"hub_authenticate failed: {error!r}", error)
                 continue
             if principal is not None:
                 return principal
@@ -295,7 +314,7 @@ class Hooks:
             try:
                 found[plugin.name] = await fn(*(arguments[name] for name in names))
             except Exception as error:
-                self.failed(plugin, f"{hook} failed: {error!r}")
+                self.failed(plugin, f"{hook} failed: {error!r}", error)
                 raise Unavailable(failed) from error
         return found
 
@@ -306,7 +325,7 @@ class Hooks:
             try:
                 answer = fn(*(arguments[name] for name in names))
             except Exception as error:  # noqa: BLE001 - contained
-                self.failed(plugin, f"hub_authorize failed: {error!r}")
+                self.failed(plugin, f"hub_authorize failed: {error!r}", error)
                 return False
             if answer is False:
                 return False
@@ -349,7 +368,8 @@ class Hooks:
                     raise
                 cause = first_of(error)
                 slow = isinstance(cause, trio.TooSlowError)
-                self.failed(plugin, f"hub_start took more than {HOOK_DEADLINE:.0f} s" if slow else f"died: {cause!r}")
+                reason = f"hub_start took more than {HOOK_DEADLINE:.0f} s" if slow else f"died: {cause!r}"
+                self.failed(plugin, reason, None if slow else cause)
             if not told:
                 told = True
                 task_status.started()
@@ -358,28 +378,40 @@ class Hooks:
 
     # -- containing -----------------------------------------------------------------------------------------------
 
-    def failed(self, plugin: Plugin, reason: str) -> None:
-        """Put down, and tell, that a plugin failed; said once in the log for each new reason."""
+    def failed(self, plugin: Plugin, reason: str, error: BaseException | None = None) -> None:
+        """Record and report that a plugin failed.
+
+        The log has each reason once in `QUIET` seconds, with the traceback of an ``error`` in a third party's code.
+        """
         plugin.failures += 1
-        new = plugin.problem != reason
         plugin.problem = reason
+        now = time.monotonic()
+        new = now >= plugin.quiet_until.get(reason, 0.0)
+        if new:
+            plugin.quiet_until = {old: until for old, until in plugin.quiet_until.items() if until > now}
+            if len(plugin.quiet_until) >= MAX_REASONS:
+                del plugin.quiet_until[next(iter(plugin.quiet_until))]
+            plugin.quiet_until[reason] = now + QUIET
         # What happens in passing does not end the plugin.
         if not reason.startswith((*IN_PASSING, "held")):
             plugin.state = "failed"
         if new:
-            log.error("plugin %s (%s) %s", plugin.name, plugin.origin, reason)
+            place = _place(plugin, error)
+            log.error(
+                "plugin %s (%s) %s%s", plugin.name, plugin.origin, reason, place, exc_info=error if place else None
+            )
             self._bus.emit(PluginFailed(plugin.name, reason))
 
     def filter_failed(self, fn: Filter, error: Exception) -> None:
         """A write filter raised what it should not."""
-        self.failed(self._owners[fn], f"hub_filter_write failed: {error!r}")
+        self.failed(self._owners[fn], f"hub_filter_write failed: {error!r}", error)
 
     def _subscriber_failed(self, fn: Callable[..., Any], error: Exception) -> None:
         plugin = self._owners.get(fn)
         if plugin is None:
             log.error("%s failed: %r", getattr(fn, "__qualname__", fn), error, exc_info=error)
         else:
-            self.failed(plugin, f"hub_event failed: {error!r}")
+            self.failed(plugin, f"hub_event failed: {error!r}", error)
 
     def holding(self, frame: types.FrameType | None, seconds: float) -> Plugin | None:
         """Blame the plugin in whose code the loop hangs for holding it; None when it is nobody's."""
@@ -390,6 +422,21 @@ class Hooks:
                     return plugin
             frame = frame.f_back
         return None
+
+
+def _described_error(error: Exception) -> str:
+    """An error on one line; of a file that is no Python, its line."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name} line {error.lineno}: {error.msg}"
+    return repr(error)
+
+
+def _place(plugin: Plugin, error: BaseException | None) -> str:
+    """Where in a third party's plugin an error comes from, as the end of a sentence; "" where it does not."""
+    if error is None or plugin.built_in:
+        return ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if plugin.owns(frame.filename)]
+    return f" ({Path(frames[-1].filename).name} line {frames[-1].lineno})" if frames else ""
 
 
 @functools.cache

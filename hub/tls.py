@@ -43,6 +43,8 @@ class Certificates:
         self._names = names
         self._seen: tuple[float, ...] = ()
         self._warned: int | None = None
+        #: Why the disk did not take a new certificate; logged once.
+        self._refused = ""
         self.context: ssl.SSLContext
         self.begins: datetime
         self.expires: datetime
@@ -52,10 +54,27 @@ class Certificates:
         try:
             if self._own:
                 self._names = _certifiable(self._names)
-                make_certificates(self._folder, self._names)
+                self._make()
             self._load()
         except (OSError, ValueError, TypeError) as error:
             raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
+
+    def _make(self) -> bool:
+        """Make what is missing or ends soon; False when the disk does not take it and the old one stays in use.
+
+        Raises OSError when there is none.
+        """
+        try:
+            make_certificates(self._folder, self._names)
+        except OSError as error:
+            if not _there(self._cert, self._key):
+                raise
+            if str(error) != self._refused:
+                log.error("tls: no new certificate could be written: %s; the one from before stays in use", error)
+                self._refused = str(error)
+            return False
+        self._refused = ""
+        return True
 
     def _load(self) -> None:
         [own, *_] = check(self._cert, self._key)
@@ -93,8 +112,8 @@ class Certificates:
             if changed:
                 self.reload()
             elif self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE:
-                make_certificates(self._folder, self._names)
-                self.reload()
+                if self._make():
+                    self.reload()
 
     def days_left(self) -> int:
         """Whole days until the certificate expires; below 0 when it is not valid now."""

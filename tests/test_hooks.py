@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.metadata
+import sys
 from contextlib import asynccontextmanager
 from textwrap import dedent
 
@@ -132,7 +134,7 @@ async def hub_start(hub, nursery):
     [
         ("1 / 0", None, "could not be loaded: ZeroDivisionError"),
         ("import nothing_of_that_name", None, "could not be loaded: ModuleNotFoundError"),
-        ("def (", None, "could not be loaded: SyntaxError"),
+        ("def (", None, "could not be loaded: broken.py line 3: "),
         (GOOD, "from hub.hookspecs import hookimpl\n", "does not say which hooks it was written for"),
         (GOOD, "from hub.hookspecs import hookimpl\nPINWHEEL_HOOKS = 99\n", "was written for hooks 99"),
         ("@hookimpl\ndef hub_nothing(): pass", None, "hub_nothing"),
@@ -170,11 +172,30 @@ async def test_a_plugin_can_be_turned_off(plugin, started):
         assert [] == hub.problems()
 
 
-async def test_two_plugins_cannot_have_one_name(plugin, started):
+async def test_a_plugin_with_the_name_of_one_of_ours_is_left_out(plugin, started, data):
     plugin("native", GOOD)
-    with pytest.raises(PluginError, match="two plugins are named native"):
-        async with started():
-            pass
+    async with started() as hub:
+        assert "running" != hub.hooks.plugins["native"].state != "failed"
+        left_out = hub.hooks.plugins[str(data / "plugins" / "native.py")]
+        assert ("failed", True) == (left_out.state, "two plugins are named native" in left_out.problem)
+
+
+async def test_two_plugins_of_one_name_are_both_left_out(plugin, started, data, tmp_path, monkeypatch):
+    (tmp_path / "twin_package.py").write_text(
+        "from hub.hookspecs import hookimpl\nPINWHEEL_HOOKS = 1\nheard = []\n@hookimpl\n"
+        "async def hub_start(hub, nursery):\n    heard.append(hub)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = importlib.metadata.EntryPoint("twin", "twin_package", "pinwheel")
+    installed = hub.hooks._installed()
+    monkeypatch.setattr(hub.hooks, "_installed", lambda: [*installed, (entry, "twin-package", "1.0")])
+    plugin("twin", GOOD)
+    async with started() as running_hub:
+        found = [one for one in running_hub.hooks.plugins.values() if one.name == "twin"]
+        assert ["failed", "failed"] == [one.state for one in found]
+        assert all("two plugins are named twin: twin-package and" in one.problem for one in found)
+        assert [] == sys.modules["twin_package"].heard
+        assert 2 == sum("two plugins are named twin" in alarm.text for alarm in running_hub.problems())
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -372,6 +393,38 @@ async def test_stopping_the_hub_cancels_what_plugins_run(plugin, started):
 
 
 # -- hearing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_each_failure_of_a_plugin_is_logged_once_with_its_place(plugin, started, caplog):
+    plugin(
+        "raises",
+        "from hub.facts import ValueWritten\n@hookimpl\ndef hub_event(event: ValueWritten):\n"
+        "    raise [KeyError, TypeError][int(event.value) % 2]('boom')",
+    )
+    async with started() as hub:
+        device = await meter(hub)
+        for number in range(20):
+            await write(hub, device, number).durable()
+        assert 20 == hub.hooks.plugins["raises"].failures
+    lines = [record for record in caplog.records if "hub_event failed" in record.message]
+    assert [
+        "hub_event failed: KeyError('boom') (raises.py line 6)",
+        "hub_event failed: TypeError('boom') (raises.py line 6)",
+    ] == [record.message.partition(") ")[2] for record in lines]
+    assert "raise [KeyError, TypeError]" in caplog.text
+
+
+async def test_failures_that_are_remembered_of_a_plugin_are_bounded(plugin, started, caplog):
+    plugin(
+        "raises",
+        "from hub.facts import ValueWritten\n@hookimpl\ndef hub_event(event: ValueWritten):\n"
+        "    raise ValueError(event.ts, event.value)",
+    )
+    async with started() as hub:
+        device = await meter(hub)
+        for number in range(150):
+            write(hub, device, number)
+        assert 100 == len(hub.hooks.plugins["raises"].quiet_until)
 
 
 async def test_a_subscriber_that_raises_disturbs_nobody(plugin, started, caplog):

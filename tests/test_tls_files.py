@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
+import hub.tls
 from hub.config import TlsSection
 from hub.errors import StartupError
 from hub.tls import Certificates
@@ -219,3 +221,19 @@ def test_key_with_a_passphrase_does_not_stop_a_running_hub(files, folder):
         finally:
             os.kill(hub, signal.SIGTERM)
             process.stdout.read()
+
+
+def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, caplog):
+    Certificates(TlsSection(), tmp_path, ["old.example.org"]).load()
+    before = (tmp_path / "tls" / "cert.pem").read_bytes()
+
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub.tls, "write_whole", refuse)
+    for _ in range(2):
+        Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"]).load()
+    assert before == (tmp_path / "tls" / "cert.pem").read_bytes()
+    assert "the one from before stays in use" in caplog.text
+    with pytest.raises(StartupError, match="No space left"):
+        Certificates(TlsSection(), tmp_path / "other", ["old.example.org"]).load()
