@@ -111,9 +111,8 @@ class Certificates:
                 continue
             if changed:
                 self.reload()
-            elif self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE:
-                if self._make():
-                    self.reload()
+            elif self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE and self._make():
+                self.reload()
 
     def days_left(self) -> int:
         """Whole days until the certificate expires; below 0 when it is not valid now."""
