@@ -109,9 +109,7 @@ class Certificates:
                 changed = self._stamps() != self._seen
             except OSError:
                 continue
-            if changed:
-                self.reload()
-            elif self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE and self._make():
+            if changed or (self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE and self._make()):
                 self.reload()
 
     def days_left(self) -> int:

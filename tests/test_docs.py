@@ -176,3 +176,10 @@ def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
                 if f"| `{name}` |" in line
             )
             assert row.endswith(f"| {', '.join(sorted(widget.options)) or '-'} |"), name
+
+
+async def test_everything_that_the_hub_offers_a_plugin_is_described(hub):
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    described = set(re.findall(r"`hub\.(\w+)`", text))
+    offered = {name for name in (*vars(hub), *dir(type(hub))) if not name.startswith("_")}
+    assert ([], []) == (sorted(offered - described), sorted(described - offered))
