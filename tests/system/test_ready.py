@@ -1,0 +1,22 @@
+"""What is ready when the hub says so."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import pytest
+from test_cli import House
+
+
+@pytest.mark.parametrize("start", range(3))
+def test_first_administrator_can_log_in_as_soon_as_the_hub_is_ready(tmp_path, monkeypatch, start):
+    monkeypatch.setenv("PINWHEEL_ADMIN_EMAIL", "ada@example.org")
+    monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", "correct horse battery")
+    house = House(tmp_path / "house")
+    with house.running() as ready:
+        host, _, port = ready.split()[1].rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        sent = json.dumps({"email": "ada@example.org", "password": "correct horse battery"})
+        connection.request("POST", "/api/v1/login", sent, {"Content-Type": "application/json"})
+        assert 200 == connection.getresponse().status
