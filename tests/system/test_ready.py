@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from contextlib import closing
 
 import pytest
 from test_cli import House
@@ -16,7 +17,7 @@ def test_first_administrator_can_log_in_as_soon_as_the_hub_is_ready(tmp_path, mo
     house = House(tmp_path / "house")
     with house.running() as ready:
         host, _, port = ready.split()[1].rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=30)
         sent = json.dumps({"email": "ada@example.org", "password": "correct horse battery"})
-        connection.request("POST", "/api/v1/login", sent, {"Content-Type": "application/json"})
-        assert 200 == connection.getresponse().status
+        with closing(http.client.HTTPConnection(host, int(port), timeout=30)) as connection:
+            connection.request("POST", "/api/v1/login", sent, {"Content-Type": "application/json"})
+            assert 200 == connection.getresponse().status
