@@ -332,6 +332,7 @@ plugins new json_plugin --json
 service install --print --user root --json
 service uninstall --print --json
 check --json
+clock --json
 status --json
 """.strip().splitlines()
 #: Those that go on until they are interrupted, and those whose lines are JSON each.

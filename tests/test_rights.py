@@ -87,6 +87,7 @@ ABOUT_NOTHING = {
     "GET /api/v1/template/export",
     "POST /api/v1/template/import",
     "GET /api/v1/audit/verify",
+    "GET /api/v1/clock",
     "GET /api/v1/status",
     "GET /api/v1/plugins",
     "GET /api/v1/refusals",

@@ -84,6 +84,20 @@ async def test_a_wrong_moment_moves_no_stamp(hub_config):
         assert [(1,)] == await rows(hub, "SELECT count(*) FROM clock_doubts WHERE ended IS NOT NULL")
 
 
+async def test_which_values_are_of_the_future_can_be_seen(hub_config):
+    async with running(hub_config, clock=clock_at(NOON + 20 * DAY)) as hub:
+        device, _ = await add_device(hub, METER)
+        await hub.write(Write(device, 0, "1", "test", SYSTEM)).durable()
+    async with running(hub_config, clock=clock_at(NOON)) as hub:
+        await hub._keep_doubts()
+        seen = (await ask(hub, "GET", "/api/v1/clock", key=local_key(hub))).json
+        assert ("behind", NOON, False) == (seen["state"], seen["wall"], seen["believable"])
+        assert "behind the newest record, by 20 days" in seen["problem"]
+        newest = NOON + 20 * DAY
+        assert [{"deviceId": device.id, "name": "Device", "datastreams": 1, "newest": newest}] == seen["future"]
+        assert [{"state": "behind", "began": newest, "ended": None, "wall": NOON}] == seen["doubts"]
+
+
 @pytest.mark.parametrize("ahead", [YEAR, 10 * DAY])
 async def test_a_boot_with_a_wrong_clock_ends_nobodys_session_link_or_key(hub_config, ahead):
     async with running(hub_config, clock=clock_at(NOON)) as hub:

@@ -90,6 +90,18 @@ class ClientObjectPage(TypedDict):
     totalElements: int
 
 
+class ClockObject(TypedDict):
+    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem why they differ."""
+
+    now: int
+    wall: int
+    state: str
+    believable: bool
+    problem: str | None
+    doubts: list[DoubtObject]
+    future: list[FutureValues]
+
+
 class Comment(TypedDict):
     ts: int
     by: str
@@ -248,6 +260,18 @@ class DisplayObject(TypedDict):
     factor: float
     offset: float
     pin: str | None
+
+
+class DoubtObject(TypedDict):
+    """Stamps from began to before ended were given while the machine's clock was not believed; in ms UTC.
+
+    ended is null while it lasts, and when the hub was stopped meanwhile; wall is what the machine's clock said.
+    """
+
+    state: str
+    began: int
+    ended: int | None
+    wall: int
 
 
 class Erased(TypedDict):
@@ -421,6 +445,15 @@ class FoundDevicePage(TypedDict):
 
     content: list[FoundDevice]
     totalElements: int
+
+
+class FutureValues(TypedDict):
+    """How many datastreams of a device have a latest value after now, and the newest stamp of them, in ms UTC."""
+
+    deviceId: int
+    name: str
+    datastreams: int
+    newest: int
 
 
 class Imported(TypedDict):
@@ -1212,6 +1245,14 @@ def post_backup(*, path: str, directory: str | None = None) -> Call[dict[str, st
     Needs the permission backup.make: Make backups.
     """
     return Call("POST", "/api/v1/backup", body={"path": path, "directory": directory})
+
+
+def get_clock() -> Call[ClockObject]:
+    """What time it is, and whether that is believed.
+
+    Needs the permission hub.view: View the state of the hub.
+    """
+    return Call("GET", "/api/v1/clock")
 
 
 def get_device_actions(

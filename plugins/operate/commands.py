@@ -16,14 +16,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub.cli import api, config_of, counted, megabytes_a_month, report, show, show_table
+from hub.cli import api, config_of, counted, local_time, megabytes_a_month, report, show, show_table
 from hub.client import operations
-from hub.client.operations import Cost
-from hub.config import Config
 from hub.errors import RequestError, StartupError
 
 if TYPE_CHECKING:
     from hub.client.operations import Cost
+    from hub.config import Config
 
 #: The dearest datastreams, on the screen of the status.
 COSTS = 5
@@ -63,6 +62,34 @@ def _status(args: argparse.Namespace) -> int:
         for line in cost_lines(costs[:COSTS]):
             print(line)
     return {"ok": 0, "warning": 1, "critical": 2}[state["status"]]
+
+
+def clock(parser: argparse.ArgumentParser) -> None:
+    """Print what time it is for the hub, whether it believes the machine's clock, and when it did not."""
+
+    def run(args: argparse.Namespace) -> None:
+        with api(args) as hub:
+            found = hub(operations.get_clock())
+        report(
+            args,
+            found,
+            f"stamps         {local_time(found['now'])}",
+            f"machine        {local_time(found['wall'])}",
+            f"state          {found['state']}{'' if found['problem'] is None else ': ' + found['problem']}",
+            f"deletes        {'what is old' if found['believable'] else 'nothing, until the clock has proved itself'}",
+            *(
+                f"doubted        from {local_time(one['began'])} to {local_time(one['ended'])}: {one['state']},"
+                f" the machine said {local_time(one['wall'])}"
+                for one in found["doubts"]
+            ),
+            *(
+                f"in the future  {one['name']} ({one['deviceId']}): {counted(one['datastreams'], 'datastream')},"
+                f" until {local_time(one['newest'])}"
+                for one in found["future"]
+            ),
+        )
+
+    parser.set_defaults(run=run)
 
 
 def cost_lines(costs: Sequence[Cost]) -> list[str]:
