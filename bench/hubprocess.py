@@ -13,7 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from hub.client import local, operations
 from hub.client.operations import StateStatus
@@ -21,6 +21,7 @@ from hub.client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
+from hub.history.log import unpacked
 from plugins.platform_api.devices import MAX_ROWS
 
 CONFIG = """\
@@ -50,8 +51,6 @@ max = 1e15
     for pin in range(5)
 )
 
-#: Rows of the log that are in no chunk.
-UNSEALED = "id > upto OR (id > since AND hot.series > sealed.series)"
 TICKS = os.sysconf("SC_CLK_TCK")
 #: Seconds for a start, and for a stop.
 PATIENCE = 30.0
@@ -150,18 +149,35 @@ class HubProcess:
 
     def stored(self) -> list[tuple[int, float]]:
         """(series, value) of everything that a hub keeps which has stopped."""
-        with closing(sqlite3.connect(self.data / "history.db")) as connection:
-            found = connection.execute(f"SELECT hot.series, v FROM hot, sealed WHERE {UNSEALED}").fetchall()
-            for key, data in connection.execute("SELECT id, data FROM chunks"):
-                found += [(series_of_chunk(key), value) for _, value in decode(key, data)]
-        return found
+        return all_values(self.data)
 
     def count(self) -> int:
         """How many values a hub keeps that has stopped."""
         with closing(sqlite3.connect(self.data / "history.db")) as connection:
             sealed = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
-            sql = f"SELECT count(*) FROM hot, sealed WHERE {UNSEALED}"
-            return int(sealed + connection.execute(sql).fetchone()[0])
+            return int(sealed) + len(_unsealed(connection))
+
+
+def all_values(data: Path) -> list[tuple[int, Any]]:
+    """(series, value) of everything in the history of a data directory: what is in chunks, then what is not yet."""
+    with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        found = []
+        for key, chunk in connection.execute("SELECT id, data FROM chunks ORDER BY id"):
+            found += [(series_of_chunk(key), value) for _, value in decode(key, chunk)]
+        return found + _unsealed(connection)
+
+
+def _unsealed(connection: sqlite3.Connection) -> list[tuple[int, Any]]:
+    """(series, value) of what is in the log and in no chunk."""
+    [(since, upto, done)] = connection.execute("SELECT since, upto, series FROM sealed")
+    batches = connection.execute("SELECT number, n, data FROM log WHERE number > ? ORDER BY number", (since,))
+    return [
+        (series, value)
+        for number, count, data in batches
+        for series, _, value, _ in unpacked(number, count, data)
+        if number > upto or series > done
+    ]
 
 
 def cpu(process: int) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
+from commits import entries
 from times import DAY, HOUR, NOON, until
 
 import connectors.native.endpoint
@@ -58,8 +58,7 @@ def write(hub, device, raw, pin=0, at=None):
 
 
 def rows(data):
-    with closing(sqlite3.connect(data / "history.db")) as database:
-        return database.execute("SELECT count(*) FROM hot").fetchone()[0]
+    return len(entries(data))
 
 
 async def housekept(hub):

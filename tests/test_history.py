@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import trio
+from commits import entries
 from hypothesis import given
 from hypothesis import strategies as st
 from times import DAY, HOUR, MINUTE, NOON, until
@@ -17,6 +18,7 @@ from times import DAY, HOUR, MINUTE, NOON, until
 import hub.app
 import hub.facts
 import hub.history.hot
+import hub.history.log
 import hub.history.query
 import hub.history.sealing
 import hub.history.upkeep
@@ -216,8 +218,7 @@ async def test_values_are_read_before_and_after_they_are_sealed_and_after_a_rest
         assert model == await points(hub, device, 0)
         await sealed(hub)
         assert model == await points(hub, device, 0)
-    with closing(sqlite3.connect(hub.config.data / "history.db")) as database:
-        assert [(1,)] == database.execute("SELECT count(*) FROM hot").fetchall(), "what is sealed has left the log"
+    assert [] == entries(hub.config.data), "what is sealed has left the log"
 
 
 async def test_text_and_places_and_what_is_not_kept(start, time):
@@ -505,7 +506,8 @@ async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, m
 
 
 async def test_a_log_larger_than_memory_should_hold_is_sealed_at_the_start(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "SLICE", 50)
+    monkeypatch.setattr(hub.history.hot, "BATCH_ROWS", 200)
+    monkeypatch.setattr(hub.history.log, "SLICE", 120)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(1000):

@@ -17,6 +17,7 @@ import trio
 import hub.app
 import hub.history.hot
 import hub.storage
+from bench.hubprocess import all_values
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
@@ -109,8 +110,8 @@ def seen(path, sql, *values):
 
 
 def logged(data):
-    """Every value in the log, as another program sees it."""
-    return [v for (v,) in seen(data / "history.db", "SELECT v FROM hot ORDER BY id")]
+    """Every value in the history, as another program sees it."""
+    return [value for _, value in all_values(data)]
 
 
 def as_after_a_power_cut(data, target):
@@ -810,7 +811,7 @@ def set_aside(data):
     return sorted(path.name for path in data.glob("history.db.damaged-*") if not path.name.endswith(("-wal", "-shm")))
 
 
-@pytest.mark.parametrize("table", ["sqlite_schema", "migrations", "latest", "hot", "sealed"])
+@pytest.mark.parametrize("table", ["sqlite_schema", "migrations", "latest", "log", "sealed"])
 async def test_a_history_that_is_damaged_at_the_start_is_put_aside_and_the_hub_serves(data, tmp_path, table):
     async with filled(data):
         pass
@@ -836,7 +837,7 @@ async def test_a_history_that_lost_its_log_in_a_power_cut_is_put_aside_and_the_h
         await execute(first.storage.history, "SELECT 1")
         copy = as_after_a_power_cut(data, tmp_path / "copy")
     seen(copy / "history.db", "PRAGMA wal_checkpoint(TRUNCATE)")
-    overwrite(copy / "history.db", pages_of(copy / "history.db", "hot"))
+    overwrite(copy / "history.db", pages_of(copy / "history.db", "log"))
 
     async with started(copy) as hub:
         await write(hub, known(hub), 0, "3").durable()
@@ -882,7 +883,7 @@ async def test_a_history_that_is_damaged_while_the_hub_runs_is_put_aside_with_th
 
 async def test_who_reads_and_writes_while_a_damaged_history_is_replaced_is_told_so_or_served(data):
     async def count(tx):
-        return await tx.fetch_one("SELECT count(*) FROM hot")
+        return await tx.fetch_one("SELECT count(*) FROM sealed")
 
     async with filled(data) as hub:
         damage_history(data)

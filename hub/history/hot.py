@@ -21,19 +21,21 @@ import trio
 
 from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
+from hub.history import log as commit_log
 from hub.history import sealing
 from hub.history.chunks import HOUR_MS
 from hub.history.keys import EVERY_SERIES
+from hub.history.log import LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
 from hub.history.upkeep import Upkeep
 from hub.model import Value
-from hub.storage import POISON, Damaged, Row, Storage, Transaction
-from hub.values import pack, unpack
+from hub.storage import Damaged, Row, Storage, Transaction
+from hub.values import unpack
 
 log = logging.getLogger(__name__)
 
-#: Rows in one commit: about 40 ms of writing.
+#: Values in one commit: about 10 ms of writing.
 BATCH_ROWS = 5_000
 #: Batches that may wait for the disk; then readers of devices stop, and writers are told Unavailable.
 MAX_QUEUED = 8
@@ -46,27 +48,24 @@ RETRY_AFTER = 1.0
 #: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
 RUN_POINTS = 250_000
 MAX_UNSEALED = 4 * RUN_POINTS
-#: Points sealed, and log rows deleted, in one transaction: it must not hold up an acknowledgement by more than 10 ms.
+#: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
 SEAL_POINTS = 3_000
-SLICE = 5_000
-#: Bits of ``hot.flags``: the value became the latest of its series; the hub's clock stamped it.
-LATEST, STAMPED = 1, 2
 
 
 class Batch:
-    """The rows of one commit, and who waits for it."""
+    """The values of one commit, and who waits for it."""
 
-    __slots__ = ("bad", "done", "due", "last_id", "lot", "rows", "waiters")
+    __slots__ = ("bad", "done", "due", "entries", "lot", "number", "waiters")
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.entries: list[Entry] = []
         self.waiters = 0
         #: When it is to be committed at the latest, by trio's clock.
         self.due = float("inf")
         self.done = False
         self.bad: dict[int, Exception] = {}
-        #: The newest row of the log after the commit.
-        self.last_id = 0
+        #: Under which it stands in the log; batches are numbered when nothing more can be put into them.
+        self.number = 0
         self.lot = trio.lowlevel.ParkingLot()
 
 
@@ -107,9 +106,9 @@ class Run:
     tails: dict[int, Tail]
     latest: dict[int, tuple[int, Value]]
     stamp: int
-    #: The commit that holds the newest of it, or the row that is.
+    #: The commit that holds the newest of it, while it is not done; then its number.
     batch: Batch | None = None
-    last_id: int = 0
+    number_of_batch: int = 0
     #: Series in the order in which they are sealed.
     order: list[int] = attrs.field(init=False)
 
@@ -123,7 +122,7 @@ class Run:
 
     @property
     def upto(self) -> int:
-        return self.last_id if self.batch is None else self.batch.last_id
+        return self.number_of_batch if self.batch is None else self.batch.number
 
 
 class History:
@@ -153,7 +152,8 @@ class History:
         self._room = trio.lowlevel.ParkingLot()
         self._wake = trio.Event()
         self._last_waiters = 0
-        self._last_id = 0
+        #: Of the newest batch.
+        self._number = 0
         #: What is in the log and not in chunks: what comes now, and runs that were cut off.
         self._tails: dict[int, Tail] = {}
         self._runs: deque[Run] = deque()
@@ -179,15 +179,16 @@ class History:
     # -- putting --------------------------------------------------------------------------------------------------
 
     def _count_room(self) -> None:
-        unsealed = self._unsealed + len(self._open.rows)
+        unsealed = self._unsealed + len(self._open.entries)
         self.full = len(self._queue) >= MAX_QUEUED or unsealed >= MAX_UNSEALED
 
     def _close_batch(self) -> Batch:
         """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
         batch, self._open = self._open, Batch()
+        self._number = batch.number = self._number + 1
         self._queue.append(batch)
-        self._in_tails += len(batch.rows)
-        self._unsealed += len(batch.rows)
+        self._in_tails += len(batch.entries)
+        self._unsealed += len(batch.entries)
         self._count_room()
         return batch
 
@@ -208,17 +209,17 @@ class History:
                 self.turn(ts)
             self._stamp = ts
         batch = self._open
-        rows = batch.rows
-        if len(rows) >= BATCH_ROWS:
+        entries = batch.entries
+        if len(entries) >= BATCH_ROWS:
             self._count_room()
             if self.full:
                 raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
             self._close_batch()
             batch = self._open
-            rows = batch.rows
+            entries = batch.entries
             if self._in_tails >= RUN_POINTS:
                 self.cut()
-        if not rows:
+        if not entries:
             batch.due = trio.current_time() + self._flush
             self._wake.set()
         tail = self._tails.get(series)
@@ -233,9 +234,8 @@ class History:
         if not stamped:
             tail.own = tail.own or set()
             tail.own.add(ts)
-        kept = pack(value) if type(value) is tuple else value
-        rows.append((series, ts, kept, (LATEST if latest else 0) | (STAMPED if stamped else 0)))
-        return Receipt(self, batch, len(rows) - 1)
+        entries.append((series, ts, value, (LATEST if latest else 0) | (STAMPED if stamped else 0)))
+        return Receipt(self, batch, len(entries) - 1)
 
     def turn(self, now: int) -> None:
         """Let an hour that is over go into its chunks; called by the clock too, for when nothing comes."""
@@ -247,11 +247,11 @@ class History:
         """Let what came so far go into its chunks."""
         if not self._tails:
             return
-        if self._open.rows:
+        if self._open.entries:
             self._close_batch()
         latest = {series: self.latest[series] for series in self._tails if series in self.latest}
         batch = self._queue[-1] if self._queue else None
-        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._last_id)
+        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._number)
         self._runs.append(run)
         self._next_run += 1
         self._tails, self._in_tails = {}, 0
@@ -285,9 +285,11 @@ class History:
 
     async def close(self) -> None:
         """Write all that was put."""
-        for batch in (*self._queue, self._open):
-            if batch.rows and not batch.done and not (await self._commit(batch) or await self._commit(batch)):
-                log.error("storage: %d values could not be written before the stop", len(batch.rows))
+        if self._open.entries:
+            self._close_batch()
+        for batch in tuple(self._queue):
+            if not (await self._commit(batch) or await self._commit(batch)):
+                log.error("storage: %d values could not be written before the stop", len(batch.entries))
                 return
 
     async def _next(self) -> Batch | None:
@@ -296,7 +298,7 @@ class History:
             return None
         while not self._queue:
             batch, now = self._open, trio.current_time()
-            if batch.rows and (now >= batch.due or 0 < batch.waiters >= self._last_waiters):
+            if batch.entries and (now >= batch.due or 0 < batch.waiters >= self._last_waiters):
                 break
             if now >= self._work_at:
                 return None
@@ -312,27 +314,16 @@ class History:
     async def _commit(self, batch: Batch) -> bool:
         """Write a batch; False when the disk did not take it and it is to be tried again."""
 
-        async def insert(tx: Transaction) -> None:
-            await tx.insert_many("hot", _COLUMNS, batch.rows)
-
-        async def insert_singly(tx: Transaction) -> dict[int, Exception]:
-            bad: dict[int, Exception] = {}
-            for index, row in enumerate(batch.rows):
-                try:
-                    await tx.execute("INSERT INTO hot (series, ts, v, flags) VALUES (?, ?, ?, ?)", row)
-                except POISON as error:
-                    bad[index] = error
-            return bad
+        async def append(tx: Transaction) -> dict[int, Exception]:
+            return await commit_log.append(tx, batch.number, batch.entries)
 
         try:
             if self._unfilled:
                 await self._fill()
-            try:
-                await self._database.transaction(insert)
-            except POISON:
-                batch.bad = await self._database.transaction(insert_singly)
+            batch.bad = await self._database.transaction(append)
+            if batch.bad:
                 for index in batch.bad:
-                    self._drop(batch.rows[index])
+                    self._drop(batch.entries[index])
                 log.error("storage: %d values could not be stored and were dropped", len(batch.bad))
         except Damaged as error:
             await self._replace(str(error))
@@ -341,23 +332,20 @@ class History:
             self._set_trouble(str(error))
             return False
         self._set_trouble(None)
-        self.stored += len(batch.rows) - len(batch.bad)
+        self.stored += len(batch.entries) - len(batch.bad)
         self._last_waiters = batch.waiters
-        self._last_id += len(batch.rows) - len(batch.bad)
-        batch.last_id = self._last_id
         batch.done = True
         if self._runs:
             self._work_at = 0.0
         batch.lot.unpark_all()
-        if self._queue and self._queue[0] is batch:
-            self._queue.popleft()
-            self._count_room()
-            self._room.unpark_all()
+        self._queue.popleft()
+        self._count_room()
+        self._room.unpark_all()
         return True
 
-    def _drop(self, row: Row) -> None:
+    def _drop(self, entry: Entry) -> None:
         """Take out of memory what could not be stored: no chunk could hold it either."""
-        series, ts, value, _ = row
+        series, ts, value, _ = entry
         for latest in (self.latest, *(run.latest for run in self._runs)):
             if series in latest and latest[series][1] is value:
                 del latest[series]
@@ -386,18 +374,20 @@ class History:
         self.upkeep.start()
         self._work_at = 0.0
         try:
+            await self._database.transaction(commit_log.pack_rows)
             stored = await self._database.read(_read_latest)
             self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
             self._sealed, _ = await self._database.read(read_state)
             self._next_run = self._sealed.run + 1
             self._stamp = self._sealed.stamp
+            self._number = self._sealed.upto
             if not self._sealed.whole:
                 await self._replay(self._sealed.since, self._sealed.upto, series)
                 run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
                 run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
                 self._runs.append(run)
                 self._tails, self._in_tails = {}, 0
-            await self._replay(self._sealed.upto, None, series)
+            await self._replay(self._sealed.upto, EVERY_SERIES, series)
         except Damaged as error:
             self._tails, self._runs = {}, deque()
             self._in_tails = self._unsealed = 0
@@ -407,20 +397,20 @@ class History:
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
 
-    async def _replay(self, after: int, upto: int | None, known: set[int]) -> None:
-        """Read rows of the log into memory, as `put` left them there."""
-        done = self._sealed.series if upto is not None else 0
-        while True:
+    async def _replay(self, after: int, upto: int, known: set[int]) -> None:
+        """Read batches of the log into memory, as `put` left their values there."""
+        is_old = upto == self._sealed.upto
+        done = self._sealed.series if is_old else 0
+        last: int | None = after
+        while last is not None:
 
-            async def read(tx: Transaction, after: int = after) -> list[Row]:
-                sql = "SELECT id, series, ts, v, flags FROM hot WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-                return await tx.fetch_all(sql, (after, EVERY_SERIES if upto is None else upto, 4 * SLICE))
+            async def read(tx: Transaction, after: int = last) -> tuple[list[Entry], int | None]:
+                return await commit_log.read(tx, after, upto)
 
-            rows = await self._database.read(read)
-            for _id, series, ts, v, flags in rows:
+            entries, last = await self._database.read(read)
+            for series, ts, value, flags in entries:
                 if series not in known:
                     continue
-                value = unpack(v)
                 if flags & LATEST:
                     self.latest[series] = (ts, value)
                 if flags & STAMPED:
@@ -436,15 +426,12 @@ class History:
                     tail.own.add(ts)
                 self._in_tails += 1
                 self._unsealed += 1
-            if not rows:
-                break
-            after = self._last_id = rows[-1][0]
-            if upto is None and self._in_tails >= RUN_POINTS:
+            self._number = max(self._number, last or 0)
+            if not is_old and self._in_tails >= RUN_POINTS:
                 log.info("storage: %d values of the log go into the history", self._unsealed)
                 self.cut()
                 while self._runs:
                     await self._work_once()
-        self._last_id = max(self._last_id, after)
 
     # -- besides commits ------------------------------------------------------------------------------------------
 
@@ -512,16 +499,11 @@ class History:
         self._room.unpark_all()
 
     async def _prune(self) -> bool:
-        """Delete a slice of the log that is in chunks; True when there is more. Its newest row stays: ids go on."""
+        """Delete a slice of the log that is in chunks; True when there is more."""
         upto = self._sealed.upto if self._sealed.whole else self._sealed.since
 
         async def prune(tx: Transaction) -> bool:
-            oldest, newest = await tx.fetch_one("SELECT (SELECT min(id) FROM hot), (SELECT max(id) FROM hot)") or (0, 0)
-            if oldest is None:
-                return False
-            end = min(upto + 1, newest, oldest + SLICE)
-            await tx.execute("DELETE FROM hot WHERE id < ?", (end,))
-            return bool(end < min(upto + 1, newest))
+            return await commit_log.prune(tx, upto)
 
         return await self._database.transaction(prune)
 
@@ -573,11 +555,11 @@ class History:
             await write_sealed(tx, sealed)
 
         await self._database.transaction(fill)
-        self._sealed, self._last_id, self._unfilled = sealed, 0, False
+        self._sealed, self._unfilled = sealed, False
         # What the old file's log held is in memory, and goes into the new one's chunks at once.
         for run in self._runs:
             if run.ready:
-                run.batch, run.last_id = None, 0
+                run.batch, run.number_of_batch = None, 0
         self.cut()
 
 
@@ -588,6 +570,3 @@ def _same(kept: Value, value: Value) -> bool:
 
 async def _read_latest(tx: Transaction) -> list[Row]:
     return await tx.fetch_all("SELECT series, ts, v FROM latest")
-
-
-_COLUMNS = ("series", "ts", "v", "flags")

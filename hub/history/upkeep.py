@@ -114,7 +114,7 @@ class Upkeep:
     async def check(self) -> str | None:
         """Look through all that is kept, once, and put damaged chunks aside; returns what is wrong with the file."""
         try:
-            for table in ("migrations", "latest", "sealed", "hot"):
+            for table in ("migrations", "latest", "sealed", "log"):
                 (verdict,), *_ = await self._database.fetch_all(f"PRAGMA quick_check('{table}')")
                 if verdict != "ok":
                     return str(verdict)

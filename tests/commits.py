@@ -1,0 +1,15 @@
+"""The log of the history as another program finds it on the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from hub.history.log import unpacked
+
+
+def entries(data):
+    """(series, stamp, value, flags) of every value in the log of a data directory, in the order of acceptance."""
+    with closing(sqlite3.connect(data / "history.db")) as other:
+        batches = other.execute("SELECT number, n, data FROM log ORDER BY number").fetchall()
+    return [entry for batch in batches for entry in unpacked(*batch)]
