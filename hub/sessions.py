@@ -65,12 +65,13 @@ class Sessions:
         if left:
             self._followers[session.device.id] = left
 
-    def heard_by(self, device: Device) -> tuple[Session, ...]:
-        """Everybody who gets what is sent to a device."""
+    def heard_by(self, device: Device, besides: Session | None = None) -> tuple[Session, ...]:
+        """Everybody who gets what is sent to a device, ``besides`` whom it comes from."""
         session = self._of.get(device.id)
-        if self._followers:
-            return (() if session is None else (session,)) + self._followers.get(device.id, ())
-        return () if session is None else (session,)
+        own = () if session is None or session is besides else (session,)
+        if not self._followers:
+            return own
+        return own + tuple(one for one in self._followers.get(device.id, ()) if one is not besides)
 
     def opened(self, session: Session) -> None:
         """A device logged in. An older session of the same device is closed."""

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 #: ASCII white space, and the byte order mark that editors and PowerShell put in front of text.
 BLANKS = " \t\n\v\f\r\ufeff"
-#: Around a number; C programs send the NUL that ends a string.
-_PADDING = BLANKS + "\0"
+#: Around a number: C programs send the NUL that ends a string, and `float` takes separators for white space.
+_PADDING = BLANKS + "\0\x1c\x1d\x1e\x1f"
 #: Characters of a whole number, leading zeros included.
 MAX_DIGITS = 40
 #: C++ sends an int that was a float as "5.0000000".
@@ -57,6 +57,13 @@ def decimal(text: str) -> float:
 
     Raises ValueError, whose text is "" or a hint.
     """
+    # The path of every value: what is none for `float`, or one that only Python writes so, is looked at closely.
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number) and text.isascii() and "_" not in text:
+        return number
     if _DECIMAL.fullmatch(text) is None:
         text = text.strip(_PADDING)
         if _DECIMAL.fullmatch(text) is None:

@@ -114,14 +114,9 @@ class Transaction:
         verb = "INSERT OR REPLACE" if replace else "INSERT"
         head = f"{verb} INTO {table} ({', '.join(columns)}) VALUES "
         one = f"({', '.join('?' * len(columns))})"
-        whole = len(rows) - len(rows) % ROWS_PER_INSERT
-        many = head + ", ".join([one] * ROWS_PER_INSERT)
-        for start in range(0, whole, ROWS_PER_INSERT):
-            values = [value for row in rows[start : start + ROWS_PER_INSERT] for value in row]
-            await self.execute(many, values)
-        if rest := rows[whole:]:
-            with _translated():
-                await self._connection.executemany(head + one, rest)
+        for start in range(0, len(rows), ROWS_PER_INSERT):
+            some = rows[start : start + ROWS_PER_INSERT]
+            await self.execute(head + ", ".join([one] * len(some)), [value for row in some for value in row])
 
 
 class Database:

@@ -33,6 +33,8 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
     space, a byte order mark and NULs around them (`hub.spellings`); text is kept as it is.
     """
     convert = _COERCE[datastream.type]
+    if isinstance(raw, str) and datastream.type != "location":
+        return convert(datastream, raw)
     if isinstance(raw, (list, tuple)):
         if len(raw) > 1 and datastream.type != "string":
             raw = _without_padding(raw)
@@ -90,10 +92,11 @@ def _whole(raw: Any) -> int:
 
 def _double(datastream: Datastream, raw: Any) -> Scalar:
     number = _real(raw)
-    if datastream.min is not None and number < datastream.min:
-        return float(datastream.min)
-    if datastream.max is not None and number > datastream.max:
-        return float(datastream.max)
+    lowest, highest = datastream.min, datastream.max
+    if lowest is not None and number < lowest:
+        return float(lowest)
+    if highest is not None and number > highest:
+        return float(highest)
     return number
 
 

@@ -156,16 +156,16 @@ class Writes:
     def _keep(self, write: Write, point: Point, value: Value, ts: int) -> Receipt:
         device, datastream, series = write.device, point.datastream, point.series
         latest = self._history.latest
-        newest = write.at is None or write.shared or series not in latest or ts >= latest[series][0]
-        receipt = self._history.put(series, ts, value, newest, write.at is None or write.shared)
+        stamped = write.at is None or write.shared
+        newest = stamped or series not in latest or ts >= latest[series][0]
+        receipt = self._history.put(series, ts, value, newest, stamped)
         if newest:
             if point.watched:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
                 self._watching.written(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
-            for session in self._sessions.heard_by(device):
-                if session is not write.session:
-                    session.send(SetDatastream(datastream.pin, texts_of(value)))
+            for session in self._sessions.heard_by(device, write.session):
+                session.send(SetDatastream(datastream.pin, texts_of(value)))
         self.count += 1
         device.messages[write.via] += 1
         if self._bus.wants_value(device.id):

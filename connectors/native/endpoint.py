@@ -258,7 +258,7 @@ class NativeSession:
     async def _handle(self, data: bytes) -> None:
         """All frames of one read: one write of the replies, no await for values."""
         replies: list[bytes] = []
-        watched, now = self.hub.bus.wants(WireFrame), time.monotonic()
+        watched, now, history = self.hub.bus.wants(WireFrame), time.monotonic(), self.hub.history
         self._budget.refill(now)
         try:
             for command, message, body, status in self._connection.receive(data):
@@ -267,18 +267,22 @@ class NativeSession:
                 if self.device is None:
                     self._before_login(command, message, body, replies)
                 elif command == _HARDWARE:
-                    if self.hub.history.full:
+                    if history.full:
                         await self._room(replies)
-                    if self._admitted(message, replies):
+                    if self._budget.take():
                         self._hardware(message, body, replies)
+                    else:
+                        self._over_budget(message, replies)
                 elif command == _GROUP:
                     self._grouped(body)
                 elif command == _PING:
                     replies.append(response(message, Status.OK))
                 elif not command:
                     self._answered(message)
-                elif self._admitted(message, replies):
+                elif self._budget.take():
                     await self._other(command, message, body, replies)
+                else:
+                    self._over_budget(message, replies)
                 if self._reason:
                     break
         finally:
@@ -313,10 +317,8 @@ class NativeSession:
         """The device is alive."""
         self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
 
-    def _admitted(self, message: int, replies: list[bytes]) -> bool:
-        """Take one from the device's budget; over it the message is dropped, and answered once a minute."""
-        if self._budget.take():
-            return True
+    def _over_budget(self, message: int, replies: list[bytes]) -> None:
+        """Drop a message over the device's budget, and answer once a minute."""
         now = time.monotonic()
         if not self._dropped:
             self._dropped = True
@@ -330,7 +332,6 @@ class NativeSession:
             self.hub.refuse(
                 self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id
             )
-        return False
 
     async def _punish(self) -> None:
         """Do not read for a while from a device over its rate, and cut it off when it does not stop."""

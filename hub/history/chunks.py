@@ -114,8 +114,7 @@ def minutes(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
 
 def encode(key: int, points: Sequence[Point]) -> bytes:
     """A chunk of points in the order of their stamps, to be kept under ``key``."""
-    stamps = [stamp for stamp, _ in points]
-    values = [value for _, value in points]
+    stamps, values = map(list, zip(*points, strict=True))
     if set(map(type, values)) in ({int}, {float}):
         return _sealed(key, _NUMBERS, _varint(len(points)) + _column(stamps) + _numbers(cast("list[Number]", values)))
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
@@ -165,6 +164,12 @@ def decode(key: int, chunk: bytes) -> list[Point] | list[tuple[int, Statistics]]
         rows = zip(counts, lowest, highest, sums, last, newest, strict=True)
         found = [Statistics(*row) for row in rows]
     return list(zip(starts, found, strict=True))
+
+
+def count_of(key: int, chunk: bytes) -> int | None:
+    """How many points a chunk holds, None where it holds minutes. Raises `BadChunk`."""
+    kind, body = _opened(key, chunk)
+    return None if kind == _MINUTES else _read_varint(body, 0)[1]
 
 
 def _value(value: object) -> Value:
@@ -256,7 +261,8 @@ def _column(numbers: Sequence[int]) -> bytes:
     first = numbers[0]
     differences = list(map(sub, numbers[1:], numbers))
     base, bits = _spread(differences)
-    absolute, absolute_bits = _spread(numbers)
+    # Where no number is smaller than the one before, all are above the first by more than each above its neighbour.
+    absolute, absolute_bits = (first, bits) if base >= 0 else _spread(numbers)
     if absolute_bits < bits:
         head = bytes((_ABSOLUTE | absolute_bits,)) + _zigzag(absolute)
         return head + _bits(map(sub, numbers, repeat(absolute)), len(numbers), absolute_bits)

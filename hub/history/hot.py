@@ -46,7 +46,7 @@ DURABLE_TIMEOUT = 5.0
 #: Seconds between two attempts to write what the disk did not take.
 RETRY_AFTER = 1.0
 #: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
-RUN_POINTS = 250_000
+RUN_POINTS = 100_000
 MAX_UNSEALED = 4 * RUN_POINTS
 #: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
 SEAL_POINTS = 3_000
@@ -159,7 +159,7 @@ class History:
         self._runs: deque[Run] = deque()
         #: Points of them, but for those in the open batch.
         self._unsealed = self._in_tails = 0
-        #: Whether nothing more can be put; see `room`.
+        #: Whether there is room for one batch at most, and whoever can wait should; see `room`.
         self.full = False
         self._next_run = 1
         self._stamp = 0
@@ -179,8 +179,8 @@ class History:
     # -- putting --------------------------------------------------------------------------------------------------
 
     def _count_room(self) -> None:
-        unsealed = self._unsealed + len(self._open.entries)
-        self.full = len(self._queue) >= MAX_QUEUED or unsealed >= MAX_UNSEALED
+        # One batch before `put` refuses: who stops reading when it is full has read something already.
+        self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED - BATCH_ROWS
 
     def _close_batch(self) -> Batch:
         """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
@@ -210,16 +210,16 @@ class History:
             self._stamp = ts
         batch = self._open
         entries = batch.entries
-        if len(entries) >= BATCH_ROWS:
-            self._count_room()
-            if self.full:
+        place = len(entries)
+        if place >= BATCH_ROWS:
+            if len(self._queue) >= MAX_QUEUED or self._unsealed + place >= MAX_UNSEALED:
                 raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
             self._close_batch()
             batch = self._open
-            entries = batch.entries
+            entries, place = batch.entries, 0
             if self._in_tails >= RUN_POINTS:
                 self.cut()
-        if not entries:
+        if not place:
             batch.due = trio.current_time() + self._flush
             self._wake.set()
         tail = self._tails.get(series)
@@ -234,8 +234,8 @@ class History:
         if not stamped:
             tail.own = tail.own or set()
             tail.own.add(ts)
-        entries.append((series, ts, value, (LATEST if latest else 0) | (STAMPED if stamped else 0)))
-        return Receipt(self, batch, len(entries) - 1)
+        entries.append((series, ts, value, latest * LATEST | stamped * STAMPED))
+        return Receipt(self, batch, place)
 
     def turn(self, now: int) -> None:
         """Let an hour that is over go into its chunks; called by the clock too, for when nothing comes."""

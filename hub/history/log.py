@@ -58,7 +58,7 @@ def packed(number: int, entries: Sequence[Entry]) -> bytes:
     series, stamps, values, flags = zip(*entries, strict=True)
     count = len(entries)
     try:
-        kinds = list(map(_KINDS.__getitem__, map(type, values)))
+        kinds = [_FLOAT] * count if set(map(type, values)) == {float} else [_KINDS[type(value)] for value in values]
         smallest = min(stamps)
         form, width = (_NARROW, "I") if max(stamps) - smallest < 1 << 32 else (_WIDE, "q")
         above = map(sub, stamps, repeat(smallest)) if form == _NARROW else stamps

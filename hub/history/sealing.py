@@ -23,6 +23,7 @@ from hub.history.chunks import (
     Point,
     Statistics,
     combined,
+    count_of,
     decode,
     encode,
     encode_minutes,
@@ -47,13 +48,16 @@ from hub.model import HistoryMode, Value
 from hub.storage import Transaction
 from hub.values import pack
 
-#: Points in one part of a chunk.
+#: Points in one part of a chunk; and those of a part that what comes later is added to, instead of being one more.
 PART = 1024
+SMALL_PART = PART // 8
 #: Chunks looked at in one go by whoever looks through them all: less than 10 ms.
 LOOK = 2_000
 #: Pairs of series and hour erased in one transaction.
 ERASE = 2_000
 
+#: Hours of the longest day.
+LONGEST_DAY = 25
 #: Bytes of an hour besides its chunk: its row of statistics, keys, and its share of pages.
 ROW_BYTES = 90
 
@@ -151,32 +155,36 @@ async def seal(
         for hour, points in _by_hour(tail.points()):
             fresh[hour_key(hour, series)] = (hour, policy, points, tail.own or set())
     known = await _hours(tx, list(fresh))
+    newest = await _newest_parts(tx, list(known))
     chunks: list[tuple[int, bytes]] = []
     ended: dict[tuple[int, int], tuple[int, int]] = {}
     for key, (hour, policy, points, own) in sorted(fresh.items()):
         series = key - (hour << 32)
         old = known.get(key)
         if old is None:
-            one = statistics(points)
+            known[key] = statistics(points)
             chunks += _encoded(hour, series, 0, points, policy.mode)
+        elif (more := _appended(newest.get(key), key, points, own, policy.mode)) is not None:
+            known[key] = combined((old, statistics(points)))
+            chunks += more
         else:
             merged, bad = await _merge(tx, hour, series, points, own, policy.mode)
             damaged += bad
-            one = merged if merged is not None and merged.count >= old.count else combined((old, statistics(points)))
-        known[key] = one
+            whole = merged is not None and merged.count >= old.count
+            known[key] = merged if merged is not None and whole else combined((old, statistics(points)))
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= now:
             ended[series, day[0]] = day
-    await tx.insert_many("chunks", ("id", "data"), chunks)
+    await tx.insert_many("chunks", ("id", "data"), chunks, replace=True)
     rows = [(key, *row_of(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
     await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
     # Of a day that got values, only what is made again now is right: also its shapes in zones of before.
-    for key in fresh:
-        hour, series = key >> 32, key & SERIES_MASK
-        await tx.execute(
-            "DELETE FROM days WHERE id BETWEEN ? AND ? AND id + span > ?",
-            (day_key(series, hour - 25), day_key(series, hour), day_key(series, hour)),
-        )
+    keys = [day_key(key & SERIES_MASK, key >> 32) for key in fresh]
+    await tx.execute(
+        "DELETE FROM days WHERE id IN (SELECT d.id FROM json_each(?) AS k CROSS JOIN days AS d"
+        f" ON d.id BETWEEN k.value - {LONGEST_DAY} AND k.value AND d.id + d.span > k.value)",
+        (json.dumps(keys),),
+    )
     await _sum_days(tx, ended)
     return damaged
 
@@ -200,6 +208,39 @@ async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
 
+async def _newest_parts(tx: Transaction, keys: Sequence[int]) -> dict[int, tuple[int, bytes]]:
+    """The newest part, as (key, data), of the chunk of each series and hour."""
+    found = await tx.fetch_all(
+        "SELECT k.value, c.id, c.data FROM json_each(?) AS k CROSS JOIN chunks AS c"
+        f" ON c.id = (SELECT max(id) FROM chunks WHERE id BETWEEN k.value << 11 AND k.value << 11 | {MAX_PART})",
+        (json.dumps(keys),),
+    )
+    return {key: (part, data) for key, part, data in found}
+
+
+def _appended(
+    newest: tuple[int, bytes] | None, key: int, points: list[Point], own: set[int], mode: HistoryMode
+) -> list[tuple[int, bytes]] | None:
+    """What is written when all points come after those that the hour has, as the hub's stamps do; None otherwise.
+
+    They are added to the newest part while that is small, else they are a part of their own.
+    """
+    if newest is None or mode == "minute" or (own and any(stamp in own for stamp, _ in points)):
+        return None
+    part_key, chunk = newest
+    part = part_key & MAX_PART
+    try:
+        count = count_of(part_key, chunk)
+        if count is None:
+            return None
+        if count >= SMALL_PART and part < MAX_PART:
+            return _encoded(key >> 32, key & SERIES_MASK, part + 1, points, mode)
+        held = cast("list[Point]", decode(part_key, chunk))
+    except BadChunk:
+        return None
+    return _encoded(key >> 32, key & SERIES_MASK, part, sorted([*held, *points], key=_stamp), mode)
+
+
 def _encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
     if mode == "minute":
         key = chunk_key(hour, series, part)
@@ -216,14 +257,7 @@ async def _merge(
 ) -> tuple[Statistics | None, list[tuple[int, str]]]:
     """Merge points into an hour that has some; returns its statistics where its chunk tells them, and damaged parts."""
     first, last = chunk_key(hour, series), chunk_key(hour, series, MAX_PART)
-    late = any(stamp in own for stamp, _ in points) if own else False
-    sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
-    found = []
-    if not late and mode != "minute":
-        # Stamps of the hub only go on: the newest part is the only one that they touch.
-        found = await tx.fetch_all(f"{sql} DESC LIMIT 1", (first, last))
-    if not found or not is_whole(*found[0]):
-        found = await tx.fetch_all(sql, (first, last))
+    found = await tx.fetch_all("SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
     parts, damaged = {}, []
     for key, data in found:
         try:
@@ -243,21 +277,13 @@ async def _merge(
             by_minute.setdefault(minute, []).append(one)
         rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
         pieces = [(first, encode_minutes(first, rows))]
-    elif late:
+    else:
         mine = {stamp for stamp, _ in points if stamp in own}
         kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
         everything = sorted([*kept, *points], key=_stamp)
         if not damaged:
             whole = statistics(everything)
         pieces = _encoded(hour, series, 0, everything, mode)
-    else:
-        newest = cast("tuple[int, list[Point]]", list(parts.items())[-1] if parts else (first - 1, []))
-        if newest[1] and (len(newest[1]) + len(points) <= PART or newest[0] == last):
-            points = sorted([*newest[1], *points], key=_stamp)
-            parts = {newest[0]: newest[1]}
-        else:
-            parts, newest = {}, (newest[0] + 1, [])
-        pieces = _encoded(hour, series, newest[0] - first, points, mode)
     for key in parts:
         await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
     await tx.insert_many("chunks", ("id", "data"), pieces, replace=True)
