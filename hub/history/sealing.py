@@ -100,11 +100,11 @@ class Tail:
             newest = {stamp: value for stamp, value in points if stamp in own}
             points = [point for point in points if point[0] not in own] + list(newest.items())
             # Those of the hub never run backwards.
-            points.sort(key=_stamp)
+            points.sort(key=stamp_of)
         return points
 
 
-def _stamp(point: Point) -> int:
+def stamp_of(point: Point) -> int:
     return point[0]
 
 
@@ -150,7 +150,7 @@ async def seal(
             continue
         for hour, points in _by_hour(tail.points()):
             fresh[hour_key(hour, series)] = (hour, policy, points, tail.own or set())
-    known = await _hours(tx, list(fresh))
+    known = await hours_of(tx, list(fresh))
     chunks: list[tuple[int, bytes]] = []
     ended: dict[tuple[int, int], tuple[int, int]] = {}
     for key, (hour, policy, points, own) in sorted(fresh.items()):
@@ -158,7 +158,7 @@ async def seal(
         old = known.get(key)
         if old is None:
             one = statistics(points)
-            chunks += _encoded(hour, series, 0, points, policy.mode)
+            chunks += encoded(hour, series, 0, points, policy.mode)
         else:
             merged, bad = await _merge(tx, hour, series, points, own, policy.mode)
             damaged += bad
@@ -172,27 +172,31 @@ async def seal(
     await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
     # Of a day that got values, only what is made again now is right: also its shapes in zones of before.
     for key in fresh:
-        hour, series = key >> 32, key & SERIES_MASK
-        await tx.execute(
-            "DELETE FROM days WHERE id BETWEEN ? AND ? AND id + span > ?",
-            (day_key(series, hour - 25), day_key(series, hour), day_key(series, hour)),
-        )
-    await _sum_days(tx, ended)
+        await forget_days(tx, key >> 32, key & SERIES_MASK)
+    await sum_days(tx, ended)
     return damaged
+
+
+async def forget_days(tx: Transaction, hour: int, series: int) -> None:
+    """Delete the statistics of the days that an hour is in."""
+    await tx.execute(
+        "DELETE FROM days WHERE id BETWEEN ? AND ? AND id + span > ?",
+        (day_key(series, hour - 25), day_key(series, hour), day_key(series, hour)),
+    )
 
 
 def _by_hour(points: list[Point]) -> Iterable[tuple[int, list[Point]]]:
     """Points in the order of their stamps, hour by hour; there are few hours and many points."""
     # A clock of an earlier version may have been beyond what keys can say.
-    start, end = (bisect_left(points, stamp, key=_stamp) for stamp in (0, END_MS))
+    start, end = (bisect_left(points, stamp, key=stamp_of) for stamp in (0, END_MS))
     while start < end:
         hour = points[start][0] // HOUR_MS
-        after = bisect_left(points, (hour + 1) * HOUR_MS, start, end, key=_stamp)
+        after = bisect_left(points, (hour + 1) * HOUR_MS, start, end, key=stamp_of)
         yield hour, points[start:after]
         start = after
 
 
-async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
+async def hours_of(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     found = await tx.fetch_all(
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
@@ -200,7 +204,7 @@ async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
 
-def _encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
+def encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
     if mode == "minute":
         key = chunk_key(hour, series, part)
         return [(key, encode_minutes(key, minutes(points)))]
@@ -246,28 +250,28 @@ async def _merge(
     elif late:
         mine = {stamp for stamp, _ in points if stamp in own}
         kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
-        everything = sorted([*kept, *points], key=_stamp)
+        everything = sorted([*kept, *points], key=stamp_of)
         if not damaged:
             whole = statistics(everything)
-        pieces = _encoded(hour, series, 0, everything, mode)
+        pieces = encoded(hour, series, 0, everything, mode)
     else:
         newest = cast("tuple[int, list[Point]]", list(parts.items())[-1] if parts else (first - 1, []))
         if newest[1] and (len(newest[1]) + len(points) <= PART or newest[0] == last):
-            points = sorted([*newest[1], *points], key=_stamp)
+            points = sorted([*newest[1], *points], key=stamp_of)
             parts = {newest[0]: newest[1]}
         else:
             parts, newest = {}, (newest[0] + 1, [])
-        pieces = _encoded(hour, series, newest[0] - first, points, mode)
+        pieces = encoded(hour, series, newest[0] - first, points, mode)
     for key in parts:
         await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
     await tx.insert_many("chunks", ("id", "data"), pieces, replace=True)
     return whole, damaged
 
 
-async def _sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]) -> None:
+async def sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]) -> None:
     """Write the statistics of days that have ended, given as (series, first hour): (first hour, span)."""
     keys = [hour_key(first + n, series) for (series, _), (first, span) in days.items() for n in range(span)]
-    hours = await _hours(tx, keys)
+    hours = await hours_of(tx, keys)
     rows = []
     for (series, _), (first, span) in sorted(days.items()):
         found = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]
