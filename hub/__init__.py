@@ -30,6 +30,7 @@ _HOMES = {
         "AlarmCleared",
         "AlarmRaised",
         "ChangeMade",
+        "ClockRepaired",
         "DataErased",
         "DeviceAdded",
         "DeviceChanged",
@@ -93,6 +94,7 @@ _HOMES = {
         "Stream",
         "secret",
     ),
+    "hub.stamps": ("StampColumns",),
     "hub.storage": ("Migration", "Transaction"),
     "hub.writes": ("Write",),
 }

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +22,13 @@ from hub.alarms import Alarm, Alarms
 from hub.bodies import Bodies
 from hub.bus import Bus
 from hub.clock import Clock
+from hub.clock_repair import ClockRepairs
 from hub.config import Config
 from hub.datadir import write_whole
 from hub.devices import Devices
 from hub.display import Display
-from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected, StartupError, StorageError, TooMany
-from hub.facts import Fact, Refused, StorageTrouble
+from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected, StartupError, StorageError, TooMany, Unavailable
+from hub.facts import ClockRepaired, Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
 from hub.lifecycle import Lifecycles
@@ -140,6 +141,9 @@ class Hub:
         self.names: dict[str, Callable[[str], tuple[str, int] | None]] = {}
         #: The id and the organization of the user with an address: set by the plugin that knows.
         self.user_of: Callable[[str], tuple[int, int] | None] = lambda _: None
+        #: Writes a backup into a file, and says how far it is: set by the plugin that makes backups.
+        self.make_backup: Callable[[Path, Callable[[int, int], None]], Awaitable[None]] = _no_backup
+        self.clock_repairs = ClockRepairs(self)
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
         self._refusal_lines: dict[tuple[str, str], float] = {}
@@ -148,6 +152,7 @@ class Hub:
         self._rooms: dict[Any, Any] = {}
         self._budgets: dict[int, Bucket] = {}
         self.requests = Requests(self)
+        self.subscribe(ClockRepaired, self._clock_repaired)
         self.imports = Daily(config.limits.import_points_per_day)
         self.exports = Daily(config.limits.exports_per_day)
 
@@ -396,6 +401,7 @@ class Hub:
         self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         await self.metadata.load(self.devices.by_id)
         await self.properties.load()
+        await self.clock_repairs.resume()
         self.clock.not_before(await self.history.load(self.devices.by_series))
         self.devices.drop_cleared()
         self.clock.now()
@@ -419,7 +425,7 @@ class Hub:
         while True:
             self.clock.check()
             with suppress(StorageError):
-                await self._keep_doubts()
+                await self.keep_doubts()
             self.tokens.end_expired()
             self._look_around()
             self.history.turn(self.clock.now())
@@ -428,7 +434,7 @@ class Hub:
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))
             await trio.sleep(LOOK_EVERY)
 
-    async def _keep_doubts(self) -> None:
+    async def keep_doubts(self) -> None:
         """Write down which stamps were given while the wall clock was not believed. Raises `StorageError`."""
         rows = [(one.began, one.state.value, one.wall, one.ended) for one in self.clock.doubts[self._doubts_kept :]]
         if not rows:
@@ -440,6 +446,20 @@ class Hub:
         await self.storage.transaction(write)
         # The last one is written again when it has ended.
         self._doubts_kept = len(self.clock.doubts) - (rows[-1][-1] is None)
+
+    def _clock_repaired(self, fact: ClockRepaired) -> None:
+        corrected = fact.correction.corrected
+        for number, device in self.devices.by_id.items():
+            if fact.correction.is_about(number):
+                for name in ("created", "activated", "status_at", "away", "connected", "disconnected"):
+                    if (at := getattr(device, name)) is not None:
+                        setattr(device, name, corrected(at))
+        self.tokens.correct_stamps(fact.correction)
+        self.timeline.correct_stamps(fact.correction)
+        if fact.correction.is_about(None):
+            self.requests.correct_stamps(fact.correction)
+            refusals = [attrs.evolve(refusal, at=corrected(refusal.at)) for refusal in self.refusals]
+            self.refusals = deque(refusals, maxlen=REFUSALS)
 
     def _storage_trouble(self, problem: str | None) -> None:
         self._look_around()
@@ -474,6 +494,7 @@ async def running(
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(hub._look)  # noqa: SLF001
                 nursery.start_soon(hub.watching.run)
+                nursery.start_soon(hub.clock_repairs.run)
                 nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)
                 if door is not None:
@@ -536,6 +557,10 @@ async def announced(hub: Hub) -> AsyncIterator[None]:
             nursery.cancel_scope.cancel()
     finally:
         path.unlink(missing_ok=True)
+
+
+async def _no_backup(_path: Path, _progress: Callable[[int, int], None]) -> None:
+    raise Unavailable("no plugin makes backups ([plugins.backup] enabled)")
 
 
 def _local_key(path: Path) -> str:

@@ -11,9 +11,10 @@ BEHIND     before the newest stamp                                              
 AHEAD      further after it (at a start: by a month), and that is not proven yet  go on from it, as time passes
 =========  =====================================================================  ==============================
 
-Only `Clock.now` moves it. From BEHIND and AHEAD it goes back to FOLLOWING when the wall clock is where FOLLOWING has
-it; from AHEAD also when the jump has proved itself: the kernel says that the clock is synchronized (adjtimex(2)), or it
-has not jumped again for `STEADY` seconds. Stamps that were given already stay as they are.
+Only `Clock.now` moves it, and `Clock.hold` while a repair corrects what was stamped in the future. From BEHIND and
+AHEAD it goes back to FOLLOWING when the wall clock is where FOLLOWING has it; from AHEAD also when the jump has proved
+itself: the kernel says that the clock is synchronized (adjtimex(2)), or it has not jumped again for `STEADY` seconds.
+Stamps that were given already stay as they are, unless a repair (`hub.clock_repair`) corrects them.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Clock:
         self._reference = (monotonic(), wall() // 1_000_000)
         #: Since the start, oldest first.
         self.doubts: list[Doubt] = []
+        self._held = False
 
     @property
     def wall(self) -> int:
@@ -120,9 +122,38 @@ class Clock:
         self._newest = max(self._newest, newest)
 
     @property
+    def newest(self) -> int:
+        """The newest stamp, in milliseconds UTC."""
+        return self._newest
+
+    def hold(self) -> int:
+        """Return to the wall clock, and stamp with this very millisecond until `release`; returns it.
+
+        Stamps that were given before may be later: they are about to be corrected, and no new one may be among them.
+        """
+        wall = self._follow(self.wall)
+        self._held, self._followed_until = True, 0
+        return wall
+
+    def release(self, newest: int = 0) -> None:
+        """Follow the wall clock again; go on from ``newest`` when nothing was corrected after all."""
+        self._held = False
+        self.not_before(newest)
+
+    @property
     def behind(self) -> bool:
         """Whether the wall clock is not believed, because it is behind what was already recorded."""
         return self.state is State.BEHIND
+
+    @property
+    def synchronized(self) -> bool:
+        """Whether the kernel says that the wall clock follows a time server."""
+        return self._synchronized()
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the wall clock is not believed, because it is ahead of where it should be."""
+        return self.state is State.AHEAD
 
     @property
     def problem(self) -> str | None:
@@ -162,6 +193,8 @@ class Clock:
 
     def _look(self, wall: int) -> int:
         newest = self._newest
+        if self._held:
+            return newest
         if newest <= wall <= newest + GAP_MS or not newest:
             return self._follow(wall)
         return self._behind(wall, newest) if wall < newest else self._ahead(wall, newest)

@@ -94,7 +94,7 @@ class Devices:
                 "SELECT id, org, owner, template, pinned, name, created, activated, firmware, added_by, status,"
                 " status_at, away FROM devices ORDER BY id"
             )
-            tokens = await tx.fetch_all("SELECT hash, device, expires FROM tokens")
+            tokens = await tx.fetch_all("SELECT hash, device, expires, replaced FROM tokens")
             series = await tx.fetch_all("SELECT id, device, datastream FROM series")
             self._cleared = dict(await tx.fetch_all("SELECT id, cleared FROM series WHERE cleared IS NOT NULL"))
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
@@ -115,8 +115,8 @@ class Devices:
                 **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
             self._keep(device)
-        for hash_, number, expires in tokens:
-            self._tokens.keep(hash_, self.by_id[number], expires)
+        for hash_, number, expires, replaced in tokens:
+            self._tokens.keep(hash_, self.by_id[number], expires, replaced)
         self._place(series)
         self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)

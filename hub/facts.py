@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hub.model import Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
+from hub.stamps import Correction
 
 if TYPE_CHECKING:
     from hub.routes import Change
@@ -230,6 +231,16 @@ class AlarmRaised(Fact):
 @attrs.frozen
 class AlarmCleared(Fact):
     id: str
+
+
+@attrs.frozen
+class ClockRepaired(Fact):
+    """Stamps of a wrong clock were corrected in the configuration file; what is in memory is to be corrected likewise.
+
+    Emitted after the commit, before the next stamp is given. Values in the history follow.
+    """
+
+    correction: Correction
 
 
 @attrs.frozen

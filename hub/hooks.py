@@ -27,6 +27,7 @@ from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, 
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.routes import Change, Permission, Route, SocketRoute
+from hub.stamps import StampColumns
 from hub.storage import Migration
 from hub.structure import Invalid, structure
 from hub.wire import WireProtocol
@@ -244,6 +245,9 @@ class Hooks:
             return listed
 
         return {plugin.name: found for plugin, found in self._each("hub_migrations", read)}
+
+    def stamps(self, hub: Hub) -> list[StampColumns]:
+        return self._all("hub_stamps", (StampColumns,), str, hub=hub)
 
     def permissions(self) -> list[Permission]:
         return self._all("hub_permissions", (Permission,), lambda p: p.id)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hub.facts import Fact
     from hub.model import Datastream, Device, Owned, Principal, Value
     from hub.routes import Change, Permission, Route, SocketRoute
+    from hub.stamps import StampColumns
     from hub.storage import Migration
     from hub.wire import WireProtocol
 
@@ -45,6 +46,16 @@ def hub_migrations() -> Sequence[Migration]:
 
     Called once, before the databases open. They run in order, in one transaction, after a backup copy. Name tables
     with the plugin's name in front.
+    """
+    raise AssertionError
+
+
+@hookspec
+def hub_stamps(hub: Hub) -> Sequence[StampColumns]:
+    """The columns of the plugin's tables that hold times, in milliseconds UTC.
+
+    ``pinwheel clock --repair`` corrects them, in one transaction with those of all others. The plugin subscribes to
+    ``ClockRepaired`` to correct what it has in memory.
     """
     raise AssertionError
 

@@ -17,6 +17,7 @@ from hub.routes import OPEN, Created, File, Request, Response, Route, Stream, ch
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.stamps import Correction
     from hub.storage import Transaction
 
 #: How long an Idempotency-Key is known, in ms, and how many answers are kept for those that come again.
@@ -103,6 +104,11 @@ class Requests:
             if request.given_to not in (None, change.org):
                 await hub.hooks.changed(hub, attrs.evolve(change, org=request.given_to))
         return result
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct when requests with an Idempotency-Key came."""
+        for one in self._once.values():
+            one.at = correction.corrected(one.at)
 
     # -- once -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from hub.values import is_text
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
+    from hub.stamps import Correction
     from hub.storage import Row, Storage, Transaction
 
 #: Characters in a description that came with the event; a longer one discards it (docs.blynk.io, Log Event).
@@ -158,6 +159,12 @@ class Timeline:
             return len(old)
 
         return await self._storage.transaction(write)
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Forget when events were logged, where a repair corrects that: new ones are compared with it."""
+        self._newest = {
+            key: at for key, at in self._newest.items() if not (correction.is_about(key[0]) and correction.affects(at))
+        }
 
     # -- what people do -------------------------------------------------------------------------------------------
 

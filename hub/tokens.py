@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.sessions import Sessions
+    from hub.stamps import Correction
     from hub.storage import Row, Storage, Transaction
 
 log = logging.getLogger(__name__)
@@ -68,12 +69,12 @@ class Tokens:
         self._bus = bus
         self._clock = clock
         self._sessions = sessions
-        #: Whose, and until when (ms UTC), by hash.
-        self._kept: dict[bytes, tuple[Device, int | None]] = {}
+        #: Whose, until when, and when that was decided (ms UTC), by hash.
+        self._kept: dict[bytes, tuple[Device, int | None, int | None]] = {}
 
-    def keep(self, hash_: bytes, device: Device, expires: int | None = None) -> None:
+    def keep(self, hash_: bytes, device: Device, expires: int | None = None, replaced: int | None = None) -> None:
         """Remember one that is in the database."""
-        self._kept[hash_] = (device, expires)
+        self._kept[hash_] = (device, expires, replaced)
 
     def forget(self, device: Device) -> None:
         """Forget those of a device, which are in the database no more."""
@@ -84,7 +85,7 @@ class Tokens:
         found = self._kept.get(digest(trimmed(token)))
         if found is None:
             return None
-        device, expires = found
+        device, expires, _ = found
         return device if expires is None or expires > self._clock.now() else None
 
     def is_taken(self, token: str) -> bool:
@@ -100,10 +101,17 @@ class Tokens:
         """Drop them in the database too."""
         await tx.execute("DELETE FROM tokens WHERE expires <= ?", (self._clock.deletable_before,))
 
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct ends that a wrong clock has given."""
+        for hash_, (device, expires, replaced) in self._kept.items():
+            if expires is not None and replaced is not None and correction.is_about(device.id):
+                ends = correction.corrected_end(expires, replaced)
+                self._kept[hash_] = (device, ends, correction.corrected(replaced))
+
     def end_expired(self) -> None:
         """End the sessions of those whose overlap is over."""
         now = self._clock.now()
-        for hash_, (device, expires) in tuple(self._kept.items()):
+        for hash_, (device, expires, _) in tuple(self._kept.items()):
             if expires is not None and expires <= now:
                 session = self._sessions.get(device.id)
                 if session is not None and digest(session.token) == hash_:
@@ -117,25 +125,27 @@ class Tokens:
         self.drop_expired()
         if self.is_taken(token):
             raise Conflict("the token is in use")
-        expires = self._clock.now() + overlap_ms
+        now = self._clock.now()
+        expires = now + overlap_ms
 
         async def write(tx: Transaction) -> list[Row]:
             await self.write_dropped(tx)
             if overlap_ms:
                 await tx.execute(
-                    "UPDATE tokens SET expires = min(coalesce(expires, ?), ?) WHERE device = ?",
-                    (expires, expires, device.id),
+                    "UPDATE tokens SET expires = ?1, replaced = ?2"
+                    " WHERE device = ?3 AND (expires IS NULL OR expires > ?1)",
+                    (expires, now, device.id),
                 )
             else:
                 await tx.execute("DELETE FROM tokens WHERE device = ?", (device.id,))
             await tx.execute("INSERT INTO tokens (hash, device) VALUES (?, ?)", (digest(token), device.id))
-            return await tx.fetch_all("SELECT hash, expires FROM tokens WHERE device = ?", (device.id,))
+            return await tx.fetch_all("SELECT hash, expires, replaced FROM tokens WHERE device = ?", (device.id,))
 
         rows = await self._storage.transaction(write)
         warn_of_weak([(device.name, token)])
         self.forget(device)
-        for hash_, ends in rows:
-            self.keep(hash_, device, ends)
+        for hash_, ends, replaced in rows:
+            self.keep(hash_, device, ends, replaced)
         if not overlap_ms:
             self._sessions.end(device, "its token was replaced")
         self._bus.emit(DeviceChanged(device, by))

@@ -333,6 +333,7 @@ service install --print --user root --json
 service uninstall --print --json
 check --json
 clock --json
+clock --repair --drop --yes --json
 status --json
 """.strip().splitlines()
 #: Those that go on until they are interrupted, and those whose lines are JSON each.

@@ -73,7 +73,7 @@ def test_every_command_is_documented():
 
 def test_public_names_are_pinned():
     assert [
-        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "ChangeMade", "Conflict", "Created", "Credentials", "DEVICE", "DataErased",
+        "AlarmCleared", "AlarmRaised", "AppConnected", "Change", "ChangeMade", "ClockRepaired", "Conflict", "Created", "Credentials", "DEVICE", "DataErased",
         "Datastream", "Device", "DeviceAdded", "DeviceChanged", "DeviceConnected", "DeviceDeleted",
         "DeviceDisconnected", "DeviceInfo", "EventChanged", "EventLogged", "EventResolved", "EventType", "Fact",
         "File", "Forbidden", "HOOK_VERSION", "Hub", "HubError", "KNOWN", "LARGE_BODY", "MetadataChanged", "MetadataField",
@@ -81,7 +81,7 @@ def test_public_names_are_pinned():
         "Permission", "PluginFailed", "Principal", "PropertyChanged", "Reboot", "Reconfigure", "Redirect", "Refused",
         "Rejected", "Request", "RequestError", "Response", "RightsChanged", "Route", "SYSTEM", "SetDatastream",
         "SetMetadata",
-        "Socket", "SocketRoute", "StatusChanged", "StorageError", "StorageTrouble", "Stream", "Template",
+        "Socket", "SocketRoute", "StampColumns", "StatusChanged", "StorageError", "StorageTrouble", "Stream", "Template",
         "TemplateChanged", "TemplateDeleted", "TimelineEvent", "TooMany", "Transaction", "Unavailable", "Value", "ValueCleared",
         "ValueExpired", "ValueSet", "ValueWritten", "Wire", "WireProtocol", "Write", "hookimpl", "secret",
     ] == public.__all__  # fmt: skip

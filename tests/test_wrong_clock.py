@@ -79,7 +79,7 @@ async def test_a_wrong_moment_moves_no_stamp(hub_config):
         time.wall -= YEAR
         hub.write(Write(device, 0, "3", "test", SYSTEM))
         assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
-        await hub._keep_doubts()
+        await hub.keep_doubts()
         assert [("ahead", NOON + YEAR + 3000)] == await rows(hub, "SELECT state, wall FROM clock_doubts")
         assert [(1,)] == await rows(hub, "SELECT count(*) FROM clock_doubts WHERE ended IS NOT NULL")
 
@@ -89,12 +89,13 @@ async def test_which_values_are_of_the_future_can_be_seen(hub_config):
         device, _ = await add_device(hub, METER)
         await hub.write(Write(device, 0, "1", "test", SYSTEM)).durable()
     async with running(hub_config, clock=clock_at(NOON)) as hub:
-        await hub._keep_doubts()
+        await hub.keep_doubts()
         seen = (await ask(hub, "GET", "/api/v1/clock", key=local_key(hub))).json
         assert ("behind", NOON, False) == (seen["state"], seen["wall"], seen["believable"])
         assert "behind the newest record, by 20 days" in seen["problem"]
         newest = NOON + 20 * DAY
-        assert [{"deviceId": device.id, "name": "Device", "datastreams": 1, "newest": newest}] == seen["future"]
+        values = {"datastreams": 1, "values": 1, "oldest": newest, "newest": newest}
+        assert [{"deviceId": device.id, "name": "Device", **values}] == seen["future"]
         assert [{"state": "behind", "began": newest, "ended": None, "wall": NOON}] == seen["doubts"]
 
 

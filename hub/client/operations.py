@@ -91,15 +91,19 @@ class ClientObjectPage(TypedDict):
 
 
 class ClockObject(TypedDict):
-    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem why they differ."""
+    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem why they differ.
+
+    synchronized is what the kernel says of the machine's clock. future has the devices with values after wall.
+    """
 
     now: int
     wall: int
     state: str
     believable: bool
+    synchronized: bool
     problem: str | None
     doubts: list[DoubtObject]
-    future: list[FutureValues]
+    future: list[DeviceValues]
 
 
 class Comment(TypedDict):
@@ -247,6 +251,17 @@ class DeviceTag(TypedDict):
     name: str
     color: str
     icon: str
+
+
+class DeviceValues(TypedDict):
+    """The values of a device with stamps after now: of how many datastreams, and the first and the last stamp."""
+
+    deviceId: int
+    name: str
+    datastreams: int
+    values: int
+    oldest: int
+    newest: int
 
 
 class DisplayObject(TypedDict):
@@ -445,15 +460,6 @@ class FoundDevicePage(TypedDict):
 
     content: list[FoundDevice]
     totalElements: int
-
-
-class FutureValues(TypedDict):
-    """How many datastreams of a device have a latest value after now, and the newest stamp of them, in ms UTC."""
-
-    deviceId: int
-    name: str
-    datastreams: int
-    newest: int
 
 
 class Imported(TypedDict):
@@ -848,6 +854,39 @@ class Refusal(TypedDict):
     address: str
     reason: str
     device: int | None
+
+
+class RepairJob(TypedDict):
+    """The repair that is running, or the last one since the start of the hub.
+
+    done and total count values, or bytes of the backup; values were corrected.
+    """
+
+    running: bool
+    step: str
+    done: int
+    total: int
+    problem: str
+    backup: str
+    values: int
+    plan: RepairPlan | None
+
+
+class RepairPlan(TypedDict):
+    """What a repair corrects: stamps after now, in milliseconds UTC.
+
+    shift_ms is null when values and events are dropped. events are those on timelines, other_times all other
+    times, such as when a device was added or a user last logged in. A shift must be at least least_shift_ms.
+    """
+
+    now: int
+    shiftMs: int | None
+    deviceId: int | None
+    values: int
+    events: int
+    otherTimes: int
+    leastShiftMs: int
+    devices: list[DeviceValues]
 
 
 class Result(TypedDict):
@@ -1253,6 +1292,28 @@ def get_clock() -> Call[ClockObject]:
     Needs the permission hub.view: View the state of the hub.
     """
     return Call("GET", "/api/v1/clock")
+
+
+def get_clock_repair() -> Call[RepairJob]:
+    """How far a repair of the clock is, and how it ended.
+
+    Needs the permission clock.repair: Repair what a wrong clock has stamped.
+    """
+    return Call("GET", "/api/v1/clock/repair")
+
+
+def post_clock_repair(
+    *, shift_ms: int | None = None, drop: bool | None = None, device_id: int | None = None, dry_run: bool | None = None
+) -> Call[RepairPlan]:
+    """Begin to repair what a wrong clock has stamped.
+
+    Needs the permission clock.repair: Repair what a wrong clock has stamped.
+    """
+    return Call(
+        "POST",
+        "/api/v1/clock/repair",
+        body={"shiftMs": shift_ms, "drop": drop, "deviceId": device_id, "dryRun": dry_run},
+    )
 
 
 def get_device_actions(

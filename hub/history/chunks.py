@@ -172,6 +172,18 @@ def count_of(key: int, chunk: bytes) -> int | None:
     return None if kind == _MINUTES else _read_varint(body, 0)[1]
 
 
+def stamps_of(key: int, chunk: bytes) -> list[tuple[int, int]]:
+    """The stamp of each point of a chunk, and 1; of minutes the newest stamp and how many points. Raises `BadChunk`."""
+    kind, body = _opened(key, chunk)
+    at, count = _read_varint(body, 0)
+    stamps, at = _read_column(body, at, count)
+    if kind != _MINUTES:
+        return [(stamp, 1) for stamp in stamps]
+    counts, at = _read_column(body, at, count)
+    ages, at = _read_column(body, at, count)
+    return [(stamp * MINUTE_MS + age, number) for stamp, age, number in zip(stamps, ages, counts, strict=True)]
+
+
 def _value(value: object) -> Value:
     return tuple(value) if isinstance(value, list) else cast("Value", value)
 

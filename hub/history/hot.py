@@ -27,9 +27,11 @@ from hub.history.chunks import HOUR_MS
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import LATEST, STAMPED, Entry
 from hub.history.query import Queries
+from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
 from hub.history.upkeep import Upkeep
 from hub.model import Value
+from hub.stamps import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
 from hub.values import unpack
 
@@ -165,6 +167,8 @@ class History:
         self._stamp = 0
         self._hour_end = 0
         self._sealed = Sealed(0, 0, 0, EVERY_SERIES, 0)
+        #: Runs from this number on stay in the log while a repair corrects what was sealed.
+        self._held_from = EVERY_SERIES
         #: When there is something to do besides commits, by trio's clock.
         self._work_at = float("inf")
         self._unpruned = True
@@ -382,11 +386,7 @@ class History:
             self._stamp = self._sealed.stamp
             self._number = self._sealed.upto
             if not self._sealed.whole:
-                await self._replay(self._sealed.since, self._sealed.upto, series)
-                run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
-                run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
-                self._runs.append(run)
-                self._tails, self._in_tails = {}, 0
+                await self._load_run(series)
             await self._replay(self._sealed.upto, EVERY_SERIES, series)
         except Damaged as error:
             self._tails, self._runs = {}, deque()
@@ -397,10 +397,16 @@ class History:
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
 
-    async def _replay(self, after: int, upto: int, known: set[int]) -> None:
-        """Read batches of the log into memory, as `put` left their values there."""
-        is_old = upto == self._sealed.upto
-        done = self._sealed.series if is_old else 0
+    async def _load_run(self, known: set[int]) -> None:
+        """Read what is left of the run that was being sealed."""
+        await self._replay(self._sealed.since, self._sealed.upto, known, self._sealed.series)
+        run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
+        run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
+        self._runs.append(run)
+        self._tails, self._in_tails = {}, 0
+
+    async def _replay(self, after: int, upto: int, known: set[int], done: int = 0) -> None:
+        """Read batches of the log into memory, as `put` left their values; series up to ``done`` are sealed already."""
         last: int | None = after
         while last is not None:
 
@@ -427,7 +433,7 @@ class History:
                 self._in_tails += 1
                 self._unsealed += 1
             self._number = max(self._number, last or 0)
-            if not is_old and self._in_tails >= RUN_POINTS:
+            if upto == EVERY_SERIES and self._in_tails >= RUN_POINTS:
                 log.info("storage: %d values of the log go into the history", self._unsealed)
                 self.cut()
                 while self._runs:
@@ -456,11 +462,15 @@ class History:
         now = trio.current_time()
         if self._unpruned:
             self._unpruned = await self._prune()
-        elif self._runs and self._runs[0].ready:
+        elif self._can_seal:
             await self._seal(self._runs[0])
         elif now >= self.upkeep.due:
             await self.upkeep.step()
-        self._work_at = now if self._unpruned or (self._runs and self._runs[0].ready) else self.upkeep.due
+        self._work_at = now if self._unpruned or self._can_seal else self.upkeep.due
+
+    @property
+    def _can_seal(self) -> bool:
+        return bool(self._runs) and self._runs[0].ready and self._runs[0].number < self._held_from
 
     async def _seal(self, run: Run) -> None:
         """Seal a slice of a run; the last one makes room for new values."""
@@ -522,6 +532,102 @@ class History:
         self.upkeep.erase(gone)
         self._work_at = 0.0
         self._wake.set()
+
+    # -- repairing stamps -----------------------------------------------------------------------------------------
+
+    async def spans_after(self, cutoff: int) -> dict[int, Span]:
+        """How many values have stamps after ``cutoff``, and which, by series. Raises `StorageError`."""
+        tails: dict[int, list[Tail]] = {}
+        for some in (self._tails, *(run.tails for run in self._runs)):
+            for series, tail in some.items():
+                policy = self._policies(series)
+                if policy is not None and policy.mode != "off":
+                    tails.setdefault(series, []).append(tail)
+        spans = spans_of_tails(tails, cutoff)
+        for series, span in (await spans_after(self._database, cutoff)).items():
+            if series in spans:
+                spans[series].add(span)
+            else:
+                spans[series] = span
+        # Of a datastream without a history, nothing else is left.
+        for series, (stamp, _) in self.latest.items():
+            if stamp > cutoff and series not in spans:
+                spans[series] = Span(1, stamp, stamp)
+        return spans
+
+    def begin_repair(self, cutoff: int | None) -> Batch | None:
+        """Separate what came so far, which `repair` may correct, from what comes now, which stays in the log meanwhile.
+
+        With a ``cutoff`` the hub's stamps go on from there. Returns the commit after which all of it is in the log; see
+        `last_batch`. Ended by `end_repair`.
+        """
+        self.cut()
+        self._held_from = self._next_run
+        if cutoff is not None:
+            self._stamp = min(self._stamp, cutoff)
+            self._hour_end = cutoff - cutoff % HOUR_MS + HOUR_MS
+        return self._queue[-1] if self._queue else None
+
+    async def last_batch(self, batch: Batch | None) -> int:
+        """The number of a batch of the log, or of the newest, when it is there. Raises `Unavailable` when it is not."""
+        if batch is None:
+            return self._number
+        if not batch.done:
+            await self.committed(batch)
+        return batch.number
+
+    def end_repair(self) -> None:
+        """Let everything go into its chunks again."""
+        self._held_from = EVERY_SERIES
+        self._work_at = 0.0
+        self._wake.set()
+
+    async def all_sealed(self) -> None:
+        """Return when what came before `begin_repair` is in its chunks."""
+        while self._runs and self._runs[0].number < self._held_from:
+            await self._room.park()
+
+    def repair(self, correction: Correction, affects: Callable[[int], bool]) -> HistoryRepair:
+        """What corrects the file; `all_sealed` comes first, `repaired` last."""
+        return HistoryRepair(self._database, self._policies, correction, affects, self._clock.now)
+
+    async def repaired(self, cutoff: int | None, repair: HistoryRepair) -> None:
+        """Note that a repair is done; with a ``cutoff``, no stamp of the hub is later in what is sealed."""
+        self.upkeep.found_damaged(repair.damaged)
+        repair.damaged.clear()
+        sealed = self._sealed if cutoff is None else attrs.evolve(self._sealed, stamp=min(self._sealed.stamp, cutoff))
+        await self._database.transaction(lambda tx: write_sealed(tx, sealed))
+        self._sealed = sealed
+
+    async def continue_repair(
+        self,
+        known: Iterable[int],
+        upto: int,
+        cutoff: int | None,
+        correction: Correction,
+        affects: Callable[[int], bool],
+    ) -> int:
+        """Finish a repair that was cut short, before anything else is done; returns how many values it corrected.
+
+        Batches of the log up to ``upto`` were there when it began. Raises `StorageError`.
+        """
+        series = set(known)
+        self._sealed, _ = await self._database.read(read_state)
+        self._next_run = self._sealed.run + 1
+        self._stamp, self._number = self._sealed.stamp, self._sealed.upto
+        self.latest = {s: (ts, unpack(v)) for s, ts, v in await self._database.read(_read_latest) if s in series}
+        if not self._sealed.whole:
+            await self._load_run(series)
+        if upto > self._sealed.upto:
+            await self._replay(self._sealed.upto, upto, series)
+            self.cut()
+        while self._runs:
+            await self._work_once()
+        repair = self.repair(correction, affects)
+        while not repair.done:
+            await repair.step()
+        await self.repaired(cutoff, repair)
+        return repair.moved
 
     # -- damage ---------------------------------------------------------------------------------------------------
 

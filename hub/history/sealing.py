@@ -104,11 +104,11 @@ class Tail:
             newest = {stamp: value for stamp, value in points if stamp in own}
             points = [point for point in points if point[0] not in own] + list(newest.items())
             # Those of the hub never run backwards.
-            points.sort(key=_stamp)
+            points.sort(key=stamp_of)
         return points
 
 
-def _stamp(point: Point) -> int:
+def stamp_of(point: Point) -> int:
     return point[0]
 
 
@@ -154,7 +154,7 @@ async def seal(
             continue
         for hour, points in _by_hour(tail.points()):
             fresh[hour_key(hour, series)] = (hour, policy, points, tail.own or set())
-    known = await _hours(tx, list(fresh))
+    known = await hours_of(tx, list(fresh))
     newest = await _newest_parts(tx, list(known))
     chunks: list[tuple[int, bytes]] = []
     ended: dict[tuple[int, int], tuple[int, int]] = {}
@@ -163,7 +163,7 @@ async def seal(
         old = known.get(key)
         if old is None:
             known[key] = statistics(points)
-            chunks += _encoded(hour, series, 0, points, policy.mode)
+            chunks += encoded(hour, series, 0, points, policy.mode)
         elif (more := _appended(newest.get(key), key, points, own, policy.mode)) is not None:
             known[key] = combined((old, statistics(points)))
             chunks += more
@@ -179,28 +179,33 @@ async def seal(
     rows = [(key, *row_of(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
     await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
     # Of a day that got values, only what is made again now is right: also its shapes in zones of before.
-    keys = [day_key(key & SERIES_MASK, key >> 32) for key in fresh]
+    await forget_days(tx, fresh)
+    await sum_days(tx, ended)
+    return damaged
+
+
+async def forget_days(tx: Transaction, hours: Iterable[int]) -> None:
+    """Delete the statistics of the days that some hours, given by their keys, are in."""
+    keys = [day_key(key & SERIES_MASK, key >> 32) for key in hours]
     await tx.execute(
         "DELETE FROM days WHERE id IN (SELECT d.id FROM json_each(?) AS k CROSS JOIN days AS d"
         f" ON d.id BETWEEN k.value - {LONGEST_DAY} AND k.value AND d.id + d.span > k.value)",
         (json.dumps(keys),),
     )
-    await _sum_days(tx, ended)
-    return damaged
 
 
 def _by_hour(points: list[Point]) -> Iterable[tuple[int, list[Point]]]:
     """Points in the order of their stamps, hour by hour; there are few hours and many points."""
     # A clock of an earlier version may have been beyond what keys can say.
-    start, end = (bisect_left(points, stamp, key=_stamp) for stamp in (0, END_MS))
+    start, end = (bisect_left(points, stamp, key=stamp_of) for stamp in (0, END_MS))
     while start < end:
         hour = points[start][0] // HOUR_MS
-        after = bisect_left(points, (hour + 1) * HOUR_MS, start, end, key=_stamp)
+        after = bisect_left(points, (hour + 1) * HOUR_MS, start, end, key=stamp_of)
         yield hour, points[start:after]
         start = after
 
 
-async def _hours(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
+async def hours_of(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics]:
     found = await tx.fetch_all(
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
@@ -234,14 +239,14 @@ def _appended(
         if count is None:
             return None
         if count >= SMALL_PART and part < MAX_PART:
-            return _encoded(key >> 32, key & SERIES_MASK, part + 1, points, mode)
+            return encoded(key >> 32, key & SERIES_MASK, part + 1, points, mode)
         held = cast("list[Point]", decode(part_key, chunk))
     except BadChunk:
         return None
-    return _encoded(key >> 32, key & SERIES_MASK, part, sorted([*held, *points], key=_stamp), mode)
+    return encoded(key >> 32, key & SERIES_MASK, part, sorted([*held, *points], key=stamp_of), mode)
 
 
-def _encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
+def encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
     if mode == "minute":
         key = chunk_key(hour, series, part)
         return [(key, encode_minutes(key, minutes(points)))]
@@ -280,20 +285,20 @@ async def _merge(
     else:
         mine = {stamp for stamp, _ in points if stamp in own}
         kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
-        everything = sorted([*kept, *points], key=_stamp)
+        everything = sorted([*kept, *points], key=stamp_of)
         if not damaged:
             whole = statistics(everything)
-        pieces = _encoded(hour, series, 0, everything, mode)
+        pieces = encoded(hour, series, 0, everything, mode)
     for key in parts:
         await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
     await tx.insert_many("chunks", ("id", "data"), pieces, replace=True)
     return whole, damaged
 
 
-async def _sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]) -> None:
+async def sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]) -> None:
     """Write the statistics of days that have ended, given as (series, first hour): (first hour, span)."""
     keys = [hour_key(first + n, series) for (series, _), (first, span) in days.items() for n in range(span)]
-    hours = await _hours(tx, keys)
+    hours = await hours_of(tx, keys)
     rows = []
     for (series, _), (first, span) in sorted(days.items()):
         found = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]

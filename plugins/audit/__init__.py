@@ -10,11 +10,12 @@ import attrs
 import trio
 
 from hub.errors import Rejected, StartupError, StorageError
-from hub.facts import ValueSet
+from hub.facts import ClockRepaired, ValueSet
 from hub.hookspecs import hookimpl
 from hub.model import ROOT_ORG, SOMEBODY, Principal
 from hub.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
 from hub.signatures import MAX_TIME, Time
+from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 from hub.structure import Duration, seconds
 from plugins.audit.actions import Action, Actions
@@ -112,6 +113,12 @@ def hub_migrations() -> Sequence[Migration]:
 
 
 @hookimpl
+def hub_stamps() -> Sequence[StampColumns]:
+    # Records of the audit keep their stamps: they are part of its hashes.
+    return [StampColumns("audit_actions", ("ts",), device="device")]
+
+
+@hookimpl
 def hub_permissions() -> Sequence[Permission]:
     return [
         Permission("users.log", "View user actions log"),
@@ -145,6 +152,7 @@ async def hub_forget(hub: Hub, who: str) -> None:
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     room = hub.room(_Room)
     hub.subscribe(ValueSet, room.actions.note)
+    hub.subscribe(ClockRepaired, lambda fact: room.actions.correct_stamps(fact.correction))
     nursery.start_soon(room.actions.run)
     nursery.start_soon(room.prune)
 

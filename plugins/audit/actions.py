@@ -15,6 +15,7 @@ from hub.values import to_json
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.stamps import Correction
     from hub.storage import Row, Transaction
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,12 @@ class Actions:
         value = json.dumps(to_json(fact.value), ensure_ascii=True)
         self._waiting.append((fact.device.id, fact.ts, who, fact.via, fact.datastream.pin, value))
         self._wake.set()
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct the stamps of what waits to be written."""
+        for number, row in enumerate(self._waiting):
+            if correction.is_about(row[0]):
+                self._waiting[number] = (row[0], correction.corrected(row[1]), *row[2:])
 
     async def run(self) -> None:
         """Write what was noted, until cancelled; then what is left."""

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,8 @@ class Backups:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.job = Job()
+        #: Called with what is done and how much there is to do.
+        self._progress: Callable[[int, int], None] = _unseen
         self._wake = trio.Event()
         #: When the next one by schedule may begin, by the monotonic clock: wrong times must not keep it away.
         self._not_before = -math.inf
@@ -87,6 +89,14 @@ class Backups:
         """Let `serve` make a backup. Raises `Conflict` while another is being made."""
         self._new_job(path)
         self._wake.set()
+
+    async def make(self, path: Path, progress: Callable[[int, int], None]) -> None:
+        """Make a backup now. Raises `Conflict` while another is being made, `RequestError`, `StorageError`, OSError."""
+        job, self._progress = self._new_job(path), progress
+        try:
+            await self._make(job)
+        finally:
+            self._progress = _unseen
 
     async def serve(self) -> None:
         """Make the backups that are asked for, until cancelled."""
@@ -170,13 +180,13 @@ class Backups:
             partial_of(Path(job.path)).unlink(missing_ok=True)
             raise RequestError(job.problem or f"the backup's process ended with {process.returncode}")
 
-    @staticmethod
-    def _hear(job: Job, message: dict[str, Any]) -> None:
+    def _hear(self, job: Job, message: dict[str, Any]) -> None:
         job.problem = message.get("problem", "")
         if "manifest" in message:
             job.manifest = structure(message["manifest"], Manifest)
         elif "total" in message:
             job.done, job.total = message["done"], message["total"]
+            self._progress(job.done, job.total)
 
     # -- by schedule ----------------------------------------------------------------------------------------------
 
@@ -257,6 +267,10 @@ class Backups:
         return ""
 
 
+def _unseen(_done: int, _total: int) -> None:
+    """Progress that nobody follows."""
+
+
 def directory_id(path: Path) -> str:
     """Which directory a path leads to in this process; "" when there is none."""
     try:
@@ -295,6 +309,7 @@ def hub_permissions() -> Sequence[Permission]:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     backups = hub.room(Backups)
+    hub.make_backup = backups.make
 
     async def make(request: Request) -> dict[str, str]:
         body: MakeBackup = request.body

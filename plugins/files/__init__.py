@@ -18,6 +18,7 @@ from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
 from hub.hookspecs import hookimpl
 from hub.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Kept:
 @hookimpl
 def hub_migrations() -> Sequence[Migration]:
     return shipped_migrations("files", "plugins.files")
+
+
+@hookimpl
+def hub_stamps() -> Sequence[StampColumns]:
+    return [StampColumns("files", ("created",), device="device")]
 
 
 @hookimpl

@@ -11,21 +11,39 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hub.cli import api, config_of, counted, local_time, megabytes_a_month, report, show, show_table
+from hub.cli import (
+    api,
+    config_of,
+    confirmed,
+    counted,
+    device_of,
+    local_time,
+    megabytes_a_month,
+    progress,
+    report,
+    show,
+    show_table,
+    with_yes,
+)
 from hub.client import operations
 from hub.errors import RequestError, StartupError
 
 if TYPE_CHECKING:
-    from hub.client.operations import Cost
+    from hub.client import Api
+    from hub.client.operations import ClockObject, Cost, DeviceValues, RepairJob, RepairPlan
     from hub.config import Config
 
 #: The dearest datastreams, on the screen of the status.
 COSTS = 5
+#: Seconds between two looks at how far a repair is.
+LOOK_EVERY = 0.2
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -65,31 +83,115 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def clock(parser: argparse.ArgumentParser) -> None:
-    """Print what time it is for the hub, whether it believes the machine's clock, and when it did not."""
+    """Print what time it is for the hub, and which values are of the future; --repair corrects their stamps."""
+    parser.add_argument("--repair", action="store_true", help="correct everything that is stamped after now")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--shift", metavar="SECONDS", type=_milliseconds, help="the clock was so many seconds ahead: subtract them"
+    )
+    how.add_argument("--drop", action="store_true", help="delete the values and events instead")
+    parser.add_argument("--device", metavar="DEVICE", help="only of this device: an id, or a name if it is unique")
+    with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:
+        if not args.repair:
+            if args.shift is not None or args.drop or args.device is not None or args.yes:
+                parser.error("--shift, --drop, --device and --yes go with --repair")
+            with api(args) as hub:
+                _show_clock(args, hub(operations.get_clock()))
+            return
+        if args.shift is None and not args.drop:
+            parser.error("--repair needs --shift SECONDS or --drop")
         with api(args) as hub:
-            found = hub(operations.get_clock())
-        report(
-            args,
-            found,
-            f"stamps         {local_time(found['now'])}",
-            f"machine        {local_time(found['wall'])}",
-            f"state          {found['state']}{'' if found['problem'] is None else ': ' + found['problem']}",
-            f"deletes        {'what is old' if found['believable'] else 'nothing, until the clock has proved itself'}",
-            *(
-                f"doubted        from {local_time(one['began'])} to {local_time(one['ended'])}: {one['state']},"
-                f" the machine said {local_time(one['wall'])}"
-                for one in found["doubts"]
-            ),
-            *(
-                f"in the future  {one['name']} ({one['deviceId']}): {counted(one['datastreams'], 'datastream')},"
-                f" until {local_time(one['newest'])}"
-                for one in found["future"]
-            ),
-        )
+            _repair_clock(args, hub)
 
     parser.set_defaults(run=run)
+
+
+def _milliseconds(text: str) -> int:
+    """A positive number of seconds. Raises ArgumentTypeError."""
+    if re.fullmatch(r"\d{1,12}(\.\d{1,3})?", text, re.ASCII) is None or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, more than 0")
+    return round(float(text) * 1000)
+
+
+def _show_clock(args: argparse.Namespace, clock: ClockObject) -> None:
+    machine = "" if clock["synchronized"] else " (not synchronized)"
+    report(
+        args,
+        clock,
+        f"stamps         {local_time(clock['now'])}",
+        f"machine        {local_time(clock['wall'])}{machine}",
+        f"state          {clock['state']}{'' if clock['problem'] is None else ': ' + clock['problem']}",
+        f"deletes        {'what is old' if clock['believable'] else 'nothing, until the clock has proved itself'}",
+        *(
+            f"doubted        from {local_time(doubt['began'])} to {local_time(doubt['ended'])}: {doubt['state']},"
+            f" the machine said {local_time(doubt['wall'])}"
+            for doubt in clock["doubts"]
+        ),
+        *(f"in the future  {_described_values(values)}" for values in clock["future"]),
+    )
+
+
+def _described_values(values: DeviceValues) -> str:
+    return (
+        f"{values['name']} ({values['deviceId']}): {counted(values['values'], 'value')} of"
+        f" {counted(values['datastreams'], 'datastream')}, from {local_time(values['oldest'])}"
+        f" to {local_time(values['newest'])}"
+    )
+
+
+def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
+    device = None if args.device is None else device_of(hub, args.device)
+    repair = partial(
+        operations.post_clock_repair,
+        shift_ms=args.shift,
+        drop=args.drop,
+        device_id=None if device is None else device["id"],
+    )
+    plan = hub(repair(dry_run=True))
+    if not (plan["values"] or plan["events"] or plan["otherTimes"]):
+        report(
+            args, _result(plan, None), f"nothing is stamped after {local_time(plan['now'])}: there is nothing to repair"
+        )
+        return
+    events, times = counted(plan["events"], "event"), counted(plan["otherTimes"], "other time")
+    what = f"{counted(plan['values'], 'value')}, {events} and {times} after {local_time(plan['now'])}"
+    if not args.json:
+        print(f"stamped after {local_time(plan['now'])}, which is what the machine's clock says:")
+        for values in plan["devices"]:
+            print(f"  {_described_values(values)}")
+        print(f"  {events}, {times}")
+    if args.drop:
+        confirmed(args, f"delete {counted(plan['values'], 'value')} and {events}, and set {times} to now")
+    else:
+        confirmed(args, f"shift {what} back by {args.shift / 1000:g} seconds")
+    hub(repair())
+    while (job := hub(operations.get_clock_repair()))["running"]:
+        progress(job["done"], job["total"] or 1, job["step"])
+        time.sleep(LOOK_EVERY)
+    if job["problem"]:
+        raise RequestError(job["problem"])
+    progress(1, 1, job["step"])
+    done = "deleted" if args.drop else f"shifted back by {args.shift / 1000:g} seconds"
+    report(
+        args,
+        _result(plan, job),
+        f"{counted(job['values'], 'value')} and {events} {done}, {times} corrected",
+        f"the data from before is in {job['backup']}, which pinwheel restore brings back",
+    )
+
+
+def _result(plan: RepairPlan, job: RepairJob | None) -> dict[str, Any]:
+    """What a repair did, for ``--json``."""
+    return {
+        "shiftMs": plan["shiftMs"],
+        "deviceId": plan["deviceId"],
+        "values": 0 if job is None else job["values"],
+        "events": plan["events"],
+        "otherTimes": plan["otherTimes"],
+        "backup": None if job is None else job["backup"],
+    }
 
 
 def cost_lines(costs: Sequence[Cost]) -> list[str]:

@@ -24,6 +24,7 @@ def hub_permissions() -> Sequence[Permission]:
 
     return [
         Permission("hub.view", "View the state of the hub", root=True),
+        Permission("clock.repair", "Repair what a wrong clock has stamped", root=True),
         Permission("own_devices.view", "View own devices"),
         Permission("own_devices.control", "Control own devices"),
         Permission("own_devices.edit", "Edit own devices"),
@@ -49,7 +50,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    from plugins.platform_api import about, devices, events, state, stream, templates
+    from plugins.platform_api import about, clock, devices, events, state, stream, templates
 
-    rooms = (devices, about, events, templates, state, stream)
+    rooms = (devices, about, events, templates, clock, state, stream)
     return [route for room in rooms for route in room.routes(hub)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,42 +34,6 @@ class Status:
     values_stored: int
     refused: int
     disk_free: float | None
-
-
-@attrs.frozen(kw_only=True)
-class DoubtObject:
-    """Stamps from ``began`` to before ``ended`` were given while the machine's clock was not believed; in ms UTC.
-
-    ``ended`` is null while it lasts, and when the hub was stopped meanwhile; ``wall`` is what the machine's clock said.
-    """
-
-    state: str
-    began: int
-    ended: int | None
-    wall: int
-
-
-@attrs.frozen(kw_only=True)
-class FutureValues:
-    """How many datastreams of a device have a latest value after now, and the newest stamp of them, in ms UTC."""
-
-    device_id: int
-    name: str
-    datastreams: int
-    newest: int
-
-
-@attrs.frozen(kw_only=True)
-class ClockObject:
-    """``now`` is the hub's stamp and ``wall`` the machine's clock, in ms UTC; ``problem`` why they differ."""
-
-    now: int
-    wall: int
-    state: str
-    believable: bool
-    problem: str | None
-    doubts: list[DoubtObject]
-    future: list[FutureValues]
 
 
 @attrs.frozen(kw_only=True)
@@ -115,20 +79,6 @@ def routes(hub: Hub) -> Sequence[Route]:
             disk_free=hub.storage.free_share(),
         )
 
-    async def clock(_request: Request) -> ClockObject:
-        sql = "SELECT state, began, ended, wall FROM clock_doubts ORDER BY began"
-        doubts = await hub.storage.configuration.fetch_all(sql)
-        now, wall = hub.clock.now(), hub.clock.wall
-        return ClockObject(
-            now=now,
-            wall=wall,
-            state=hub.clock.state.value,
-            believable=hub.clock.believable,
-            problem=hub.clock.problem,
-            doubts=[DoubtObject(state=s, began=began, ended=ended, wall=at) for s, began, ended, at in doubts],
-            future=list(_future(hub, wall)),
-        )
-
     async def known_units(_request: Request) -> list[Unit]:
         """A value times ``factor``, plus ``offset``, is the value in the first unit of the group.
 
@@ -156,17 +106,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     return [
         Route("GET", "/api/v1/status", status, "hub.view", "The state of the hub"),
-        Route("GET", "/api/v1/clock", clock, "hub.view", "What time it is, and whether that is believed"),
         Route("GET", "/api/v1/units", known_units, KNOWN, "The units that values can be shown in"),
         Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
         Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 refused connections and values"),
     ]
-
-
-def _future(hub: Hub, now: int) -> Iterator[FutureValues]:
-    latest = hub.history.latest
-    for device in hub.devices.by_id.values():
-        held = (latest.get(point.series) for point in device.points.values())
-        after = [found[0] for found in held if found is not None and found[0] > now]
-        if after:
-            yield FutureValues(device_id=device.id, name=device.name, datastreams=len(after), newest=max(after))

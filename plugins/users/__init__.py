@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.app import Credentials, Hub
     from hub.model import Device, Principal
     from hub.routes import Permission, Route
+    from hub.stamps import StampColumns
     from hub.storage import Migration
     from plugins.users.room import Room
 
@@ -41,6 +42,13 @@ def hub_migrations() -> Sequence[Migration]:
     from hub.storage import shipped_migrations
 
     return shipped_migrations("users", "plugins.users")
+
+
+@hookimpl
+def hub_stamps(hub: Hub) -> Sequence[StampColumns]:
+    from plugins.users import credentials
+
+    return credentials.stamps(hub.settings(hub_config()))
 
 
 @hookimpl

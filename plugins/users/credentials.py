@@ -13,6 +13,8 @@ import attrs
 from hub.errors import Conflict, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
 from hub.spellings import is_name, nfc
+from hub.stamps import StampColumns
+from hub.structure import seconds
 from plugins.users.model import Client, Key, Session, User
 from plugins.users.people import digest
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hub.app import Hub
+    from hub.stamps import Correction
     from hub.storage import Transaction
     from plugins.users.people import People
+    from plugins.users.room import Settings
 
 #: Sessions of one user or program; the one that was not used for longest ends for a new one.
 MAX_SESSIONS = 50
@@ -43,6 +47,28 @@ class Tokens:
     access_token: str
     refresh_token: str
     expires_in: int
+
+
+def stamps(settings: Settings) -> list[StampColumns]:
+    """The times in the tables of this plugin.
+
+    An end tells when it was given by how long it is: a link's by the longest that links have.
+    """
+    access, refresh, *links = (
+        int(seconds(text) * 1000) for text in (settings.access, settings.refresh, settings.invitation, settings.reset)
+    )
+    return [
+        StampColumns("users", ("created", "last_login")),
+        StampColumns("users_clients", ("created",)),
+        StampColumns("users_sessions", ("created", "used")),
+        StampColumns("users_sessions", ("refresh_ends",), stamp=f"refresh_ends - {refresh}"),
+        StampColumns("users_sessions", ("access_ends",), stamp=f"access_ends - {access}"),
+        StampColumns("users_spent", ("at",)),
+        StampColumns("users_links", ("expires",), stamp=f"expires - {max(links)}"),
+        # Before the column by which it goes is corrected.
+        StampColumns("users_keys", ("expires",), stamp="created"),
+        StampColumns("users_keys", ("created", "used")),
+    ]
 
 
 class Credentials:
@@ -231,6 +257,24 @@ class Credentials:
         if sessions or keys:
             await self._hub.storage.transaction(write)
             self._used_saved = max(used for used, _ in sessions + keys)
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct in memory what `stamps` corrects in the database."""
+        if not correction.is_about(None):
+            return
+        corrected, ends = correction.corrected, correction.corrected_end
+        for user in self._people.by_id.values():
+            user.created, user.last_login = corrected(user.created), user.last_login and corrected(user.last_login)
+        for client in self.clients.values():
+            client.created = corrected(client.created)
+        for session in self.sessions.values():
+            session.created, session.used = corrected(session.created), corrected(session.used)
+            session.refresh_ends = ends(session.refresh_ends, session.refresh_ends - self._refresh_ms)
+            session.access_ends = ends(session.access_ends, session.access_ends - self._access_ms)
+        for key in self.keys.values():
+            key.expires = key.expires and ends(key.expires, key.created)
+            key.created, key.used = corrected(key.created), key.used and corrected(key.used)
+        self._used_saved = min(self._used_saved, correction.cutoff)
 
     async def act_in(self, session: Session, org: int) -> None:
         """Let a session act in another organization (docs.blynk.io, Switch to sub-organizations)."""

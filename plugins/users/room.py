@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
-from hub.facts import OrganizationChanged
+from hub.facts import ClockRepaired, OrganizationChanged
 from hub.links import ONLY_HERE, is_only_here
 from hub.model import ROOT_ORG, Principal
 from hub.routes import Request
@@ -75,6 +75,7 @@ class Room:
         self.hub.display.system_of = self._system
         self.hub.names["client"] = self._program
         self.hub.subscribe(OrganizationChanged, self._organization_changed)
+        self.hub.subscribe(ClockRepaired, lambda fact: self.credentials.correct_stamps(fact.correction))
 
     def _organization_changed(self, fact: OrganizationChanged) -> None:
         if fact.gone:

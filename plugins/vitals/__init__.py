@@ -12,9 +12,10 @@ import attrs
 import trio
 
 from hub.errors import StorageError
-from hub.facts import DeviceDeleted, DeviceDisconnected
+from hub.facts import ClockRepaired, DeviceDeleted, DeviceDisconnected
 from hub.hookspecs import hookimpl
 from hub.routes import VIEW_DEVICES, Request, Route
+from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Vitality:
         self._open: dict[tuple[int, int], _Counts] = {}
         hub.subscribe(DeviceDisconnected, self._disconnected)
         hub.subscribe(DeviceDeleted, self._deleted)
+        hub.subscribe(ClockRepaired, self._clock_repaired)
 
     def _today(self) -> int:
         return self._hub.clock.now() // DAY_MS
@@ -85,6 +87,15 @@ class Vitality:
 
     def _deleted(self, fact: DeviceDeleted) -> None:
         self._open = {key: counts for key, counts in self._open.items() if key[0] != fact.device.id}
+
+    def _clock_repaired(self, fact: ClockRepaired) -> None:
+        """Forget the counts of days that have not come: nothing says on which days they belong."""
+        correction = fact.correction
+        self._open = {
+            (device, day): counts
+            for (device, day), counts in self._open.items()
+            if not (correction.is_about(device) and correction.affects(day * DAY_MS))
+        }
 
     def _collect(self, devices: Sequence[Device]) -> None:
         """Take over what the value path has counted."""
@@ -166,6 +177,11 @@ class Vitality:
 @hookimpl
 def hub_migrations() -> Sequence[Migration]:
     return shipped_migrations("vitals", "plugins.vitals")
+
+
+@hookimpl
+def hub_stamps() -> Sequence[StampColumns]:
+    return [StampColumns("vitals_days", ("day",), stamp=f"day * {DAY_MS}", device="device", removed=True)]
 
 
 @hookimpl

@@ -1,0 +1,424 @@
+"""Repairing what a wrong clock has stamped: values, events, and every other time that the hub stores.
+
+A repair is a job of five steps:
+
+1. A backup. Without one nothing is changed.
+2. The audit gets its record, stamped by the wall clock.
+3. The clock is held at the wall clock (`Clock.hold`), the log is cut off (`History.begin_repair`), and one transaction
+   corrects all columns of the configuration file and adds a row to ``clock_repairs``. From here on the repair is
+   certain to be finished; until here it leaves no trace. It takes a fraction of a second.
+4. The clock runs again, and the history is corrected in slices (`hub.history.repair`). Values that come meanwhile stay
+   in the log.
+5. The row is marked as finished.
+
+A hub that stops during step 4 finishes the repair at its next start, before anything is served or stamped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from hub.errors import Conflict, Rejected, RequestError, StorageError, Unavailable
+from hub.facts import ClockRepaired, ValueCleared, ValueWritten
+from hub.history.repair import HistoryRepair, Span
+from hub.routes import Change
+from hub.stamps import Correction, StampColumns, correct, find
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from hub.app import Hub
+    from hub.history.hot import Batch
+    from hub.model import Principal, Value
+    from hub.storage import Transaction
+
+log = logging.getLogger(__name__)
+
+#: What the audit says.
+ACTION = "Repair what a wrong clock has stamped"
+#: What the backup is named: the time in UTC.
+BACKUP = "before-clock-repair-%Y%m%d-%H%M%S.tar"
+#: Seconds until a slice that the disk did not take is tried again.
+RETRY_AFTER = 1.0
+#: The steps of a job, as clients see them.
+BACKING_UP, CORRECTING = "making a backup", "correcting"
+
+#: The columns of the core's tables that hold times.
+COLUMNS = (
+    StampColumns("devices", ("created", "activated", "status_at", "away"), device="id"),
+    StampColumns("metadata", ("updated",), device="device"),
+    StampColumns("timeline", ("ts",), device="device", dropped=True),
+    StampColumns("timeline", ("resolved", "archived"), device="device"),
+    StampColumns("comments", ("ts",), device="(SELECT device FROM timeline WHERE timeline.id = event)"),
+    StampColumns("series", ("cleared",), device="device"),
+    StampColumns("tokens", ("expires", "replaced"), stamp="replaced", device="device"),
+    StampColumns("template_versions", ("at",)),
+    StampColumns("once", ("at",)),
+)
+#: The clock's own record, which is corrected when the clock returns to the wall clock.
+DOUBTS = (StampColumns("clock_doubts", ("began",), dropped=True), StampColumns("clock_doubts", ("ended",)))
+
+
+@attrs.frozen(kw_only=True)
+class DeviceValues:
+    """The values of a device with stamps after now: of how many datastreams, and the first and the last stamp."""
+
+    device_id: int
+    name: str
+    datastreams: int
+    values: int
+    oldest: int
+    newest: int
+
+
+@attrs.frozen(kw_only=True)
+class RepairPlan:
+    """What a repair corrects: stamps after ``now``, in milliseconds UTC.
+
+    ``shift_ms`` is null when values and events are dropped. ``events`` are those on timelines, ``other_times`` all
+    other times, such as when a device was added or a user last logged in. A shift must be at least ``least_shift_ms``.
+    """
+
+    now: int
+    shift_ms: int | None
+    device_id: int | None
+    values: int
+    events: int
+    other_times: int
+    least_shift_ms: int
+    devices: list[DeviceValues]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.values or self.events or self.other_times)
+
+
+@attrs.define(kw_only=True)
+class RepairJob:
+    """The repair that is running, or the last one since the start of the hub.
+
+    ``done`` and ``total`` count values, or bytes of the backup; ``values`` were corrected.
+    """
+
+    running: bool = False
+    step: str = ""
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+    backup: str = ""
+    values: int = 0
+    plan: RepairPlan | None = None
+
+
+@attrs.frozen
+class _Row:
+    """An unfinished row of ``clock_repairs``."""
+
+    number: int
+    correction: Correction
+    upto: int
+    reset: bool
+
+    @property
+    def stamp(self) -> int | None:
+        """The newest stamp of the hub in what is corrected; None when the hub's stamps went on as they were."""
+        return self.correction.cutoff if self.reset else None
+
+
+class ClockRepairs:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.job = RepairJob()
+        #: Whether a row of `clock_repairs` is not finished.
+        self._unfinished = False
+        self._asked: tuple[Correction, Principal, str] | None = None
+        self._wake = trio.Event()
+        #: Latest values before they were corrected, by series.
+        self._wrong: dict[int, tuple[int, Value]] = {}
+
+    # -- before ---------------------------------------------------------------------------------------------------
+
+    async def future(self, device: int | None = None) -> list[DeviceValues]:
+        """The devices with values after what the machine's clock says. Raises `StorageError`."""
+        return self._by_device(await self._spans(self._hub.clock.wall, device))
+
+    async def _spans(self, cutoff: int, device: int | None) -> dict[int, Span]:
+        spans = await self._hub.history.spans_after(cutoff)
+        return {series: span for series, span in spans.items() if self._affects(series, device)}
+
+    def _affects(self, series: int, device: int | None) -> bool:
+        point = self._hub.devices.by_series.get(series)
+        return point is not None and (device is None or point.device.id == device)
+
+    def _by_device(self, spans: dict[int, Span]) -> list[DeviceValues]:
+        total: dict[int, Span] = {}
+        streams: Counter[int] = Counter()
+        for series, span in spans.items():
+            number = self._hub.devices.by_series[series].device.id
+            streams[number] += 1
+            total.setdefault(number, Span(0, span.first, span.last)).add(span)
+        return [
+            DeviceValues(
+                device_id=number,
+                name=self._hub.devices.by_id[number].name,
+                datastreams=streams[number],
+                values=span.count,
+                oldest=span.first,
+                newest=span.last,
+            )
+            for number, span in sorted(total.items())
+        ]
+
+    def _columns(self) -> Iterable[StampColumns]:
+        return (*COLUMNS, *self._hub.hooks.stamps(self._hub))
+
+    async def plan(self, shift: int | None, device: int | None) -> RepairPlan:
+        """What a repair would correct now. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`."""
+        hub = self._hub
+        if device is not None:
+            hub.devices.get(device)
+        # The state of the clock is that of its last stamp.
+        hub.clock.now()
+        cutoff = hub.clock.wall
+        if hub.clock.unproven:
+            raise Conflict(
+                f"{hub.clock.problem}; set the machine's clock right first, or wait until it is synchronized"
+            )
+        if shift is not None and not 0 < shift <= cutoff:
+            raise Rejected("the shift must be more than 0 seconds, and no more than since 1970")
+        correction = Correction(cutoff, None, device)
+        spans = await self._spans(cutoff, device)
+
+        async def read(tx: Transaction) -> list[tuple[StampColumns, tuple[int, int]]]:
+            return [(columns, await find(tx, columns, correction)) for columns in self._columns()]
+
+        found = await hub.storage.read(read)
+        newest = max([span.last for span in spans.values()] + [last for _, (_, last) in found], default=0)
+        events = sum(count for columns, (count, _) in found if columns.dropped)
+        plan = RepairPlan(
+            now=cutoff,
+            shift_ms=shift,
+            device_id=device,
+            values=sum(span.count for span in spans.values()),
+            events=events,
+            other_times=sum(count for _, (count, _) in found) - events,
+            least_shift_ms=max(0, newest - cutoff),
+            devices=self._by_device(spans),
+        )
+        if shift is not None and newest - shift > cutoff:
+            least = math.ceil(plan.least_shift_ms / 1000)
+            raise Rejected(f"a shift by {shift / 1000:g} seconds is too small: the newest stamp needs at least {least}")
+        return plan
+
+    def begin(self, plan: RepairPlan, principal: Principal, address: str) -> None:
+        """Let `run` carry out a plan. Raises `Conflict` while another repair runs."""
+        if self.job.running:
+            raise Conflict("a repair is running already")
+        if self._unfinished:
+            raise Conflict("the last repair failed half-way: restart the hub, which finishes it")
+        self.job = RepairJob(running=True, step=BACKING_UP, plan=plan)
+        self._asked = (Correction(plan.now, plan.shift_ms, plan.device_id), principal, address)
+        self._wake.set()
+
+    # -- a repair -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry out repairs, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake, asked = trio.Event(), self._asked
+            assert asked is not None
+            try:
+                await self._repair(*asked)
+            except (RequestError, StorageError, OSError) as error:
+                self.job.problem = str(error)
+                log.warning("clock repair: %s", error)
+            finally:
+                self.job.running = False
+
+    async def _repair(self, asked: Correction, principal: Principal, address: str) -> None:
+        job, hub = self.job, self._hub
+        path = hub.storage.backups.absolute() / time.strftime(BACKUP, time.gmtime())
+        try:
+            await self._back_up(path)
+        except (RequestError, StorageError, OSError) as error:
+            raise Unavailable(f"nothing was changed, since the backup failed: {error}") from error
+        job.backup = str(path)
+        # Again, since time has passed: stamps may have been given, and a device deleted.
+        plan = job.plan = await self.plan(asked.shift, asked.device)
+        job.step, job.done, job.total = CORRECTING, 0, plan.values
+        await self._record(plan, path, principal, address)
+        with trio.CancelScope(shield=True):
+            row = await self._correct_times(Correction(plan.now, asked.shift, asked.device))
+        self._unfinished = True
+        log.info("clock repair: %d values and %d events are being corrected", plan.values, plan.events)
+        await self._correct_history(row)
+        log.info("clock repair: done, %d values were corrected", job.values)
+
+    async def _back_up(self, path: Path) -> None:
+        self._hub.storage.backups.mkdir(exist_ok=True, mode=0o700)
+
+        def progress(done: int, total: int) -> None:
+            self.job.done, self.job.total = done, total
+
+        await self._hub.make_backup(path, progress)
+
+    async def _record(self, plan: RepairPlan, path: Path, principal: Principal, address: str) -> None:
+        """Record the repair in the audit. Raises `Unavailable`; nothing was changed then."""
+        change = Change(
+            at=plan.now,
+            principal=principal,
+            address=address,
+            org=principal.org,
+            action=ACTION,
+            subject="" if plan.device_id is None else f"device {plan.device_id}",
+            details={
+                "shiftMs": plan.shift_ms,
+                "drop": plan.shift_ms is None,
+                "deviceId": plan.device_id,
+                "values": plan.values,
+                "events": plan.events,
+                "otherTimes": plan.other_times,
+                "devices": len(plan.devices),
+                "backup": path.name,
+            },
+        )
+        try:
+            await self._hub.hooks.changed(self._hub, change)
+        except Unavailable as error:
+            raise Unavailable("nothing was changed, since the audit could not record it") from error
+
+    async def _correct_times(self, correction: Correction) -> _Row:
+        """Step 3. Raises `Unavailable`, `StorageError`; nothing was changed then."""
+        hub = self._hub
+        reset = correction.device is None or not await self._others_are_late(correction)
+        hold, newest, cutoff = reset or not hub.clock.behind, hub.clock.newest, correction.cutoff
+        if hold:
+            cutoff = hub.clock.hold()
+        # A little later than the plan's: what is stamped in between is right.
+        correction = attrs.evolve(correction, cutoff=cutoff)
+        late = [series for series, (stamp, _) in hub.history.latest.items() if correction.affects(stamp)]
+        wrong = {s: hub.history.latest[s] for s in late if self._affects(s, correction.device)}
+        batch = hub.history.begin_repair(cutoff if reset else None)
+        try:
+            row = await self._write(correction, batch, reset=reset)
+        except BaseException:
+            hub.history.end_repair()
+            if hold:
+                hub.clock.release(newest)
+            raise
+        for series, latest in wrong.items():
+            if hub.history.latest.get(series) is not latest:
+                continue
+            if correction.shift is None:
+                del hub.history.latest[series]
+            else:
+                hub.history.latest[series] = (correction.corrected(latest[0]), latest[1])
+        hub.emit(ClockRepaired(correction))
+        if hold:
+            hub.clock.release()
+        self._wrong = wrong
+        return row
+
+    async def _others_are_late(self, correction: Correction) -> bool:
+        """Whether other devices have stamps after the cutoff: the hub's stamps must not come before them."""
+        cutoff, device = correction.cutoff, correction.device
+        if any(one.created > cutoff for one in self._hub.devices.by_id.values() if one.id != device):
+            return True
+        spans = await self._spans(cutoff, None)
+        return any(not self._affects(series, device) for series in spans)
+
+    async def _write(self, correction: Correction, batch: Batch | None, *, reset: bool) -> _Row:
+        """Correct the configuration file, and note how far the log is to be corrected, in one transaction."""
+        upto = await self._hub.history.last_batch(batch)
+        if reset:
+            await self._hub.keep_doubts()
+
+        async def write(tx: Transaction) -> int:
+            for columns in self._columns():
+                await correct(tx, columns, correction)
+            if reset:
+                for columns in DOUBTS:
+                    await correct(tx, columns, attrs.evolve(correction, device=None))
+            names = "cutoff, shift, device, upto, reset"
+            values = (*attrs.astuple(correction), upto, reset)
+            return await tx.execute(f"INSERT INTO clock_repairs ({names}) VALUES (?, ?, ?, ?, ?)", values)
+
+        number = await self._hub.storage.transaction(write)
+        return _Row(number, correction, upto, reset)
+
+    async def _correct_history(self, row: _Row) -> None:
+        """Step 4 and 5."""
+        history, job = self._hub.history, self.job
+        await history.all_sealed()
+        repair = history.repair(row.correction, lambda series: self._affects(series, row.correction.device))
+        while not repair.done:
+            await self._persist(repair.step)
+            job.done = job.values = repair.moved
+            await trio.lowlevel.checkpoint()
+        await self._persist(lambda: history.repaired(row.stamp, repair))
+        self._restore_latest(repair)
+        await self._persist(lambda: self._finish(row))
+        self._unfinished = False
+        history.end_repair()
+
+    async def _persist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step until the disk takes it."""
+        while True:
+            try:
+                await step()
+            except StorageError as error:
+                self.job.problem = f"the disk does not take it, it is tried again: {error}"
+                await trio.sleep(RETRY_AFTER)
+            else:
+                self.job.problem = ""
+                return
+
+    def _restore_latest(self, repair: HistoryRepair) -> None:
+        """Let datastreams whose latest values were dropped have those that are left."""
+        hub, wrong = self._hub, self._wrong
+        self._wrong = {}
+        if repair.drops:
+            for series in wrong:
+                point = hub.devices.by_series.get(series)
+                if point is None or series in hub.history.latest:
+                    continue
+                if (left := repair.restored.get(series)) is None:
+                    hub.emit(ValueCleared(point.device, point.datastream))
+                    continue
+                hub.history.latest[series] = left
+                hub.watching.imported(point, left[0])
+                hub.emit(ValueWritten(point.device, point.datastream, left[1], left[0], "clock repair"))
+
+    async def _finish(self, row: _Row) -> None:
+        at = self._hub.clock.wall
+
+        async def write(tx: Transaction) -> None:
+            await tx.execute("UPDATE clock_repairs SET finished = ? WHERE id = ?", (at, row.number))
+
+        await self._hub.storage.transaction(write)
+
+    # -- after a restart ------------------------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """Finish a repair that the last run of the hub has begun, before anything is stamped. Raises `StorageError`."""
+        hub = self._hub
+        sql = "SELECT id, cutoff, shift, device, upto, reset FROM clock_repairs WHERE finished IS NULL"
+        for number, cutoff, shift, device, upto, reset in await hub.storage.configuration.fetch_all(sql):
+            row = _Row(number, Correction(cutoff, shift, device), upto, bool(reset))
+            log.warning("clock repair: it was cut short by the last stop, and goes on")
+            hub.clock.not_before(cutoff)
+            affected = {series for series in hub.devices.by_series if self._affects(series, device)}
+            count = await hub.history.continue_repair(
+                hub.devices.by_series, upto, row.stamp, row.correction, affected.__contains__
+            )
+            await self._finish(row)
+            log.info("clock repair: done, %d more values were corrected", count)
