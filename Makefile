@@ -7,7 +7,7 @@ BIN := .venv/bin
 # What the tests start many times is compiled once, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check client fuzz lock
+.PHONY: run test check client fuzz lock bench
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
@@ -25,6 +25,10 @@ check: .venv/test.stamp
 client: .venv/test.stamp
 	$(BIN)/python -m plugins.openapi.client > .venv/operations.py
 	$(BIN)/ruff format --stdin-filename hub/client/operations.py - < .venv/operations.py > hub/client/operations.py
+
+# Measures what docs/performance.md says and writes its table: an hour, or the benches that are named (ARGS="ingest small").
+bench: .venv/test.stamp
+	$(BIN)/python -m bench report $(ARGS)
 
 # A million random inputs into the MQTT decoder (needs Atheris' wheel: x86-64).
 fuzz: .venv/test.stamp

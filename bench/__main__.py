@@ -17,6 +17,8 @@ from bench import brokers as beside
 from bench import history as keep
 from bench import hostile as attack
 from bench import large, load
+from bench import report as pages
+from bench import small as limited
 from bench import tenants as many
 from bench.calibration import calibration_us
 from bench.hubprocess import HubProcess
@@ -168,6 +170,12 @@ def hostile(args: argparse.Namespace) -> dict[str, Any]:
     return attack.hostile(args.repeat, verbose=args.verbose)
 
 
+def small(args: argparse.Namespace) -> dict[str, Any]:
+    """A hub with a quarter of a core, 256 MB and syncs of 10 ms, as on a small Raspberry Pi."""
+    sync_ms = 0.0 if args.quick_syncs else limited.SYNC_MS
+    return limited.small(args.connections, args.rate, args.seconds, sync_ms, verbose=args.verbose)
+
+
 def kill9(args: argparse.Namespace) -> dict[str, Any]:
     """Kill the hub under load, again and again; nothing that was acknowledged may be missing afterwards."""
     chance = random.Random(args.seed)
@@ -207,6 +215,7 @@ BENCHES: dict[Callable[[argparse.Namespace], dict[str, Any]], dict[str, float]] 
     api: {"devices": 50_000, "seconds": 3.0},
     tenants: {"organizations": 1_000, "users": 20, "devices": 20},
     hostile: {"repeat": 40},
+    small: {"connections": 100, "rate": 200.0, "seconds": 30.0},
     kill9: {"connections": 16, "rounds": 10},
 }
 #: The most of each: a bench ends by itself.
@@ -242,13 +251,18 @@ def main() -> None:
             one.add_argument("--subscriber", action="store_true", help="with a client of the live stream")
         if bench is brokers:
             one.add_argument("--amqtt", metavar="PROGRAM", default="", help="where amqtt is installed")
+        if bench is small:
+            one.add_argument("--quick-syncs", action="store_true", help="with syncs as they are")
         if bench is idle:
             one.add_argument("--transport", choices=list(CONNECTIONS), default="native")
         if bench is kill9:
             one.add_argument("--transport", choices=["mqtt", "http"], default="http")
             one.add_argument("--seed", type=int, default=None)
+    table = benches.add_parser("report", help="measure what docs/performance.md says, and write its table")
+    table.add_argument("names", nargs="*", metavar="NAME", help="only the rows of these benches")
+    table.set_defaults(bench=lambda args: pages.report(args.names))
     args = parser.parse_args()
-    for name, default in BENCHES[args.bench].items():
+    for name, default in BENCHES.get(args.bench, {}).items():
         if not min(default, 1e-9) <= getattr(args, name) <= MOST[name]:
             parser.error(f"--{name} must be more than 0 and at most {MOST[name]:,}")
     print(json.dumps(args.bench(args)))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -57,9 +58,21 @@ PATIENCE = 30.0
 
 
 class HubProcess:
-    """``with HubProcess() as hub``: started, and stopped at the end. ``verbose`` prints its configuration."""
+    """``with HubProcess() as hub``: started, and stopped at the end. ``verbose`` prints its configuration.
 
-    def __init__(self, *, verbose: bool = False, config: str = CONFIG) -> None:
+    ``prepare`` is the first that its process does, ``environment`` is added to ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        verbose: bool = False,
+        config: str = CONFIG,
+        environment: dict[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self._environment = os.environ | (environment or {})
+        self._prepare = prepare
         self._folder = tempfile.TemporaryDirectory(prefix="pinwheel-bench-")
         self.data = Path(self._folder.name) / "data"
         self._config = Path(self._folder.name) / "hub.toml"
@@ -84,7 +97,13 @@ class HubProcess:
 
     def start(self) -> None:
         began = time.perf_counter()
-        self._process = subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self.command("run"),
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+            preexec_fn=self._prepare,  # noqa: PLW1509 - nothing else runs in this process at a start
+        )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.started_in = time.perf_counter() - began

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from bench import report
+
 
 def bench(*arguments):
     done = subprocess.run(
@@ -119,3 +121,41 @@ def test_the_stream_is_measured():
 
     assert result["told"] >= 40
     assert result["p99_ms"] < 5_000
+
+
+@pytest.mark.slow
+def test_a_small_machine_is_measured():
+    result = bench("small", "--connections", "8", "--seconds", "1")
+
+    assert (0, 0.25) == (result["lost"], result["core_share"])
+    assert (result["memory_mb"] is None) == (result["limit"] == "duty cycle")
+    assert result["p99_ms"] > 0
+
+
+RESULT = {"acknowledged": 1_000, "rounds": 2, "lost": 1}
+
+
+def test_a_missed_budget_is_marked_and_other_rows_stay():
+    kill9 = next(row for row in report.ROWS if row.command == "kill9 --rounds 200 --transport http")
+    rest = next(row for row in report.ROWS if row.command == "rest")
+    stays = "| at rest | `python -m bench rest` | 1 | 2 | 3 |\n"
+    gone = "| gone | `python -m bench gone` | 1 | 2 | 3 |\n"
+    page = f"# Performance\n\n{report.HEAD}{gone}{stays}\nAfter it.\n"
+
+    line = report.line_of(kill9, RESULT, "`abc`, 2026-01-01, 950 µs")
+    page = report.with_line(page, kill9, line)
+
+    assert "1,000 acknowledged in 2 rounds, 1 lost | **missed:** 0 lost | `abc`, 2026-01-01, 950 µs |" in line
+    assert f"# Performance\n\n{report.HEAD}{stays}{line}\nAfter it.\n" == page
+    kept = report.line_of(kill9, RESULT | {"lost": 0}, "`def`, 2026-01-02, 950 µs")
+    assert "**missed" not in kept
+    assert f"# Performance\n\n{report.HEAD}{stays}{kept}\nAfter it.\n" == report.with_line(page, kill9, kept)
+    assert report.ROWS.index(rest) < report.ROWS.index(kill9)
+
+
+def test_every_row_of_the_table_is_a_bench_with_options_that_it_has():
+    for row in report.ROWS:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *row.command.split(), "--help"], capture_output=True, text=True, check=False
+        )
+        assert 0 == done.returncode, done.stderr
