@@ -254,8 +254,8 @@ ROWS: Sequence[Row] = (
         "the worst requests that there are, on each route",
         "hostile",
         lambda r: (
-            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was held for {r['longest_gap_ms']} ms at"
-            f" most; {r['grown_mb']} MB more memory 10 s later"
+            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was held for {r['longest_gap_ms']} ms"
+            f" at most; {r['grown_mb']} MB more memory 10 s later"
         ),
         (most("longest_gap_ms", 100, "≤ 100 ms"), most("grown_mb", 20, "≤ 20 MB")),
     ),
@@ -318,7 +318,7 @@ def line_of(row: Row, result: Result, measured_at: str) -> str:
 
 
 def with_line(page: str, row: Row, line: str) -> str:
-    """The page with one row of its table replaced, in the order of `ROWS`; what is in the table and not in them goes."""
+    """The page with one row of its table replaced, in the order of `ROWS`; other lines of the table go."""
     before, _, table = page.partition(HEAD)
     rows, after = [], table
     while after.startswith("|"):
