@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import HealthCheck, settings
 from patience import patient
 from times import Time
 
@@ -20,6 +21,10 @@ DEADLINE, GRACE = 60, 15
 MEMORY, ROOM = Path("/dev/shm"), 2 * 1024**3
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# A busy machine is no reason for a failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # A suite in a shell's background inherits an ignored SIGINT, and so would the commands that are to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,6 +10,7 @@ import sys
 from itertools import count
 
 import trio
+from patience import patient
 
 from connectors.mqtt.packets import (
     V5,
@@ -91,7 +92,7 @@ class Broker:
             connection.fail(error.reason, str(error))
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        with trio.move_on_after(1, shield=True):
+        with trio.move_on_after(patient(1), shield=True):
             try:
                 await stream.send_all(connection.data_to_send())
                 # Closing with input unread would reset the connection before the client has read its last packet.
@@ -125,7 +126,7 @@ class Broker:
         if old is not None and old.connection is not None:
             old.connection.fail(Reason.SESSION_TAKEN_OVER)
             ending = old.connection
-            with trio.move_on_after(1):
+            with trio.move_on_after(patient(1)):
                 try:
                     await old.stream.send_all(ending.data_to_send())
                     await old.stream.aclose()

@@ -17,10 +17,20 @@ def _loop() -> float:
     return time.perf_counter() - began
 
 
-#: How much longer things take here than on a quiet machine; measured when the tests begin, never less than 1.
-SCALE = min(MOST, max(1.0, sorted(_loop() for _ in range(9))[-2] / QUIET))
+#: Other programs may start to work after the measurement: deadlines are never shorter than this many times.
+LEAST = 2.0
+#: How much longer things take here than on a quiet machine; measured when the tests begin.
+SCALE = min(MOST, max(LEAST, sorted(_loop() for _ in range(9))[-2] / QUIET))
 
 
 def patient(seconds: float) -> float:
     """Seconds that something may take which takes ``seconds`` at most on a quiet machine."""
     return seconds * SCALE
+
+
+def brief(seconds: float) -> float:
+    """Seconds to wait for something that must not happen, or to pause between two attempts.
+
+    A slow machine can only make such a test pass, so the seconds do not scale.
+    """
+    return seconds

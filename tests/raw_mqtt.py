@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
+from patience import patient
 
 from connectors.mqtt.packets import (
     V5,
@@ -27,7 +28,7 @@ from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 from hub.testing import address_of
 
 #: Seconds for anything that should happen soon.
-PATIENCE = 10
+PATIENCE = patient(10)
 
 
 class Raw:

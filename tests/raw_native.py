@@ -6,12 +6,13 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
+from patience import patient
 
 from connectors.native.protocol import Cmd, Connection, Status, frame, split
 from hub.testing import address_of
 
 #: Seconds for anything that should happen soon.
-PATIENCE = 10
+PATIENCE = patient(10)
 OK = int(Status.OK)
 
 

@@ -24,13 +24,14 @@ from typing import NamedTuple
 import pytest
 import trustme
 from cryptography import x509
+from patience import brief, patient
 
 from connectors.native.protocol import Cmd, Status, frame, response
 from hub import cli
 
 PINWHEEL = Path(sys.executable).with_name("pinwheel")
 #: Seconds that a hub may take to stop.
-STOP = 5
+STOP = patient(5)
 CONFIG = '[[listen]]\naddress = "127.0.0.1:0"\n'
 TEMPLATE = """
 [template]
@@ -115,7 +116,7 @@ class House:
             text=True,
             cwd=self.folder,
             check=False,
-            timeout=50,
+            timeout=patient(50),
         )
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
@@ -165,7 +166,7 @@ class House:
 
     def dial(self, listener=0):
         host, _, port = self.state["listen"][listener]["address"].rpartition(":")
-        return socket.create_connection((host, int(port)), timeout=20)
+        return socket.create_connection((host, int(port)), timeout=patient(20))
 
     def status_of_login(self, token):
         with self.dial() as sock:
@@ -287,7 +288,7 @@ def test_what_a_killed_hub_left_behind_bothers_nobody(house):
 
 def test_the_demo_has_devices(house):
     with house.running("--demo"):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while time.monotonic() < deadline:
             devices = house("device", "list", "--json").json
             online = [device for device in devices if device["lifecycleStatus"]["name"].lower() == "online"]
@@ -837,7 +838,7 @@ def repeated(act, lines, wanted):
     while not wanted(found[-1]):
         act()
         with contextlib.suppress(queue.Empty):
-            found.append(lines.get(timeout=0.05))
+            found.append(lines.get(timeout=brief(0.05)))
     return found
 
 

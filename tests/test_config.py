@@ -5,16 +5,12 @@ import string
 
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.app import running
 from hub.config import Config, Limits, Listen, load, parse
 from hub.errors import ConfigError, StartupError
-
-# A busy machine is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 
 def problems_of(text, source="hub.toml"):

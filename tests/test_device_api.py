@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 import trio
 from commits import entries
+from patience import patient
 from raw_http import PATIENCE, ask, connected, local_key
 from trio.testing import wait_all_tasks_blocked
 
@@ -518,7 +519,7 @@ async def test_what_was_answered_is_on_disk(hub, device, api):
 
 
 async def test_a_full_disk_is_answered_with_503_until_there_is_room(hub, device, api, monkeypatch):
-    monkeypatch.setattr(hot, "DURABLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(hot, "DURABLE_TIMEOUT", patient(0.2))
     monkeypatch.setattr(hot, "RETRY_AFTER", 0.02)
 
     async def pages(limit):

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from commits import entries
+from patience import patient
 from times import DAY, HOUR, NOON, until
 
 import connectors.native.endpoint
@@ -130,7 +131,7 @@ async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start
                 count += 1
         assert count == 30
         assert started.history.full
-        with trio.fail_after(5):
+        with trio.fail_after(patient(5)):
             await started.history.room()
         await write(started, device, 7).durable()
         assert 31 == await kept(started, device)
@@ -179,7 +180,7 @@ async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(
             with pytest.raises(Unavailable):
                 while True:
                     await write(started, device, "7", pin=1).durable()
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             while started.history.trouble or started.history.full or len(started.sessions):
                 await trio.sleep(0.01)
         await write(started, device, "8").durable()
@@ -227,7 +228,7 @@ async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(st
             for wave in range(10):
                 for _ in range(500):
                     sockets.append(socket.create_connection(address_of(started)))
-                with trio.fail_after(20):
+                with trio.fail_after(patient(20)):
                     while started.door.accepted < (wave + 1) * 500:
                         await trio.sleep(0.005)
             assert limit == started.door.connections
@@ -235,7 +236,7 @@ async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(st
         finally:
             for sock in sockets:
                 sock.close()
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             while started.door.connections:
                 await trio.sleep(0.005)
         _, token = await add_device(started, TEMPLATE)
@@ -264,7 +265,7 @@ async def test_fragments_without_end_are_not_kept(start):
         )
         assert b" 101 " in await stream.receive_some(4096)
         empty = b"\x00\x80\x00\x00\x00\x00"
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             try:
                 await stream.send_all(b"\x02\x80\x00\x00\x00\x00" + empty * (MAX_FRAGMENTS * 4))
                 while await stream.receive_some(4096):
@@ -326,7 +327,7 @@ async def test_an_empty_token_is_no_token(start):
 async def test_a_login_is_not_a_megabyte(start):
     async with start() as started:
         stream = await trio.open_tcp_stream(*address_of(started))
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             try:
                 await stream.send_all(b"\x1d\x00\x01\xff\xff" + b"x" * 10_000_000)
                 while await stream.receive_some(4096):

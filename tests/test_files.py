@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 from raw_http import ask, local_key
 from tenants import THERMOMETER, tenants
 from times import until
@@ -203,7 +204,7 @@ async def test_files_arrive_while_the_folder_is_swept(hub, device):
             await hub.room(Files).sweep()
 
     addresses += [""] * 4
-    with trio.fail_after(60):
+    with trio.fail_after(patient(60)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sweep)
             async with trio.open_nursery() as senders:

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
+from time import thread_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +14,7 @@ import trio
 from commits import entries
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 from times import DAY, HOUR, MINUTE, NOON, until
 
 import hub.app
@@ -392,7 +394,7 @@ async def test_raw_values_go_and_statistics_stay(start, time, monkeypatch):
             write(started, device, 4, 1, time.wall - 3 * DAY)
         started.history._work_at = 0
         started.history._wake.set()
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             while len(await points(started, device, 4)) > 50:
                 await trio.sleep(0.01)
         assert 240 == len(await points(started, device, 0))
@@ -641,10 +643,8 @@ async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time
             for _ in range(3):
                 nursery.start_soon(write(started, device, 1, "x").durable)
         started.history.erase(range(100_000, 100_064))
-        began = trio.current_time()
         await write(started, device, 1, "y").durable()
-        assert trio.current_time() - began < 0.5
-        assert started.history.working
+        assert started.history.working, "the erasure goes on after the acknowledgement"
 
 
 async def test_a_day_query_of_all_time_beside_many_unsealed_values_holds_nobody_up(start, time):
@@ -653,9 +653,9 @@ async def test_a_day_query_of_all_time_beside_many_unsealed_values_holds_nobody_
         for n in range(3000):
             time.pass_(1000)
             write(started, device, 0, n)
-        began = trio.current_time()
+        began = thread_time()
         found = await buckets(started, device, 0, "day", "Europe/Berlin", 0, 2**41)
-        assert trio.current_time() - began < 0.5
+        assert thread_time() - began < patient(0.5)
         assert 3000 == sum(one.count for _, one in found)
 
 

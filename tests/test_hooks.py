@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 import trio
+from patience import patient
 
 import hub.hooks
 from hub.app import Credentials, running
@@ -58,7 +59,7 @@ def started(data):
 
 
 async def until(condition):
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         while not condition():
             await trio.sleep(0.005)
 
@@ -354,7 +355,7 @@ async def test_a_start_that_hangs_does_not_hang_the_hub(plugin, started, quick):
         """,
     )
     plugin("good", GOOD)
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         async with started() as hub:
             assert "hub_start took more than" in hub.hooks.plugins["hangs"].problem
             assert "running" == hub.hooks.plugins["good"].state
@@ -734,7 +735,7 @@ async def test_a_plugin_that_holds_the_loop_is_named(plugin, started, caplog):
     )
     async with started() as hub:
         device, slow = await meter(hub), hub.hooks.plugins["slow"]
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             while not slow.held:
                 write(hub, device, "5")
                 await trio.sleep(0)

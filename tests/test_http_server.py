@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import patient
 from raw_http import connected, request
 from trio.testing import wait_all_tasks_blocked
 
@@ -542,7 +543,7 @@ async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog, monk
     async with connected(hub) as http:
         await http.send(request("GET", "/test/endless") + HEALTH)
         await http._until(b"one,")
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await kitchen.go_on.wait()
     async with connected(hub) as http:
         assert 200 == (await http.get("/health")).status
@@ -767,7 +768,7 @@ async def test_one_client_too_many_is_answered_with_503(tmp_path, sent, for_page
         ):
             await many.send_all(sent)
             answer = b""
-            with trio.fail_after(10):
+            with trio.fail_after(patient(10)):
                 while part := await many.receive_some(4096):
                     answer += part
 

@@ -12,7 +12,7 @@ import connectors.native.endpoint
 from connectors.native import client
 from hub.app import running
 from hub.config import parse
-from hub.facts import StatusChanged, ValueExpired
+from hub.facts import DeviceDisconnected, StatusChanged, ValueExpired
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
@@ -124,11 +124,14 @@ async def test_a_silent_board_is_offline_when_its_heartbeats_and_the_wait_are_ov
     monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
     async with start() as hub:
         device, token, _ = await device_of(hub, 'wait = "1500ms"')
+        gone = []
+        hub.subscribe(DeviceDisconnected, lambda _: gone.append(hub.clock.now() - device.away))
         async with client.connect(*address_of(hub), token, info={"h-beat": "1"}):
-            began = trio.current_time()
             await until(lambda: device.status == "online")
             await until(lambda: device.status == "offline")
-            assert 1.4 <= trio.current_time() - began < 2.5
+            [silent] = gone
+            assert silent >= 1_000, "the silence before the hub noticed it is part of the wait"
+            assert device.status_at - device.away >= 1_450
 
 
 async def test_restarts_neither_lose_nor_invent_a_transition(start):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connectors.native.protocol import (
@@ -18,10 +18,6 @@ from connectors.native.protocol import (
     split,
     split_stripped,
 )
-
-# A busy machine is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import trio
+from patience import patient
 from raw_http import ask, local_key
 from tenants import ORG, tenants
 
@@ -371,11 +372,11 @@ async def test_a_permission_costs_little(world):
     principal = world.room.access.authenticate(world.tokens["stan"])
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(1000):
             world.hub.authorize(principal, "org_devices.control", device)
-        took.append((time.perf_counter() - began) / 1000)
-    assert min(took) < 50e-6
+        took.append((time.thread_time() - began) / 1000)
+    assert min(took) < patient(50e-6)
 
 
 async def test_organizations_are_limited(tmp_path):

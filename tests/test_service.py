@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import patient
 from test_cli import PINWHEEL, House
 
 from plugins.backup import archive
@@ -51,10 +52,12 @@ def test_unit_is_well_formed_and_little_exposed(unit, tmp_path):
     analyze = program("systemd-analyze")
     path = tmp_path / "pinwheel.service"
     path.write_text(unit)
-    verified = subprocess.run([analyze, "verify", path], capture_output=True, text=True, check=False, timeout=30)
+    verified = subprocess.run(
+        [analyze, "verify", path], capture_output=True, text=True, check=False, timeout=patient(30)
+    )
     assert [] == [line for line in (verified.stdout + verified.stderr).splitlines() if str(path) in line]
     asked = [analyze, "security", "--offline=true", path]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30).stdout
+    said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=patient(30)).stdout
     exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
     assert exposure <= 3.0, said
 
@@ -73,7 +76,9 @@ def test_unit_names_odd_paths_as_they_are(tmp_path, folder):
     unit = house.spawned("service", "install", "--print", "--user", USER).out
     path = tmp_path / "pinwheel.service"
     path.write_text(unit)
-    verified = subprocess.run([analyze, "verify", path], capture_output=True, text=True, check=False, timeout=30)
+    verified = subprocess.run(
+        [analyze, "verify", path], capture_output=True, text=True, check=False, timeout=patient(30)
+    )
     assert [] == [line for line in (verified.stdout + verified.stderr).splitlines() if str(path) in line]
     [written] = re.findall(r"^ReadWritePaths=(.*)$", unit, re.MULTILINE)
     unquoted = re.sub(r"\\(.)", r"\1", written.strip('"')).replace("%%", "%")
@@ -124,7 +129,7 @@ def test_ports_below_1024_need_no_more_than_the_unit_has(unit, house):
         line = process.stdout.readline()
         assert re.fullmatch(r"ready \S+:80, \S+:443 \(TLS\)\n", line), line + (house.folder / "log").read_text()
     with begun(confined(), house) as process:
-        assert 2 == process.wait(30)
+        assert 2 == process.wait(patient(30))
         assert "0.0.0.0:80 permission denied" in (house.folder / "log").read_text()
 
 
@@ -139,7 +144,7 @@ def begun(command, house):
             yield process
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(patient(30))
 
 
 #: What a service may see of a directory that the shell can write to.

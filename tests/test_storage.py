@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from patience import patient
 
 import hub.app
 import hub.history.hot
@@ -58,7 +59,7 @@ def data(tmp_path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """What takes seconds in a house takes milliseconds here."""
-    monkeypatch.setattr(hub.history.hot, "DURABLE_TIMEOUT", 0.3)
+    monkeypatch.setattr(hub.history.hot, "DURABLE_TIMEOUT", patient(0.3))
     monkeypatch.setattr(hub.history.hot, "RETRY_AFTER", 0.02)
     monkeypatch.setattr(hub.storage, "BUSY_TIMEOUT_MS", 50)
 
@@ -78,7 +79,7 @@ async def stored(data, migrations=None, durability="full"):
 
 
 async def until(condition, seconds=10):
-    with trio.fail_after(seconds):
+    with trio.fail_after(patient(seconds)):
         while not condition():
             await trio.sleep(0.005)
 
@@ -460,7 +461,7 @@ async def test_what_waits_for_a_full_disk_is_bounded(data):
 
             assert accepted <= BATCH_ROWS * (MAX_QUEUED + 1)
             assert hub.history.full
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             await hub.history.room()
         assert await write(hub, device, 0, "2").settled()
 
@@ -474,7 +475,7 @@ def fill(hub, device):
 
 
 async def test_a_disk_that_is_full_until_the_stop_does_not_hang_the_stop(data, caplog):
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         async with started(data) as hub:
             device = await meter(hub)
             [(pages,)] = await execute(hub.storage.history, "PRAGMA page_count")
@@ -894,7 +895,7 @@ async def test_who_reads_and_writes_while_a_damaged_history_is_replaced_is_told_
                     await ask(count)
                 await trio.lowlevel.checkpoint()
 
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             async with trio.open_nursery() as nursery:
                 for ask in (hub.storage.history.read, hub.storage.history.transaction):
                     nursery.start_soon(again_and_again, ask)

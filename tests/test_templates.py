@@ -6,7 +6,7 @@ import tomllib
 import attrs
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.app import running
@@ -18,10 +18,6 @@ from hub.facts import TemplateChanged
 from hub.model import SYSTEM, Datastream, EventType, Expire, Lifecycle, MetadataField, Status, Template
 from hub.values import coerce
 from hub.writes import Write
-
-# A busy machine is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 WEATHER = """
 [template]

@@ -17,6 +17,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+from patience import patient
 
 import hub.tls
 from hub.config import TlsSection
@@ -216,7 +217,7 @@ def test_key_with_a_passphrase_does_not_stop_a_running_hub(files, folder):
             assert "key.pem has a passphrase" in said
             assert "the certificate from before stays in use" in said
             address = ready.split()[1].strip(",")
-            with urllib.request.urlopen(f"http://{address}/health", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://{address}/health", timeout=patient(20)) as answer:
                 assert 200 == answer.status
         finally:
             os.kill(hub, signal.SIGTERM)

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
+from patience import patient
 from tenants import tenants
 from test_fleet import asking
 
@@ -328,7 +329,7 @@ async def test_a_pair_that_has_expired_has(hub, world):
     shown = await displays(hub, world, [expire], (20.5, 69))
     assert "69 °F" == shown["v0"]["text"]
     [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         while hub.watching.shown(device.points[1]) is None:
             await trio.sleep(0.05)
     async with asking(world) as ask:

@@ -140,14 +140,21 @@ async def test_whoever_is_wrong_is_told_the_same(world, http, body):
     assert (401, "The email or the password is wrong.") == (answer.status, answer.message)
 
 
-async def test_one_who_is_not_there_takes_as_long_as_a_wrong_password(world, http):
-    times = {}
-    for email in ("eva@example.org", "nobody@example.org") * 3:
-        began = time.perf_counter()
-        await log_in(http, email, "wrong but long")
-        times.setdefault(email, []).append(time.perf_counter() - began)
-    known, unknown = min(times["eva@example.org"]), min(times["nobody@example.org"])
-    assert 0.4 < known / unknown < 2.5
+async def test_login_without_account_costs_the_same_hash_as_a_wrong_password(world, http, monkeypatch):
+    costs = []
+    verify = passwords._verify
+
+    def record(hashed, stored):
+        # A PHC string is $algorithm$version$parameters$salt$hash.
+        costs.append(stored.split("$")[:4])
+        return verify(hashed, stored)
+
+    monkeypatch.setattr(passwords, "_verify", record)
+    for email in ("eva@example.org", "nobody@example.org"):
+        assert 401 == (await log_in(http, email, "wrong but long")).status
+    known, unknown = costs
+    assert known == unknown
+    assert "argon2id" in known
 
 
 async def test_after_five_failures_an_account_waits_also_one_that_is_not_there(world, http):
@@ -242,23 +249,21 @@ async def test_failures_at_once_count_too(world):
 
 
 async def test_hashing_does_not_hold_the_loop(world):
-    rounds = []
+    rounds = 0
 
-    async def watch():
+    async def count():
+        nonlocal rounds
         while True:
-            before = time.perf_counter()
-            await trio.sleep(0.001)
-            rounds[-1] = max(rounds[-1], time.perf_counter() - before)
+            await trio.sleep(0)
+            rounds += 1
 
     async with trio.open_nursery() as nursery:
-        rounds.append(0.0)
-        nursery.start_soon(watch)
+        nursery.start_soon(count)
         for _ in range(4):
-            rounds.append(0.0)
             await world.room.passwords.keep("hash")
         nursery.cancel_scope.cancel()
-    # The best of some: other programs hold it too.
-    assert min(rounds[1:]) < 0.06
+    # A round takes microseconds, a hash tens of milliseconds; a loop that is held gets a few rounds between hashes.
+    assert rounds > 100
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------------
@@ -345,7 +350,7 @@ async def test_whoever_is_thrown_out_hears_nothing_more_within_a_second(world, h
             assert 200 == (await world.ask("ada", "POST", f"{ORG}/role/permissions", body)).status
         else:
             assert 204 == (await world.ask("eva", "DELETE", f"/api/v1/key?keyId={made.json['id']}")).status
-        with trio.fail_after(1), pytest.raises(ConnectionClosed):
+        with trio.fail_after(PATIENCE), pytest.raises(ConnectionClosed):
             while True:
                 await stream.recv()
 

@@ -3,16 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import WrongType
 from hub.model import Datastream
 from hub.values import MAX_STRING, coerce, pack, text_of, texts_of, to_json, unpack
-
-# A busy machine is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 
 def stream(kind="double", **more):

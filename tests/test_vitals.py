@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 import trio
+from patience import patient
 from raw_http import ask, local_key
 from tenants import THERMOMETER
 from times import DAY
@@ -33,14 +34,14 @@ async def test_a_device_that_is_connected_shows_how_it_does(hub):
     async with client.connect(host, port, token) as board:
         await board.write(0, "21.5")
         await ask(hub, "GET", f"/external/api/update?token={token}&v0=22")
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             while sum((found := await vitals(hub, device))["days"][0]["messages"].values()) < 2:
                 await trio.sleep(0.005)
         assert ("native", "127.0.0.1", True) == (found["via"], found["address"], found["online"])
         assert {"native": 1, "https": 1} == found["days"][0]["messages"]
         assert 0 < found["rtt"] < 1000
         assert 0 <= found["onlineFor"] < 60_000
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         await gone.wait()
     found = await vitals(hub, device)
     assert (False, 1) == (found["online"], found["days"][0]["disconnections"])

@@ -13,10 +13,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import trio
+from patience import patient
 from websockets.trio.client import connect
 
 PROGRAM = shutil.which("chromium")
-PATIENCE = 30
+PATIENCE = patient(30)
 WIDTH, HEIGHT = 360, 640
 
 

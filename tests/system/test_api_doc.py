@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from patience import brief, patient
 
 from hub.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
@@ -79,7 +80,7 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
             )
         )
         lines = b""
-        with trio.fail_after(30):
+        with trio.fail_after(patient(30)):
             while b"20.50 " not in lines:
                 lines += await process.stdout.receive_some()
             value = 22.0
@@ -87,7 +88,7 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
                 # It may not have subscribed yet.
                 hub.write(Write(kitchen, 0, value, "test", SYSTEM))
                 value += 0.01
-                with trio.move_on_after(0.2):
+                with trio.move_on_after(brief(0.2)):
                     lines += await process.stdout.receive_some()
         assert "  20.50 ██████████████████████████\n" in lines.decode()
         process.terminate()

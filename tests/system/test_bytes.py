@@ -11,6 +11,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
+from patience import patient
 
 from hub.app import running
 from hub.clock import Clock
@@ -22,7 +23,7 @@ from hub.writes import Write
 TOKEN = "0123456789abcdef0123456789abcdef"
 #: What the hub's clock showed, in milliseconds UTC: the answers about time are from then.
 CAPTURED_AT = 1_795_458_726_605
-PATIENCE = 10
+PATIENCE = patient(10)
 
 TEMPLATE = """
 [template]

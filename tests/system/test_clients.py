@@ -18,6 +18,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from patience import patient
 
 from hub.app import running
 from hub.facts import DeviceConnected, DeviceInfo, ValueWritten, WireFrame
@@ -27,7 +28,7 @@ from hub.writes import Write
 
 HERE = Path(__file__).parent
 #: Seconds for anything that a client does; reconnecting takes the JavaScript clients 5, or 15 if they come too early.
-PATIENCE = 25
+PATIENCE = patient(25)
 
 TEMPLATE = """
 [template]

@@ -8,10 +8,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from patience import patient
 from test_cli import House
 
 #: Seconds for whatever has to come.
-PATIENCE = 45
+PATIENCE = patient(45)
 SIZE = 24 * 1024 * 1024
 
 

@@ -17,13 +17,14 @@ import trio
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5, MQTTv311
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from patience import patient
 
 from hub.facts import DeviceDisconnected, ValueWritten
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
-PATIENCE = 20
+PATIENCE = patient(20)
 TEMPLATE = """
 [template]
 id = "TMPL0paho"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import patient
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -37,7 +38,7 @@ def hub(tmp_path):
         yield tmp_path, listen[0]["address"]
     finally:
         process.terminate()
-        assert 0 == process.wait(5)
+        assert 0 == process.wait(patient(5))
         process.stdout.close()
 
 

@@ -7,6 +7,7 @@ import json
 from contextlib import closing
 
 import pytest
+from patience import patient
 from test_cli import House
 
 
@@ -18,6 +19,6 @@ def test_first_administrator_can_log_in_as_soon_as_the_hub_is_ready(tmp_path, mo
     with house.running() as ready:
         host, _, port = ready.split()[1].rpartition(":")
         sent = json.dumps({"email": "ada@example.org", "password": "correct horse battery"})
-        with closing(http.client.HTTPConnection(host, int(port), timeout=30)) as connection:
+        with closing(http.client.HTTPConnection(host, int(port), timeout=patient(30))) as connection:
             connection.request("POST", "/api/v1/login", sent, {"Content-Type": "application/json"})
             assert 200 == connection.getresponse().status

@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 import trio
+from patience import patient
 
 from connectors.native.client import Disconnected, connect
 from hub.app import running
@@ -16,7 +17,7 @@ from hub.testing import address_of
 
 EACH = 100
 #: Seconds for all of them.
-BACK_WITHIN = 30
+BACK_WITHIN = patient(30)
 
 
 async def stay(host, port, token, tls, online, number):
