@@ -1291,6 +1291,8 @@ async def test_nothing_is_said_before_the_commit_and_others_are_not_disturbed(hu
     _, token = await add(hub)
     _, token_of_other = await add(hub, "Other")
     async with online(hub, token) as client, online(hub, token_of_other) as other, trio.open_nursery() as nursery:
+        # The hub answers an info frame before it has written its row: the lock must not come in between.
+        assert [] == await client.heard() + await other.heard()
         async with locked(hub):
             nursery.start_soon(ask, client)
             for _ in range(20):
