@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import traceback
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import trio
 from hypothesis import HealthCheck, settings
 from patience import patient
 from times import Time
+
+sys.path.append(str(Path(__file__).parent / "guard"))
+import fixed_ports  # noqa: E402
 
 #: Seconds for one test on a quiet machine, where the slowest legitimate ones take a few; and until one that goes on is
 #: interrupted again.
@@ -21,6 +25,8 @@ DEADLINE, GRACE = 60, 15
 MEMORY, ROOM = Path("/dev/shm"), 2 * 1024**3
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+fixed_ports.install()
 
 # A busy machine is no reason for a failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -99,7 +105,13 @@ def pytest_runtest_call(item):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item):
-    return (yield from _timed(item))
+    try:
+        return (yield from _timed(item))
+    finally:
+        rejected = [f"{host}:{port}" for host, port, *_ in fixed_ports.rejected]
+        fixed_ports.rejected.clear()
+        if rejected:
+            pytest.fail(f"{item.name} binds fixed ports: {', '.join(rejected)}", pytrace=False)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from hub.errors import (
     Unavailable,
 )
 from hub.model import SYSTEM
-from hub.testing import add_device, address_of
+from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 from plugins.openapi.client import client
 from plugins.openapi.document import document
@@ -182,7 +182,7 @@ async def test_a_stream_without_a_right_to_it_is_refused(hub):
         await trio.to_thread.run_sync(list, Remote(f"http://{host}:{port}", "x").follow({"subscribe": "devices"}))
 
 
-@pytest.mark.parametrize("hub_toml", ["[limits]\napi_requests_per_minute = 2\n"])
+@pytest.mark.parametrize("hub_toml", [LOOPBACK + "[limits]\napi_requests_per_minute = 2\n"])
 async def test_who_asks_too_much_is_told_when_to_come_again(hub, ada):
     await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
     with pytest.raises(TooMany) as refused:

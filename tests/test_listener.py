@@ -17,6 +17,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fixed_ports import remember
 from hypothesis import example, given
 from hypothesis import strategies as st
 from patience import brief, patient
@@ -1036,6 +1037,8 @@ async def test_a_broker_that_has_the_port_of_mqtt_is_named_with_the_line_to_chan
 async def test_the_port_that_is_suggested_is_not_one_of_the_same_file(start):
     with socket.create_server(("127.0.0.1", 0)) as broker:
         host, port = broker.getsockname()
+        # Whether it is free does not matter.
+        remember(port + 1)
         next_one = listen(f"{host}:{port + 1}") + 'serve = ["mqtt"]\n'
         error = await fault(start, listen(f"{host}:{port}") + 'serve = ["mqtt"]\n' + next_one)
     assert f'such as address = "{host}:{port + 2}"' in error.problems[0]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fixed_ports import unguarded
 from patience import patient
 from test_cli import PINWHEEL, House
 
@@ -125,20 +126,22 @@ def test_ports_below_1024_need_no_more_than_the_unit_has(unit, house):
         rights = [f"--{kind}-caps={granted}" for kind in ("inh", "ambient")] + [f"--bounding-set={granted}"]
         return [*network, program("setpriv"), "--securebits=+noroot", *rights, "--no-new-privs", PINWHEEL, "run"]
 
-    with begun(confined(ambient), house) as process:
+    with begun(confined(ambient), house, unguarded()) as process:
         line = process.stdout.readline()
         assert re.fullmatch(r"ready \S+:80, \S+:443 \(TLS\)\n", line), line + (house.folder / "log").read_text()
-    with begun(confined(), house) as process:
+    with begun(confined(), house, unguarded()) as process:
         assert 2 == process.wait(patient(30))
         assert "0.0.0.0:80 permission denied" in (house.folder / "log").read_text()
 
 
 @contextmanager
-def begun(command, house):
+def begun(command, house, environment=None):
     """A program that runs for the length of the block."""
     with (
         (house.folder / "log").open("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=house.folder) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=house.folder, env=environment
+        ) as process,
     ):
         try:
             yield process
