@@ -389,7 +389,8 @@ class Hub:
             text = f"the TLS certificate {certificates.validity()}" if days < 30 else None
             alarm("certificate", text, critical=days < 1)
         for name, plugin in self.hooks.plugins.items():
-            alarm(f"plugin {name}", f"plugin {name}: {plugin.problem}" if plugin.troubled else None, said=True)
+            troubles = "; ".join(plugin.troubles)
+            alarm(f"plugin {name}", f"plugin {name}: {troubles}" if troubles else None, said=True)
 
     # -- starting and stopping ------------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ BACKOFF = 1.0, 60.0
 
 #: Seconds in which the same failure of a plugin is not logged again, and failures that are remembered of each.
 QUIET, MAX_REASONS = 3600.0, 100
+#: Reasons of a plugin's trouble that its alarm lists.
+MAX_TROUBLES = 10
 
 OURS = "pinwheel-hub"
 #: Hooks whose failure does not end what else the plugin does.
@@ -79,13 +81,20 @@ class Plugin:
     #: Longest time in seconds that it held the loop.
     held: float = 0.0
     hooks: list[str] = attrs.Factory(list)
+    #: Every reason why an operator should look at it, oldest first.
+    troubles: list[str] = attrs.Factory(list)
     #: Until when a reason to fail is not logged again, by the monotonic clock.
     quiet_until: dict[str, float] = attrs.field(factory=dict, repr=False)
 
-    @property
-    def troubled(self) -> bool:
-        """Whether an operator should look at it."""
-        return self.state == "failed" or self.problem.startswith(IN_PASSING)
+    def record_trouble(self, reason: str) -> None:
+        """Add a reason to `troubles`; of more than `MAX_TROUBLES` the oldest goes."""
+        if reason not in self.troubles:
+            self.troubles = [*self.troubles, reason][-MAX_TROUBLES:]
+
+    def set_running(self) -> None:
+        """Its `hub_start` returned: reasons why the plugin was not running are over."""
+        self.state = "running"
+        self.troubles = [reason for reason in self.troubles if reason.startswith(IN_PASSING)]
 
     def owns(self, filename: str) -> bool:
         """Whether a source file is part of this plugin."""
@@ -362,7 +371,7 @@ class Hooks:
                     arguments = {"hub": hub, "nursery": nursery}
                     with trio.fail_after(HOOK_DEADLINE):
                         await fn(*(arguments[name] for name in names))
-                    plugin.state = "running"
+                    plugin.set_running()
                     if not told:
                         told = True
                         task_status.started()
@@ -389,6 +398,8 @@ class Hooks:
         """
         plugin.failures += 1
         plugin.problem = reason
+        if not reason.startswith("held"):
+            plugin.record_trouble(reason)
         now = time.monotonic()
         new = now >= plugin.quiet_until.get(reason, 0.0)
         if new:

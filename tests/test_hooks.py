@@ -446,6 +446,71 @@ async def test_a_subscriber_that_raises_disturbs_nobody(plugin, started, caplog)
     assert 1 == caplog.text.count("plugin raises")
 
 
+async def test_alarm_of_a_plugin_lists_every_reason(plugin, started):
+    plugin(
+        "broken",
+        """
+        from hub.facts import ValueWritten
+
+        @hookimpl
+        def hub_event(event: ValueWritten):
+            raise RuntimeError("subscriber")
+
+        @hookimpl
+        def hub_filter_write(device, datastream, value):
+            if value > 5:
+                raise RuntimeError("filter")
+            return value
+
+        @hookimpl
+        async def hub_start(hub, nursery):
+            raise RuntimeError("start")
+        """,
+    )
+    async with started() as hub:
+        broken, device = hub.hooks.plugins["broken"], await meter(hub)
+        for value in ("1", "2"):
+            write(hub, device, value)
+        with pytest.raises(Rejected):
+            write(hub, device, "9")
+        reasons = (
+            "died: RuntimeError('start'); "
+            "hub_event failed: RuntimeError('subscriber'); "
+            "hub_filter_write failed: RuntimeError('filter')"
+        )
+        assert f"plugin broken: {reasons}" == words(hub)
+
+        for number in range(20):
+            hub.hooks.failed(broken, f"hub_event failed: {number}")
+        assert [f"hub_event failed: {number}" for number in range(10, 20)] == broken.troubles
+
+
+async def test_alarm_of_a_plugin_that_runs_again_has_no_reason_of_the_start(plugin, started, quick):
+    plugin(
+        "recovers",
+        """
+        from hub.facts import ValueWritten
+        failing = True
+
+        @hookimpl
+        def hub_event(event: ValueWritten):
+            raise RuntimeError("subscriber")
+
+        @hookimpl
+        async def hub_start(hub, nursery):
+            if failing:
+                raise RuntimeError("start")
+        """,
+    )
+    async with started() as hub:
+        recovers = hub.hooks.plugins["recovers"]
+        write(hub, await meter(hub), "1")
+        assert "died" in words(hub)
+        recovers.module.failing = False
+        await until(lambda: recovers.state == "running")
+        assert "plugin recovers: hub_event failed: RuntimeError('subscriber')" == words(hub)
+
+
 async def test_one_function_may_hear_of_several_facts_and_several_functions_of_one(plugin, started):
     plugin(
         "hears",
