@@ -523,15 +523,17 @@ async def running(
 
 
 @asynccontextmanager
-async def announced(hub: Hub) -> AsyncIterator[None]:
+async def announced(hub: Hub) -> AsyncIterator[dict[str, Any]]:
     """Keep ``<data>/hub.json``, which tells commands and scripts where the hub listens, for the length of the block.
+
+    Yields the object in the file.
 
     On a full disk it is written as soon as there is room; devices do not wait for that.
     """
     assert hub.door is not None
-    listen = hub.door.described()
     path = hub.config.data / "hub.json"
-    content = json.dumps({"pid": os.getpid(), "version": hub.version, "listen": listen}).encode()
+    state = {"pid": os.getpid(), "version": hub.version, "listen": hub.door.described()}
+    content = json.dumps(state).encode()
 
     def is_written() -> bool:
         try:
@@ -554,7 +556,7 @@ async def announced(hub: Hub) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             if not is_written():
                 nursery.start_soon(write_later)
-            yield
+            yield state
             nursery.cancel_scope.cancel()
     finally:
         path.unlink(missing_ok=True)

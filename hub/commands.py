@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import logging
 import os
 import signal
@@ -57,7 +58,7 @@ def _run_hub(args: argparse.Namespace) -> int:
         simulator = {**config.plugins.get("simulator", {}), "demo": True}
         config = attrs.evolve(config, plugins={**config.plugins, "simulator": simulator})
     try:
-        trio.run(_serve, config, args.safe)
+        trio.run(_serve, config, args)
     except BaseException as error:
         cause = first_of(error)
         if isinstance(cause, HubError):
@@ -89,18 +90,18 @@ def settle() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 
-async def _serve(config: Config, safe: bool) -> None:
+async def _serve(config: Config, args: argparse.Namespace) -> None:
     import trio
 
     from hub.app import announced, running
     from hub.links import reachable
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with running(config, safe=safe) as hub, announced(hub):
+        async with running(config, safe=args.safe) as hub, announced(hub) as state:
             assert hub.door is not None
             listen = ", ".join(f"{reachable(address)}{' (TLS)' if tls else ''}" for address, tls in hub.door.addresses)
             settle()
-            print(f"ready {listen}", flush=True)
+            print(json.dumps(state) if args.json else f"ready {listen}", flush=True)
             async for number in signals:
                 if number != signal.SIGHUP:
                     return

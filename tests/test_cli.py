@@ -233,6 +233,15 @@ def test_run_says_ready_and_where_it_listens_until_it_is_stopped(tmp_path):
     assert 0o600 == (house.data / "local.key").stat().st_mode & 0o777
 
 
+def test_run_prints_the_object_of_hub_json(house):
+    with house.begun("run", "--json") as process:
+        line = process.stdout.readline()
+        assert house.state == json.loads(line)
+        process.terminate()
+        out, err = process.communicate()
+    assert (0, "") == (process.returncode, out), err
+
+
 def test_a_stop_waits_for_nobody(house):
     with house.running():
         assert 0 == house.import_template().code
@@ -953,6 +962,19 @@ def test_simulation_that_writes_to_a_file_has_a_line_for_each_progress(lived_in)
     assert 0 == done.code
     assert "\r" not in done.err
     assert 2 == len([line for line in done.err.splitlines() if "1/1 online" in line])
+
+
+def test_simulation_prints_json_lines(lived_in):
+    options = ("--count", "2", "--seconds", "1.5", "--rate", "20", "--json")
+    done = lived_in("device", "simulate", "--template", "TMPL0cli", *options)
+
+    assert (0, "") == (done.code, done.err)
+    first, second, *progress, ended = map(json.loads, done.out.splitlines())
+    assert ["Simulated 1", "Simulated 2"] == [created["name"] for created in (first, second)]
+    assert {"event", "id", "name"} == first.keys() == second.keys()
+    assert ["created"] * 2 + ["progress", "ended"] == [line["event"] for line in (first, second, *progress, ended)]
+    assert (2, 2) == (ended["devices"], ended["online"])
+    assert ended["sent"] > 0 <= ended["received"]
 
 
 def test_a_simulation_of_an_unknown_template_is_one_line(lived_in):

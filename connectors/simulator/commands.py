@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 import trio
@@ -49,7 +50,10 @@ def _simulate(args: argparse.Namespace) -> None:
         tokens, made = list(args.token), []
         try:
             if not tokens:
-                made = [_made(hub, args.template, number) for number in range(1, args.count + 1)]
+                for number in range(1, args.count + 1):
+                    made.append(_made(hub, args.template, number))
+                    if args.json:
+                        _print_event("created", id=made[-1]["id"], name=made[-1]["name"])
                 tokens = [device["token"] for device in made]
             kind = KINDS[args.transport]
             devices = [
@@ -64,7 +68,7 @@ def _simulate(args: argparse.Namespace) -> None:
                 )
                 for token in tokens
             ]
-            trio.run(_run, devices, args.seconds)
+            trio.run(_run, devices, args.seconds, args.json)
         except BaseExceptionGroup as group:
             error = first_of(group)
             if isinstance(error, LoginFailed):
@@ -87,7 +91,7 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
+async def _run(devices: list[SimulatedDevice], seconds: float, as_json: bool) -> None:
     """Run the devices for so long. Raises `LoginFailed`, and `Unavailable` when none of them ever got in."""
     said: list[str] = []
     #: Whether some device has been online.
@@ -102,7 +106,7 @@ async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
             said.append(text)
             print(f"pinwheel: {text}", file=sys.stderr)
 
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and not as_json
     pause = 1.0
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
@@ -111,19 +115,38 @@ async def _run(devices: list[SimulatedDevice], seconds: float) -> None:
             while True:
                 await trio.sleep(pause)
                 # On a terminal a line that is written over; in a file or a pipe lines, and not so many.
-                _show(devices, end="" if on_terminal else "\n")
+                if as_json:
+                    _print_event("progress", **_totals(devices))
+                else:
+                    _show(devices, end="" if on_terminal else "\n")
                 pause = 1.0 if on_terminal else PROGRESS_EVERY
-    _show(devices, end="\n")
+    if as_json:
+        _print_event("ended", **_totals(devices))
+    else:
+        _show(devices, end="\n")
     if not connected:
         where = f"{devices[0].host}:{devices[0].port}"
         why = f" ({said[-1]})" if said else ""
         raise Unavailable(f"no device got into the hub at {where} in {seconds:g} s{why}; is it the right address?")
 
 
+def _totals(devices: list[SimulatedDevice]) -> dict[str, int]:
+    return {
+        "devices": len(devices),
+        "online": sum(device.online for device in devices),
+        "sent": sum(device.sent for device in devices),
+        "received": sum(device.received for device in devices),
+    }
+
+
+def _print_event(event: str, **fields: object) -> None:
+    """Print a JSON object on a line of its own."""
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
 def _show(devices: list[SimulatedDevice], end: str) -> None:
     """Say how many devices are online and what they have done, on a terminal in the line where it stood before."""
-    online, sent = sum(device.online for device in devices), sum(device.sent for device in devices)
-    received = sum(device.received for device in devices)
+    totals = _totals(devices)
     begin = "\r" if sys.stderr.isatty() else ""
-    line = f"{begin}{online}/{len(devices)} online, {sent} values sent, {received} received"
-    print(line, end=end, file=sys.stderr, flush=True)
+    line = "{online}/{devices} online, {sent} values sent, {received} received".format(**totals)
+    print(begin + line, end=end, file=sys.stderr, flush=True)
