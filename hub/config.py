@@ -38,6 +38,12 @@ class Listen:
     tls: Tls = "off"
     serve: tuple[str, ...] = SERVED[:3]
 
+    def serves(self, protocol: str) -> bool:
+        """Whether clients may use a protocol here; one of a plugin where they may use all of the hub's own."""
+        if protocol in SERVED:
+            return protocol in self.serve or f"device-{protocol}" in self.serve
+        return set(SERVED[:3]) <= set(self.serve)
+
     @property
     def host(self) -> str:
         return self.address.rpartition(":")[0].strip("[]")

@@ -68,7 +68,10 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookspec
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
-    """Wire protocols for the front door, each with how its first bytes look and who serves it."""
+    """Wire protocols for the front door, each with how its first bytes look and who serves it.
+
+    A listener serves them if it serves native, http and mqtt, as it does by default.
+    """
     raise AssertionError
 
 

@@ -247,7 +247,7 @@ class FrontDoor:
         protocol = next((p for p in self._protocols if p.sniff(first)), None)
         if protocol is None:
             self._refuse(peer.address, f"speaks nothing known (first byte 0x{first[0]:02x}) on port {port}")
-        elif protocol.name not in listen.serve and f"device-{protocol.name}" not in listen.serve:
+        elif not listen.serves(protocol.name):
             self._refuse(peer.address, f"speaks {protocol.name} on port {port}, which serves {', '.join(listen.serve)}")
             protocol = None
         return wire, protocol

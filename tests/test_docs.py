@@ -6,16 +6,25 @@ import inspect
 import re
 import sys
 import tomllib
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
+import trio
+from patience import brief, patient
+from times import until
 
 import hub as public
 from hub import hookspecs
+from hub.app import running
 from hub.config import Config, parse
+from hub.model import SYSTEM
 from hub.routes import PUBLIC, Route
+from hub.testing import add_device, address_of
+from hub.writes import Write
 
+PATIENCE = patient(20)
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -110,11 +119,7 @@ def hub_toml():
 
 
 async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
-    from hub.app import running
-    from hub.model import SYSTEM
     from hub.routes import Request
-    from hub.testing import add_device
-    from hub.writes import Write
 
     [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
     assert len(plugin.splitlines()) < 30
@@ -133,8 +138,145 @@ async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
     sys.modules.pop("pinwheel_plugins.frost")
 
 
+class Lines:
+    """A device that speaks the protocol of the documentation's transport."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._unread = b""
+
+    async def send(self, text):
+        await self._stream.send_all(text.encode())
+
+    async def line(self):
+        """The next line from the hub; None when it has ended the connection."""
+        with trio.fail_after(PATIENCE):
+            while b"\n" not in self._unread:
+                if not (data := await self._stream.receive_some()):
+                    return None
+                self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode()
+
+    async def ask(self, text):
+        await self.send(text)
+        return await self.line()
+
+
+LINES_TEMPLATE = """
+[template]
+name = "Lines"
+[[datastream]]
+pin = "V0"
+name = "Temperature"
+[[datastream]]
+pin = "V1"
+name = "Label"
+type = "string"
+"""
+
+
+@pytest.fixture
+async def lines_hub(hub_config):
+    """A hub with the transport of docs/plugins.md, and the module of that plugin."""
+    [_, transport, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    assert len([line for line in transport.splitlines() if line]) < 60
+    folder = hub_config.data / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "lines.py").write_text(transport)
+    async with running(hub_config) as hub:
+        assert "" == hub.hooks.plugins["lines"].problem
+        yield hub
+    assert "" == hub.hooks.plugins["lines"].problem
+    sys.modules.pop("pinwheel_plugins.lines")
+
+
+@asynccontextmanager
+async def dialled(hub):
+    async with await trio.open_tcp_stream(*address_of(hub)) as stream:
+        yield Lines(stream)
+
+
+async def test_documented_transport_logs_in_writes_and_receives_commands(lines_hub):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    temperature, label = (point.datastream for point in device.points.values())
+    async with dialled(hub) as client:
+        assert "ok" == await client.ask(f"login {token}\n")
+        assert "lines" == hub.sessions.get(device.id).via
+        assert "ok" == await client.ask("0 21.5\n")
+        assert 21.5 == hub.writes.current(device, temperature)
+        # In pieces, and several at once.
+        await client.send("0 2")
+        await client.send("2\r\n1 two words\n")
+        assert ["ok", "ok"] == [await client.line(), await client.line()]
+        assert (22, "two words") == (hub.writes.current(device, temperature), hub.writes.current(device, label))
+        assert (await client.ask("0 warm\n")).startswith("error ")
+        assert "error No datastream setup for that pin." == await client.ask("7 1\n")
+        assert "error No datastream setup for that pin." == await client.ask("x 1\n")
+        hub.write(Write(device, 0, "19", "test", SYSTEM))
+        assert "command 0 19" == (await client.line()).removesuffix(".0")
+        hub.write(Write(device, 1, "a\ncommand 0 99", "test", SYSTEM))
+        assert "command 1 a command 0 99" == await client.line()
+        await client.send("0 1")
+    await until(lambda: hub.sessions.get(device.id) is None)
+    assert 19 == hub.writes.current(device, temperature), "a line without its end is no value"
+
+
+async def test_documented_transport_acknowledges_after_the_commit(lines_hub, monkeypatch):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as client:
+        assert "ok" == await client.ask(f"login {token}\n")
+        transaction, ready = hub.storage.history.transaction, trio.Event()
+
+        async def wait(fn):
+            await ready.wait()
+            return await transaction(fn)
+
+        monkeypatch.setattr(hub.storage.history, "transaction", wait)
+        await client.send("0 5\n")
+        await until(lambda: 5 == hub.writes.current(device, device.points[0].datastream))
+        with trio.move_on_after(brief(0.1)) as early:
+            await client.line()
+        assert early.cancelled_caught
+        ready.set()
+        assert "ok" == await client.line()
+
+
+async def test_documented_transport_rejects_bad_logins_and_long_lines(lines_hub, monkeypatch):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as client:
+        assert ["error unknown token", None] == [await client.ask(f"login {'x' * 32}\n"), await client.line()]
+    assert "lines: unknown token" == hub.refusals[-1].reason
+    for start in ("login ", f"login {token}\n"):
+        async with dialled(hub) as client:
+            await client.send(start + "1 " + "x" * 5000)
+            answers = [await client.line()]
+            while answers[-1] is not None:
+                answers.append(await client.line())
+            assert answers[-2].startswith("error a line has less than 500 bytes")
+    monkeypatch.setattr(hub.hooks.plugins["lines"].module, "LOGIN", 0.05)
+    async with dialled(hub) as client:
+        assert (await client.ask("log")).startswith("error ")
+        assert await client.line() is None
+    assert hub.sessions.get(device.id) is None
+
+
+async def test_documented_transport_ends_the_older_connection_of_a_device(lines_hub):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as older, dialled(hub) as newer:
+        assert "ok" == await older.ask(f"login {token}\n")
+        assert "ok" == await newer.ask(f"login {token}\n")
+        assert await older.line() is None
+        assert "ok" == await newer.ask("0 1\n")
+        assert hub.sessions.get(device.id) is not None
+
+
 async def test_the_test_in_the_documentation_passes(hub):
-    [_, test, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    [_, _, test, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
     names = {}
     exec(test, names)
     await names["test_impossible_cold_is_refused"](hub)

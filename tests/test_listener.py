@@ -34,6 +34,7 @@ from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
+from hub.hookspecs import hookimpl
 from hub.model import SetDatastream
 from hub.proxy import proxy_header
 from hub.testing import add_device, address_of
@@ -415,6 +416,30 @@ async def test_a_protocol_that_a_listener_does_not_serve_is_named(start, serve, 
 
         assert f"speaks {spoken}" in reason
         assert ", ".join(serve) in reason
+
+
+@pytest.mark.parametrize(
+    ("serve", "served"),
+    [(None, True), (["native", "mqtt", "http"], True), (["native", "http"], False), (["device-http"], False)],
+)
+async def test_protocol_of_a_plugin_is_served_beside_all_of_the_hubs_own(tmp_path, serve, served):
+    async def greet(wire, _peer):
+        wire.send(b"hello")
+
+    class Greeting:
+        __name__, PINWHEEL_HOOKS = "greeting", 1
+
+        @staticmethod
+        @hookimpl
+        def hub_protocols():
+            return [hub.wire.WireProtocol(name="greeting", sniff=lambda first: first[:1] == b"g", serve=greet)]
+
+    config = parse(listen(serve=serve) if serve else listen()).with_data(str(tmp_path / "data"))
+    async with running(config, plugins=(Greeting(),)) as started, dialled(started) as stream:
+        await stream.send_all(b"g")
+        with trio.fail_after(PATIENCE):
+            assert (b"hello" if served else b"") == await stream.receive_some()
+        assert served == (not started.refusals)
 
 
 @pytest.mark.parametrize("serve", [["http"], ["device-http"]])
