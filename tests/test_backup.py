@@ -265,17 +265,16 @@ def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
 
 async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_path, monkeypatch):
     monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(plugins.backup, "seconds", lambda _: 1.5)
-    names = iter(f"pinwheel-20260101-{n:06d}.tar" for n in range(100))
+    monkeypatch.setattr(plugins.backup, "seconds", lambda _: 0.2)
+    names = iter(f"pinwheel-20260101-{n:06d}.tar" for n in range(1000))
     monkeypatch.setattr(plugins.backup.time, "strftime", lambda *_: next(names))
     out = tmp_path / "out"
     toml = f'[backup]\nevery = "1m"\nkeep = 2\ndirectory = "{out}"\nafter = "echo $PINWHEEL_BACKUP >> {tmp_path}/log"\n'
-    async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
+    async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))):
         log = tmp_path / "log"
         await until(lambda: log.exists() and len(log.read_text().splitlines()) >= 3, 30)
         await until(lambda: 2 == len(list(out.glob("pinwheel-*.tar"))))
-        # One takes longer than the interval where the machine is busy.
-        await until(lambda: not [alarm for alarm in hub.problems() if alarm.id == "backup"], 30)
+        assert not (tmp_path / "data" / "backup-failed").exists()
     # An attempt that ended without a backup has used a name up.
     followed = log.read_text().splitlines()
     assert followed == sorted(set(followed))
@@ -302,11 +301,9 @@ async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatc
 
 async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(plugins.backup, "seconds", lambda _: 1.5)
-    names = iter(f"pinwheel-20260101-{n:06d}.tar" for n in range(1000))
-    monkeypatch.setattr(plugins.backup.time, "strftime", lambda *_: next(names))
     flag = tmp_path / "flag"
-    toml = f'[backup]\nevery = "1m"\nafter = "test -e {flag} || {{ echo no disk >&2; exit 3; }}"\n'
+    # Each hub makes one backup: at its start, when there is none.
+    toml = f'[backup]\nevery = "1h"\nafter = "test -e {flag} || {{ echo no disk >&2; exit 3; }}"\n'
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
 
         def alarms():
@@ -315,6 +312,8 @@ async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monk
         await until(alarms)
         assert ["the command after the backup failed (3): no disk"] == alarms()
         flag.touch()
+    for path in (tmp_path / "data").rglob("pinwheel-*.tar"):
+        path.unlink()
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
         assert alarms() or (tmp_path / "data" / "backup-failed").exists(), "a restart does not forget"
         await until(lambda: not (tmp_path / "data" / "backup-failed").exists())
