@@ -102,8 +102,13 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     return parsed
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser that knows all commands, and the arguments of the one that is asked for."""
+def whole_parser() -> argparse.ArgumentParser:
+    """A parser that knows all commands with their arguments; making it takes a second."""
+    return _parser((), whole=True)
+
+
+def _parser(arguments: Sequence[str], *, whole: bool = False) -> argparse.ArgumentParser:
+    """A parser that knows all commands, and the arguments of the one that is asked for, or of the ``whole``."""
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="pinwheel.commands")}
     words = _words(arguments)
     asked = next((name for name in (" ".join(words), words[0] if words else "") if name in entries), None)
@@ -116,7 +121,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     groups: dict[str, Any] = {}
     for name in sorted(entries):
         first, _, second = name.partition(" ")
-        setup = entries[name].load() if name == asked else None
+        setup = entries[name].load() if whole or name == asked else None
         text = _first_line(setup.__doc__) if setup else "" if asked else _summary(entries[name])
         if second and first not in groups:
             group = commands.add_parser(first, help=f"{first} commands: {', '.join(_seconds(entries, first))}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.cli import config_of, examined, megabytes_a_month, report, warn
+from hub.cli import config_of, examined, megabytes_a_month, report, warn, whole_parser
 from hub.errors import HubError, StartupError, first_of
 from hub.interrupts import at_once
 
@@ -36,6 +36,20 @@ def run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--safe", action="store_true", help="leave out the plugins of third parties")
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.set_defaults(run=_run)
+
+
+def completion(parser: argparse.ArgumentParser) -> None:
+    """Print what makes a shell complete commands and options, such as for ~/.bash_completion."""
+    parser.add_argument("shell", metavar="SHELL", choices=["bash", "zsh"], help="bash or zsh")
+    parser.set_defaults(run=_completion)
+
+
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    script = shtab.complete(whole_parser(), args.shell)
+    print(json.dumps({"shell": args.shell, "script": script}) if args.json else script)
+    return 0
 
 
 def _run(args: argparse.Namespace) -> int:

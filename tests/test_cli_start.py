@@ -332,6 +332,7 @@ plugins new json_plugin --json
 service install --print --user root --json
 service uninstall --print --json
 check --json
+completion zsh --json
 clock --json
 clock --repair --drop --yes --json
 status --json
@@ -379,3 +380,19 @@ def test_a_service_is_of_a_hub_that_is_there(house, tmp_path):
     assert (2, True) == (refused.code, f"there is no hub in {house.folder.resolve()}/nowhere" in refused.error)
     unit = house("service", "install", "--print", "--user", "root").out
     assert f"--config {house.folder.resolve()}/hub.toml --data {house.folder.resolve()}/data" in unit
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [(["device", "s"], {"show", "simulate"}), (["device", "list", "--or"], {"--org"}), (["che"], {"check"})],
+    ids=" ".join,
+)
+def test_a_shell_completes_commands_and_options(tmp_path, words, completed):
+    made = subprocess.run([PINWHEEL, "completion", "bash"], check=True, capture_output=True, text=True)
+    (tmp_path / "completion").write_text(made.stdout)
+    script = (
+        f"source {tmp_path}/completion; COMP_WORDS=(pinwheel {' '.join(words)}); COMP_CWORD={len(words)};"
+        ' f=$(complete -p pinwheel | sed "s/.*-F \\([^ ]*\\).*/\\1/"); $f; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    assert completed == set(done.stdout.split())
