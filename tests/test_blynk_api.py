@@ -7,6 +7,7 @@ import hashlib
 
 import pytest
 import trio
+from raw_http import connected
 from tenants import tenants
 from test_fleet import asking
 
@@ -121,6 +122,35 @@ async def test_values_and_fields_are_set_by_their_numbers(hub, world, device):
         assert {"id": 2, "name": "Threshold", "value": "5.5"}.items() <= values[1].items()
         wrong = await ask("POST", "organization/device/metafield", field | {"newValue": "warm"})
         assert (400, True) == (wrong.status, wrong.message.startswith("The provided value for metafield is invalid."))
+
+
+@pytest.mark.parametrize(("written", "read"), [("Device Timezone", "Time Zone"), ("Time Zone", "Device Timezone")])
+async def test_device_timezone_is_another_name_of_time_zone(hub, world, device, written, read):
+    [(device, token)] = await hub.devices.add([NewDevice(name="Attic", template=device.template, org=device.org)], SYSTEM)
+
+    async def by_token(name):
+        path = f"/external/api/device/meta?token={token}&metaFieldName={name.replace(' ', '%20')}"
+        async with connected(hub) as http:
+            return (await http.get(path)).json
+
+    field = {"deviceId": device.id, "name": written, "newValue": "Europe/Kyiv"}
+    async with asking(world) as ask:
+        assert None is await ask("POST", "organization/device/metafield", field)
+        listed = await ask("GET", "organization/device/metafield", deviceId=device.id)
+        wrong = await ask("POST", "organization/device/metafield", field | {"newValue": "Mars/Base"})
+    assert {"type": "Time Zone", "value": "Europe/Kyiv"} == await by_token(written) == await by_token(read)
+    assert ["Time Zone"] == [one["name"] for one in listed if "one" in one["type"]]
+    assert "Europe/Kyiv" == hub.timezone_of(device)
+    assert (400, True) == (wrong.status, wrong.message.startswith("The provided value for metafield is invalid."))
+
+
+async def test_a_field_of_a_template_called_device_timezone_is_itself(hub, world):
+    document = '[template]\nid = "TMPL0zone"\nname = "Zone"\n[[metadata]]\nname = "Device Timezone"\n'
+    template, _ = await hub.templates.save(document, SYSTEM)
+    [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], SYSTEM)
+    await hub.metadata.set(device, "Device Timezone", "somewhere", LOCAL)
+    assert {"Device Timezone": "somewhere"} == await hub.metadata.of(device)
+    assert "" == await hub.metadata.get(device, "Time Zone")
 
 
 async def test_what_people_wrote_and_what_happened_is_told_in_blynks_words(hub, world, device):
