@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: Fields every device has, whatever its template says.
 NAME, OWNER, LOCATION, TIME_ZONE = "Device Name", "Device Owner", "Location", "Time Zone"
 BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zone", LOCATION: "location"}
+#: Blynk's names for them where ours differ (docs.blynk.io, Metadata); a template's field of the same name comes first.
+SYNONYMS = {"Device Timezone": TIME_ZONE}
 #: Answered by whoever knows better, unless a template has a field of this name.
 AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"
 RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
@@ -268,9 +270,9 @@ class Metadata:
             return device.name
         if name == OWNER:
             return ""
-        default = self.field(device, name).default
+        field = self.field(device, name)
         said = await self.of(device)
-        return said.get(name, default)
+        return said.get(field.name, field.default)
 
     async def _latlon(self, device: Device) -> str:
         """``lat lon`` of a device's Location, else of its first field with coordinates; "" when nothing tells."""
@@ -284,7 +286,7 @@ class Metadata:
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
         """Set a field, durably; False when it had that value. Raises `NotFound`, `WrongValue`."""
-        self.check(device, name, value, by)
+        name = self.check(device, name, value, by).name
         if value == await self.get(device, name):
             return False
         now = self._clock.now()
@@ -307,8 +309,8 @@ class Metadata:
                 session.send(SetMetadata(name, value))
         return True
 
-    def check(self, device: Device, name: str, value: str, by: Principal) -> None:
-        """Whether a field can be set so. Raises `NotFound`, `WrongValue`."""
+    def check(self, device: Device, name: str, value: str, by: Principal) -> MetadataField:
+        """The field that can be set so. Raises `NotFound`, `WrongValue`."""
         field = self.field(device, name)
         if len(value) > MAX_LONG or not is_text(value):
             raise WrongValue(f"must be text of at most {MAX_LONG} characters")
@@ -318,10 +320,11 @@ class Metadata:
             raise WrongValue("is set by the device alone")
         if field.required and not value:
             raise WrongValue("must have a value")
+        return field
 
     @staticmethod
     def field(device: Device, name: str | int) -> MetadataField:
-        """A field by its name, or by its number: fields of a template count from 1. Raises `NotFound`."""
+        """A field by its name or synonym, or by its number: a template's fields count from 1. Raises `NotFound`."""
         fields = device.template.metadata
         if isinstance(name, int):
             if 1 <= name <= len(fields):
@@ -331,6 +334,7 @@ class Metadata:
         for field in fields:
             if field.name == name:
                 return field
+        name = SYNONYMS.get(name, name)
         if kind := BUILT_IN.get(name):
             return MetadataField(name=name, type=kind)
         raise NotFound(NO_FIELD)

@@ -7,6 +7,7 @@ import hashlib
 
 import pytest
 import trio
+from raw_http import connected
 from tenants import tenants
 from test_fleet import asking
 
@@ -14,7 +15,7 @@ from hub.app import running
 from hub.devices import NewDevice
 from hub.model import LOCAL, ROOT_ORG, SYSTEM
 from hub.writes import Write
-from plugins.users.model import ADMIN, USER
+from plugins.users.model import ADMIN, STAFF, USER
 
 TEMPLATE = """
 [template]
@@ -121,6 +122,37 @@ async def test_values_and_fields_are_set_by_their_numbers(hub, world, device):
         assert {"id": 2, "name": "Threshold", "value": "5.5"}.items() <= values[1].items()
         wrong = await ask("POST", "organization/device/metafield", field | {"newValue": "warm"})
         assert (400, True) == (wrong.status, wrong.message.startswith("The provided value for metafield is invalid."))
+
+
+@pytest.mark.parametrize(("written", "read"), [("Device Timezone", "Time Zone"), ("Time Zone", "Device Timezone")])
+async def test_device_timezone_is_another_name_of_time_zone(hub, world, device, written, read):
+    [(device, token)] = await hub.devices.add(
+        [NewDevice(name="Attic", template=device.template, org=device.org)], SYSTEM
+    )
+
+    async def by_token(name):
+        path = f"/external/api/device/meta?token={token}&metaFieldName={name.replace(' ', '%20')}"
+        async with connected(hub) as http:
+            return (await http.get(path)).json
+
+    field = {"deviceId": device.id, "name": written, "newValue": "Europe/Kyiv"}
+    async with asking(world) as ask:
+        assert None is await ask("POST", "organization/device/metafield", field)
+        listed = await ask("GET", "organization/device/metafield", deviceId=device.id)
+        wrong = await ask("POST", "organization/device/metafield", field | {"newValue": "Mars/Base"})
+    assert {"type": "Time Zone", "value": "Europe/Kyiv"} == await by_token(written) == await by_token(read)
+    assert ["Time Zone"] == [one["name"] for one in listed if "one" in one["type"]]
+    assert "Europe/Kyiv" == hub.timezone_of(device)
+    assert (400, True) == (wrong.status, wrong.message.startswith("The provided value for metafield is invalid."))
+
+
+async def test_a_field_of_a_template_called_device_timezone_is_itself(hub, world):
+    document = '[template]\nid = "TMPL0zone"\nname = "Zone"\n[[metadata]]\nname = "Device Timezone"\n'
+    template, _ = await hub.templates.save(document, SYSTEM)
+    [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], SYSTEM)
+    await hub.metadata.set(device, "Device Timezone", "somewhere", LOCAL)
+    assert {"Device Timezone": "somewhere"} == await hub.metadata.of(device)
+    assert "" == await hub.metadata.get(device, "Time Zone")
 
 
 async def test_what_people_wrote_and_what_happened_is_told_in_blynks_words(hub, world, device):
@@ -540,3 +572,158 @@ async def test_a_page_has_20_unless_somebody_says_how_many(hub, world):
         page = await ask("GET", "organization/devices")
         all_of_them = await ask("GET", "organization/devices", size=1000)
     assert (20, 21, 21) == (len(page["content"]), page["totalElements"], len(all_of_them["content"]))
+
+
+# -- routes that Blynk has moved --------------------------------------------------------------------------------------
+
+
+async def test_an_event_is_resolved_at_its_new_path(hub, world):
+    device = await world.device(world.orgs["acme"])
+    await hub.timeline.log(device, "hot", "It is warm")
+    async with asking(world) as ask:
+        [event] = (await ask("GET", "organization/device/timeline", deviceId=device.id))["content"]
+        body = {"deviceId": device.id, "eventId": event["id"], "note": "Opened a window"}
+        resolved = await ask("POST", "organization/device/resolve-event", body)
+        unknown = await ask("POST", "organization/device/resolve-event", body | {"eventId": 999})
+        listed = await ask("GET", "organization/device/timeline", deviceId=device.id, resolved="true", archived="any")
+    assert (True, "ada@example.org") == (resolved["isResolved"], resolved["resolvedBy"])
+    assert [resolved] == listed["content"]
+    assert 404 == unknown.status
+
+
+async def test_a_device_is_transferred_at_the_new_paths(hub, world, device):
+    works, uma = world.orgs["works"], world.users["uma"]
+    await hub.organizations.change(works, SYSTEM, templates=frozenset({"TMPL0blynk"}))
+    async with asking(world) as ask:
+        to_owner = {"deviceId": device.id, "newUserId": uma.id}
+        assert None is await ask("POST", "organization/device/transfer/to-owner", to_owner)
+        assert (world.orgs["acme"], uma.id) == (device.org, device.owner)
+        again = await ask("POST", "organization/device/transfer/to-owner", to_owner)
+        to_works = {"deviceId": device.id, "newOrgId": works}
+        assert None is await ask("POST", "organization/device/transfer/to-organization", to_works)
+        assert (works, None) == (device.org, device.owner)
+        foreign = await ask(
+            "POST", "organization/device/transfer/to-organization", to_works | {"newOrgId": world.orgs["beta"]}
+        )
+        wrong = [
+            await ask("POST", "organization/device/transfer/to-owner", to_works),
+            await ask("POST", "organization/device/transfer/to-organization", to_owner),
+        ]
+    assert (400, "Can't transfer to the same owner") == (again.status, again.message)
+    assert (404, True) == (foreign.status, "Organization with identifier" in foreign.message)
+    assert [400, 400] == [answer.status for answer in wrong]
+
+
+async def test_an_organization_is_renamed_at_its_new_path(world):
+    works = world.orgs["works"]
+    async with asking(world) as ask:
+        renamed = await ask("PUT", f"organization/edit/name?orgId={works}", {"name": "Workshop"})
+        own = await ask("PUT", "organization/edit/name", {"name": "Acme Ltd"})
+        foreign = await ask("PUT", f"organization/edit/name?orgId={world.orgs['beta']}", {"name": "Mine"})
+        more = await ask("PUT", f"organization/edit/name?orgId={works}", {"name": "Workshop", "quotas": {}})
+        names = [(await ask("GET", "organization", orgId=one))["name"] for one in (works, world.orgs["acme"])]
+    assert (works, "Workshop", world.orgs["acme"]) == (renamed["id"], renamed["name"], own["id"])
+    assert ["Workshop", "Acme Ltd"] == names
+    assert [404, 400] == [foreign.status, more.status]
+    assert "beta" == world.hub.organizations.get(world.orgs["beta"]).name
+
+
+async def test_the_profile_of_the_asking_user_has_their_role_as_an_object(world):
+    async with asking(world) as ask:
+        mine = await ask("GET", "organization/user/profile")
+        before = await ask("GET", "profile")
+    fields = "id name email title nickName phoneNumber role orgId orgName tz locale status"
+    assert set(fields.split()) <= set(mine)
+    assert ("ada@example.org", world.orgs["acme"], "acme") == (mine["email"], mine["orgId"], mine["orgName"])
+    assert {"id": ADMIN, "name": "Admin", "permissions": before["permissions"]} == mine["role"]
+    async with asking(world, "local") as ask:
+        # The key of the hub's machine has no user.
+        assert 401 == (await ask("GET", "organization/user/profile")).status
+
+
+async def test_an_oauth_client_is_created_at_its_new_path(hub, world):
+    body = {"name": "Grafana", "redirectUrls": ["https://grafana.example.org/login"]}
+    async with asking(world) as ask:
+        made = await ask("POST", "organization/oauth/clients/create", body)
+        foreign = await ask("POST", "organization/oauth/clients/create", body | {"orgId": world.orgs["beta"]})
+        [listed] = (await ask("GET", "organization/clients"))["content"]
+    expected = body | {"orgId": world.orgs["acme"], "clientId": listed["clientId"], "secret": made["secret"]}
+    assert expected == made
+    assert (ADMIN, body["redirectUrls"]) == (listed["roleId"], listed["redirects"])
+    assert 404 == foreign.status
+    basic = base64.b64encode(f"{made['clientId']}:{made['secret']}".encode()).decode()
+    async with connected(hub) as http:
+        path = "/oauth2/token?grant_type=client_credentials"
+        tokens = await http.ask("POST", path, b"", Authorization=f"Basic {basic}")
+    assert 200 == tokens.status, tokens.body
+
+
+async def test_an_oauth_client_has_the_role_of_the_user_who_creates_it(world):
+    await world.room.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
+    async with asking(world, "stan") as ask:
+        assert "secret" in await ask("POST", "organization/oauth/clients/create", {"name": "Mine"})
+        more = await ask("POST", "organization/oauth/clients/create", {"name": "More", "roleId": ADMIN})
+    async with asking(world, "local") as ask:
+        assert "secret" in await ask("POST", "organization/oauth/clients/create", {"name": "The hub's"})
+    assert [("Mine", STAFF), ("The hub's", ADMIN)] == [
+        (client.name, client.role) for client in world.room.credentials.clients.values()
+    ]
+    assert (403, True) == (more.status, "may what you may not" in more.message)
+
+
+async def test_a_template_is_created_edited_and_deleted_at_its_new_paths(hub, world):
+    async with asking(world, "local") as ask:
+        body = {"name": "Boiler", "boardType": "ESP32", "connectionType": "WiFi", "description": "In the cellar"}
+        made = await ask("POST", "organization/template/create", body)
+        path = f"organization/template?templateId={made['id']}"
+        renamed = await ask("PUT", path, {"name": "Heater"})
+        read = await ask("GET", path)
+        assert None is await ask("DELETE", path)
+        gone = [await ask("GET", path), await ask("PUT", path, {"name": "X"}), await ask("DELETE", path)]
+        nameless = await ask("POST", "organization/template/create", {"name": ""})
+    assert body.items() <= made.items()
+    assert [made["id"]] == made["templateIds"]
+    assert read == renamed == made | {"name": "Heater", "version": 2}
+    assert {404} == {answer.status for answer in gone}
+    assert 400 == nameless.status
+
+
+async def test_a_template_keeps_its_datastreams_and_its_devices_when_it_is_renamed(hub, world, device):
+    async with asking(world, "local") as ask:
+        path = "organization/template?templateId=TMPL0blynk"
+        before = await ask("GET", path)
+        assert before | {"name": "Boiler", "version": 2} == await ask("PUT", path, {"name": "Boiler"})
+        in_use = await ask("DELETE", path)
+    assert (409, True) == (in_use.status, "everything=true" in in_use.message)
+    assert ("Boiler", 24.3) == (device.template.name, hub.history.latest[device.points[1].series][1])
+
+
+async def test_a_device_of_another_organization_is_not_found_at_the_new_paths(world, device):
+    for path, more in (
+        ("resolve-event", {"eventId": 1}),
+        ("transfer/to-owner", {"newUserId": world.users["bert"].id}),
+        ("transfer/to-organization", {"newOrgId": world.orgs["beta"]}),
+    ):
+        async with asking(world, "bert") as ask:
+            answer = await ask("POST", f"organization/device/{path}", {"deviceId": device.id} | more)
+        said = f"Device with identifier {device.id} is not found or belong to another organization."
+        assert (404, said) == (answer.status, answer.message), path
+    assert (world.orgs["acme"], None) == (device.org, device.owner)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "organization/device/resolve-event", {"deviceId": 1, "eventId": 1}),
+        ("POST", "organization/device/transfer/to-owner", {"deviceId": 1, "newUserId": 1}),
+        ("POST", "organization/device/transfer/to-organization", {"deviceId": 1, "newOrgId": 1}),
+        ("PUT", "organization/edit/name", {"name": "Mine"}),
+        ("POST", "organization/oauth/clients/create", {"name": "Mine"}),
+        ("POST", "organization/template/create", {"name": "Mine"}),
+        ("PUT", "organization/template?templateId=TMPL0blynk", {"name": "Mine"}),
+        ("DELETE", "organization/template?templateId=TMPL0blynk", None),
+    ],
+)
+async def test_the_new_paths_need_the_permissions_of_those_before(world, device, method, path, body):
+    async with asking(world, "uma") as ask:
+        assert 403 == (await ask(method, path, body)).status

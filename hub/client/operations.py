@@ -133,6 +133,35 @@ class Cost(TypedDict):
     bytesPerMonth: int
 
 
+class CurrentRole(TypedDict):
+    """permissions are those of the asking user in the organization that they act in."""
+
+    id: int
+    name: str
+    permissions: list[str]
+
+
+class CurrentUser(TypedDict):
+    """The asking user as Blynk's API has them: role is an object, org_name the name of org_id."""
+
+    id: int
+    email: str
+    name: str
+    title: str
+    nickName: str
+    phoneNumber: str
+    role: CurrentRole
+    orgId: int
+    orgName: str
+    tz: str
+    locale: str
+    status: str
+    isDev: bool
+    registeredAt: int
+    lastLoggedAt: int | None
+    address: Address
+
+
 class Dashboard(TypedDict):
     tab: list[Tab]
 
@@ -754,6 +783,16 @@ class NamedRecordPage(TypedDict):
 
     content: list[NamedRecord]
     totalElements: int
+
+
+class OAuthClient(TypedDict):
+    """An OAuth2 client as Blynk's API has it; secret is shown only here."""
+
+    orgId: int
+    name: str
+    clientId: str
+    secret: str
+    redirectUrls: list[str]
 
 
 class OrganizationObject(TypedDict):
@@ -2044,6 +2083,20 @@ def delete_organization_device_owner(*, device_id: int) -> Call[None]:
     return Call("DELETE", "/api/v1/organization/device/owner", {"deviceId": device_id})
 
 
+def post_organization_device_resolve_event(
+    *, device_id: int, event_id: int, note: str | None = None
+) -> Call[EventObject]:
+    """Resolve an event.
+
+    Needs the permission timeline.edit: Edit timeline.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/resolve-event",
+        body={"deviceId": device_id, "eventId": event_id, "note": note},
+    )
+
+
 def delete_organization_device_tag(*, device_id: int, tag_id: int) -> Call[None]:
     """Take a tag from a device.
 
@@ -2115,6 +2168,28 @@ def post_organization_device_transfer(
     )
 
 
+def post_organization_device_transfer_to_organization(*, device_id: int, new_org_id: int) -> Call[None]:
+    """Transfer a device to an organization.
+
+    Needs the permission transfers.devices: Transfer devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/device/transfer/to-organization",
+        body={"deviceId": device_id, "newOrgId": new_org_id},
+    )
+
+
+def post_organization_device_transfer_to_owner(*, device_id: int, new_user_id: int) -> Call[None]:
+    """Transfer a device to a user.
+
+    Needs the permission transfers.devices: Transfer devices.
+    """
+    return Call(
+        "POST", "/api/v1/organization/device/transfer/to-owner", body={"deviceId": device_id, "newUserId": new_user_id}
+    )
+
+
 def post_organization_device_trigger_event(
     *, device_id: int, event_code: str, event_description: str | None = None
 ) -> Call[None]:
@@ -2145,6 +2220,14 @@ def get_organization_devices(
         "/api/v1/organization/devices",
         {"orgId": org_id, "includeSubOrgDevices": include_sub_org_devices, "page": page, "size": size},
     )
+
+
+def put_organization_edit_name(*, org_id: int | None = None, name: str) -> Call[OrganizationObject]:
+    """Rename an organization.
+
+    Needs the permission orgs.settings: Access organization settings.
+    """
+    return Call("PUT", "/api/v1/organization/edit/name", {"orgId": org_id}, {"name": name})
 
 
 def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
@@ -2213,6 +2296,20 @@ def get_organization_locations(
     Needs the permission org_locations.view: View locations.
     """
     return Call("GET", "/api/v1/organization/locations", {"orgId": org_id, "page": page, "size": size})
+
+
+def post_organization_oauth_clients_create(
+    *, name: str, redirect_urls: Sequence[str] | None = None, org_id: int | None = None, role_id: int | None = None
+) -> Call[OAuthClient]:
+    """Make an OAuth2 client.
+
+    Needs the permission clients.add: Create OAuth tokens.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/oauth/clients/create",
+        body={"name": name, "redirectUrls": redirect_urls, "orgId": org_id, "roleId": role_id},
+    )
 
 
 def get_organization_permissions() -> Call[list[PermissionObject]]:
@@ -2484,12 +2581,74 @@ def get_organization_tags(*, org_id: int | None = None) -> Call[list[TagObject]]
     return Call("GET", "/api/v1/organization/tags", {"orgId": org_id})
 
 
+def delete_organization_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
+    """Delete a template.
+
+    With everything its devices too, with all that they held.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("DELETE", "/api/v1/organization/template", {"templateId": template_id, "everything": everything})
+
+
 def get_organization_template(*, template_id: str) -> Call[TemplateObject]:
     """One template.
 
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/organization/template", {"templateId": template_id})
+
+
+def put_organization_template(
+    *,
+    template_id: str,
+    name: str | None = None,
+    board_type: str | None = None,
+    connection_type: str | None = None,
+    manufacturer: str | None = None,
+    description: str | None = None,
+) -> Call[TemplateObject]:
+    """Edit a template's name and description.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/template",
+        {"templateId": template_id},
+        {
+            "name": name,
+            "boardType": board_type,
+            "connectionType": connection_type,
+            "manufacturer": manufacturer,
+            "description": description,
+        },
+    )
+
+
+def post_organization_template_create(
+    *,
+    name: str,
+    board_type: str | None = None,
+    connection_type: str | None = None,
+    manufacturer: str | None = None,
+    description: str | None = None,
+) -> Call[TemplateObject]:
+    """Create an empty template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/template/create",
+        body={
+            "name": name,
+            "boardType": board_type,
+            "connectionType": connection_type,
+            "manufacturer": manufacturer,
+            "description": description,
+        },
+    )
 
 
 def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamInfo]]:
@@ -2599,6 +2758,11 @@ def post_organization_user_password(
         "/api/v1/organization/user/password",
         body={"userId": user_id, "password": password, "passwordHash": password_hash},
     )
+
+
+def get_organization_user_profile() -> Call[CurrentUser]:
+    """One's own profile and role."""
+    return Call("GET", "/api/v1/organization/user/profile")
 
 
 def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:

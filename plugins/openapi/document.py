@@ -34,7 +34,7 @@ _TAGS = {
         "/ backup ca.pem docs favicon.ico health history metrics openapi.json plugins refusals reports status".split()
     ),
     "Locations": "location locations".split(),
-    "Organizations": ["", "client", "clients", "create", "export", "switch", "transfer"],
+    "Organizations": ["", "client", "clients", "create", "edit", "export", "oauth", "switch", "transfer"],
     "Roles": "permissions role roles".split(),
     "Segments": "segment segments".split(),
     "Tags": "tag tags".split(),

@@ -176,6 +176,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/timeline", timeline, VIEW_DEVICES, "A device's events, newest first"),
         Route("POST", f"{org}/trigger-event", trigger, "org_devices.control", log, TriggerEvent),
         Route("POST", f"{org}/event/resolve", resolve, edit, "Resolve an event", EventNote),
+        Route("POST", f"{org}/resolve-event", resolve, edit, "Resolve an event", EventNote),
         Route("POST", f"{org}/event/comment", comment, edit, "Comment on an event", EventComment),
         Route("POST", f"{org}/event/archive", archive, edit, "Archive an event, or take it back", EventArchive),
     ]

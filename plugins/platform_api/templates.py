@@ -68,6 +68,28 @@ class NewTemplate:
 
 
 @attrs.frozen(kw_only=True)
+class NewTemplateHead:
+    """A template without datastreams; the fields are named as in `TemplateObject`."""
+
+    name: str
+    board_type: str = ""
+    connection_type: str = ""
+    manufacturer: str = ""
+    description: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class EditTemplateHead:
+    """Fields that are left out stay as they are."""
+
+    name: str | None = None
+    board_type: str | None = None
+    connection_type: str | None = None
+    manufacturer: str | None = None
+    description: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class EditTemplate:
     """The whole ``document``, with the keys of a template file; with ``check`` nothing is saved.
 
@@ -223,8 +245,22 @@ class TemplateRoutes:
 
         return Created(value=await self._save(request, make))
 
+    async def create_head(self, request: Request) -> Created[TemplateObject]:
+        # The id is made once.
+        new = self._hub.templates.read({"template": _head(request.body)})
+        saved = await self._save(request, lambda: new)
+        return Created(value=template_shown(self._hub.templates.by_id[saved.id]))
+
+    async def edit_head(self, request: Request, template_id: str) -> TemplateObject:
+        document = to_document(self._of(request, template_id))
+        document["template"] |= _head(request.body)
+        saved = await self._edit(request, EditTemplate(template_id=template_id, document=document))
+        return template_shown(self._hub.templates.by_id[saved.id])
+
     async def edit(self, request: Request) -> Saved:
-        body: EditTemplate = request.body
+        return await self._edit(request, request.body)
+
+    async def _edit(self, request: Request, body: EditTemplate) -> Saved:
         old = self._of(request, body.template_id)
         request.expect(old)
         document = dict(body.document)
@@ -331,6 +367,13 @@ class TemplateRoutes:
         return await self._save(request, lambda: old, apply=body.apply, prune=body.prune)
 
 
+def _head(body: NewTemplateHead | EditTemplateHead) -> dict[str, str]:
+    """The keys of a template file that a body has."""
+    renamed = {"board_type": "hardware", "connection_type": "connection"}
+    given = attrs.asdict(body, filter=lambda _, value: value is not None)
+    return {renamed.get(name, name): value for name, value in given.items()}
+
+
 def routes(hub: Hub) -> Sequence[Route]:
     api = TemplateRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1/template"
@@ -342,6 +385,17 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/template/datastreams", api.datastreams, view, "A template's datastreams"),
         Route("GET", f"{org}/template/events", api.events, view, "A template's events"),
         Route("GET", f"{org}/template/metafields", api.metafields, view, "A template's metadata"),
+        Route("POST", f"{org}/template/create", api.create_head, edit, "Create an empty template", NewTemplateHead),
+        Route(
+            "PUT",
+            f"{org}/template",
+            api.edit_head,
+            edit,
+            "Edit a template's name and description",
+            EditTemplateHead,
+            edits="template",
+        ),
+        Route("DELETE", f"{org}/template", api.delete, edit, "Delete a template", edits="template"),
         Route(
             "POST",
             f"{ours}/import",

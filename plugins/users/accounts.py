@@ -147,6 +147,20 @@ class TransferDevice:
     new_org_id: int | None = None
 
 
+@attrs.frozen(kw_only=True)
+class TransferToOwner:
+    """``new_user_id`` of 0 leaves it without an owner."""
+
+    device_id: int
+    new_user_id: int
+
+
+@attrs.frozen(kw_only=True)
+class TransferToOrganization:
+    device_id: int
+    new_org_id: int
+
+
 def routes(room: Room) -> Sequence[Route]:
     hub, people, access, credentials = room.hub, room.people, room.access, room.credentials
 
@@ -386,8 +400,18 @@ def routes(room: Room) -> Sequence[Route]:
 
     # -- whose device it is ---------------------------------------------------------------------------------------
 
+    async def transfer_to_owner(request: Request) -> None:
+        body: TransferToOwner = request.body
+        await transfer_to(request, TransferDevice(device_id=body.device_id, new_user_id=body.new_user_id))
+
+    async def transfer_to_organization(request: Request) -> None:
+        body: TransferToOrganization = request.body
+        await transfer_to(request, TransferDevice(device_id=body.device_id, new_org_id=body.new_org_id))
+
     async def transfer_device(request: Request) -> None:
-        body: TransferDevice = request.body
+        await transfer_to(request, request.body)
+
+    async def transfer_to(request: Request, body: TransferDevice) -> None:
         device = hub.device_for(request, body.device_id)
         if (body.new_user_id is None) == (body.new_org_id is None):
             raise Rejected("either newUserId or newOrgId is needed")
@@ -444,6 +468,22 @@ def routes(room: Room) -> Sequence[Route]:
             ("POST", "user/password", set_password, "users.password", SetPassword, "Set a user's password"),
             ("GET", "user/export", export, "users.download", None, "Export a user's personal data"),
             ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
+            (
+                "POST",
+                "device/transfer/to-owner",
+                transfer_to_owner,
+                "transfers.devices",
+                TransferToOwner,
+                "Transfer a device to a user",
+            ),
+            (
+                "POST",
+                "device/transfer/to-organization",
+                transfer_to_organization,
+                "transfers.devices",
+                TransferToOrganization,
+                "Transfer a device to an organization",
+            ),
             ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
         )
     ] + [

@@ -19,6 +19,8 @@ from plugins.users.model import Address, Key, Session, User
 from plugins.users.passwords import candidate_hashes, hash_of
 from plugins.users.people import digest
 from plugins.users.shown import (
+    CurrentRole,
+    CurrentUser,
     KeyObject,
     LoggedIn,
     MadeKey,
@@ -123,6 +125,17 @@ def routes(room: Room) -> Sequence[Route]:
     async def profile(request: Request) -> Myself:
         user = room.myself(request)
         return more(Myself, room.shown(user), permissions=sorted(room.access.grants(request.principal) or ()))
+
+    async def current_user(request: Request) -> CurrentUser:
+        mine = await profile(request)
+        user = people.by_id[mine.id]
+        names = {field.name for field in attrs.fields(CurrentUser)} - {"role"}
+        return CurrentUser(
+            **{name: value for name, value in attrs.asdict(mine, recurse=False).items() if name in names},
+            role=CurrentRole(id=mine.role_id, name=mine.role, permissions=mine.permissions),
+            org_name=hub.organizations.get(mine.org_id).name,
+            address=user.profile.address,
+        )
 
     async def change_profile(request: Request) -> UserObject:
         user = room.myself(request)
@@ -253,6 +266,7 @@ def routes(room: Room) -> Sequence[Route]:
             ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "Refresh a session"),
             ("POST", f"{ours}/logout", logout, KNOWN, None, "End this session"),
             ("GET", f"{ours}/profile", profile, KNOWN, None, "One's own profile and permissions"),
+            ("GET", f"{ours}/organization/user/profile", current_user, KNOWN, None, "One's own profile and role"),
             ("PUT", f"{ours}/profile", change_profile, KNOWN, ChangeProfile, "Change one's profile"),
             ("POST", f"{ours}/password", password, KNOWN, NewPassword, "Change one's password"),
             ("GET", f"{ours}/sessions", sessions, KNOWN, None, "One's sessions"),

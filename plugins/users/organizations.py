@@ -68,6 +68,11 @@ class EditOrganization:
 
 
 @attrs.frozen(kw_only=True)
+class RenameOrganization:
+    name: str
+
+
+@attrs.frozen(kw_only=True)
 class MoveOrganization:
     org_id: int
     parent_id: int
@@ -164,8 +169,14 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"organization {made.id}"
         return Created(value=shown(made))
 
+    async def rename(request: Request, org_id: int | None = None) -> OrganizationObject:
+        org = hub.organization_for(request, org_id)
+        return await change(request, EditOrganization(org_id=org.id, name=request.body.name))
+
     async def edit(request: Request) -> OrganizationObject:
-        body: EditOrganization = request.body
+        return await change(request, request.body)
+
+    async def change(request: Request, body: EditOrganization) -> OrganizationObject:
         org = hub.organization_for(request, body.org_id)
         request.subject = f"organization {org.id}"
         request.expect(*edited(org))
@@ -299,13 +310,22 @@ def routes(room: Room) -> Sequence[Route]:
     api = "/api/v1/organization"
     settings = "orgs.settings"
     return [
-        Route(method, api + path, handler, permission, summary, body, edits="organization" if handler is edit else "")
+        Route(
+            method,
+            api + path,
+            handler,
+            permission,
+            summary,
+            body,
+            edits="organization" if handler in (edit, rename) else "",
+        )
         for method, path, handler, permission, body, summary in (
             ("GET", "/profile", own, KNOWN, None, "The organization one acts in"),
             ("GET", "", info, settings, None, "One organization"),
             ("GET", "/search", listed, "orgs.view", None, "The organizations below, by a text in their name"),
             ("POST", "/create", create, "orgs.add", NewOrganization, "Make an organization"),
             ("PUT", "", edit, settings, EditOrganization, "Edit an organization"),
+            ("PUT", "/edit/name", rename, settings, RenameOrganization, "Rename an organization"),
             ("DELETE", "", delete, "orgs.delete", None, "Delete an organization"),
             ("POST", "/transfer", transfer, "orgs.transfer", MoveOrganization, "Transfer an organization"),
             ("GET", "/export", export, settings, None, "Export an organization's data"),

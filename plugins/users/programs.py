@@ -14,8 +14,8 @@ from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
 from hub.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from plugins.users.credentials import Tokens
-from plugins.users.model import Client
-from plugins.users.shown import ClientObject, MadeClient, more
+from plugins.users.model import ADMIN, Client
+from plugins.users.shown import ClientObject, MadeClient, OAuthClient, more
 
 if TYPE_CHECKING:
     from plugins.users.room import Room
@@ -29,6 +29,16 @@ class NewClient:
     role_id: int
     org_id: int | None = None
     redirects: list[str] = attrs.Factory(list)
+
+
+@attrs.frozen(kw_only=True)
+class NewOAuthClient:
+    """An OAuth2 client as Blynk's API has it; ``role_id`` defaults to the role of the user or client that asks."""
+
+    name: str
+    redirect_urls: list[str] = attrs.Factory(list)
+    org_id: int | None = None
+    role_id: int | None = None
 
 
 class _Problem(Exception):
@@ -75,12 +85,28 @@ def routes(room: Room) -> Sequence[Route]:
         return page_of(found, page, size, shown)
 
     async def add(request: Request) -> Created[MadeClient]:
-        body: NewClient = request.body
-        org, role = hub.organization_for(request, body.org_id), room.roles.get(body.role_id)
-        access.check_gift(request.principal, org.id, role)
-        client, made = await credentials.add_client(body.name, org.id, role, body.redirects)
-        request.subject = f"client {client.id}"
+        client, made = await make(request, request.body)
         return Created(value=more(MadeClient, shown(client), client_secret=made))
+
+    async def create(request: Request) -> Created[OAuthClient]:
+        body: NewOAuthClient = request.body
+        role = body.role_id if body.role_id is not None else room.role_of(request.principal) or ADMIN
+        new = NewClient(name=body.name, role_id=role, org_id=body.org_id, redirects=body.redirect_urls)
+        client, made = await make(request, new)
+        redirects = list(client.redirects)
+        return Created(
+            value=OAuthClient(
+                org_id=client.org, name=client.name, client_id=client.id, secret=made, redirect_urls=redirects
+            )
+        )
+
+    async def make(request: Request, new: NewClient) -> tuple[Client, str]:
+        """Create a client; returns it and its secret. Raises `Forbidden` for a role that the asker may not grant."""
+        org, role = hub.organization_for(request, new.org_id), room.roles.get(new.role_id)
+        access.check_gift(request.principal, org.id, role)
+        client, made = await credentials.add_client(new.name, org.id, role, new.redirects)
+        request.subject = f"client {client.id}"
+        return client, made
 
     async def remove(request: Request, client_id: str) -> None:
         client = credentials.clients.get(client_id)
@@ -157,6 +183,14 @@ def routes(room: Room) -> Sequence[Route]:
         ),
         Route("GET", f"{org}/clients", clients, "clients.view", listing),
         Route("POST", f"{org}/client", add, "clients.add", "Make an OAuth2 client", NewClient),
+        Route(
+            "POST",
+            f"{org}/oauth/clients/create",
+            create,
+            "clients.add",
+            "Make an OAuth2 client",
+            NewOAuthClient,
+        ),
         Route("DELETE", f"{org}/client", remove, "clients.delete", "Delete an OAuth2 client"),
     ]
 

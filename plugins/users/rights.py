@@ -61,12 +61,6 @@ def routes(room: Room) -> Sequence[Route]:
     async def permissions(_request: Request) -> list[PermissionObject]:
         return [PermissionObject(id=p.id, label=p.label, own=p.own or None, root=p.root) for p in hub.permissions]
 
-    def own_role(request: Request) -> int | None:
-        if request.principal.kind != "user":
-            client = room.credentials.clients.get(str(request.principal.id))
-            return client.role if client else None
-        return room.people.get(int(request.principal.id)).role
-
     async def switch(request: Request) -> RoleObject:
         body: SwitchPermissions = request.body
         org = hub.organization_for(request, body.org_id).id
@@ -74,7 +68,7 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"role {role}"
         if not body.permissions:
             raise Rejected("permissions: names none")
-        if role == own_role(request):
+        if role == room.role_of(request.principal):
             raise Forbidden("You cannot edit your own role.")
         if unknown := body.permissions.keys() - roles.known:
             raise Rejected(f"there is no permission {min(unknown)!r}")
@@ -110,7 +104,7 @@ def routes(room: Room) -> Sequence[Route]:
         role, instead = roles.get(role_id), roles.get(instead_id)
         room.access.check_gift(request.principal, ROOT_ORG, instead)
         room.access.check_gift(request.principal, ROOT_ORG, role)
-        if role == own_role(request):
+        if role == room.role_of(request.principal):
             raise Forbidden("You cannot delete your own role.")
         await roles.remove(role, instead)
         room.credentials.replaced(role, instead)

@@ -161,6 +161,13 @@ class Room:
         request.subject, request.org = f"user {user.id}", user.org
         return user
 
+    def role_of(self, principal: Principal) -> int | None:
+        """The role of a user or of an OAuth2 client; None for the hub's own commands."""
+        if principal.kind != "user":
+            client = self.credentials.clients.get(str(principal.id))
+            return client.role if client else None
+        return self.people.get(int(principal.id)).role
+
     def shown(self, user: User) -> UserObject:
         """A user as the API has them."""
         return UserObject(

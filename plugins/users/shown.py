@@ -82,6 +82,37 @@ class Myself(UserObject):
 
 
 @attrs.frozen(kw_only=True)
+class CurrentRole:
+    """``permissions`` are those of the asking user in the organization that they act in."""
+
+    id: int
+    name: str
+    permissions: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class CurrentUser:
+    """The asking user as Blynk's API has them: ``role`` is an object, ``org_name`` the name of ``org_id``."""
+
+    id: int
+    email: str
+    name: str
+    title: str
+    nick_name: str
+    phone_number: str
+    role: CurrentRole
+    org_id: int
+    org_name: str
+    tz: str
+    locale: str
+    status: str
+    is_dev: bool
+    registered_at: int
+    last_logged_at: int | None
+    address: Address
+
+
+@attrs.frozen(kw_only=True)
 class LoggedIn:
     """Tokens are OAuth2's; ``expires_in`` is in seconds."""
 
@@ -205,3 +236,14 @@ class MadeClient(ClientObject):
     """``client_secret`` is shown only here."""
 
     client_secret: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class OAuthClient:
+    """An OAuth2 client as Blynk's API has it; ``secret`` is shown only here."""
+
+    org_id: int
+    name: str
+    client_id: str
+    secret: str = attrs.field(repr=False)
+    redirect_urls: list[str]
