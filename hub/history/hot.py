@@ -25,7 +25,7 @@ from hub.history import log as commit_log
 from hub.history import sealing
 from hub.history.chunks import HOUR_MS
 from hub.history.keys import EVERY_SERIES
-from hub.history.log import LATEST, STAMPED, Entry
+from hub.history.log import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
@@ -51,7 +51,7 @@ RETRY_AFTER = 1.0
 RUN_POINTS = 100_000
 MAX_UNSEALED = 4 * RUN_POINTS
 #: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
-SEAL_POINTS = 3_000
+SEAL_POINTS = 6_000
 
 
 class Batch:
@@ -226,8 +226,9 @@ class History:
         if not place:
             batch.due = trio.current_time() + self._flush
             self._wake.set()
-        tail = self._tails.get(series)
-        if tail is None:
+        try:
+            tail = self._tails[series]
+        except KeyError:
             tail = self._tails[series] = Tail(value)
         # As `Tail.append`, whose call would take as long as this.
         tail.stamps.append(ts)
@@ -238,7 +239,8 @@ class History:
         if not stamped:
             tail.own = tail.own or set()
             tail.own.add(ts)
-        entries.append((series, ts, value, latest * LATEST | stamped * STAMPED))
+        flags = BOTH if latest and stamped else latest * LATEST | stamped * STAMPED
+        entries.append((series, ts, value, flags))
         return Receipt(self, batch, place)
 
     def turn(self, now: int) -> None:

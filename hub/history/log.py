@@ -30,10 +30,10 @@ Entry = tuple[int, int, Value, int]
 
 #: Bits of the flags: the value became the latest of its series; the hub's clock stamped it.
 LATEST, STAMPED = 1, 2
+BOTH = LATEST | STAMPED
 #: Kinds of values, in the bits above the flags.
 _FLOAT, _INT, _OTHER = 0, 4, 8
 _KINDS: dict[type, int] = {float: _FLOAT, int: _INT, str: _OTHER, tuple: _OTHER}
-_FLAGS = LATEST | STAMPED
 #: What a packed batch begins with: the form, which says how wide its stamps are, and the smallest of them.
 _HEAD = struct.Struct("<Bq")
 _NARROW, _WIDE = 1, 2
@@ -97,7 +97,7 @@ def unpacked(number: int, count: int, data: bytes) -> list[Entry]:
     else:
         stamps = struct.unpack_from(f"<{count}q", body, at)
         at += 8 * count
-    kinds = [byte & ~_FLAGS for byte in kinds_and_flags]
+    kinds = [byte & ~BOTH for byte in kinds_and_flags]
     columns: dict[int, Iterator[Value]] = {}
     for kind, code in ((_FLOAT, "d"), (_INT, "q")):
         numbers = struct.unpack_from(f"<{kinds.count(kind)}{code}", body, at)
@@ -106,7 +106,7 @@ def unpacked(number: int, count: int, data: bytes) -> list[Entry]:
     others = json.loads(body[at:]) if at < len(body) else []
     columns[_OTHER] = (tuple(value) if isinstance(value, list) else value for value in others)
     values = [next(columns[kind]) for kind in kinds]
-    return list(zip(series, stamps, values, (byte & _FLAGS for byte in kinds_and_flags), strict=True))
+    return list(zip(series, stamps, values, (byte & BOTH for byte in kinds_and_flags), strict=True))
 
 
 def _of_kind(values: Sequence[Value], kinds: list[int], kind: int) -> Sequence[Any]:
