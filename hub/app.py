@@ -416,10 +416,16 @@ class Hub:
     def _open_door(self) -> FrontDoor:
         if any(listen.tls != "off" for listen in self.config.listen):
             self.certificates = Certificates(self.config.tls, self.config.data, local_names(self.config.hub.url))
-            self.certificates.load()
         self.protocols = self.hooks.protocols(self)
         door = self.door = FrontDoor(self.config, self.certificates, self.protocols, self.refuse)
+        # First, so that a hub whose port is taken leaves no certificate authority behind.
         door.bind()
+        try:
+            if self.certificates is not None:
+                self.certificates.load()
+        except BaseException:
+            door.close()
+            raise
         return door
 
     async def _look(self) -> None:
