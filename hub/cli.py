@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
 
     from hub.client import Api, Call
-    from hub.client.operations import DeviceObject, OrganizationObject, UserObject
+    from hub.client.operations import DataStreamValue, DeviceObject, OrganizationObject, UserObject
     from hub.client.remote import Remote
     from hub.config import Config
 
@@ -451,6 +451,16 @@ def devices_named(hub: Api, name: str) -> list[int]:
 
     found = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
     return [device["id"] for device in found if device["name"] == nfc(name)]
+
+
+def datastream_of(device: DeviceObject, text: str) -> DataStreamValue | None:
+    """The datastream on a pin (``V1``, ``v1``), or with a name, as `hub.model.Device.find` has it."""
+    from hub.spellings import nfc
+
+    streams = device["dataStreamValues"] or []
+    found = [one for one in streams if one["pin"] == text.lower()]
+    found += [one for one in streams if one["dataStreamLabel"] == nfc(text)]
+    return found[0] if found else None
 
 
 def _names_of_devices(hub: Api) -> list[str]:
