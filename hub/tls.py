@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Apple's devices refuse server certificates that live longer than 825 days.
 CERTIFICATE_LIFE = timedelta(days=820)
-RENEW_BEFORE = timedelta(days=30)
+#: A day before the first warning, which so means that the certificate could not be renewed.
+RENEW_BEFORE = timedelta(days=31)
 #: Days before its end at which a certificate is warned of; 0 is when it has ended.
 WARN_DAYS = (30, 7, 1, 0)
 #: Seconds between two looks at the files.
