@@ -35,6 +35,7 @@ from hub.lifecycle import Lifecycles
 from hub.limits import Bucket, Daily
 from hub.links import link
 from hub.listener import FrontDoor
+from hub.logs import ThrottledLog
 from hub.metadata import Metadata
 from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal, Template
 from hub.organizations import Organizations
@@ -67,7 +68,8 @@ LOOK_EVERY = 10.0
 LOW_DISK = 0.10
 #: Seconds that connections get at a stop to finish what they are answering.
 DRAIN = 2.0
-#: Refusals kept for `pinwheel device watch --refused`, and seconds in which the same one is not logged again.
+#: Refusals kept for `pinwheel device watch --refused`, and seconds in which the same one is not logged again; also how
+#: many different ones are logged in that time.
 REFUSALS = 1_000
 REFUSAL_QUIET = 60.0
 UNKNOWN_PIN_QUIET = 3600.0
@@ -146,7 +148,7 @@ class Hub:
         self.clock_repairs = ClockRepairs(self)
         self.refusals: deque[Refused] = deque(maxlen=REFUSALS)
         self.refused = 0
-        self._refusal_lines: dict[tuple[str, str], float] = {}
+        self._refusal_log = ThrottledLog(log, REFUSALS, REFUSAL_QUIET)
         self._doubts_kept = 0
         self._local_key = ""
         self._rooms: dict[Any, Any] = {}
@@ -291,22 +293,16 @@ class Hub:
     def refuse(self, address: str, reason: str, device: int | None = None, quiet: float = REFUSAL_QUIET) -> None:
         """Put down that somebody was turned away, or something of theirs.
 
-        The log has a line for it, once in ``quiet`` seconds for the same address and reason.
+        The log has a line for it, once in ``quiet`` seconds for the same address and reason. Of too many at once it has
+        how many they were.
         """
         reason = shown(reason[:MAX_REASON])
         fact = Refused(self.clock.now(), address, reason, device)
         self.refused += 1
-        now = time.monotonic()
-        quiet_until = self._refusal_lines.get((address, reason), 0.0)
-        if quiet <= REFUSAL_QUIET or now >= quiet_until:
+        is_new = self._refusal_log.emit(f"refused: {address} {reason}", quiet)
+        if quiet <= REFUSAL_QUIET or is_new:
             # What a device does again and again must not push everybody else out of the list.
             self.refusals.append(fact)
-        if now >= quiet_until:
-            if len(self._refusal_lines) > REFUSALS:
-                self._refusal_lines = {k: t for k, t in self._refusal_lines.items() if t > now}
-            if len(self._refusal_lines) <= REFUSALS:
-                self._refusal_lines[address, reason] = now + quiet
-                log.warning("refused: %s %s", address, reason)
         self.bus.emit(fact)
 
     def device_of(self, request: Request) -> tuple[Device, Pairs]:
@@ -416,10 +412,16 @@ class Hub:
     def _open_door(self) -> FrontDoor:
         if any(listen.tls != "off" for listen in self.config.listen):
             self.certificates = Certificates(self.config.tls, self.config.data, local_names(self.config.hub.url))
-            self.certificates.load()
         self.protocols = self.hooks.protocols(self)
         door = self.door = FrontDoor(self.config, self.certificates, self.protocols, self.refuse)
+        # First, so that a hub whose port is taken leaves no certificate authority behind.
         door.bind()
+        try:
+            if self.certificates is not None:
+                self.certificates.load()
+        except BaseException:
+            door.close()
+            raise
         return door
 
     async def _look(self) -> None:
@@ -428,6 +430,7 @@ class Hub:
             with suppress(StorageError):
                 await self.keep_doubts()
             self.tokens.end_expired()
+            self._refusal_log.summarize("refused")
             self._look_around()
             self.history.turn(self.clock.now())
             if self.clock.believable:

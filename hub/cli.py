@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
 
     from hub.client import Api, Call
-    from hub.client.operations import DeviceObject, OrganizationObject, UserObject
+    from hub.client.operations import DataStreamValue, DeviceObject, OrganizationObject, UserObject
     from hub.client.remote import Remote
     from hub.config import Config
 
@@ -65,6 +65,9 @@ def run(arguments: Sequence[str]) -> int:
         print(f"pinwheel: {error.filename}: {error.strerror}; it belongs to another user", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            # After the ^C, or the prompt where the terminal echoes nothing.
+            print(file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -322,17 +325,29 @@ def _trusting(path: str) -> ssl.SSLContext:
 
 def _log_in(remote: Remote, email: str) -> None:
     """Log in with what the terminal is asked for. Raises `StartupError`, `RequestError`."""
-    import getpass
-
     if not sys.stdin.isatty():
-        raise StartupError("--user asks for the password on a terminal; elsewhere use --key-stdin or PINWHEEL_KEY")
-    password = getpass.getpass(f"Password of {email}: ")
+        raise StartupError(
+            "--user asks for the password, and for the one-time code of a second factor, on a terminal; elsewhere use"
+            " an API key (pinwheel key add) with --key-stdin or in PINWHEEL_KEY"
+        )
+    password = _secret(f"Password of {email}")
     try:
         remote.login(email, password)
     except NotAuthenticated as error:
         if "one-time" not in str(error):
             raise
-        remote.login(email, password, getpass.getpass("One-time code: "))
+        remote.login(email, password, _secret("One-time code"))
+
+
+def _secret(name: str) -> str:
+    """Ask for a secret on the terminal. Raises `Rejected` when its input ends (Ctrl-D)."""
+    import getpass
+
+    try:
+        return getpass.getpass(f"{name}: ")
+    except EOFError:
+        print(file=sys.stderr)
+        raise Rejected(f"{name} was not entered.") from None
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
@@ -421,7 +436,13 @@ def confirmed(args: argparse.Namespace, action: str) -> None:
         return
     if not sys.stdin.isatty():
         raise Rejected(f"Refusing to {action} without confirmation. Run again with --yes.")
-    if input(f"{action[0].upper()}{action[1:]}? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{action[0].upper()}{action[1:]}? [y/N] ")
+    except EOFError:
+        # Ctrl-D.
+        print()
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise Rejected("Nothing was done.")
 
 
@@ -456,6 +477,16 @@ def devices_named(hub: Api, name: str) -> list[int]:
 
     found = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
     return [device["id"] for device in found if device["name"] == nfc(name)]
+
+
+def datastream_of(device: DeviceObject, text: str) -> DataStreamValue | None:
+    """The datastream on a pin (``V1``, ``v1``), or with a name, as `hub.model.Device.find` has it."""
+    from hub.spellings import nfc
+
+    streams = device["dataStreamValues"] or []
+    found = [one for one in streams if one["pin"] == text.lower()]
+    found += [one for one in streams if one["dataStreamLabel"] == nfc(text)]
+    return found[0] if found else None
 
 
 def _names_of_devices(hub: Api) -> list[str]:

@@ -21,14 +21,27 @@ def partial_of(path: Path) -> Path:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a small file so that after a power cut it is there whole, or not at all. Raises OSError."""
-    partial = partial_of(path)
+    write_together({path: (content, mode)})
+
+
+def write_together(files: dict[Path, tuple[bytes, int]]) -> None:
+    """Write small files (contents and mode) that belong together, so that a full disk leaves all of them as they were.
+
+    They get their names in the given order, when all are on the disk: a power cut may leave the first of them new and
+    the rest old, but each of them whole. Raises OSError.
+    """
+    partials = [partial_of(path) for path in files]
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(content)
-        publish(path)
+        for partial, (content, mode) in zip(partials, files.values(), strict=True):
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+                file.write(content)
+            sync(partial)
+        for path in files:
+            _rename(path)
     except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        for partial in partials:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
         raise
 
 
@@ -37,9 +50,12 @@ def publish(path: Path) -> None:
 
     Contents, then name, then the directory are synced: POSIX promises none of them without it.
     """
-    partial = partial_of(path)
-    sync(partial)
-    partial.replace(path)
+    sync(partial_of(path))
+    _rename(path)
+
+
+def _rename(path: Path) -> None:
+    partial_of(path).replace(path)
     sync(path.parent)
 
 

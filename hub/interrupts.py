@@ -46,3 +46,19 @@ def interruptible() -> _Handler:
 def at_once() -> _Handler:
     """Ctrl-C ends the process in the block, as while modules are loaded: an exception there may get lost."""
     return _Handler(leave, instead_of=signal.default_int_handler)
+
+
+class deferred:  # noqa: N801 - used as a function
+    """Ctrl-C, and the signals that end a process, wait for the end of the block."""
+
+    def __enter__(self) -> None:
+        # What has come already is raised here, before anything has begun.
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)

@@ -42,6 +42,8 @@ BUSY_TIMEOUT_MS = 5_000
 HISTORY_PAGE = 1024
 #: Rows in one multi-row INSERT: few enough for SQLite's variables, and its statement cache sees few sizes.
 ROWS_PER_INSERT = 500
+#: Of SQLite's virtual machine, between two looks whether a check is interrupted: some milliseconds.
+STEPS = 10_000
 #: sqlite3's extended codes keep the primary code in the low byte.
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 #: Faults of one row's values, not of the file: no retry will help.
@@ -496,13 +498,17 @@ def look_into(path: Path, sql: str, values: Sequence[Any] = ()) -> list[Row]:
 
 
 def inspect(path: Path) -> list[str]:
-    """What is wrong with a database file, a line each; it is only read."""
+    """What is wrong with a database file, a line each; it is only read. Ctrl-C does not wait for its end."""
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        # Signals are handled while Python runs: their exception interrupts SQLite, and is lost there.
+        connection.set_progress_handler(lambda: 0, STEPS)
         try:
             found = connection.execute("PRAGMA quick_check(10)").fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error
         return [f"{path}: {error}"]
     return [f"{path}: {row[0]}" for row in found if row[0] != "ok"]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hub.datadir import write_whole
+from hub.datadir import write_together
 from hub.errors import StartupError
 from hub.spellings import host
-from hub.tls_files import check, no_passphrase
+from hub.tls_files import check, is_pair, no_passphrase
 
 if TYPE_CHECKING:
     from hub.config import TlsSection
@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Apple's devices refuse server certificates that live longer than 825 days.
 CERTIFICATE_LIFE = timedelta(days=820)
-RENEW_BEFORE = timedelta(days=30)
+#: A day before the first warning, which so means that the certificate could not be renewed.
+RENEW_BEFORE = timedelta(days=31)
 #: Days before its end at which a certificate is warned of; 0 is when it has ended.
 WARN_DAYS = (30, 7, 1, 0)
 #: Seconds between two looks at the files.
@@ -42,6 +43,7 @@ class Certificates:
         self._folder = folder
         self._names = names
         self._seen: tuple[float, ...] = ()
+        self._loaded = False
         self._warned: int | None = None
         #: Why the disk did not take a new certificate; logged once.
         self._refused = ""
@@ -60,17 +62,17 @@ class Certificates:
             raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
 
     def _make(self) -> bool:
-        """Make what is missing or ends soon; False when the disk does not take it and the old one stays in use.
+        """Make what is missing or ends soon; False when that fails and the pair from before stays in use.
 
-        Raises OSError when there is none.
+        Raises OSError and ValueError when there is no such pair.
         """
         try:
             make_certificates(self._folder, self._names)
-        except OSError as error:
-            if not _there(self._cert, self._key):
+        except (OSError, ValueError, TypeError) as error:
+            if not self._loaded and not (_there(self._cert, self._key) and is_pair(self._cert, self._key)):
                 raise
             if str(error) != self._refused:
-                log.error("tls: no new certificate could be written: %s; the one from before stays in use", error)
+                log.error("tls: no new certificate could be made: %s; the one from before stays in use", error)
                 self._refused = str(error)
             return False
         self._refused = ""
@@ -84,6 +86,7 @@ class Certificates:
         context.load_cert_chain(self._cert, self._key, no_passphrase)
         self.begins, self.expires = own.not_valid_before_utc, own.not_valid_after_utc
         self.context = context
+        self._loaded = True
         self._seen = self._stamps()
 
     def _stamps(self) -> tuple[float, ...]:
@@ -141,20 +144,24 @@ def _days(span: timedelta) -> str:
 
 
 def make_certificates(folder: Path, names: list[str]) -> None:
-    """Make the CA if there is none, and a certificate if there is none, it ends soon, or lacks one of ``names``."""
+    """Make the CA if there is none, and a certificate if there is none, it ends soon, or lacks one of ``names``.
+
+    A power cut may have left a key that is not the one of its certificate: such a pair is made again.
+    """
     import trustme
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_pem, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
-    if _there(ca_pem, ca_key):
-        if _there(cert, key) and _fits(cert, ca_pem, names):
+    files: dict[Path, tuple[bytes, int]] = {}
+    if _there(ca_pem, ca_key) and is_pair(ca_pem, ca_key):
+        if _there(cert, key) and is_pair(cert, key) and _fits(cert, ca_pem, names):
             return
         ca = trustme.CA.from_pem(ca_pem.read_bytes(), ca_key.read_bytes())
     else:
         host = socket.gethostname()
         ca = trustme.CA(path_length=0, organization_name="Pinwheel", organization_unit_name=f"CA of {host}")
-        write_whole(ca_key, ca.private_key_pem.bytes())
-        write_whole(ca_pem, ca.cert_pem.bytes(), 0o644)
+        files[ca_key] = ca.private_key_pem.bytes(), 0o600
+        files[ca_pem] = ca.cert_pem.bytes(), 0o644
     # A board may ask before its clock, or the hub's, is right.
     start = datetime.now(UTC) - timedelta(days=2)
     made = ca.issue_cert(
@@ -165,21 +172,27 @@ def make_certificates(folder: Path, names: list[str]) -> None:
         not_before=start,
         not_after=start + CERTIFICATE_LIFE,
     )
-    write_whole(key, made.private_key_pem.bytes())
-    write_whole(cert, b"".join(pem.bytes() for pem in made.cert_chain_pems), 0o644)
+    files[key] = made.private_key_pem.bytes(), 0o600
+    files[cert] = b"".join(pem.bytes() for pem in made.cert_chain_pems), 0o644
+    write_together(files)
     log.info("tls: made a certificate for %s", ", ".join(names))
 
 
 def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
     """Whether a certificate was signed by this CA, lasts, and is for all ``names``."""
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
 
     now = x509.load_pem_x509_certificate(cert.read_bytes())
-    issuer = x509.load_pem_x509_certificate(ca.read_bytes())
+    try:
+        # A CA that was made again has the name of the one before.
+        now.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.read_bytes()))
+    except (ValueError, InvalidSignature):
+        return False
     san = now.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     known = {str(name.value) for name in san}
     lasts = now.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
-    return lasts and now.issuer == issuer.subject and known >= set(names)
+    return lasts and known >= set(names)
 
 
 def _there(*paths: Path) -> bool:

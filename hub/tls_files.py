@@ -22,18 +22,7 @@ def check(cert: Path, key: Path) -> list[Certificate]:
 
     Raises OSError, and ValueError with a sentence that names the file, what it is, and what to do.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
-    chain, secret = _certificates(cert), _key(key)
-    try:
-        public = serialization.load_pem_private_key(secret, None).public_key()
-        numbers = [number for number, one in enumerate(chain) if one.public_key() == public]
-    except UnsupportedAlgorithm:
-        # OpenSSL may know it.
-        return chain
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the private key in {key} cannot be read: {error}") from None
+    chain, numbers = _matched(cert, key)
     if not numbers:
         raise ValueError(f"the key in {key} is of another certificate than {cert}: they must have been made together")
     if numbers[0]:
@@ -42,6 +31,28 @@ def check(cert: Path, key: Path) -> list[Certificate]:
             " authorities that signed it come after it"
         )
     return chain
+
+
+def is_pair(cert: Path, key: Path) -> bool:
+    """Whether the first certificate in ``cert`` is the one of ``key``. Raises OSError, and ValueError as `check`."""
+    _, numbers = _matched(cert, key)
+    return numbers[:1] == [0]
+
+
+def _matched(cert: Path, key: Path) -> tuple[list[Certificate], list[int]]:
+    """The certificates in ``cert``, and the numbers of those that are of ``key``."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    chain, secret = _certificates(cert), _key(key)
+    try:
+        public = serialization.load_pem_private_key(secret, None).public_key()
+        return chain, [number for number, one in enumerate(chain) if one.public_key() == public]
+    except UnsupportedAlgorithm:
+        # OpenSSL may know it.
+        return chain, [0]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the private key in {key} cannot be read: {error}") from None
 
 
 def no_passphrase() -> str:

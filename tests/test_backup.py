@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import sqlite3
 import sys
 import tarfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from commits import entries
 from raw_http import ask, local_key
-from test_cli import House
+from test_cli import CONFIG, TLS, House
 from times import until
 
 import hub.storage
@@ -258,6 +261,112 @@ def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
     with pytest.raises(RequestError, match="what was there is in"):
         _swap(new, data, ["pinwheel.db"])
     assert "old" == (data / "pinwheel.db").read_text()
+
+
+# -- Ctrl-C in a restore ----------------------------------------------------------------------------------------------
+
+
+def interrupt_after(monkeypatch, steps):
+    """Ctrl-C before a step with files, counted from 0; returns how many steps there were, as a list that grows."""
+    done = []
+
+    def counted(fn):
+        def step(*arguments, **more):
+            done.append(fn)
+            if len(done) == steps + 1:
+                signal.raise_signal(signal.SIGINT)
+            return fn(*arguments, **more)
+
+        return step
+
+    for owner, name in (
+        (os, "open"), (os, "link"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir"),
+        (archive, "inspect"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    return done
+
+
+def held(folder):
+    """The files of a hub: what each holds, by name."""
+    paths = [folder / name for name in ("pinwheel.db", "history.db", "pinwheel.db-wal", "history.db-wal")]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in [*paths, *(folder / "tls").glob("*")]
+        if path.exists()
+    }
+
+
+def test_ctrl_c_at_any_moment_of_a_restore_leaves_the_old_data_or_the_new(good, tmp_path, monkeypatch):
+    house = House(tmp_path / "house", CONFIG + TLS)
+    with house.running():
+        house.import_template()
+        house.add("Mine")
+    with tarfile.open(good.folder / "b.tar") as tar:
+        tar.extractall(tmp_path / "new", filter="data")
+    old, new = held(house.data), held(tmp_path / "new")
+    # What a backup does not hold stays.
+    new |= {name: content for name, content in old.items() if name.startswith("tls/")}
+    found = []
+    for moment in range(1000):
+        shutil.rmtree(tmp_path / "trial", ignore_errors=True)
+        trial = House(tmp_path / "trial", CONFIG + TLS)
+        shutil.copytree(house.data, trial.data, dirs_exist_ok=True)
+        with monkeypatch.context() as patch:
+            steps = interrupt_after(patch, moment)
+            done = trial("restore", good.folder / "b.tar", "--yes")
+        after = held(trial.data)
+        assert after in (old, new), moment
+        assert (after == new) == ("restored; the old data is in" in done.out), moment
+        assert [] == list(trial.data.glob("restoring-*")), moment
+        if len(steps) <= moment:
+            break
+        assert 130 == done.code, moment
+        found.append(after == new)
+    assert 0 == done.code
+    assert {True, False} == set(found)
+
+
+def test_rest_of_a_restore_that_was_killed_is_deleted_by_the_next_one(good, tmp_path):
+    house = House(tmp_path / "house")
+    (house.data / "restoring-abc" / "tls").mkdir(parents=True)
+    (house.data / "restoring-abc" / "pinwheel.db").touch()
+    assert 0 == house("restore", good.folder / "b.tar", "--yes").code
+    assert [] == list(house.data.glob("restoring-*"))
+
+
+def test_ctrl_c_does_not_wait_for_the_check_of_a_large_file(tmp_path, monkeypatch):
+    with closing(sqlite3.connect(tmp_path / "large.db")) as large:
+        large.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)")
+        numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 20000)"
+        large.execute(f"INSERT INTO t (b) {numbers} SELECT randomblob(16) FROM n")
+        large.commit()
+
+    class Interrupted(sqlite3.Connection):
+        def set_progress_handler(self, handler, steps):
+            def look():
+                signal.raise_signal(signal.SIGINT)
+                return handler()
+
+            super().set_progress_handler(look, steps)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        hub.storage.inspect(tmp_path / "large.db")
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"), [("\x03", 130, "[y/N] ^C\r\n"), ("\x04", 1, "[y/N] \r\npinwheel: Nothing was done.\r\n")]
+)
+def test_question_of_a_restore_is_ended_by_ctrl_c_and_ctrl_d(good, tmp_path, typed, code, said):
+    house = House(tmp_path / "house")
+    house.import_template()
+    before = held(house.data)
+    shown = house.typed({"[y/N] ": typed}, "restore", good.folder / "b.tar")
+    assert code == shown.code
+    assert shown.out.replace("^C^C", "^C").endswith(said)
+    assert before == held(house.data)
+    assert [] == [path.name for path in house.data.iterdir() if "restor" in path.name]
 
 
 # -- by schedule ------------------------------------------------------------------------------------------------------

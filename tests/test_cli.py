@@ -8,7 +8,9 @@ import io
 import json
 import logging
 import os
+import pty
 import queue
+import select
 import shutil
 import signal
 import socket
@@ -120,6 +122,35 @@ class House:
         )
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def typed(self, answers, *arguments):
+        """Run a command on a terminal of its own, where each prompt is answered in turn; ``out`` is what it shows."""
+        ours, theirs = pty.openpty()
+        shown, at, waiting = "", 0, list(answers.items())
+        with subprocess.Popen(
+            ["setsid", "--ctty", PINWHEEL, *map(str, arguments)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=self.folder,
+        ) as process:
+            os.close(theirs)
+            # Linux has EIO for the end.
+            with contextlib.suppress(OSError):
+                answer = ""
+                while True:
+                    if not select.select([ours], [], [], 0.5)[0]:
+                        # Python may have handled the last one just before it waited for input.
+                        os.write(ours, answer.encode() if answer == "\x03" else b"")
+                        continue
+                    shown += os.read(ours, 4096).decode()
+                    if waiting and waiting[0][0] in shown[at:]:
+                        at = len(shown)
+                        _, answer = waiting.pop(0)
+                        os.write(ours, answer.encode())
+            os.close(ours)
+        assert "Traceback" not in shown
+        return Done(process.returncode, shown, "")
 
     @contextmanager
     def begun(self, *arguments):

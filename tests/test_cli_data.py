@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import unicodedata
 from contextlib import closing
 
 import pytest
@@ -55,6 +56,50 @@ def test_history_is_a_chart_or_csv_or_lines(house, station):
     ]
     assert 24 == sum(day["count"] for day in found)
     assert "nothing was kept" in house("device", "history", station, "V1").out
+
+
+#: A template whose names are composed, decomposed, and that of another pin.
+SPELLED = """
+[template]
+id = "TMPL0spelled"
+name = "Spelled"
+[[datastream]]
+pin = "V0"
+name = "H\u00f6he"
+type = "double"
+[[datastream]]
+pin = "V1"
+name = "La\u0308nge"
+type = "enum"
+values = { 0 = "short", 1 = "long" }
+[[datastream]]
+pin = "V2"
+name = "V3"
+[[datastream]]
+pin = "V3"
+name = "Other"
+"""
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_datastream_is_found_by_its_name_in_either_form_of_unicode(house, form):
+    assert 0 == house.import_template(SPELLED).code
+    height, length = (unicodedata.normalize(form, name) for name in ("H\u00f6he", "L\u00e4nge"))
+    added = house("device", "add", "--template", "TMPL0spelled", "--name", f"{form} {house.process is None}")
+    number = added.json["id"]
+    assert "V0 H\u00f6he = 21.5\n" == house("device", "write", number, height, "21.5").out
+    assert "V1 L\u00e4nge = long\n" == house("device", "write", number, length, "1").out
+    assert "21.5" in house("device", "history", number, height).out
+    assert "long" in house("device", "history", number, length).out
+    (house.folder / "in.csv").write_text(f"time;pin;value\n{int(time.time() * 1000) - HOUR};{height};22,5\n")
+    imported = house("device", "import", number, "in.csv")
+    assert (0, "") == (imported.code, imported.err)
+
+
+def test_pin_comes_before_a_datastream_that_is_named_like_it(house):
+    assert 0 == house.import_template(SPELLED).code
+    number = house("device", "add", "--template", "TMPL0spelled", "--name", f"Pin {house.process is None}").json["id"]
+    assert "V3 Other = 5\n" == house("device", "write", number, "V3", "5").out
 
 
 @pytest.mark.parametrize(

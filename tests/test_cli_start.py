@@ -14,6 +14,10 @@ import subprocess
 import pytest
 import trustme
 from test_cli import CONFIG, PINWHEEL, TLS, House
+from test_users import one_time
+
+from hub.client import operations
+from hub.client.remote import Remote
 
 COMMANDS = sorted(entry.name for entry in importlib.metadata.entry_points(group="pinwheel.commands"))
 
@@ -209,7 +213,7 @@ def test_a_command_of_the_hubs_machine_says_so(lived_in, command):
         (("--url", "{url}"), 2, "give --user EMAIL, or an API key"),
         (("--key-stdin",), 2, "--key-stdin is for a hub on another machine"),
         (("--url", "{url}", "--key-stdin", "--user", "a@b.c"), 2, "give only one"),
-        (("--url", "{url}", "--user", "ada@example.org"), 2, "asks for the password on a terminal"),
+        (("--url", "{url}", "--user", "ada@example.org"), 2, "--user asks for the password, and for the one-time code of a second factor, on a terminal"),
         (("--url", "{url}", "--ca", "nowhere.pem", "--key-stdin"), 2, "--ca nowhere.pem: No such file or directory"),
         (
             ("--url", "{url}", "--ca", "weather.toml", "--key-stdin"),
@@ -252,6 +256,67 @@ def test_who_logs_in_is_asked_for_the_password_and_logged_out_at_the_end(lived_i
     assert (0, b"") == (process.returncode, err)
     assert isinstance(json.loads(out), list)
     assert b"a long password" not in shown
+
+
+@pytest.fixture
+def second_factor(lived_in):
+    """The secret of a user who has a second factor, with no failed attempts so far."""
+    email = f"{secrets.token_hex(4)}@example.org"
+    added = lived_in("user", "add", email, "--role", "Admin", "--password-stdin", stdin="a long password\n")
+    assert 0 == added.code
+    remote = Remote(url_of(lived_in))
+    remote.login(email, "a long password")
+    secret = remote(operations.post_otp(password="a long password"))["secret"]
+    remote(operations.post_otp_confirm(otp=one_time(secret, -30)))
+    return email, secret
+
+
+def with_second_factor(house, email, typed):
+    answers = {f"Password of {email}: ": "a long password\n", "One-time code: ": typed}
+    return house.typed(answers, "--url", url_of(house), "--user", email, "device", "list", "--json")
+
+
+def test_one_time_code_is_asked_for_when_the_hub_needs_it(lived_in, second_factor):
+    email, secret = second_factor
+    code = one_time(secret)
+    shown = with_second_factor(lived_in, email, f"{code}\n")
+    assert 0 == shown.code, shown.out
+    assert isinstance(json.loads(shown.out.partition("One-time code: ")[2]), list)
+    assert code not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        ("nonsense\n", 1, "\r\npinwheel: The one-time password is wrong.\r\n"),
+        ("\n", 1, "\r\npinwheel: A one-time password is needed.\r\n"),
+        ("\x03", 130, "One-time code: \r\n"),
+        ("\x04", 1, "\r\npinwheel: One-time code was not entered.\r\n"),
+    ],
+    ids=["wrong", "empty", "Ctrl-C", "Ctrl-D"],
+)
+def test_one_time_code_that_is_none_ends_the_command_with_a_line(lived_in, second_factor, typed, code, said):
+    shown = with_second_factor(lived_in, second_factor[0], typed)
+    assert code == shown.code
+    assert shown.out.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [("\x03", 130, ": \r\n"), ("\x04", 1, "\r\npinwheel: Password of ada@example.org was not entered.\r\n")],
+    ids=["Ctrl-C", "Ctrl-D"],
+)
+def test_password_that_is_not_entered_ends_the_command(lived_in, typed, code, said):
+    options = ("--url", url_of(lived_in), "--user", "ada@example.org")
+    shown = lived_in.typed({"Password of ada@example.org: ": typed}, *options, "device", "list")
+    assert code == shown.code
+    assert shown.out.endswith(said)
+
+
+def test_second_factor_without_a_terminal_is_said_to_need_an_api_key(lived_in, second_factor):
+    done = lived_in("--url", url_of(lived_in), "--user", second_factor[0], "device", "list", stdin="a long password\n")
+    assert 2 == done.code
+    assert "the one-time code of a second factor, on a terminal; elsewhere use an API key" in done.error
 
 
 def test_the_hubs_own_authority_is_trusted_by_its_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -321,6 +322,97 @@ def test_each_threshold_is_announced_once(tmp_path, mine, caplog):
     certificates = Certificates(TlsSection(cert=str(mine.cert), key=str(mine.key)), tmp_path, [])
 
     assert [0, 1, 0, 1, 0, 1, 0] == [announced(days) for days in (30, 29, 7, 6, 1, 0, 0)]
+
+
+# -- the hub's own certificate, while it runs -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """Lets the time go on for certificates: ``ahead(days)``."""
+
+    class Later(datetime):
+        passed = timedelta()
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + cls.passed
+
+    def go_on(days):
+        Later.passed += timedelta(days=days)
+
+    monkeypatch.setattr(hub.tls, "datetime", Later)
+    monkeypatch.setattr(hub.tls, "WATCH_EVERY", 0.01)
+    return go_on
+
+
+def believing(tmp_path):
+    """A client that trusts the hub's own authority, and takes the dates of certificates as they are."""
+    context = trusting(tmp_path / "data" / "tls" / "ca.pem")
+    context.verify_flags |= 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h
+    return context
+
+
+async def serial_number(hub, context):
+    """Of the certificate that a new connection is shown."""
+    async with dialled(hub, context) as stream:
+        await stream.do_handshake()
+        return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True)).serial_number
+
+
+async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(start, tmp_path, ahead, caplog):
+    async with start(listen(tls="on")) as hub:
+        _, token = await add_device(hub, TEMPLATE)
+        client = believing(tmp_path)
+        served = [await serial_number(hub, client)]
+        async with dialled(hub, client) as stream:
+            device = Raw(stream)
+            assert OK == await device.login(token)
+            # 820 days, of which 2 are past.
+            ahead(818 - 31 - 1)
+            await trio.sleep(0.1)
+            assert served == [await serial_number(hub, client)]
+            for days in (1.5, 788):
+                before = hub.certificates.expires
+                ahead(days)
+                await until(lambda before=before: hub.certificates.expires > before)
+                assert await answers(hub, client)
+                served.append(await serial_number(hub, client))
+            assert [] == await device.heard()
+        assert 3 == len(set(served))
+        assert [] == hub.problems()
+    assert "expires in" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["full disk", "damaged authority"])
+async def test_own_certificate_that_cannot_be_renewed_stays_until_it_can(
+    start, tmp_path, ahead, monkeypatch, caplog, fault
+):
+    key = tmp_path / "data" / "tls" / "ca.key"
+    async with start(listen(tls="on")) as started:
+        client = believing(tmp_path)
+        before, first, good = started.certificates.expires, await serial_number(started, client), key.read_bytes()
+        with monkeypatch.context() as patch:
+            if fault == "full disk":
+                patch.setattr(hub.tls, "write_together", full)
+            else:
+                key.write_bytes(b"-----BEGIN NONSENSE-----\n")
+            ahead(818 - 30.5)
+            await until(lambda: "no new certificate could be made" in caplog.text)
+            await trio.sleep(0.1)
+            assert 1 == caplog.text.count("no new certificate could be made")
+            assert first == await serial_number(started, client)
+            assert [] == started.problems()
+            ahead(1)
+            assert ["the TLS certificate expires in 29 days"] == [problem.text for problem in started.problems()]
+        key.write_bytes(good)
+        await until(lambda: started.certificates.expires > before)
+        assert first != await serial_number(started, client)
+        assert [] == started.problems()
+
+
+def full(_files):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # -- who is turned away -----------------------------------------------------------------------------------------------
@@ -1049,6 +1141,21 @@ async def test_every_port_that_is_taken_is_named_with_its_key(start):
         f"configuration: listen[0].address: {first} is taken by another program",
         f"configuration: listen[2].address: {second} is taken by another program",
     ] == list(error.problems)
+
+
+async def test_hub_whose_port_is_taken_makes_no_certificates(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        error = await fault(start, listen(tls="on") + listen(taken))
+    assert [f"configuration: listen[1].address: {taken} is taken by another program"] == list(error.problems)
+    assert not (tmp_path / "data" / "tls").exists()
+
+
+async def test_ports_are_closed_when_the_certificates_cannot_be_loaded(start, mine):
+    mine.key.write_bytes(b"")
+    before = len(os.listdir("/proc/self/fd"))
+    await fault(start, mine.toml)
+    assert before == len(os.listdir("/proc/self/fd"))
 
 
 async def test_a_broker_that_has_the_port_of_mqtt_is_named_with_the_line_to_change(start):

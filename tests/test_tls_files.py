@@ -17,6 +17,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+from cryptography.x509 import SubjectAlternativeName
 from patience import patient
 
 import hub.tls
@@ -231,10 +232,126 @@ def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, ca
     def refuse(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub.tls, "write_whole", refuse)
+    monkeypatch.setattr(hub.tls, "write_together", refuse)
     for _ in range(2):
         Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"]).load()
     assert before == (tmp_path / "tls" / "cert.pem").read_bytes()
     assert "the one from before stays in use" in caplog.text
     with pytest.raises(StartupError, match="No space left"):
         Certificates(TlsSection(), tmp_path / "other", ["old.example.org"]).load()
+
+
+# -- the hub's own pairs, after a power cut or on a full disk ---------------------------------------------------------
+
+OLD = ["old.example.org"]
+NEW = [*OLD, "new.example.org"]
+
+
+def start_of(folder, names):
+    """A start of a hub with these names; returns what it serves."""
+    certificates = Certificates(TlsSection(), folder, names)
+    certificates.load()
+    return certificates
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / "tls").iterdir()}
+
+
+def cut_after(monkeypatch, renames):
+    """A power cut after so many files have got their names."""
+    rename = Path.replace
+
+    def counted(path, target):
+        nonlocal renames
+        if not renames:
+            raise KeyboardInterrupt
+        renames -= 1
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+
+
+def assert_whole(folder, names):
+    """The files are a CA and a certificate that it signed, for all names, with their keys."""
+    ca_pem, ca_key, cert, key = (folder / "tls" / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
+    [ca], [own, *_] = check(ca_pem, ca_key), check(cert, key)
+    own.verify_directly_issued_by(ca)
+    assert set(names) == {name.value for name in own.extensions.get_extension_for_class(SubjectAlternativeName).value}
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_power_cut_while_a_certificate_is_renewed_leaves_a_pair_or_it_is_made_again(tmp_path, monkeypatch, renames):
+    start_of(tmp_path, OLD)
+    ca = contents(tmp_path)["ca.pem"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        cut_after(patch, renames)
+        start_of(tmp_path, NEW)
+    start_of(tmp_path, OLD)
+    assert_whole(tmp_path, OLD)
+    assert ca == contents(tmp_path)["ca.pem"]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_power_cut_at_the_first_start_leaves_nothing_that_the_next_one_serves(tmp_path, monkeypatch, renames):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        cut_after(patch, renames)
+        start_of(tmp_path, OLD)
+    start_of(tmp_path, OLD)
+    assert_whole(tmp_path, OLD)
+
+
+@pytest.mark.parametrize("lost", ["ca.pem", "ca.key"])
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_power_cut_while_a_lost_authority_is_replaced_leaves_no_foreign_certificate(
+    tmp_path, monkeypatch, lost, renames
+):
+    start_of(tmp_path, OLD)
+    (tmp_path / "tls" / lost).unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        cut_after(patch, renames)
+        start_of(tmp_path, OLD)
+    start_of(tmp_path, OLD)
+    assert_whole(tmp_path, OLD)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_disk_that_fills_at_the_first_start_leaves_no_files(tmp_path, monkeypatch, writes):
+    with monkeypatch.context() as patch, pytest.raises(StartupError, match="No space left"):
+        fill_after(patch, writes)
+        start_of(tmp_path, OLD)
+    assert {} == contents(tmp_path)
+    start_of(tmp_path, OLD)
+    assert_whole(tmp_path, OLD)
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_disk_that_fills_while_a_certificate_is_renewed_leaves_the_pair_from_before(tmp_path, monkeypatch, writes):
+    start_of(tmp_path, OLD)
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        fill_after(patch, writes)
+        start_of(tmp_path, NEW)
+    assert before == contents(tmp_path)
+
+
+def fill_after(monkeypatch, writes):
+    """A disk with room for so many files."""
+    fsync = os.fsync
+
+    def counted(fd):
+        nonlocal writes
+        if not writes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        writes -= 1
+        return fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+
+
+def test_key_of_another_certificate_is_not_served_from_a_full_disk(tmp_path, monkeypatch):
+    start_of(tmp_path, OLD)
+    (tmp_path / "tls" / "key.pem").write_bytes(trustme.CA().issue_cert("x").private_key_pem.bytes())
+    fill_after(monkeypatch, 0)
+    with pytest.raises(StartupError, match="No space left"):
+        start_of(tmp_path, OLD)

@@ -427,6 +427,19 @@ async def test_a_second_factor_is_asked_for_and_works_once(world, http):
     assert 401 == (await log_in(http, otp="nonsense")).status
 
 
+async def test_login_that_lacks_the_one_time_password_is_no_failed_attempt(world, http):
+    key = (await log_in(http)).json["access_token"]
+    secret = (await http.ask("POST", "/api/v1/otp", {"password": PASSWORD}, key)).json["secret"]
+    assert 200 == (await http.ask("POST", "/api/v1/otp/confirm", {"otp": one_time(secret)}, key)).status
+    for _ in range(2 * throttle.FAILURES):
+        assert "A one-time password is needed." == (await log_in(http)).message
+    # Nor does it begin the count anew.
+    for _ in range(throttle.FAILURES):
+        assert "The one-time password is wrong." == (await log_in(http, otp="nonsense")).message
+        answer = await log_in(http)
+    assert "There were too many failed attempts." == answer.message
+
+
 async def test_one_time_password_works_once_also_across_a_restart(hub_config):
     async with running(hub_config) as hub, connected(hub) as http:
         world = await tenants(hub)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hub.cli import api, config_of, confirmed, counted, local_time, on_this_machine, progress, report, with_yes
 from hub.client import Api, operations
 from hub.datadir import locked, partial_of, publish, sync
 from hub.errors import Forbidden, RequestError, StartupError
+from hub.interrupts import deferred
 from hub.storage import shipped_migrations
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes
 
 #: Seconds between two looks at how far a backup is.
 LOOK_EVERY = 0.2
+#: How the name of a directory begins into which a backup is unpacked.
+UNFINISHED = "restoring-"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
@@ -109,19 +115,35 @@ def restore(parser: argparse.ArgumentParser) -> None:
             print("\n".join((f"{args.file}:", *described(manifest))))
             print(f"{data}: " + (f"{' and '.join(held)} would be replaced" if held else "holds nothing yet"))
         with locked(data):
+            for unfinished in data.glob(f"{UNFINISHED}*"):
+                # Of a restore that was killed.
+                shutil.rmtree(unfinished, ignore_errors=True)
             archive.need_room(data, manifest.size)
             confirmed(args, f"replace the data in {data}")
-            with tempfile.TemporaryDirectory(prefix="restoring-", dir=data) as folder:
-                unpacked = Path(folder)
+            with _temporary(data) as unpacked:
                 try:
                     archive.unpack(args.file, unpacked, lambda done, total: progress(done, total, "unpacking"))
                 except BadBackup as error:
                     raise RequestError(f"{error}; nothing was changed") from error
-                kept = _swap(unpacked, data, [member.name for member in manifest.files])
-        done = {"restored": str(args.file), "kept": None if kept is None else str(kept)}
-        report(args, done, "restored" + (f"; the old data is in {kept}" if kept else ""))
+                # An interrupt that comes now finds everything restored, and that is said.
+                with deferred():
+                    kept = _swap(unpacked, data, [member.name for member in manifest.files])
+                    done = {"restored": str(args.file), "kept": None if kept is None else str(kept)}
+                    report(args, done, "restored" + (f"; the old data is in {kept}" if kept else ""))
+                    sys.stdout.flush()
 
     parser.set_defaults(run=run)
+
+
+@contextmanager
+def _temporary(data: Path) -> Iterator[Path]:
+    """A directory for the length of the block."""
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=data))
+    try:
+        yield folder
+    finally:
+        with deferred():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_version(path: Path, manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from hub.cli import (
     api,
     confirmed,
     counted,
+    datastream_of,
     device_of,
     local_time,
     naming,
@@ -39,7 +40,7 @@ from hub.errors import Rejected, RequestError
 
 if TYPE_CHECKING:
     from hub.client import Api
-    from hub.client.operations import DataStreamValue, DeviceObject
+    from hub.client.operations import DeviceObject
     from hub.history.query import Granularity
 
 DAY_MS = 86_400_000
@@ -98,21 +99,16 @@ def device_history(parser: argparse.ArgumentParser) -> None:
                 lines_of = partial(history, granularity=args.granularity or "raw", aggregate=args.aggregate)
                 print(hub(lines_of(format="csv" if args.csv else "json")), end="")
                 return
-            stream = _stream(device, args.pin)
+            stream = datastream_of(device, args.pin)
             numbers = stream is not None and stream["type"] in ("integer", "double")
             granularity: Granularity = args.granularity or (_fitting(hub, history) if numbers else "raw")
             found = _points(hub, history, granularity)
             if not found and granularity == "raw" and not args.granularity:
                 found, granularity = _points(hub, history, "minute"), "minute"
-            labels = _labels(hub, device, args.pin) if stream is not None and stream["type"] == "enum" else {}
+            labels = _labels(hub, device, stream["pin"]) if stream is not None and stream["type"] == "enum" else {}
         print("\n".join(_drawn(found, args.aggregate or "avg", labels)))
 
     parser.set_defaults(run=run)
-
-
-def _stream(device: DeviceObject, pin: str) -> DataStreamValue | None:
-    streams = device["dataStreamValues"] or []
-    return next((one for one in streams if pin.lower() == one["pin"] or pin == one["dataStreamLabel"]), None)
 
 
 def _points(hub: Api, history: Callable[..., Any], granularity: Granularity) -> list[dict[str, Any]]:
@@ -125,7 +121,7 @@ def _labels(hub: Api, device: DeviceObject, pin: str) -> dict[int, str]:
         template = hub(operations.get_organization_template(template_id=device["templateId"]))
     except RequestError:
         return {}
-    streams = (one for one in template["datastreams"] if pin.lower() == one["pin"].lower() or pin == one["name"])
+    streams = (one for one in template["datastreams"] if pin == one["pin"].lower())
     return {int(number): label for one in streams for number, label in one["values"].items()}
 
 
@@ -362,7 +358,7 @@ class _File:
             except ValueError as error:
                 problems.append((line, str(error)))
                 continue
-            kind = self.kinds.get(pin.lower()) or self.kinds.get(pin, "")
+            kind = self.kinds.get(pin.lower()) or self.kinds.get(spellings.nfc(pin), "")
             if kind not in ("", "string") and row["value"].strip().lower() in UNKNOWN:
                 hint = f"--skip {shlex.quote(row['value'].strip())} leaves such rows out"
                 problems.append((line, f"there is no value; {hint}"))

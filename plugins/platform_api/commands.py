@@ -14,6 +14,7 @@ from hub.cli import (
     PAGE,
     api,
     confirmed,
+    datastream_of,
     device_of,
     devices_named,
     every,
@@ -522,8 +523,8 @@ def device_write(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             number = device_of(hub, args.device)["id"]
             hub(operations.post_organization_device_datastream(device_id=number, pin=args.pin, value=value))
-            streams = hub(operations.get_organization_device(device_id=number))["dataStreamValues"] or []
-        stream = next(one for one in streams if args.pin.lower() == one["pin"] or args.pin == one["dataStreamLabel"])
+            stream = datastream_of(hub(operations.get_organization_device(device_id=number)), args.pin)
+        assert stream is not None, "the hub has written to it"
         pin, name = stream["pin"].upper(), stream["dataStreamLabel"]
         done = {"device": number, "pin": pin, "name": name, "value": stream["value"]}
         report(args, done, f"{pin} {name} = {_stored(stream)}{_adjusted(args.values, stream)}")

@@ -302,6 +302,8 @@ async def identified(room: Room, request: Request, said: Login) -> User:
         raise NotAuthenticated(WRONG)
     if user.otp is not None:
         if not said.otp:
+            # Every client that does not know of the second factor begins so.
+            attempt.uncounted()
             raise NotAuthenticated("A one-time password is needed.")
         if not await _second_factor(room, user, user.otp, said.otp):
             room.hub.refuse(request.address, "wrong one-time password")

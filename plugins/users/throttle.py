@@ -41,6 +41,11 @@ class Attempt:
     """One try, counted as failed until it has `succeeded`."""
 
     _succeeded: Callable[[], None]
+    _uncounted: Callable[[], None]
+
+    def uncounted(self) -> None:
+        """It was neither right nor wrong: all counts are as they were before it."""
+        self._uncounted()
 
     def succeeded(self) -> None:
         """It was right: its count begins anew, the others lose this failure, and the account knows the address."""
@@ -83,13 +88,16 @@ class Throttle:
         def succeeded() -> None:
             self._failures.pop(own, None)
             self._unsaved_failures.add(own)
-            for key in (whole, place_key):
-                if found := self._failures.get(key):
-                    self._set(key, found[0] - 1, found[1])
+            give_back(whole, place_key)
             if kind in _LOGINS:
                 self._remember(whole, place_key)
 
-        return Attempt(succeeded)
+        def give_back(*keys: bytes) -> None:
+            for key in keys:
+                if found := self._failures.get(key):
+                    self._set(key, found[0] - 1, found[1])
+
+        return Attempt(succeeded, lambda: give_back(*limits))
 
     def _set(self, key: bytes, count: int, last: float) -> None:
         self._failures[key] = count, last
