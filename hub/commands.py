@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 #: The option of mallopt(3), and its value in bytes, which is glibc's own at the start.
 M_MMAP_THRESHOLD, MMAP_THRESHOLD = -3, 128 * 1024
-#: Seconds after which a busy thread lets another one run that asks; Python's own 5 ms made a commit under load take 50.
-SWITCH_INTERVAL = 0.0005
 
 
 def run(parser: argparse.ArgumentParser) -> None:
@@ -94,14 +91,10 @@ def _return_freed_blocks() -> None:
 
 
 def settle() -> None:
-    """Let the garbage collector leave alone what is there for good, and look seldom: a look held the loop for 30 ms.
-
-    And let the thread with the database have its turn soon: it asks for it some ten times for each commit.
-    """
+    """Let the garbage collector leave alone what is there for good, and look seldom: a look held the loop for 30 ms."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 async def _serve(config: Config, args: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ DURABLE_TIMEOUT = 5.0
 #: Seconds between two attempts to write what the disk did not take.
 RETRY_AFTER = 1.0
 #: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
-RUN_POINTS = 100_000
+RUN_POINTS = 250_000
 MAX_UNSEALED = 4 * RUN_POINTS
 #: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
 SEAL_POINTS = 6_000
