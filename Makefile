@@ -24,7 +24,7 @@ check: .venv/test.stamp
 # The Python client, made from the API's description.
 client: .venv/test.stamp
 	$(BIN)/python -m plugins.openapi.client > .venv/operations.py
-	$(BIN)/ruff format --stdin-filename hub/client/operations.py - < .venv/operations.py > hub/client/operations.py
+	$(BIN)/ruff format --stdin-filename client/operations.py - < .venv/operations.py > client/operations.py
 
 # Measures what docs/performance.md says and writes its table: an hour, or the benches that are named (ARGS="ingest small").
 bench: .venv/test.stamp

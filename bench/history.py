@@ -18,7 +18,7 @@ from hub.app import Hub, running
 from hub.clock import Clock
 from hub.commands import settle
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.history.chunks import HOUR_MS
 from hub.model import SYSTEM, Point
 from hub.writes import Write

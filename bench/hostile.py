@@ -19,10 +19,10 @@ import attrs
 import trio
 
 from bench.hubprocess import CONFIG, HubProcess
+from client import operations
+from hub.api.routes import Route, named
 from hub.app import running
-from hub.client import operations
 from hub.config import load
-from hub.routes import Route, named
 from plugins.users.model import ADMIN, USER
 
 UNLIMITED = CONFIG + "api_requests_per_minute = 1000000000\nimport_points_per_day = 1000000000\n"

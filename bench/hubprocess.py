@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hub.client import local, operations
-from hub.client.operations import StateStatus
-from hub.client.remote import Remote
+from client import local, operations
+from client.operations import StateStatus
+from client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk

@@ -58,7 +58,7 @@ _HOMES = {
         "ValueWritten",
     ),
     "hub.hookspecs": ("HOOK_VERSION", "hookimpl"),
-    "hub.wire": ("Peer", "Wire", "WireProtocol"),
+    "hub.net.wire": ("Peer", "Wire", "WireProtocol"),
     "hub.model": (
         "SYSTEM",
         "AppConnected",
@@ -77,7 +77,7 @@ _HOMES = {
         "TimelineEvent",
         "Value",
     ),
-    "hub.routes": (
+    "hub.api.routes": (
         "DEVICE",
         "KNOWN",
         "LARGE_BODY",

@@ -19,40 +19,40 @@ import attrs
 import trio
 
 from hub.alarms import Alarm, Alarms
-from hub.bodies import Bodies
+from hub.api.bodies import Bodies
+from hub.api.execution import Requests
+from hub.api.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
 from hub.bus import Bus
 from hub.clock import Clock
-from hub.clock_repair import ClockRepairs
 from hub.config import Config
 from hub.datadir import write_whole
-from hub.devices import Devices
-from hub.display import Display
+from hub.domain.clock_repair import ClockRepairs
+from hub.domain.devices import Devices
+from hub.domain.display import Display
+from hub.domain.lifecycle import Lifecycles
+from hub.domain.metadata import Metadata
+from hub.domain.organizations import Organizations, not_enabled
+from hub.domain.properties import Properties
+from hub.domain.timeline import Timeline
+from hub.domain.tokens import Tokens
+from hub.domain.value_timeouts import Watching
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected, StartupError, StorageError, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
 from hub.hooks import Hooks, Plugin
-from hub.lifecycle import Lifecycles
-from hub.limits import Bucket, Daily
-from hub.links import link
-from hub.listener import FrontDoor
 from hub.logs import ThrottledLog
-from hub.metadata import Metadata
 from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal, Template
-from hub.organizations import Organizations
-from hub.properties import Properties
-from hub.requests import Requests
-from hub.routes import OPEN, VIEW_DEVICES, Permission, Request, Route, SocketRoute
+from hub.net.links import link
+from hub.net.listener import FrontDoor
+from hub.net.tls import Certificates, local_names
+from hub.net.wire import WireProtocol
+from hub.rate_limits import Bucket, Daily
 from hub.sessions import Sessions
 from hub.spellings import shown
 from hub.storage import Storage, Transaction, open_storage
-from hub.structure import seconds
-from hub.templates import Templates, not_enabled
-from hub.timeline import Timeline
-from hub.tls import Certificates, local_names
-from hub.tokens import Tokens
+from hub.structuring import seconds
+from hub.templates.store import Templates
 from hub.watchdog import Watchdog
-from hub.watching import Watching
-from hub.wire import WireProtocol
 from hub.writes import Write, Writes
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class Hub:
         return found
 
     def link(self, path: str, request: Request | None) -> str:
-        """See `hub.links.link`."""
+        """See `hub.net.links.link`."""
         return link(path, request, self.config, self.door)
 
     async def carry_out(self, route: Route, request: Request) -> Any:

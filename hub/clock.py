@@ -14,7 +14,7 @@ AHEAD      further after it (at a start: by a month), and that is not proven yet
 Only `Clock.now` moves it, and `Clock.hold` while a repair corrects what was stamped in the future. From BEHIND and
 AHEAD it goes back to FOLLOWING when the wall clock is where FOLLOWING has it; from AHEAD also when the jump has proved
 itself: the kernel says that the clock is synchronized (adjtimex(2)), or it has not jumped again for `STEADY` seconds.
-Stamps that were given already stay as they are, unless a repair (`hub.clock_repair`) corrects them.
+Stamps that were given already stay as they are, unless a repair (`hub.domain.clock_repair`) corrects them.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.cli import config_of, examined, megabytes_a_month, report, warn, whole_parser
+from hub.config import config_of, examined
 from hub.errors import HubError, StartupError, first_of
 from hub.interrupts import at_once
+from hub.printing import megabytes_a_month, report, warn
 
 if TYPE_CHECKING:
     from hub.config import Config
@@ -33,20 +34,6 @@ def run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--safe", action="store_true", help="leave out the plugins of third parties")
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.set_defaults(run=_run)
-
-
-def completion(parser: argparse.ArgumentParser) -> None:
-    """Print what makes a shell complete commands and options, such as for ~/.bash_completion."""
-    parser.add_argument("shell", metavar="SHELL", choices=["bash", "zsh"], help="bash or zsh")
-    parser.set_defaults(run=_completion)
-
-
-def _completion(args: argparse.Namespace) -> int:
-    import shtab
-
-    script = shtab.complete(whole_parser(), args.shell)
-    print(json.dumps({"shell": args.shell, "script": script}) if args.json else script)
-    return 0
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -101,7 +88,7 @@ async def _serve(config: Config, args: argparse.Namespace) -> None:
     import trio
 
     from hub.app import announced, running
-    from hub.links import reachable
+    from hub.net.links import reachable
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, safe=args.safe) as hub, announced(hub) as state:
@@ -120,7 +107,7 @@ def _costs(data: Path) -> list[str]:
     """What each datastream takes on disk in a month, a line each."""
     from hub import storage
     from hub.errors import StorageError
-    from hub.history.sealing import COSTS
+    from hub.history.compaction import COSTS
 
     of_series = (
         "SELECT series.id, template, json_extract(stream.value, '$.pin'), json_extract(stream.value, '$.name')"
@@ -181,19 +168,19 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_certificate(config: Config) -> None:
     """Raises `StartupError`."""
-    from hub.tls import Certificates
+    from hub.net.tls import Certificates
 
     if config.tls.cert and config.tls.key:
         Certificates(config.tls, config.data, []).load()
 
 
 def _template_problems(path: Path) -> Sequence[str]:
-    from hub import documents
     from hub.spellings import read_text
+    from hub.templates import document
 
     try:
-        documents.parse(read_text(path), str(path))
-    except documents.BadTemplate as error:
+        document.parse(read_text(path), str(path))
+    except document.BadTemplate as error:
         return error.problems
     except (OSError, ValueError) as error:
         return [f"{path}: {getattr(error, 'strerror', None) or error}"]

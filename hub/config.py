@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import os
 import re
@@ -12,9 +13,9 @@ from typing import Any, Literal
 
 import attrs
 
-from hub.errors import ConfigError
+from hub.errors import ConfigError, StartupError
 from hub.spellings import base_url, read_text
-from hub.structure import Invalid, duration_problem, seconds, structure
+from hub.structuring import Invalid, duration_problem, seconds, structure
 from hub.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
@@ -265,3 +266,45 @@ def _listen_problems(listen: Listen) -> list[str]:
         problems.append("serve: names nothing to serve")
     problems += [f"serve: {name!r} is not one of {', '.join(SERVED)}" for name in listen.serve if name not in SERVED]
     return problems
+
+
+# -- of a command's arguments ------------------------------------------------------------------------------------------
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The configuration that the arguments name, of a hub on this machine. Raises `ConfigError`, `StartupError`."""
+    config, problems = examined(args)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The configuration that the arguments name, as far as it holds, and every problem in it.
+
+    Raises `StartupError` when a hub elsewhere is meant.
+    """
+    on_this_machine(args)
+    path = args.config
+    if path is None and Path("hub.toml").is_file():
+        path = Path("hub.toml")
+    config, problems = examine(path)
+    return config.with_data(args.data) if args.data else config, problems
+
+
+def on_this_machine(args: argparse.Namespace) -> None:
+    """Return when a hub on this machine is meant. Raises `StartupError`."""
+    if url_of(args):
+        command = args.parser.prog if hasattr(args, "parser") else "this command"
+        raise StartupError(
+            f"{command} runs on the hub's own machine: leave out --url, and PINWHEEL_URL from the environment"
+        )
+
+
+def url_of(args: argparse.Namespace) -> str:
+    """The address of the hub on another machine that the arguments mean, or "". Raises `StartupError`."""
+    said = str(getattr(args, "hub_url", ""))
+    here = bool(args.data or args.config)
+    if said and here:
+        raise StartupError("--url names a hub on another machine, --data and --config one on this; give only one")
+    return said or ("" if here else os.environ.get("PINWHEEL_URL", ""))

@@ -10,7 +10,7 @@ from hub.model import Datastream, Device, Organization, Principal, Template, Tim
 from hub.stamps import Correction
 
 if TYPE_CHECKING:
-    from hub.routes import Change
+    from hub.api.routes import Change
 
 
 class Fact:

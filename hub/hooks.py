@@ -23,14 +23,14 @@ import pluggy
 import trio
 
 from hub import hookspecs
+from hub.api.routes import Change, Permission, Route, SocketRoute
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
-from hub.routes import Change, Permission, Route, SocketRoute
+from hub.net.wire import WireProtocol
 from hub.stamps import StampColumns
 from hub.storage import Migration
-from hub.structure import Invalid, structure
-from hub.wire import WireProtocol
+from hub.structuring import Invalid, structure
 
 if TYPE_CHECKING:
     from hub.app import Credentials, Hub

@@ -15,13 +15,13 @@ import pluggy
 if TYPE_CHECKING:
     import trio
 
+    from hub.api.routes import Change, Permission, Route, SocketRoute
     from hub.app import Credentials, Hub
     from hub.facts import Fact
     from hub.model import Datastream, Device, Owned, Principal, Value
-    from hub.routes import Change, Permission, Route, SocketRoute
+    from hub.net.wire import WireProtocol
     from hub.stamps import StampColumns
     from hub.storage import Migration
-    from hub.wire import WireProtocol
 
 #: The version of this contract. It grows when a hook changes its meaning; new hooks do not count.
 HOOK_VERSION = 1

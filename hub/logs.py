@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from hub.limits import Bucket
+from hub.rate_limits import Bucket
 
 #: Query strings and bearers never reach a log, whoever put them in a message.
 _SECRET = re.compile(r"(?i)(token=|bearer\s+|password=|key=)[^\s&\"']+")

@@ -39,7 +39,8 @@ class Organization:
 
     ``quotas`` are the most of "devices", "users" and "organizations" that it and all below it may have.
     ``units`` is the system in which its people see values, unless they have one of their own, and
-    ``unit_overrides`` says which unit instead, by group of `hub.units`; those below it follow where they say none.
+    ``unit_overrides`` says which unit instead, by group of `hub.units`; those below it follow where
+    they say none.
     """
 
     id: int
@@ -92,8 +93,8 @@ class Datastream:
     pin: int
     name: str = attrs.field(converter=nfc)
     type: DataType = "double"
-    #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as a
-    #: smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
+    #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as
+    #: a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
     units: str = ""
     convert: bool = True
     scale: bool = True
@@ -117,7 +118,7 @@ class Datastream:
     hide_from_http: bool = False
     #: What automations may do with it; None is nothing.
     automation: Exposure | None = None
-    #: What it means, whatever it is called: at most one of `hub.documents.TAGS` and four of one's own.
+    #: What it means, whatever it is called: at most one of `hub.templates.document.TAGS` and four of one's own.
     tags: tuple[str, ...] = ()
     icon: str = ""
     color: str = ""
@@ -145,7 +146,8 @@ class EventType:
 
 @attrs.frozen(kw_only=True)
 class MetadataField:
-    """``type`` is one of `hub.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or switch.
+    """``type`` is one of `hub.domain.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or a
+    switch.
 
     One that is not ``editable`` is set by the device alone.
     """
@@ -192,8 +194,8 @@ class Lifecycle:
 class Widget:
     """What a tab shows at ``x``, ``y`` of a grid, from the top left; ``pins`` ("V1") are what it shows.
 
-    What there is for ``type`` and ``options``, `hub.dashboards` says. What is not said, such as a title, units and
-    limits, is the datastream's.
+    What there is for ``type`` and ``options``, `hub.templates.widgets` says. What is not said, such as a title, units
+    and limits, is the datastream's.
     """
 
     type: str

@@ -18,7 +18,7 @@ import trio
 from hub.app import Hub, running
 from hub.bus import Bus
 from hub.config import Config, parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.hooks import Hooks
 from hub.model import SYSTEM, Device
 from hub.storage import open_storage

@@ -1,7 +1,7 @@
 """Units of measurement: which there are, how one becomes another, and how a value reads best. Pure.
 
 What a device sends in, its base unit, is what is kept and what the API and exports have; in which unit somebody sees it
-is a matter of display only (docs.blynk.io, Unit conversion). `hub.display` says in which.
+is a matter of display only (docs.blynk.io, Unit conversion). `hub.domain.display` says in which.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from hub.values import Raw, coerce, texts_of
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
+    from hub.domain.value_timeouts import Watching
     from hub.history import History, Receipt
     from hub.sessions import Session, Sessions
-    from hub.watching import Watching
 
 #: A value filter: the value to use instead, or an exception to veto.
 Filter = Callable[[Device, Datastream, Value], Value]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub.api.routes import PUBLIC, File, Permission, Request, Response, Route
 from hub.errors import NotFound
 from hub.hookspecs import hookimpl
-from hub.routes import PUBLIC, File, Permission, Request, Response, Route
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from raw_http import connected
 
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM, Organization
 from plugins.users.model import ADMIN, STAFF, USER, User
 from plugins.users.passwords import blynk_hash

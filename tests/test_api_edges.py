@@ -13,9 +13,9 @@ from test_fleet import Asker, asking, found
 from test_template_api import DOCUMENT, changed, held, more, without
 
 from hub.app import running
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
+from hub.domain.metadata import LOCATION
 from hub.facts import MetadataChanged
-from hub.metadata import LOCATION
 from hub.model import SYSTEM
 from hub.writes import Write
 from plugins.users.model import ADMIN
@@ -199,7 +199,7 @@ async def test_nobody_is_answered_with_somebody_elses_tokens(hub, world):
 
 
 async def test_answers_are_kept_as_long_as_there_is_room(hub, world, monkeypatch):
-    monkeypatch.setattr("hub.requests.MAX_KEPT", 2_000)
+    monkeypatch.setattr("hub.api.execution.MAX_KEPT", 2_000)
     async with asking(world) as ask:
         for number in range(30):
             body = {"name": f"Tag {number % 20}"} if number < 20 else {"name": f"Tag {number}"}

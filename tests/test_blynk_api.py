@@ -12,7 +12,7 @@ from tenants import tenants
 from test_fleet import asking
 
 from hub.app import running
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import LOCAL, ROOT_ORG, SYSTEM
 from hub.writes import Write
 from plugins.users.model import ADMIN, STAFF, USER

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_http import ask, connected, local_key
 
-from hub import bodies
-from hub.bodies import LARGE, Bodies, parse_json
-from hub.documents import BadTemplate, from_toml
+from hub.api import bodies
+from hub.api.bodies import LARGE, Bodies, parse_json
+from hub.api.routes import OPEN, PUBLIC_BODY, Route, from_json
 from hub.errors import Rejected, Unavailable
 from hub.model import SYSTEM
-from hub.routes import OPEN, PUBLIC_BODY, Route, from_json
-from hub.structure import Invalid, structure
+from hub.structuring import Invalid, structure
+from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.data.points import ImportBatch, ImportRows

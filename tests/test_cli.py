@@ -28,8 +28,8 @@ import trustme
 from cryptography import x509
 from patience import brief, patient
 
+from client import cli
 from connectors.native.protocol import Cmd, Status, frame, response
-from hub import cli
 
 PINWHEEL = Path(sys.executable).with_name("pinwheel")
 #: Seconds that a hub may take to stop.

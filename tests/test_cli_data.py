@@ -179,8 +179,8 @@ def test_events_are_listed_and_acted_upon(house):
     name, number, token = house.add()
     import argparse
 
-    from hub.cli import api
-    from hub.client import operations
+    from client import operations
+    from client.cli import api
 
     args = argparse.Namespace(config=house.folder / "hub.toml", data=str(house.data))
     with api(args) as hub:

@@ -16,8 +16,8 @@ import trustme
 from test_cli import CONFIG, PINWHEEL, TLS, House
 from test_users import one_time
 
-from hub.client import operations
-from hub.client.remote import Remote
+from client import operations
+from client.remote import Remote
 
 COMMANDS = sorted(entry.name for entry in importlib.metadata.entry_points(group="pinwheel.commands"))
 
@@ -84,7 +84,7 @@ def test_what_only_prints_help_imports_neither_a_hub_nor_its_libraries(arguments
     environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
     done = subprocess.run([PINWHEEL, *arguments], check=True, capture_output=True, text=True, env=environment)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert set() == loaded & {"trio", "cattrs", "sqlite3", "cryptography", "hub.app", "hub.routes", "hub.config"}
+    assert set() == loaded & {"trio", "cattrs", "sqlite3", "cryptography", "hub.app", "hub.api.routes", "hub.config"}
 
 
 def test_the_version_is_that_of_the_package(house):
@@ -213,7 +213,11 @@ def test_a_command_of_the_hubs_machine_says_so(lived_in, command):
         (("--url", "{url}"), 2, "give --user EMAIL, or an API key"),
         (("--key-stdin",), 2, "--key-stdin is for a hub on another machine"),
         (("--url", "{url}", "--key-stdin", "--user", "a@b.c"), 2, "give only one"),
-        (("--url", "{url}", "--user", "ada@example.org"), 2, "--user asks for the password, and for the one-time code of a second factor, on a terminal"),
+        (
+            ("--url", "{url}", "--user", "ada@example.org"),
+            2,
+            "--user asks for the password, and for the one-time code of a second factor, on a terminal",
+        ),
         (("--url", "{url}", "--ca", "nowhere.pem", "--key-stdin"), 2, "--ca nowhere.pem: No such file or directory"),
         (
             ("--url", "{url}", "--ca", "weather.toml", "--key-stdin"),

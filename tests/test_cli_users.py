@@ -13,8 +13,8 @@ import pytest
 from raw_http import ask
 from tenants import PASSWORD
 
+from client.cli import main
 from hub.app import announced, running
-from hub.cli import main
 
 PINWHEEL = str(Path(sys.executable).parent / "pinwheel")
 CONFIG = '[[listen]]\naddress = "127.0.0.1:0"\n'

@@ -11,9 +11,9 @@ import pytest
 import trio
 from raw_http import local_key
 
+from client import Call, local, operations
+from client.remote import Remote
 from hub.app import running
-from hub.client import Call, local, operations
-from hub.client.remote import Remote
 from hub.errors import (
     Conflict,
     Forbidden,

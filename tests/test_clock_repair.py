@@ -26,7 +26,7 @@ from hub.config import load
 from hub.errors import Conflict, StorageError, Unavailable
 from hub.history.repair import HistoryRepair
 from hub.model import SYSTEM
-from hub.structure import seconds
+from hub.structuring import seconds
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.users import _room_class
@@ -322,7 +322,7 @@ async def test_when_the_configuration_cannot_be_written_nothing_is_changed(hub_c
             raise StorageError("disk I/O error")
 
         with monkeypatch.context() as patched:
-            patched.setattr("hub.clock_repair.correct", refuse)
+            patched.setattr("hub.domain.clock_repair.correct", refuse)
             await asked(hub, shiftMs=AHEAD)
             assert "disk I/O error" == (await finished(hub))["problem"]
         assert before == await contents(hub, hub.devices.get(1))
@@ -525,7 +525,7 @@ async def test_values_that_come_during_a_repair_are_stamped_right_and_stay(hub_c
 
 async def test_a_slice_that_the_disk_does_not_take_is_tried_again(hub_config, monkeypatch):
     time, _ = await life(hub_config, AHEAD, 6, before=20)
-    monkeypatch.setattr("hub.clock_repair.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("hub.domain.clock_repair.RETRY_AFTER", 0.01)
     step, failed = HistoryRepair.step, []
 
     async def failing(repair):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from times import MINUTE, Time, until
 
-import hub.history.hot
+import hub.history.commit_log
 import hub.history.log
 from hub.app import running
 from hub.config import parse
@@ -136,7 +136,7 @@ async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start
 async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_without_a_loss(
     start, time, monkeypatch
 ):
-    monkeypatch.setattr(hub.history.hot, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
     async with start() as hub_:
         model = await fill(hub_, time, 50)
         [device] = hub_.devices.by_id.values()
@@ -167,7 +167,7 @@ async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_
 
 
 async def test_a_damaged_batch_is_left_out_and_the_rest_of_the_log_is_there(start, time, monkeypatch, caplog):
-    monkeypatch.setattr(hub.history.hot, "BATCH_ROWS", 30)
+    monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 30)
     async with start() as hub_:
         model = await fill(hub_, time, 30)
     with database(hub_.config.data) as file:

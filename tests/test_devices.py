@@ -7,11 +7,11 @@ import pytest
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
+from hub.domain.tokens import digest
 from hub.errors import Conflict, NotFound, Rejected, UnknownPin
 from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted
 from hub.model import SYSTEM
-from hub.tokens import digest
 from hub.writes import Write
 
 LAMP = """

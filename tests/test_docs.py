@@ -17,10 +17,10 @@ from times import until
 
 import hub as public
 from hub import hookspecs
+from hub.api.routes import PUBLIC, Route
 from hub.app import running
 from hub.config import Config, parse
 from hub.model import SYSTEM
-from hub.routes import PUBLIC, Route
 from hub.testing import add_device, address_of
 from hub.writes import Write
 
@@ -119,7 +119,7 @@ def hub_toml():
 
 
 async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
-    from hub.routes import Request
+    from hub.api.routes import Request
 
     [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
     assert len(plugin.splitlines()) < 30
@@ -283,17 +283,17 @@ async def test_the_test_in_the_documentation_passes(hub):
 
 
 def test_templates_in_the_readme_are_right():
-    from hub.documents import parse as parse_template
+    from hub.templates.document import parse as parse_template
 
     for block in blocks(ROOT / "README.md", "toml"):
         parse_template(block)
 
 
 def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
-    from hub.dashboards import KINDS
-    from hub.documents import parse as parse_template
-    from hub.metadata import TYPES
+    from hub.domain.metadata import TYPES
     from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status, Tab, Widget
+    from hub.templates.document import parse as parse_template
+    from hub.templates.widgets import KINDS
 
     page = ROOT / "docs" / "templates.md"
     [block] = blocks(page, "toml")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from client import remote
 from connectors.http import endpoint as http
 from connectors.mqtt import link as mqtt
 from connectors.native import endpoint as native
-from hub.client import remote
 from hub.errors import RequestError, StorageError, TooMany, said_as
 
 

@@ -14,13 +14,13 @@ from times import DAY, HOUR, NOON, until
 
 import connectors.native.endpoint
 import hub.errors
-import hub.history.hot
+import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
 from hub.app import running
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
@@ -119,9 +119,9 @@ async def test_the_retention_deletes_when_the_clock_has_proved_itself(start, tim
 
 
 async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "MAX_UNSEALED", 30)
-    monkeypatch.setattr(hub.history.hot, "BATCH_ROWS", 10)
-    monkeypatch.setattr(hub.history.hot, "RUN_POINTS", 20)
+    monkeypatch.setattr(hub.history.commit_log, "MAX_UNSEALED", 30)
+    monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 10)
+    monkeypatch.setattr(hub.history.commit_log, "RUN_POINTS", 20)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         count = 0
@@ -157,9 +157,9 @@ async def full_disk(hub):
 
 
 async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(start, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "RETRY_AFTER", 0.05)
+    monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
-    monkeypatch.setattr(hub.history.hot, "BATCH_ROWS", 50)
+    monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         async with full_disk(started):

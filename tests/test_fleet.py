@@ -10,8 +10,8 @@ from raw_http import connected, local_key
 from tenants import tenants
 
 from hub.app import running
-from hub.devices import NewDevice
-from hub.metadata import LOCATION
+from hub.domain.devices import NewDevice
+from hub.domain.metadata import LOCATION
 from hub.model import SYSTEM
 from hub.writes import Write
 from plugins.users.model import USER

@@ -19,11 +19,11 @@ from times import DAY, HOUR, MINUTE, NOON, until
 
 import hub.app
 import hub.facts
-import hub.history.hot
+import hub.history.commit_log
+import hub.history.compaction
 import hub.history.log
 import hub.history.query
-import hub.history.sealing
-import hub.history.upkeep
+import hub.history.retention
 import hub.writes
 from hub.app import running
 from hub.config import parse
@@ -362,7 +362,7 @@ async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time
         hub.history.query, "_FIND_CHUNKS", hub.history.query._FIND_CHUNKS.replace("LIMIT 128", "LIMIT 3")
     )
     monkeypatch.setattr(hub.history.query, "CHUNKS", 3)
-    monkeypatch.setattr(hub.history.sealing, "PART", 10)
+    monkeypatch.setattr(hub.history.compaction, "PART", 10)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         model = []
@@ -379,8 +379,8 @@ async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time
 
 
 async def test_raw_values_go_and_statistics_stay(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.upkeep, "EXPIRE_FIRST", 0.05)
-    monkeypatch.setattr(hub.history.upkeep, "EXPIRE_EVERY", 0.05)
+    monkeypatch.setattr(hub.history.retention, "EXPIRE_FIRST", 0.05)
+    monkeypatch.setattr(hub.history.retention, "EXPIRE_EVERY", 0.05)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(10 * 24):
@@ -456,7 +456,7 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
 
 
 async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub.history.hot, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         other, _ = await add_device(started, TEMPLATE, "Other")
@@ -490,7 +490,7 @@ async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, mon
 
 
 async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         count = 0
@@ -508,14 +508,14 @@ async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, m
 
 
 async def test_a_log_larger_than_memory_should_hold_is_sealed_at_the_start(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.hot, "BATCH_ROWS", 200)
+    monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 200)
     monkeypatch.setattr(hub.history.log, "SLICE", 120)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(1000):
             time.pass_(1000)
             write(started, device, 0, n)
-    monkeypatch.setattr(hub.history.hot, "RUN_POINTS", 300)
+    monkeypatch.setattr(hub.history.commit_log, "RUN_POINTS", 300)
     async with start() as started:
         [device] = started.devices.by_id.values()
         assert started.history._unsealed < 600
@@ -632,7 +632,7 @@ async def test_a_hub_whose_clock_is_beyond_all_keys_seals_and_starts_again(start
 
 
 async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.sealing, "ERASE", 1)
+    monkeypatch.setattr(hub.history.compaction, "ERASE", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for _ in range(50):

@@ -11,7 +11,7 @@ from test_history import sealed
 from times import Time
 
 from hub.app import running
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.writes import Write
 

@@ -12,7 +12,7 @@ from patience import patient
 import hub.hooks
 from hub.app import Credentials, running
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.errors import ConfigError, Forbidden, NotAuthenticated, PluginError, Rejected, WrongType
 from hub.facts import PluginFailed, ValueWritten
 from hub.model import SYSTEM, Principal
@@ -652,7 +652,7 @@ async def test_a_filter_that_fails_is_said_of_its_plugin(plugin, started):
 # -- contributing -----------------------------------------------------------------------------------------------------
 
 ROUTE = """
-from hub.routes import PUBLIC, Route
+from hub.api.routes import PUBLIC, Route
 
 async def hello(request):
     return None
@@ -679,7 +679,7 @@ async def test_two_plugins_with_one_route_are_both_named(plugin, started):
 
 async def test_two_plugins_with_one_protocol_are_both_named(plugin, started):
     source = """
-        from hub.wire import WireProtocol
+        from hub.net.wire import WireProtocol
 
         @hookimpl
         def hub_protocols(hub):

@@ -13,9 +13,9 @@ from raw_http import connected, request
 from trio.testing import wait_all_tasks_blocked
 
 from connectors.http import endpoint, server
+from hub.api.routes import PUBLIC, Response, Route, Stream
 from hub.app import running
 from hub.hookspecs import hookimpl
-from hub.routes import PUBLIC, Response, Route, Stream
 
 MAX_BODY = 2 * 1024 * 1024
 MAX_HEADER = 16 * 1024

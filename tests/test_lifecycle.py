@@ -166,7 +166,7 @@ async def test_restarts_neither_lose_nor_invent_a_transition(start):
 async def test_a_thousand_that_go_at_once_are_kept_in_few_transactions(start):
     async with start() as hub:
         template, _ = await hub.templates.save(TEMPLATE.format('wait = "50ms"'), SYSTEM)
-        from hub.devices import NewDevice
+        from hub.domain.devices import NewDevice
 
         added = await hub.devices.add([NewDevice(name=f"M {n}", template=template) for n in range(1000)], SYSTEM)
         sessions = [Session(hub, device).open() for device, _ in added]

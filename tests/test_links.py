@@ -13,9 +13,9 @@ from test_cli import House
 
 from hub.app import running
 from hub.config import parse
-from hub.links import is_only_here, link, reachable
+from hub.net.links import is_only_here, link, reachable
+from hub.net.tls import lan_address
 from hub.testing import add_device, address_of
-from hub.tls import lan_address
 
 TEMPLATE = '[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"'
 LOOPBACK = '[[listen]]\naddress = "127.0.0.1:0"\n'

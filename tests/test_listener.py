@@ -27,9 +27,9 @@ from raw_native import OK, PATIENCE, Raw, online, reasons, until
 from websockets.trio.client import connect
 
 import connectors.native.endpoint
-import hub.listener
-import hub.tls
-import hub.wire
+import hub.net.listener
+import hub.net.tls
+import hub.net.wire
 from connectors.native.protocol import Cmd, Status, frame
 from hub.app import running
 from hub.config import TlsSection, parse
@@ -37,9 +37,9 @@ from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
 from hub.hookspecs import hookimpl
 from hub.model import SetDatastream
-from hub.proxy import proxy_header
+from hub.net.proxy_protocol import proxy_header
+from hub.net.tls import Certificates
 from hub.testing import add_device, address_of
-from hub.tls import Certificates
 
 TEMPLATE = """
 [template]
@@ -245,7 +245,7 @@ async def test_a_reload_serves_the_new_certificate_and_keeps_sessions(start, min
 
 
 async def test_changed_files_are_noticed(start, mine, monkeypatch):
-    monkeypatch.setattr(hub.tls, "WATCH_EVERY", 0.01)
+    monkeypatch.setattr(hub.net.tls, "WATCH_EVERY", 0.01)
     async with start(mine.toml) as started:
         before = started.certificates.context
         mine.make()
@@ -341,8 +341,8 @@ def ahead(monkeypatch):
     def go_on(days):
         Later.passed += timedelta(days=days)
 
-    monkeypatch.setattr(hub.tls, "datetime", Later)
-    monkeypatch.setattr(hub.tls, "WATCH_EVERY", 0.01)
+    monkeypatch.setattr(hub.net.tls, "datetime", Later)
+    monkeypatch.setattr(hub.net.tls, "WATCH_EVERY", 0.01)
     return go_on
 
 
@@ -394,7 +394,7 @@ async def test_own_certificate_that_cannot_be_renewed_stays_until_it_can(
         before, first, good = started.certificates.expires, await serial_number(started, client), key.read_bytes()
         with monkeypatch.context() as patch:
             if fault == "full disk":
-                patch.setattr(hub.tls, "write_together", full)
+                patch.setattr(hub.net.tls, "write_together", full)
             else:
                 key.write_bytes(b"-----BEGIN NONSENSE-----\n")
             ahead(818 - 30.5)
@@ -524,7 +524,7 @@ async def test_protocol_of_a_plugin_is_served_beside_all_of_the_hubs_own(tmp_pat
         @staticmethod
         @hookimpl
         def hub_protocols():
-            return [hub.wire.WireProtocol(name="greeting", sniff=lambda first: first[:1] == b"g", serve=greet)]
+            return [hub.net.wire.WireProtocol(name="greeting", sniff=lambda first: first[:1] == b"g", serve=greet)]
 
     config = parse(listen(serve=serve) if serve else listen()).with_data(str(tmp_path / "data"))
     async with running(config, plugins=(Greeting(),)) as started, dialled(started) as stream:
@@ -735,7 +735,7 @@ async def test_forwarded_address_counts_for_devices_over_websockets(start):
 
 
 async def test_half_a_header_is_not_waited_for_for_ever(start, monkeypatch):
-    monkeypatch.setattr(hub.listener, "FIRST_BYTES_DEADLINE", 0.05)
+    monkeypatch.setattr(hub.net.listener, "FIRST_BYTES_DEADLINE", 0.05)
     async with start(behind_proxy()) as started, dialled(started) as stream:
         await stream.send_all(V1[:10])
 
@@ -850,7 +850,7 @@ async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, he
 
 
 async def test_a_client_that_says_nothing_is_not_waited_for(start, monkeypatch):
-    monkeypatch.setattr(hub.listener, "FIRST_BYTES_DEADLINE", 0.05)
+    monkeypatch.setattr(hub.net.listener, "FIRST_BYTES_DEADLINE", 0.05)
     async with start(listen()) as started, dialled(started) as stream:
         assert await closed(stream)
 
@@ -922,7 +922,7 @@ async def test_tls_client_that_says_goodbye_is_not_reset(start, version):
 
 @pytest.mark.parametrize("tls", ["on", "auto"])
 async def test_half_a_handshake_is_not_waited_for(start, monkeypatch, tls):
-    monkeypatch.setattr(hub.listener, "HANDSHAKE_DEADLINE", 0.05)
+    monkeypatch.setattr(hub.net.listener, "HANDSHAKE_DEADLINE", 0.05)
     async with start(listen(tls=tls)) as started, dialled(started) as stream:
         await stream.send_all(HALF_HELLO)
 
@@ -1008,7 +1008,7 @@ async def test_pushes_to_a_client_that_does_not_read_are_coalesced(start):
 
 
 async def test_a_client_that_takes_nothing_is_given_up(start, monkeypatch):
-    monkeypatch.setattr(hub.wire, "STALL_DEADLINE", 0.1)
+    monkeypatch.setattr(hub.net.wire, "STALL_DEADLINE", 0.1)
     gone = []
     async with start(listen()) as started:
         started.subscribe(DeviceDisconnected, gone.append)
@@ -1067,7 +1067,7 @@ async def test_a_closed_wire_is_at_its_end_however_often_that_happens():
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            wire = hub.wire.Wire(ours, lambda fn: None)
+            wire = hub.net.wire.Wire(ours, lambda fn: None)
             wire.close()
             wire.send(b"x")
 

@@ -38,8 +38,8 @@ from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
 from hub.history import Receipt
 from hub.model import SYSTEM, Reboot, Reconfigure, Redirect
+from hub.net.wire import Wire
 from hub.testing import LOOPBACK, add_device, address_of
-from hub.wire import Wire
 from hub.writes import Write
 
 TEMPLATE = """
@@ -1364,7 +1364,7 @@ async def test_a_hub_that_stops_publishes_no_wills(hub_config):
 
 
 async def test_a_thousand_wills_at_once(hub, monkeypatch):
-    from hub.devices import NewDevice
+    from hub.domain.devices import NewDevice
 
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
     made = await hub.devices.add([NewDevice(name=f"D{n}", template=template) for n in range(1000)], SYSTEM)

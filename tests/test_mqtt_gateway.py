@@ -10,7 +10,7 @@ from tenants import THERMOMETER, tenants
 
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import Ack, Kind, Property, Will
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import ONLINE, SYSTEM, SetMetadata
 from hub.writes import Write
 

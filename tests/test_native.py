@@ -18,7 +18,7 @@ from connectors.native.protocol import Cmd, Connection, Status, frame, response
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect, SetDatastream

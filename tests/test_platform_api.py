@@ -11,12 +11,12 @@ import trio
 from raw_http import PATIENCE, ask, connected, local_key
 
 from connectors.native import client
+from hub.api.routes import KNOWN, OPEN, PUBLIC, Route, SocketRoute
 from hub.app import running
 from hub.config import parse
 from hub.facts import DeviceDisconnected
 from hub.hookspecs import hookimpl
 from hub.model import SYSTEM, Principal
-from hub.routes import KNOWN, OPEN, PUBLIC, Route, SocketRoute
 from hub.testing import LOOPBACK, add_device, address_of
 
 LAMP = """\

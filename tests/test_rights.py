@@ -8,9 +8,9 @@ import trio
 from raw_http import connected
 from tenants import ORG, tenants
 
-from hub.devices import NewDevice
+from hub.api.routes import KNOWN, OPEN, Route, camel
+from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
-from hub.routes import KNOWN, OPEN, Route, camel
 from plugins.fleet import _Room as Fleet
 from plugins.fleet.tags import Tag
 from plugins.users.model import ADMIN, STAFF, USER, User

@@ -7,10 +7,10 @@ import trio
 from raw_mqtt import reasons, until
 
 from connectors.simulator.devices import SimulatedDevice, streams_of
-from hub.devices import NewDevice
-from hub.documents import parse, shipped, to_toml
+from hub.api.routes import to_json
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
-from hub.routes import to_json
+from hub.templates.document import parse, shipped, to_toml
 from hub.testing import LOOPBACK, address_of
 from plugins.platform_api.described import template_shown
 

@@ -24,15 +24,16 @@ from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_cli import CONFIG, House
 
+from client import Call, operations
+from client.cli import api
 from connectors.native.protocol import Cmd
-from hub import spellings, timezones, tls
+from hub import spellings, timezones
 from hub.app import running
-from hub.cli import api
-from hub.client import Call, operations
 from hub.config import TlsSection, parse
-from hub.documents import BadTemplate
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
+from hub.net import tls
+from hub.templates.document import BadTemplate
 from hub.testing import LOOPBACK, add_device
 from hub.values import MISMATCH, coerce
 

@@ -16,17 +16,17 @@ import trio
 from patience import patient
 
 import hub.app
-import hub.history.hot
+import hub.history.commit_log
 import hub.storage
 from bench.hubprocess import all_values
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.datadir import write_whole
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.errors import Conflict, MigrationError, StartupError, StorageError, Unavailable
 from hub.facts import StorageTrouble
-from hub.history.hot import BATCH_ROWS, MAX_QUEUED
+from hub.history.commit_log import BATCH_ROWS, MAX_QUEUED
 from hub.model import SYSTEM
 from hub.storage import HISTORY_PAGE, Migration, open_storage
 from hub.writes import Write
@@ -59,8 +59,8 @@ def data(tmp_path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """What takes seconds in a house takes milliseconds here."""
-    monkeypatch.setattr(hub.history.hot, "DURABLE_TIMEOUT", patient(0.3))
-    monkeypatch.setattr(hub.history.hot, "RETRY_AFTER", 0.02)
+    monkeypatch.setattr(hub.history.commit_log, "DURABLE_TIMEOUT", patient(0.3))
+    monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.02)
     monkeypatch.setattr(hub.storage, "BUSY_TIMEOUT_MS", 50)
 
 

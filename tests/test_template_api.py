@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_fleet import Asker
 
-from hub import dashboards
 from hub.app import running
-from hub.devices import NewDevice
-from hub.documents import BadTemplate, read, to_document
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
+from hub.templates import widgets
+from hub.templates.document import BadTemplate, read, to_document
 from hub.writes import Write
 
 DOCUMENT = {
@@ -241,7 +241,7 @@ async def test_versions_are_listed_compared_and_brought_back(hub, ask, room):
 
 
 async def test_old_versions_go_but_not_those_that_devices_have(hub, ask, room, monkeypatch):
-    monkeypatch.setattr("hub.templates.MAX_VERSIONS", 2)
+    monkeypatch.setattr("hub.templates.store.MAX_VERSIONS", 2)
     for number in range(5):
         document = changed(template=DOCUMENT["template"] | {"hardware": f"Board {number}"})
         await ask("PUT", "template", {"templateId": "TMPL0room", "document": document, "apply": False})
@@ -377,7 +377,7 @@ async def test_a_widget_that_needs_every_value_says_so(ask):
 @pytest.mark.parametrize("kind", ["web", "mobile"])
 def test_every_widget_takes_what_it_says_and_nothing_else(kind):
     types = ["integer", "double", "string", "enum", "location"]
-    for name, about in dashboards.KINDS[kind].items():
+    for name, about in widgets.KINDS[kind].items():
         for n, of_type in enumerate(types):
             count = max(about.least, 1)
             streams = tuple(
@@ -389,7 +389,7 @@ def test_every_widget_takes_what_it_says_and_nothing_else(kind):
                 id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
             )
             fits = of_type in about.shows or not about.most
-            assert fits == (not dashboards.problems(template)), (name, of_type, n)
+            assert fits == (not widgets.problems(template)), (name, of_type, n)
 
 
 JSON = st.recursive(
@@ -398,7 +398,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 WIDGETS = st.fixed_dictionaries(
-    {"type": st.sampled_from([*dashboards.WEB]) | JSON},
+    {"type": st.sampled_from([*widgets.WEB]) | JSON},
     optional={
         "pins": st.lists(st.sampled_from(["V0", "V1", "V2", "V3", "V4", "v0", ""]), max_size=3) | JSON,
         "x": st.integers(-3, 30) | JSON,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from hub.app import running
 from hub.config import parse as parse_config
-from hub.devices import NewDevice
-from hub.documents import BadTemplate, difference, parse, to_toml
+from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, WrongType
 from hub.facts import TemplateChanged
 from hub.model import SYSTEM, Datastream, EventType, Expire, Lifecycle, MetadataField, Status, Template
+from hub.templates.document import BadTemplate, difference, parse, to_toml
 from hub.values import coerce
 from hub.writes import Write
 

@@ -14,9 +14,9 @@ from test_fleet import asking
 
 from hub import units
 from hub.app import running
-from hub.devices import NewDevice
-from hub.documents import BadTemplate
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
+from hub.templates.document import BadTemplate
 from hub.units import GROUPS, UNITS
 from hub.writes import Write
 

@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.bodies import parse_json
+from hub.api.bodies import parse_json
+from hub.api.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
+from hub.domain.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
-from hub.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.model import ONLINE, Datastream, Device, Principal, Value
-from hub.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
 from hub.spellings import timed_values
 from hub.values import texts_of, to_json
 from hub.writes import Write

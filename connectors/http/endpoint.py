@@ -14,9 +14,10 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
-from hub import routes
+from hub.api import routes
+from hub.api.bodies import parse_json
+from hub.api.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
 from hub.app import Credentials
-from hub.bodies import parse_json
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -33,15 +34,14 @@ from hub.errors import (
 )
 from hub.hookspecs import hookimpl
 from hub.model import NOBODY
-from hub.proxy import client_address
-from hub.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
-from hub.wire import WireProtocol
+from hub.net.proxy_protocol import client_address
+from hub.net.wire import WireProtocol
 
 if TYPE_CHECKING:
     import h11
 
     from hub.app import Hub
-    from hub.wire import Peer, Wire
+    from hub.net.wire import Peer, Wire
 
 log = logging.getLogger(__name__)
 

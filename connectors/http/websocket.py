@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from hub.wire import Wire
+from hub.net.wire import Wire
 
 if TYPE_CHECKING:
     import h11
@@ -167,7 +167,7 @@ class WebSocketWire(Wire):
 
 
 class TextSocket:
-    """`hub.routes.Socket` over a `WebSocketWire`."""
+    """`hub.api.routes.Socket` over a `WebSocketWire`."""
 
     def __init__(self, wire: WebSocketWire) -> None:
         self._wire = wire

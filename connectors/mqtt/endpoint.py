@@ -38,15 +38,15 @@ from hub.facts import (
     ValueCleared,
 )
 from hub.hookspecs import hookimpl
-from hub.limits import Bucket
-from hub.structure import Duration, between, seconds
+from hub.net.wire import WireProtocol
+from hub.rate_limits import Bucket
+from hub.structuring import Duration, between, seconds
 from hub.timers import Timers
-from hub.wire import WireProtocol
 
 if TYPE_CHECKING:
     from hub.app import Hub
     from hub.model import Datastream, Device, Template
-    from hub.wire import Peer, Wire
+    from hub.net.wire import Peer, Wire
 
 #: Seconds between two looks for silent connections.
 SWEEP_EVERY = 2.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from connectors.mqtt.topics import Uplink
 from hub import timezones
 from hub.app import MAX_REASON
+from hub.domain.metadata import BY_DEVICE, PLACE
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
-from hub.metadata import BY_DEVICE, PLACE
 from hub.model import Datastream
 from hub.spellings import is_printable, nfc, timed_values, whole
 from hub.spellings import shown as escaped

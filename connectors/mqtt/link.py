@@ -41,13 +41,13 @@ from hub.errors import (
     said_as,
 )
 from hub.facts import WireFrame
-from hub.limits import Bucket
+from hub.rate_limits import Bucket
 
 if TYPE_CHECKING:
     from connectors.mqtt.endpoint import Endpoint
     from hub.history import Receipt
     from hub.model import Device
-    from hub.wire import Peer, Wire
+    from hub.net.wire import Peer, Wire
 
 #: What a client of version 5 hears instead of an exception.
 REASONS: dict[type[HubError], Reason] = {

@@ -50,7 +50,6 @@ from hub.errors import (
 )
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
-from hub.limits import Bucket
 from hub.model import (
     AppConnected,
     Command,
@@ -62,13 +61,14 @@ from hub.model import (
     SetDatastream,
     SetMetadata,
 )
+from hub.net.wire import WireProtocol
+from hub.rate_limits import Bucket
 from hub.spellings import decimal, is_printable, stamp, trimmed
-from hub.wire import WireProtocol
 from hub.writes import Write
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from hub.wire import Peer, Wire
+    from hub.net.wire import Peer, Wire
 
 log = logging.getLogger(__name__)
 

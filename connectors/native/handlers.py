@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from connectors.native.protocol import Cmd, Status, frame, response, split, split_stripped
 from hub import timezones
+from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, PLACE
 from hub.errors import Forbidden, NotFound, Rejected, UnknownPin
-from hub.metadata import AUTH_TOKEN, BY_DEVICE, PLACE
 from hub.values import texts_of
 from hub.writes import Write
 

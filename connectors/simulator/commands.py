@@ -8,12 +8,12 @@ import sys
 
 import trio
 
+from client import Api, operations
+from client.cli import api
+from client.operations import DeviceObject
+from client.remote import Remote
 from connectors.native.client import LoginFailed
 from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, streams_of
-from hub.cli import api
-from hub.client import Api, operations
-from hub.client.operations import DeviceObject
-from hub.client.remote import Remote
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
 #: Seconds between two lines about what the devices do, where they are no terminal's.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from connectors.simulator.devices import SimulatedDevice, Stream
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.hookspecs import hookimpl
 from hub.model import SYSTEM
 

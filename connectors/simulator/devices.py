@@ -21,7 +21,7 @@ from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Status
 
 if TYPE_CHECKING:
-    from hub.client.operations import TemplateObject
+    from client.operations import TemplateObject
 
 #: Seconds before a device that lost its hub dials again.
 RECONNECT_AFTER = 2.0

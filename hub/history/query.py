@@ -28,8 +28,8 @@ from hub.history.chunks import (
     of_row,
     statistics,
 )
+from hub.history.compaction import Sealed, Tail
 from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
-from hub.history.sealing import Sealed, Tail
 from hub.storage import Database, Row
 
 Granularity = Literal["raw", "minute", "hour", "day"]

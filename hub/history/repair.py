@@ -31,8 +31,7 @@ from hub.history.chunks import (
     stamps_of,
     statistics,
 )
-from hub.history.keys import MAX_PART, SERIES_MASK, chunk_key, day_of, hour_key
-from hub.history.sealing import (
+from hub.history.compaction import (
     Policies,
     Policy,
     Tail,
@@ -44,6 +43,7 @@ from hub.history.sealing import (
     stamp_of,
     sum_days,
 )
+from hub.history.keys import MAX_PART, SERIES_MASK, chunk_key, day_of, hour_key
 from hub.model import Value
 from hub.stamps import Correction
 from hub.storage import Database, Transaction

@@ -1,4 +1,4 @@
--- Repairs of what a wrong clock has stamped; see hub/clock_repair.py. Times are milliseconds UTC, `shift` is NULL when
+-- Repairs of what a wrong clock has stamped; see hub/domain/clock_repair.py. Times are milliseconds UTC, `shift` is NULL when
 -- values were dropped. Batches of the log up to `upto` were there when it began; `reset` is 1 when stamps went on from the
 -- wall clock. `finished` is NULL as long as the history is being corrected: the next start goes on with it.
 CREATE TABLE clock_repairs (

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub.api.parameters import MAX_TIME, Time
+from hub.api.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
 from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, ValueSet
 from hub.hookspecs import hookimpl
 from hub.model import ROOT_ORG, SOMEBODY, Principal
-from hub.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
-from hub.signatures import MAX_TIME, Time
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
-from hub.structure import Duration, seconds
+from hub.structuring import Duration, seconds
 from plugins.audit.actions import Action, Actions
 from plugins.audit.chain import Chain, Filter, Record, Verdict
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 if TYPE_CHECKING:
-    from hub.routes import Change
+    from hub.api.routes import Change
     from hub.storage import Storage, Transaction
 
 #: Records read or deleted at a time.

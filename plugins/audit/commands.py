@@ -8,9 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from hub.cli import api, counted, local_time, report, show, show_table
-from hub.client import operations
+from client import operations
+from client.cli import api, counted, local_time, show_table
 from hub.errors import Rejected
+from hub.printing import report, show
 
 _COLUMNS = ("id", "ts", "org", "who", "name", "address", "action", "subject", "details")
 

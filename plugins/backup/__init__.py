@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub.api.routes import Change, Permission, Request, Route
 from hub.datadir import partial_of
 from hub.errors import Conflict, Forbidden, HubError, Rejected, RequestError, StorageError, Unavailable
 from hub.hookspecs import hookimpl
-from hub.routes import Change, Permission, Request, Route
-from hub.structure import seconds, structure
+from hub.structuring import seconds, structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest
 

@@ -25,7 +25,7 @@ import attrs
 from hub.datadir import partial_of, publish, sync
 from hub.errors import Rejected, RequestError
 from hub.storage import inspect
-from hub.structure import Invalid, structure
+from hub.structuring import Invalid, structure
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hub.cli import api, config_of, confirmed, counted, local_time, on_this_machine, progress, report, with_yes
-from hub.client import Api, operations
+from client import Api, operations
+from client.cli import api, confirmed, counted, local_time, progress, with_yes
+from hub.config import config_of, on_this_machine
 from hub.datadir import locked, partial_of, publish, sync
 from hub.errors import Forbidden, RequestError, StartupError
 from hub.interrupts import deferred
+from hub.printing import report
 from hub.storage import shipped_migrations
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes

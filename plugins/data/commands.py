@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub import spellings, timezones
-from hub.cli import (
+from client import Api, operations
+from client.cli import (
     DURATION_HELP,
     api,
     confirmed,
@@ -28,19 +28,19 @@ from hub.cli import (
     local_time,
     naming,
     progress,
-    report,
     table,
     with_device,
     with_yes,
 )
-from hub.client import Api, operations
-from hub.client.operations import DeviceObject
+from client.operations import DeviceObject
+from hub import spellings, timezones
 from hub.datadir import partial_of, publish
 from hub.errors import Rejected, RequestError
+from hub.printing import report
 
 if TYPE_CHECKING:
-    from hub.client import Api
-    from hub.client.operations import DeviceObject
+    from client import Api
+    from client.operations import DeviceObject
     from hub.history.query import Granularity
 
 DAY_MS = 86_400_000

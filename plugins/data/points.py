@@ -12,14 +12,14 @@ import attrs
 import trio
 
 from hub import spellings, timezones
+from hub.api.parameters import MAX_TIME, Time
+from hub.api.routes import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.errors import MAX_PROBLEMS, Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
 from hub.model import Point as Place
-from hub.routes import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
-from hub.signatures import MAX_TIME, Time
-from hub.structure import seconds
+from hub.structuring import seconds
 from hub.values import Raw, to_json
 from hub.writes import IMPORT_SLICE
 

@@ -21,15 +21,15 @@ import attrs
 import trio
 
 from hub import timezones
+from hub.api.routes import DEVICE, PUBLIC, File, Request, Response, Route
 from hub.datadir import partial_of, publish
+from hub.domain.timeline import MAX_PAGE, Filter
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import Statistics
 from hub.history.query import Granularity
 from hub.model import Datastream, Device
 from hub.model import Point as Place
-from hub.routes import DEVICE, PUBLIC, File, Request, Response, Route
-from hub.structure import Duration, seconds
-from hub.timeline import MAX_PAGE, Filter
+from hub.structuring import Duration, seconds
 from plugins.data.points import aggregated, csv_field
 
 if TYPE_CHECKING:

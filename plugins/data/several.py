@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 import attrs
 
 from hub import timezones
-from hub.display import Viewer
+from hub.api.routes import VIEW_DEVICES, Request, Route, Stream
+from hub.domain.display import Viewer
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combined
 from hub.history.query import TOGETHER, Granularity
 from hub.history.query import Aggregate as Numeric
 from hub.model import Datastream, Device
 from hub.model import Point as Place
-from hub.routes import VIEW_DEVICES, Request, Route, Stream
 from hub.units import Conversion
 from hub.values import to_json
 from plugins.data.points import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of

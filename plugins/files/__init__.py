@@ -13,11 +13,11 @@ import attrs
 import trio
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from hub.api.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
 from hub.hookspecs import hookimpl
-from hub.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 

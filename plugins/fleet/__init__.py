@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hub.api.routes import Permission, Route
 from hub.hookspecs import hookimpl
-from hub.routes import Permission, Route
 from hub.storage import Migration, shipped_migrations
 from plugins.fleet import bulk, locations, search, segments, tags
 

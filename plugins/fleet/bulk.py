@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from hub.api.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
 from hub.errors import HubError, Rejected, WrongType
 from hub.model import Device
-from hub.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
 from hub.values import from_label
 from hub.writes import Write
 from plugins.fleet.filters import Filter, Find

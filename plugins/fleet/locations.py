@@ -15,11 +15,11 @@ import attrs
 import trio
 
 from hub import timezones
+from hub.api.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.domain.metadata import LOCATION
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
-from hub.metadata import LOCATION
 from hub.model import SYSTEM, Device, Principal
-from hub.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 from hub.spellings import is_name, is_printable, nfc, whole
 
 if TYPE_CHECKING:

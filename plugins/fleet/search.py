@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from hub.api.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
 from hub.errors import Rejected
 from hub.model import Device, Principal
-from hub.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
 from hub.spellings import nfc
 from plugins.fleet.filters import Filter, Find, Finder
 from plugins.fleet.segments import Segments

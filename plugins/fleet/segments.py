@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import OrganizationChanged
-from hub.routes import (
+from hub.api.routes import (
     LARGE_BODY,
     MAX_PAGE,
     VIEW_DEVICES,
@@ -23,7 +21,9 @@ from hub.routes import (
     from_json,
     page_of,
 )
-from hub.routes import to_json as plain
+from hub.api.routes import to_json as plain
+from hub.errors import Conflict, NotFound, Rejected
+from hub.facts import OrganizationChanged
 from hub.spellings import is_name, nfc
 from plugins.fleet.filters import Find, Finder, Test
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub.api.routes import VIEW_DEVICES, Created, Request, Route
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
-from hub.routes import VIEW_DEVICES, Created, Request, Route
 from hub.spellings import is_name, is_printable, nfc
 
 if TYPE_CHECKING:

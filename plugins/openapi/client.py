@@ -1,4 +1,4 @@
-"""`hub.client.operations`, made from the OpenAPI document: ``make client``."""
+"""`client.operations`, made from the OpenAPI document: ``make client``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
-from hub.client import Call
+from client import Call
 '''
 #: What is an operation for programs; the rest is for devices and for browsers.
 PREFIX = "/api/v1/"

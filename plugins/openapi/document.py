@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub.routes import KNOWN, OPEN, Created, File, Response, Route, Stream
-from hub.signatures import MAX_WHOLE, Parameter, optional
+from hub.api.parameters import MAX_WHOLE, Parameter, optional
+from hub.api.routes import KNOWN, OPEN, Created, File, Response, Route, Stream
 from plugins.openapi.schema import Schema, Schemas, described
 
 if TYPE_CHECKING:

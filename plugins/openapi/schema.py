@@ -20,8 +20,8 @@ from typing import (
 
 import attrs
 
-from hub.routes import named
-from hub.signatures import MAX_TIME, Between, Moment
+from hub.api.parameters import MAX_TIME, Between, Moment
+from hub.api.routes import named
 
 Schema = dict[str, Any]
 

@@ -18,26 +18,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub.cli import (
-    api,
-    config_of,
-    confirmed,
-    counted,
-    device_of,
-    local_time,
-    megabytes_a_month,
-    progress,
-    report,
-    show,
-    show_table,
-    with_yes,
-)
-from hub.client import operations
+from client import operations
+from client.cli import api, confirmed, counted, device_of, local_time, progress, show_table, with_yes
+from hub.config import config_of
 from hub.errors import RequestError, StartupError
+from hub.printing import megabytes_a_month, report, show
 
 if TYPE_CHECKING:
-    from hub.client import Api
-    from hub.client.operations import ClockObject, Cost, DeviceValues, RepairJob, RepairPlan
+    from client import Api
+    from client.operations import ClockObject, Cost, DeviceValues, RepairJob, RepairPlan
     from hub.config import Config
 
 #: The dearest datastreams, on the screen of the status.
@@ -52,7 +41,7 @@ def status(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from hub.client.remote import Remote
+    from client.remote import Remote
 
     with api(args) as hub:
         state, costs = hub(operations.get_status()), hub(operations.get_history_costs())

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.display import Viewer
+from hub.api.routes import VIEW_DEVICES, Request, Route
+from hub.domain.display import Viewer
+from hub.domain.metadata import BUILT_IN
 from hub.errors import NotFound, Rejected
-from hub.metadata import BUILT_IN
 from hub.model import MetadataField
-from hub.routes import VIEW_DEVICES, Request, Route
 
 if TYPE_CHECKING:
     from hub.app import Hub

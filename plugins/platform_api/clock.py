@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.clock_repair import DeviceValues, RepairJob, RepairPlan
+from hub.api.routes import Request, Route
+from hub.domain.clock_repair import DeviceValues, RepairJob, RepairPlan
 from hub.errors import Rejected
-from hub.routes import Request, Route
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub.cli import (
+from client import operations
+from client.cli import (
     DURATION_HELP,
     PAGE,
     api,
@@ -24,23 +25,20 @@ from hub.cli import (
     org_id_of,
     org_of,
     organizations,
-    report,
-    show,
     show_table,
     user_of,
-    warn,
     with_device,
     with_org,
     with_yes,
 )
-from hub.client import operations
+from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.errors import Rejected, RequestError
+from hub.printing import report, show, warn
 from hub.spellings import decoded, read_text
-from hub.tokens import WEAK_WARNING, is_token, is_weak
 
 if TYPE_CHECKING:
-    from hub.client import Api
-    from hub.client.operations import DataStreamValue, DeviceObject, EventObject, OrganizationObject, Refusal
+    from client import Api
+    from client.operations import DataStreamValue, DeviceObject, EventObject, OrganizationObject, Refusal
 
 #: Types of events, as templates have them.
 EVENT_TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
@@ -143,7 +141,7 @@ def _template_text(path: Path) -> str:
     Raises OSError and ValueError.
     """
     if not path.exists():
-        from hub.documents import shipped
+        from hub.templates.document import shipped
 
         if text := shipped().get(str(path)):
             return text
@@ -186,7 +184,7 @@ def template_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list_shipped(as_json: bool) -> None:
-    from hub.documents import parse, shipped
+    from hub.templates.document import parse, shipped
 
     found = {name: parse(text, name) for name, text in shipped().items()}
     rows = [(name, one.id, len(one.datastreams), one.description) for name, one in found.items()]

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from hub.metadata import label
+from hub.domain.metadata import label
 from hub.model import (
     Dashboard,
     DataType,

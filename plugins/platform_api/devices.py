@@ -10,10 +10,8 @@ import attrs
 import trio
 
 from hub import spellings
-from hub.devices import NewDevice
-from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
-from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
-from hub.routes import (
+from hub.api.parameters import Between
+from hub.api.routes import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
@@ -26,8 +24,10 @@ from hub.routes import (
     page_of,
     secret,
 )
-from hub.signatures import Between
-from hub.structure import seconds
+from hub.domain.devices import NewDevice
+from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
+from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
+from hub.structuring import seconds
 from hub.values import described_choices, from_label, to_json
 from hub.writes import Write
 from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from hub.api.parameters import MAX_TIME, Time
+from hub.api.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
+from hub.domain.timeline import UNKNOWN, Filter
 from hub.errors import NotFound, Rejected
 from hub.model import Comment, Device, TimelineEvent
-from hub.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
-from hub.signatures import MAX_TIME, Time
-from hub.timeline import UNKNOWN, Filter
 
 if TYPE_CHECKING:
     from hub.app import Hub

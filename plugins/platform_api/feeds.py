@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub.api.routes import to_json as plain
 from hub.facts import (
     AlarmCleared,
     AlarmRaised,
@@ -30,13 +31,12 @@ from hub.facts import (
     WireFrame,
 )
 from hub.model import ONLINE, Device
-from hub.routes import to_json as plain
 from hub.values import to_json
 from plugins.platform_api.events import event_shown
 
 if TYPE_CHECKING:
+    from hub.api.routes import Change
     from hub.app import Hub
-    from hub.routes import Change
 
 #: Seconds between two changes of one value.
 MIN_GAP = 0.05

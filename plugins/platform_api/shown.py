@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.display import Shown, Viewer, text
-from hub.metadata import label
+from hub.domain.display import Shown, Viewer, text
+from hub.domain.metadata import label
 from hub.model import OFFLINE, Datastream, Device, Principal, Value
 from hub.values import to_json
 from plugins.platform_api.about import metadata_shown

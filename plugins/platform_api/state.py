@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hub.alarms import Alarm
-from hub.listener import Served
-from hub.routes import KNOWN, Request, Route
+from hub.api.routes import KNOWN, Request, Route
+from hub.net.listener import Served
 from hub.units import UNITS, Unit
 
 if TYPE_CHECKING:

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub.api.routes import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
-from hub.routes import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.spellings import whole
 from hub.values import to_json
 from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
 
 if TYPE_CHECKING:
+    from hub.api.routes import Request, Socket
     from hub.app import Hub
-    from hub.routes import Request, Socket
 
 #: Messages kept for a client that is slower than what happens.
 MAX_WAITING = 10_000

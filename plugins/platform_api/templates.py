@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.documents import difference, to_document, to_toml
-from hub.errors import Conflict, Rejected
-from hub.model import (
-    Template,
-)
-from hub.routes import (
+from hub.api.routes import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
@@ -26,7 +21,12 @@ from hub.routes import (
     Route,
     page_of,
 )
-from hub.templates import dropped_names
+from hub.errors import Conflict, Rejected
+from hub.model import (
+    Template,
+)
+from hub.templates.document import difference, to_document, to_toml
+from hub.templates.store import dropped_names
 from plugins.platform_api.described import (
     DatastreamInfo,
     EventInfo,

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.errors import Forbidden, HubError, Rejected
-from hub.model import Organization, Principal
-from hub.routes import (
+from hub.api.routes import (
     KNOWN,
     PAGE,
     VIEW_DEVICES,
@@ -26,6 +24,8 @@ from hub.routes import (
     page_of,
     secret,
 )
+from hub.errors import Forbidden, HubError, Rejected
+from hub.model import Organization, Principal
 from hub.spellings import nfc
 from plugins.users.login import Password, prove, session_shown
 from plugins.users.model import ADMIN, USER, Address, Profile, User

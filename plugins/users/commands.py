@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub.cli import (
+from client import operations
+from client.cli import (
     DURATION_HELP,
     PAGE,
     api,
@@ -21,22 +22,20 @@ from hub.cli import (
     org_id_of,
     org_of,
     organizations,
-    report,
-    show,
     show_table,
     suggestion,
     user_of,
     with_org,
     with_yes,
 )
-from hub.client import operations
 from hub.errors import Conflict, NotFound, Rejected, RequestError
-from hub.links import ONLY_HERE, is_only_here
+from hub.net.links import ONLY_HERE, is_only_here
+from hub.printing import report, show
 from hub.spellings import read_text
 
 if TYPE_CHECKING:
-    from hub.client import Api
-    from hub.client.operations import InvitedUser, RoleObject, UserObject
+    from client import Api
+    from client.operations import InvitedUser, RoleObject, UserObject
 
 
 def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
@@ -360,7 +359,7 @@ def _templates(hub: Api) -> list[Any]:
 
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     """Bring the hub to what a file says; returns what was done."""
-    from hub.signatures import camel
+    from hub.api.parameters import camel
 
     said, done = {_KEYS[key]: value for key, value in wanted["organization"].items()}, []
     if "unit_system" in said:
@@ -496,7 +495,7 @@ def key_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="TIME", help=DURATION_HELP)
 
     def run(args: argparse.Namespace) -> None:
-        from hub.structure import seconds
+        from hub.structuring import seconds
 
         with api(args) as hub:
             user = user_of(hub, args.email)["id"]

@@ -15,9 +15,9 @@ from urllib.parse import urlencode, urlsplit
 import attrs
 import trio
 
+from hub.api.routes import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import Principal
-from hub.routes import PUBLIC, Request, Response, Route
 from plugins.users.access import DEVELOPERS
 from plugins.users.credentials import Tokens, is_redirect
 from plugins.users.login import Login, identified

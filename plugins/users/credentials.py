@@ -14,7 +14,7 @@ from hub.errors import Conflict, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
 from hub.spellings import is_name, nfc
 from hub.stamps import StampColumns
-from hub.structure import seconds
+from hub.structuring import seconds
 from plugins.users.model import Client, Key, Session, User
 from plugins.users.people import digest
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import attrs
 
+from hub.api.routes import KNOWN, PUBLIC, Created, Request, Route, secret
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
 from hub.model import Principal
-from hub.routes import KNOWN, PUBLIC, Created, Request, Route, secret
 from plugins.users.credentials import Tokens
 from plugins.users.model import Address, Key, Session, User
 from plugins.users.passwords import candidate_hashes, hash_of

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization, OrganizationType
-from hub.routes import (
+from hub.api.routes import (
     KNOWN,
     PAGE,
     VIEW_DEVICES,
@@ -22,6 +20,8 @@ from hub.routes import (
     SortOrder,
     page_of,
 )
+from hub.errors import Forbidden, Rejected
+from hub.model import ROOT_ORG, Organization, OrganizationType
 from hub.spellings import nfc
 from hub.units import System
 from plugins.users.shown import OrganizationObject, UnitSystem

@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from hub.api.routes import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import ROOT_ORG, Principal
-from hub.routes import PUBLIC, Request, Response, Route
 from plugins.users.model import User
 from plugins.users.passwords import SHORTEST, hash_of
 from plugins.users.people import PAGE, Link

@@ -16,7 +16,7 @@ from hub import timezones
 from hub.errors import Conflict, NotAuthenticated, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.spellings import is_name, is_printable
-from hub.structure import structure
+from hub.structuring import structure
 from plugins.users.model import ADMIN, Profile, User
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
+from hub.api.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
-from hub.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from plugins.users.credentials import Tokens
 from plugins.users.model import ADMIN, Client
 from plugins.users.shown import ClientObject, MadeClient, OAuthClient, more

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub.api.routes import MAX_PAGE, Created, Page, Request, Route, page_of
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG
-from hub.routes import MAX_PAGE, Created, Page, Request, Route, page_of
 from plugins.users.shown import PermissionObject, RoleObject
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from hub.api.routes import Permission
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.model import ROOT_ORG
-from hub.routes import Permission
 from hub.spellings import is_name, nfc
 from plugins.users.model import ADMIN
 from plugins.users.permissions import DEFAULTS, switched

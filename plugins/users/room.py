@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.api.routes import Request
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, OrganizationChanged
-from hub.links import ONLY_HERE, is_only_here
 from hub.model import ROOT_ORG, Principal
-from hub.routes import Request
-from hub.structure import Duration, seconds
+from hub.net.links import ONLY_HERE, is_only_here
+from hub.structuring import Duration, seconds
 from hub.units import System
 from plugins.users.access import Access
 from plugins.users.consent import Consents

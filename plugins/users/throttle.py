@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from hub.errors import StorageError, TooMany
-from hub.proxy import subscriber_of
+from hub.net.proxy_protocol import subscriber_of
 from plugins.users.people import digest
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.api.routes import VIEW_DEVICES, Request, Route
 from hub.errors import StorageError
 from hub.facts import ClockRepaired, DeviceDeleted, DeviceDisconnected
 from hub.hookspecs import hookimpl
-from hub.routes import VIEW_DEVICES, Request, Route
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from patience import brief, patient
 
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of
 from hub.writes import Write

@@ -15,7 +15,7 @@ from patience import patient
 
 from hub.app import running
 from hub.clock import Clock
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect
 from hub.testing import LOOPBACK, address_of
 from hub.writes import Write

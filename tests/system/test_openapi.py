@@ -10,7 +10,7 @@ import pytest
 import trio
 from raw_http import connected, local_key
 
-from hub.routes import Route
+from hub.api.routes import Route
 from hub.testing import add_device, address_of
 
 #: A seed, so that the suite does the same each time; other ones are tried by hand, with more examples.

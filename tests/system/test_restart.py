@@ -11,7 +11,7 @@ from patience import patient
 from connectors.native.client import Disconnected, connect
 from hub.app import running
 from hub.config import parse
-from hub.devices import NewDevice
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.testing import address_of
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub.api.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
 from hub.errors import Conflict, HubError, Rejected, TooMany, Unavailable
-from hub.limits import Bucket
 from hub.model import NOBODY
-from hub.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
+from hub.rate_limits import Bucket
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -1,13 +1,4 @@
-"""The API of a hub for Python programs: ``pinwheel`` uses nothing else.
-
-`hub.client.operations` has a function for each operation of the OpenAPI document, made from it, with the types that it
-has there. What such a function returns, a hub carries out: one that runs somewhere (`hub.client.remote.Remote`), or the
-one that uses a data directory (`hub.client.local.opened`)::
-
-    hub = Remote("http://pi.local:8080", key)
-    for device in hub(get_organization_devices(size=100))["content"]:
-        print(device["id"], device["name"])
-"""
+"""A call of an operation of the API, and what carries it out."""
 
 from __future__ import annotations
 

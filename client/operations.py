@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
-from hub.client import Call
+from client import Call
 
 
 class ActivatedDevice(TypedDict):
@@ -694,7 +694,7 @@ class MetaValue(TypedDict):
 
 
 class MetadataField(TypedDict):
-    """type is one of hub.metadata.TYPES; min to step are of numbers, options of a list or switch.
+    """type is one of hub.domain.metadata.TYPES; min to step are of numbers, options of a list or a switch.
 
     One that is not editable is set by the device alone.
     """
@@ -1236,8 +1236,8 @@ class Vitals(TypedDict):
 class Widget(TypedDict):
     """What a tab shows at x, y of a grid, from the top left; pins ("V1") are what it shows.
 
-    What there is for type and options, hub.dashboards says. What is not said, such as a title, units and limits,
-    is the datastream's.
+    What there is for type and options, hub.templates.widgets says. What is not said, such as a title, units and
+    limits, is the datastream's.
     """
 
     type: str

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.documents import BadTemplate, difference, from_row, from_toml, read, to_row
 from hub.errors import Conflict, NotFound
 from hub.facts import TemplateChanged, TemplateDeleted
 from hub.model import Datastream, Organization, Principal, Template
+from hub.templates.document import BadTemplate, difference, from_row, from_toml, read, to_row
 
 if TYPE_CHECKING:
-    from hub.bodies import Bodies
+    from hub.api.bodies import Bodies
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.config import Limits
-    from hub.devices import Devices
+    from hub.domain.devices import Devices
     from hub.storage import Row, Storage, Transaction
 
 #: Versions of a template that are kept, besides those that devices have.
@@ -238,12 +238,6 @@ class Templates:
         if not rows:
             raise NotFound(f"Template {template.id} has no version {number}.")
         return from_row(rows[0][0], template.org, number)
-
-
-def not_enabled(template: Template, org: Organization) -> Conflict:
-    """The error for a device of a template that its organization does not have, with what would enable it."""
-    command = f"pinwheel template enable {template.id} {org.id}"
-    return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")
 
 
 def dropped_names(dropped: Sequence[tuple[int | None, Datastream]]) -> list[str]:

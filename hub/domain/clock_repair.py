@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.api.routes import Change
 from hub.errors import Conflict, Rejected, RequestError, StorageError, Unavailable
 from hub.facts import ClockRepaired, ValueCleared, ValueWritten
 from hub.history.repair import HistoryRepair, Span
-from hub.routes import Change
 from hub.stamps import Correction, StampColumns, correct, find
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hub.app import Hub
-    from hub.history.hot import Batch
+    from hub.history.commit_log import Batch
     from hub.model import Principal, Value
     from hub.storage import Transaction
 

@@ -9,7 +9,7 @@ import trio
 
 from hub.facts import ValueExpired
 from hub.model import Point, Value
-from hub.structure import seconds
+from hub.structuring import seconds
 from hub.timers import Timers
 
 if TYPE_CHECKING:

@@ -19,14 +19,15 @@ from typing import Any, TypeVar
 import attrs
 import tomli_w
 
-from hub import dashboards, units
+from hub import units
 from hub.config import Limits
+from hub.domain.metadata import field_problems
+from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
-from hub.metadata import field_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
 from hub.spellings import is_name, is_printable, whole
-from hub.structure import Invalid, duration_problem, structure
-from hub.timeline import MAX_DESCRIPTION
+from hub.structuring import Invalid, duration_problem, structure
+from hub.templates import widgets
 from hub.values import INT32, coerce, to_json
 
 T = TypeVar("T")
@@ -286,7 +287,7 @@ def _check(template: Template) -> list[str]:
         problems += [f"event {number}: {problem}" for problem in _check_event(event)]
     for number, field in enumerate(template.metadata, 1):
         problems += [f"metadata {number} ({field.name}): {problem}" for problem in field_problems(field)]
-    return [*problems, *_check_lifecycle(template.lifecycle), *dashboards.problems(template)]
+    return [*problems, *_check_lifecycle(template.lifecycle), *widgets.problems(template)]
 
 
 def _check_units(template: Template) -> list[str]:

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.domain.organizations import not_enabled
+from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
-from hub.history.sealing import Policy
+from hub.history.compaction import Policy
 from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
 from hub.spellings import is_name, nfc
-from hub.structure import seconds
-from hub.templates import not_enabled
-from hub.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
+from hub.structuring import seconds
 
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
+    from hub.domain.organizations import Organizations
     from hub.history import History
-    from hub.organizations import Organizations
     from hub.sessions import Sessions
     from hub.storage import Row, Storage, Transaction
 

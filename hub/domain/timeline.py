@@ -14,9 +14,9 @@ import attrs
 
 from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
-from hub.limits import Daily
 from hub.model import Comment, Device, EventType, Principal, TimelineEvent
-from hub.structure import seconds
+from hub.rate_limits import Daily
+from hub.structuring import seconds
 from hub.values import is_text
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.tls import lan_address, local_names
+from hub.net.tls import lan_address, local_names
 
 if TYPE_CHECKING:
+    from hub.api.routes import Request
     from hub.config import Config
-    from hub.listener import FrontDoor
-    from hub.routes import Request
+    from hub.net.listener import FrontDoor
 
 #: RFC 3986, 3.2: a host, which is a name or an address, and its port.
 _HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, TypedDict
 import trio
 
 from hub.errors import StartupError
-from hub.proxy import introduced, subscriber_of
-from hub.wire import Peer, TlsWire, Wire, WireProtocol, alert
+from hub.net.proxy_protocol import introduced, subscriber_of
+from hub.net.wire import Peer, TlsWire, Wire, WireProtocol, alert
 
 if TYPE_CHECKING:
     from hub.config import Config, Listen
-    from hub.tls import Certificates
+    from hub.net.tls import Certificates
 
 log = logging.getLogger(__name__)
 

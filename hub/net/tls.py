@@ -13,8 +13,8 @@ import trio
 
 from hub.datadir import write_together
 from hub.errors import StartupError
+from hub.net.tls_files import check, is_pair, no_passphrase
 from hub.spellings import host
-from hub.tls_files import check, is_pair, no_passphrase
 
 if TYPE_CHECKING:
     from hub.config import TlsSection

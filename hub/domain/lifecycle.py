@@ -17,17 +17,17 @@ import trio
 
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
-from hub.limits import Daily
 from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
-from hub.structure import seconds
+from hub.rate_limits import Daily
+from hub.structuring import seconds
 from hub.timers import Timers
 
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
-    from hub.devices import Devices
+    from hub.domain.devices import Devices
+    from hub.domain.timeline import Timeline
     from hub.storage import Storage, Transaction
-    from hub.timeline import Timeline
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from hub.client import Call
-from hub.client.operations import LoggedIn, get_profile, post_login, post_login_refresh
+from client import Call
+from client.operations import LoggedIn, get_profile, post_login, post_login_refresh
 from hub.errors import (
     Conflict,
     Forbidden,

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl, unquote_plus
 import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from hub.api.parameters import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
 from hub.errors import Outdated, Rejected
 from hub.model import LOCAL, Device, Principal
-from hub.signatures import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
-from hub.structure import Invalid, converter, structure
+from hub.structuring import Invalid, converter, structure
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -94,7 +94,7 @@ class Request:
     address: str = ""
     tls: bool = False
     #: The host that the client asked, by its own word or (``forwarded``) by a trusted proxy's, and the hub's address
-    #: that it came to; see `hub.links`.
+    #: that it came to; see `hub.net.links`.
     host: str = ""
     forwarded: bool = False
     local: str = ""
@@ -229,7 +229,7 @@ class Route:
     """One operation. ``permission`` is a permission's id, or `PUBLIC`.
 
     ``handler(request, …)`` has the parameters of the query as its further arguments, and says in its annotation what
-    it answers (see `hub.signatures`); None is 204. A handler that reads the query itself is ``lenient``.
+    it answers (see `hub.api.parameters`); None is 204. A handler that reads the query itself is ``lenient``.
     """
 
     method: str

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.proxy import subscriber_of
+from hub.net.proxy_protocol import subscriber_of
 
 if TYPE_CHECKING:
     from hub.config import Listen

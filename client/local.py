@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hub.client import Api, Call
-from hub.client.remote import Remote
+from client import Api, Call
+from client.remote import Remote
 from hub.config import Config
 from hub.datadir import is_running
 from hub.errors import NotFound, StartupError, Unavailable, first_of
@@ -122,7 +122,7 @@ def _stopped(config: Config) -> Iterator[Api]:
 
 async def _carried_out(hub: Any, call: Call[Any]) -> Any:
     """Call a route's handler as the HTTP connector would."""
-    from hub import routes
+    from hub.api import routes
 
     found = (r for r in hub.routes if isinstance(r, routes.Route) and (r.method, r.path) == (call.method, call.path))
     if (route := next(found, None)) is None:

@@ -21,15 +21,15 @@ import trio
 
 from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
+from hub.history import compaction
 from hub.history import log as commit_log
-from hub.history import sealing
 from hub.history.chunks import HOUR_MS
+from hub.history.compaction import Policies, Sealed, Tail, read_state, write_sealed
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
-from hub.history.sealing import Policies, Sealed, Tail, read_state, write_sealed
-from hub.history.upkeep import Upkeep
+from hub.history.retention import Upkeep
 from hub.model import Value
 from hub.stamps import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
@@ -492,8 +492,8 @@ class History:
         latest = [(series, run.latest[series]) for series, _ in chosen if series in run.latest]
 
         async def write(tx: Transaction) -> list[tuple[int, str]]:
-            damaged = await sealing.seal(tx, chosen, self._policies, now)
-            await sealing.keep_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
+            damaged = await compaction.seal(tx, chosen, self._policies, now)
+            await compaction.keep_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
             await write_sealed(tx, sealed)
             return damaged
 
@@ -659,7 +659,7 @@ class History:
 
         async def fill(tx: Transaction) -> None:
             await tx.execute("DELETE FROM latest")
-            await sealing.keep_latest(tx, latest)
+            await compaction.keep_latest(tx, latest)
             await write_sealed(tx, sealed)
 
         await self._database.transaction(fill)

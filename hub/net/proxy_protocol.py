@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hub.wire import Wire
+    from hub.net.wire import Wire
 
 #: An address that may have a port: one in brackets, or IPv4.
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]+)?", re.ASCII)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from hub.errors import StorageError
-from hub.history import sealing
+from hub.history import compaction
+from hub.history.compaction import Policies
 from hub.history.keys import series_of_chunk
-from hub.history.sealing import Policies
 from hub.storage import Damaged, Database, Transaction
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Upkeep:
 
     async def costs(self) -> dict[int, float]:
         """Bytes that each series takes on disk in a month, going by the newest day that is sealed."""
-        return dict(await self._database.fetch_all(sealing.COSTS))
+        return dict(await self._database.fetch_all(compaction.COSTS))
 
     # -- what goes ------------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Upkeep:
         now, after = self._clock.now(), self._expire_from
 
         async def expire(tx: Transaction) -> tuple[int, int | None]:
-            return await sealing.expire(tx, after, self._policies, now)
+            return await compaction.expire(tx, after, self._policies, now)
 
         _, last = await self._database.transaction(expire)
         self._expire_from = last or 0
@@ -98,7 +98,7 @@ class Upkeep:
         series, hour = self._erasing
 
         async def erase(tx: Transaction) -> int | None:
-            return await sealing.erase(tx, series, hour)
+            return await compaction.erase(tx, series, hour)
 
         further = await self._database.transaction(erase)
         if further is None and self.on_erased is not None:
@@ -135,7 +135,7 @@ class Upkeep:
             key = after
 
             async def look(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
-                return await sealing.check(tx, key)
+                return await compaction.check(tx, key)
 
             found, after = await self._database.read(look)
             if found:
@@ -147,7 +147,7 @@ class Upkeep:
 
         async def move(tx: Transaction) -> None:
             for key, _ in chunks:
-                await sealing.quarantine(tx, key)
+                await compaction.quarantine(tx, key)
 
         await self._database.transaction(move)
         self.found_damaged(chunks)

@@ -11,7 +11,7 @@ signal.signal(signal.SIGINT, leave)
 
 
 def main() -> None:
-    """Run the command of ``sys.argv``, and exit with its code (see `hub.cli.run`)."""
+    """Run the command of ``sys.argv``, and exit with its code (see `client.cli.run`)."""
     import sys
 
     if sys.argv[1:] == ["--version"]:
@@ -19,7 +19,7 @@ def main() -> None:
 
         print(installed())  # noqa: T201 - its purpose
         return
-    from hub import cli
+    from client import cli
 
     try:
         sys.exit(cli.run(sys.argv[1:]))

@@ -14,7 +14,7 @@ import trio
 from hub import timezones, units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
-from hub.model import ROOT_ORG, Organization, Principal
+from hub.model import ROOT_ORG, Organization, Principal, Template
 from hub.spellings import is_name, is_words
 
 if TYPE_CHECKING:
@@ -275,3 +275,9 @@ class Organizations:
 
 async def _enable(tx: Transaction, org: int, templates: Iterable[str]) -> None:
     await tx.insert_many("enabled_templates", ("org", "template"), [(org, template) for template in templates])
+
+
+def not_enabled(template: Template, org: Organization) -> Conflict:
+    """The error for a device of a template that its organization does not have, with what would enable it."""
+    command = f"pinwheel template enable {template.id} {org.id}"
+    return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")

@@ -16,8 +16,8 @@ from hub.model import Datastream, Device, MetadataField, Principal, Value
 from hub.units import Conversion, System
 
 if TYPE_CHECKING:
-    from hub.metadata import Metadata
-    from hub.organizations import Organizations
+    from hub.domain.metadata import Metadata
+    from hub.domain.organizations import Organizations
 
 SWITCH = "unit_conversion_switch"
 

@@ -1,4 +1,4 @@
-"""The ``pinwheel`` command: its parser, how it prints, and its way to a hub (see `hub.client`).
+"""The ``pinwheel`` command: its parser, how it prints, and its way to a hub (see `client`).
 
 Commands are found through the entry-point group ``pinwheel.commands`` without loading what does not run. Each is a
 function that receives its parser and returns nothing; it sets ``run``, a function of the parsed arguments.
@@ -11,7 +11,6 @@ import ast
 import difflib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -29,10 +28,9 @@ from hub.version import installed
 if TYPE_CHECKING:
     import ssl
 
-    from hub.client import Api, Call
-    from hub.client.operations import DataStreamValue, DeviceObject, OrganizationObject, UserObject
-    from hub.client.remote import Remote
-    from hub.config import Config
+    from client import Api, Call
+    from client.operations import DataStreamValue, DeviceObject, OrganizationObject, UserObject
+    from client.remote import Remote
 
 DURATION_HELP = "such as 30s, 10m, 2h or 7d"
 #: Options before the command that have a value.
@@ -209,53 +207,12 @@ def _docstrings(module: str) -> dict[str, str]:
 # -- which hub --------------------------------------------------------------------------------------------------------
 
 
-def config_of(args: argparse.Namespace) -> Config:
-    """The configuration that the arguments name, of a hub on this machine. Raises `ConfigError`, `StartupError`."""
-    from hub.errors import ConfigError
-
-    config, problems = examined(args)
-    if problems:
-        raise ConfigError(*problems)
-    return config
-
-
-def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
-    """The configuration that the arguments name, as far as it holds, and every problem in it.
-
-    Raises `StartupError` when a hub elsewhere is meant.
-    """
-    with at_once():
-        from hub.config import examine
-    on_this_machine(args)
-    path = args.config
-    if path is None and Path("hub.toml").is_file():
-        path = Path("hub.toml")
-    config, problems = examine(path)
-    return config.with_data(args.data) if args.data else config, problems
-
-
-def on_this_machine(args: argparse.Namespace) -> None:
-    """Return when a hub on this machine is meant. Raises `StartupError`."""
-    if _elsewhere(args):
-        command = args.parser.prog if hasattr(args, "parser") else "this command"
-        raise StartupError(
-            f"{command} runs on the hub's own machine: leave out --url, and PINWHEEL_URL from the environment"
-        )
-
-
-def _elsewhere(args: argparse.Namespace) -> str:
-    """The address of the hub on another machine that the arguments mean, or "". Raises `StartupError`."""
-    said = str(getattr(args, "hub_url", ""))
-    here = bool(args.data or args.config)
-    if said and here:
-        raise StartupError("--url names a hub on another machine, --data and --config one on this; give only one")
-    return said or ("" if here else os.environ.get("PINWHEEL_URL", ""))
-
-
 @contextmanager
 def api(args: argparse.Namespace) -> Iterator[Api]:
     """The hub that the arguments mean. Raises `StartupError`, `RequestError`."""
-    if url := _elsewhere(args):
+    with at_once():
+        from hub.config import config_of, url_of
+    if url := url_of(args):
         with _remote(args, url) as remote:
             yield remote
         return
@@ -264,7 +221,7 @@ def api(args: argparse.Namespace) -> Iterator[Api]:
             raise StartupError(f"{option} is for a hub on another machine, which --url or PINWHEEL_URL names")
     config = config_of(args)
     with at_once():
-        from hub.client.local import opened
+        from client.local import opened
     with opened(config) as hub:
         yield hub
 
@@ -273,8 +230,8 @@ def api(args: argparse.Namespace) -> Iterator[Api]:
 def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
     """A hub on another machine, asked with a key or as a user, whose session ends with the block."""
     with at_once():
-        from hub.client.operations import post_logout
-        from hub.client.remote import Remote
+        from client.operations import post_logout
+        from client.remote import Remote
     if args.hub_key_stdin and args.hub_user:
         raise StartupError("--key-stdin and --user are two ways to be known; give only one")
     remote = Remote(url, tls=_trusting(args.hub_ca) if args.hub_ca else None)
@@ -353,24 +310,6 @@ def _secret(name: str) -> str:
 # -- printing ---------------------------------------------------------------------------------------------------------
 
 
-def show(value: Any) -> None:
-    """Print as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def report(args: argparse.Namespace, value: Any, *lines: str) -> None:
-    """Print what was done: as JSON with ``--json``, else in words."""
-    if args.json:
-        show(value)
-    else:
-        print("\n".join(lines))
-
-
-def warn(text: str) -> None:
-    """Print to stderr what should be known beside the result."""
-    print(f"pinwheel: {text}", file=sys.stderr)
-
-
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns."""
     print("\n".join(table(columns, rows)))
@@ -391,11 +330,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 def counted(number: int, what: str) -> str:
     """``1 device``, ``2 devices``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def megabytes_a_month(size: float) -> str:
-    """Bytes that are written in a month, in words."""
-    return f"{size / 1e6:.2f} MB a month" if size >= 10_000 else "less than 0.01 MB a month"
 
 
 def local_time(ms: int | None) -> str:
@@ -455,7 +389,7 @@ def with_device(parser: argparse.ArgumentParser) -> None:
 
 def device_of(hub: Api, text: str) -> DeviceObject:
     """The device that an id, or a name that only one has, means. Raises `NotFound`, `Rejected`."""
-    from hub.client.operations import get_organization_device
+    from client.operations import get_organization_device
 
     if text.isascii() and text.isdecimal() and len(text) < 16:
         try:
@@ -472,7 +406,7 @@ def device_of(hub: Api, text: str) -> DeviceObject:
 
 def devices_named(hub: Api, name: str) -> list[int]:
     """The ids of the devices that have a name."""
-    from hub.client.operations import get_organization_search_devices
+    from client.operations import get_organization_search_devices
     from hub.spellings import nfc
 
     found = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
@@ -490,7 +424,7 @@ def datastream_of(device: DeviceObject, text: str) -> DataStreamValue | None:
 
 
 def _names_of_devices(hub: Api) -> list[str]:
-    from hub.client.operations import get_organization_devices
+    from client.operations import get_organization_devices
 
     found = every(hub, lambda page: get_organization_devices(include_sub_org_devices=True, page=page, size=PAGE))
     return [device["name"] for device in found[:MAX_COMPARED]]
@@ -508,7 +442,7 @@ def org_of(hub: Api, text: str, below: int | None = None) -> OrganizationObject:
 
     Raises `NotFound`, `Rejected` when several have that name.
     """
-    from hub.client.operations import get_organization
+    from client.operations import get_organization
     from hub.spellings import nfc
 
     if text.isascii() and text.isdecimal():
@@ -531,7 +465,7 @@ def org_id_of(hub: Api, text: str | None) -> int | None:
 
 def organizations(hub: Api, text: str | None = None) -> list[OrganizationObject]:
     """One's own organization, and those below it that have a text in their name, parents before children."""
-    from hub.client.operations import get_organization_profile, get_organization_search
+    from client.operations import get_organization_profile, get_organization_search
 
     own = hub(get_organization_profile())
     return [own, *every(hub, lambda page: get_organization_search(query=text, page=page, size=PAGE))]
@@ -550,7 +484,7 @@ def names_of_organizations(hub: Api) -> dict[int, str]:
 
 def user_of(hub: Api, email: str) -> UserObject:
     """The user with an e-mail address. Raises `NotFound`."""
-    from hub.client.operations import get_organization_search_users
+    from client.operations import get_organization_search_users
 
     found: list[UserObject] = every(hub, lambda page: get_organization_search_users(query=email, page=page, size=PAGE))
     for user in found:
@@ -578,7 +512,7 @@ def every(hub: Api, page_of: Callable[[int], Call[Any]]) -> list[Any]:
 
 def follow(hub: Api, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """See `Remote.follow`. Raises `Unavailable` when the hub does not run."""
-    from hub.client.remote import Remote
+    from client.remote import Remote
 
     if not isinstance(hub, Remote):
         raise Unavailable("the hub is not running; start it with: pinwheel run")

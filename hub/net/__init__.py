@@ -1,0 +1,1 @@
+"""Connections: the listener, TLS, wires, clients behind proxies, and the addresses in links."""

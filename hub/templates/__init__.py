@@ -1,0 +1,1 @@
+"""Templates of devices: their store, their documents, and the widgets of dashboards."""
