@@ -9,7 +9,7 @@ from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM, Organization
 from plugins.users.model import ADMIN, STAFF, USER, User
 from plugins.users.passwords import blynk_hash
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 ORG = "/api/v1/organization"
 PASSWORD = "correct horse battery"

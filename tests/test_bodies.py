@@ -18,9 +18,9 @@ from hub.structuring import Invalid, structure
 from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
-from plugins.data.points import ImportBatch, ImportRows
+from plugins.data.history_routes import ImportBatch, ImportRows
 from plugins.files import MAX_PARTS, form_file
-from plugins.users.login import Login
+from plugins.users.login_routes import Login
 
 ORG = "/api/v1/organization"
 METER = """

@@ -31,7 +31,7 @@ from hub.writes import Write
 from plugins.openapi.client import client
 from plugins.openapi.document import document
 from plugins.users.passwords import blynk_hash
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
 TEMPLATE = """

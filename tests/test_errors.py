@@ -6,7 +6,7 @@ import pytest
 
 from client import remote
 from connectors.http import endpoint as http
-from connectors.mqtt import link as mqtt
+from connectors.mqtt import connection as mqtt
 from connectors.native import endpoint as native
 from hub.errors import RequestError, StorageError, TooMany, said_as
 

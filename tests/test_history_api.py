@@ -168,7 +168,7 @@ async def test_months_that_were_imported_are_read_at_once(meters, chart, monkeyp
 
 
 async def test_more_points_than_can_be_shown_are_said_to_be_there(chart, monkeypatch):
-    monkeypatch.setattr("plugins.data.several.MAX_POINTS", 10)
+    monkeypatch.setattr("plugins.data.charts.MAX_POINTS", 10)
     one, _ = await chart(granularity="raw")
     assert (list(range(10)), True) == (one["values"], one["more"])
 

@@ -15,7 +15,7 @@ from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from connectors.mqtt import link as link_module
+from connectors.mqtt import connection as link_module
 from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
@@ -934,7 +934,7 @@ async def test_a_device_that_answers_a_ping_is_measured(hub, device, version):
 
 
 async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.voices.PING_PATIENCE", 0.05)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.05)
     async with online(hub, device[1]) as client:
         assert await hub.sessions.ping(device[0]) is None
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "1")
@@ -944,7 +944,7 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
 
 
 async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.voices.PING_PATIENCE", 0.01)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.01)
     one, token = device
     async with online(hub, token, V5, properties={Property.RECEIVE_MAXIMUM: 2}) as client:
         for _ in range(5):

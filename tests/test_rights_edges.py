@@ -18,7 +18,7 @@ from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of
 from plugins.users.model import ADMIN, STAFF, USER
 from plugins.users.passwords import blynk_hash
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.templates.document import parse, shipped, to_toml
 from hub.testing import LOOPBACK, address_of
-from plugins.platform_api.described import template_shown
+from plugins.platform_api.template_schemas import template_shown
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from hub.errors import Conflict
 from hub.model import ROOT_ORG
 from hub.testing import add_device, address_of
 from plugins.users import passwords, throttle
-from plugins.users.login import matching
+from plugins.users.login_routes import matching
 from plugins.users.model import ADMIN, STAFF, USER
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 LOGIN = "/api/v1/login"
 BLYNK_HASH = "gTQ6v6jgTFL2SOtKyeDKVQjLhYRJLZbmqvDbIy3oSDk="

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import trio
 
+from connectors.mqtt.connection import Link
+from connectors.mqtt.device_session import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
 from connectors.mqtt.handlers import HANDLERS, text
-from connectors.mqtt.link import Link
 from connectors.mqtt.packets import V5, Connack, Connect, Kind, Property, Reason, RemoteProtocolError, Will
 from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.session import Message, Session, Terms
 from connectors.mqtt.topics import uplink
-from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, Client, Voice, addressed
 from hub.app import Credentials
 from hub.errors import (
     Forbidden,

@@ -23,7 +23,7 @@ from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
 if TYPE_CHECKING:
-    from connectors.mqtt.voices import Voice
+    from connectors.mqtt.device_session import Voice
     from hub.history import Receipt
 
 #: Points of one batch with timestamps (docs.blynk.io, Upload set of data).

@@ -34,9 +34,9 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    from plugins.data import points, reports, several
+    from plugins.data import charts, history_routes, reports
 
-    return [*points.routes(hub), *several.routes(hub), *reports.routes(hub)]
+    return [*history_routes.routes(hub), *charts.routes(hub), *reports.routes(hub)]
 
 
 @hookimpl

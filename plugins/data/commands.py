@@ -221,7 +221,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path)
 
     def run(args: argparse.Namespace) -> None:
-        from plugins.data.points import iso
+        from plugins.data.history_routes import iso
 
         unfinished = partial_of(args.file)
         count = 0

@@ -30,7 +30,7 @@ from hub.history.query import Granularity
 from hub.model import Datastream, Device
 from hub.model import Point as Place
 from hub.structuring import Duration, seconds
-from plugins.data.points import aggregated, csv_field
+from plugins.data.history_routes import aggregated, csv_field
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -50,7 +50,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    from plugins.platform_api import about, clock, devices, events, state, stream, templates
+    from plugins.platform_api import clock, devices, events, metadata_routes, status_routes, stream, templates
 
-    rooms = (devices, about, events, templates, clock, state, stream)
-    return [route for room in rooms for route in room.routes(hub)]
+    modules = (devices, metadata_routes, events, templates, clock, status_routes, stream)
+    return [route for module in modules for route in module.routes(hub)]

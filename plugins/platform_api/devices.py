@@ -30,7 +30,7 @@ from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfig
 from hub.structuring import seconds
 from hub.values import described_choices, from_label, to_json
 from hub.writes import Write
-from plugins.platform_api.shown import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
+from plugins.platform_api.device_schemas import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
 
 if TYPE_CHECKING:
     from hub.app import Hub

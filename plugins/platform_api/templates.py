@@ -27,7 +27,7 @@ from hub.model import (
 )
 from hub.templates.document import difference, to_document, to_toml
 from hub.templates.store import dropped_names
-from plugins.platform_api.described import (
+from plugins.platform_api.template_schemas import (
     DatastreamInfo,
     EventInfo,
     MetaField,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hub.model import Device, Principal
     from hub.stamps import StampColumns
     from hub.storage import Migration
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 #: Without it nobody could be let in, or kept out.
 ESSENTIAL = True
@@ -25,14 +25,14 @@ ESSENTIAL = True
 
 @cache
 def _room_class() -> type[Room]:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
     return Room
 
 
 @hookimpl
 def hub_config() -> type:
-    from plugins.users.room import Settings
+    from plugins.users.service import Settings
 
     return Settings
 
@@ -60,10 +60,26 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    from plugins.users import accounts, consent, login, organizations, pages, programs, rights
+    from plugins.users import (
+        account_pages,
+        login_routes,
+        oauth_authorize,
+        oauth_clients,
+        organization_routes,
+        role_routes,
+        user_routes,
+    )
 
     room = hub.room(_room_class())
-    parts = (login, accounts, rights, organizations, programs, pages, consent)
+    parts = (
+        login_routes,
+        user_routes,
+        role_routes,
+        organization_routes,
+        oauth_clients,
+        account_pages,
+        oauth_authorize,
+    )
     return [route for part in parts for route in part.routes(room)]
 
 

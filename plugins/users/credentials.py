@@ -16,7 +16,7 @@ from hub.spellings import is_name, nfc
 from hub.stamps import StampColumns
 from hub.structuring import seconds
 from plugins.users.model import Client, Key, Session, User
-from plugins.users.people import digest
+from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hub.app import Hub
     from hub.stamps import Correction
     from hub.storage import Transaction
-    from plugins.users.people import People
-    from plugins.users.room import Settings
+    from plugins.users.service import Settings
+    from plugins.users.user_store import People
 
 #: Sessions of one user or program; the one that was not used for longest ends for a new one.
 MAX_SESSIONS = 50

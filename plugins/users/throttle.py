@@ -17,7 +17,7 @@ import trio
 
 from hub.errors import StorageError, TooMany
 from hub.net.proxy_protocol import subscriber_of
-from plugins.users.people import digest
+from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
     from hub.storage import Row, Storage, Transaction

@@ -16,7 +16,7 @@ from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of
 from hub.writes import Write
 from plugins.users.passwords import blynk_hash
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 EMAIL, PASSWORD = "ada@example.org", "correct horse battery"

@@ -12,7 +12,7 @@ from tenants import ORG, PASSWORD, tenants
 
 from hub.testing import address_of
 from plugins.users.model import ADMIN, USER
-from plugins.users.room import Room
+from plugins.users.service import Room
 
 pytestmark = pytest.mark.skipif(PROGRAM is None and not os.environ.get("CI"), reason="needs chromium")
 

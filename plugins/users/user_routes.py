@@ -27,14 +27,14 @@ from hub.api.routes import (
 from hub.errors import Forbidden, HubError, Rejected
 from hub.model import Organization, Principal
 from hub.spellings import nfc
-from plugins.users.login import Password, prove, session_shown
+from plugins.users.login_routes import Password, prove, session_shown
 from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import hash_of
-from plugins.users.people import Link
-from plugins.users.shown import InvitedUser, PageLink, UserObject, UserProfile, more, said_of
+from plugins.users.schemas import InvitedUser, PageLink, UserObject, UserProfile, more, said_of
+from plugins.users.user_store import Link
 
 if TYPE_CHECKING:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 #: By what users are sorted (docs.blynk.io, Search users).
 SortUsers = Literal[

@@ -19,8 +19,8 @@ from hub.spellings import trimmed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from connectors.mqtt.connection import Link
     from connectors.mqtt.endpoint import Endpoint
-    from connectors.mqtt.link import Link
     from hub.app import Hub
 
 #: Usernames: a device for itself, and one that speaks for others.

@@ -11,7 +11,7 @@ from hub.domain.display import Shown, Viewer, text
 from hub.domain.metadata import label
 from hub.model import OFFLINE, Datastream, Device, Principal, Value
 from hub.values import to_json
-from plugins.platform_api.about import metadata_shown
+from plugins.platform_api.metadata_routes import metadata_shown
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -18,15 +18,15 @@ from hub.model import ROOT_ORG, Principal
 from hub.net.links import ONLY_HERE, is_only_here
 from hub.structuring import Duration, seconds
 from hub.units import System
-from plugins.users.access import Access
-from plugins.users.consent import Consents
+from plugins.users.authorization import Access
 from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
+from plugins.users.oauth_authorize import Consents
 from plugins.users.passwords import Passwords, hash_of
-from plugins.users.people import PAGE, Link, People
 from plugins.users.roles import Roles
-from plugins.users.shown import UserObject, UserProfile, more
+from plugins.users.schemas import UserObject, UserProfile, more
 from plugins.users.throttle import Throttle
+from plugins.users.user_store import PAGE, Link, People
 
 if TYPE_CHECKING:
     from hub.app import Hub

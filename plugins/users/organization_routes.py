@@ -24,10 +24,10 @@ from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG, Organization, OrganizationType
 from hub.spellings import nfc
 from hub.units import System
-from plugins.users.shown import OrganizationObject, UnitSystem
+from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 
 #: By what organizations are sorted (docs.blynk.io, Search organizations).

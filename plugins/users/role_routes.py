@@ -10,10 +10,10 @@ import attrs
 from hub.api.routes import MAX_PAGE, Created, Page, Request, Route, page_of
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG
-from plugins.users.shown import PermissionObject, RoleObject
+from plugins.users.schemas import PermissionObject, RoleObject
 
 if TYPE_CHECKING:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 
 @attrs.frozen(kw_only=True)

@@ -20,7 +20,7 @@ from hub.model import Datastream, Device
 from hub.model import Point as Place
 from hub.units import Conversion
 from hub.values import to_json
-from plugins.data.points import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
+from plugins.data.history_routes import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from connectors.mqtt.device_session import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from connectors.mqtt.handlers import HANDLERS, masked, no_uplink, printable, shown, text, write
 from connectors.mqtt.packets import (
     V5,
@@ -24,7 +25,6 @@ from connectors.mqtt.packets import (
 from connectors.mqtt.protocol import encode
 from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated, is_shared
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
-from connectors.mqtt.voices import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from hub.app import REFUSAL_QUIET
 from hub.errors import (
     Conflict,

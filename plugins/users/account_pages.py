@@ -12,11 +12,11 @@ from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import ROOT_ORG, Principal
 from plugins.users.model import User
 from plugins.users.passwords import SHORTEST, hash_of
-from plugins.users.people import PAGE, Link
+from plugins.users.user_store import PAGE, Link
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 #: No scripts, nothing from elsewhere, in nobody's frame, and the address with its code told to nobody else.
 POLICY = (

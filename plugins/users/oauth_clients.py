@@ -15,10 +15,10 @@ from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
 from plugins.users.credentials import Tokens
 from plugins.users.model import ADMIN, Client
-from plugins.users.shown import ClientObject, MadeClient, OAuthClient, more
+from plugins.users.schemas import ClientObject, MadeClient, OAuthClient, more
 
 if TYPE_CHECKING:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 
 @attrs.frozen(kw_only=True)

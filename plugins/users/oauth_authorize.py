@@ -18,15 +18,15 @@ import trio
 from hub.api.routes import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import Principal
-from plugins.users.access import DEVELOPERS
+from plugins.users.account_pages import field, form_of, form_sent, page_of
+from plugins.users.authorization import DEVELOPERS
 from plugins.users.credentials import Tokens, is_redirect
-from plugins.users.login import Login, identified
+from plugins.users.login_routes import Login, identified
 from plugins.users.model import Client, User
-from plugins.users.pages import field, form_of, form_sent, page_of
-from plugins.users.people import digest
+from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 PATH = "/oauth2/authorize"
 #: Seconds that a code may take to be redeemed, and codes that wait at most.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from hub.errors import Forbidden, NotAuthenticated
 from hub.model import Device, Owned, Principal
 from plugins.users.model import Client, Session, User
-from plugins.users.people import digest
+from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
     from hub.app import Hub
     from plugins.users.credentials import Credentials
-    from plugins.users.people import People
     from plugins.users.roles import Roles
+    from plugins.users.user_store import People
 
 #: What only people with developer mode do (docs.blynk.io, Developer mode).
 DEVELOPERS = frozenset(("templates.edit", "dashboards.edit"))

@@ -17,8 +17,7 @@ from hub.model import Principal
 from plugins.users.credentials import Tokens
 from plugins.users.model import Address, Key, Session, User
 from plugins.users.passwords import candidate_hashes, hash_of
-from plugins.users.people import digest
-from plugins.users.shown import (
+from plugins.users.schemas import (
     CurrentRole,
     CurrentUser,
     KeyObject,
@@ -33,10 +32,11 @@ from plugins.users.shown import (
     more,
     said_of,
 )
+from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
     from hub.storage import Transaction
-    from plugins.users.room import Room
+    from plugins.users.service import Room
 
 WRONG = "The email or the password is wrong."
 #: RFC 6238 as every authenticator app has it: seconds of a step, digits, steps before and after that count too.
