@@ -233,6 +233,18 @@ class Day(TypedDict):
     disconnections: int
 
 
+class DeviceFile(TypedDict):
+    """One file of a device."""
+
+    id: int
+    name: str
+    kind: str
+    type: str
+    size: int
+    created: int
+    path: str
+
+
 class DeviceMetaField(TypedDict):
     """A field of a device's metadata; id is None for one that every device has."""
 
@@ -491,6 +503,20 @@ class FoundDevicePage(TypedDict):
     totalElements: int
 
 
+class HistoryPoint(TypedDict):
+    """One value and when it was, in ms UTC."""
+
+    createdAt: int
+    value: Any
+
+
+class HistoryPointPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[HistoryPoint]
+    totalElements: int
+
+
 class Imported(TypedDict):
     """How many values were taken."""
 
@@ -529,25 +555,6 @@ class Job(TypedDict):
     step: str
     problem: str
     manifest: Manifest | None
-
-
-class Kept(TypedDict):
-    """One file of a device."""
-
-    id: int
-    name: str
-    kind: str
-    type: str
-    size: int
-    created: int
-    path: str
-
-
-class KeptPage(TypedDict):
-    """One page of a list; total_elements is how many there are on all of them."""
-
-    content: list[PointsKept]
-    totalElements: int
 
 
 class KeyObject(TypedDict):
@@ -875,13 +882,6 @@ class PluginState(TypedDict):
     hooks: list[str]
 
 
-class PointsKept(TypedDict):
-    """One value and when it was, in ms UTC."""
-
-    createdAt: int
-    value: Any
-
-
 class RecoveryCodes(TypedDict):
     recoveryCodes: list[str]
 
@@ -1020,7 +1020,16 @@ class Served(TypedDict):
     serve: list[str]
 
 
-class StateStatus(TypedDict):
+class Status(TypedDict):
+    """A device is this when it has been away for after, until the next one's time or until it is back."""
+
+    name: str
+    after: str
+    description: str
+    timeline: bool
+
+
+class StatusRoutesStatus(TypedDict):
     """problems are sentences; uptime is in seconds."""
 
     name: str
@@ -1036,15 +1045,6 @@ class StateStatus(TypedDict):
     valuesStored: int
     refused: int
     diskFree: float | None
-
-
-class Status(TypedDict):
-    """A device is this when it has been away for after, until the next one's time or until it is back."""
-
-    name: str
-    after: str
-    description: str
-    timeline: bool
 
 
 class Tab(TypedDict):
@@ -1391,7 +1391,7 @@ def delete_device_file(*, device_id: int, file_id: int) -> Call[None]:
     return Call("DELETE", "/api/v1/device/file", {"deviceId": device_id, "fileId": file_id})
 
 
-def get_device_files(*, device_id: int) -> Call[list[Kept]]:
+def get_device_files(*, device_id: int) -> Call[list[DeviceFile]]:
     """The files that a device sent.
 
     Needs the permission org_devices.view: View organization devices.
@@ -1907,7 +1907,7 @@ def get_organization_device_datastream_history(
     to: int | str | None = None,
     page: int | None = None,
     size: int | None = None,
-) -> Call[KeptPage]:
+) -> Call[HistoryPointPage]:
     """The history of a datastream, in pages.
 
     Blynk's own form: values in pages, oldest first.
@@ -3030,7 +3030,7 @@ def get_sessions() -> Call[list[MySession]]:
     return Call("GET", "/api/v1/sessions")
 
 
-def get_status() -> Call[StateStatus]:
+def get_status() -> Call[StatusRoutesStatus]:
     """The state of the hub.
 
     Needs the permission hub.view: View the state of the hub.

@@ -72,7 +72,7 @@ class Imported:
 
 
 @attrs.frozen(kw_only=True)
-class Kept:
+class HistoryPoint:
     """One value and when it was, in ms UTC."""
 
     created_at: int
@@ -169,7 +169,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         range_: Range,
         page: PageNumber = 0,
         size: PageSize = PAGE,
-    ) -> Page[Kept]:
+    ) -> Page[HistoryPoint]:
         """Blynk's own form: values in pages, oldest first."""
         place = hub.device_for(request, device_id).find(pin)
         start, end = range_.from_, range_.to
@@ -177,13 +177,13 @@ def routes(hub: Hub) -> Sequence[Route]:
             raise Rejected("from must be before to")
         if (page + 1) * size > MAX_COUNTED:
             raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
-        content: list[Kept] = []
+        content: list[HistoryPoint] = []
         total = 0
         async with aclosing(hub.history.points(place.series, start, end)) as pieces:
             async for piece in pieces:
                 first = max(0, page * size - total)
                 wanted = piece[first : first + size - len(content)] if total + len(piece) > page * size else []
-                content += [Kept(created_at=at, value=to_json(value)) for at, value in wanted]
+                content += [HistoryPoint(created_at=at, value=to_json(value)) for at, value in wanted]
                 total += len(piece)
                 if total >= MAX_COUNTED:
                     break

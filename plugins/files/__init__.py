@@ -48,7 +48,7 @@ PLACE = "/device_uploads"
 
 
 @attrs.frozen(kw_only=True)
-class Kept:
+class DeviceFile:
     """One file of a device."""
 
     id: int
@@ -91,7 +91,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
         return Response(body=hub.link(path, request))
 
-    async def listed(request: Request, device_id: int) -> list[Kept]:
+    async def listed(request: Request, device_id: int) -> list[DeviceFile]:
         return await files.of(hub.device_for(request, device_id).id)
 
     async def fetch(request: Request) -> File:
@@ -197,12 +197,12 @@ class Files:
 
         return await self._hub.storage.transaction(write)
 
-    async def of(self, device: int) -> list[Kept]:
+    async def of(self, device: int) -> list[DeviceFile]:
         """A device's files, newest first."""
         sql = "SELECT id, name, kind, type, size, created, key FROM files WHERE device = ? ORDER BY id DESC"
         names = ("id", "name", "kind", "type", "size", "created")
         return [
-            Kept(**dict(zip(names, row, strict=False)), path=f"{PLACE}/{device}/{row[-1]}")
+            DeviceFile(**dict(zip(names, row, strict=False)), path=f"{PLACE}/{device}/{row[-1]}")
             for row in await self._hub.storage.configuration.fetch_all(sql, (device,))
         ]
 
