@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from client import local, operations
-from client.operations import StateStatus
+from client.operations import HubStatus
 from client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
@@ -163,7 +163,7 @@ class HubProcess:
             tokens += [device["token"] for device in added]
         return tokens
 
-    def status(self) -> StateStatus:
+    def status(self) -> HubStatus:
         return self.api()(operations.get_status())
 
     def stored(self) -> list[tuple[int, float]]:

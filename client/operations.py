@@ -517,6 +517,24 @@ class HistoryPointPage(TypedDict):
     totalElements: int
 
 
+class HubStatus(TypedDict):
+    """problems are sentences; uptime is in seconds."""
+
+    name: str
+    version: str
+    uptime: int
+    status: str
+    problems: list[Alarm]
+    listen: list[Served]
+    devices: int
+    online: int
+    templates: int
+    connections: int
+    valuesStored: int
+    refused: int
+    diskFree: float | None
+
+
 class Imported(TypedDict):
     """How many values were taken."""
 
@@ -1027,24 +1045,6 @@ class Status(TypedDict):
     after: str
     description: str
     timeline: bool
-
-
-class StatusRoutesStatus(TypedDict):
-    """problems are sentences; uptime is in seconds."""
-
-    name: str
-    version: str
-    uptime: int
-    status: str
-    problems: list[Alarm]
-    listen: list[Served]
-    devices: int
-    online: int
-    templates: int
-    connections: int
-    valuesStored: int
-    refused: int
-    diskFree: float | None
 
 
 class Tab(TypedDict):
@@ -3030,7 +3030,7 @@ def get_sessions() -> Call[list[MySession]]:
     return Call("GET", "/api/v1/sessions")
 
 
-def get_status() -> Call[StatusRoutesStatus]:
+def get_status() -> Call[HubStatus]:
     """The state of the hub.
 
     Needs the permission hub.view: View the state of the hub.

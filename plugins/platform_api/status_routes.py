@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Status:
+class HubStatus:
     """``problems`` are sentences; ``uptime`` is in seconds."""
 
     name: str
@@ -59,11 +59,11 @@ class Refusal:
 
 
 def routes(hub: Hub) -> Sequence[Route]:
-    async def status(_request: Request) -> Status:
+    async def status(_request: Request) -> HubStatus:
         problems = hub.problems()
         worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
         door = hub.door
-        return Status(
+        return HubStatus(
             name=hub.organizations.root.name,
             version=hub.version,
             uptime=int(time.monotonic() - hub.started),
