@@ -133,7 +133,7 @@ async def _carried_out(hub: Any, call: Call[Any]) -> Any:
     if route.body is not None:
         request.body = routes.from_json(call.sent, route.body)
     request.permission = route.permission
-    result = await hub.carry_out(route, request)
+    result = await hub.execute(route, request)
     if isinstance(result, routes.Stream):
         text = b"".join([chunk async for chunk in result.chunks]).decode()
     elif isinstance(result, routes.Response):

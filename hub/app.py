@@ -35,7 +35,7 @@ from hub.domain.organizations import Organizations, not_enabled
 from hub.domain.properties import Properties
 from hub.domain.timeline import Timeline
 from hub.domain.tokens import Tokens
-from hub.domain.value_timeouts import Watching
+from hub.domain.value_timeouts import ValueTimeouts
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected, StartupError, StorageError, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, Refused, StorageTrouble
 from hub.history import History, Receipt
@@ -43,10 +43,10 @@ from hub.hooks import Hooks, Plugin
 from hub.logs import ThrottledLog
 from hub.model import LOCAL, SOMEBODY, SYSTEM, Command, Device, Organization, Owned, Principal, Template
 from hub.net.links import link
-from hub.net.listener import FrontDoor
+from hub.net.listener import Listener
 from hub.net.tls import Certificates, local_names
 from hub.net.wire import WireProtocol
-from hub.rate_limits import Bucket, Daily
+from hub.rate_limits import DailyQuota, TokenBucket
 from hub.sessions import Sessions
 from hub.spellings import shown
 from hub.storage import Storage, Transaction, open_storage
@@ -101,7 +101,7 @@ class Hub:
         self.storage = storage
         self.alarms = Alarms(bus, clock)
         self.certificates: Certificates | None = None
-        self.door: FrontDoor | None = None
+        self.listener: Listener | None = None
         retain_ms = int(seconds(config.storage.retain_raw) * 1000)
         self.history = History(
             storage,
@@ -129,7 +129,7 @@ class Hub:
         self.bodies = Bodies()
         self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
         self.devices.newest = self.templates.get
-        self.watching = Watching(bus, clock, self.devices.by_series)
+        self.watching = ValueTimeouts(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
@@ -151,12 +151,12 @@ class Hub:
         self._refusal_log = ThrottledLog(log, REFUSALS, REFUSAL_QUIET)
         self._doubts_kept = 0
         self._local_key = ""
-        self._rooms: dict[Any, Any] = {}
-        self._budgets: dict[int, Bucket] = {}
+        self._services: dict[Any, Any] = {}
+        self._budgets: dict[int, TokenBucket] = {}
         self.requests = Requests(self)
         self.subscribe(ClockRepaired, self._clock_repaired)
-        self.imports = Daily(config.limits.import_points_per_day)
-        self.exports = Daily(config.limits.exports_per_day)
+        self.imports = DailyQuota(config.limits.import_points_per_day)
+        self.exports = DailyQuota(config.limits.exports_per_day)
 
     # -- what plugins and connectors use --------------------------------------------------------------------------
 
@@ -176,11 +176,11 @@ class Hub:
         """See `Sessions.command`."""
         self.sessions.command(device, command)
 
-    def room(self, cls: Callable[[Hub], R]) -> R:
+    def service(self, cls: Callable[[Hub], R]) -> R:
         """What a plugin keeps for this hub, made when it is first asked for."""
-        if cls not in self._rooms:
-            self._rooms[cls] = cls(self)
-        found: R = self._rooms[cls]
+        if cls not in self._services:
+            self._services[cls] = cls(self)
+        found: R = self._services[cls]
         return found
 
     def settings(self, cls: type[Any]) -> Any:
@@ -266,11 +266,11 @@ class Hub:
 
     def link(self, path: str, request: Request | None) -> str:
         """See `hub.net.links.link`."""
-        return link(path, request, self.config, self.door)
+        return link(path, request, self.config, self.listener)
 
-    async def carry_out(self, route: Route, request: Request) -> Any:
-        """See `Requests.carry_out`."""
-        return await self.requests.carry_out(route, request)
+    async def execute(self, route: Route, request: Request) -> Any:
+        """See `Requests.execute`."""
+        return await self.requests.execute(route, request)
 
     def timezone_of(self, device: Device) -> str:
         """Where a device is: what its Location says, else its Time Zone, else where its organization is."""
@@ -330,19 +330,19 @@ class Hub:
             raise TooMany("Too many requests for this device.", budget.wait)
         return device
 
-    def take(self, limit: Daily, device: Device, count: int, what: str) -> None:
+    def take(self, limit: DailyQuota, device: Device, count: int, what: str) -> None:
         """Count against what a device may do in a day. Raises `TooMany`, and puts it down."""
         if (wait := limit.take(device.id, count, self.clock.now())) is not None:
             message = f"at most {limit.limit} {what} a day"
             self.refuse("hub", f"device {device.name}: {message}", device.id)
             raise TooMany(f"A device has {message}.", wait)
 
-    def budget(self, device: Device, now: float) -> Bucket:
+    def budget(self, device: Device, now: float) -> TokenBucket:
         """What a device may still send, over whatever connections; refilled to ``now``, by the monotonic clock."""
         limits = self.config.limits
         budget = self._budgets.get(device.id)
         if budget is None:
-            budget = self._budgets[device.id] = Bucket(limits.messages_per_second, limits.burst, now)
+            budget = self._budgets[device.id] = TokenBucket(limits.messages_per_second, limits.burst, now)
         budget.refill(now)
         return budget
 
@@ -409,11 +409,11 @@ class Hub:
         self.writes.filters = self.hooks.compile()
         self.writes.on_filter_failure = self.hooks.filter_failed
 
-    def _open_door(self) -> FrontDoor:
+    def _open_door(self) -> Listener:
         if any(listen.tls != "off" for listen in self.config.listen):
             self.certificates = Certificates(self.config.tls, self.config.data, local_names(self.config.hub.url))
         self.protocols = self.hooks.protocols(self)
-        door = self.door = FrontDoor(self.config, self.certificates, self.protocols, self.refuse)
+        door = self.listener = Listener(self.config, self.certificates, self.protocols, self.refuse)
         # First, so that a hub whose port is taken leaves no certificate authority behind.
         door.bind()
         try:
@@ -533,9 +533,9 @@ async def announced(hub: Hub) -> AsyncIterator[dict[str, Any]]:
 
     On a full disk it is written as soon as there is room; devices do not wait for that.
     """
-    assert hub.door is not None
+    assert hub.listener is not None
     path = hub.config.data / "hub.json"
-    state = {"pid": os.getpid(), "version": hub.version, "listen": hub.door.described()}
+    state = {"pid": os.getpid(), "version": hub.version, "listen": hub.listener.described()}
     content = json.dumps(state).encode()
 
     def is_written() -> bool:

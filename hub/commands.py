@@ -92,8 +92,10 @@ async def _serve(config: Config, args: argparse.Namespace) -> None:
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, safe=args.safe) as hub, announced(hub) as state:
-            assert hub.door is not None
-            listen = ", ".join(f"{reachable(address)}{' (TLS)' if tls else ''}" for address, tls in hub.door.addresses)
+            assert hub.listener is not None
+            listen = ", ".join(
+                f"{reachable(address)}{' (TLS)' if tls else ''}" for address, tls in hub.listener.addresses
+            )
             settle()
             print(json.dumps(state) if args.json else f"ready {listen}", flush=True)
             async for number in signals:

@@ -15,7 +15,7 @@ import attrs
 
 from hub.errors import ConfigError, StartupError
 from hub.spellings import base_url, read_text
-from hub.structuring import Invalid, duration_problem, seconds, structure
+from hub.structuring import ValidationErrors, duration_problem, seconds, structure
 from hub.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
@@ -171,14 +171,14 @@ def _examined(text: str, source: str) -> tuple[Config, list[str]]:
         del plugins[name]
     try:
         config = structure(document, Config)
-    except Invalid as error:
+    except ValidationErrors as error:
         problems += [f"{path}: {what}" if path else what for path, what in error.problems]
         # What has the right shape is still looked at, so that its problems are said too.
         for path, what in error.problems:
             _drop(document, path, what)
         try:
             config = structure(document, Config)
-        except Invalid:
+        except ValidationErrors:
             config = Config()
     problems += _problems(config)
     if not problems:

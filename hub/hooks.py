@@ -30,7 +30,7 @@ from hub.hookspecs import HOOK_VERSION
 from hub.net.wire import WireProtocol
 from hub.stamps import StampColumns
 from hub.storage import Migration
-from hub.structuring import Invalid, structure
+from hub.structuring import ValidationErrors, structure
 
 if TYPE_CHECKING:
     from hub.app import Credentials, Hub
@@ -195,7 +195,7 @@ class Hooks:
             table = {k: v for k, v in config.plugins.get(plugin.name, {}).items() if k != "enabled"}
             try:
                 self._settings[cls] = structure(table, cls)
-            except Invalid as error:
+            except ValidationErrors as error:
                 problems += [
                     f"{config.source}: plugins.{plugin.name}{'.' if p else ''}{p}: {text}" for p, text in error.problems
                 ]

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from hub.rate_limits import Bucket
+from hub.rate_limits import TokenBucket
 
 #: Query strings and bearers never reach a log, whoever put them in a message.
 _SECRET = re.compile(r"(?i)(token=|bearer\s+|password=|key=)[^\s&\"']+")
@@ -43,7 +43,7 @@ class ThrottledLog:
         self._log = logger
         self._most = most
         self._monotonic = monotonic
-        self._budget = Bucket(most / per, most, monotonic())
+        self._budget = TokenBucket(most / per, most, monotonic())
         #: Until when a text is not logged again, the least recently used first.
         self._quiet_until: OrderedDict[str, float] = OrderedDict()
         self._dropped = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: ``rate`` per second over a longer time, ``burst`` at once. Times are monotonic seconds."""
 
     __slots__ = ("_at", "_burst", "_rate", "tokens")
@@ -35,7 +35,7 @@ class Bucket:
         return max(0.0, (1 - self.tokens) / self._rate)
 
 
-class Daily:
+class DailyQuota:
     """How much each device may do in a day of UTC; counted since the start of the hub."""
 
     def __init__(self, limit: int) -> None:

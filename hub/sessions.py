@@ -65,7 +65,7 @@ class Sessions:
         if left:
             self._followers[session.device.id] = left
 
-    def heard_by(self, device: Device, besides: Session | None = None) -> tuple[Session, ...]:
+    def recipients(self, device: Device, besides: Session | None = None) -> tuple[Session, ...]:
         """Everybody who gets what is sent to a device, ``besides`` whom it comes from."""
         session = self._of.get(device.id)
         own = () if session is None or session is besides else (session,)
@@ -94,7 +94,7 @@ class Sessions:
 
     def command(self, device: Device, command: Command) -> None:
         """Send ``command`` to a connected device. Raises `Conflict` when it is not."""
-        hearing = self.heard_by(device)
+        hearing = self.recipients(device)
         if not hearing:
             raise Conflict(f"device {device.name} is offline")
         for session in hearing:

@@ -28,7 +28,7 @@ MAX_ENTRIES = 20_000
 MAX_NAMED, MAX_KNOWN = 10, 20
 
 
-class Invalid(Exception):
+class ValidationErrors(Exception):
     """Data does not have the shape of a class. ``problems`` are (path like ``limits.connections``, what is wrong)."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
@@ -181,16 +181,16 @@ def structure(
     using: cattrs.Converter = converter,
     key_of: Callable[[attrs.Attribute[Any]], str] = _own_name,
 ) -> T:
-    """``data`` as an instance of ``cls``; ``key_of`` is what the data calls a field. Raises `Invalid`."""
+    """``data`` as an instance of ``cls``; ``key_of`` is what the data calls a field. Raises `ValidationErrors`."""
     if attrs.has(cls) and not isinstance(data, dict):
-        raise Invalid([("", f"must be a table, not {_short(data)}")])
+        raise ValidationErrors([("", f"must be a table, not {_short(data)}")])
     try:
         return using.structure(data, cls)
     except cattrs.BaseValidationError as error:
         problems = _problems(error, key_of)
         _drop_frames(error)
     # Not inside of ``except``: a context would keep the data alive with it.
-    raise Invalid(problems)
+    raise ValidationErrors(problems)
 
 
 def _problems(

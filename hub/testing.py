@@ -80,8 +80,8 @@ async def hub(hub_config: Config, hub_plugins: tuple[Any, ...]) -> AsyncIterator
 
 def address_of(hub: Hub, listener: int = 0) -> tuple[str, int]:
     """Where a listener of a running hub is."""
-    assert hub.door is not None, "the hub has listeners"
-    host, _, port = hub.door.addresses[listener][0].rpartition(":")
+    assert hub.listener is not None, "the hub has listeners"
+    host, _, port = hub.listener.addresses[listener][0].rpartition(":")
     return host.strip("[]"), int(port)
 
 

@@ -18,7 +18,7 @@ from hub.values import Raw, coerce, texts_of
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
-    from hub.domain.value_timeouts import Watching
+    from hub.domain.value_timeouts import ValueTimeouts
     from hub.history import History, Receipt
     from hub.sessions import Session, Sessions
 
@@ -59,7 +59,7 @@ class Writes:
         sessions: Sessions,
         bus: Bus,
         retention: Callable[[Datastream], int],
-        watching: Watching,
+        watching: ValueTimeouts,
     ) -> None:
         self._clock = clock
         self._history = history
@@ -110,7 +110,7 @@ class Writes:
         receipt, newest = None, dict[int, Point]()
         for number, (point, value, ts) in enumerate(checked, 1):
             if self._history.full:
-                await self._history.room()
+                await self._history.wait_for_space()
             if device.points.get(point.datastream.pin) is not point:
                 raise Conflict("what the device held was erased in the meantime")
             latest = self._history.latest.get(point.series)
@@ -133,7 +133,7 @@ class Writes:
             return
         ts, value = latest
         self._watching.imported(point, ts)
-        for session in self._sessions.heard_by(point.device):
+        for session in self._sessions.recipients(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
             self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via))
@@ -164,7 +164,7 @@ class Writes:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
                 self._watching.written(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
-            for session in self._sessions.heard_by(device, write.session):
+            for session in self._sessions.recipients(device, write.session):
                 session.send(SetDatastream(datastream.pin, texts_of(value)))
         self.count += 1
         device.messages[write.via] += 1

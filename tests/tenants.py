@@ -9,7 +9,7 @@ from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM, Organization
 from plugins.users.model import ADMIN, STAFF, USER, User
 from plugins.users.passwords import blynk_hash
-from plugins.users.service import Room
+from plugins.users.service import UsersService
 
 ORG = "/api/v1/organization"
 PASSWORD = "correct horse battery"
@@ -44,7 +44,7 @@ class Tenants:
 
     @property
     def room(self):
-        return self.hub.room(Room)
+        return self.hub.service(UsersService)
 
     async def org(self, name, parent=None):
         new = Organization(

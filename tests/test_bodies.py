@@ -14,7 +14,7 @@ from hub.api.bodies import LARGE, Bodies, parse_json
 from hub.api.routes import OPEN, PUBLIC_BODY, Route, from_json
 from hub.errors import Rejected, Unavailable
 from hub.model import SYSTEM
-from hub.structuring import Invalid, structure
+from hub.structuring import ValidationErrors, structure
 from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
@@ -142,7 +142,7 @@ def test_a_list_is_measured_before_it_is_looked_at():
 
 
 def test_a_hundred_problems_are_reported():
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         structure({"device_id": 1, "rows": [5] * 10_000, "line": "x"}, ImportRows)
     assert 101 == len(caught.value.problems)
     assert ("", "and 1 more problems") == caught.value.problems[-1]

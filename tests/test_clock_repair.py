@@ -29,7 +29,7 @@ from hub.model import SYSTEM
 from hub.structuring import seconds
 from hub.testing import add_device
 from hub.writes import Write
-from plugins.users import _room_class
+from plugins.users import _service_class
 
 ORG = "/api/v1/organization"
 TEMPLATE = """
@@ -340,7 +340,7 @@ async def login(hub):
 
 
 def ends_of(hub):
-    sessions = hub.room(_room_class()).credentials.sessions
+    sessions = hub.service(_service_class()).credentials.sessions
     return [sessions[number].refresh_ends for number in sorted(sessions)]
 
 
@@ -389,7 +389,7 @@ async def test_times_of_devices_users_and_sessions(hub_config, how):
         assert [(at, at)] == await rows(hub, "SELECT created, used FROM users_sessions WHERE id = 2")
         ends = "SELECT DISTINCT refresh_ends - created, access_ends - created FROM users_sessions"
         assert 1 == len(await rows(hub, ends))
-        settings = hub.room(_room_class()).settings
+        settings = hub.service(_service_class()).settings
         longest = int(max(seconds(settings.invitation), seconds(settings.reset)) * 1000)
         assert [(1,)] == await rows(hub, f"SELECT count(*) FROM users_links WHERE expires <= {time.wall + longest}")
         # The sessions that are open know it too.

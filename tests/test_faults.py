@@ -132,7 +132,7 @@ async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start
         assert count == 30
         assert started.history.full
         with trio.fail_after(patient(5)):
-            await started.history.room()
+            await started.history.wait_for_space()
         await write(started, device, 7).durable()
         assert 31 == await kept(started, device)
 
@@ -229,15 +229,15 @@ async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(st
                 for _ in range(500):
                     sockets.append(socket.create_connection(address_of(started)))
                 with trio.fail_after(patient(20)):
-                    while started.door.accepted < (wave + 1) * 500:
+                    while started.listener.accepted < (wave + 1) * 500:
                         await trio.sleep(0.005)
-            assert limit == started.door.connections
+            assert limit == started.listener.connections
             assert 5000 - limit == started.refused
         finally:
             for sock in sockets:
                 sock.close()
         with trio.fail_after(patient(20)):
-            while started.door.connections:
+            while started.listener.connections:
                 await trio.sleep(0.005)
         _, token = await add_device(started, TEMPLATE)
         async with connect(*address_of(started), token, info=INFO):

@@ -201,7 +201,7 @@ async def test_files_arrive_while_the_folder_is_swept(hub, device):
 
     async def sweep():
         while not busy.is_set():
-            await hub.room(Files).sweep()
+            await hub.service(Files).sweep()
 
     addresses += [""] * 4
     with trio.fail_after(patient(60)):

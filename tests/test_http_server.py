@@ -179,7 +179,7 @@ async def test_a_client_that_does_not_read_is_not_read_either(hub, http, kitchen
     await http.send(request("GET", "/test/chunk") * 200)
     await wait_all_tasks_blocked(0.05)
 
-    assert max(wire.pending for wire in hub.door._wires) < 1024 * 1024
+    assert max(wire.pending for wire in hub.listener._wires) < 1024 * 1024
     assert kitchen.served < 200
     for _ in range(200):
         assert CHUNK == len((await http.answer()).body)

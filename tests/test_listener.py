@@ -426,7 +426,7 @@ async def refused(hub, data=b"", context=None, listener=0):
             await rest_of(stream)
         except trio.BrokenResourceError:
             pass
-    await until(lambda: not hub.door.connections)
+    await until(lambda: not hub.listener.connections)
     return reasons(hub)
 
 
@@ -453,7 +453,7 @@ async def test_a_client_that_does_not_trust_the_certificate_is_named(start, vers
     async with start(listen(tls="on")) as hub:
         with pytest.raises(ssl.SSLCertVerificationError):
             await trio.to_thread.run_sync(_shake_hands, address_of(hub), context)
-        await until(lambda: hub.refusals and not hub.door.connections)
+        await until(lambda: hub.refusals and not hub.listener.connections)
 
         assert ["does not trust this certificate"] == reasons(hub)
 
@@ -480,7 +480,7 @@ async def test_a_client_that_goes_away_during_the_handshake_is_named(start):
     async with start(listen(tls="on")) as hub:
         async with dialled(hub) as stream:
             await stream.send_all(HALF_HELLO)
-        await until(lambda: hub.refusals and not hub.door.connections)
+        await until(lambda: hub.refusals and not hub.listener.connections)
 
         [reason] = reasons(hub)
         assert "TLS handshake" in reason
@@ -759,11 +759,11 @@ async def closed(stream):
 async def test_connections_of_one_address_are_limited_until_one_leaves(start):
     async with start(limited(connections_per_address=2)) as hub:
         async with dialled(hub), dialled(hub):
-            await until(lambda: 2 == hub.door.connections)
+            await until(lambda: 2 == hub.listener.connections)
             async with dialled(hub) as third:
                 assert await closed(third)
             assert [PER_ADDRESS] == reasons(hub)
-        await until(lambda: not hub.door.connections)
+        await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
 
@@ -791,11 +791,11 @@ async def test_connections_in_total_are_limited_until_one_leaves(start):
     async with start(limited(connections=3)) as hub:
         _, token = await add_device(hub, TEMPLATE)
         async with online(hub, token), dialled(hub), dialled(hub):
-            await until(lambda: 3 == hub.door.connections)
+            await until(lambda: 3 == hub.listener.connections)
             async with dialled(hub) as fourth:
                 assert await closed(fourth)
             assert [IN_TOTAL] == reasons(hub)
-        await until(lambda: not hub.door.connections)
+        await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
 
@@ -820,11 +820,11 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
     allowed = int(limit[-1])
     async with start(listen() + "[limits]\n" + limit) as hub:
         with dialled_at_once(hub, 10):
-            await until(lambda: 10 == hub.door.accepted)
-            await until(lambda: allowed <= hub.door.connections)
+            await until(lambda: 10 == hub.listener.accepted)
+            await until(lambda: allowed <= hub.listener.connections)
 
             assert [reason] * (10 - allowed) == reasons(hub)
-            assert allowed == hub.door.connections
+            assert allowed == hub.listener.connections
 
 
 @pytest.mark.parametrize(
@@ -935,7 +935,7 @@ async def test_unfinished_handshakes_do_not_keep_others_out(start):
         async with dialled(hub) as first, dialled(hub) as second:
             for stream in (first, second):
                 await stream.send_all(HALF_HELLO)
-            await until(lambda: 2 == hub.door.connections)
+            await until(lambda: 2 == hub.listener.connections)
 
             assert await answers(hub, insecure())
 
@@ -1054,10 +1054,10 @@ async def test_a_hub_may_stop_before_it_has_accepted_anybody(start):
 async def test_a_stop_in_the_moment_of_accepting_is_no_failure(start, caplog):
     async with start(listen()) as hub:
         with dialled_at_once(hub, 10):
-            while not hub.door.accepted:
+            while not hub.listener.accepted:
                 await trio.lowlevel.checkpoint()
-            await hub.door.drain(5)
-            await until(lambda: not hub.door.connections)
+            await hub.listener.drain(5)
+            await until(lambda: not hub.listener.connections)
 
     assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
 
@@ -1079,9 +1079,9 @@ async def test_a_stop_does_not_wait_for_clients(start):
         _, token = await add_device(hub, TEMPLATE)
         async with online(hub, token) as device, dialled(hub) as silent, dialled(hub) as half:
             await half.send_all(HALF_HELLO)
-            await until(lambda: 3 == hub.door.connections)
+            await until(lambda: 3 == hub.listener.connections)
             with trio.fail_after(patient(30)):
-                await hub.door.drain(patient(60))
+                await hub.listener.drain(patient(60))
 
             assert [] == await device.rest()
             assert await closed(silent)
@@ -1105,7 +1105,7 @@ async def test_ipv6(start):
     addresses = []
     async with start(listen("[::1]:0")) as hub:
         hub.subscribe(DeviceConnected, lambda fact: addresses.append(fact.address))
-        [(address, tls)] = hub.door.addresses
+        [(address, tls)] = hub.listener.addresses
         _, token = await add_device(hub, TEMPLATE)
         async with online(hub, token):
             pass
@@ -1116,18 +1116,18 @@ async def test_ipv6(start):
 
 async def test_a_name_stands_for_all_its_addresses(start):
     async with start(listen("localhost:0")) as hub:
-        assert hub.door.addresses
-        for listener, (address, _) in enumerate(hub.door.addresses):
+        assert hub.listener.addresses
+        for listener, (address, _) in enumerate(hub.listener.addresses):
             assert address.rpartition(":")[0] in ("127.0.0.1", "[::1]")
             assert await answers(hub, listener=listener)
 
 
 async def test_port_0_is_reported_as_the_port_it_became_in_the_order_of_the_configuration(start):
     async with start(listen() + listen(tls="on") + listen()) as hub:
-        hosts, ports = zip(*(address.split(":") for address, _ in hub.door.addresses), strict=True)
+        hosts, ports = zip(*(address.split(":") for address, _ in hub.listener.addresses), strict=True)
 
         assert ("127.0.0.1",) * 3 == hosts
-        assert [False, True, False] == [tls for _, tls in hub.door.addresses]
+        assert [False, True, False] == [tls for _, tls in hub.listener.addresses]
         assert 3 == len(set(ports) - {"0"})
         assert [True, False, True] == [await answers(hub, listener=n) for n in range(3)]
 

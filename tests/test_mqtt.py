@@ -250,7 +250,7 @@ async def test_a_silent_device_is_gone_and_told_so_in_version_5(hub, device, mon
 )
 async def test_the_kernel_looks_after_who_may_be_silent_for_long(hub, device, version, keep_alive, looked_after):
     async with online(hub, device[1], version, keep_alive=keep_alive):
-        [wire] = hub.door._wires  # noqa: SLF001
+        [wire] = hub.listener._wires  # noqa: SLF001
         probed = wire._sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE)  # noqa: SLF001
         assert looked_after == bool(probed)
 
@@ -352,12 +352,12 @@ async def test_one_that_hung_up_while_it_waited_takes_nobodys_place(hub, device,
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
     async with online(hub, device[1], subscribed=False) as live:
-        connections = hub.door.connections
+        connections = hub.listener.connections
         async with dialled(hub) as gone:
             await gone.send(Connect(username="device", password=device[1].encode()))
             await live.message()
         nursery.start_soon(hurry, clock)
-        await until(lambda: hub.door.connections == connections)
+        await until(lambda: hub.listener.connections == connections)
         assert Ack(Kind.PUBACK, 1) == await live.publish("ds/Temperature", "1")
 
 
@@ -380,7 +380,7 @@ async def test_a_hub_that_stops_says_so(hub_config):
 
             await nursery.start(stay)
             with trio.CancelScope(shield=True):
-                await hub.door.drain(1)
+                await hub.listener.drain(1)
     assert [0x8B] == [packet.reason for packet in goodbyes]
 
 
@@ -401,8 +401,8 @@ async def test_a_hub_that_stops_answers_what_it_owes_first(hub_config, monkeypat
         async def stop():
             await until(lambda: held(hub, one, 0) == 1)
             async with trio.open_nursery() as stopping:
-                stopping.start_soon(hub.door.drain, 2)
-                await until(lambda: hub.door.draining)
+                stopping.start_soon(hub.listener.drain, 2)
+                await until(lambda: hub.listener.draining)
                 ready.set()
 
         async with trio.open_nursery() as nursery:
@@ -502,7 +502,7 @@ async def test_while_the_disk_refuses_a_device_has_one_connection_however_often_
         raise StorageError("disk full")
 
     monkeypatch.setattr(hub.storage.history, "transaction", broken)
-    connections = hub.door.connections
+    connections = hub.listener.connections
     async with online(hub, device[1]) as first:
         await first.send(Publish("ds/Temperature", b"1", 1, 5))
         await until(lambda: held(hub, device[0], 0) == 1)
@@ -512,7 +512,7 @@ async def test_while_the_disk_refuses_a_device_has_one_connection_however_often_
                 await client.send(Publish("ds/Temperature", b"%d" % n, 1, 5))
                 await until(lambda n=n: held(hub, device[0], 0) == n)
         async with online(hub, device[1]):
-            await until(lambda: hub.door.connections == connections + 1)
+            await until(lambda: hub.listener.connections == connections + 1)
     monkeypatch.undo()
 
 
@@ -1032,7 +1032,7 @@ async def test_a_client_that_asks_for_it_gets_what_came_meanwhile(hub, device, v
         write(hub, one, 1, 4)
         assert [("downlink/ds/Set Point", "4")] == await client.heard()
     # By what was kept nobody hears twice.
-    await until(lambda: len(hub.sessions.heard_by(one)) == 1)
+    await until(lambda: len(hub.sessions.recipients(one)) == 1)
 
 
 async def test_a_client_that_does_not_ask_gets_nothing(hub, device, version):
@@ -1064,7 +1064,7 @@ async def test_a_kept_session_ends_with_its_time(hub, device, clock):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     clock.jump(601)
-    await until(lambda: not hub.room(Endpoint).clients)
+    await until(lambda: not hub.service(Endpoint).clients)
     async with online(hub, token, V5, subscribed=False, **kept(V5)) as client:
         assert not client.present
 
@@ -1141,8 +1141,8 @@ async def test_a_deleted_device_leaves_no_session(hub, device):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     await hub.devices.delete(one, SYSTEM)
-    assert {} == hub.room(Endpoint).clients
-    assert () == hub.sessions.heard_by(one)
+    assert {} == hub.service(Endpoint).clients
+    assert () == hub.sessions.recipients(one)
 
 
 async def test_a_device_that_comes_again_and_again_leaves_no_old_sessions(hub, device):
@@ -1151,7 +1151,7 @@ async def test_a_device_that_comes_again_and_again_leaves_no_old_sessions(hub, d
         async with online(hub, token, subscribed=False, **kept(V311)) as client:
             await client.disconnect()
         await until(lambda: hub.sessions.get(one.id) is None)
-    endpoint = hub.room(Endpoint)
+    endpoint = hub.service(Endpoint)
     assert 1 == len(endpoint.clients)
     assert len(endpoint._timers._heap) <= 70  # noqa: SLF001
 
@@ -1357,7 +1357,7 @@ async def test_a_hub_that_stops_publishes_no_wills(hub_config):
         one, token = await add_device(hub, TEMPLATE)
         async with dialled(hub) as client:
             await client.login(token, will=Will("ds/Label", b"gone"))
-            await hub.door.drain(1)
+            await hub.listener.drain(1)
             await until(lambda: hub.sessions.get(one.id) is None)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert held(hub, one, 2) is None
@@ -1425,7 +1425,7 @@ async def test_a_device_that_is_not_read_is_not_called_silent(hub_config, clock,
 
 async def test_a_client_that_asks_and_does_not_read_is_not_read(hub, device):
     async with online(hub, device[1], subscribed=False) as client:
-        [wire] = hub.door._wires  # noqa: SLF001
+        [wire] = hub.listener._wires  # noqa: SLF001
         # Little room in the kernel: what does not fit there waits in the hub.
         for sock in (wire._sock, client.stream.socket):
             sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)
@@ -1539,7 +1539,7 @@ async def test_a_hub_that_stops_publishes_no_wills_of_websockets(hub_config):
             will = Will("ds/Label", b"gone")
             await socket.send(encode(Connect(username="device", password=token.encode(), will=will), V311))
             await socket.recv()
-            await hub.door.drain(1)
+            await hub.listener.drain(1)
             await until(lambda: hub.sessions.get(one.id) is None)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert held(hub, one, 2) is None

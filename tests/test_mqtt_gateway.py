@@ -222,7 +222,7 @@ async def test_a_token_given_to_another_device_leads_there(world, login):
         world.hub.write(Write(old, 0, 1, "test", SYSTEM))
         world.hub.write(Write(new, 0, 2, "test", SYSTEM))
         assert [(f"dev/{token}/downlink/ds/Temperature", "2.0")] == await gateway.heard()
-    await until(lambda: not world.hub.sessions.heard_by(new))
+    await until(lambda: not world.hub.sessions.recipients(new))
     world.hub.write(Write(old, 0, 3, "test", SYSTEM))
     world.hub.write(Write(new, 0, 3, "test", SYSTEM))
 
@@ -244,7 +244,7 @@ async def test_nobody_follows_a_device_that_was_deleted(world):
     async with online(world.hub, "", subscribed=False, **as_gateway(world)) as gateway:
         await gateway.subscribe(f"dev/{token}/#")
         await world.hub.devices.delete(device, SYSTEM)
-        assert () == world.hub.sessions.heard_by(device)
+        assert () == world.hub.sessions.recipients(device)
         assert [] == await gateway.heard()
 
 
@@ -253,7 +253,7 @@ async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
     for number in range(60):
         async with online(world.hub, "", subscribed=False, clean=False, client_id=f"c{number}", **login) as gateway:
             await gateway.disconnect()
-    endpoint = world.hub.room(Endpoint)
+    endpoint = world.hub.service(Endpoint)
     await until(lambda: all(client.link is None for client in endpoint.clients.values()))
     assert 50 == len(endpoint.clients)
 
@@ -292,7 +292,7 @@ async def test_a_gateway_that_asks_for_it_gets_what_came_meanwhile(world, versio
     async with online(world.hub, "", version, subscribed=False, **login) as gateway:
         await gateway.subscribe(f"dev/{token}/#")
         await gateway.disconnect()
-    endpoint = world.hub.room(Endpoint)
+    endpoint = world.hub.service(Endpoint)
     await until(lambda: all(client.link is None for client in endpoint.clients.values()))
     world.hub.write(Write(device, 0, 8, "test", SYSTEM))
     world.hub.write(Write(device, 0, 9, "test", SYSTEM))

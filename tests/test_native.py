@@ -1051,7 +1051,7 @@ async def test_the_newest_session_of_a_device_wins_and_it_is_never_offline_in_be
     async with online(hub, token) as older:
         async with online(hub, token) as newer:
             assert [] == await older.rest()
-            await until(lambda: 1 == hub.door.connections)
+            await until(lambda: 1 == hub.listener.connections)
             write(hub, device, 0, "7")
             assert [("vw", "0", "7")] == [frame[2:] for frame in await newer.heard()]
             assert [DeviceConnected] == [type(fact) for fact in told]
@@ -1142,7 +1142,7 @@ async def test_reconnecting_does_not_gather_tasks(hub, monkeypatch):
     async with online(hub, token):
         before = tasks()
     for _ in range(10):
-        await until(lambda: not hub.door.connections)
+        await until(lambda: not hub.listener.connections)
         async with online(hub, token) as client:
             assert [] == await client.heard()
     async with online(hub, token):

@@ -11,7 +11,7 @@ from tenants import ORG, tenants
 from hub.api.routes import KNOWN, OPEN, Route, camel
 from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
-from plugins.fleet import _Room as Fleet
+from plugins.fleet import _Service as Fleet
 from plugins.fleet.tags import Tag
 from plugins.users.model import ADMIN, STAFF, USER, User
 
@@ -176,7 +176,7 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
     checked = 0
     SAMPLES["org_id"] = SAMPLES["target_org_id"] = SAMPLES["new_org_id"] = acme
     # What is not there is told like what is another organization's.
-    tags = hub.room(Fleet).tags
+    tags = hub.service(Fleet).tags
     SAMPLES["tag_id"] = MORE["tagId"] = (await tags.add(Tag(id=0, org=acme, name="Tag"))).id
     async with connected(hub) as http:
         for route in hub.routes:

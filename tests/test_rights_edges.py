@@ -18,7 +18,7 @@ from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of
 from plugins.users.model import ADMIN, STAFF, USER
 from plugins.users.passwords import blynk_hash
-from plugins.users.service import Room
+from plugins.users.service import UsersService
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ async def test_memory_and_disk_agree_however_many_write_at_once(hub_config):
                 nursery.start_soon(world.room.roles.switch, acme, USER, [("templates.view", bool(number % 2))])
         told = uma.role, world.room.roles.grants(acme, USER)
     async with running(hub_config) as hub:
-        room = hub.room(Room)
+        room = hub.service(UsersService)
         assert told == (room.people.get(uma.id).role, room.roles.grants(acme, USER))
 
 

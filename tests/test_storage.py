@@ -462,7 +462,7 @@ async def test_what_waits_for_a_full_disk_is_bounded(data):
             assert accepted <= BATCH_ROWS * (MAX_QUEUED + 1)
             assert hub.history.full
         with trio.fail_after(patient(10)):
-            await hub.history.room()
+            await hub.history.wait_for_space()
         assert await write(hub, device, 0, "2").settled()
 
         assert accepted + 1 == logged(data).count(1.0) + logged(data).count(2.0)

@@ -134,7 +134,7 @@ def write(hub):
 
 def pending(hub):
     """Most bytes that wait for any client."""
-    return max(wire.pending for wire in hub.door._wires)
+    return max(wire.pending for wire in hub.listener._wires)
 
 
 # -- subscribing ------------------------------------------------------------------------------------------------------
@@ -229,13 +229,13 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(hub, device, monkey
     monkeypatch.setattr(feeds, "LINGER", -1.0)
     facts = ValueWritten, DeviceConnected, DeviceDisconnected, Refused, WireFrame
     before = [hub.bus.wants(fact) for fact in facts]
-    connections = hub.door.connections
+    connections = hub.listener.connections
     async with watching(hub) as watcher:
         for number, what in enumerate(["device", "devices", "refused", "wire"]):
             await watcher.subscribe(number, what, device=device.id)
         assert all(hub.bus.wants(fact) for fact in facts)
     with trio.fail_after(PATIENCE):
-        while hub.door.connections > connections:
+        while hub.listener.connections > connections:
             await trio.sleep(0.01)
 
     assert before == [hub.bus.wants(fact) for fact in facts]
@@ -245,7 +245,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(hub, device, monkey
 async def test_the_stop_of_the_hub_ends_the_stream(hub, watcher):
     await watcher.subscribe(1, "devices")
     with trio.CancelScope(shield=True):
-        await hub.door.drain(1)
+        await hub.listener.drain(1)
 
     with pytest.raises(ConnectionClosed), trio.fail_after(PATIENCE):
         await watcher.socket.recv()
@@ -526,7 +526,7 @@ async def test_after_a_while_nothing_is_kept_for_those_who_left(hub, device, wri
         write(device, 0, 1)
         await first.hear()
     with trio.fail_after(PATIENCE):
-        while hub.room(feeds.Feeds)._feeds:
+        while hub.service(feeds.Feeds)._feeds:
             await trio.sleep(0.01)
     async with watching(hub) as back:
         assert not (await back.subscribe(1, "device", device=device.id, after=first.seq))["resumed"]
@@ -680,7 +680,7 @@ async def test_firmware_asks_whether_an_app_watches_its_device(hub, meter, watch
 
 async def written(hub, device, count, listener):
     """Write values one after the other, with time to tell each before the next."""
-    told = hub.room(feeds.Feeds)
+    told = hub.service(feeds.Feeds)
     feed = told.watch(feeds.Key("devices", None, every=True), None, listener)
     for number in range(count):
         hub.write(Write(device, 0, str(number), "test", SYSTEM))

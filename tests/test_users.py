@@ -27,7 +27,7 @@ from hub.testing import add_device, address_of
 from plugins.users import passwords, throttle
 from plugins.users.login_routes import matching
 from plugins.users.model import ADMIN, STAFF, USER
-from plugins.users.service import Room
+from plugins.users.service import UsersService
 
 LOGIN = "/api/v1/login"
 BLYNK_HASH = "gTQ6v6jgTFL2SOtKyeDKVQjLhYRJLZbmqvDbIy3oSDk="
@@ -188,7 +188,7 @@ async def test_stranger_cannot_lock_an_account_out_where_it_was_used(hub_config)
     async with running(hub_config) as hub, connected(hub) as http:
         for email in ("eva@example.org", "zoe@example.org"):
             for number in range(throttle.FAILURES_OF_ACCOUNT):
-                hub.room(Room).throttle.attempt("login", email, f"203.0.113.{number}")
+                hub.service(UsersService).throttle.attempt("login", email, f"203.0.113.{number}")
         # Eva was logged in from here before, Zoe was not.
         assert 200 == (await log_in(http)).status
         assert 429 == (await log_in(http, "zoe@example.org")).status
@@ -210,7 +210,7 @@ async def test_counts_are_bounded_and_forgotten_on_disk_too(hub_config, monkeypa
         return await hub.storage.read(read)
 
     async with running(hub_config) as hub:
-        counts = hub.room(Room).throttle
+        counts = hub.service(UsersService).throttle
         for number in range(20):
             counts.attempt("login", f"{number}@example.org", f"203.0.113.{number}")
             counts.attempt("login", "eva@example.org", f"203.0.113.{number}").succeeded()
@@ -310,7 +310,7 @@ async def test_when_a_key_was_used_outlives_a_restart(hub_config, time):
             assert 200 == (await http.get("/api/v1/profile", made["key"])).status
         used = hub.clock.now()
     async with running(hub_config, clock=time.clock()) as hub:
-        [key] = hub.room(Room).credentials.keys.values()
+        [key] = hub.service(UsersService).credentials.keys.values()
         assert used - 1000 <= key.used <= used
 
 
@@ -781,7 +781,7 @@ async def test_what_a_page_shows_is_no_markup(world, http):
 
 
 async def test_the_first_administrator_comes_in_by_a_link(hub, http):
-    room = hub.room(Room)
+    room = hub.service(UsersService)
     code = await room.people.link("first", None, 60_000)
     other = await room.people.link("first", None, 60_000)
     assert 400 == (await http.get(f"/account?code={code}")).status
@@ -804,14 +804,14 @@ async def test_the_first_administrator_comes_from_the_environment(hub_config, mo
     monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", PASSWORD)
     async with running(hub_config) as hub, connected(hub) as http:
         with trio.fail_after(PATIENCE):
-            while not hub.room(Room).people.by_id:
+            while not hub.service(UsersService).people.by_id:
                 await trio.sleep(0.001)
         key = (await log_in(http, "ops@example.org")).json["access_token"]
         listed = (await http.get(f"{ORG}/devices", key)).json
         assert [device.id] == [one["id"] for one in listed["content"]]
     async with running(hub_config) as hub:
-        await hub.room(Room).welcome()
-        assert 1 == len(hub.room(Room).people.by_id)
+        await hub.service(UsersService).welcome()
+        assert 1 == len(hub.service(UsersService).people.by_id)
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------

@@ -346,5 +346,5 @@ async def test_a_client_that_pings_and_never_reads_is_not_read_either(hub):
             nursery.start_soon(http.send, ping * 60_000)
             await wait_all_tasks_blocked(0.05)
 
-            assert max(wire.pending for wire in hub.door._wires) < 1024 * 1024
+            assert max(wire.pending for wire in hub.listener._wires) < 1024 * 1024
             nursery.cancel_scope.cancel()

@@ -221,13 +221,13 @@ class _PathApp:
 
     async def _result(self, route: Route, request: Request, receive: _Receive) -> Any:
         if route.method == "GET":
-            return await self._hub.carry_out(route, request)
+            return await self._hub.execute(route, request)
         bodies = self._hub.bodies
         with bodies.counted() as grown_to:
             request.body = body = await _body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
                 request.body = await bodies.decoded(body, lambda body: from_json(parse_json(body), cls))
-            return await self._hub.carry_out(route, request)
+            return await self._hub.execute(route, request)
 
 
 def _request(
@@ -239,8 +239,8 @@ def _request(
         # A list may come in several lines (RFC 9110, 5.3); of others the last counts.
         decoded[key] = f"{decoded[key]},{text}" if key.startswith("x-forwarded-") and key in decoded else text
     address, tls, host, forwarded = peer.address, peer.tls, decoded.get("host", ""), False
-    if hub.door is not None and hub.door.trusts(address):
-        address = client_address(address, decoded.get("x-forwarded-for", ""), hub.door.trusts)
+    if hub.listener is not None and hub.listener.trusts(address):
+        address = client_address(address, decoded.get("x-forwarded-for", ""), hub.listener.trusts)
         # Of several, the word of the proxy that is trusted comes last.
         tls = _last(decoded, "x-forwarded-proto").lower() == "https" if "x-forwarded-proto" in decoded else tls
         forwarded = "x-forwarded-host" in decoded

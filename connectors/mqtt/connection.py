@@ -41,7 +41,7 @@ from hub.errors import (
     said_as,
 )
 from hub.facts import WireFrame
-from hub.rate_limits import Bucket
+from hub.rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from connectors.mqtt.endpoint import Endpoint
@@ -152,8 +152,8 @@ class Link:
         self._draining = False
         self._reason = ""
         self._silent = 0.0
-        self._diags: Bucket | None = None
-        self._budget: Bucket | None = None
+        self._diags: TokenBucket | None = None
+        self._budget: TokenBucket | None = None
         self._flood_told = 0.0
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Link:
         """Wait until values can be kept again."""
         self.flush()
         self.busy, self._batch = True, False
-        await self.hub.history.room()
+        await self.hub.history.wait_for_space()
         self.busy, self._batch = False, True
         self.connection.heard(self.endpoint.now())
 
@@ -392,7 +392,7 @@ class Link:
         if client.own is not None:
             self.hub.sessions.closed(client.own, self._reason or "it closed the connection", self._silent)
         # A hub that stops publishes no wills: its devices are not gone.
-        stopping = self.hub.door is not None and self.hub.door.draining
+        stopping = self.hub.listener is not None and self.hub.listener.draining
         self.endpoint.left(client, None if stopping else self.connection.will)
 
     def _refuse(self, why: str) -> None:
@@ -450,7 +450,7 @@ class Link:
         """What the connection itself does, for no device: as often as a device may send."""
         now, limits = time.monotonic(), self.hub.config.limits
         if self._budget is None:
-            self._budget = Bucket(limits.messages_per_second, limits.burst, now)
+            self._budget = TokenBucket(limits.messages_per_second, limits.burst, now)
         self._budget.refill(now)
         for _ in range(count):
             self._budget.owe()
@@ -546,7 +546,7 @@ class Link:
         """Whether the client may hear one more sentence; nobody reads a flood of them."""
         now = self.endpoint.now()
         if self._diags is None:
-            self._diags = Bucket(DIAG_RATE, DIAG_BURST, now)
+            self._diags = TokenBucket(DIAG_RATE, DIAG_BURST, now)
         self._diags.refill(now)
         return self._diags.take()
 

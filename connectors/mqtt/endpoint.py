@@ -39,7 +39,7 @@ from hub.facts import (
 )
 from hub.hookspecs import hookimpl
 from hub.net.wire import WireProtocol
-from hub.rate_limits import Bucket
+from hub.rate_limits import TokenBucket
 from hub.structuring import Duration, between, seconds
 from hub.timers import Timers
 
@@ -85,7 +85,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
         WireProtocol(
             name="mqtt",
             sniff=sniff,
-            serve=hub.room(Endpoint).serve,
+            serve=hub.service(Endpoint).serve,
             busy=busy,
             websocket_path="/mqtt",
             subprotocol="mqtt",
@@ -95,7 +95,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    nursery.start_soon(hub.room(Endpoint).run)
+    nursery.start_soon(hub.service(Endpoint).run)
 
 
 def sniff(first: bytes) -> bool:
@@ -125,7 +125,7 @@ class Endpoint:
         self._timers = Timers(self._due)
         self._wills: dict[Client, Will] = {}
         self._tasks: trio.Nursery | None = None
-        self._hints = Bucket(HINT_RATE, HINT_BURST, self.now())
+        self._hints = TokenBucket(HINT_RATE, HINT_BURST, self.now())
         self._pins: dict[tuple[str, int], tuple[Template, dict[str, int]]] = {}
         #: How often connections of a key took each other's place, and when the last one did.
         self._flapping: dict[tuple[str, int | str, str], tuple[int, float, Client]] = {}
@@ -341,7 +341,7 @@ class Endpoint:
     def _look_again(self, fact: Any) -> None:
         """Rights, devices or templates changed: end whose login does not hold any more."""
         if isinstance(fact, DeviceDeleted):
-            for gateway in self.hub.sessions.heard_by(fact.device):
+            for gateway in self.hub.sessions.recipients(fact.device):
                 self.hub.sessions.unfollow(gateway)
         if isinstance(fact, DeviceChanged | DeviceDeleted):
             keys = (("device", fact.device.id, ""), ("gateway", fact.device.id, ""))
@@ -360,7 +360,7 @@ class Endpoint:
     def _unsay(self, device: Device, datastreams: Sequence[Datastream]) -> None:
         """Values that wait for their client and are no more are not told."""
         own = self.clients.get(("device", device.id, ""))
-        clients = [voice.client for voice in self.hub.sessions.heard_by(device) if isinstance(voice, Voice)]
+        clients = [voice.client for voice in self.hub.sessions.recipients(device) if isinstance(voice, Voice)]
         for client in [*clients, *([own] if own else [])]:
             for stream in datastreams:
                 client.session.queue.pop((device.id, stream.pin), None)

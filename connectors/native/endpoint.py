@@ -62,7 +62,7 @@ from hub.model import (
     SetMetadata,
 )
 from hub.net.wire import WireProtocol
-from hub.rate_limits import Bucket
+from hub.rate_limits import TokenBucket
 from hub.spellings import decimal, is_printable, stamp, trimmed
 from hub.writes import Write
 
@@ -212,7 +212,7 @@ class NativeSession:
         #: When the connection counts as dead, by the monotonic clock.
         self.expires = now + LOGIN_DEADLINE
         limits = hub.config.limits
-        self._budget = Bucket(limits.messages_per_second, limits.burst, now)
+        self._budget = TokenBucket(limits.messages_per_second, limits.burst, now)
         self._dropped = False
         self._dropped_at = -FLOOD_FORGOTTEN
         self._flooding_since = 0.0
@@ -310,7 +310,7 @@ class NativeSession:
         self.expires = float("inf")
         while self.hub.history.full and not self._reason:
             with trio.move_on_after(SWEEP_EVERY):
-                await self.hub.history.room()
+                await self.hub.history.wait_for_space()
         self._heard()
 
     def _heard(self) -> None:

@@ -38,9 +38,9 @@ def hub_config() -> type:
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     settings: Any = hub.settings(Settings)
-    if not settings.demo or hub.door is None:
+    if not settings.demo or hub.listener is None:
         return
-    plain = [address for address, tls in hub.door.addresses if not tls]
+    plain = [address for address, tls in hub.listener.addresses if not tls]
     if not plain:
         log.warning("the demonstration needs a listener without TLS")
         return

@@ -13,7 +13,7 @@ import trio
 from hub.api.routes import OPEN, Created, File, Request, Response, Route, Stream, changed, details_of, to_json
 from hub.errors import Conflict, HubError, Rejected, TooMany, Unavailable
 from hub.model import NOBODY
-from hub.rate_limits import Bucket
+from hub.rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -47,13 +47,13 @@ class Requests:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._budgets: dict[int, Bucket] = {}
+        self._budgets: dict[int, TokenBucket] = {}
         self._once: dict[bytes, _Once] = {}
         #: Held while things of a kind are edited.
         self._editing: dict[str, trio.Lock] = {}
         self._kept = 0
 
-    async def carry_out(self, route: Route, request: Request) -> Any:
+    async def execute(self, route: Route, request: Request) -> Any:
         """Call a route's handler, and put down what that changed. Raises what it raises, and `TooMany`."""
         self._count(request)
         arguments = route.arguments(request)
@@ -73,7 +73,7 @@ class Requests:
             return
         now, budget = time.monotonic(), self._budgets.get(who.org)
         if budget is None:
-            budget = self._budgets[who.org] = Bucket(limit / 60, limit, now)
+            budget = self._budgets[who.org] = TokenBucket(limit / 60, limit, now)
         budget.refill(now)
         if not budget.take():
             self._hub.refuse(request.address, f"organization {who.org} asks more than {limit} times a minute")

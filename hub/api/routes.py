@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from hub.api.parameters import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
 from hub.errors import Outdated, Rejected
 from hub.model import LOCAL, Device, Principal
-from hub.structuring import Invalid, converter, structure
+from hub.structuring import ValidationErrors, converter, structure
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -66,8 +66,8 @@ def from_json(data: Any, cls: type[T]) -> T:
     """A request's body as ``cls``. Raises `Rejected`, naming every field that is wrong."""
     try:
         return structure(data, cls, _json, named)
-    except Invalid as error:
-        said = Invalid([(".".join(map(camel, path.split("."))), text) for path, text in error.problems])
+    except ValidationErrors as error:
+        said = ValidationErrors([(".".join(map(camel, path.split("."))), text) for path, text in error.problems])
         raise Rejected(str(said)) from error
 
 

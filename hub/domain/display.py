@@ -39,7 +39,7 @@ class Display:
         #: The system that somebody has chosen for themselves: set by the plugin that knows.
         self.system_of: Callable[[Principal], System | None] = lambda _: None
 
-    async def of(self, device: Device, principal: Principal) -> Viewer:
+    async def of(self, device: Device, principal: Principal) -> DeviceDisplay:
         """How somebody sees a device. Raises `StorageError`."""
         switched: dict[str, str] = {}
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
@@ -51,7 +51,7 @@ class Display:
                 if said[field.name] in field.options
                 for option in field.options
             }
-        return Viewer(device, switched, lambda base: self._preferred(base, principal))
+        return DeviceDisplay(device, switched, lambda base: self._preferred(base, principal))
 
     def _preferred(self, base: str, principal: Principal) -> str:
         """The unit in which somebody wants values of a base unit."""
@@ -67,7 +67,7 @@ class Display:
 
 
 @attrs.frozen
-class Viewer:
+class DeviceDisplay:
     """How somebody sees a device's values; ``switched`` is what the device's own switches say, by unit."""
 
     device: Device

@@ -18,7 +18,7 @@ import trio
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
 from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
-from hub.rate_limits import Daily
+from hub.rate_limits import DailyQuota
 from hub.structuring import seconds
 from hub.timers import Timers
 
@@ -56,7 +56,7 @@ class Lifecycles:
         self._devices = devices
         self._timeline = timeline
         self._timers = Timers(self._due)
-        self._daily = Daily(per_day)
+        self._daily = DailyQuota(per_day)
         #: By template and version.
         self._steps: dict[tuple[str, int], list[_Step]] = {}
         #: When devices that are away were last heard of, by trio's clock.

@@ -305,7 +305,7 @@ class Metadata:
             self._place(device, name, value)
         self._bus.emit(MetadataChanged(device, name, value, by))
         if by.kind != "device":
-            for session in self._sessions.heard_by(device):
+            for session in self._sessions.recipients(device):
                 session.send(SetMetadata(name, value))
         return True
 

@@ -15,7 +15,7 @@ import attrs
 from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
 from hub.model import Comment, Device, EventType, Principal, TimelineEvent
-from hub.rate_limits import Daily
+from hub.rate_limits import DailyQuota
 from hub.structuring import seconds
 from hub.values import is_text
 
@@ -59,7 +59,7 @@ class Timeline:
         self._storage = storage
         self._bus = bus
         self._clock = clock
-        self._daily = Daily(per_day)
+        self._daily = DailyQuota(per_day)
         self._newest: dict[tuple[int, str], int] = {}
         #: How many of a type came since one was kept.
         self._skipped: dict[tuple[int, str], int] = {}

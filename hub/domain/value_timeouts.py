@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Latest = tuple[int, Value] | None
 
 
-class Watching:
+class ValueTimeouts:
     """``take_back(point, value)`` writes what was there before an unconfirmed write."""
 
     def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, Point]) -> None:

@@ -151,7 +151,7 @@ class History:
         self.stored = 0
         self._open = Batch()
         self._queue: deque[Batch] = deque()
-        self._room = trio.lowlevel.ParkingLot()
+        self._space = trio.lowlevel.ParkingLot()
         self._wake = trio.Event()
         self._last_waiters = 0
         #: Of the newest batch.
@@ -161,7 +161,7 @@ class History:
         self._runs: deque[Run] = deque()
         #: Points of them, but for those in the open batch.
         self._unsealed = self._in_tails = 0
-        #: Whether there is room for one batch at most, and whoever can wait should; see `room`.
+        #: Whether there is room for one batch at most, and whoever can wait should; see `wait_for_space`.
         self.full = False
         self._next_run = 1
         self._stamp = 0
@@ -182,7 +182,7 @@ class History:
 
     # -- putting --------------------------------------------------------------------------------------------------
 
-    def _count_room(self) -> None:
+    def _count_space(self) -> None:
         # One batch before `put` refuses: who stops reading when it is full has read something already.
         self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED - BATCH_ROWS
 
@@ -193,7 +193,7 @@ class History:
         self._queue.append(batch)
         self._in_tails += len(batch.entries)
         self._unsealed += len(batch.entries)
-        self._count_room()
+        self._count_space()
         return batch
 
     @property
@@ -201,10 +201,10 @@ class History:
         """Whether anything is on its way into chunks or out of them."""
         return bool(self._unpruned or self._runs or self.upkeep.erasing)
 
-    async def room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Return when there is room again."""
         while self.full:
-            await self._room.park()
+            await self._space.park()
 
     def put(self, series: int, ts: int, value: Value, latest: bool, stamped: bool = True) -> Receipt:
         """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
@@ -345,8 +345,8 @@ class History:
             self._work_at = 0.0
         batch.lot.unpark_all()
         self._queue.popleft()
-        self._count_room()
-        self._room.unpark_all()
+        self._count_space()
+        self._space.unpark_all()
         return True
 
     def _drop(self, entry: Entry) -> None:
@@ -394,7 +394,7 @@ class History:
             self._tails, self._runs = {}, deque()
             self._in_tails = self._unsealed = 0
             await self._replace(str(error))
-        self._count_room()
+        self._count_space()
         newest = self._stamp or self._clock.now()
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
@@ -507,8 +507,8 @@ class History:
         if not left:
             self._runs.popleft()
             self._unpruned = True
-        self._count_room()
-        self._room.unpark_all()
+        self._count_space()
+        self._space.unpark_all()
 
     async def _prune(self) -> bool:
         """Delete a slice of the log that is in chunks; True when there is more."""
@@ -587,7 +587,7 @@ class History:
     async def all_sealed(self) -> None:
         """Return when what came before `begin_repair` is in its chunks."""
         while self._runs and self._runs[0].number < self._held_from:
-            await self._room.park()
+            await self._space.park()
 
     def repair(self, correction: Correction, affects: Callable[[int], bool]) -> HistoryRepair:
         """What corrects the file; `all_sealed` comes first, `repaired` last."""

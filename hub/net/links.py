@@ -18,7 +18,7 @@ from hub.net.tls import lan_address, local_names
 if TYPE_CHECKING:
     from hub.api.routes import Request
     from hub.config import Config
-    from hub.net.listener import FrontDoor
+    from hub.net.listener import Listener
 
 #: RFC 3986, 3.2: a host, which is a name or an address, and its port.
 _HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
@@ -26,12 +26,12 @@ _HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", r
 ONLY_HERE = "It opens on this machine only: set [hub] url in hub.toml for links that open elsewhere."
 
 
-def link(path: str, request: Request | None, config: Config, door: FrontDoor | None) -> str:
+def link(path: str, request: Request | None, config: Config, door: Listener | None) -> str:
     """The whole address of ``path`` for whoever sent ``request``; None is somebody at the hub's terminal."""
     return f"{_base(request, config, door)}{path}"
 
 
-def _base(request: Request | None, config: Config, door: FrontDoor | None) -> str:
+def _base(request: Request | None, config: Config, door: Listener | None) -> str:
     if config.hub.url:
         return config.hub.url.rstrip("/")
     came_by = "" if request is None else _came_by(request, config)
@@ -51,7 +51,7 @@ def _came_by(request: Request, config: Config) -> str:
     return f"{'https' if request.tls else 'http'}://{found[0]}"
 
 
-def _http(config: Config, door: FrontDoor | None) -> Sequence[tuple[str, bool]]:
+def _http(config: Config, door: Listener | None) -> Sequence[tuple[str, bool]]:
     """The addresses that serve people over HTTP, and whether with TLS only; as configured while nothing is served."""
     if door is None:
         # Which port 0 will be is not known yet.

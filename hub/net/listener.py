@@ -51,7 +51,7 @@ class Served(TypedDict):
     serve: tuple[str, ...]
 
 
-class FrontDoor:
+class Listener:
     """``refuse(address, reason)`` hears of everybody who is turned away."""
 
     def __init__(

@@ -26,7 +26,7 @@ from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
 from hub.spellings import is_name, is_printable, whole
-from hub.structuring import Invalid, duration_problem, structure
+from hub.structuring import ValidationErrors, duration_problem, structure
 from hub.templates import widgets
 from hub.values import INT32, coerce, to_json
 
@@ -192,7 +192,7 @@ def shipped() -> dict[str, str]:
 def _structured(raw: Any, cls: type[T], where: str, problems: list[str]) -> T | None:
     try:
         return structure(raw, cls)
-    except Invalid as error:
+    except ValidationErrors as error:
         problems += [f"{where}: {path} {text}".replace(":  ", ": ") for path, text in error.problems]
         return None
 

@@ -41,7 +41,7 @@ class Settings:
     keep_actions: Duration = "90d"
 
 
-class _Room:
+class _Service:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.chain = Chain(hub.storage)
@@ -128,38 +128,38 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 async def hub_changed(hub: Hub, change: Change) -> None:
-    await hub.room(_Room).chain.add(change)
+    await hub.service(_Service).chain.add(change)
 
 
 @hookimpl
 async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
     """The newest records and actions of somebody, and how many there are of each."""
-    room = hub.room(_Room)
+    service = hub.service(_Service)
     top = ROOT_ORG if asker.kind == "local" else asker.org
     wanted = Filter(orgs=None if top == ROOT_ORG else hub.organizations.below(top), about=who)
-    records, changes = await room.chain.find(wanted, 0, MAX_EXPORT)
+    records, changes = await service.chain.find(wanted, 0, MAX_EXPORT)
     devices = [device.id for device in hub.devices_for(asker, VIEW_DEVICES, top)]
-    values, writes = await room.actions.by(who, devices, MAX_EXPORT)
+    values, writes = await service.actions.by(who, devices, MAX_EXPORT)
     return {"changes": changes, "records": records, "writes": writes, "values": values}
 
 
 @hookimpl
 async def hub_forget(hub: Hub, who: str) -> None:
-    await hub.room(_Room).chain.forget(who)
+    await hub.service(_Service).chain.forget(who)
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    room = hub.room(_Room)
-    hub.subscribe(ValueSet, room.actions.note)
-    hub.subscribe(ClockRepaired, lambda fact: room.actions.correct_stamps(fact.correction))
-    nursery.start_soon(room.actions.run)
-    nursery.start_soon(room.prune)
+    service = hub.service(_Service)
+    hub.subscribe(ValueSet, service.actions.note)
+    hub.subscribe(ClockRepaired, lambda fact: service.actions.correct_stamps(fact.correction))
+    nursery.start_soon(service.actions.run)
+    nursery.start_soon(service.prune)
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    room = hub.room(_Room)
+    service = hub.service(_Service)
 
     def filtered(request: Request, asked: Asked) -> Filter:
         top = hub.organization_for(request, asked.org_id).id
@@ -177,15 +177,15 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         )
 
     async def listed(request: Request, asked: Asked, page: PageNumber = 0, size: PageSize = 100) -> Page[NamedRecord]:
-        found, total = await room.chain.find(filtered(request, asked), page, size)
+        found, total = await service.chain.find(filtered(request, asked), page, size)
         return Page(content=[_named(hub, request.principal, one) for one in found], total_elements=total)
 
     async def export(request: Request, asked: Asked) -> Stream[str]:
-        found = room.chain.all(filtered(request, asked))
+        found = service.chain.all(filtered(request, asked))
         return Stream(chunks=_lines(hub, request.principal, found), type=LINES)
 
     async def verify(_request: Request, *, head: str = "") -> Verdict:
-        return await room.chain.verify(head)
+        return await service.chain.verify(head)
 
     async def actions(
         request: Request,
@@ -198,7 +198,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         size: PageSize = 100,
     ) -> Page[NamedAction]:
         device = hub.device_for(request, device_id)
-        found, total = await room.actions.find(device.id, from_, to, who, page, size)
+        found, total = await service.actions.find(device.id, from_, to, who, page, size)
         content: list[NamedAction] = [{**one, "name": hub.name_of(one["who"], request.principal)} for one in found]
         return Page(content=content, total_elements=total)
 
@@ -206,7 +206,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         request: Request, device_id: int, *, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[LoggedAction]:
         device = hub.device_for(request, device_id)
-        found, total = await room.actions.find(device.id, 0, MAX_TIME, "", page, size)
+        found, total = await service.actions.find(device.id, 0, MAX_TIME, "", page, size)
         content = [
             LoggedAction(
                 trigger_user_email=hub.name_of(one["who"], request.principal),

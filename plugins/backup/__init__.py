@@ -308,7 +308,7 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    backups = hub.room(Backups)
+    backups = hub.service(Backups)
     hub.make_backup = backups.make
 
     async def make(request: Request) -> dict[str, str]:
@@ -361,7 +361,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    backups = hub.room(Backups)
+    backups = hub.service(Backups)
     nursery.start_soon(backups.serve)
-    if hub.config.backup.every and hub.door is not None:
+    if hub.config.backup.every and hub.listener is not None:
         nursery.start_soon(backups.run)

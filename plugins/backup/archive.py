@@ -25,7 +25,7 @@ import attrs
 from hub.datadir import partial_of, publish, sync
 from hub.errors import Rejected, RequestError
 from hub.storage import inspect
-from hub.structuring import Invalid, structure
+from hub.structuring import ValidationErrors, structure
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -162,7 +162,7 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
             yield tar, manifest
     except FileNotFoundError as error:
         raise BadBackup(f"{path}: there is no such file") from error
-    except (tarfile.TarError, EOFError, ValueError, Invalid) as error:
+    except (tarfile.TarError, EOFError, ValueError, ValidationErrors) as error:
         raise BadBackup(f"{path}: is truncated or damaged, or no backup of Pinwheel") from error
     except OSError as error:
         raise BadBackup(f"{path}: {error.strerror or error}") from error

@@ -11,7 +11,7 @@ import attrs
 
 from hub import timezones
 from hub.api.routes import VIEW_DEVICES, Request, Route, Stream
-from hub.domain.display import Viewer
+from hub.domain.display import DeviceDisplay
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combined
 from hub.history.query import TOGETHER, Granularity
@@ -137,7 +137,7 @@ def _about(place: Place) -> dict[str, Any]:
     return {"pin": f"v{stream.pin}", "name": stream.name, "units": stream.units}
 
 
-def _display(viewer: Viewer, stream: Datastream, kind: str) -> dict[str, Any] | None:
+def _display(viewer: DeviceDisplay, stream: Datastream, kind: str) -> dict[str, Any] | None:
     """How somebody sees values of a ``kind``; None where the unit is no longer that of the values."""
     found = viewer.formula(stream)
     if stream.type not in ("integer", "double"):

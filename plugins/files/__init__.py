@@ -72,12 +72,12 @@ def hub_stamps() -> Sequence[StampColumns]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    nursery.start_soon(hub.room(Files).run)
+    nursery.start_soon(hub.service(Files).run)
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    files = hub.room(Files)
+    files = hub.service(Files)
 
     async def upload(request: Request) -> Response:
         device, _ = hub.device_of(request)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hub.app import Hub
 
 
-class _Room:
+class _Service:
     def __init__(self, hub: Hub) -> None:
         self.tags = tags.Tags(hub)
         self.locations = locations.Locations(hub)
@@ -37,7 +37,7 @@ async def hub_personal_data(hub: Hub, who: str) -> dict[str, Any] | None:
     kind, _, number = who.partition(" ")
     if kind != "user":
         return None
-    found = hub.room(_Room).locations.of_user(int(number))
+    found = hub.service(_Service).locations.of_user(int(number))
     return {"locations": [{"id": one.id, "name": one.name} for one in found]} if found else None
 
 
@@ -45,23 +45,23 @@ async def hub_personal_data(hub: Hub, who: str) -> dict[str, Any] | None:
 async def hub_forget(hub: Hub, who: str) -> None:
     kind, _, number = who.partition(" ")
     if kind == "user":
-        await hub.room(_Room).locations.forget(int(number))
+        await hub.service(_Service).locations.forget(int(number))
 
 
 @hookimpl
 async def hub_start(hub: Hub) -> None:
-    room = hub.room(_Room)
-    for part in (room.tags, room.locations, room.segments):
+    service = hub.service(_Service)
+    for part in (service.tags, service.locations, service.segments):
         await part.load()
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    room = hub.room(_Room)
+    service = hub.service(_Service)
     return [
-        *tags.routes(hub, room.tags),
-        *locations.routes(hub, room.locations),
-        *segments.routes(hub, room.segments),
-        *search.routes(room.fleet),
-        *bulk.routes(hub, room.fleet),
+        *tags.routes(hub, service.tags),
+        *locations.routes(hub, service.locations),
+        *segments.routes(hub, service.segments),
+        *search.routes(service.fleet),
+        *bulk.routes(hub, service.fleet),
     ]

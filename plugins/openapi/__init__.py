@@ -37,7 +37,7 @@ class _Described:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    described = hub.room(_Described)
+    described = hub.service(_Described)
 
     async def openapi(_request: Request) -> Response:
         return Response(body=described.text, type="application/json")

@@ -45,7 +45,7 @@ def hub_permissions() -> Sequence[Permission]:
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     from plugins.platform_api import feeds
 
-    nursery.start_soon(hub.room(feeds.Feeds).run)
+    nursery.start_soon(hub.service(feeds.Feeds).run)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.domain.display import Shown, Viewer, text
+from hub.domain.display import DeviceDisplay, Shown, text
 from hub.domain.metadata import label
 from hub.model import OFFLINE, Datastream, Device, Principal, Value
 from hub.values import to_json
@@ -140,7 +140,9 @@ def device_shown(hub: Hub, device: Device) -> DeviceObject:
     )
 
 
-def _value(hub: Hub, viewer: Viewer, stream: Datastream, properties: Mapping[str, Sequence[str]]) -> DataStreamValue:
+def _value(
+    hub: Hub, viewer: DeviceDisplay, stream: Datastream, properties: Mapping[str, Sequence[str]]
+) -> DataStreamValue:
     device = viewer.device
     latest = hub.writes.latest(device, stream)
     value = hub.writes.current(device, stream)
@@ -160,7 +162,9 @@ def _value(hub: Hub, viewer: Viewer, stream: Datastream, properties: Mapping[str
     )
 
 
-def _display(hub: Hub, viewer: Viewer, stream: Datastream, value: Value | None, expired: str | None) -> DisplayObject:
+def _display(
+    hub: Hub, viewer: DeviceDisplay, stream: Datastream, value: Value | None, expired: str | None
+) -> DisplayObject:
     shown = viewer.shown(stream)
     pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
     if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.api.routes import VIEW_DEVICES, Request, Route
-from hub.domain.display import Viewer
+from hub.domain.display import DeviceDisplay
 from hub.domain.metadata import BUILT_IN
 from hub.errors import NotFound, Rejected
 from hub.model import MetadataField
@@ -28,7 +28,7 @@ class MetaFieldValue:
     text: str
 
 
-def metadata_shown(viewer: Viewer, values: Mapping[str, str]) -> list[MetaFieldValue]:
+def metadata_shown(viewer: DeviceDisplay, values: Mapping[str, str]) -> list[MetaFieldValue]:
     """The fields of a device, given what they say."""
     fields = {field.name: (number, field) for number, field in enumerate(viewer.device.template.metadata, 1)}
     found = []

@@ -62,7 +62,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def status(_request: Request) -> HubStatus:
         problems = hub.problems()
         worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
-        door = hub.door
+        door = hub.listener
         return HubStatus(
             name=hub.organizations.root.name,
             version=hub.version,

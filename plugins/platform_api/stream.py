@@ -112,7 +112,7 @@ class _Client:
         self.hub = hub
         self.socket = socket
         self.principal = request.principal
-        self.feeds = hub.room(Feeds)
+        self.feeds = hub.service(Feeds)
         self._watchers = watchers
         self._request = request
         self._subscriptions: dict[Any, _Subscription] = {}

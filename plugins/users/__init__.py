@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from hub.model import Device, Principal
     from hub.stamps import StampColumns
     from hub.storage import Migration
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 #: Without it nobody could be let in, or kept out.
 ESSENTIAL = True
 
 
 @cache
-def _room_class() -> type[Room]:
-    from plugins.users.service import Room
+def _service_class() -> type[UsersService]:
+    from plugins.users.service import UsersService
 
-    return Room
+    return UsersService
 
 
 @hookimpl
@@ -70,7 +70,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         user_routes,
     )
 
-    room = hub.room(_room_class())
+    service = hub.service(_service_class())
     parts = (
         login_routes,
         user_routes,
@@ -80,21 +80,21 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         account_pages,
         oauth_authorize,
     )
-    return [route for part in parts for route in part.routes(room)]
+    return [route for part in parts for route in part.routes(service)]
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    room = hub.room(_room_class())
-    await room.load()
-    await room.welcome()
-    nursery.start_soon(room.save_used)
-    nursery.start_soon(room.throttle.run)
+    service = hub.service(_service_class())
+    await service.load()
+    await service.welcome()
+    nursery.start_soon(service.save_used)
+    nursery.start_soon(service.throttle.run)
 
 
 @hookimpl
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    access = hub.room(_room_class()).access
+    access = hub.service(_service_class()).access
     if credentials.kind == "client":
         return access.authenticate_client(credentials.name, credentials.secret)
     return access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
@@ -104,4 +104,4 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
 ) -> bool | None:
-    return hub.room(_room_class()).access.allows(principal, permission, device, org)
+    return hub.service(_service_class()).access.allows(principal, permission, device, org)

@@ -16,7 +16,7 @@ from plugins.users.user_store import PAGE, Link
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 #: No scripts, nothing from elsewhere, in nobody's frame, and the address with its code told to nobody else.
 POLICY = (
@@ -57,8 +57,8 @@ ul { padding-left: 1.2rem }
 """
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub, people = room.hub, room.people
+def routes(service: UsersService) -> Sequence[Route]:
+    hub, people = service.hub, service.people
 
     def page(title: str, content: str, status: int = 200) -> Response:
         return page_of(hub.config.hub.name, title, content, status)
@@ -105,7 +105,7 @@ def routes(room: Room) -> Sequence[Route]:
         """What a link is for, as markup."""
         if kind != Link.INVITATION:
             return f"For {escape(user.email)}."
-        org, role = hub.organizations.get(user.org).name, room.roles.names[user.role]
+        org, role = hub.organizations.get(user.org).name, service.roles.names[user.role]
         where = f"<strong>{escape(org)}</strong> as <strong>{escape(role)}</strong>"
         return f"You are invited to {where}. You will log in as {escape(user.email)}."
 
@@ -117,7 +117,7 @@ def routes(room: Room) -> Sequence[Route]:
     async def show(request: Request) -> Response:
         code = request.params.get("code", "")
         try:
-            attempt = room.throttle.attempt("link", request.address, request.address)
+            attempt = service.throttle.attempt("link", request.address, request.address)
             kind, user = await people.find_link(code)
         except RequestError as error:
             return said_no(error)
@@ -129,7 +129,7 @@ def routes(room: Room) -> Sequence[Route]:
         try:
             said = form_sent(request)
             code = said.get("code", "")
-            attempt = room.throttle.attempt("link", request.address, request.address)
+            attempt = service.throttle.attempt("link", request.address, request.address)
             kind, user = await people.find_link(code)
             attempt.succeeded()
         except RequestError as error:
@@ -144,10 +144,10 @@ def routes(room: Room) -> Sequence[Route]:
                 people.check(User(id=0, org=ROOT_ORG, email=email, name=name))
             await people.use_link(code)
             if user is None:
-                user = await room.add_first(email, name, hashed)
+                user = await service.add_first(email, name, hashed)
             else:
                 await people.set_password(user, hashed)
-                await room.credentials.end(room.credentials.of_user(user.id))
+                await service.credentials.end(service.credentials.of_user(user.id))
         except NotAuthenticated as error:
             return said_no(error)
         except RequestError as error:

@@ -36,7 +36,7 @@ from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
     from hub.storage import Transaction
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 WRONG = "The email or the password is wrong."
 #: RFC 6238 as every authenticator app has it: seconds of a step, digits, steps before and after that count too.
@@ -99,18 +99,18 @@ class Password:
     password: str = secret()
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub, people, credentials = room.hub, room.people, room.credentials
+def routes(service: UsersService) -> Sequence[Route]:
+    hub, people, credentials = service.hub, service.people, service.credentials
 
     async def login(request: Request) -> LoggedIn:
-        user = await identified(room, request, request.body)
+        user = await identified(service, request, request.body)
         tokens = await credentials.open(user=user, address=request.address, agent=request.headers.get("user-agent", ""))
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject = f"user {user.id}"
         return answer(user, tokens)
 
     def answer(user: User, tokens: Tokens) -> LoggedIn:
-        return more(LoggedIn, tokens, user=room.shown(user))
+        return more(LoggedIn, tokens, user=service.shown(user))
 
     async def refresh(request: Request) -> LoggedIn:
         session, tokens = await credentials.refresh(request.body.refresh_token, client=None)
@@ -118,13 +118,13 @@ def routes(room: Room) -> Sequence[Route]:
         return answer(people.by_id[session.user], tokens)
 
     async def logout(request: Request) -> None:
-        room.myself(request)
+        service.myself(request)
         if session := credentials.sessions.get(request.principal.session):  # type: ignore[arg-type]
             await credentials.end([session])
 
     async def profile(request: Request) -> Myself:
-        user = room.myself(request)
-        return more(Myself, room.shown(user), permissions=sorted(room.access.grants(request.principal) or ()))
+        user = service.myself(request)
+        return more(Myself, service.shown(user), permissions=sorted(service.access.grants(request.principal) or ()))
 
     async def current_user(request: Request) -> CurrentUser:
         mine = await profile(request)
@@ -138,25 +138,25 @@ def routes(room: Room) -> Sequence[Route]:
         )
 
     async def change_profile(request: Request) -> UserObject:
-        user = room.myself(request)
+        user = service.myself(request)
         name = request.body.name
         await people.change(user, profile=said_of(request.body), **({} if name is None else {"name": name}))
-        return room.shown(user)
+        return service.shown(user)
 
     async def password(request: Request) -> None:
-        user, body = room.myself(request), request.body
-        await prove(room, request, user, body.old)
+        user, body = service.myself(request), request.body
+        await prove(service, request, user, body.old)
         await people.set_password(user, hash_of(user.email, body.new, None))
         # Whoever knew the old one is out; whoever asked stays.
         await credentials.end([one for one in credentials.of_user(user.id) if one.id != request.principal.session])
 
     async def sessions(request: Request) -> list[MySession]:
-        user = room.myself(request)
+        user = service.myself(request)
         mine = sorted(credentials.of_user(user.id), key=lambda one: -one.used)
         return [more(MySession, session_shown(one), this=one.id == request.principal.session) for one in mine]
 
     async def end_session(request: Request, session_id: int) -> None:
-        user = room.myself(request)
+        user = service.myself(request)
         session = credentials.sessions.get(session_id)
         if session is None or session.user != user.id:
             raise NotFound("There is no such session.")
@@ -172,7 +172,7 @@ def routes(room: Room) -> Sequence[Route]:
             user = people.get(number)
             request.subject, request.org = f"user {user.id}", user.org
             return user
-        user = room.myself(request)
+        user = service.myself(request)
         if number not in (None, user.id):
             raise people.unknown(number or 0)
         return user
@@ -187,14 +187,14 @@ def routes(room: Room) -> Sequence[Route]:
         body: NewKey = request.body
         user = key_owner(request, body.user_id)
         scopes = None if body.scopes is None else frozenset(body.scopes)
-        if unknown := (scopes or frozenset()) - room.roles.known.keys():
+        if unknown := (scopes or frozenset()) - service.roles.known.keys():
             raise Rejected(f"there is no permission {min(unknown)!r}")
         key, made = await credentials.add_key(user, body.name, scopes, body.lasts)
         return Created(value=more(MadeKey, key_shown(key), key=made))
 
     async def remove_key(request: Request, key_id: int) -> None:
         key = credentials.keys.get(key_id)
-        mine = None if request.principal.kind == "local" else room.myself(request).id
+        mine = None if request.principal.kind == "local" else service.myself(request).id
         if key is None or mine not in (None, key.user):
             raise NotFound("There is no such key.")
         request.subject, request.org = f"key {key.id}", people.by_id[key.user].org
@@ -216,8 +216,8 @@ def routes(room: Room) -> Sequence[Route]:
     waiting: dict[int, str] = {}
 
     async def begin_otp(request: Request) -> SecondFactor:
-        user = room.myself(request)
-        await prove(room, request, user, request.body.password)
+        user = service.myself(request)
+        await prove(service, request, user, request.body.password)
         if user.otp is not None:
             raise Rejected("There is a second factor already.")
         made = waiting[user.id] = base64.b32encode(secrets.token_bytes(20)).decode()
@@ -226,9 +226,9 @@ def routes(room: Room) -> Sequence[Route]:
         return SecondFactor(secret=made, url=f"otpauth://totp/{label}?secret={made}&issuer={issuer}")
 
     async def confirm_otp(request: Request) -> RecoveryCodes:
-        user = room.myself(request)
+        user = service.myself(request)
         made = waiting.get(user.id)
-        attempt = room.throttle.attempt("otp", str(user.id), request.address)
+        attempt = service.throttle.attempt("otp", str(user.id), request.address)
         if made is None or matching(made, request.body.otp.strip()) is None:
             raise Rejected("The one-time password is wrong.")
         attempt.succeeded()
@@ -245,8 +245,8 @@ def routes(room: Room) -> Sequence[Route]:
         return RecoveryCodes(recovery_codes=codes)
 
     async def remove_otp(request: Request) -> None:
-        user = room.myself(request)
-        await prove(room, request, user, request.body.password)
+        user = service.myself(request)
+        await prove(service, request, user, request.body.password)
         await people.change(user, otp=None)
 
     ours = "/api/v1"
@@ -281,51 +281,51 @@ def routes(room: Room) -> Sequence[Route]:
     ]
 
 
-async def prove(room: Room, request: Request, user: User, password: str) -> None:
+async def prove(service: UsersService, request: Request, user: User, password: str) -> None:
     """Return when it is the user's password. Raises `Forbidden`, `TooMany`."""
-    attempt = room.throttle.attempt("password", str(request.principal.session), request.address)
-    if await room.passwords.fitting(candidate_hashes(user.email, password, None), user.password) is None:
+    attempt = service.throttle.attempt("password", str(request.principal.session), request.address)
+    if await service.passwords.fitting(candidate_hashes(user.email, password, None), user.password) is None:
         raise Forbidden("The password is wrong.")
     attempt.succeeded()
 
 
-async def identified(room: Room, request: Request, said: Login) -> User:
+async def identified(service: UsersService, request: Request, said: Login) -> User:
     """Who logs in. Raises `NotAuthenticated`, `TooMany`, and `Forbidden` when they are suspended."""
     email = said.email.strip().lower()[:254]
-    attempt = room.throttle.attempt("login", email, request.address)
-    user = room.people.by_email.get(email)
+    attempt = service.throttle.attempt("login", email, request.address)
+    user = service.people.by_email.get(email)
     hashes = candidate_hashes(email, said.password, said.password_hash)
     kept = None if user is None else user.password
-    right = await room.passwords.fitting(hashes, kept)
+    right = await service.passwords.fitting(hashes, kept)
     if right is None or user is None:
-        room.hub.refuse(request.address, "wrong email or password")
+        service.hub.refuse(request.address, "wrong email or password")
         raise NotAuthenticated(WRONG)
     if user.otp is not None:
         if not said.otp:
             # Every client that does not know of the second factor begins so.
             attempt.uncounted()
             raise NotAuthenticated("A one-time password is needed.")
-        if not await _second_factor(room, user, user.otp, said.otp):
-            room.hub.refuse(request.address, "wrong one-time password")
+        if not await _second_factor(service, user, user.otp, said.otp):
+            service.hub.refuse(request.address, "wrong one-time password")
             raise NotAuthenticated("The one-time password is wrong.")
     attempt.succeeded()
     if user.suspended:
         raise Forbidden("This account is suspended.")
-    await room.people.change(user, last_login=room.hub.clock.now())
+    await service.people.change(user, last_login=service.hub.clock.now())
     if user.password != kept or user.suspended:
         # Meanwhile somebody has set another.
         raise NotAuthenticated(WRONG)
     if right != hashes[0] and hashes[0]:
-        await room.people.rehash(user, hashes[0])
+        await service.people.rehash(user, hashes[0])
     return user
 
 
-async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> bool:
+async def _second_factor(service: UsersService, user: User, otp_secret: str, text: str) -> bool:
     """Whether it is a one-time password of now, or a recovery code; neither works twice."""
     text = text.strip().replace(" ", "")
     if len(text) == DIGITS and text.isascii() and text.isdecimal():
         step = matching(otp_secret, text)
-        return step is not None and await room.people.spend_otp(user, step)
+        return step is not None and await service.people.spend_otp(user, step)
 
     async def write(tx: Transaction) -> bool:
         key = (user.id, digest(text))
@@ -333,7 +333,7 @@ async def _second_factor(room: Room, user: User, otp_secret: str, text: str) -> 
         await tx.execute("DELETE FROM users_recovery WHERE user = ? AND hash = ?", key)
         return found is not None
 
-    return await room.hub.storage.transaction(write)
+    return await service.hub.storage.transaction(write)
 
 
 def matching(otp_secret: str, text: str) -> int | None:

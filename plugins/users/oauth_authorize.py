@@ -26,7 +26,7 @@ from plugins.users.model import Client, User
 from plugins.users.user_store import digest
 
 if TYPE_CHECKING:
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 PATH = "/oauth2/authorize"
 #: Seconds that a code may take to be redeemed, and codes that wait at most.
@@ -67,8 +67,8 @@ class _Code:
 class Consents:
     """Codes between the page where a user consents and the client that redeems them: each works once."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, service: UsersService) -> None:
+        self._service = service
         self._codes: dict[bytes, _Code] = {}
 
     def give(self, user: User, client: Client, redirect: str, challenge: str | None) -> str:
@@ -94,11 +94,11 @@ class Consents:
         if code is None or code.used or code.until <= trio.current_time():
             if code is not None:
                 code.replayed = True
-            await self._room.credentials.replayed(hashed, client)
+            await self._service.credentials.replayed(hashed, client)
             raise NotAuthenticated("The code is not known, has been used, or is too old.")
         code.used = True
         user = self._redeemed_by(code, params)
-        credentials = self._room.credentials
+        credentials = self._service.credentials
         tokens = await credentials.open(user=user, client=client, address=address, agent=agent, spent=hashed)
         if code.replayed:
             await credentials.replayed(hashed, client)
@@ -117,14 +117,14 @@ class Consents:
             made = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("utf-8", "replace")).digest()).rstrip(b"=")
             if _VERIFIER.fullmatch(verifier) is None or not hmac.compare_digest(made, code.challenge.encode()):
                 raise NotAuthenticated("The code_verifier does not fit.")
-        user = self._room.people.by_id.get(code.user)
+        user = self._service.people.by_id.get(code.user)
         if user is None or user.suspended:
             raise NotAuthenticated("The user or the client is no more.")
         return user
 
 
-def routes(room: Room) -> Sequence[Route]:
-    organizations = room.hub.organizations
+def routes(service: UsersService) -> Sequence[Route]:
+    organizations = service.hub.organizations
 
     def asked(params: Mapping[str, str]) -> Client:
         """The client of an authorization request (RFC 6749, 4.1.1; RFC 7636, 4.3).
@@ -132,7 +132,7 @@ def routes(room: Room) -> Sequence[Route]:
         Raises `Rejected`, which is shown here: sending the browser on without a user's consent would make the hub a
         way to any address that a client has (RFC 9700, 4.11.2).
         """
-        client = room.credentials.clients.get(params.get("client_id", ""))
+        client = service.credentials.clients.get(params.get("client_id", ""))
         if client is None:
             raise Rejected("There is no such client.")
         redirect = params.get("redirect_uri", "")
@@ -161,14 +161,14 @@ def routes(room: Room) -> Sequence[Route]:
         source = f"'self' {scheme}://{target}" if scheme in ("https", "http") else f"'self' {scheme}:"
         deny = '<button name="deny" value="1" class="second" formnovalidate>Deny</button>'
         content = form_of(fields, "Log in and allow", hidden, problem, deny)
-        return page_of(room.hub.config.hub.name, f"Allow {client.name}?", content, 400 if problem else 200, source)
+        return page_of(service.hub.config.hub.name, f"Allow {client.name}?", content, 400 if problem else 200, source)
 
     def rights(client: Client) -> str:
         """What a client's role permits, in words."""
-        role = escape(room.roles.names[client.role])
+        role = escape(service.roles.names[client.role])
         groups: dict[str, list[str]] = {}
-        for permission in room.hub.permissions:
-            if permission.id in room.roles.grants(client.org, client.role) - DEVELOPERS:
+        for permission in service.hub.permissions:
+            if permission.id in service.roles.grants(client.org, client.role) - DEVELOPERS:
                 group, _, _ = permission.id.partition(".")
                 groups.setdefault(_GROUPS.get(group, group.replace("_", " ").capitalize()), []).append(permission.label)
         if not groups:
@@ -180,7 +180,7 @@ def routes(room: Room) -> Sequence[Route]:
         return f"{said}<details><summary>{escape(', '.join(groups))}</summary><ul>{words}</ul></details>"
 
     def no(error: RequestError, status: int = 400) -> Response:
-        return page_of(room.hub.config.hub.name, "This did not work", f"<p>{escape(str(error))}</p>", status)
+        return page_of(service.hub.config.hub.name, "This did not work", f"<p>{escape(str(error))}</p>", status)
 
     async def show(request: Request) -> Response:
         try:
@@ -200,15 +200,17 @@ def routes(room: Room) -> Sequence[Route]:
             return back(said, denied)
         login = Login(email=said.get("email", ""), password=said.get("password", ""), otp=said.get("otp") or None)
         try:
-            user = await identified(room, request, login)
+            user = await identified(service, request, login)
         except RequestError as error:
             return form(client, said, str(error), said.get("email", ""))
-        if room.access.organization_through(client, user) is None:
+        if service.access.organization_through(client, user) is None:
             name = organizations.get(client.org).name
             return no(Forbidden(f"{client.name} can only act for people of {name}, and you are not one of them."), 403)
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject, request.org = f"client {client.id}", user.org
-        return back(said, {"code": room.consents.give(user, client, said["redirect_uri"], said.get("code_challenge"))})
+        return back(
+            said, {"code": service.consents.give(user, client, said["redirect_uri"], said.get("code_challenge"))}
+        )
 
     def back(said: Mapping[str, str], answer: Mapping[str, str]) -> Response:
         """Send the browser back to the client (RFC 6749, 4.1.2 and 4.1.2.1)."""

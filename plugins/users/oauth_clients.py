@@ -18,7 +18,7 @@ from plugins.users.model import ADMIN, Client
 from plugins.users.schemas import ClientObject, MadeClient, OAuthClient, more
 
 if TYPE_CHECKING:
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 
 @attrs.frozen(kw_only=True)
@@ -59,8 +59,8 @@ _GRANTS = ("client_credentials", "authorization_code", "refresh_token")
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub, access, credentials = room.hub, room.access, room.credentials
+def routes(service: UsersService) -> Sequence[Route]:
+    hub, access, credentials = service.hub, service.access, service.credentials
 
     def shown(client: Client) -> ClientObject:
         return ClientObject(
@@ -90,7 +90,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def create(request: Request) -> Created[OAuthClient]:
         body: NewOAuthClient = request.body
-        role = body.role_id if body.role_id is not None else room.role_of(request.principal) or ADMIN
+        role = body.role_id if body.role_id is not None else service.role_of(request.principal) or ADMIN
         new = NewClient(name=body.name, role_id=role, org_id=body.org_id, redirects=body.redirect_urls)
         client, made = await make(request, new)
         redirects = list(client.redirects)
@@ -102,7 +102,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def make(request: Request, new: NewClient) -> tuple[Client, str]:
         """Create a client; returns it and its secret. Raises `Forbidden` for a role that the asker may not grant."""
-        org, role = hub.organization_for(request, new.org_id), room.roles.get(new.role_id)
+        org, role = hub.organization_for(request, new.org_id), service.roles.get(new.role_id)
         access.check_gift(request.principal, org.id, role)
         client, made = await credentials.add_client(new.name, org.id, role, new.redirects)
         request.subject = f"client {client.id}"
@@ -141,7 +141,7 @@ def routes(room: Room) -> Sequence[Route]:
             if kind == "refresh_token":
                 _, tokens = await credentials.refresh(params.get("refresh_token", ""), client=client)
             elif kind == "authorization_code":
-                tokens = await room.consents.redeem(client, params, request.address, agent)
+                tokens = await service.consents.redeem(client, params, request.address, agent)
             else:
                 tokens = await credentials.open(client=client, address=request.address, agent=agent)
         except NotAuthenticated as error:
@@ -157,7 +157,7 @@ def routes(room: Room) -> Sequence[Route]:
         number, secret = basic or (params.get("client_id", ""), params.get("client_secret", ""))
         if basic is not None and ("client_secret" in params or params.get("client_id", number) != number):
             raise _Problem("invalid_request", "The client must authenticate in one way: by Basic or in the body.")
-        attempt = room.throttle.attempt("client", number[:100], request.address)
+        attempt = service.throttle.attempt("client", number[:100], request.address)
         client = credentials.client_of(number, secret)
         if client is None:
             hub.refuse(request.address, "wrong OAuth2 client id or secret")

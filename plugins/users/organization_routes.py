@@ -27,7 +27,7 @@ from hub.units import System
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 
 #: By what organizations are sorted (docs.blynk.io, Search organizations).
@@ -83,8 +83,8 @@ class OrganizationId:
     org_id: int
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub = room.hub
+def routes(service: UsersService) -> Sequence[Route]:
+    hub = service.hub
     orgs = hub.organizations
 
     def shown(org: Organization) -> OrganizationObject:
@@ -101,7 +101,7 @@ def routes(room: Room) -> Sequence[Route]:
             unit_system=_NAMES.get(org.units),
             unit_overrides=org.unit_overrides,
             devices=len(hub.devices.by_org.get(org.id, ())),
-            users=sum(user.org == org.id for user in room.people.by_id.values()),
+            users=sum(user.org == org.id for user in service.people.by_id.values()),
         )
 
     def edited(org: Organization) -> tuple[Any, ...]:
@@ -139,7 +139,7 @@ def routes(room: Room) -> Sequence[Route]:
             "Organization Id": lambda org: org.id,
             "Name": lambda org: org.name.lower(),
             "Device Count": lambda org: len(hub.devices.by_org.get(org.id, ())),
-            "User Count": lambda org: len(room.people.of_org(org.id)),
+            "User Count": lambda org: len(service.people.of_org(org.id)),
             "Sub Organizations": lambda org: len(orgs.below(org.id)),
         }
         # Else as they are in the tree.
@@ -247,8 +247,8 @@ def routes(room: Room) -> Sequence[Route]:
     def may_empty(request: Request, top: int) -> None:
         """Whether somebody may delete all that is in an organization and below. Raises `Forbidden`."""
         for org in orgs.below(top):
-            people = [user for user in room.people.by_id.values() if user.org == org]
-            programs = [client for client in room.credentials.clients.values() if client.org == org]
+            people = [user for user in service.people.by_id.values() if user.org == org]
+            programs = [client for client in service.credentials.clients.values() if client.org == org]
             for found, permission in (
                 (people, "users.delete"),
                 (hub.devices.by_org.get(org), "org_devices.delete"),
@@ -257,16 +257,16 @@ def routes(room: Room) -> Sequence[Route]:
                 if found:
                     hub.authorize(request.principal, permission, org=org)
             for role in {one.role for one in people} | {one.role for one in programs}:
-                room.access.check_gift(request.principal, org, role)
+                service.access.check_gift(request.principal, org, role)
 
     async def empty(request: Request, org: int) -> None:
         """Erase everything that belongs to an organization."""
         for device in list(hub.devices.by_org.get(org, {}).values()):
             await hub.devices.delete(device, request.principal)
-        for client in [client for client in room.credentials.clients.values() if client.org == org]:
-            await room.credentials.remove_client(client)
-        for user in [user for user in room.people.by_id.values() if user.org == org]:
-            await room.erase(user, last=True)
+        for client in [client for client in service.credentials.clients.values() if client.org == org]:
+            await service.credentials.remove_client(client)
+        for user in [user for user in service.people.by_id.values() if user.org == org]:
+            await service.erase(user, last=True)
 
     async def export(request: Request, org_id: int) -> dict[str, Any]:
         """Everything about an organization and those below it, but values and secrets."""
@@ -275,9 +275,9 @@ def routes(room: Room) -> Sequence[Route]:
             hub.authorize(request.principal, permission, org=top.id)
         return {
             "organizations": [shown(orgs.get(org)) for org in orgs.below(top.id)],
-            "users": [room.shown(user) for user in room.people.of_org(top.id)],
+            "users": [service.shown(user) for user in service.people.of_org(top.id)],
             "roles": {
-                str(org): {name: sorted(room.roles.grants(org, role)) for role, name in room.roles.names.items()}
+                str(org): {name: sorted(service.roles.grants(org, role)) for role, name in service.roles.names.items()}
                 for org in orgs.below(top.id)
             },
             "devices": [
@@ -294,16 +294,16 @@ def routes(room: Room) -> Sequence[Route]:
         }
 
     async def switch(request: Request) -> OrganizationObject:
-        user = room.myself(request)
-        session = room.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
+        user = service.myself(request)
+        session = service.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
         if session is None:
             raise Forbidden("A key acts in its user's organization.")
         number = request.body.org_id
-        allowed = room.access.grants(request.principal) or frozenset()
+        allowed = service.access.grants(request.principal) or frozenset()
         if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
             raise orgs.unknown(number)
         org = orgs.get(number)
-        await room.credentials.act_in(session, org.id)
+        await service.credentials.act_in(session, org.id)
         request.org, request.subject = org.id, f"organization {org.id}"
         return shown(org)
 

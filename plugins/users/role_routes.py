@@ -13,7 +13,7 @@ from hub.model import ROOT_ORG
 from plugins.users.schemas import PermissionObject, RoleObject
 
 if TYPE_CHECKING:
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 
 @attrs.frozen(kw_only=True)
@@ -40,11 +40,11 @@ class SwitchPermissions:
     overwrite: bool = False
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub, roles = room.hub, room.roles
+def routes(service: UsersService) -> Sequence[Route]:
+    hub, roles = service.hub, service.roles
 
     def shown(org: int, role: int) -> RoleObject:
-        users = sum(user.role == role for user in room.people.of_org(org))
+        users = sum(user.role == role for user in service.people.of_org(org))
         return RoleObject(id=role, name=roles.names[role], users=users, permissions=sorted(roles.grants(org, role)))
 
     async def all_roles(request: Request, org_id: int | None = None) -> Page[RoleObject]:
@@ -68,14 +68,14 @@ def routes(room: Room) -> Sequence[Route]:
         request.subject = f"role {role}"
         if not body.permissions:
             raise Rejected("permissions: names none")
-        if role == room.role_of(request.principal):
+        if role == service.role_of(request.principal):
             raise Forbidden("You cannot edit your own role.")
         if unknown := body.permissions.keys() - roles.known:
             raise Rejected(f"there is no permission {min(unknown)!r}")
-        granted = room.access.grants(request.principal)
+        granted = service.access.grants(request.principal)
         if granted is not None and (more := {name for name, on in body.permissions.items() if on} - granted):
             raise Forbidden(f"You do not have {min(more)} yourself.")
-        room.access.check_gift(request.principal, org, role)
+        service.access.check_gift(request.principal, org, role)
         request.expect(roles.names[role], sorted(roles.grants(org, role)))
         await roles.switch(org, role, body.permissions.items())
         if body.overwrite:
@@ -85,7 +85,7 @@ def routes(room: Room) -> Sequence[Route]:
     async def add(request: Request) -> Created[RoleObject]:
         body: NewRole = request.body
         if body.like is not None:
-            room.access.check_gift(request.principal, ROOT_ORG, roles.get(body.like))
+            service.access.check_gift(request.principal, ROOT_ORG, roles.get(body.like))
         role = await roles.add(body.name, body.like)
         request.subject = f"role {role}"
         return Created(value=shown(ROOT_ORG, role))
@@ -94,7 +94,7 @@ def routes(room: Room) -> Sequence[Route]:
         # The names are the whole hub's.
         hub.authorize(request.principal, request.permission, org=ROOT_ORG)
         role = roles.get(request.body.role_id)
-        room.access.check_gift(request.principal, ROOT_ORG, role)
+        service.access.check_gift(request.principal, ROOT_ORG, role)
         request.expect(roles.names[role], sorted(roles.grants(ROOT_ORG, role)))
         await roles.rename(role, request.body.name)
         request.subject = f"role {role}"
@@ -102,12 +102,12 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def remove(request: Request, role_id: int, instead_id: int) -> None:
         role, instead = roles.get(role_id), roles.get(instead_id)
-        room.access.check_gift(request.principal, ROOT_ORG, instead)
-        room.access.check_gift(request.principal, ROOT_ORG, role)
-        if role == room.role_of(request.principal):
+        service.access.check_gift(request.principal, ROOT_ORG, instead)
+        service.access.check_gift(request.principal, ROOT_ORG, role)
+        if role == service.role_of(request.principal):
             raise Forbidden("You cannot delete your own role.")
         await roles.remove(role, instead)
-        room.credentials.replaced(role, instead)
+        service.credentials.replaced(role, instead)
         roles.tell()
         request.subject = f"role {role}"
 

@@ -47,7 +47,7 @@ class Settings:
     reset: Duration = "1d"
 
 
-class Room:
+class UsersService:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.settings: Settings = hub.settings(Settings)
@@ -121,12 +121,12 @@ class Room:
                 await self.add_first(email.lower(), "", hashed)
             except Rejected as error:
                 raise StartupError(f"PINWHEEL_ADMIN_EMAIL and PINWHEEL_ADMIN_PASSWORD: {error}") from error
-        elif self.hub.door is not None and sys.stderr.isatty():
+        elif self.hub.listener is not None and sys.stderr.isatty():
             link = self.link(None, await self.people.link(Link.FIRST, None, self.invitation_ms))
             more = f"\n{ONLY_HERE}" if is_only_here(link) else ""
             # Not through the log: a file would keep the code.
             print(f"The first administrator's page: {link}{more}", file=sys.stderr, flush=True)  # noqa: T201
-        elif self.hub.door is not None:
+        elif self.hub.listener is not None:
             log.info("users: there is no administrator yet; make one with: pinwheel user add EMAIL --role Admin")
 
     async def add_first(self, email: str, name: str, hashed: str) -> User:

@@ -34,7 +34,7 @@ from plugins.users.schemas import InvitedUser, PageLink, UserObject, UserProfile
 from plugins.users.user_store import Link
 
 if TYPE_CHECKING:
-    from plugins.users.service import Room
+    from plugins.users.service import UsersService
 
 #: By what users are sorted (docs.blynk.io, Search users).
 SortUsers = Literal[
@@ -161,8 +161,8 @@ class TransferToOrganization:
     new_org_id: int
 
 
-def routes(room: Room) -> Sequence[Route]:
-    hub, people, access, credentials = room.hub, room.people, room.access, room.credentials
+def routes(service: UsersService) -> Sequence[Route]:
+    hub, people, access, credentials = service.hub, service.people, service.access, service.credentials
 
     #: Held while a client and their organization are made.
     making = trio.Lock()
@@ -170,7 +170,7 @@ def routes(room: Room) -> Sequence[Route]:
     def new_user(request: Request) -> User:
         body: NewUser | Invite = request.body
         org = hub.organization_for(request, body.org_id)
-        role = room.roles.get(body.role_id)
+        role = service.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
         return person(body, org.id, role)
 
@@ -183,7 +183,7 @@ def routes(room: Room) -> Sequence[Route]:
         new = new_user(request)
         made = await people.add(new, hash_of(new.email, body.password, body.password_hash))
         request.subject = f"user {made.id}"
-        return Created(value=room.shown(made))
+        return Created(value=service.shown(made))
 
     async def create_client(request: Request) -> None:
         """A client of one's organization has an organization of their own below it, of which they are the Admin.
@@ -240,17 +240,19 @@ def routes(room: Room) -> Sequence[Route]:
     async def invite(request: Request) -> Created[InvitedUser]:
         made = await people.add(new_user(request), None)
         request.subject = f"user {made.id}"
-        code = await people.link(Link.INVITATION, made, room.invitation_ms)
-        return Created(value=more(InvitedUser, room.shown(made), link=room.link(request, code)))
+        code = await people.link(Link.INVITATION, made, service.invitation_ms)
+        return Created(value=more(InvitedUser, service.shown(made), link=service.link(request, code)))
 
     async def reset(request: Request) -> PageLink:
-        user = room.user_for(request, request.body.user_id, gift=True)
-        kind, lifetime = (Link.INVITATION, room.invitation_ms) if user.password is None else (Link.RESET, room.reset_ms)
-        return PageLink(link=room.link(request, await people.link(kind, user, lifetime)))
+        user = service.user_for(request, request.body.user_id, gift=True)
+        kind, lifetime = (
+            (Link.INVITATION, service.invitation_ms) if user.password is None else (Link.RESET, service.reset_ms)
+        )
+        return PageLink(link=service.link(request, await people.link(kind, user, lifetime)))
 
     async def set_password(request: Request) -> None:
         body: SetPassword = request.body
-        user = room.user_for(request, body.user_id, gift=True)
+        user = service.user_for(request, body.user_id, gift=True)
         await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
         await credentials.shut_out(user)
 
@@ -264,7 +266,7 @@ def routes(room: Room) -> Sequence[Route]:
     ) -> Page[UserObject]:
         top = hub.organization_for(request, org_id).id
         found = [user for user in allowed(request, org_id) if include_sub_org_users or user.org == top]
-        return page_of(found, page, size, room.shown)
+        return page_of(found, page, size, service.shown)
 
     async def search(
         request: Request,
@@ -285,7 +287,7 @@ def routes(room: Room) -> Sequence[Route]:
             "Name": lambda user: user.name.lower(),
             "Email": lambda user: user.email,
             "Status": lambda user: user.state(hub.clock.now()),
-            "Role": lambda user: room.roles.names[user.role].lower(),
+            "Role": lambda user: service.roles.names[user.role].lower(),
             "Organization Name": lambda user: hub.organizations.get(user.org).name.lower(),
             "Devices Count": lambda user: owned[user.id],
             "Country": lambda user: user.profile.address.country.lower(),
@@ -293,7 +295,7 @@ def routes(room: Room) -> Sequence[Route]:
             "Phone Number": lambda user: user.profile.phone,
         }
         found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
-        return page_of(found, page, size, room.shown)
+        return page_of(found, page, size, service.shown)
 
     def allowed(request: Request, org: int | None) -> list[User]:
         """The users of an organization and below whom somebody may see."""
@@ -301,9 +303,9 @@ def routes(room: Room) -> Sequence[Route]:
         return [user for user in found if hub.may(request.principal, request.permission, org=user.org)]
 
     async def user(request: Request, user_id: int) -> UserProfile:
-        found = room.user_for(request, user_id)
+        found = service.user_for(request, user_id)
         request.version(*edited(found))
-        return room.profile(found)
+        return service.profile(found)
 
     def edited(user: User) -> tuple[Any, ...]:
         """What others may edit of a user."""
@@ -311,7 +313,7 @@ def routes(room: Room) -> Sequence[Route]:
 
     async def edit(request: Request) -> UserObject:
         body: EditUser = request.body
-        found = room.user_for(request, body.user_id, gift=True)
+        found = service.user_for(request, body.user_id, gift=True)
         asker = people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
         if body.is_dev and request.principal.kind != "local" and (asker is None or not asker.developer):
             raise Forbidden("Only a developer makes others developers.")
@@ -322,44 +324,44 @@ def routes(room: Room) -> Sequence[Route]:
         request.expect(*edited(found))
         await people.change(found, **changes)
         request.version(*edited(found))
-        return room.shown(found)
+        return service.shown(found)
 
     async def set_role(request: Request, user_id: int, role_id: int) -> UserObject:
-        found = room.user_for(request, user_id, gift=True)
-        role = room.roles.get(role_id)
+        found = service.user_for(request, user_id, gift=True)
+        role = service.roles.get(role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("You cannot change your own role.")
         access.check_gift(request.principal, found.org, role)
         await people.change(found, role=role)
-        return room.shown(found)
+        return service.shown(found)
 
     async def suspend(request: Request) -> None:
         body: Suspend = request.body
-        found = room.user_for(request, body.user_id, gift=True)
+        found = service.user_for(request, body.user_id, gift=True)
         await people.change(found, suspended=body.suspended)
         if body.suspended:
             await credentials.end(credentials.of_user(found.id))
 
     async def force_logout(request: Request) -> None:
-        found = room.user_for(request, request.body.user_id, gift=True)
+        found = service.user_for(request, request.body.user_id, gift=True)
         await credentials.end(credentials.of_user(found.id))
 
     async def delete(request: Request, user_id: int) -> None:
-        found = room.user_for(request, user_id, gift=True)
-        await room.erase(found)
+        found = service.user_for(request, user_id, gift=True)
+        await service.erase(found)
 
     async def delete_oneself(request: Request) -> None:
-        found = room.myself(request)
-        await prove(room, request, found, request.body.password)
-        await room.erase(found)
+        found = service.myself(request)
+        await prove(service, request, found, request.body.password)
+        await service.erase(found)
         # The record of it comes after, and would keep where they came from.
         request.address = ""
 
     async def transfer(request: Request) -> Created[UserObject]:
         body: TransferUser = request.body
-        found = room.user_for(request, body.user_id, gift=True)
+        found = service.user_for(request, body.user_id, gift=True)
         org = hub.organization_for(request, body.target_org_id)
-        role = room.roles.get(body.role_id)
+        role = service.roles.get(body.role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("You cannot transfer yourself.")
         access.check_gift(request.principal, org.id, role)
@@ -374,15 +376,15 @@ def routes(room: Room) -> Sequence[Route]:
             to, owner = (org.id, found.id) if body.devices else (device.org, None)
             await hub.devices.transfer(device, to, owner, request.principal)
         await credentials.end(credentials.of_user(found.id))
-        return Created(value=room.shown(found))
+        return Created(value=service.shown(found))
 
     async def export(request: Request, user_id: int) -> dict[str, Any]:
         """Everything that is kept about one person."""
-        found = room.user_for(request, user_id)
+        found = service.user_for(request, user_id)
         who = Principal("user", found.id, found.org).who
         visible = {device.id for device in hub.devices_for(request.principal, VIEW_DEVICES)}
         return {
-            "user": room.profile(found),
+            "user": service.profile(found),
             "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
             "keys": [key.name for key in credentials.keys.values() if key.user == found.id],
             "devices": [

@@ -186,13 +186,13 @@ def hub_stamps() -> Sequence[StampColumns]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    nursery.start_soon(hub.room(Vitality).run)
+    nursery.start_soon(hub.service(Vitality).run)
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     async def vitals(request: Request, device_id: int) -> Vitals:
-        return await hub.room(Vitality).of(hub.device_for(request, device_id))
+        return await hub.service(Vitality).of(hub.device_for(request, device_id))
 
     return [
         Route(

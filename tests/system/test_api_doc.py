@@ -16,7 +16,7 @@ from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of
 from hub.writes import Write
 from plugins.users.passwords import blynk_hash
-from plugins.users.service import Room
+from plugins.users.service import UsersService
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
@@ -40,7 +40,7 @@ def blocks(language):
 @pytest.fixture
 async def kitchen(hub):
     """The one device, and an administrator who can log in."""
-    await hub.room(Room).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+    await hub.service(UsersService).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name="Kitchen", template=template, org=ROOT_ORG)], SYSTEM)
     await hub.write(Write(device, 0, 20.5, "test", SYSTEM)).durable()
