@@ -447,7 +447,7 @@ def test_check_names_every_mistake_of_every_kind_at_once(tmp_path, as_json):
         "missing.pem",
         "plugins.telegram",
         "plugins.native",
-        "plugins.users.authorization",
+        "plugins.users.access",
         "plugins.users.reset",
         "plugins.mqtt.max_packet: must be",
         "plugins.mqtt.keep_sessions",

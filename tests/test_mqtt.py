@@ -537,7 +537,7 @@ async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_go
         await trio.testing.wait_all_tasks_blocked(0.02)
         await hub.tokens.rotate(one, SYSTEM)
         hub.history.full = False
-        hub.history._room.unpark_all()  # noqa: SLF001
+        hub.history._space.unpark_all()  # noqa: SLF001
         assert [] == await client.rest()
         await until(lambda: hub.sessions.get(one.id) is None)
         assert held(hub, one, 0) is None
@@ -1452,7 +1452,7 @@ async def test_a_hub_without_room_reads_later(hub, device, monkeypatch):
             await client.next()
         assert early.cancelled_caught
         hub.history.full = False
-        hub.history._room.unpark_all()  # noqa: SLF001
+        hub.history._space.unpark_all()  # noqa: SLF001
         assert Ack(Kind.PUBACK, 5) == await client.next()
 
 

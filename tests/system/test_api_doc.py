@@ -96,9 +96,9 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
 
 async def test_the_client_does_what_it_says(hub, kitchen, tmp_path):
     _, program = blocks("python")
-    (tmp_path / "client.py").write_text(at(hub, program))
+    (tmp_path / "program.py").write_text(at(hub, program))
     done = await trio.run_process(
-        [sys.executable, "client.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
+        [sys.executable, "program.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
     )
     assert ("Kitchen Offline\n", "") == (done.stdout.decode(), done.stderr.decode())
     assert 47 == hub.writes.current(kitchen, kitchen.points[1].datastream)
