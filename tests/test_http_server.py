@@ -519,11 +519,13 @@ async def test_a_body_that_drips_in_is_answered_with_408(http, monkeypatch):
         nursery.cancel_scope.cancel()
 
 
-async def test_an_idle_connection_is_closed_without_a_word(http, monkeypatch):
+async def test_an_idle_connection_is_closed_without_a_word(http, monkeypatch, caplog):
     monkeypatch.setattr(server, "IDLE_DEADLINE", 0.05)
 
     assert 200 == (await http.get("/health")).status
     assert await ended(http)
+    await wait_all_tasks_blocked()
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_streamed_answer_may_take_longer_than_a_body(http, monkeypatch):

@@ -143,11 +143,13 @@ async def _next_request(connection: h11.Connection, wire: Wire) -> tuple[h11.Con
                 return connection, request
         with trio.move_on_at(began + HEADER_DEADLINE if began else idle_until) as deadline:
             data = await wire.receive()
-        if deadline.cancelled_caught and began:
-            raise Refusal(408, "The header took too long.")
-        if not data and began:
-            raise Refusal(400, broken_rule("peer unexpectedly closed", head))
-        if deadline.cancelled_caught or not data:
+        if deadline.cancelled_caught:
+            if began:
+                raise Refusal(408, "The header took too long.")
+            return connection, None
+        if not data:
+            if began:
+                raise Refusal(400, broken_rule("peer unexpectedly closed", head))
             return connection, None
         head += data
 
