@@ -254,8 +254,8 @@ ROWS: Sequence[Row] = (
         "the most expensive requests, on every route",
         "hostile",
         lambda r: (
-            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was blocked for {r['longest_gap_ms']} ms"
-            f" at most; {r['grown_mb']} MB more memory 10 s later"
+            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was blocked for"
+            f" {r['longest_gap_ms']} ms at most; {r['grown_mb']} MB more memory 10 s later"
         ),
         (most("longest_gap_ms", 100, "≤ 100 ms"), most("grown_mb", 20, "≤ 20 MB")),
     ),
