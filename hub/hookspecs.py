@@ -1,8 +1,8 @@
-"""Hooks: the whole contract between the hub and its plugins.
+"""All hooks: the whole contract between the hub and its plugins.
 
 A plugin is a module with functions marked ``@hookimpl`` and a line ``PINWHEEL_HOOKS = 1``, the version of this
-contract that it was written for. Functions take any of the arguments below, by name. Hooks are called rarely; what
-happens per value is compiled once into plain calls.
+contract that it was written for. A function may take any of the arguments below, by name. Most hooks are called
+rarely; `hub_filter_write` and `hub_event` are compiled into plain calls when a plugin is registered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hub.stamps import StampColumns
     from hub.storage import Migration
 
-#: The version of this contract. It changes when a hook changes its meaning, not when a hook is added.
+#: The version of this contract. It increases when a hook changes its meaning, not when a hook is added.
 HOOK_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("pinwheel")
@@ -35,18 +35,18 @@ hookimpl = pluggy.HookimplMarker("pinwheel")
 def hub_config() -> type:
     """Return the attrs class of the plugin's table ``[plugins.NAME]``.
 
-    Called once, before anything else. The hub checks the table against it (unknown keys are errors) and returns
-    the instance from ``hub.settings(Class)``.
+    Called once, before any other hook. The hub validates the table against the class (unknown keys are errors) and
+    returns the instance as ``hub.settings(Class)``.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_migrations() -> Sequence[Migration]:
-    """Return the plugin's tables in the configuration file, as numbered migrations that are never edited afterwards.
+    """Return the schema of the plugin's tables in the configuration database, as numbered migrations.
 
-    Called once, before the databases open. They run in order, in one transaction, after a backup copy. Names of tables
-    begin with the plugin's name.
+    Called once, before the databases are opened. The migrations run in order, in one transaction, after a backup
+    copy. A released migration is never edited. Begin the names of tables with the plugin's name.
     """
     raise AssertionError
 
@@ -55,30 +55,30 @@ def hub_migrations() -> Sequence[Migration]:
 def hub_stamps(hub: Hub) -> Sequence[StampColumns]:
     """Return the columns of the plugin's tables that hold times, in milliseconds UTC.
 
-    ``pinwheel clock --repair`` corrects them, in one transaction for all plugins. The plugin subscribes to
-    ``ClockRepaired`` to correct the times that it has in memory.
+    ``pinwheel clock --repair`` corrects them, in one transaction with those of the hub and of all other plugins. A
+    plugin that has times in memory subscribes to ``ClockRepaired`` to correct them.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_permissions() -> Sequence[Permission]:
-    """Return the permissions that the plugin's routes need and that the hub does not have yet."""
+    """Return the permissions that the plugin's routes require and that do not exist yet."""
     raise AssertionError
 
 
 @hookspec
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
-    """Return wire protocols, each with a test of a connection's first bytes and a function that serves it.
+    """Return wire protocols, each with a function that recognizes its first bytes and one that serves a connection.
 
-    A listener serves them if it serves native, http and mqtt, as it does by default.
+    A listener serves them if its ``serve`` contains native, http and mqtt, which is the default.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    """Return HTTP routes. Two plugins with the same method and path are a StartupError."""
+    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError."""
     raise AssertionError
 
 
@@ -86,46 +86,47 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     """Start the plugin's background tasks in its own nursery, and return within 5 seconds.
 
-    Called when the hub is ready, before devices are accepted. There is no stop hook: the nursery is cancelled. When a
-    task fails, the plugin's nursery is cancelled, the failure is recorded, and the plugin is started again after a
-    pause.
+    Called when the hub is ready, before it accepts devices. There is no stop hook: the nursery is cancelled. When a
+    task dies, the nursery of this plugin is cancelled, the failure is reported, and the plugin is started again after
+    a while.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_changed(hub: Hub, change: Change) -> None:
-    """Record a change that a request made; its answer waits for this.
+    """Record a change that was made through a route. The response is sent after all implementations return.
 
-    An exception is recorded as the plugin's failure, and the client gets 503: the change was made but not recorded.
+    An exception is reported, and the caller is told that the change was made but could not be recorded.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> Any:
-    """Return what the plugin stores about a user (``who`` is "user 3"), as JSON's types; None for nothing.
+    """Return the personal data that the plugin stores about a user, as JSON types, or None.
 
-    Only what ``asker``, who exports it, may see. An exception fails the export.
+    ``who`` names the user, as in "user 3". Return only what ``asker``, who exports the data, is allowed to see. An
+    exception fails the export.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_forget(hub: Hub, who: str) -> None:
-    """Erase what identifies a deleted user (``who`` is "user 3").
+    """Delete what identifies a user who has been erased. ``who`` names the user, as in "user 3".
 
-    An exception is recorded, and the client that deleted the user gets 503: something is left.
+    An exception is reported, and the caller is told that some data is left.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    """Return the principal of these credentials; None when the plugin does not know them. The first answer counts.
+    """Return the principal that these credentials belong to, or None if they are unknown. The first result counts.
 
-    Raise ``NotAuthenticated`` with a reason, such as an expired token. Another exception, or no answer within 5
-    seconds, counts as None.
+    Raise ``NotAuthenticated`` to reject the login with a reason, such as an expired token. Any other exception, or no
+    result within 5 seconds, counts as None.
     """
     raise AssertionError
 
@@ -134,35 +135,37 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None
 ) -> bool | None:
-    """Whether ``principal`` has ``permission`` on ``device``, in ``org``, or with neither of them anywhere.
+    """Return whether ``principal`` has ``permission`` for ``device`` or in ``org``, or None for no opinion.
 
-    A plugin's own things that users can own, such as locations, take the place of ``device``. For a list of devices,
-    those with the same owner in the same organization are asked for once.
+    With neither, return whether the principal has the permission anywhere. An object of a plugin that has an owner,
+    such as a location, is passed as ``device``. For a list, the hub asks once for all devices that have the same
+    owner and organization.
 
-    Any False denies, else any True allows, else it is denied; an exception counts as False. Must not block.
+    One False denies, otherwise one True allows, otherwise access is denied; an exception counts as False. Must not
+    block.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_filter_write(device: Device, datastream: Datastream, value: Value) -> Value:
-    """Return the value to write instead of ``value``; called for every write, so be quick.
+    """Return the value to use instead of ``value``. Called for every write, so it must be fast.
 
     Raise ``Rejected`` to reject the write; any other exception rejects it too. Filters run in the order of their
-    plugins' names, and the values that they return must fit the datastream.
+    plugins' names. The returned value must fit the datastream.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_event(event: Fact) -> None:
-    """Subscribe to a fact: annotate ``event`` with its class, such as ``ValueWritten``.
+    """Handle a fact. Annotate ``event`` with the class of the fact, such as ``ValueWritten``.
 
-    Several functions are possible with ``@hookimpl(specname="hub_event")``. Sync, must not block; start a task in the
-    plugin's nursery for work. An exception is recorded and does not keep the fact from other subscribers.
+    Several functions are possible with ``@hookimpl(specname="hub_event")``. Must not block; start a task in the
+    plugin's nursery for longer work. An exception is reported and does not affect other subscribers.
     """
     raise AssertionError
 
 
-#: All hooks by name.
+#: All hook specifications by name.
 HOOKS: dict[str, Any] = {name: fn for name, fn in list(globals().items()) if name.startswith("hub_")}
