@@ -86,7 +86,7 @@ def test_every_unit_has_one_of_its_group_in_the_other_system():
     ],
 )
 def test_a_unit_stays_where_it_is_at_home(base, system, expected):
-    assert expected == units.in_system(base, system)
+    assert expected == units.equivalent(base, system)
 
 
 @pytest.mark.parametrize(
