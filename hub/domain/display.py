@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub import units
-from hub.model import Datastream, Device, MetadataField, Principal, Value
-from hub.units import Conversion, System
+from hub.domain import units
+from hub.domain.units import Conversion
+from hub.model import Datastream, Device, MetadataField, Principal, System, Value
 
 if TYPE_CHECKING:
     from hub.domain.metadata import Metadata

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import attrs
 import tomli_w
 
-from hub import units
 from hub.config import Limits
+from hub.domain import units
 from hub.domain.metadata import field_problems
 from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems

@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
 
 import attrs
 
-System = Literal["metric", "imperial"]
+from hub.model import System
 
 #: Digits after the point by default; of values below 0.1, significant digits.
 DIGITS = 2
