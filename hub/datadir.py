@@ -10,6 +10,16 @@ from pathlib import Path
 
 from hub.errors import StartupError
 
+__all__ = [
+    "is_running",
+    "locked",
+    "partial_of",
+    "publish",
+    "sync",
+    "write_together",
+    "write_whole",
+]
+
 #: Seconds to wait for the lock: a command that checks whether a hub runs holds it for an instant.
 PATIENCE = 0.2
 

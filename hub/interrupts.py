@@ -12,6 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = [
+    "INTERRUPTED",
+    "at_once",
+    "deferred",
+    "interruptible",
+    "leave",
+]
+
 #: The exit code of a program that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
 

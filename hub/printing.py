@@ -7,6 +7,13 @@ import json
 import sys
 from typing import Any
 
+__all__ = [
+    "megabytes_a_month",
+    "report",
+    "show",
+    "warn",
+]
+
 
 def show(value: Any) -> None:
     """Print a value as JSON."""

@@ -23,6 +23,34 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+__all__ = [
+    "BLANKS",
+    "Table",
+    "as_integer",
+    "base_url",
+    "csv_field",
+    "decimal",
+    "decode_text",
+    "escape",
+    "host",
+    "integer",
+    "is_blank",
+    "is_name",
+    "is_printable",
+    "is_words",
+    "local_time",
+    "nfc",
+    "offset_of",
+    "read_text",
+    "stamp",
+    "strip_padding",
+    "table",
+    "timed_values",
+    "unit_hint",
+    "value_of_csv",
+    "zone_id",
+]
+
 #: ASCII white space, and the byte order mark that editors and PowerShell write before text.
 BLANKS = " \t\n\v\f\r\ufeff"
 #: Padding of a number: C programs send the NUL that ends a string, and `float` counts separators as white space.

@@ -17,6 +17,15 @@ from hub.errors import MAX_PROBLEMS
 from hub.model import Value
 from hub.spellings import as_integer
 
+__all__ = [
+    "Duration",
+    "ValidationErrors",
+    "between",
+    "duration_problem",
+    "seconds",
+    "structure",
+]
+
 T = TypeVar("T")
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

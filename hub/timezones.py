@@ -10,6 +10,22 @@ from zoneinfo import ZoneInfo
 
 from hub.spellings import offset_of, zone_id
 
+__all__ = [
+    "changes",
+    "day",
+    "days",
+    "has_whole_hours",
+    "hour",
+    "iana",
+    "is_known",
+    "iso",
+    "names",
+    "offset",
+    "offsets",
+    "posix_rule",
+    "zone",
+]
+
 #: How far ahead changes of the offset are searched, and the steps of the search.
 _HORIZON = timedelta(days=550)
 _STEP = timedelta(days=7)

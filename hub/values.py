@@ -16,6 +16,21 @@ from hub import spellings
 from hub.errors import WrongType
 from hub.model import Datastream, Scalar, Value
 
+__all__ = [
+    "MAX_STRING",
+    "MISMATCH",
+    "Raw",
+    "coerce",
+    "describe_choices",
+    "from_label",
+    "is_text",
+    "pack",
+    "text_of",
+    "texts_of",
+    "to_json",
+    "unpack",
+]
+
 INT32 = range(-(2**31), 2**31)
 #: Bytes of UTF-8 in one string (docs.blynk.io, Limits, Hardware).
 MAX_STRING = 1024
