@@ -134,7 +134,7 @@ class Cost(TypedDict):
 
 
 class CurrentRole(TypedDict):
-    """permissions are those of the asking user in the organization that they act in."""
+    """permissions are those of the user in the organization that they act in."""
 
     id: int
     name: str
@@ -142,7 +142,7 @@ class CurrentRole(TypedDict):
 
 
 class CurrentUser(TypedDict):
-    """The asking user as Blynk's API has them: role is an object, org_name the name of org_id."""
+    """The current user in the form of Blynk's API: role is an object, org_name the name of org_id."""
 
     id: int
     email: str
@@ -542,7 +542,7 @@ class Imported(TypedDict):
 
 
 class InvitedUser(TypedDict):
-    """link is the page where they set their password."""
+    """link is the page where the user sets a password."""
 
     id: int
     email: str
@@ -576,7 +576,7 @@ class Job(TypedDict):
 
 
 class KeyObject(TypedDict):
-    """user is an address; scopes are permissions that it is limited to."""
+    """user is an e-mail address; scopes are the permissions that the key is limited to."""
 
     id: int
     user: str
@@ -638,7 +638,7 @@ class LoggedActionPage(TypedDict):
 
 
 class LoggedIn(TypedDict):
-    """Tokens are OAuth2's; expires_in is in seconds."""
+    """The tokens of OAuth2; expires_in is in seconds."""
 
     access_token: str
     refresh_token: str
@@ -647,7 +647,7 @@ class LoggedIn(TypedDict):
 
 
 class MadeClient(TypedDict):
-    """client_secret is shown only here."""
+    """client_secret cannot be read later."""
 
     clientId: str
     name: str
@@ -659,7 +659,7 @@ class MadeClient(TypedDict):
 
 
 class MadeKey(TypedDict):
-    """key is shown only here."""
+    """key cannot be read later."""
 
     id: int
     user: str
@@ -738,7 +738,7 @@ class MetadataField(TypedDict):
 
 
 class MySession(TypedDict):
-    """One is this session, which asks."""
+    """The session that the request itself belongs to has this."""
 
     id: int
     orgId: int
@@ -750,7 +750,7 @@ class MySession(TypedDict):
 
 
 class Myself(TypedDict):
-    """permissions is what one may in the organization one acts in."""
+    """permissions are those of the user in the organization that they act in."""
 
     id: int
     email: str
@@ -811,7 +811,7 @@ class NamedRecordPage(TypedDict):
 
 
 class OAuthClient(TypedDict):
-    """An OAuth2 client as Blynk's API has it; secret is shown only here."""
+    """An OAuth2 client in the form of Blynk's API; secret cannot be read later."""
 
     orgId: int
     name: str
@@ -821,9 +821,9 @@ class OAuthClient(TypedDict):
 
 
 class OrganizationObject(TypedDict):
-    """templates are those enabled in it, None is all; devices and users how many are its own.
+    """templates are those enabled in it, null is all; devices and users count those that belong to it.
 
-    unit_system and unit_overrides (by group) are how its people see values who have not chosen for themselves.
+    unit_system and unit_overrides (by group) apply to its users who have not chosen units themselves.
     """
 
     id: int
@@ -849,13 +849,13 @@ class OrganizationObjectPage(TypedDict):
 
 
 class PageLink(TypedDict):
-    """The page where somebody sets a password."""
+    """The page where the user sets a password."""
 
     link: str
 
 
 class PermissionObject(TypedDict):
-    """own is the permission that does for a device of one's own; root: only in the root organization."""
+    """own is the permission that is enough for one's own devices; root: only in the root organization."""
 
     id: str
     label: str
@@ -962,7 +962,7 @@ class Results(TypedDict):
 
 
 class RoleObject(TypedDict):
-    """users is how many have it, in an organization and below."""
+    """users counts those who have the role, in the organization and below."""
 
     id: int
     name: str
@@ -988,7 +988,7 @@ class Saved(TypedDict):
 
 
 class SecondFactor(TypedDict):
-    """For an authenticator app: url is what a QR code would have."""
+    """For an authenticator app: url is the text for a QR code."""
 
     secret: str
     url: str
@@ -1166,7 +1166,7 @@ class UserObjectPage(TypedDict):
 
 
 class UserProfile(TypedDict):
-    """units is the system in which they see values: default, metric or imperial."""
+    """units is the system in which the user sees values: default, metric or imperial."""
 
     id: int
     email: str
@@ -2233,7 +2233,7 @@ def put_organization_edit_name(*, org_id: int | None = None, name: str) -> Call[
 def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
     """Export an organization's data.
 
-    Everything about an organization and those below it, but values and secrets.
+    Everything about an organization and those below it, except values and secrets.
 
     Needs the permission orgs.settings: Access organization settings.
     """
@@ -2731,7 +2731,7 @@ def put_organization_user(
 def get_organization_user_export(*, user_id: int) -> Call[dict[str, Any]]:
     """Export a user's personal data.
 
-    Everything that is kept about one person.
+    All data about a user.
 
     Needs the permission users.download: Download users list.
     """
@@ -2815,9 +2815,9 @@ def post_organization_users_create(
 ) -> Call[None]:
     """Make a client with an organization.
 
-    A client of one's organization has an organization of their own below it, of which they are the Admin.
+    Add a client of the caller's organization, with an organization of their own below it, as its Admin.
 
-    Whoever is there already stays as they are.
+    Does nothing for an e-mail address that is in use.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2917,7 +2917,7 @@ def post_organization_users_invite(
 def post_organization_users_register(*, email: str, locale: str | None = None) -> Call[None]:
     """Make a user without a password.
 
-    A user of one's organization, who has no password yet.
+    Add a user to the caller's organization, without a password.
 
     Needs the permission users.invite: Invite new users.
     """
