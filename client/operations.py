@@ -1648,19 +1648,19 @@ def get_history_costs() -> Call[list[Cost]]:
 
 
 def delete_key(*, key_id: int) -> Call[None]:
-    """Revoke a personal API key."""
+    """Revoke an API key."""
     return Call("DELETE", "/api/v1/key", {"keyId": key_id})
 
 
 def post_key(
     *, name: str, scopes: Sequence[str] | None = None, lasts: int | None = None, user_id: int | None = None
 ) -> Call[MadeKey]:
-    """Make a personal API key."""
+    """Create an API key."""
     return Call("POST", "/api/v1/key", body={"name": name, "scopes": scopes, "lasts": lasts, "userId": user_id})
 
 
 def get_keys(*, user_id: int | None = None) -> Call[list[KeyObject]]:
-    """One's personal API keys."""
+    """Own API keys."""
     return Call("GET", "/api/v1/keys", {"userId": user_id})
 
 
@@ -1748,7 +1748,7 @@ def delete_organization_client(*, client_id: str) -> Call[None]:
 def post_organization_client(
     *, name: str, role_id: int, org_id: int | None = None, redirects: Sequence[str] | None = None
 ) -> Call[MadeClient]:
-    """Make an OAuth2 client.
+    """Create an OAuth2 client.
 
     Needs the permission clients.add: Create OAuth tokens.
     """
@@ -1783,7 +1783,7 @@ def post_organization_create(
     unit_system: Literal["METRIC", "IMPERIAL"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
-    """Make an organization.
+    """Create an organization.
 
     Needs the permission orgs.add: Create sub-organizations.
     """
@@ -2076,7 +2076,7 @@ def get_organization_device_online(*, device_id: int) -> Call[Connected]:
 
 
 def delete_organization_device_owner(*, device_id: int) -> Call[None]:
-    """Let a device have no owner.
+    """Remove the owner of a device.
 
     Needs the permission transfers.devices: Transfer devices.
     """
@@ -2301,7 +2301,7 @@ def get_organization_locations(
 def post_organization_oauth_clients_create(
     *, name: str, redirect_urls: Sequence[str] | None = None, org_id: int | None = None, role_id: int | None = None
 ) -> Call[OAuthClient]:
-    """Make an OAuth2 client.
+    """Create an OAuth2 client.
 
     Needs the permission clients.add: Create OAuth tokens.
     """
@@ -2321,12 +2321,12 @@ def get_organization_permissions() -> Call[list[PermissionObject]]:
 
 
 def get_organization_profile() -> Call[OrganizationObject]:
-    """The organization one acts in."""
+    """The current organization."""
     return Call("GET", "/api/v1/organization/profile")
 
 
 def delete_organization_role(*, role_id: int, instead_id: int) -> Call[None]:
-    """Delete a role, putting another in its place.
+    """Delete a role and replace it with another.
 
     Needs the permission roles.delete: Delete roles.
     """
@@ -2350,7 +2350,7 @@ def put_organization_role(*, role_id: int, name: str) -> Call[RoleObject]:
 
 
 def post_organization_role_create(*, name: str, like: int | None = None) -> Call[RoleObject]:
-    """Make a role.
+    """Create a role.
 
     Needs the permission roles.add: Create new roles.
     """
@@ -2387,7 +2387,7 @@ def get_organization_search(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[OrganizationObjectPage]:
-    """The organizations below, by a text in their name.
+    """Search the organizations below by name.
 
     Needs the permission orgs.view: View Sub Organizations.
     """
@@ -2455,7 +2455,7 @@ def get_organization_search_users(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[UserObjectPage]:
-    """Users by a text in their name or address.
+    """Search users by name or e-mail address.
 
     Needs the permission users.view: View users.
     """
@@ -2539,7 +2539,7 @@ def get_organization_segments(
 
 
 def post_organization_switch(*, org_id: int) -> Call[OrganizationObject]:
-    """Act in another organization."""
+    """Switch to another organization."""
     return Call("POST", "/api/v1/organization/switch", body={"orgId": org_id})
 
 
@@ -2761,12 +2761,12 @@ def post_organization_user_password(
 
 
 def get_organization_user_profile() -> Call[CurrentUser]:
-    """One's own profile and role."""
+    """Own profile and role."""
     return Call("GET", "/api/v1/organization/user/profile")
 
 
 def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:
-    """A link for a new password.
+    """Create a link for a new password.
 
     Needs the permission users.password: Change user passwords.
     """
@@ -2774,7 +2774,7 @@ def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:
 
 
 def post_organization_user_suspend(*, user_id: int, suspended: bool | None = None) -> Call[None]:
-    """Suspend a user, or take it back.
+    """Suspend a user, or lift the suspension.
 
     Needs the permission users.suspend: Suspend users.
     """
@@ -2813,7 +2813,7 @@ def post_organization_users_create(
     password: str | None = None,
     password_hash: str | None = None,
 ) -> Call[None]:
-    """Make a client with an organization.
+    """Create a client with an organization.
 
     Add a client of the caller's organization, with an organization of their own below it, as its Admin.
 
@@ -2855,7 +2855,7 @@ def post_organization_users_create_in_org(
     password_hash: str | None = None,
     tz: str | None = None,
 ) -> Call[UserObject]:
-    """Make a user in an organization.
+    """Create a user in an organization.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2915,7 +2915,7 @@ def post_organization_users_invite(
 
 
 def post_organization_users_register(*, email: str, locale: str | None = None) -> Call[None]:
-    """Make a user without a password.
+    """Create a user without a password.
 
     Add a user to the caller's organization, without a password.
 
@@ -2925,7 +2925,7 @@ def post_organization_users_register(*, email: str, locale: str | None = None) -
 
 
 def put_organization_users_role(*, user_id: int, role_id: int) -> Call[UserObject]:
-    """Give a user another role.
+    """Change a user's role.
 
     Needs the permission users.edit: Edit users.
     """
@@ -2962,7 +2962,7 @@ def post_otp_remove(*, password: str) -> Call[None]:
 
 
 def post_password(*, old: str, new: str) -> Call[None]:
-    """Change one's password."""
+    """Change own password."""
     return Call("POST", "/api/v1/password", body={"old": old, "new": new})
 
 
@@ -2975,12 +2975,12 @@ def get_plugins() -> Call[list[PluginState]]:
 
 
 def delete_profile(*, password: str) -> Call[None]:
-    """Delete one's own account."""
+    """Delete own account."""
     return Call("DELETE", "/api/v1/profile", body={"password": password})
 
 
 def get_profile() -> Call[Myself]:
-    """One's own profile and permissions."""
+    """Own profile and permissions."""
     return Call("GET", "/api/v1/profile")
 
 
@@ -2995,7 +2995,7 @@ def put_profile(
     units: Literal["default", "metric", "imperial"] | None = None,
     address: AddressSent | None = None,
 ) -> Call[UserObject]:
-    """Change one's profile."""
+    """Change own profile."""
     return Call(
         "PUT",
         "/api/v1/profile",
@@ -3021,12 +3021,12 @@ def get_refusals() -> Call[list[Refusal]]:
 
 
 def delete_session(*, session_id: int) -> Call[None]:
-    """End one of one's sessions."""
+    """End an own session."""
     return Call("DELETE", "/api/v1/session", {"sessionId": session_id})
 
 
 def get_sessions() -> Call[list[MySession]]:
-    """One's sessions."""
+    """Own sessions."""
     return Call("GET", "/api/v1/sessions")
 
 

@@ -668,7 +668,7 @@ async def test_an_oauth_client_has_the_role_of_the_user_who_creates_it(world):
     assert [("Mine", STAFF), ("The hub's", ADMIN)] == [
         (client.name, client.role) for client in world.room.credentials.clients.values()
     ]
-    assert (403, True) == (more.status, "may what you may not" in more.message)
+    assert (403, True) == (more.status, "has permissions that you do not have" in more.message)
 
 
 async def test_a_template_is_created_edited_and_deleted_at_its_new_paths(hub, world):

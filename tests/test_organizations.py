@@ -126,7 +126,8 @@ async def test_two_who_edit_an_organization_at_once_lose_nothing(world):
 async def test_a_template_that_devices_have_stays(world):
     await world.device(world.orgs["works"])
     answer = await world.ask("rita", "PUT", ORG, {"orgId": world.orgs["acme"], "templates": []})
-    assert (400, "devices there still have the template TMPL0thermo") == (answer.status, answer.message)
+    message = "Devices of the organization, or below it, still have the template TMPL0thermo."
+    assert (400, message) == (answer.status, answer.message)
 
 
 async def test_a_subtree_is_transferred_whole(world):

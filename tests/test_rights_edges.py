@@ -300,13 +300,13 @@ async def test_the_audit_has_what_stood_in_the_query(world):
     await world.ask("ada", "PUT", f"{ORG}/users/role?userId={uma}&roleId={STAFF}", b"")
     details = {"userId": str(uma), "roleId": str(STAFF)}
     ada = f"user {world.users['ada'].id}"
-    assert [(ada, "Give a user another role", f"user {uma}", details)] == await audited(world)
+    assert [(ada, "Change a user's role", f"user {uma}", details)] == await audited(world)
 
 
 async def test_an_organization_that_is_gone_leaves_its_trail(world):
     made = (await world.ask("ada", "POST", f"{ORG}/create", {"name": "Brief"})).json
     await world.ask("ada", "DELETE", f"{ORG}?orgId={made['id']}&everything=true")
-    assert {"Make an organization", "Delete an organization"} == {action for _, action, _, _ in await audited(world)}
+    assert {"Create an organization", "Delete an organization"} == {action for _, action, _, _ in await audited(world)}
 
 
 async def test_what_failed_half_way_is_in_the_audit(world):

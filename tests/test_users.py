@@ -558,7 +558,8 @@ async def test_an_organization_keeps_an_administrator(world):
         ("POST", f"{ORG}/users/transfer", {"userId": ada, "targetOrgId": world.orgs["beta"], "roleId": USER}),
     ):
         answer = await world.ask("rita", method, path, body)
-        assert (409, "ada@example.org is the last Admin of their organization") == (answer.status, answer.message)
+        message = "ada@example.org is the last Admin of their organization: make another user Admin first."
+        assert (409, message) == (answer.status, answer.message)
 
 
 async def test_of_two_administrators_who_demote_each_other_one_stays(world):
@@ -1270,7 +1271,7 @@ async def test_client_never_reaches_beyond_its_own_organization(world, http, org
     if reached is None:
         refused = await allow(http, client, email="zoe@example.org")
         assert 403 == refused.status
-        assert "can only act for people of acme, and you are not one of them" in refused.text
+        assert "can only act for users of acme, and you are not one of them" in refused.text
         return
     key = (await redeem(http, client, await code_for(http, client, email="zoe@example.org"))).json["access_token"]
     listed = (await http.get(f"{ORG}/devices?includeSubOrgDevices=true", key)).json["content"]

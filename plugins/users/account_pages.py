@@ -142,7 +142,7 @@ class AccountPages:
 
     def _error_page(self, error: RequestError) -> Response:
         status = 403 if isinstance(error, Forbidden) else 400
-        content = f"<p>{escape(str(error))}</p><p>Ask whoever sent it for a new link.</p>{_HOME}"
+        content = f"<p>{escape(str(error))}</p><p>Ask the sender for a new link.</p>{_HOME}"
         return self._page("This did not work", content, status)
 
 

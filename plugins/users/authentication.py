@@ -103,10 +103,10 @@ class Authentication:
         principal = request.principal
         user = self._users.by_id.get(principal.id) if principal.kind == "user" else None  # type: ignore[arg-type]
         if user is None or self._authorization.grants(principal) == frozenset():
-            raise NotAuthenticated("This is for somebody who is logged in.")
+            raise NotAuthenticated("Only a user who is logged in can do this.")
         logged_in_directly = principal.scopes is None and isinstance(principal.session, int)
         if request.method != "GET" and not logged_in_directly:
-            raise Forbidden("This is for somebody who has logged in themselves, not for a key or a program.")
+            raise Forbidden("An API key or OAuth2 client cannot change its user's account: log in with the password.")
         request.subject, request.org = f"user {user.id}", user.org
         return user
 

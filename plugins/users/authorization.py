@@ -153,4 +153,6 @@ class Authorization:
         """
         granted = self.grants(principal)
         if granted is not None and (excess := self._roles.grants(org, role) - granted - DEVELOPERS):
-            raise Forbidden(f"The role {self._roles.names[role]} may what you may not, such as {min(excess)}.")
+            raise Forbidden(
+                f"The role {self._roles.names[role]} has permissions that you do not have, such as {min(excess)}."
+            )

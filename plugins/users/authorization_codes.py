@@ -98,13 +98,13 @@ class AuthorizationCodes:
             raise NotAuthenticated("The code is for another redirect_uri.")
         if code.challenge is None and verifier:
             # RFC 9700, 2.1.1: otherwise an attacker could take PKCE out of the authorization request.
-            raise NotAuthenticated("The code was asked for without a code_challenge.")
+            raise NotAuthenticated("The code was requested without a code_challenge: redeem it without code_verifier.")
         if code.challenge is not None:
             hashed = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
             challenge = base64.urlsafe_b64encode(hashed).rstrip(b"=")
             if _VERIFIER.fullmatch(verifier) is None or not hmac.compare_digest(challenge, code.challenge.encode()):
-                raise NotAuthenticated("The code_verifier does not fit.")
+                raise NotAuthenticated("The code_verifier does not match the code_challenge.")
         user = self._users.by_id.get(code.user)
         if user is None or user.suspended:
-            raise NotAuthenticated("The user or the client is no more.")
+            raise NotAuthenticated("The user or the client no longer exists.")
         return user

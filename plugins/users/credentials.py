@@ -216,7 +216,7 @@ class Credentials:
             await self.revoke_replayed(hashed, client)
             raise NotAuthenticated("The refresh token is not known, or has been used.")
         if session.client != (client and client.id):
-            raise NotAuthenticated("The refresh token is of another client.")
+            raise NotAuthenticated("The refresh token belongs to another client.")
         tokens, token_columns = self._new_tokens(for_client=client is not None)
 
         async def write(tx: Transaction) -> None:
@@ -315,12 +315,12 @@ class Credentials:
         """Add a personal API key; return it and its secret, which cannot be read later. Raises `Rejected`."""
         name = nfc(name)
         if not is_name(name, 60):
-            raise Rejected("a key's name must have 1 to 60 printable characters")
+            raise Rejected("The name of an API key must have 1 to 60 printable characters.")
         if sum(key.user == user.id for key in self.keys.values()) >= MAX_KEYS:
-            raise Rejected(f"a user can have at most {MAX_KEYS} keys")
+            raise Rejected(f"A user can have at most {MAX_KEYS} API keys: revoke one first.")
         now, secret = self._hub.clock.now(), "pwk_" + secrets.token_urlsafe(32)
         if lifetime_ms is not None and not 0 < lifetime_ms < MAX_KEY_LIFETIME_MS:
-            raise Rejected("lasts must be more than 0 and at most ten years of milliseconds")
+            raise Rejected("lasts must be more than 0 and at most ten years, in milliseconds.")
         expires = None if lifetime_ms is None else now + lifetime_ms
         key = ApiKey(id=0, user=user.id, name=name, hash=digest(secret), scopes=scopes, expires=expires, created=now)
 
@@ -361,16 +361,17 @@ class Credentials:
     ) -> tuple[RegisteredClient, str]:
         """Add an OAuth2 client; return it and its secret, which cannot be read later. Raises `Rejected`."""
         if len(redirects) > MAX_REDIRECTS:
-            raise Rejected(f"a program must have at most {MAX_REDIRECTS} redirects")
+            raise Rejected(f"An OAuth2 client can have at most {MAX_REDIRECTS} redirects.")
         if unacceptable := [uri for uri in redirects if not is_redirect_uri(uri)]:
             raise Rejected(
-                f"redirects: {unacceptable[0][:100]!r} must be an https address, one of this machine, or an app's own"
+                f"redirects: {unacceptable[0][:100]!r} must be an https address, an http address of this machine,"
+                " or have an app's own scheme."
             )
         name = nfc(name)
         if not is_name(name, 64):
-            raise Rejected("a program's name must have 1 to 64 printable characters")
+            raise Rejected("The name of an OAuth2 client must have 1 to 64 printable characters.")
         if len(self.clients) >= MAX_CLIENTS:
-            raise Rejected(f"there are at most {MAX_CLIENTS} programs")
+            raise Rejected(f"The hub can have at most {MAX_CLIENTS} OAuth2 clients: delete one first.")
         secret, now = secrets.token_urlsafe(32), self._hub.clock.now()
         client = RegisteredClient(
             id="oa2-client-id_" + secrets.token_urlsafe(24),

@@ -60,7 +60,7 @@ class DeviceTransferRoutes:
         hub = self._hub
         device = hub.device_for(request, body.device_id)
         if (body.new_user_id is None) == (body.new_org_id is None):
-            raise Rejected("either newUserId or newOrgId is needed")
+            raise Rejected("Either newUserId or newOrgId is needed.")
         if body.new_org_id is not None:
             # The same error as for a missing organization, so that ids cannot be probed.
             if not hub.may(request.principal, request.permission, org=body.new_org_id):
@@ -97,5 +97,5 @@ def routes(service: UsersService) -> Sequence[Route]:
         Route(
             "POST", by_organization, api.transfer_to_organization, permission, to_organization, TransferToOrganization
         ),
-        Route("DELETE", f"{device}/owner", api.clear_owner, permission, "Let a device have no owner"),
+        Route("DELETE", f"{device}/owner", api.clear_owner, permission, "Remove the owner of a device"),
     ]

@@ -181,7 +181,7 @@ class LoginRoutes:
         user = self._key_owner(request, body.user_id)
         scopes = None if body.scopes is None else frozenset(body.scopes)
         if unknown := (scopes or frozenset()) - self._service.roles.permissions.keys():
-            raise Rejected(f"there is no permission {min(unknown)!r}")
+            raise Rejected(f"There is no permission {min(unknown)!r}.")
         key, key_secret = await self._credentials.add_key(user, body.name, scopes, body.lasts)
         return Created(value=extend(MadeKey, self._key_object(key), key=key_secret))
 
@@ -243,7 +243,7 @@ class LoginRoutes:
 def routes(service: UsersService) -> Sequence[Route]:
     api = LoginRoutes(service)
     ours, org = "/api/v1", "/api/v1/organization"
-    own_profile, own_role = "One's own profile and permissions", "One's own profile and role"
+    own_profile, own_role = "Own profile and permissions", "Own profile and role"
     return [
         Route("POST", f"{ours}/login", api.login, PUBLIC, "Log in", Login),
         # Every client does this every few minutes.
@@ -251,14 +251,14 @@ def routes(service: UsersService) -> Sequence[Route]:
         Route("POST", f"{ours}/logout", api.logout, KNOWN, "End this session"),
         Route("GET", f"{ours}/profile", api.profile, KNOWN, own_profile),
         Route("GET", f"{org}/user/profile", api.profile_with_role, KNOWN, own_role),
-        Route("PUT", f"{ours}/profile", api.change_profile, KNOWN, "Change one's profile", ChangeProfile),
-        Route("DELETE", f"{ours}/profile", api.delete_account, KNOWN, "Delete one's own account", Password),
-        Route("POST", f"{ours}/password", api.change_password, KNOWN, "Change one's password", NewPassword),
-        Route("GET", f"{ours}/sessions", api.sessions, KNOWN, "One's sessions"),
-        Route("DELETE", f"{ours}/session", api.end_session, KNOWN, "End one of one's sessions"),
-        Route("GET", f"{ours}/keys", api.keys, KNOWN, "One's personal API keys"),
-        Route("POST", f"{ours}/key", api.add_key, KNOWN, "Make a personal API key", NewKey),
-        Route("DELETE", f"{ours}/key", api.revoke_key, KNOWN, "Revoke a personal API key"),
+        Route("PUT", f"{ours}/profile", api.change_profile, KNOWN, "Change own profile", ChangeProfile),
+        Route("DELETE", f"{ours}/profile", api.delete_account, KNOWN, "Delete own account", Password),
+        Route("POST", f"{ours}/password", api.change_password, KNOWN, "Change own password", NewPassword),
+        Route("GET", f"{ours}/sessions", api.sessions, KNOWN, "Own sessions"),
+        Route("DELETE", f"{ours}/session", api.end_session, KNOWN, "End an own session"),
+        Route("GET", f"{ours}/keys", api.keys, KNOWN, "Own API keys"),
+        Route("POST", f"{ours}/key", api.add_key, KNOWN, "Create an API key", NewKey),
+        Route("DELETE", f"{ours}/key", api.revoke_key, KNOWN, "Revoke an API key"),
         Route("POST", f"{ours}/otp", api.begin_otp, KNOWN, "Begin two-factor login", Password),
         Route("POST", f"{ours}/otp/confirm", api.confirm_otp, KNOWN, "Turn on two-factor login", Confirm),
         Route("POST", f"{ours}/otp/remove", api.remove_otp, KNOWN, "Turn off two-factor login", Password),

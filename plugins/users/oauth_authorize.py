@@ -68,7 +68,7 @@ class AuthorizePage:
             return self._form(client, form, str(error), form.get("email", ""))
         if service.authorization.client_organization(client, user) is None:
             org = self._hub.organizations.get(client.org).name
-            text = f"{client.name} can only act for people of {org}, and you are not one of them."
+            text = f"{client.name} can only act for users of {org}, and you are not one of them."
             return self._error_page(Forbidden(text), 403)
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject, request.org = f"client {client.id}", user.org
@@ -86,13 +86,13 @@ class AuthorizePage:
             raise Rejected("There is no such client.")
         redirect = params.get("redirect_uri", "")
         if redirect not in client.redirects or not is_redirect_uri(redirect):
-            raise Rejected("The redirect_uri is none of the client's.")
+            raise Rejected("The redirect_uri is not registered for the client.")
         if params.get("response_type") != "code":
             raise Rejected("response_type must be code.")
         if params.get("code_challenge") or params.get("code_challenge_method"):
             is_challenge = _CHALLENGE.fullmatch(params.get("code_challenge", "")) is not None
             if not is_challenge or params.get("code_challenge_method") != "S256":
-                raise Rejected("A code_challenge must be by the method S256 (RFC 7636).")
+                raise Rejected("A code_challenge must have 43 characters and the method S256 (RFC 7636).")
         return client
 
     def _form(
@@ -152,6 +152,8 @@ def _redirect_back(params: Mapping[str, str], answer: Mapping[str, str]) -> Resp
 def routes(service: UsersService) -> Sequence[Route]:
     page = AuthorizePage(service)
     return [
-        Route("GET", PATH, page.show, PUBLIC, "Ask somebody for access (OAuth2)", **ROUTE_OPTIONS),
-        Route("POST", PATH, page.decide, PUBLIC, "Let a program act for oneself", **ROUTE_OPTIONS),
+        Route(
+            "GET", PATH, page.show, PUBLIC, "The page where a user lets a client act for them (OAuth2)", **ROUTE_OPTIONS
+        ),
+        Route("POST", PATH, page.decide, PUBLIC, "Let a client act for the user (OAuth2)", **ROUTE_OPTIONS),
     ]

@@ -176,11 +176,11 @@ def _token_parameters(request: Request) -> dict[str, str]:
     try:
         pairs = parse_qsl(request.query) + parse_qsl(bytes(request.body).decode())
     except (UnicodeDecodeError, ValueError) as error:
-        raise TokenError("invalid_request", "The body is no form.") from error
+        raise TokenError("invalid_request", "The body is not a form (application/x-www-form-urlencoded).") from error
     params: dict[str, str] = {}
     for name, value in pairs:
         if params.setdefault(name, value) != value:
-            raise TokenError("invalid_request", f"The parameter {name[:40]} comes with two values.")
+            raise TokenError("invalid_request", f"The parameter {name[:40]} has two different values.")
     return params
 
 
@@ -207,13 +207,13 @@ def routes(service: UsersService) -> Sequence[Route]:
             "/oauth2/token",
             api.token,
             PUBLIC,
-            "Tokens for a program (OAuth2)",
+            "Tokens for a client (OAuth2)",
             lenient=True,
             takes="application/x-www-form-urlencoded",
             media=("application/json",),
         ),
         Route("GET", f"{org}/clients", api.clients, "clients.view", clients),
-        Route("POST", f"{org}/client", api.add, add, "Make an OAuth2 client", NewClient),
-        Route("POST", blynk, api.add_as_blynk, add, "Make an OAuth2 client", NewOAuthClient),
+        Route("POST", f"{org}/client", api.add, add, "Create an OAuth2 client", NewClient),
+        Route("POST", blynk, api.add_as_blynk, add, "Create an OAuth2 client", NewOAuthClient),
         Route("DELETE", f"{org}/client", api.delete, "clients.delete", "Delete an OAuth2 client"),
     ]

@@ -213,7 +213,7 @@ class OrganizationRoutes:
             and organization.id == request.principal.org
             and request.principal.kind not in ("local", "system")
         ):
-            raise Forbidden("The organization above says which templates and how much there may be.")
+            raise Forbidden("Only an organization above can change the templates and quotas of an organization.")
         if body.templates is not None:
             # A template disabled in an organization is disabled in all its descendants.
             request.begun = True
@@ -246,10 +246,10 @@ class OrganizationRoutes:
             below = self._organizations.below(organization.id)
             used = {device.template.id for org in below for device in by_org.get(org, {}).values()}
             if lost := used - templates:
-                raise Rejected(f"devices there still have the template {min(lost)}")
+                raise Rejected(f"Devices of the organization, or below it, still have the template {min(lost)}.")
             changes["templates"] = templates
             if organization.parent is None:
-                raise Rejected("the root has all templates")
+                raise Rejected("The root organization always has all templates.")
         return changes
 
     def _validated_templates(self, parent: Organization, templates: Sequence[str]) -> frozenset[str]:
@@ -264,7 +264,7 @@ class OrganizationRoutes:
         if parent.templates is not None:
             moved = [self._organizations.get(org) for org in self._organizations.below(organization.id)]
             if lost := frozenset().union(*(moving.templates or () for moving in moved)) - parent.templates:
-                raise Rejected(f"{parent.name} does not have the template {min(lost)}")
+                raise Rejected(f"The organization {parent.name} does not have the template {min(lost)}.")
         return self._organization_object(await self._organizations.move(organization.id, parent.id, request.principal))
 
     # -- deleting -------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class OrganizationRoutes:
             raise Forbidden("You cannot delete the organization that you act in.")
         if everything:
             if organization.parent is None:
-                raise Rejected("the root cannot be deleted")
+                raise Rejected("The root organization cannot be deleted.")
             self._check_may_empty(request, organization.id)
             request.begun = True
             for org in reversed(self._organizations.below(organization.id)):
@@ -319,7 +319,7 @@ class OrganizationRoutes:
         user = service.authentication.current_user(request)
         session = service.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
         if session is None:
-            raise Forbidden("A key acts in its user's organization.")
+            raise Forbidden("An API key always acts in its user's organization.")
         org_id = request.body.org_id
         granted = service.authorization.grants(request.principal) or frozenset()
         may_switch = "orgs.switch" in granted and self._organizations.contains(user.org, org_id)
@@ -348,17 +348,17 @@ def _editable_fields(organization: Organization) -> tuple[Any, ...]:
 def routes(service: UsersService) -> Sequence[Route]:
     api = OrganizationRoutes(service)
     org, settings = "/api/v1/organization", "orgs.settings"
-    edit, search = "Edit an organization", "The organizations below, by a text in their name"
+    edit, search = "Edit an organization", "Search the organizations below by name"
     rename, transfer = "Rename an organization", "Transfer an organization"
     return [
-        Route("GET", f"{org}/profile", api.current, KNOWN, "The organization one acts in"),
+        Route("GET", f"{org}/profile", api.current, KNOWN, "The current organization"),
         Route("GET", org, api.info, settings, "One organization"),
         Route("GET", f"{org}/search", api.search, "orgs.view", search),
-        Route("POST", f"{org}/create", api.create, "orgs.add", "Make an organization", NewOrganization),
+        Route("POST", f"{org}/create", api.create, "orgs.add", "Create an organization", NewOrganization),
         Route("PUT", org, api.edit, settings, edit, EditOrganization, edits="organization"),
         Route("PUT", f"{org}/edit/name", api.rename, settings, rename, RenameOrganization, edits="organization"),
         Route("DELETE", org, api.delete, "orgs.delete", "Delete an organization"),
         Route("POST", f"{org}/transfer", api.transfer, "orgs.transfer", transfer, MoveOrganization),
         Route("GET", f"{org}/export", api.export, settings, "Export an organization's data"),
-        Route("POST", f"{org}/switch", api.switch, KNOWN, "Act in another organization", OrganizationId),
+        Route("POST", f"{org}/switch", api.switch, KNOWN, "Switch to another organization", OrganizationId),
     ]

@@ -35,7 +35,7 @@ def to_blynk_hash(email: str, password: str | None, password_hash: str | None) -
     Raises `Rejected`.
     """
     if (password is None) == (password_hash is None):
-        raise Rejected("either password or passwordHash is needed")
+        raise Rejected("Either password or passwordHash is needed.")
     if password is not None:
         if not SHORTEST <= len(normalize(password)) <= LONGEST:
             raise Rejected(f"The password must have {SHORTEST} to {LONGEST} characters.")
@@ -46,7 +46,7 @@ def to_blynk_hash(email: str, password: str | None, password_hash: str | None) -
             return password_hash
     except ValueError:
         pass
-    raise Rejected("passwordHash must be base64 of a SHA-256")
+    raise Rejected("passwordHash must be a SHA-256 in base64.")
 
 
 def normalize(password: str) -> str:

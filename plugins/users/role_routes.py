@@ -92,15 +92,15 @@ class RoleRoutes:
         role = self._roles.require(body.role_id)
         request.subject = f"role {role}"
         if not body.permissions:
-            raise Rejected("permissions: names none")
+            raise Rejected("permissions: must name at least one permission.")
         if role == self._service.role_of(request.principal):
             raise Forbidden("You cannot edit your own role.")
         if unknown := body.permissions.keys() - self._roles.permissions:
-            raise Rejected(f"there is no permission {min(unknown)!r}")
+            raise Rejected(f"There is no permission {min(unknown)!r}.")
         granted = self._authorization.grants(request.principal)
         turned_on = {name for name, on in body.permissions.items() if on}
         if granted is not None and (excess := turned_on - granted):
-            raise Forbidden(f"You do not have {min(excess)} yourself.")
+            raise Forbidden(f"You do not have the permission {min(excess)} yourself.")
         self._authorization.check_grantable(request.principal, org, role)
         request.expect(self._roles.names[role], sorted(self._roles.grants(org, role)))
         await self._roles.switch(org, role, body.permissions.items())
@@ -122,12 +122,12 @@ def routes(service: UsersService) -> Sequence[Route]:
     api = RoleRoutes(service)
     org = "/api/v1/organization"
     view, edit = "roles.view", "roles.edit"
-    switch, delete = "Turn permissions on or off", "Delete a role, putting another in its place"
+    switch, delete = "Turn permissions on or off", "Delete a role and replace it with another"
     return [
         Route("GET", f"{org}/roles", api.all_roles, view, "All roles and their permissions"),
         Route("GET", f"{org}/role", api.info, view, "One role"),
         Route("GET", f"{org}/permissions", api.permissions, view, "All permissions"),
-        Route("POST", f"{org}/role/create", api.add, "roles.add", "Make a role", NewRole),
+        Route("POST", f"{org}/role/create", api.add, "roles.add", "Create a role", NewRole),
         Route("PUT", f"{org}/role", api.rename, edit, "Rename a role", RenameRole, edits="role"),
         Route("POST", f"{org}/role/permissions", api.switch, edit, switch, SwitchPermissions, edits="role"),
         Route("DELETE", f"{org}/role", api.delete, "roles.delete", delete),

@@ -77,7 +77,7 @@ class Roles:
     async def switch(self, org: int, role: int, permissions: Iterable[tuple[str, bool]]) -> frozenset[str]:
         """Turn permissions of a role on and off in an organization; return its permissions there. Raises `Rejected`."""
         if role == ADMIN:
-            raise Rejected("Admin has every permission")
+            raise Rejected("The role Admin always has every permission.")
 
         async def write(tx: Transaction) -> frozenset[str]:
             # Read in the transaction, so that a concurrent change is not lost.
@@ -85,7 +85,7 @@ class Roles:
             granted = frozenset(json.loads(row[0])) if row else self.grants(org, role)
             for permission, on in permissions:
                 if permission not in self.permissions:
-                    raise Rejected(f"there is no permission {permission!r}")
+                    raise Rejected(f"There is no permission {permission!r}.")
                 granted = switched(granted, permission, self.permissions, on=on)
             await tx.execute(
                 "INSERT INTO users_grants (org, role, permissions) VALUES (?, ?, ?)"
@@ -120,7 +120,7 @@ class Roles:
         """
         name = self._validated_name(name)
         if len(self.names) >= self._hub.config.limits.roles:
-            raise Conflict(f"there are at most {self._hub.config.limits.roles} roles ([limits] roles)")
+            raise Conflict(f"The hub can have at most {self._hub.config.limits.roles} roles ([limits] roles).")
         granted = self.grants(ROOT_ORG, like) if like is not None else frozenset()
 
         async def write(tx: Transaction) -> int:
@@ -147,9 +147,9 @@ class Roles:
     def _validated_name(self, name: str, role: int | None = None) -> str:
         name = nfc(name.strip())
         if not is_name(name, MAX_NAME):
-            raise Rejected(f"a role's name must have 1 to {MAX_NAME} printable characters")
+            raise Rejected(f"The name of a role must have 1 to {MAX_NAME} printable characters.")
         if any(other.lower() == name.lower() and id_ != role for id_, other in self.names.items()):
-            raise Conflict(f"there is a role {name!r} already")
+            raise Conflict(f"There is a role {name!r} already.")
         return name
 
     async def remove(self, role: int, replacement: int) -> None:
@@ -158,9 +158,9 @@ class Roles:
         The caller does the same to those in memory, and calls `invalidate` then. Raises `Rejected`.
         """
         if role == ADMIN:
-            raise Rejected("the role Admin cannot be deleted")
+            raise Rejected("The role Admin cannot be deleted.")
         if replacement == role:
-            raise Rejected("another role must take its place")
+            raise Rejected("Another role must replace the deleted one.")
 
         async def write(tx: Transaction) -> None:
             for table in ("users", "users_clients"):

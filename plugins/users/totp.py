@@ -40,7 +40,7 @@ class TwoFactor:
     def begin(self, user: User) -> str:
         """Return a new secret, in base32, that waits for `confirm`. Raises `Rejected`."""
         if user.otp is not None:
-            raise Rejected("There is a second factor already.")
+            raise Rejected("There is a second factor already: turn it off first.")
         secret = self._pending[user.id] = base64.b32encode(secrets.token_bytes(20)).decode()
         return secret
 

@@ -334,7 +334,7 @@ class UserRoutes:
         principal = request.principal
         caller = self._users.by_id.get(principal.id) if principal.kind == "user" else None  # type: ignore[arg-type]
         if body.is_dev and principal.kind != "local" and (caller is None or not caller.developer):
-            raise Forbidden("Only a developer makes others developers.")
+            raise Forbidden("Only a user in developer mode can give it to others.")
         profile = profile_fields(body)
         changes: dict[str, Any] = {"profile": profile} if profile else {}
         changes |= {} if body.name is None else {"name": body.name.strip()}
@@ -406,8 +406,8 @@ def routes(service: UsersService) -> Sequence[Route]:
     api = UserRoutes(service)
     org = "/api/v1/organization"
     view, invite, edit, password = "users.view", "users.invite", "users.edit", "users.password"
-    search, client = "Users by a text in their name or address", "Make a client with an organization"
-    create, register = "Make a user in an organization", "Make a user without a password"
+    search, client = "Search users by name or e-mail address", "Create a client with an organization"
+    create, register = "Create a user in an organization", "Create a user without a password"
     return [
         Route("GET", f"{org}/users", api.users, view, "The users of an organization"),
         Route("GET", f"{org}/user", api.info, view, "One user"),
@@ -417,12 +417,19 @@ def routes(service: UsersService) -> Sequence[Route]:
         Route("POST", f"{org}/users/invite", api.invite, invite, "Invite a user", Invite),
         Route("POST", f"{org}/users/register", api.register, invite, register, Registration),
         Route("POST", f"{org}/users/transfer", api.transfer, "users.transfer", "Transfer a user", TransferUser),
-        Route("PUT", f"{org}/users/role", api.set_role, edit, "Give a user another role"),
+        Route("PUT", f"{org}/users/role", api.set_role, edit, "Change a user's role"),
         Route("PUT", f"{org}/user", api.edit, edit, "Edit a user", EditUser, edits="user"),
         Route("DELETE", f"{org}/user", api.delete, "users.delete", "Delete a user"),
-        Route("POST", f"{org}/user/suspend", api.suspend, "users.suspend", "Suspend a user, or take it back", Suspend),
+        Route(
+            "POST",
+            f"{org}/user/suspend",
+            api.suspend,
+            "users.suspend",
+            "Suspend a user, or lift the suspension",
+            Suspend,
+        ),
         Route("POST", f"{org}/user/logout", api.force_logout, "users.logout", "End all sessions of a user", UserId),
-        Route("POST", f"{org}/user/reset", api.reset_password, password, "A link for a new password", UserId),
+        Route("POST", f"{org}/user/reset", api.reset_password, password, "Create a link for a new password", UserId),
         Route("POST", f"{org}/user/password", api.set_password, password, "Set a user's password", SetPassword),
         Route("GET", f"{org}/user/export", api.export, "users.download", "Export a user's personal data"),
     ]

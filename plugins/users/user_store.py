@@ -98,7 +98,7 @@ class UserStore:
             if new.email in self.by_email:
                 raise Rejected(f"{new.email} is already in use")
             if len(self.by_id) >= self._hub.config.limits.users:
-                raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
+                raise Conflict(f"The hub can have at most {self._hub.config.limits.users} users ([limits] users).")
             self._hub.organizations.check_quota(new.org, "users", self.count_by_organization())
             new.id = await self._hub.storage.transaction(write)
             self._index(new)
@@ -233,7 +233,7 @@ async def _require_other_admin(tx: Transaction, user: User) -> None:
     able = "SELECT id FROM users WHERE org = ? AND role = ? AND password IS NOT NULL AND NOT suspended"
     admins = {row[0] for row in await tx.fetch_all(able, (user.org, ADMIN))}
     if admins == {user.id}:
-        raise Conflict(f"{user.email} is the last Admin of their organization")
+        raise Conflict(f"{user.email} is the last Admin of their organization: make another user Admin first.")
 
 
 def _profile_json(profile: Profile) -> str:
