@@ -107,9 +107,18 @@ class Credentials:
             self._index_session(ApiSession(**dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))))
         for id_, user, name, hash_, scopes_json, expires, created, used in keys:
             scopes = None if scopes_json is None else frozenset(json.loads(scopes_json))
-            key = ApiKey(id=id_, user=user, name=name, hash=hash_, scopes=scopes, expires=expires, created=created)
-            key.used = used
-            self._index_key(key)
+            self._index_key(
+                ApiKey(
+                    id=id_,
+                    user=user,
+                    name=name,
+                    hash=hash_,
+                    scopes=scopes,
+                    expires=expires,
+                    created=created,
+                    used=used,
+                )
+            )
         for client_id, name, org, role, hash_, created, redirects in clients:
             self.clients[client_id] = RegisteredClient(
                 id=client_id,
@@ -135,7 +144,7 @@ class Credentials:
         """Open a session for a user, for a client, or for a client that acts for a user.
 
         ``spent`` is the digest of the authorization code that it is opened for: see `revoke_replayed`. Raises
-        `NotAuthenticated` when the user or the client is gone.
+        `NotAuthenticated` when the user or the client no longer exists.
         """
         now = self._hub.clock.now()
         tokens, token_columns = self._new_tokens(for_client=client is not None)
@@ -151,6 +160,21 @@ class Credentials:
             agent=agent[:200],
             **token_columns,
         )
+        proven_password = None if user is None else user.password
+        await self._insert_session(session, spent)
+        is_invalid = user is not None and (self._users.by_id.get(user.id) is not user or user.suspended)
+        is_invalid = is_invalid or (client is not None and client.id not in self.clients)
+        if is_invalid or (user is not None and user.password != proven_password):
+            # The user was deleted or suspended, or has another password, since the transaction began.
+            await self.end([session])
+            raise NotAuthenticated("The session has ended.")
+        return tokens
+
+    async def _insert_session(self, session: ApiSession, spent: bytes | None) -> None:
+        """Write a session, which gets its id, and index it; delete expired and surplus ones.
+
+        Raises `NotAuthenticated`.
+        """
         owner = session.user, session.client
         siblings = [other for other in self.sessions.values() if (other.user, other.client) == owner]
         past = self._hub.clock.deletable_before
@@ -167,10 +191,9 @@ class Credentials:
                 tuple(getattr(session, name) for name in names),
             )
             if spent is not None:
-                await tx.execute(_INSERT_SPENT, (spent, session_id, now))
+                await tx.execute(_INSERT_SPENT, (spent, session_id, session.created))
             return session_id
 
-        proven_password = None if user is None else user.password
         try:
             session.id = await self._hub.storage.transaction(write)
         except Conflict as error:
@@ -179,13 +202,6 @@ class Credentials:
         if surplus:
             self._hub.emit(RightsChanged())
         self._index_session(session)
-        gone = user is not None and (self._users.by_id.get(user.id) is not user or user.suspended)
-        gone = gone or (client is not None and client.id not in self.clients)
-        if gone or (user is not None and user.password != proven_password):
-            # The user was deleted or suspended, or has another password, since the transaction began.
-            await self.end([session])
-            raise NotAuthenticated("The session has ended.")
-        return tokens
 
     def _new_tokens(self, *, for_client: bool) -> tuple[Tokens, dict[str, Any]]:
         """Return new tokens, and the columns of a session that change with them."""
@@ -409,7 +425,7 @@ class Credentials:
         self._hub.emit(RightsChanged())
 
     def replace_role(self, role: int, replacement: int) -> None:
-        """Follow in memory what `Roles.remove` has done in the database."""
+        """Replace a role in memory, as `Roles.remove` does in the database."""
         for client in self.clients.values():
             client.role = replacement if client.role == role else client.role
 

@@ -1,4 +1,4 @@
-"""The service of this plugin: its parts put together, and what needs several of them."""
+"""`UsersService`: composes the parts of this plugin, and has the operations that need several of them."""
 
 from __future__ import annotations
 

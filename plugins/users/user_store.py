@@ -212,7 +212,7 @@ class UserStore:
         return True
 
     def replace_role(self, role: int, replacement: int) -> None:
-        """Follow in memory what `Roles.remove` has done in the database."""
+        """Replace a role in memory, as `Roles.remove` does in the database."""
         for user in self.by_id.values():
             user.role = replacement if user.role == role else user.role
 
