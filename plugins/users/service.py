@@ -41,14 +41,14 @@ SAVE_EVERY = 600.0
 
 class UsersService:
     def __init__(self, hub: Hub) -> None:
-        settings: Settings = hub.settings(Settings)
         self.hub = hub
+        self.settings: Settings = hub.settings(Settings)
         self.passwords = Passwords()
         self.throttle = Throttle(hub.storage)
         self.users = UserStore(hub, self.passwords)
         self.links = AccountLinks(hub, self.users)
         self.roles = Roles(hub)
-        access_ms, refresh_ms = settings.milliseconds("access"), settings.milliseconds("refresh")
+        access_ms, refresh_ms = self.settings.milliseconds("access"), self.settings.milliseconds("refresh")
         self.credentials = Credentials(hub, self.users, access_ms, refresh_ms)
         self.two_factor = TwoFactor(hub.storage, self.users)
         self.authorization = Authorization(hub, self.users, self.roles, self.credentials)
@@ -63,8 +63,8 @@ class UsersService:
             self.throttle,
         )
         self.authorization_codes = AuthorizationCodes(self.users, self.credentials)
-        self.invitation_ms = settings.milliseconds("invitation")
-        self.reset_ms = settings.milliseconds("reset")
+        self.invitation_ms = self.settings.milliseconds("invitation")
+        self.reset_ms = self.settings.milliseconds("reset")
 
     async def load(self) -> None:
         """Load everything from the database, and connect this service to the hub."""
