@@ -217,7 +217,9 @@ def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
     assert (1, "pinwheel: the noted head is not in the chain: it was written anew\n") == (code, output.err)
     assert "2 records" in said(pinwheel("audit", "export", str(tmp_path / "a.csv")))
     with (tmp_path / "a.csv").open() as file:
-        assert ["Create an organization", "Turn permissions on or off"] == [row["action"] for row in csv.DictReader(file)]
+        assert ["Create an organization", "Turn permissions on or off"] == [
+            row["action"] for row in csv.DictReader(file)
+        ]
     said(pinwheel("audit", "export", str(tmp_path / "a.jsonl")))
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [1, 2] == [line["id"] for line in lines]
