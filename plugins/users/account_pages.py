@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from hub.api.routes import PUBLIC, Request, Response, Route
+from hub.api import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import ROOT_ORG, Principal
 from plugins.users.account_links import PAGE, AccountLink
@@ -38,7 +38,9 @@ class AccountPages:
 
     async def start_page(self, _request: Request) -> Response:
         hub = self._hub
-        state = "running" if not any(alarm.critical for alarm in hub.problems()) else "running, but needs attention"
+        state = (
+            "running" if not any(alarm.critical for alarm in hub.active_alarms()) else "running, but needs attention"
+        )
         paths = {route.path for route in hub.routes if isinstance(route, Route) and route.method == "GET"}
         links = [
             f'<li><a href="{path}">{text}</a>{purpose}</li>'
@@ -150,7 +152,7 @@ def routes(service: UsersService) -> Sequence[Route]:
     pages = AccountPages(service)
     return [
         Route("GET", "/", pages.start_page, PUBLIC, "The hub's page", **ROUTE_OPTIONS),
-        Route("GET", "/favicon.ico", pages.icon, PUBLIC, "The hub's icon", lenient=True, media=("image/svg+xml",)),
+        Route("GET", "/favicon.ico", pages.icon, PUBLIC, "The hub's icon", raw_query=True, media=("image/svg+xml",)),
         Route("GET", PAGE, pages.password_form, PUBLIC, "The page behind a link", **ROUTE_OPTIONS),
         Route("POST", PAGE, pages.set_password, PUBLIC, "Set a password by a link", **ROUTE_OPTIONS),
     ]

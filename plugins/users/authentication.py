@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import Request, secret
+from hub.api import Request, secret
 from hub.errors import Forbidden, NotAuthenticated
 from hub.model import Principal
 from plugins.users.digests import digest
@@ -122,7 +122,7 @@ class Authentication:
         stored = None if user is None else user.password
         matching_hash = await self._passwords.first_match(hashes, stored)
         if matching_hash is None or user is None:
-            self._hub.refuse(address, "wrong email or password")
+            self._hub.reject(address, "wrong email or password")
             raise NotAuthenticated(WRONG)
         if user.otp is not None:
             if not login.otp:
@@ -130,7 +130,7 @@ class Authentication:
                 attempt.uncounted()
                 raise NotAuthenticated("A one-time password is needed.")
             if not await self._two_factor.verify(user, user.otp, login.otp):
-                self._hub.refuse(address, "wrong one-time password")
+                self._hub.reject(address, "wrong one-time password")
                 raise NotAuthenticated("The one-time password is wrong.")
         attempt.succeeded()
         if user.suspended:

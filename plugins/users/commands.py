@@ -28,8 +28,8 @@ from client.cli import (
     with_org,
     with_yes,
 )
+from hub.api import ONLY_HERE, is_only_here
 from hub.errors import Conflict, NotFound, Rejected, RequestError
-from hub.net.links import ONLY_HERE, is_only_here
 from hub.printing import report, show
 from hub.spellings import read_text
 
@@ -371,7 +371,7 @@ def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
 
 
 def _apply_organization(hub: Api, wanted: dict[str, Any]) -> tuple[OrganizationObject, list[str]]:
-    from hub.api.parameters import camel
+    from hub.api import camel
 
     fields, changes = {_KEYS[key]: value for key, value in wanted.items()}, []
     if "unit_system" in fields:

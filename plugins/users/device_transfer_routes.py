@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import Request, Route
+from hub.api import Request, Route
 from hub.errors import Rejected
 
 if TYPE_CHECKING:
@@ -58,31 +58,31 @@ class DeviceTransferRoutes:
 
     async def _transfer(self, request: Request, body: TransferDevice) -> None:
         hub = self._hub
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         if (body.new_user_id is None) == (body.new_org_id is None):
             raise Rejected("Either newUserId or newOrgId is needed.")
         if body.new_org_id is not None:
             # The same error as for a missing organization, so that ids cannot be probed.
-            if not hub.may(request.principal, request.permission, org=body.new_org_id):
+            if not hub.is_allowed(request.principal, request.permission, org=body.new_org_id):
                 raise hub.organizations.unknown(body.new_org_id)
             hub.organizations.get(body.new_org_id)
             target: tuple[int, int | None] = (body.new_org_id, None)
-            request.given_to = body.new_org_id
+            request.transferred_to = body.new_org_id
         elif not body.new_user_id:
             target = (device.org, None)
         else:
             # A device belongs to the organization of its owner.
             org = hub.devices.org_of_user(body.new_user_id)
-            if org is None or not hub.may(request.principal, request.permission, org=org):
+            if org is None or not hub.is_allowed(request.principal, request.permission, org=org):
                 raise self._users.unknown(body.new_user_id)
             target = (org, body.new_user_id)
-            request.given_to = None if org == device.org else org
+            request.transferred_to = None if org == device.org else org
         if target == (device.org, device.owner):
             raise Rejected("Can't transfer to the same owner")
         await hub.devices.transfer(device, *target, request.principal)
 
     async def clear_owner(self, request: Request, device_id: int) -> None:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         await self._hub.devices.transfer(device, device.org, None, request.principal)
 
 

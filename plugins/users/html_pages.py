@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hub.api.routes import Request, Response
+from hub.api import Request, Response
 from hub.errors import Forbidden, Rejected
 
 #: No scripts, nothing from other sites, and no frames. The address, which may hold a code, is not sent to other sites.
@@ -23,7 +23,7 @@ HEADERS = {
 }
 #: Options of the routes of pages and forms.
 ROUTE_OPTIONS: Mapping[str, Any] = {
-    "lenient": True,
+    "raw_query": True,
     "media": ("text/html",),
     "takes": "application/x-www-form-urlencoded",
 }

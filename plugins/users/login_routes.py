@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub.api.routes import KNOWN, PUBLIC, Created, Request, Route, secret
+from hub.api import AUTHENTICATED, PUBLIC, Created, Request, Route, secret
 from hub.errors import NotFound, Rejected
 from hub.model import Principal
 from plugins.users.authentication import Login
@@ -247,19 +247,19 @@ def routes(service: UsersService) -> Sequence[Route]:
     return [
         Route("POST", f"{ours}/login", api.login, PUBLIC, "Log in", Login),
         # Every client does this every few minutes.
-        Route("POST", f"{ours}/login/refresh", api.refresh, PUBLIC, "Refresh a session", Refresh, quiet=True),
-        Route("POST", f"{ours}/logout", api.logout, KNOWN, "End this session"),
-        Route("GET", f"{ours}/profile", api.profile, KNOWN, own_profile),
-        Route("GET", f"{org}/user/profile", api.profile_with_role, KNOWN, own_role),
-        Route("PUT", f"{ours}/profile", api.change_profile, KNOWN, "Change own profile", ChangeProfile),
-        Route("DELETE", f"{ours}/profile", api.delete_account, KNOWN, "Delete own account", Password),
-        Route("POST", f"{ours}/password", api.change_password, KNOWN, "Change own password", NewPassword),
-        Route("GET", f"{ours}/sessions", api.sessions, KNOWN, "Own sessions"),
-        Route("DELETE", f"{ours}/session", api.end_session, KNOWN, "End an own session"),
-        Route("GET", f"{ours}/keys", api.keys, KNOWN, "Own API keys"),
-        Route("POST", f"{ours}/key", api.add_key, KNOWN, "Create an API key", NewKey),
-        Route("DELETE", f"{ours}/key", api.revoke_key, KNOWN, "Revoke an API key"),
-        Route("POST", f"{ours}/otp", api.begin_otp, KNOWN, "Begin two-factor login", Password),
-        Route("POST", f"{ours}/otp/confirm", api.confirm_otp, KNOWN, "Turn on two-factor login", Confirm),
-        Route("POST", f"{ours}/otp/remove", api.remove_otp, KNOWN, "Turn off two-factor login", Password),
+        Route("POST", f"{ours}/login/refresh", api.refresh, PUBLIC, "Refresh a session", Refresh, audited=False),
+        Route("POST", f"{ours}/logout", api.logout, AUTHENTICATED, "End this session"),
+        Route("GET", f"{ours}/profile", api.profile, AUTHENTICATED, own_profile),
+        Route("GET", f"{org}/user/profile", api.profile_with_role, AUTHENTICATED, own_role),
+        Route("PUT", f"{ours}/profile", api.change_profile, AUTHENTICATED, "Change own profile", ChangeProfile),
+        Route("DELETE", f"{ours}/profile", api.delete_account, AUTHENTICATED, "Delete own account", Password),
+        Route("POST", f"{ours}/password", api.change_password, AUTHENTICATED, "Change own password", NewPassword),
+        Route("GET", f"{ours}/sessions", api.sessions, AUTHENTICATED, "Own sessions"),
+        Route("DELETE", f"{ours}/session", api.end_session, AUTHENTICATED, "End an own session"),
+        Route("GET", f"{ours}/keys", api.keys, AUTHENTICATED, "Own API keys"),
+        Route("POST", f"{ours}/key", api.add_key, AUTHENTICATED, "Create an API key", NewKey),
+        Route("DELETE", f"{ours}/key", api.revoke_key, AUTHENTICATED, "Revoke an API key"),
+        Route("POST", f"{ours}/otp", api.begin_otp, AUTHENTICATED, "Begin two-factor login", Password),
+        Route("POST", f"{ours}/otp/confirm", api.confirm_otp, AUTHENTICATED, "Turn on two-factor login", Confirm),
+        Route("POST", f"{ours}/otp/remove", api.remove_otp, AUTHENTICATED, "Turn off two-factor login", Password),
     ]

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from hub.api.routes import PUBLIC, Request, Response, Route
+from hub.api import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, Rejected, RequestError
 from hub.model import Principal
 from plugins.users.authentication import Login
@@ -58,7 +58,7 @@ class AuthorizePage:
         except RequestError as error:
             return self._error_page(error)
         if "deny" in form:
-            request.nothing_changed = True
+            request.no_change = True
             denied = {"error": "access_denied", "error_description": "The user did not allow it."}
             return _redirect_back(form, denied)
         login = Login(email=form.get("email", ""), password=form.get("password", ""), otp=form.get("otp") or None)

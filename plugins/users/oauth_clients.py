@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
+from hub.api import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
 from plugins.users.credentials import Tokens
@@ -69,12 +69,12 @@ class OAuthClientRoutes:
     async def clients(
         self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[ClientObject]:
-        org = self._hub.organization_for(request, org_id).id
+        org = self._hub.access.organization_for(request, org_id).id
         orgs = set(self._hub.organizations.below(org))
         visible = [
             client
             for client in self._credentials.clients.values()
-            if client.org in orgs and self._hub.may(request.principal, request.permission, org=client.org)
+            if client.org in orgs and self._hub.is_allowed(request.principal, request.permission, org=client.org)
         ]
         return page_of(visible, page, size, client_object)
 
@@ -99,7 +99,7 @@ class OAuthClientRoutes:
 
     async def _add(self, request: Request, new: NewClient) -> tuple[RegisteredClient, str]:
         """Add a client; return it and its secret. Raises `Forbidden` for a role that the caller may not grant."""
-        org, role = self._hub.organization_for(request, new.org_id), self._service.roles.require(new.role_id)
+        org, role = self._hub.access.organization_for(request, new.org_id), self._service.roles.require(new.role_id)
         self._service.authorization.check_grantable(request.principal, org.id, role)
         client, client_secret = await self._credentials.add_client(new.name, org.id, role, new.redirects)
         request.subject = f"client {client.id}"
@@ -107,7 +107,7 @@ class OAuthClientRoutes:
 
     async def delete(self, request: Request, client_id: str) -> None:
         client = self._credentials.clients.get(client_id)
-        if client is None or not self._hub.may(request.principal, request.permission, org=client.org):
+        if client is None or not self._hub.is_allowed(request.principal, request.permission, org=client.org):
             raise NotFound("There is no such client.")
         request.subject, request.org = f"client {client.id}", client.org
         await self._credentials.remove_client(client)
@@ -160,7 +160,7 @@ class OAuthClientRoutes:
         attempt = self._service.throttle.attempt("client", client_id[:100], request.address)
         client = self._credentials.authenticate_client(client_id, client_secret)
         if client is None:
-            self._hub.refuse(request.address, "wrong OAuth2 client id or secret")
+            self._hub.reject(request.address, "wrong OAuth2 client id or secret")
             description = "Client ID is not found or password is wrong."
             # Blynk documents 400; RFC 6749, 5.2 requires 401 where the client has tried Basic.
             raise TokenError("invalid_client", description, 400 if basic is None else 401)
@@ -208,7 +208,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             api.token,
             PUBLIC,
             "Tokens for a client (OAuth2)",
-            lenient=True,
+            raw_query=True,
             takes="application/x-www-form-urlencoded",
             media=("application/json",),
         ),

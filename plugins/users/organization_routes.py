@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import (
-    KNOWN,
+from hub.api import (
+    AUTHENTICATED,
     PAGE,
     VIEW_DEVICES,
     Created,
@@ -21,9 +21,8 @@ from hub.api.routes import (
     page_of,
 )
 from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization, OrganizationType
+from hub.model import ROOT_ORG, Organization, OrganizationType, System
 from hub.spellings import nfc
-from hub.units import System
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class OrganizationRoutes:
         return attrs.evolve(self._organization_object(organization), parent_organization_id=None)
 
     async def info(self, request: Request, org_id: int | None = None) -> OrganizationObject:
-        organization = self._hub.organization_for(request, org_id)
+        organization = self._hub.access.organization_for(request, org_id)
         request.version(*_editable_fields(organization))
         answer = self._organization_object(organization)
         return attrs.evolve(answer, parent_organization_id=None) if answer.id == request.principal.org else answer
@@ -112,7 +111,9 @@ class OrganizationRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[OrganizationObject]:
-        below = map(self._organizations.get, self._organizations.below(self._hub.organization_for(request).id)[1:])
+        below = map(
+            self._organizations.get, self._organizations.below(self._hub.access.organization_for(request).id)[1:]
+        )
         matches = [organization for organization in below if nfc(query).lower() in organization.name.lower()]
         keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
             "Organization Id": lambda organization: organization.id,
@@ -129,7 +130,7 @@ class OrganizationRoutes:
     async def export(self, request: Request, org_id: int) -> dict[str, Any]:
         """Everything about an organization and those below it, except values and secrets."""
         service = self._service
-        top = self._hub.organization_for(request, org_id)
+        top = self._hub.access.organization_for(request, org_id)
         for permission in ("users.view", "users.download"):
             self._hub.authorize(request.principal, permission, org=top.id)
         below = self._organizations.below(top.id)
@@ -149,7 +150,7 @@ class OrganizationRoutes:
                     "templateId": device.template.id,
                     "metadata": await self._hub.metadata.of(device),
                 }
-                for device in self._hub.devices_for(request.principal, VIEW_DEVICES, top.id)
+                for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
         }
 
@@ -174,7 +175,7 @@ class OrganizationRoutes:
 
     async def create(self, request: Request) -> Created[OrganizationObject]:
         body: NewOrganization = request.body
-        parent = self._hub.organization_for(request, body.parent_id)
+        parent = self._hub.access.organization_for(request, body.parent_id)
         inherited = list(self._hub.templates.by_id) if parent.templates is None else list(parent.templates)
         new = Organization(
             id=0,
@@ -195,14 +196,14 @@ class OrganizationRoutes:
         return Created(value=self._organization_object(added))
 
     async def rename(self, request: Request, org_id: int | None = None) -> OrganizationObject:
-        organization = self._hub.organization_for(request, org_id)
+        organization = self._hub.access.organization_for(request, org_id)
         return await self._change(request, EditOrganization(org_id=organization.id, name=request.body.name))
 
     async def edit(self, request: Request) -> OrganizationObject:
         return await self._change(request, request.body)
 
     async def _change(self, request: Request, body: EditOrganization) -> OrganizationObject:
-        organization = self._hub.organization_for(request, body.org_id)
+        organization = self._hub.access.organization_for(request, body.org_id)
         request.subject = f"organization {organization.id}"
         request.expect(*_editable_fields(organization))
         changes = self._validated_changes(organization, body)
@@ -216,7 +217,7 @@ class OrganizationRoutes:
             raise Forbidden("Only an organization above can change the templates and quotas of an organization.")
         if body.templates is not None:
             # A template disabled in an organization is disabled in all its descendants.
-            request.begun = True
+            request.partially_applied = True
             for descendant in map(self._organizations.get, self._organizations.below(organization.id)[1:]):
                 remaining = (descendant.templates or frozenset()) & changes["templates"]
                 if remaining != descendant.templates:
@@ -258,8 +259,8 @@ class OrganizationRoutes:
 
     async def transfer(self, request: Request) -> OrganizationObject:
         body: MoveOrganization = request.body
-        organization = self._hub.organization_for(request, body.org_id)
-        parent = self._hub.organization_for(request, body.parent_id)
+        organization = self._hub.access.organization_for(request, body.org_id)
+        parent = self._hub.access.organization_for(request, body.parent_id)
         request.subject, request.org = f"organization {organization.id}", organization.id
         if parent.templates is not None:
             moved = [self._organizations.get(org) for org in self._organizations.below(organization.id)]
@@ -270,7 +271,7 @@ class OrganizationRoutes:
     # -- deleting -------------------------------------------------------------------------------------------------
 
     async def delete(self, request: Request, org_id: int, *, everything: bool = False) -> None:
-        organization = self._hub.organization_for(request, org_id)
+        organization = self._hub.access.organization_for(request, org_id)
         request.subject = f"organization {organization.id}"
         if organization.id == request.principal.org:
             raise Forbidden("You cannot delete the organization that you act in.")
@@ -278,7 +279,7 @@ class OrganizationRoutes:
             if organization.parent is None:
                 raise Rejected("The root organization cannot be deleted.")
             self._check_may_empty(request, organization.id)
-            request.begun = True
+            request.partially_applied = True
             for org in reversed(self._organizations.below(organization.id)):
                 await self._empty(request, org)
                 await self._organizations.remove(org, request.principal)
@@ -351,14 +352,14 @@ def routes(service: UsersService) -> Sequence[Route]:
     edit, search = "Edit an organization", "Search the organizations below by name"
     rename, transfer = "Rename an organization", "Transfer an organization"
     return [
-        Route("GET", f"{org}/profile", api.current, KNOWN, "The current organization"),
+        Route("GET", f"{org}/profile", api.current, AUTHENTICATED, "The current organization"),
         Route("GET", org, api.info, settings, "One organization"),
         Route("GET", f"{org}/search", api.search, "orgs.view", search),
         Route("POST", f"{org}/create", api.create, "orgs.add", "Create an organization", NewOrganization),
-        Route("PUT", org, api.edit, settings, edit, EditOrganization, edits="organization"),
-        Route("PUT", f"{org}/edit/name", api.rename, settings, rename, RenameOrganization, edits="organization"),
+        Route("PUT", org, api.edit, settings, edit, EditOrganization, lock="organization"),
+        Route("PUT", f"{org}/edit/name", api.rename, settings, rename, RenameOrganization, lock="organization"),
         Route("DELETE", org, api.delete, "orgs.delete", "Delete an organization"),
         Route("POST", f"{org}/transfer", api.transfer, "orgs.transfer", transfer, MoveOrganization),
         Route("GET", f"{org}/export", api.export, settings, "Export an organization's data"),
-        Route("POST", f"{org}/switch", api.switch, KNOWN, "Switch to another organization", OrganizationId),
+        Route("POST", f"{org}/switch", api.switch, AUTHENTICATED, "Switch to another organization", OrganizationId),
     ]

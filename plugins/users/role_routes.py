@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, Created, Page, Request, Route, page_of
+from hub.api import MAX_PAGE, Created, Page, Request, Route, page_of
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG
 from plugins.users.schemas import PermissionObject, RoleObject
@@ -57,11 +57,11 @@ class RoleRoutes:
         return role
 
     async def all_roles(self, request: Request, org_id: int | None = None) -> Page[RoleObject]:
-        org = self._hub.organization_for(request, org_id).id
+        org = self._hub.access.organization_for(request, org_id).id
         return page_of(list(self._roles.names), 0, MAX_PAGE, lambda role: self._role_object(org, role))
 
     async def info(self, request: Request, role_id: int, *, org_id: int | None = None) -> RoleObject:
-        org = self._hub.organization_for(request, org_id).id
+        org = self._hub.access.organization_for(request, org_id).id
         return self._versioned(request, self._role_object(org, self._roles.require(role_id)))
 
     async def permissions(self, _request: Request) -> list[PermissionObject]:
@@ -88,7 +88,7 @@ class RoleRoutes:
 
     async def switch(self, request: Request) -> RoleObject:
         body: SwitchPermissions = request.body
-        org = self._hub.organization_for(request, body.org_id).id
+        org = self._hub.access.organization_for(request, body.org_id).id
         role = self._roles.require(body.role_id)
         request.subject = f"role {role}"
         if not body.permissions:
@@ -128,7 +128,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         Route("GET", f"{org}/role", api.info, view, "One role"),
         Route("GET", f"{org}/permissions", api.permissions, view, "All permissions"),
         Route("POST", f"{org}/role/create", api.add, "roles.add", "Create a role", NewRole),
-        Route("PUT", f"{org}/role", api.rename, edit, "Rename a role", RenameRole, edits="role"),
-        Route("POST", f"{org}/role/permissions", api.switch, edit, switch, SwitchPermissions, edits="role"),
+        Route("PUT", f"{org}/role", api.rename, edit, "Rename a role", RenameRole, lock="role"),
+        Route("POST", f"{org}/role/permissions", api.switch, edit, switch, SwitchPermissions, lock="role"),
         Route("DELETE", f"{org}/role", api.delete, "roles.delete", delete),
     ]

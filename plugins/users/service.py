@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hub.api.routes import Request
+from hub.api import ONLY_HERE, Request, is_only_here
 from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, OrganizationChanged
-from hub.model import ROOT_ORG, Principal
-from hub.net.links import ONLY_HERE, is_only_here
-from hub.units import System
+from hub.model import ROOT_ORG, Principal, System
 from plugins.users.account_links import PAGE, AccountLink, AccountLinks
 from plugins.users.authentication import Authentication
 from plugins.users.authorization import Authorization
@@ -166,7 +164,7 @@ class UsersService:
         self.credentials.forget_user(user)
         self.throttle.forget("login", user.email)
         await self.throttle.save()
-        await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
+        await self.hub.forget(Principal("user", user.id, user.org).actor_id)
 
     async def remove_role(self, role: int, replacement: int) -> None:
         """Delete a role; users and clients who have it get the replacement. Raises `Rejected`."""
@@ -195,7 +193,7 @@ class UsersService:
         user in an organization where the caller does not have the route's permission; `Forbidden`.
         """
         user = self.users.get(user_id)
-        if not self.hub.may(request.principal, request.permission, org=user.org):
+        if not self.hub.is_allowed(request.principal, request.permission, org=user.org):
             raise self.users.unknown(user_id)
         if check_grantable:
             self.authorization.check_grantable(request.principal, user.org, user.role)

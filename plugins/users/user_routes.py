@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.api.routes import (
-    PAGE,
-    VIEW_DEVICES,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Route,
-    SortOrder,
-    page_of,
-    secret,
-)
+from hub.api import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of, secret
 from hub.errors import Forbidden, HubError
 from hub.model import Device, Organization, Principal
 from hub.spellings import nfc
@@ -160,7 +148,7 @@ class UserRoutes:
     def _new_user(self, request: Request) -> User:
         """Return the user to add of a body with an organization and a role. Raises `Forbidden`, `NotFound`."""
         body: NewUser | Invite = request.body
-        org = self._hub.organization_for(request, body.org_id)
+        org = self._hub.access.organization_for(request, body.org_id)
         role = self._roles.require(body.role_id)
         self._authorization.check_grantable(request.principal, org.id, role)
         return _user_of(body, org.id, role)
@@ -182,15 +170,15 @@ class UserRoutes:
 
     async def _add_client(self, request: Request) -> None:
         body: NewClient = request.body
-        top = self._hub.organization_for(request)
-        if not self._hub.may(request.principal, "orgs.add", org=top.id):
+        top = self._hub.access.organization_for(request)
+        if not self._hub.is_allowed(request.principal, "orgs.add", org=top.id):
             raise Forbidden("This needs the permission orgs.add.")
         self._authorization.check_grantable(request.principal, top.id, ADMIN)
         new = _user_of(body, top.id, ADMIN)
         hashed = to_blynk_hash(new.email, body.password, body.password_hash)
         self._users.validate(new)
         if new.email in self._users.by_email:
-            request.nothing_changed = True
+            request.no_change = True
             return
         self._hub.organizations.check_quota(top.id, "users", self._users.count_by_organization())
         name = body.organization_name.strip() or self._free_name(new.name or new.email.partition("@")[0], top.id)
@@ -200,12 +188,12 @@ class UserRoutes:
             request.principal,
         )
         new.org = org.id
-        request.begun, request.org = True, org.id
+        request.partially_applied, request.org = True, org.id
         try:
             user = await self._users.add(new, hashed)
         except HubError:
             await self._hub.organizations.remove(org.id, request.principal)
-            request.begun = False
+            request.partially_applied = False
             raise
         request.subject = f"user {user.id}"
 
@@ -219,7 +207,7 @@ class UserRoutes:
     async def register(self, request: Request) -> None:
         """Add a user to the caller's organization, without a password."""
         body: Registration = request.body
-        org = self._hub.organization_for(request)
+        org = self._hub.access.organization_for(request)
         self._authorization.check_grantable(request.principal, org.id, USER)
         profile = Profile(**profile_fields(body))
         user = await self._users.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
@@ -260,7 +248,7 @@ class UserRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        top = self._hub.organization_for(request, org_id).id
+        top = self._hub.access.organization_for(request, org_id).id
         users = [user for user in self._visible_users(request, org_id) if include_sub_org_users or user.org == top]
         return page_of(users, page, size, self._service.user_object)
 
@@ -278,7 +266,7 @@ class UserRoutes:
         hub, text = self._hub, nfc(query).lower()
         visible = self._visible_users(request, org_id)
         matches = [user for user in visible if text in user.email or text in user.name.lower()]
-        devices = hub.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
+        devices = hub.access.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
         devices_by_owner = Counter(device.owner for device in devices)
         keys: dict[SortUsers, Callable[[User], Any]] = {
             "User Id": lambda user: user.id,
@@ -297,8 +285,8 @@ class UserRoutes:
 
     def _visible_users(self, request: Request, org_id: int | None) -> list[User]:
         """Return the users of an organization and below for whom the caller has the route's permission."""
-        users = self._users.in_and_below(self._hub.organization_for(request, org_id).id)
-        return [user for user in users if self._hub.may(request.principal, request.permission, org=user.org)]
+        users = self._users.in_and_below(self._hub.access.organization_for(request, org_id).id)
+        return [user for user in users if self._hub.is_allowed(request.principal, request.permission, org=user.org)]
 
     async def info(self, request: Request, user_id: int) -> UserProfile:
         user = self._service.user_for(request, user_id)
@@ -308,8 +296,8 @@ class UserRoutes:
     async def export(self, request: Request, user_id: int) -> dict[str, Any]:
         """All data about a user."""
         user = self._service.user_for(request, user_id)
-        actor_id = Principal("user", user.id, user.org).who
-        visible = {device.id for device in self._hub.devices_for(request.principal, VIEW_DEVICES)}
+        actor_id = Principal("user", user.id, user.org).actor_id
+        visible = {device.id for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES)}
         return {
             "user": self._service.user_profile(user),
             "sessions": [session_object(session) for session in self._credentials.sessions_of(user.id)],
@@ -320,7 +308,7 @@ class UserRoutes:
                 for device, comment in await self._hub.timeline.comments_by(actor_id)
                 if device in visible
             ],
-            **await self._hub.hooks.personal_data(self._hub, actor_id, request.principal),
+            **await self._hub.personal_data(actor_id, request.principal),
         }
 
     def _owned_devices(self, user: User) -> list[Device]:
@@ -372,7 +360,7 @@ class UserRoutes:
         hub = self._hub
         body: TransferUser = request.body
         user = self._service.user_for(request, body.user_id, check_grantable=True)
-        org = hub.organization_for(request, body.target_org_id)
+        org = hub.access.organization_for(request, body.target_org_id)
         role = self._roles.require(body.role_id)
         if request.principal.kind == "user" and user.id == request.principal.id:
             raise Forbidden("You cannot transfer yourself.")
@@ -382,7 +370,7 @@ class UserRoutes:
         if body.devices:
             for device in owned:
                 hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
-        request.begun, request.org, request.given_to = True, user.org, org.id
+        request.partially_applied, request.org, request.transferred_to = True, user.org, org.id
         await self._users.change(user, org=org.id, role=role)
         for device in owned:
             target_org, owner = (org.id, user.id) if body.devices else (device.org, None)
@@ -418,7 +406,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         Route("POST", f"{org}/users/register", api.register, invite, register, Registration),
         Route("POST", f"{org}/users/transfer", api.transfer, "users.transfer", "Transfer a user", TransferUser),
         Route("PUT", f"{org}/users/role", api.set_role, edit, "Change a user's role"),
-        Route("PUT", f"{org}/user", api.edit, edit, "Edit a user", EditUser, edits="user"),
+        Route("PUT", f"{org}/user", api.edit, edit, "Edit a user", EditUser, lock="user"),
         Route("DELETE", f"{org}/user", api.delete, "users.delete", "Delete a user"),
         Route(
             "POST",
