@@ -134,7 +134,7 @@ class Cost(TypedDict):
 
 
 class CurrentRole(TypedDict):
-    """permissions are those of the asking user in the organization that they act in."""
+    """permissions are those of the user in the organization that they act in."""
 
     id: int
     name: str
@@ -142,7 +142,7 @@ class CurrentRole(TypedDict):
 
 
 class CurrentUser(TypedDict):
-    """The asking user as Blynk's API has them: role is an object, org_name the name of org_id."""
+    """The current user in the form of Blynk's API: role is an object, org_name the name of org_id."""
 
     id: int
     email: str
@@ -542,7 +542,7 @@ class Imported(TypedDict):
 
 
 class InvitedUser(TypedDict):
-    """link is the page where they set their password."""
+    """link is the page where the user sets a password."""
 
     id: int
     email: str
@@ -576,7 +576,7 @@ class Job(TypedDict):
 
 
 class KeyObject(TypedDict):
-    """user is an address; scopes are permissions that it is limited to."""
+    """user is an e-mail address; scopes are the permissions that the key is limited to."""
 
     id: int
     user: str
@@ -638,7 +638,7 @@ class LoggedActionPage(TypedDict):
 
 
 class LoggedIn(TypedDict):
-    """Tokens are OAuth2's; expires_in is in seconds."""
+    """The tokens of OAuth2; expires_in is in seconds."""
 
     access_token: str
     refresh_token: str
@@ -647,7 +647,7 @@ class LoggedIn(TypedDict):
 
 
 class MadeClient(TypedDict):
-    """client_secret is shown only here."""
+    """client_secret cannot be read later."""
 
     clientId: str
     name: str
@@ -659,7 +659,7 @@ class MadeClient(TypedDict):
 
 
 class MadeKey(TypedDict):
-    """key is shown only here."""
+    """key cannot be read later."""
 
     id: int
     user: str
@@ -738,7 +738,7 @@ class MetadataField(TypedDict):
 
 
 class MySession(TypedDict):
-    """One is this session, which asks."""
+    """The session that the request itself belongs to has this."""
 
     id: int
     orgId: int
@@ -750,7 +750,7 @@ class MySession(TypedDict):
 
 
 class Myself(TypedDict):
-    """permissions is what one may in the organization one acts in."""
+    """permissions are those of the user in the organization that they act in."""
 
     id: int
     email: str
@@ -811,7 +811,7 @@ class NamedRecordPage(TypedDict):
 
 
 class OAuthClient(TypedDict):
-    """An OAuth2 client as Blynk's API has it; secret is shown only here."""
+    """An OAuth2 client in the form of Blynk's API; secret cannot be read later."""
 
     orgId: int
     name: str
@@ -821,9 +821,9 @@ class OAuthClient(TypedDict):
 
 
 class OrganizationObject(TypedDict):
-    """templates are those enabled in it, None is all; devices and users how many are its own.
+    """templates are those enabled in it, null is all; devices and users count those that belong to it.
 
-    unit_system and unit_overrides (by group) are how its people see values who have not chosen for themselves.
+    unit_system and unit_overrides (by group) apply to its users who have not chosen units themselves.
     """
 
     id: int
@@ -849,13 +849,13 @@ class OrganizationObjectPage(TypedDict):
 
 
 class PageLink(TypedDict):
-    """The page where somebody sets a password."""
+    """The page where the user sets a password."""
 
     link: str
 
 
 class PermissionObject(TypedDict):
-    """own is the permission that does for a device of one's own; root: only in the root organization."""
+    """own is the permission that is enough for one's own devices; root: only in the root organization."""
 
     id: str
     label: str
@@ -962,7 +962,7 @@ class Results(TypedDict):
 
 
 class RoleObject(TypedDict):
-    """users is how many have it, in an organization and below."""
+    """users counts those who have the role, in the organization and below."""
 
     id: int
     name: str
@@ -988,7 +988,7 @@ class Saved(TypedDict):
 
 
 class SecondFactor(TypedDict):
-    """For an authenticator app: url is what a QR code would have."""
+    """For an authenticator app: url is the text for a QR code."""
 
     secret: str
     url: str
@@ -1166,7 +1166,7 @@ class UserObjectPage(TypedDict):
 
 
 class UserProfile(TypedDict):
-    """units is the system in which they see values: default, metric or imperial."""
+    """units is the system in which the user sees values: default, metric or imperial."""
 
     id: int
     email: str
@@ -1648,19 +1648,19 @@ def get_history_costs() -> Call[list[Cost]]:
 
 
 def delete_key(*, key_id: int) -> Call[None]:
-    """Revoke a personal API key."""
+    """Revoke an API key."""
     return Call("DELETE", "/api/v1/key", {"keyId": key_id})
 
 
 def post_key(
     *, name: str, scopes: Sequence[str] | None = None, lasts: int | None = None, user_id: int | None = None
 ) -> Call[MadeKey]:
-    """Make a personal API key."""
+    """Create an API key."""
     return Call("POST", "/api/v1/key", body={"name": name, "scopes": scopes, "lasts": lasts, "userId": user_id})
 
 
 def get_keys(*, user_id: int | None = None) -> Call[list[KeyObject]]:
-    """One's personal API keys."""
+    """Own API keys."""
     return Call("GET", "/api/v1/keys", {"userId": user_id})
 
 
@@ -1748,7 +1748,7 @@ def delete_organization_client(*, client_id: str) -> Call[None]:
 def post_organization_client(
     *, name: str, role_id: int, org_id: int | None = None, redirects: Sequence[str] | None = None
 ) -> Call[MadeClient]:
-    """Make an OAuth2 client.
+    """Create an OAuth2 client.
 
     Needs the permission clients.add: Create OAuth tokens.
     """
@@ -1783,7 +1783,7 @@ def post_organization_create(
     unit_system: Literal["METRIC", "IMPERIAL"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
 ) -> Call[OrganizationObject]:
-    """Make an organization.
+    """Create an organization.
 
     Needs the permission orgs.add: Create sub-organizations.
     """
@@ -2076,7 +2076,7 @@ def get_organization_device_online(*, device_id: int) -> Call[Connected]:
 
 
 def delete_organization_device_owner(*, device_id: int) -> Call[None]:
-    """Let a device have no owner.
+    """Remove the owner of a device.
 
     Needs the permission transfers.devices: Transfer devices.
     """
@@ -2233,7 +2233,7 @@ def put_organization_edit_name(*, org_id: int | None = None, name: str) -> Call[
 def get_organization_export(*, org_id: int) -> Call[dict[str, Any]]:
     """Export an organization's data.
 
-    Everything about an organization and those below it, but values and secrets.
+    Everything about an organization and those below it, except values and secrets.
 
     Needs the permission orgs.settings: Access organization settings.
     """
@@ -2301,7 +2301,7 @@ def get_organization_locations(
 def post_organization_oauth_clients_create(
     *, name: str, redirect_urls: Sequence[str] | None = None, org_id: int | None = None, role_id: int | None = None
 ) -> Call[OAuthClient]:
-    """Make an OAuth2 client.
+    """Create an OAuth2 client.
 
     Needs the permission clients.add: Create OAuth tokens.
     """
@@ -2321,12 +2321,12 @@ def get_organization_permissions() -> Call[list[PermissionObject]]:
 
 
 def get_organization_profile() -> Call[OrganizationObject]:
-    """The organization one acts in."""
+    """The current organization."""
     return Call("GET", "/api/v1/organization/profile")
 
 
 def delete_organization_role(*, role_id: int, instead_id: int) -> Call[None]:
-    """Delete a role, putting another in its place.
+    """Delete a role and replace it with another.
 
     Needs the permission roles.delete: Delete roles.
     """
@@ -2350,7 +2350,7 @@ def put_organization_role(*, role_id: int, name: str) -> Call[RoleObject]:
 
 
 def post_organization_role_create(*, name: str, like: int | None = None) -> Call[RoleObject]:
-    """Make a role.
+    """Create a role.
 
     Needs the permission roles.add: Create new roles.
     """
@@ -2387,7 +2387,7 @@ def get_organization_search(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[OrganizationObjectPage]:
-    """The organizations below, by a text in their name.
+    """Search the organizations below by name.
 
     Needs the permission orgs.view: View Sub Organizations.
     """
@@ -2455,7 +2455,7 @@ def get_organization_search_users(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[UserObjectPage]:
-    """Users by a text in their name or address.
+    """Search users by name or e-mail address.
 
     Needs the permission users.view: View users.
     """
@@ -2539,7 +2539,7 @@ def get_organization_segments(
 
 
 def post_organization_switch(*, org_id: int) -> Call[OrganizationObject]:
-    """Act in another organization."""
+    """Switch to another organization."""
     return Call("POST", "/api/v1/organization/switch", body={"orgId": org_id})
 
 
@@ -2731,7 +2731,7 @@ def put_organization_user(
 def get_organization_user_export(*, user_id: int) -> Call[dict[str, Any]]:
     """Export a user's personal data.
 
-    Everything that is kept about one person.
+    All data about a user.
 
     Needs the permission users.download: Download users list.
     """
@@ -2761,12 +2761,12 @@ def post_organization_user_password(
 
 
 def get_organization_user_profile() -> Call[CurrentUser]:
-    """One's own profile and role."""
+    """Own profile and role."""
     return Call("GET", "/api/v1/organization/user/profile")
 
 
 def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:
-    """A link for a new password.
+    """Create a link for a new password.
 
     Needs the permission users.password: Change user passwords.
     """
@@ -2774,7 +2774,7 @@ def post_organization_user_reset(*, user_id: int) -> Call[PageLink]:
 
 
 def post_organization_user_suspend(*, user_id: int, suspended: bool | None = None) -> Call[None]:
-    """Suspend a user, or take it back.
+    """Suspend a user, or lift the suspension.
 
     Needs the permission users.suspend: Suspend users.
     """
@@ -2813,11 +2813,11 @@ def post_organization_users_create(
     password: str | None = None,
     password_hash: str | None = None,
 ) -> Call[None]:
-    """Make a client with an organization.
+    """Create a client with an organization.
 
-    A client of one's organization has an organization of their own below it, of which they are the Admin.
+    Add a client of the caller's organization, with an organization of their own below it, as its Admin.
 
-    Whoever is there already stays as they are.
+    Does nothing for an e-mail address that is in use.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2855,7 +2855,7 @@ def post_organization_users_create_in_org(
     password_hash: str | None = None,
     tz: str | None = None,
 ) -> Call[UserObject]:
-    """Make a user in an organization.
+    """Create a user in an organization.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2915,9 +2915,9 @@ def post_organization_users_invite(
 
 
 def post_organization_users_register(*, email: str, locale: str | None = None) -> Call[None]:
-    """Make a user without a password.
+    """Create a user without a password.
 
-    A user of one's organization, who has no password yet.
+    Add a user to the caller's organization, without a password.
 
     Needs the permission users.invite: Invite new users.
     """
@@ -2925,7 +2925,7 @@ def post_organization_users_register(*, email: str, locale: str | None = None) -
 
 
 def put_organization_users_role(*, user_id: int, role_id: int) -> Call[UserObject]:
-    """Give a user another role.
+    """Change a user's role.
 
     Needs the permission users.edit: Edit users.
     """
@@ -2962,7 +2962,7 @@ def post_otp_remove(*, password: str) -> Call[None]:
 
 
 def post_password(*, old: str, new: str) -> Call[None]:
-    """Change one's password."""
+    """Change own password."""
     return Call("POST", "/api/v1/password", body={"old": old, "new": new})
 
 
@@ -2975,12 +2975,12 @@ def get_plugins() -> Call[list[PluginState]]:
 
 
 def delete_profile(*, password: str) -> Call[None]:
-    """Delete one's own account."""
+    """Delete own account."""
     return Call("DELETE", "/api/v1/profile", body={"password": password})
 
 
 def get_profile() -> Call[Myself]:
-    """One's own profile and permissions."""
+    """Own profile and permissions."""
     return Call("GET", "/api/v1/profile")
 
 
@@ -2995,7 +2995,7 @@ def put_profile(
     units: Literal["default", "metric", "imperial"] | None = None,
     address: AddressSent | None = None,
 ) -> Call[UserObject]:
-    """Change one's profile."""
+    """Change own profile."""
     return Call(
         "PUT",
         "/api/v1/profile",
@@ -3021,12 +3021,12 @@ def get_refusals() -> Call[list[Refusal]]:
 
 
 def delete_session(*, session_id: int) -> Call[None]:
-    """End one of one's sessions."""
+    """End an own session."""
     return Call("DELETE", "/api/v1/session", {"sessionId": session_id})
 
 
 def get_sessions() -> Call[list[MySession]]:
-    """One's sessions."""
+    """Own sessions."""
     return Call("GET", "/api/v1/sessions")
 
 

@@ -57,9 +57,11 @@ class Tenants:
         """Somebody with a session; with a password they can also log in."""
         email = f"{name}@example.org"
         hashed = None if password is None else blynk_hash(email, password)
-        user = await self.room.people.add(User(id=0, org=org, email=email, role=role), hashed)
+        user = await self.room.users.add(User(id=0, org=org, email=email, role=role), hashed)
         self.users[name] = user
-        self.tokens[name] = (await self.room.credentials.open(user=user, address="test", agent="test")).access_token
+        self.tokens[name] = (
+            await self.room.credentials.open_session(user=user, address="test", agent="test")
+        ).access_token
         return user
 
     async def device(self, org, owner=None, name="Device"):

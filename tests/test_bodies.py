@@ -19,7 +19,7 @@ from hub.testing import add_device
 from hub.writes import Write
 from plugins.data.history_routes import ImportBatch, ImportRows
 from plugins.files import MAX_PARTS, form_file
-from plugins.users.login_routes import Login
+from plugins.users.authentication import Login
 
 ORG = "/api/v1/organization"
 METER = """

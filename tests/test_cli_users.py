@@ -79,8 +79,8 @@ def test_users_come_and_go(pinwheel):
         (["org", "add", "a/b"], "name must have"),
         (["org", "delete", "1", "--yes"], "You cannot delete the organization that you act in"),
         (["org", "apply", "/nowhere/x.toml"], "/nowhere/x.toml: No such file or directory"),
-        (["role", "set", "User", "users.fly", "on"], "there is no permission 'users.fly'"),
-        (["role", "set", "Admin", "users.view", "off"], "Admin has every permission"),
+        (["role", "set", "User", "users.fly", "on"], "There is no permission 'users.fly'."),
+        (["role", "set", "Admin", "users.view", "off"], "The role Admin always has every permission."),
         (["key", "revoke", "9"], "There is no such key"),
         (["key", "add", "a@b.c", "x"], "there is no user 'a@b.c'"),
     ],
@@ -209,7 +209,7 @@ def test_what_a_role_may_is_shown_and_set(pinwheel):
 def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
     said(pinwheel("org", "add", "Acme"))
     said(pinwheel("role", "set", "User", "users.view", "on"))
-    assert re.search(r"1 +\S+ \S+ +local key +Make an organization +organization 2", said(pinwheel("audit", "list")))
+    assert re.search(r"1 +\S+ \S+ +local key +Create an organization +organization 2", said(pinwheel("audit", "list")))
     out = said(pinwheel("audit", "verify"))
     head = re.search(r"2 records from 1 on, head (\w+)\nall is well", out)[1]
     said(pinwheel("audit", "verify", "--head", head))
@@ -217,7 +217,9 @@ def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
     assert (1, "pinwheel: the noted head is not in the chain: it was written anew\n") == (code, output.err)
     assert "2 records" in said(pinwheel("audit", "export", str(tmp_path / "a.csv")))
     with (tmp_path / "a.csv").open() as file:
-        assert ["Make an organization", "Turn permissions on or off"] == [row["action"] for row in csv.DictReader(file)]
+        assert ["Create an organization", "Turn permissions on or off"] == [
+            row["action"] for row in csv.DictReader(file)
+        ]
     said(pinwheel("audit", "export", str(tmp_path / "a.jsonl")))
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [1, 2] == [line["id"] for line in lines]

@@ -138,7 +138,7 @@ async def test_what_is_asked_twice_with_a_key_is_done_once(hub, ask):
 
 @pytest.fixture
 async def ada(hub):
-    await hub.service(UsersService).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+    await hub.service(UsersService).add_first_administrator(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
     host, port = address_of(hub)
     return Remote(f"http://{host}:{port}")
 
@@ -157,7 +157,7 @@ async def test_somebody_logs_in_and_may_what_they_may(hub, ada):
 
 async def test_a_session_is_renewed_as_long_as_it_may_be(hub_config, time):
     async with running(hub_config, clock=time.clock()) as hub:
-        await hub.service(UsersService).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+        await hub.service(UsersService).add_first_administrator(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
         host, port = address_of(hub)
         ada = Remote(f"http://{host}:{port}")
         first = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)

@@ -126,7 +126,8 @@ async def test_two_who_edit_an_organization_at_once_lose_nothing(world):
 async def test_a_template_that_devices_have_stays(world):
     await world.device(world.orgs["works"])
     answer = await world.ask("rita", "PUT", ORG, {"orgId": world.orgs["acme"], "templates": []})
-    assert (400, "devices there still have the template TMPL0thermo") == (answer.status, answer.message)
+    message = "Devices of the organization, or below it, still have the template TMPL0thermo."
+    assert (400, message) == (answer.status, answer.message)
 
 
 async def test_a_subtree_is_transferred_whole(world):
@@ -158,7 +159,7 @@ async def test_what_is_in_use_is_not_deleted_unless_everything_is_meant(world):
     assert 204 == (await world.ask("rita", "DELETE", f"{ORG}?orgId={acme}&everything=true")).status
     assert {ROOT_ORG, world.orgs["beta"]} == set(world.hub.organizations.by_id)
     assert device.id not in world.hub.devices.by_id
-    assert {"rita@example.org", "bert@example.org"} == set(world.room.people.by_email)
+    assert {"rita@example.org", "bert@example.org"} == set(world.room.users.by_email)
     assert 401 == (await world.ask("ada", "GET", "/api/v1/profile")).status
 
 
@@ -369,7 +370,7 @@ async def test_a_change_that_could_not_be_recorded_is_not_called_done(world):
 
 async def test_a_permission_costs_little(world):
     device = await world.device(world.orgs["acme"])
-    principal = world.room.access.authenticate(world.tokens["stan"])
+    principal = world.room.authentication.authenticate_bearer(world.tokens["stan"])
     took = []
     for _ in range(5):
         began = time.thread_time()

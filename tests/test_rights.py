@@ -197,7 +197,7 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
                     elif kind == "user_id":
                         checked += 1
                         new = User(id=0, org=place[relation], email=f"victim{checked}@example.org", role=USER)
-                        number = (await room.people.add(new, None)).id
+                        number = (await room.users.add(new, None)).id
                         may = in_scope(granted, relation) and route.permission in granted
                     else:
                         number = place[relation]
@@ -289,7 +289,7 @@ async def test_only_developers_edit_templates_and_only_in_the_root(world):
     toml = {"toml": '[template]\nid = "TMPL0new"\nname = "New"'}
     assert 403 == (await world.ask("ada", "POST", "/api/v1/template/import", toml)).status
     assert 403 == (await world.ask("rita", "POST", "/api/v1/template/import", toml)).status
-    await world.room.people.change(world.users["rita"], developer=True)
+    await world.room.users.change(world.users["rita"], developer=True)
     assert 200 == (await world.ask("rita", "POST", "/api/v1/template/import", toml)).status
 
 
@@ -378,7 +378,7 @@ async def test_two_who_change_a_role_at_once_lose_nothing(world):
 
 async def test_a_role_that_is_deleted_leaves_another_in_its_place(world):
     made = (await world.ask("rita", "POST", f"{ORG}/role/create", {"name": "Guest", "like": USER})).json
-    await world.room.people.change(world.users["uma"], role=made["id"])
+    await world.room.users.change(world.users["uma"], role=made["id"])
     for path, status in (
         (f"{ORG}/role?roleId={ADMIN}&insteadId={USER}", 403),
         (f"{ORG}/role?roleId={made['id']}&insteadId={made['id']}", 400),

@@ -127,7 +127,7 @@ async def test_a_stream_ends_with_the_right_to_it(world, how, time):
             path = f"{ORG}/role?roleId={guest}&insteadId={USER}"
             assert 204 == (await world.ask("rita", "DELETE", path)).status
         else:
-            await world.room.people.change(world.users["ada"], org=world.orgs["beta"])
+            await world.room.users.change(world.users["ada"], org=world.orgs["beta"])
         assert await stream.is_silent(write)
 
 
@@ -168,7 +168,7 @@ async def test_a_login_under_way_does_not_survive_a_new_password(world):
 
 async def test_a_suspended_users_key_opens_nothing(world):
     key = (await world.ask("uma", "POST", "/api/v1/key", {"name": "k"})).json["key"]
-    await world.room.people.change(world.users["uma"], suspended=True)
+    await world.room.users.change(world.users["uma"], suspended=True)
     for path in ("/api/v1/profile", f"{ORG}/profile", "/api/v1/sessions"):
         assert 401 == (await ask(world.hub, "GET", path, key=key)).status
 
@@ -200,7 +200,7 @@ async def test_whoever_deletes_an_organization_with_everything_may_delete_everyt
     await world.user("wim", world.orgs["works"], ADMIN)
     path = f"{ORG}?orgId={world.orgs['works']}&everything=true"
     assert 403 == (await world.ask("carl", "DELETE", path)).status
-    assert "wim@example.org" in world.room.people.by_email
+    assert "wim@example.org" in world.room.users.by_email
 
 
 async def test_who_is_above_or_beside_is_not_named(world):
@@ -300,13 +300,13 @@ async def test_the_audit_has_what_stood_in_the_query(world):
     await world.ask("ada", "PUT", f"{ORG}/users/role?userId={uma}&roleId={STAFF}", b"")
     details = {"userId": str(uma), "roleId": str(STAFF)}
     ada = f"user {world.users['ada'].id}"
-    assert [(ada, "Give a user another role", f"user {uma}", details)] == await audited(world)
+    assert [(ada, "Change a user's role", f"user {uma}", details)] == await audited(world)
 
 
 async def test_an_organization_that_is_gone_leaves_its_trail(world):
     made = (await world.ask("ada", "POST", f"{ORG}/create", {"name": "Brief"})).json
     await world.ask("ada", "DELETE", f"{ORG}?orgId={made['id']}&everything=true")
-    assert {"Make an organization", "Delete an organization"} == {action for _, action, _, _ in await audited(world)}
+    assert {"Create an organization", "Delete an organization"} == {action for _, action, _, _ in await audited(world)}
 
 
 async def test_what_failed_half_way_is_in_the_audit(world):
@@ -397,12 +397,12 @@ async def test_memory_and_disk_agree_however_many_write_at_once(hub_config):
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 role = (USER, STAFF)[number % 2]
-                nursery.start_soon(lambda role=role: world.room.people.change(uma, role=role))
+                nursery.start_soon(lambda role=role: world.room.users.change(uma, role=role))
                 nursery.start_soon(world.room.roles.switch, acme, USER, [("templates.view", bool(number % 2))])
         told = uma.role, world.room.roles.grants(acme, USER)
     async with running(hub_config) as hub:
         room = hub.service(UsersService)
-        assert told == (room.people.get(uma.id).role, room.roles.grants(acme, USER))
+        assert told == (room.users.get(uma.id).role, room.roles.grants(acme, USER))
 
 
 def test_a_hash_is_of_the_address_in_small_letters():

@@ -1,4 +1,4 @@
-"""R: users, roles, permissions and organizations; who is asking, and what they may."""
+"""Users, roles, permissions and organizations (R): authentication and authorization of requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 
-# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
+# The hooks import the other modules, so that the commands, which are in this package too, start without them.
 if TYPE_CHECKING:
     import trio
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hub.storage import Migration
     from plugins.users.service import UsersService
 
-#: Without it nobody could be let in, or kept out.
+#: Without this plugin the hub could neither let users in nor keep others out.
 ESSENTIAL = True
 
 
@@ -32,7 +32,7 @@ def _service_class() -> type[UsersService]:
 
 @hookimpl
 def hub_config() -> type:
-    from plugins.users.service import Settings
+    from plugins.users.settings import Settings
 
     return Settings
 
@@ -48,7 +48,7 @@ def hub_migrations() -> Sequence[Migration]:
 def hub_stamps(hub: Hub) -> Sequence[StampColumns]:
     from plugins.users import credentials
 
-    return credentials.stamps(hub.settings(hub_config()))
+    return credentials.stamp_columns(hub.settings(hub_config()))
 
 
 @hookimpl
@@ -62,6 +62,7 @@ def hub_permissions() -> Sequence[Permission]:
 def hub_routes(hub: Hub) -> Sequence[Route]:
     from plugins.users import (
         account_pages,
+        device_transfer_routes,
         login_routes,
         oauth_authorize,
         oauth_clients,
@@ -71,16 +72,17 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     )
 
     service = hub.service(_service_class())
-    parts = (
+    modules = (
         login_routes,
         user_routes,
+        device_transfer_routes,
         role_routes,
         organization_routes,
         oauth_clients,
         account_pages,
         oauth_authorize,
     )
-    return [route for part in parts for route in part.routes(service)]
+    return [route for module in modules for route in module.routes(service)]
 
 
 @hookimpl
@@ -88,20 +90,20 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     service = hub.service(_service_class())
     await service.load()
     await service.welcome()
-    nursery.start_soon(service.save_used)
+    nursery.start_soon(service.run_saver)
     nursery.start_soon(service.throttle.run)
 
 
 @hookimpl
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    access = hub.service(_service_class()).access
+    authentication = hub.service(_service_class()).authentication
     if credentials.kind == "client":
-        return access.authenticate_client(credentials.name, credentials.secret)
-    return access.authenticate(credentials.secret) if credentials.kind == "bearer" else None
+        return authentication.authenticate_client(credentials.name, credentials.secret)
+    return authentication.authenticate_bearer(credentials.secret) if credentials.kind == "bearer" else None
 
 
 @hookimpl
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Device | None, org: int | None
 ) -> bool | None:
-    return hub.service(_service_class()).access.allows(principal, permission, device, org)
+    return hub.service(_service_class()).authorization.allows(principal, permission, device, org)

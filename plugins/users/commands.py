@@ -1,4 +1,4 @@
-"""``pinwheel user|org|role|key …``: ordinary clients of the API."""
+"""The commands ``pinwheel user|org|role|key …``, which are ordinary clients of the API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hub.spellings import read_text
 
 if TYPE_CHECKING:
     from client import Api
-    from client.operations import InvitedUser, RoleObject, UserObject
+    from client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
 
 
 def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
@@ -46,8 +46,8 @@ def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
     raise NotFound(f"there is no role {text!r}; there are {', '.join(role['name'] for role in roles)}")
 
 
-def _opened(link: str) -> str:
-    """A link, and what to do when it opens on the hub's machine only."""
+def _with_hint(link: str) -> str:
+    """Return a link, with what to do about it if it opens on the hub's machine only."""
     return f"{link}\n{ONLY_HERE}" if is_only_here(link) else link
 
 
@@ -55,7 +55,7 @@ def _opened(link: str) -> str:
 
 
 def user_add(parser: argparse.ArgumentParser) -> None:
-    """Add a user with a password, or invite them: prints the link that they set their password with."""
+    """Add a user with a password, or invite them: print the link with which they set their password."""
     parser.add_argument("email", metavar="EMAIL")
     parser.add_argument("--name", default="")
     parser.add_argument("--role", default="User", help="Admin, Staff, User or a role of your own")
@@ -68,10 +68,10 @@ def user_add(parser: argparse.ArgumentParser) -> None:
             user: UserObject | InvitedUser
             link = ""
             if args.password_stdin:
-                asked = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+                password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
                 user = hub(
                     operations.post_organization_users_create_in_org(
-                        email=args.email, name=args.name, role_id=role, org_id=org, password=asked
+                        email=args.email, name=args.name, role_id=role, org_id=org, password=password
                     )
                 )
             else:
@@ -80,7 +80,7 @@ def user_add(parser: argparse.ArgumentParser) -> None:
                         email=args.email, name=args.name, role_id=role, org_id=org
                     )
                 )
-                link = f"link: {_opened(user['link'])}"
+                link = f"link: {_with_hint(user['link'])}"
         if args.json:
             show(user)
         else:
@@ -126,9 +126,9 @@ def user_suspend(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             user = user_of(hub, args.email)
             hub(operations.post_organization_user_suspend(user_id=user["id"], suspended=not args.undo))
-        done = {"id": user["id"], "email": user["email"], "suspended": not args.undo}
-        said = "may log in again" if args.undo else "is suspended, and their sessions have ended"
-        report(args, done, f"{user['email']} {said}")
+        result = {"id": user["id"], "email": user["email"], "suspended": not args.undo}
+        outcome = "may log in again" if args.undo else "is suspended, and their sessions have ended"
+        report(args, result, f"{user['email']} {outcome}")
 
     parser.set_defaults(run=run)
 
@@ -143,21 +143,21 @@ def user_delete(parser: argparse.ArgumentParser) -> None:
             user = user_of(hub, args.email)
             confirmed(args, f"delete {user['email']} with their personal data")
             hub(operations.delete_organization_user(user_id=user["id"]))
-        done = {"id": user["id"], "email": user["email"]}
-        report(args, done, f"{user['email']} is deleted; their devices stay, without an owner")
+        result = {"id": user["id"], "email": user["email"]}
+        report(args, result, f"{user['email']} is deleted; their devices stay, without an owner")
 
     parser.set_defaults(run=run)
 
 
 def user_reset_password(parser: argparse.ArgumentParser) -> None:
-    """Print a link by which a user sets a new password."""
+    """Print a link with which a user sets a new password."""
     parser.add_argument("email", metavar="EMAIL")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             user = user_of(hub, args.email)
             link = hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]
-        report(args, {"id": user["id"], "email": user["email"], "link": link}, _opened(link))
+        report(args, {"id": user["id"], "email": user["email"], "link": link}, _with_hint(link))
 
     parser.set_defaults(run=run)
 
@@ -174,12 +174,11 @@ def org_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             parent = org_id_of(hub, args.parent)
-            call = operations.post_organization_create(name=args.name, parent_id=parent, tz=args.timezone)
-            made = hub(call)
+            org = hub(operations.post_organization_create(name=args.name, parent_id=parent, tz=args.timezone))
         if args.json:
-            show(made)
+            show(org)
         else:
-            print(f"{made['id']} {made['name']}")
+            print(f"{org['id']} {org['name']}")
 
     parser.set_defaults(run=run)
 
@@ -189,11 +188,11 @@ def org_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = organizations(hub)
+            orgs = organizations(hub)
         if args.json:
-            show(found)
+            show(orgs)
         else:
-            rows = [(o["id"], o["name"], o["parentOrganizationId"], o["users"], o["devices"]) for o in found]
+            rows = [(o["id"], o["name"], o["parentOrganizationId"], o["users"], o["devices"]) for o in orgs]
             show_table(("id", "name", "parent", "users", "devices"), rows)
 
     parser.set_defaults(run=run)
@@ -211,7 +210,7 @@ def org_show(parser: argparse.ArgumentParser) -> None:
             return
         print(f"{org['name']} ({org['id']})")
         templates = "all" if org["templates"] is None else ", ".join(org["templates"]) or "none"
-        quotas = ", ".join(f"{most} {what}" for what, most in org["quotas"].items())
+        quotas = ", ".join(f"{limit} {kind}" for kind, limit in org["quotas"].items())
         for name, value in (
             ("description", org["description"]),
             ("timezone", org["tz"]),
@@ -227,7 +226,7 @@ def org_show(parser: argparse.ArgumentParser) -> None:
 
 
 def org_transfer(parser: argparse.ArgumentParser) -> None:
-    """Put an organization, with all that is in and below it, under another."""
+    """Move an organization, with everything in and below it, under another."""
     parser.add_argument("org", metavar="ORG", help="an id, or a name if it is unique")
     parser.add_argument("parent", metavar="PARENT", help="an id, or a name if it is unique")
 
@@ -249,8 +248,8 @@ def org_delete(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             org = org_of(hub, args.org)
-            what = " with all its devices, users and sub-organizations" if args.everything else ""
-            confirmed(args, f"delete {org['name']}{what}")
+            contents = " with all its devices, users and sub-organizations" if args.everything else ""
+            confirmed(args, f"delete {org['name']}{contents}")
             try:
                 hub(operations.delete_organization(org_id=org["id"], everything=args.everything))
             except Conflict as error:
@@ -271,16 +270,16 @@ def org_apply(parser: argparse.ArgumentParser) -> None:
             raise Rejected(f"{args.file}: {getattr(error, 'strerror', None) or error}") from error
         _check_file(args.file, wanted)
         with api(args) as hub:
-            problems = _unknown(hub, wanted)
+            problems = _unknown_names(hub, wanted)
             if problems:
                 raise Rejected("\n".join(f"{args.file}: {problem}" for problem in problems))
-            done = _apply(hub, wanted)
-        report(args, {"changes": done}, *(done or ["nothing to change"]))
+            changes = _apply(hub, wanted)
+        report(args, {"changes": changes}, *(changes or ["nothing to change"]))
 
     parser.set_defaults(run=run)
 
 
-#: Keys of a file, and what the API calls them.
+#: Fields of the API by the keys of a file's [organization].
 _KEYS = {
     "name": "name",
     "parent": "parent_id",
@@ -295,7 +294,7 @@ _USER_KEYS = {"email", "name", "role"}
 
 
 def _check_file(path: Path, wanted: dict[str, Any]) -> None:
-    """Raises `Rejected`, with every problem on a line."""
+    """Check the keys and types of a file's contents. Raises `Rejected` with every problem on a line."""
     problems = [f"unknown key {key}" for key in wanted if key not in ("organization", "user", "role")]
     org = wanted.get("organization")
     if not isinstance(org, dict) or not isinstance(org.get("name"), str):
@@ -319,29 +318,29 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
         raise Rejected("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-def _unknown(hub: Api, wanted: dict[str, Any]) -> list[str]:
-    """What a file names that the hub does not have: all of it, before anything is changed."""
+def _unknown_names(hub: Api, wanted: dict[str, Any]) -> list[str]:
+    """Return the problems with names in a file that the hub does not have, before anything is changed."""
     from hub import timezones
 
     problems = []
 
-    def look(find: Callable[[Api, str], object], name: str, where: str) -> None:
+    def check(find: Callable[[Api, str], object], name: str, key: str) -> None:
         try:
             find(hub, name)
         except RequestError as error:
-            problems.append(f"{where}: {error}")
+            problems.append(f"{key}: {error}")
 
     org = wanted["organization"]
     if org.get("timezone") and org["timezone"] not in timezones.names():
         problems.append(f"organization.timezone: there is no time zone {org['timezone']!r}")
     if "parent" in org:
-        look(org_of, str(org["parent"]), "organization.parent")
+        check(org_of, str(org["parent"]), "organization.parent")
     templates = org.get("templates", [])
-    known = {one["id"] for one in _templates(hub)} if templates else set()
-    problems += [f"organization.templates: there is no template {one!r}" for one in templates if one not in known]
-    permissions = {one["id"] for one in hub(operations.get_organization_permissions())}
+    known = {template["id"] for template in _templates(hub)} if templates else set()
+    problems += [f"organization.templates: there is no template {name!r}" for name in templates if name not in known]
+    permissions = {permission["id"] for permission in hub(operations.get_organization_permissions())}
     for name, switches in wanted.get("role", {}).items():
-        look(_role_of, name, f"role.{name}")
+        check(_role_of, name, f"role.{name}")
         problems += [
             f"role.{name}: there is no permission {key!r}{suggestion(key, sorted(permissions))}"
             for key in switches
@@ -349,7 +348,7 @@ def _unknown(hub: Api, wanted: dict[str, Any]) -> list[str]:
         ]
     for user in wanted.get("user", []):
         if "role" in user:
-            look(_role_of, str(user["role"]), f"user {user['email']}")
+            check(_role_of, str(user["role"]), f"user {user['email']}")
     return problems
 
 
@@ -358,63 +357,70 @@ def _templates(hub: Api) -> list[Any]:
 
 
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
-    """Bring the hub to what a file says; returns what was done."""
-    from hub.api import camel
-
-    said, done = {_KEYS[key]: value for key, value in wanted["organization"].items()}, []
-    if "unit_system" in said:
-        said["unit_system"] = said["unit_system"].upper()
-    above = said.pop("parent_id", None)
-    parent = (hub(operations.get_organization_profile()) if above is None else org_of(hub, str(above)))["id"]
-    try:
-        org = org_of(hub, said["name"], parent)
-    except NotFound:
-        org = hub(operations.post_organization_create(parent_id=parent, **said))
-        done.append(f"+ organization {org['name']} ({org['id']})")
-    else:
-        changed = {key: value for key, value in said.items() if _differs(org.get(camel(key)), value)}
-        if changed:
-            hub(operations.put_organization(org_id=org["id"], **changed))
-            done.append(f"~ organization {org['name']}: {', '.join(key for key, of in _KEYS.items() if of in changed)}")
-        if org["parentOrganizationId"] not in (parent, None):
-            hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent))
-            done.append(f"~ organization {org['name']}: now below {parent}")
+    """Create or change what differs from a file; return a line for each change."""
+    org, changes = _apply_organization(hub, wanted["organization"])
     for name, switches in wanted.get("role", {}).items():
         role = _role_of(hub, name, org["id"])
         new = {key: on for key, on in switches.items() if on != (key in role["permissions"])}
         if new:
             hub(operations.post_organization_role_permissions(role_id=role["id"], org_id=org["id"], permissions=new))
-            done.append(f"~ role {role['name']}: {', '.join(('+' if on else '-') + key for key, on in new.items())}")
+            changes.append(f"~ role {role['name']}: {', '.join(('+' if on else '-') + key for key, on in new.items())}")
     for user in wanted.get("user", []):
-        done += _apply_user(hub, org["id"], user)
-    return done
+        changes += _apply_user(hub, org["id"], user)
+    return changes
 
 
-def _differs(have: Any, want: Any) -> bool:
-    return (sorted(have or ()) != sorted(want)) if isinstance(want, list) else (have or "") != want
+def _apply_organization(hub: Api, wanted: dict[str, Any]) -> tuple[OrganizationObject, list[str]]:
+    from hub.api import camel
 
-
-def _apply_user(hub: Api, org: int, user: dict[str, Any]) -> list[str]:
-    role = _role_of(hub, user.get("role", "User"))
+    fields, changes = {_KEYS[key]: value for key, value in wanted.items()}, []
+    if "unit_system" in fields:
+        fields["unit_system"] = fields["unit_system"].upper()
+    above = fields.pop("parent_id", None)
+    parent = (hub(operations.get_organization_profile()) if above is None else org_of(hub, str(above)))["id"]
     try:
-        found = user_of(hub, user["email"])
+        org = org_of(hub, fields["name"], parent)
     except NotFound:
-        call = operations.post_organization_users_invite(
-            email=user["email"], name=user.get("name"), role_id=role["id"], org_id=org
+        org = hub(operations.post_organization_create(parent_id=parent, **fields))
+        changes.append(f"+ organization {org['name']} ({org['id']})")
+    else:
+        changed = {key: value for key, value in fields.items() if _differs(org.get(camel(key)), value)}
+        if changed:
+            hub(operations.put_organization(org_id=org["id"], **changed))
+            keys = ", ".join(key for key, field in _KEYS.items() if field in changed)
+            changes.append(f"~ organization {org['name']}: {keys}")
+        if org["parentOrganizationId"] not in (parent, None):
+            hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent))
+            changes.append(f"~ organization {org['name']}: now below {parent}")
+    return org, changes
+
+
+def _differs(current: Any, wanted: Any) -> bool:
+    return (sorted(current or ()) != sorted(wanted)) if isinstance(wanted, list) else (current or "") != wanted
+
+
+def _apply_user(hub: Api, org: int, wanted: dict[str, Any]) -> list[str]:
+    role = _role_of(hub, wanted.get("role", "User"))
+    try:
+        user = user_of(hub, wanted["email"])
+    except NotFound:
+        invited = hub(
+            operations.post_organization_users_invite(
+                email=wanted["email"], name=wanted.get("name"), role_id=role["id"], org_id=org
+            )
         )
-        made = hub(call)
-        return [f"+ user {made['email']}, {made['role']}: {_opened(made['link'])}"]
-    done = []
-    if found["orgId"] != org:
-        hub(operations.post_organization_users_transfer(user_id=found["id"], target_org_id=org, role_id=role["id"]))
-        done.append(f"~ user {found['email']}: transferred")
-    elif found["roleId"] != role["id"]:
-        hub(operations.put_organization_users_role(user_id=found["id"], role_id=role["id"]))
-        done.append(f"~ user {found['email']}: now {role['name']}")
-    if "name" in user and found["name"] != user["name"]:
-        hub(operations.put_organization_user(user_id=found["id"], name=user["name"]))
-        done.append(f"~ user {found['email']}: named {user['name']}")
-    return done
+        return [f"+ user {invited['email']}, {invited['role']}: {_with_hint(invited['link'])}"]
+    changes = []
+    if user["orgId"] != org:
+        hub(operations.post_organization_users_transfer(user_id=user["id"], target_org_id=org, role_id=role["id"]))
+        changes.append(f"~ user {user['email']}: transferred")
+    elif user["roleId"] != role["id"]:
+        hub(operations.put_organization_users_role(user_id=user["id"], role_id=role["id"]))
+        changes.append(f"~ user {user['email']}: now {role['name']}")
+    if "name" in wanted and user["name"] != wanted["name"]:
+        hub(operations.put_organization_user(user_id=user["id"], name=wanted["name"]))
+        changes.append(f"~ user {user['email']}: named {wanted['name']}")
+    return changes
 
 
 # -- roles ------------------------------------------------------------------------------------------------------------
@@ -425,14 +431,12 @@ def role_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = hub(operations.get_organization_roles())["content"]
+            roles = hub(operations.get_organization_roles())["content"]
         if args.json:
-            show(found)
+            show(roles)
         else:
-            show_table(
-                ("id", "name", "users", "permissions"),
-                [(r["id"], r["name"], r["users"], len(r["permissions"])) for r in found],
-            )
+            rows = [(r["id"], r["name"], r["users"], len(r["permissions"])) for r in roles]
+            show_table(("id", "name", "users", "permissions"), rows)
 
     parser.set_defaults(run=run)
 
@@ -445,11 +449,11 @@ def role_show(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             role = _role_of(hub, args.role, org_id_of(hub, args.org))
-            known = hub(operations.get_organization_permissions())
+            permissions = hub(operations.get_organization_permissions())
         if args.json:
             show(role)
         else:
-            rows = [("on" if p["id"] in role["permissions"] else "off", p["id"], p["label"]) for p in known]
+            rows = [("on" if p["id"] in role["permissions"] else "off", p["id"], p["label"]) for p in permissions]
             show_table(("", "permission", "description"), rows)
 
     parser.set_defaults(run=run)
@@ -473,10 +477,8 @@ def role_set(parser: argparse.ArgumentParser) -> None:
                     role_id=before["id"], org_id=org, permissions=switched, overwrite=args.overwrite
                 )
             )
-        added, removed = (
-            sorted(set(one["permissions"]) - set(other["permissions"]))
-            for one, other in ((role, before), (before, role))
-        )
+        added = sorted(set(role["permissions"]) - set(before["permissions"]))
+        removed = sorted(set(before["permissions"]) - set(role["permissions"]))
         changes = [*(f"+{name}" for name in added), *(f"-{name}" for name in removed)]
         where = " and in all organizations below" if args.overwrite else ""
         report(args, role, f"role {role['name']}: {', '.join(changes) or 'nothing to change'}{where}")
@@ -488,10 +490,11 @@ def role_set(parser: argparse.ArgumentParser) -> None:
 
 
 def key_add(parser: argparse.ArgumentParser) -> None:
-    """Make an API key for a user; it is shown only now."""
+    """Create an API key for a user and print it; it cannot be read later."""
     parser.add_argument("email", metavar="EMAIL")
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--scope", action="append", metavar="PERMISSION", help="limit it to this; again for more")
+    limit = "limit the key to this permission; can be repeated"
+    parser.add_argument("--scope", action="append", metavar="PERMISSION", help=limit)
     parser.add_argument("--expires", metavar="TIME", help=DURATION_HELP)
 
     def run(args: argparse.Namespace) -> None:
@@ -500,11 +503,11 @@ def key_add(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             user = user_of(hub, args.email)["id"]
             try:
-                lasts = int(seconds(args.expires) * 1000) if args.expires else None
+                lifetime_ms = int(seconds(args.expires) * 1000) if args.expires else None
             except ValueError as error:
                 raise Rejected(f"--expires {error}") from error
-            made = hub(operations.post_key(name=args.name, scopes=args.scope, lasts=lasts, user_id=user))
-        report(args, made, made["key"])
+            key = hub(operations.post_key(name=args.name, scopes=args.scope, lasts=lifetime_ms, user_id=user))
+        report(args, key, key["key"])
 
     parser.set_defaults(run=run)
 
@@ -514,9 +517,9 @@ def key_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            found = hub(operations.get_keys())
+            keys = hub(operations.get_keys())
         if args.json:
-            show(found)
+            show(keys)
         else:
             rows = [
                 (
@@ -527,7 +530,7 @@ def key_list(parser: argparse.ArgumentParser) -> None:
                     local_time(k["expires"]),
                     local_time(k["usedAt"]),
                 )
-                for k in found
+                for k in keys
             ]
             show_table(("id", "user", "name", "scopes", "expires", "used"), rows)
 
@@ -535,7 +538,7 @@ def key_list(parser: argparse.ArgumentParser) -> None:
 
 
 def key_revoke(parser: argparse.ArgumentParser) -> None:
-    """Revoke an API key; what uses it stops at once."""
+    """Revoke an API key; it stops working at once."""
     parser.add_argument("id", metavar="ID", type=int)
 
     def run(args: argparse.Namespace) -> None:

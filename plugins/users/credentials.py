@@ -1,12 +1,19 @@
-"""What people and programs present: sessions with their tokens, personal keys, programs. Of secrets only hashes."""
+"""The credentials of the API: sessions with their tokens, personal API keys, and OAuth2 clients.
+
+All of them are in memory and in the database. Of secrets there are only digests.
+
+A session has one access token and one refresh token at a time. Its refresh token can be used once, for the next pair;
+the digests of spent ones stay in ``users_spent``. A session ends when its spent refresh token, or the authorization
+code that it was opened for, is presented again, since that must have been copied. It also ends by logout, by expiry of
+its refresh token, for a newer session of the same user or client beyond `MAX_SESSIONS`, and with its user, client or
+organization.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -14,9 +21,9 @@ from hub.errors import Conflict, NotAuthenticated, Rejected, StorageError
 from hub.facts import RightsChanged
 from hub.spellings import is_name, nfc
 from hub.stamps import StampColumns
-from hub.structuring import seconds
-from plugins.users.model import Client, Key, Session, User
-from plugins.users.user_store import digest
+from plugins.users.digests import digest
+from plugins.users.model import ApiKey, ApiSession, RegisteredClient, User
+from plugins.users.redirect_uris import is_redirect_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,20 +31,20 @@ if TYPE_CHECKING:
     from hub.app import Hub
     from hub.stamps import Correction
     from hub.storage import Transaction
-    from plugins.users.service import Settings
-    from plugins.users.user_store import People
+    from plugins.users.settings import Settings
+    from plugins.users.user_store import UserStore
 
-#: Sessions of one user or program; the one that was not used for longest ends for a new one.
+#: Sessions of one user or client; the least recently used ends when there is one more.
 MAX_SESSIONS = 50
 MAX_KEYS = 50
-#: Ten years of milliseconds.
-MAX_LASTS = 10 * 366 * 86_400_000
+#: Ten years in milliseconds.
+MAX_KEY_LIFETIME_MS = 10 * 366 * 86_400_000
 MAX_CLIENTS = 1_000
 MAX_REDIRECTS = 11
-#: Milliseconds that a program's access token lasts (docs.blynk.io, OAuth2 authorization).
-PROGRAM_MS = 300_000
-_SPEND = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
-_SESSION = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
+#: Milliseconds until a client's access token expires (docs.blynk.io, OAuth2 authorization).
+CLIENT_ACCESS_MS = 300_000
+_INSERT_SPENT = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
+_SESSION_COLUMNS = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
 
 
 @attrs.frozen(kw_only=True)
@@ -49,14 +56,13 @@ class Tokens:
     expires_in: int
 
 
-def stamps(settings: Settings) -> list[StampColumns]:
-    """The times in the tables of this plugin.
+def stamp_columns(settings: Settings) -> list[StampColumns]:
+    """Return the columns of this plugin's tables that hold times.
 
-    An end tells when it was given by how long it is: a link's by the longest that links have.
+    For a time of expiry, when it was set follows from the lifetime; for a link's, from the longest lifetime of links.
     """
-    access, refresh, *links = (
-        int(seconds(text) * 1000) for text in (settings.access, settings.refresh, settings.invitation, settings.reset)
-    )
+    access, refresh = settings.milliseconds("access"), settings.milliseconds("refresh")
+    longest_link = max(settings.milliseconds("invitation"), settings.milliseconds("reset"))
     return [
         StampColumns("users", ("created", "last_login")),
         StampColumns("users_clients", ("created",)),
@@ -64,48 +70,58 @@ def stamps(settings: Settings) -> list[StampColumns]:
         StampColumns("users_sessions", ("refresh_ends",), stamp=f"refresh_ends - {refresh}"),
         StampColumns("users_sessions", ("access_ends",), stamp=f"access_ends - {access}"),
         StampColumns("users_spent", ("at",)),
-        StampColumns("users_links", ("expires",), stamp=f"expires - {max(links)}"),
-        # Before the column by which it goes is corrected.
+        StampColumns("users_links", ("expires",), stamp=f"expires - {longest_link}"),
+        # Before `created` is corrected, since it goes by that column.
         StampColumns("users_keys", ("expires",), stamp="created"),
         StampColumns("users_keys", ("created", "used")),
     ]
 
 
 class Credentials:
-    """All that opens something, by what it is called and by the hash of its secret."""
+    """All sessions, keys and clients, by id and by the digest of their secret."""
 
-    def __init__(self, hub: Hub, people: People, access_ms: int, refresh_ms: int) -> None:
+    def __init__(self, hub: Hub, users: UserStore, access_ms: int, refresh_ms: int) -> None:
         self._hub = hub
-        self._people = people
+        self._users = users
         self._access_ms = access_ms
         self._refresh_ms = refresh_ms
-        self.sessions: dict[int, Session] = {}
-        self.keys: dict[int, Key] = {}
-        self.clients: dict[str, Client] = {}
-        self.by_access: dict[bytes, Session] = {}
-        self._by_refresh: dict[bytes, Session] = {}
-        self.by_key: dict[bytes, Key] = {}
+        self.sessions: dict[int, ApiSession] = {}
+        self.keys: dict[int, ApiKey] = {}
+        self.clients: dict[str, RegisteredClient] = {}
+        self.session_by_access: dict[bytes, ApiSession] = {}
+        self._session_by_refresh: dict[bytes, ApiSession] = {}
+        self.key_by_digest: dict[bytes, ApiKey] = {}
+        #: The database has all uses of sessions and keys until this time.
         self._used_saved = hub.clock.now()
 
     async def load(self) -> None:
-        # Also sessions that seem to have ended: the clock may be wrong, and is asked when one is used.
+        # Expired sessions are loaded too: the clock may be wrong at a start, so it is asked at each use.
         async def read(tx: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
-            sessions = await tx.fetch_all(f"SELECT {_SESSION} FROM users_sessions")
+            sessions = await tx.fetch_all(f"SELECT {_SESSION_COLUMNS} FROM users_sessions")
             keys = await tx.fetch_all("SELECT id, user, name, hash, scopes, expires, created, used FROM users_keys")
             clients = await tx.fetch_all("SELECT id, name, org, role, hash, created, redirects FROM users_clients")
             return sessions, keys, clients
 
         sessions, keys, clients = await self._hub.storage.read(read)
         for row in sessions:
-            self._keep(Session(**dict(zip(_SESSION.split(", "), row, strict=True))))
-        for number, user, name, hash_, scopes, expires, created, used in keys:
-            only = None if scopes is None else frozenset(json.loads(scopes))
-            key = Key(id=number, user=user, name=name, hash=hash_, scopes=only, expires=expires, created=created)
-            key.used = used
-            self._keep_key(key)
-        for number, name, org, role, hash_, created, redirects in clients:
-            self.clients[number] = Client(
-                id=number,
+            self._index_session(ApiSession(**dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))))
+        for id_, user, name, hash_, scopes_json, expires, created, used in keys:
+            scopes = None if scopes_json is None else frozenset(json.loads(scopes_json))
+            self._index_key(
+                ApiKey(
+                    id=id_,
+                    user=user,
+                    name=name,
+                    hash=hash_,
+                    scopes=scopes,
+                    expires=expires,
+                    created=created,
+                    used=used,
+                )
+            )
+        for client_id, name, org, role, hash_, created, redirects in clients:
+            self.clients[client_id] = RegisteredClient(
+                id=client_id,
                 name=name,
                 org=org,
                 role=role,
@@ -114,24 +130,26 @@ class Credentials:
                 redirects=tuple(json.loads(redirects)),
             )
 
-    async def open(
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    async def open_session(
         self,
         *,
         user: User | None = None,
-        client: Client | None = None,
+        client: RegisteredClient | None = None,
         address: str,
         agent: str,
         spent: bytes | None = None,
     ) -> Tokens:
-        """A new session for a user or a program.
+        """Open a session for a user, for a client, or for a client that acts for a user.
 
-        ``spent`` is the digest of the authorization code it is opened for: see `replayed`. Raises `NotAuthenticated`
-        when the user or the client is gone.
+        ``spent`` is the digest of the authorization code that it is opened for: see `revoke_replayed`. Raises
+        `NotAuthenticated` when the user or the client no longer exists.
         """
         now = self._hub.clock.now()
-        tokens, hashes = self._new_tokens(program=client is not None)
+        tokens, token_columns = self._new_tokens(for_client=client is not None)
         org = user.org if user is not None else client.org if client is not None else 0
-        session = Session(
+        session = ApiSession(
             id=0,
             org=org,
             user=None if user is None else user.id,
@@ -140,46 +158,55 @@ class Credentials:
             used=now,
             address=address[:64],
             agent=agent[:200],
-            **hashes,
+            **token_columns,
         )
-        mine = [one for one in self.sessions.values() if (one.user, one.client) == (session.user, session.client)]
-        past = self._hub.clock.deletable_before
-        ended = sorted(mine, key=lambda one: one.used)[: max(0, len(mine) - MAX_SESSIONS + 1)]
-
-        async def write(tx: Transaction) -> int:
-            await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (past,))
-            await tx.execute("DELETE FROM users_spent WHERE at <= ?", (past - self._refresh_ms,))
-            for one in ended:
-                await tx.execute("DELETE FROM users_sessions WHERE id = ?", (one.id,))
-            names = _SESSION.split(", ")[1:]
-            number = await tx.execute(
-                f"INSERT INTO users_sessions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-                tuple(getattr(session, name) for name in names),
-            )
-            if spent is not None:
-                await tx.execute(_SPEND, (spent, number, now))
-            return number
-
-        proven = None if user is None else user.password
-        try:
-            session.id = await self._hub.storage.transaction(write)
-        except Conflict as error:
-            raise NotAuthenticated("The user or the client no longer exists.") from error
-        self._forget([*ended, *(one for one in self.sessions.values() if one.refresh_ends <= past)])
-        if ended:
-            self._hub.emit(RightsChanged())
-        self._keep(session)
-        gone = user is not None and (self._people.by_id.get(user.id) is not user or user.suspended)
-        gone = gone or (client is not None and client.id not in self.clients)
-        if gone or (user is not None and user.password != proven):
-            # Thrown out, or with another password, while this was written.
+        proven_password = None if user is None else user.password
+        await self._insert_session(session, spent)
+        is_invalid = user is not None and (self._users.by_id.get(user.id) is not user or user.suspended)
+        is_invalid = is_invalid or (client is not None and client.id not in self.clients)
+        if is_invalid or (user is not None and user.password != proven_password):
+            # The user was deleted or suspended, or has another password, since the transaction began.
             await self.end([session])
             raise NotAuthenticated("The session has ended.")
         return tokens
 
-    def _new_tokens(self, *, program: bool) -> tuple[Tokens, dict[str, Any]]:
+    async def _insert_session(self, session: ApiSession, spent: bytes | None) -> None:
+        """Write a session, which gets its id, and index it; delete expired and surplus ones.
+
+        Raises `NotAuthenticated`.
+        """
+        owner = session.user, session.client
+        siblings = [other for other in self.sessions.values() if (other.user, other.client) == owner]
+        past = self._hub.clock.deletable_before
+        surplus = sorted(siblings, key=lambda other: other.used)[: max(0, len(siblings) - MAX_SESSIONS + 1)]
+
+        async def write(tx: Transaction) -> int:
+            await tx.execute("DELETE FROM users_sessions WHERE refresh_ends <= ?", (past,))
+            await tx.execute("DELETE FROM users_spent WHERE at <= ?", (past - self._refresh_ms,))
+            for other in surplus:
+                await tx.execute("DELETE FROM users_sessions WHERE id = ?", (other.id,))
+            names = _SESSION_COLUMNS.split(", ")[1:]
+            session_id = await tx.execute(
+                f"INSERT INTO users_sessions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+                tuple(getattr(session, name) for name in names),
+            )
+            if spent is not None:
+                await tx.execute(_INSERT_SPENT, (spent, session_id, session.created))
+            return session_id
+
+        try:
+            session.id = await self._hub.storage.transaction(write)
+        except Conflict as error:
+            raise NotAuthenticated("The user or the client no longer exists.") from error
+        self._discard([*surplus, *(other for other in self.sessions.values() if other.refresh_ends <= past)])
+        if surplus:
+            self._hub.emit(RightsChanged())
+        self._index_session(session)
+
+    def _new_tokens(self, *, for_client: bool) -> tuple[Tokens, dict[str, Any]]:
+        """Return new tokens, and the columns of a session that change with them."""
         now = self._hub.clock.now()
-        lifetime = PROGRAM_MS if program else self._access_ms
+        lifetime = CLIENT_ACCESS_MS if for_client else self._access_ms
         tokens = Tokens(
             access_token=secrets.token_urlsafe(32),
             refresh_token=secrets.token_urlsafe(32),
@@ -192,47 +219,49 @@ class Credentials:
             "refresh_ends": now + self._refresh_ms,
         }
 
-    async def refresh(self, token: str, *, client: Client | None) -> tuple[Session, Tokens]:
-        """The next tokens of a session: of the OAuth client that has authenticated, or of a user without one.
+    async def refresh(self, token: str, *, client: RegisteredClient | None) -> tuple[ApiSession, Tokens]:
+        """Replace the tokens of a session: of the OAuth2 client that has authenticated, or of a user without a client.
 
-        A spent token ends its session, since somebody has a copy. A token of another client is refused and stays
-        what it is (RFC 6749, 6). Raises `NotAuthenticated`.
+        A spent token ends its session, since it must have been copied. A token of another client is rejected and
+        stays valid (RFC 6749, 6). Raises `NotAuthenticated`.
         """
         hashed, now = digest(token), self._hub.clock.now()
-        session = self._by_refresh.get(hashed)
-        user = None if session is None or session.user is None else self._people.by_id.get(session.user)
+        session = self._session_by_refresh.get(hashed)
+        user = None if session is None or session.user is None else self._users.by_id.get(session.user)
         if session is None or session.refresh_ends <= now or (user is not None and user.suspended):
-            await self.replayed(hashed, client)
+            await self.revoke_replayed(hashed, client)
             raise NotAuthenticated("The refresh token is not known, or has been used.")
         if session.client != (client and client.id):
-            raise NotAuthenticated("The refresh token is of another client.")
-        tokens, hashes = self._new_tokens(program=client is not None)
+            raise NotAuthenticated("The refresh token belongs to another client.")
+        tokens, token_columns = self._new_tokens(for_client=client is not None)
 
         async def write(tx: Transaction) -> None:
-            await tx.execute(_SPEND, (hashed, session.id, now))
-            columns = ", ".join(f"{name} = ?" for name in (*hashes, "used"))
-            await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", (*hashes.values(), now, session.id))
+            await tx.execute(_INSERT_SPENT, (hashed, session.id, now))
+            columns = ", ".join(f"{name} = ?" for name in (*token_columns, "used"))
+            values = (*token_columns.values(), now, session.id)
+            await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", values)
 
-        # Not by somebody else meanwhile; as before when the disk does not take it.
-        self._drop(session)
+        # Meanwhile no other request can use the old tokens; they are restored if the transaction fails.
+        self._unindex_tokens(session)
         try:
             await self._hub.storage.transaction(write)
         except BaseException:
             if session.id in self.sessions:
-                self._keep(session)
+                self._index_session(session)
             raise
         if session.id not in self.sessions:
             raise NotAuthenticated("The session has ended.")
-        for name, value in hashes.items():
+        for name, value in token_columns.items():
             setattr(session, name, value)
         session.used = now
-        self._keep(session)
+        self._index_session(session)
         return session, tokens
 
-    async def replayed(self, hashed: bytes, client: Client | None) -> None:
-        """End the session whose spent refresh token or authorization code a client presents again, if it is its own.
+    async def revoke_replayed(self, hashed: bytes, client: RegisteredClient | None) -> None:
+        """End the session whose spent refresh token or authorization code is presented again, if it is the client's.
 
-        RFC 6749, 4.1.2 and 10.4. ``hashed`` is the `digest` of what was presented; None is no client.
+        ``hashed`` is the digest of the token or code; ``client`` is None for a user without a client. RFC 6749, 4.1.2
+        and 10.4.
         """
 
         async def read(tx: Transaction) -> Any:
@@ -244,39 +273,7 @@ class Credentials:
             self._hub.reject(session.address, "a refresh token or code was used twice; its session has ended")
             await self.end([session])
 
-    async def save_used(self) -> None:
-        """Write when sessions and keys were last used, those that were since this was called before."""
-        sessions = [(one.used, one.id) for one in self.sessions.values() if one.used > self._used_saved]
-        keys = [(key.used, key.id) for key in self.keys.values() if key.used and key.used > self._used_saved]
-
-        async def write(tx: Transaction) -> None:
-            for table, rows in (("users_sessions", sessions), ("users_keys", keys)):
-                for row in rows:
-                    await tx.execute(f"UPDATE {table} SET used = ? WHERE id = ?", row)
-
-        if sessions or keys:
-            await self._hub.storage.transaction(write)
-            self._used_saved = max(used for used, _ in sessions + keys)
-
-    def correct_stamps(self, correction: Correction) -> None:
-        """Correct in memory what `stamps` corrects in the database."""
-        if not correction.is_about(None):
-            return
-        corrected, ends = correction.corrected, correction.corrected_end
-        for user in self._people.by_id.values():
-            user.created, user.last_login = corrected(user.created), user.last_login and corrected(user.last_login)
-        for client in self.clients.values():
-            client.created = corrected(client.created)
-        for session in self.sessions.values():
-            session.created, session.used = corrected(session.created), corrected(session.used)
-            session.refresh_ends = ends(session.refresh_ends, session.refresh_ends - self._refresh_ms)
-            session.access_ends = ends(session.access_ends, session.access_ends - self._access_ms)
-        for key in self.keys.values():
-            key.expires = key.expires and ends(key.expires, key.created)
-            key.created, key.used = corrected(key.created), key.used and corrected(key.used)
-        self._used_saved = min(self._used_saved, correction.cutoff)
-
-    async def act_in(self, session: Session, org: int) -> None:
+    async def switch_organization(self, session: ApiSession, org: int) -> None:
         """Let a session act in another organization (docs.blynk.io, Switch to sub-organizations)."""
 
         async def write(tx: Transaction) -> None:
@@ -286,56 +283,62 @@ class Credentials:
         session.org = org
         self._hub.emit(RightsChanged())
 
-    async def end(self, sessions: list[Session]) -> None:
-        """End sessions, and whatever is open for them."""
+    async def end(self, sessions: list[ApiSession]) -> None:
+        """End sessions; open streams of theirs are closed."""
 
         async def write(tx: Transaction) -> None:
             for session in sessions:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (session.id,))
 
-        # At once: who is thrown out must not do more while the disk turns.
-        self._forget(sessions)
+        # First in memory, so that their tokens stop working before the disk has it.
+        self._discard(sessions)
         self._hub.emit(RightsChanged())
         try:
             await self._hub.storage.transaction(write)
         except StorageError:
-            # Else a second attempt would find nothing to end, and a restart bring them back.
+            # Otherwise a second attempt would find nothing to end, and a restart would bring them back.
             for session in sessions:
-                self._keep(session)
+                self._index_session(session)
             raise
 
-    def organization_gone(self, org: int) -> None:
-        """The sessions of an organization that is no more are gone with it."""
-        self._forget([session for session in self.sessions.values() if session.org == org])
-
-    def of_user(self, user: int) -> list[Session]:
+    def sessions_of(self, user_id: int) -> list[ApiSession]:
+        """Return the sessions of a user that have not expired."""
         now = self._hub.clock.now()
-        return [one for one in self.sessions.values() if one.user == user and one.refresh_ends > now]
+        return [session for session in self.sessions.values() if session.user == user_id and session.refresh_ends > now]
 
-    def _keep(self, session: Session) -> None:
-        self.sessions[session.id] = self.by_access[session.access] = self._by_refresh[session.refresh] = session
+    def forget_organization(self, org: int) -> None:
+        """Drop the sessions of an organization that has been deleted in the database."""
+        self._discard([session for session in self.sessions.values() if session.org == org])
 
-    def _drop(self, session: Session) -> None:
-        self.by_access.pop(session.access, None)
-        self._by_refresh.pop(session.refresh, None)
+    def _index_session(self, session: ApiSession) -> None:
+        self.sessions[session.id] = session
+        self.session_by_access[session.access] = self._session_by_refresh[session.refresh] = session
 
-    def _forget(self, sessions: list[Session]) -> None:
+    def _unindex_tokens(self, session: ApiSession) -> None:
+        self.session_by_access.pop(session.access, None)
+        self._session_by_refresh.pop(session.refresh, None)
+
+    def _discard(self, sessions: list[ApiSession]) -> None:
         for session in sessions:
             self.sessions.pop(session.id, None)
-            self._drop(session)
+            self._unindex_tokens(session)
 
-    async def add_key(self, user: User, name: str, scopes: frozenset[str] | None, lasts: int | None) -> tuple[Key, str]:
-        """A personal key and its secret, which is shown only now. Raises `Rejected`."""
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    async def add_key(
+        self, user: User, name: str, scopes: frozenset[str] | None, lifetime_ms: int | None
+    ) -> tuple[ApiKey, str]:
+        """Add a personal API key; return it and its secret, which cannot be read later. Raises `Rejected`."""
         name = nfc(name)
         if not is_name(name, 60):
-            raise Rejected("a key's name must have 1 to 60 printable characters")
+            raise Rejected("The name of an API key must have 1 to 60 printable characters.")
         if sum(key.user == user.id for key in self.keys.values()) >= MAX_KEYS:
-            raise Rejected(f"a user can have at most {MAX_KEYS} keys")
+            raise Rejected(f"A user can have at most {MAX_KEYS} API keys: revoke one first.")
         now, secret = self._hub.clock.now(), "pwk_" + secrets.token_urlsafe(32)
-        if lasts is not None and not 0 < lasts < MAX_LASTS:
-            raise Rejected("lasts must be more than 0 and at most ten years of milliseconds")
-        expires = None if lasts is None else now + lasts
-        key = Key(id=0, user=user.id, name=name, hash=digest(secret), scopes=scopes, expires=expires, created=now)
+        if lifetime_ms is not None and not 0 < lifetime_ms < MAX_KEY_LIFETIME_MS:
+            raise Rejected("lasts must be more than 0 and at most ten years, in milliseconds.")
+        expires = None if lifetime_ms is None else now + lifetime_ms
+        key = ApiKey(id=0, user=user.id, name=name, hash=digest(secret), scopes=scopes, expires=expires, created=now)
 
         async def write(tx: Transaction) -> int:
             return await tx.execute(
@@ -344,15 +347,18 @@ class Credentials:
             )
 
         key.id = await self._hub.storage.transaction(write)
-        self._keep_key(key)
+        self._index_key(key)
         return key, secret
 
-    def _keep_key(self, key: Key) -> None:
-        self.keys[key.id] = self.by_key[key.hash] = key
+    def _index_key(self, key: ApiKey) -> None:
+        self.keys[key.id] = self.key_by_digest[key.hash] = key
 
-    async def remove_key(self, key: Key) -> None:
+    def keys_of(self, user_id: int) -> list[ApiKey]:
+        return [key for key in self.keys.values() if key.user == user_id]
+
+    async def revoke_key(self, key: ApiKey) -> None:
         self.keys.pop(key.id, None)
-        self.by_key.pop(key.hash, None)
+        self.key_by_digest.pop(key.hash, None)
         self._hub.emit(RightsChanged())
 
         async def write(tx: Transaction) -> None:
@@ -361,30 +367,29 @@ class Credentials:
         try:
             await self._hub.storage.transaction(write)
         except StorageError:
-            self._keep_key(key)
+            self._index_key(key)
             raise
 
-    async def shut_out(self, user: User) -> None:
-        """End all by which somebody is in: whoever has their password now starts anew."""
-        await self.end(self.of_user(user.id))
-        for key in [key for key in self.keys.values() if key.user == user.id]:
-            await self.remove_key(key)
+    # -- clients --------------------------------------------------------------------------------------------------
 
-    async def add_client(self, name: str, org: int, role: int, redirects: Sequence[str]) -> tuple[Client, str]:
-        """A program and its secret, which is shown only now. Raises `Rejected`."""
+    async def add_client(
+        self, name: str, org: int, role: int, redirects: Sequence[str]
+    ) -> tuple[RegisteredClient, str]:
+        """Add an OAuth2 client; return it and its secret, which cannot be read later. Raises `Rejected`."""
         if len(redirects) > MAX_REDIRECTS:
-            raise Rejected(f"a program must have at most {MAX_REDIRECTS} redirects")
-        if wrong := [one for one in redirects if not is_redirect(one)]:
+            raise Rejected(f"An OAuth2 client can have at most {MAX_REDIRECTS} redirects.")
+        if unacceptable := [uri for uri in redirects if not is_redirect_uri(uri)]:
             raise Rejected(
-                f"redirects: {wrong[0][:100]!r} must be an https address, one of this machine, or an app's own"
+                f"redirects: {unacceptable[0][:100]!r} must be an https address, an http address of this machine,"
+                " or have an app's own scheme."
             )
         name = nfc(name)
         if not is_name(name, 64):
-            raise Rejected("a program's name must have 1 to 64 printable characters")
+            raise Rejected("The name of an OAuth2 client must have 1 to 64 printable characters.")
         if len(self.clients) >= MAX_CLIENTS:
-            raise Rejected(f"there are at most {MAX_CLIENTS} programs")
+            raise Rejected(f"The hub can have at most {MAX_CLIENTS} OAuth2 clients: delete one first.")
         secret, now = secrets.token_urlsafe(32), self._hub.clock.now()
-        client = Client(
+        client = RegisteredClient(
             id="oa2-client-id_" + secrets.token_urlsafe(24),
             name=name,
             org=org,
@@ -404,61 +409,69 @@ class Credentials:
         self.clients[client.id] = client
         return client, secret
 
-    def client_of(self, number: str, secret: str) -> Client | None:
-        """The program with that id and secret; takes as long for an id that is not known."""
-        client = self.clients.get(number)
-        right = secrets.compare_digest(bytes(32) if client is None else client.hash, digest(secret))
-        return client if right else None
+    def authenticate_client(self, client_id: str, secret: str) -> RegisteredClient | None:
+        """Return the client with this id and secret, or None. Takes as long for an unknown id."""
+        client = self.clients.get(client_id)
+        matches = secrets.compare_digest(bytes(32) if client is None else client.hash, digest(secret))
+        return client if matches else None
 
-    async def remove_client(self, client: Client) -> None:
+    async def remove_client(self, client: RegisteredClient) -> None:
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM users_clients WHERE id = ?", (client.id,))
 
         await self._hub.storage.transaction(write)
         self.clients.pop(client.id, None)
-        self._forget([session for session in self.sessions.values() if session.client == client.id])
+        self._discard([session for session in self.sessions.values() if session.client == client.id])
         self._hub.emit(RightsChanged())
 
-    def replaced(self, role: int, instead: int) -> None:
-        """A role is gone, and another has taken its place."""
-        for user in self._people.by_id.values():
-            user.role = instead if user.role == role else user.role
+    def replace_role(self, role: int, replacement: int) -> None:
+        """Replace a role in memory, as `Roles.remove` does in the database."""
         for client in self.clients.values():
-            client.role = instead if client.role == role else client.role
+            client.role = replacement if client.role == role else client.role
 
-    def gone(self, user: User) -> None:
-        """Somebody is no more: nothing of theirs opens anything."""
-        self._forget(self.of_user(user.id))
-        for key in [key for key in self.keys.values() if key.user == user.id]:
+    # -- all of a user --------------------------------------------------------------------------------------------
+
+    async def revoke_all(self, user: User) -> None:
+        """End the sessions and revoke the keys of a user, so that only their password lets them in."""
+        await self.end(self.sessions_of(user.id))
+        for key in self.keys_of(user.id):
+            await self.revoke_key(key)
+
+    def forget_user(self, user: User) -> None:
+        """Drop the sessions and keys of a user who has been deleted in the database."""
+        self._discard(self.sessions_of(user.id))
+        for key in self.keys_of(user.id):
             self.keys.pop(key.id)
-            self.by_key.pop(key.hash)
+            self.key_by_digest.pop(key.hash)
 
+    # -- times ----------------------------------------------------------------------------------------------------
 
-#: RFC 3986's characters but the fragment's, without what would be taken for another directive or header of ours.
-_URI = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,=%-]{1,500}")
-#: RFC 8252, 7.1: an app's own scheme is a domain name in reverse order.
-_APP_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
-#: Schemes of which a look-alike with a dot would be taken for an app's own.
-_SCRIPTS = ("javascript", "vbscript", "data", "livescript", "blob", "file", "about", "view-source")
-#: A host name, or an address: what may stand in a Content-Security-Policy.
-_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+    async def save_last_used(self) -> None:
+        """Write when sessions and keys were last used, if that was after the last call."""
+        sessions = [(session.used, session.id) for session in self.sessions.values() if session.used > self._used_saved]
+        keys = [(key.used, key.id) for key in self.keys.values() if key.used and key.used > self._used_saved]
 
+        async def write(tx: Transaction) -> None:
+            for table, rows in (("users_sessions", sessions), ("users_keys", keys)):
+                for row in rows:
+                    await tx.execute(f"UPDATE {table} SET used = ? WHERE id = ?", row)
 
-def is_redirect(address: str) -> bool:
-    """Whether an address may be a client's redirect_uri: an absolute URI without fragment (RFC 6749, 3.1.2).
+        if sessions or keys:
+            await self._hub.storage.transaction(write)
+            self._used_saved = max(used for used, _ in sessions + keys)
 
-    It is https with a host, http on this machine, or an app's own scheme in RFC 8252's form. A user name or password
-    in it would show another host than the one it leads to.
-    """
-    try:
-        parts = urlsplit(address)
-        port_is_number = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    if _URI.fullmatch(address) is None or "@" in parts.netloc or not port_is_number:
-        return False
-    if parts.scheme in ("https", "http"):
-        host = parts.hostname or ""
-        return bool(_HOST.fullmatch(host)) and (parts.scheme == "https" or host in _LOOPBACK)
-    return _APP_SCHEME.fullmatch(parts.scheme) is not None and parts.scheme.partition(".")[0] not in _SCRIPTS
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct in memory the times that a clock repair has corrected in the database."""
+        if not correction.is_about(None):
+            return
+        corrected, ends = correction.corrected, correction.corrected_end
+        for client in self.clients.values():
+            client.created = corrected(client.created)
+        for session in self.sessions.values():
+            session.created, session.used = corrected(session.created), corrected(session.used)
+            session.refresh_ends = ends(session.refresh_ends, session.refresh_ends - self._refresh_ms)
+            session.access_ends = ends(session.access_ends, session.access_ends - self._access_ms)
+        for key in self.keys.values():
+            key.expires = key.expires and ends(key.expires, key.created)
+            key.created, key.used = corrected(key.created), key.used and corrected(key.used)
+        self._used_saved = min(self._used_saved, correction.cutoff)

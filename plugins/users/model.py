@@ -1,4 +1,4 @@
-"""People and programs: who they are and what they present."""
+"""Users and OAuth2 clients, and the sessions and keys that they authenticate with. Times are milliseconds UTC."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import attrs
 
 from hub.spellings import nfc
 
-#: The roles that every hub has; others count from here.
+#: Ids of the roles that every hub has; the ids of added roles follow.
 ADMIN, STAFF, USER = 1, 2, 3
-#: Seconds without a login after which an account is inactive (docs.blynk.io, Users: a month).
+#: Milliseconds without a login after which an account counts as inactive (docs.blynk.io, Users: a month).
 INACTIVE_AFTER_MS = 30 * 86_400_000
 
-State = Literal["pending", "active", "inactive", "suspended"]
+AccountStatus = Literal["pending", "active", "inactive", "suspended"]
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +27,7 @@ class Address:
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """What somebody says of themselves."""
+    """The optional personal data and preferences of a user."""
 
     nickname: str = ""
     phone: str = ""
@@ -40,7 +40,7 @@ class Profile:
 
 @attrs.define(kw_only=True, eq=False)
 class User:
-    """``password`` is the PHC string of Argon2id; None until one is set. Times are milliseconds UTC."""
+    """An account. ``password`` is the PHC string of Argon2id, or None until a password is set."""
 
     id: int
     org: int
@@ -52,13 +52,13 @@ class User:
     last_login: int | None = None
     suspended: bool = False
     developer: bool = False
-    #: Secret of the one-time passwords, as base32; None while there is no second factor.
+    #: Secret of the one-time passwords in base32, or None without a second factor.
     otp: str | None = attrs.field(default=None, repr=False)
-    #: The step of the last one-time password that was used.
+    #: Time step of the last one-time password that was accepted.
     otp_step: int = 0
     profile: Profile = Profile()
 
-    def state(self, now: int) -> State:
+    def status(self, now: int) -> AccountStatus:
         if self.suspended:
             return "suspended"
         if self.last_login is None and self.password is None:
@@ -67,10 +67,13 @@ class User:
 
 
 @attrs.define(kw_only=True, eq=False)
-class Session:
-    """A login: access and refresh tokens follow each other in it until it ends.
+class ApiSession:
+    """A login to the API, which lasts until it is ended or its refresh token expires.
 
-    ``user`` or ``client`` is whose it is, with both a user's by way of a program; ``org`` is where they act.
+    It has one access token and one refresh token at a time; refreshing replaces both. ``access`` and ``refresh`` are
+    their digests, ``access_ends`` and ``refresh_ends`` the times at which they expire. ``user`` is set in the session
+    of a user, ``client`` in that of an OAuth2 client, and both when the client acts for the user. ``org`` is the
+    organization in which the session acts.
     """
 
     id: int
@@ -88,8 +91,8 @@ class Session:
 
 
 @attrs.define(kw_only=True, eq=False)
-class Key:
-    """A personal API key: its user's rights, or no more than ``scopes`` of them."""
+class ApiKey:
+    """A personal API key: it has its user's permissions, limited to ``scopes`` if they are set."""
 
     id: int
     user: int
@@ -102,10 +105,10 @@ class Key:
 
 
 @attrs.define(kw_only=True, eq=False)
-class Client:
-    """A program of an organization, with a role in it (docs.blynk.io, OAuth2 authorization).
+class RegisteredClient:
+    """An OAuth2 client of an organization, with a role in it (docs.blynk.io, OAuth2 authorization).
 
-    ``redirects`` are the addresses to which people who let it act for them may be sent back.
+    ``redirects`` are the redirect URIs that the client may ask a user's browser to be sent back to.
     """
 
     id: str

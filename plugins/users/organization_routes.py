@@ -1,4 +1,4 @@
-"""Organizations over HTTP."""
+"""Routes of organizations."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from plugins.users.service import UsersService
 
 
-#: By what organizations are sorted (docs.blynk.io, Search organizations).
+#: Keys by which organizations are sorted (docs.blynk.io, Search organizations).
 SortOrganizations = Literal["Organization Id", "Name", "Device Count", "User Count", "Sub Organizations"]
 _SYSTEMS: Mapping[str, System] = {"METRIC": "metric", "IMPERIAL": "imperial"}
-_NAMES: Mapping[System | None, UnitSystem] = {"metric": "METRIC", "imperial": "IMPERIAL"}
+_SYSTEM_NAMES: Mapping[System | None, UnitSystem] = {"metric": "METRIC", "imperial": "IMPERIAL"}
 
 
 @attrs.frozen(kw_only=True)
 class NewOrganization:
-    """``templates`` are those enabled in it; left out, all that its parent has."""
+    """``templates`` are those enabled in it; when they are left out, all that its parent has."""
 
     name: str
     parent_id: int | None = None
@@ -53,7 +53,7 @@ class NewOrganization:
 
 @attrs.frozen(kw_only=True)
 class EditOrganization:
-    """What is left out stays; a ``unit_system`` of NONE is that of the organization above."""
+    """Fields that are left out stay as they are. NONE as ``unit_system`` inherits that of the organization above."""
 
     org_id: int
     name: str | None = None
@@ -82,48 +82,27 @@ class OrganizationId:
     org_id: int
 
 
-def routes(service: UsersService) -> Sequence[Route]:
-    hub = service.hub
-    orgs = hub.organizations
+class OrganizationRoutes:
+    def __init__(self, service: UsersService) -> None:
+        self._service = service
+        self._hub = service.hub
+        self._organizations = service.hub.organizations
 
-    def shown(org: Organization) -> OrganizationObject:
-        return OrganizationObject(
-            id=org.id,
-            name=org.name,
-            parent_organization_id=org.parent,
-            type=org.type,
-            description=org.description,
-            tz=org.timezone,
-            phone_number=org.phone,
-            templates=None if org.templates is None else sorted(org.templates),
-            quotas=org.quotas,
-            unit_system=_NAMES.get(org.units),
-            unit_overrides=org.unit_overrides,
-            devices=len(hub.devices.by_org.get(org.id, ())),
-            users=sum(user.org == org.id for user in service.people.by_id.values()),
-        )
+    # -- reading --------------------------------------------------------------------------------------------------
 
-    def edited(org: Organization) -> tuple[Any, ...]:
-        """What may be edited of an organization."""
-        templates = None if org.templates is None else sorted(org.templates)
-        units = org.units, sorted(org.unit_overrides.items())
-        return org.name, org.description, org.timezone, org.phone, templates, sorted(org.quotas.items()), units
+    async def current(self, request: Request) -> OrganizationObject:
+        # Users of an organization may not know which one is above it.
+        organization = self._organizations.get(request.principal.org)
+        return attrs.evolve(self._organization_object(organization), parent_organization_id=None)
 
-    def may_enable(parent: Organization, templates: Sequence[str]) -> frozenset[str]:
-        """Raises `NotFound` for a template that the organization above does not have."""
-        return frozenset(hub.templates.for_org(parent, template).id for template in templates)
+    async def info(self, request: Request, org_id: int | None = None) -> OrganizationObject:
+        organization = self._hub.access.organization_for(request, org_id)
+        request.version(*_editable_fields(organization))
+        answer = self._organization_object(organization)
+        return attrs.evolve(answer, parent_organization_id=None) if answer.id == request.principal.org else answer
 
-    async def own(request: Request) -> OrganizationObject:
-        # What is above is nobody's business below.
-        return attrs.evolve(shown(orgs.get(request.principal.org)), parent_organization_id=None)
-
-    async def info(request: Request, org_id: int | None = None) -> OrganizationObject:
-        org = hub.access.organization_for(request, org_id)
-        request.version(*edited(org))
-        found = shown(org)
-        return attrs.evolve(found, parent_organization_id=None) if found.id == request.principal.org else found
-
-    async def listed(
+    async def search(
+        self,
         request: Request,
         *,
         query: str = "",
@@ -132,152 +111,35 @@ def routes(service: UsersService) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[OrganizationObject]:
-        below = map(orgs.get, orgs.below(hub.access.organization_for(request).id)[1:])
-        found = [org for org in below if nfc(query).lower() in org.name.lower()]
-        keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
-            "Organization Id": lambda org: org.id,
-            "Name": lambda org: org.name.lower(),
-            "Device Count": lambda org: len(hub.devices.by_org.get(org.id, ())),
-            "User Count": lambda org: len(service.people.of_org(org.id)),
-            "Sub Organizations": lambda org: len(orgs.below(org.id)),
-        }
-        # Else as they are in the tree.
-        if sort_by is not None:
-            found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
-        return page_of(found, page, size, shown)
-
-    async def create(request: Request) -> Created[OrganizationObject]:
-        body: NewOrganization = request.body
-        parent = hub.access.organization_for(request, body.parent_id)
-        every = list(hub.templates.by_id) if parent.templates is None else list(parent.templates)
-        new = Organization(
-            id=0,
-            parent=parent.id,
-            type="PERSONAL" if parent.type == "PERSONAL" else body.type,
-            name=body.name.strip(),
-            description=body.description,
-            timezone=body.tz or None,
-            phone=body.phone_number,
-            templates=may_enable(parent, every if body.templates is None else body.templates),
-            quotas=body.quotas,
-            units=_SYSTEMS.get(body.unit_system or ""),
-            unit_overrides=body.unit_overrides,
+        below = map(
+            self._organizations.get, self._organizations.below(self._hub.access.organization_for(request).id)[1:]
         )
-        made = await orgs.add(new, request.principal)
-        request.org = made.id
-        request.subject = f"organization {made.id}"
-        return Created(value=shown(made))
-
-    async def rename(request: Request, org_id: int | None = None) -> OrganizationObject:
-        org = hub.access.organization_for(request, org_id)
-        return await change(request, EditOrganization(org_id=org.id, name=request.body.name))
-
-    async def edit(request: Request) -> OrganizationObject:
-        return await change(request, request.body)
-
-    async def change(request: Request, body: EditOrganization) -> OrganizationObject:
-        org = hub.access.organization_for(request, body.org_id)
-        request.subject = f"organization {org.id}"
-        request.expect(*edited(org))
-        said = {
-            "name": body.name,
-            "description": body.description,
-            "phone": body.phone_number,
-            "quotas": body.quotas,
-            "unit_overrides": body.unit_overrides,
+        matches = [organization for organization in below if nfc(query).lower() in organization.name.lower()]
+        keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
+            "Organization Id": lambda organization: organization.id,
+            "Name": lambda organization: organization.name.lower(),
+            "Device Count": lambda organization: len(self._hub.devices.by_org.get(organization.id, ())),
+            "User Count": lambda organization: len(self._service.users.in_and_below(organization.id)),
+            "Sub Organizations": lambda organization: len(self._organizations.below(organization.id)),
         }
-        changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
-        if body.tz is not None:
-            changes["timezone"] = body.tz or None
-        if body.unit_system is not None:
-            changes["units"] = _SYSTEMS.get(body.unit_system)
-        if body.templates is not None:
-            parent = orgs.get(org.parent or ROOT_ORG)
-            templates = may_enable(parent, body.templates)
-            used = {d.template.id for one in orgs.below(org.id) for d in hub.devices.by_org.get(one, {}).values()}
-            if lost := used - templates:
-                raise Rejected(f"devices there still have the template {min(lost)}")
-            changes["templates"] = templates
-            if org.parent is None:
-                raise Rejected("the root has all templates")
-        # What somebody above has set for an organization is not its own to change.
-        given = {"templates", "quotas"} & changes.keys()
-        if given and org.id == request.principal.org and request.principal.kind not in ("local", "system"):
-            raise Forbidden("The organization above says which templates and how much there may be.")
-        if body.templates is not None:
-            # What is above does not have, nobody below has.
-            request.partially_applied = True
-            for below in map(orgs.get, orgs.below(org.id)[1:]):
-                left = (below.templates or frozenset()) & changes["templates"]
-                if left != below.templates:
-                    await orgs.change(below.id, request.principal, templates=left)
-        changed = await orgs.change(org.id, request.principal, **changes)
-        request.version(*edited(changed))
-        return shown(changed)
+        # Without a key they are in the order of the tree.
+        if sort_by is not None:
+            matches.sort(key=keys[sort_by], reverse=sort_order == "DESC")
+        return page_of(matches, page, size, self._organization_object)
 
-    async def transfer(request: Request) -> OrganizationObject:
-        body: MoveOrganization = request.body
-        org = hub.access.organization_for(request, body.org_id)
-        parent = hub.access.organization_for(request, body.parent_id)
-        request.subject, request.org = f"organization {org.id}", org.id
-        if parent.templates is not None:
-            moved = [orgs.get(one) for one in orgs.below(org.id)]
-            if lost := frozenset().union(*(one.templates or () for one in moved)) - parent.templates:
-                raise Rejected(f"{parent.name} does not have the template {min(lost)}")
-        return shown(await orgs.move(org.id, parent.id, request.principal))
-
-    async def delete(request: Request, org_id: int, *, everything: bool = False) -> None:
-        org = hub.access.organization_for(request, org_id)
-        request.subject = f"organization {org.id}"
-        if org.id == request.principal.org:
-            raise Forbidden("You cannot delete the organization that you act in.")
-        if everything:
-            if org.parent is None:
-                raise Rejected("the root cannot be deleted")
-            may_empty(request, org.id)
-            request.partially_applied = True
-            for one in reversed(orgs.below(org.id)):
-                await empty(request, one)
-                await orgs.remove(one, request.principal)
-        else:
-            await orgs.remove(org.id, request.principal)
-        request.org = org.parent
-
-    def may_empty(request: Request, top: int) -> None:
-        """Whether somebody may delete all that is in an organization and below. Raises `Forbidden`."""
-        for org in orgs.below(top):
-            people = [user for user in service.people.by_id.values() if user.org == org]
-            programs = [client for client in service.credentials.clients.values() if client.org == org]
-            for found, permission in (
-                (people, "users.delete"),
-                (hub.devices.by_org.get(org), "org_devices.delete"),
-                (programs, "clients.delete"),
-            ):
-                if found:
-                    hub.authorize(request.principal, permission, org=org)
-            for role in {one.role for one in people} | {one.role for one in programs}:
-                service.access.check_gift(request.principal, org, role)
-
-    async def empty(request: Request, org: int) -> None:
-        """Erase everything that belongs to an organization."""
-        for device in list(hub.devices.by_org.get(org, {}).values()):
-            await hub.devices.delete(device, request.principal)
-        for client in [client for client in service.credentials.clients.values() if client.org == org]:
-            await service.credentials.remove_client(client)
-        for user in [user for user in service.people.by_id.values() if user.org == org]:
-            await service.erase(user, last=True)
-
-    async def export(request: Request, org_id: int) -> dict[str, Any]:
-        """Everything about an organization and those below it, but values and secrets."""
-        top = hub.access.organization_for(request, org_id)
+    async def export(self, request: Request, org_id: int) -> dict[str, Any]:
+        """Everything about an organization and those below it, except values and secrets."""
+        service = self._service
+        top = self._hub.access.organization_for(request, org_id)
         for permission in ("users.view", "users.download"):
-            hub.authorize(request.principal, permission, org=top.id)
+            self._hub.authorize(request.principal, permission, org=top.id)
+        below = self._organizations.below(top.id)
+        roles = service.roles
         return {
-            "organizations": [shown(orgs.get(org)) for org in orgs.below(top.id)],
-            "users": [service.shown(user) for user in service.people.of_org(top.id)],
+            "organizations": [self._organization_object(self._organizations.get(org)) for org in below],
+            "users": [service.user_object(user) for user in service.users.in_and_below(top.id)],
             "roles": {
-                str(org): {name: sorted(service.roles.grants(org, role)) for role, name in service.roles.names.items()}
-                for org in orgs.below(top.id)
+                str(org): {name: sorted(roles.grants(org, role)) for role, name in roles.names.items()} for org in below
             },
             "devices": [
                 {
@@ -286,48 +148,218 @@ def routes(service: UsersService) -> Sequence[Route]:
                     "ownerUserId": device.owner,
                     "name": device.name,
                     "templateId": device.template.id,
-                    "metadata": await hub.metadata.of(device),
+                    "metadata": await self._hub.metadata.of(device),
                 }
-                for device in hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
+                for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
         }
 
-    async def switch(request: Request) -> OrganizationObject:
-        user = service.myself(request)
+    def _organization_object(self, organization: Organization) -> OrganizationObject:
+        return OrganizationObject(
+            id=organization.id,
+            name=organization.name,
+            parent_organization_id=organization.parent,
+            type=organization.type,
+            description=organization.description,
+            tz=organization.timezone,
+            phone_number=organization.phone,
+            templates=None if organization.templates is None else sorted(organization.templates),
+            quotas=organization.quotas,
+            unit_system=_SYSTEM_NAMES.get(organization.units),
+            unit_overrides=organization.unit_overrides,
+            devices=len(self._hub.devices.by_org.get(organization.id, ())),
+            users=sum(user.org == organization.id for user in self._service.users.by_id.values()),
+        )
+
+    # -- adding and changing --------------------------------------------------------------------------------------
+
+    async def create(self, request: Request) -> Created[OrganizationObject]:
+        body: NewOrganization = request.body
+        parent = self._hub.access.organization_for(request, body.parent_id)
+        inherited = list(self._hub.templates.by_id) if parent.templates is None else list(parent.templates)
+        new = Organization(
+            id=0,
+            parent=parent.id,
+            type="PERSONAL" if parent.type == "PERSONAL" else body.type,
+            name=body.name.strip(),
+            description=body.description,
+            timezone=body.tz or None,
+            phone=body.phone_number,
+            templates=self._validated_templates(parent, inherited if body.templates is None else body.templates),
+            quotas=body.quotas,
+            units=_SYSTEMS.get(body.unit_system or ""),
+            unit_overrides=body.unit_overrides,
+        )
+        added = await self._organizations.add(new, request.principal)
+        request.org = added.id
+        request.subject = f"organization {added.id}"
+        return Created(value=self._organization_object(added))
+
+    async def rename(self, request: Request, org_id: int | None = None) -> OrganizationObject:
+        organization = self._hub.access.organization_for(request, org_id)
+        return await self._change(request, EditOrganization(org_id=organization.id, name=request.body.name))
+
+    async def edit(self, request: Request) -> OrganizationObject:
+        return await self._change(request, request.body)
+
+    async def _change(self, request: Request, body: EditOrganization) -> OrganizationObject:
+        organization = self._hub.access.organization_for(request, body.org_id)
+        request.subject = f"organization {organization.id}"
+        request.expect(*_editable_fields(organization))
+        changes = self._validated_changes(organization, body)
+        # An organization cannot change its own templates and quotas: the one above sets them.
+        restricted = {"templates", "quotas"} & changes.keys()
+        if (
+            restricted
+            and organization.id == request.principal.org
+            and request.principal.kind not in ("local", "system")
+        ):
+            raise Forbidden("Only an organization above can change the templates and quotas of an organization.")
+        if body.templates is not None:
+            # A template disabled in an organization is disabled in all its descendants.
+            request.partially_applied = True
+            for descendant in map(self._organizations.get, self._organizations.below(organization.id)[1:]):
+                remaining = (descendant.templates or frozenset()) & changes["templates"]
+                if remaining != descendant.templates:
+                    await self._organizations.change(descendant.id, request.principal, templates=remaining)
+        changed = await self._organizations.change(organization.id, request.principal, **changes)
+        request.version(*_editable_fields(changed))
+        return self._organization_object(changed)
+
+    def _validated_changes(self, organization: Organization, body: EditOrganization) -> dict[str, Any]:
+        """Return the fields of an organization that a body changes. Raises `NotFound`, `Rejected`."""
+        fields = {
+            "name": body.name,
+            "description": body.description,
+            "phone": body.phone_number,
+            "quotas": body.quotas,
+            "unit_overrides": body.unit_overrides,
+        }
+        changes: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        if body.tz is not None:
+            changes["timezone"] = body.tz or None
+        if body.unit_system is not None:
+            changes["units"] = _SYSTEMS.get(body.unit_system)
+        if body.templates is not None:
+            parent = self._organizations.get(organization.parent or ROOT_ORG)
+            templates = self._validated_templates(parent, body.templates)
+            by_org = self._hub.devices.by_org
+            below = self._organizations.below(organization.id)
+            used = {device.template.id for org in below for device in by_org.get(org, {}).values()}
+            if lost := used - templates:
+                raise Rejected(f"Devices of the organization, or below it, still have the template {min(lost)}.")
+            changes["templates"] = templates
+            if organization.parent is None:
+                raise Rejected("The root organization always has all templates.")
+        return changes
+
+    def _validated_templates(self, parent: Organization, templates: Sequence[str]) -> frozenset[str]:
+        """Raises `NotFound` for a template that the parent does not have."""
+        return frozenset(self._hub.templates.for_org(parent, template).id for template in templates)
+
+    async def transfer(self, request: Request) -> OrganizationObject:
+        body: MoveOrganization = request.body
+        organization = self._hub.access.organization_for(request, body.org_id)
+        parent = self._hub.access.organization_for(request, body.parent_id)
+        request.subject, request.org = f"organization {organization.id}", organization.id
+        if parent.templates is not None:
+            moved = [self._organizations.get(org) for org in self._organizations.below(organization.id)]
+            if lost := frozenset().union(*(moving.templates or () for moving in moved)) - parent.templates:
+                raise Rejected(f"The organization {parent.name} does not have the template {min(lost)}.")
+        return self._organization_object(await self._organizations.move(organization.id, parent.id, request.principal))
+
+    # -- deleting -------------------------------------------------------------------------------------------------
+
+    async def delete(self, request: Request, org_id: int, *, everything: bool = False) -> None:
+        organization = self._hub.access.organization_for(request, org_id)
+        request.subject = f"organization {organization.id}"
+        if organization.id == request.principal.org:
+            raise Forbidden("You cannot delete the organization that you act in.")
+        if everything:
+            if organization.parent is None:
+                raise Rejected("The root organization cannot be deleted.")
+            self._check_may_empty(request, organization.id)
+            request.partially_applied = True
+            for org in reversed(self._organizations.below(organization.id)):
+                await self._empty(request, org)
+                await self._organizations.remove(org, request.principal)
+        else:
+            await self._organizations.remove(organization.id, request.principal)
+        request.org = organization.parent
+
+    def _check_may_empty(self, request: Request, top: int) -> None:
+        """Check that the caller may delete all that is in an organization and below. Raises `Forbidden`."""
+        service = self._service
+        for org in self._organizations.below(top):
+            users = [user for user in service.users.by_id.values() if user.org == org]
+            clients = [client for client in service.credentials.clients.values() if client.org == org]
+            for contents, permission in (
+                (users, "users.delete"),
+                (self._hub.devices.by_org.get(org), "org_devices.delete"),
+                (clients, "clients.delete"),
+            ):
+                if contents:
+                    self._hub.authorize(request.principal, permission, org=org)
+            for role in {user.role for user in users} | {client.role for client in clients}:
+                service.authorization.check_grantable(request.principal, org, role)
+
+    async def _empty(self, request: Request, org: int) -> None:
+        """Delete everything that belongs to an organization."""
+        service = self._service
+        for device in list(self._hub.devices.by_org.get(org, {}).values()):
+            await self._hub.devices.delete(device, request.principal)
+        for client in [client for client in service.credentials.clients.values() if client.org == org]:
+            await service.credentials.remove_client(client)
+        for user in [user for user in service.users.by_id.values() if user.org == org]:
+            await service.erase(user, allow_last_admin=True)
+
+    # -- the organization of a session ----------------------------------------------------------------------------
+
+    async def switch(self, request: Request) -> OrganizationObject:
+        service = self._service
+        user = service.authentication.current_user(request)
         session = service.credentials.sessions.get(request.principal.session)  # type: ignore[arg-type]
         if session is None:
-            raise Forbidden("A key acts in its user's organization.")
-        number = request.body.org_id
-        allowed = service.access.grants(request.principal) or frozenset()
-        if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
-            raise orgs.unknown(number)
-        org = orgs.get(number)
-        await service.credentials.act_in(session, org.id)
-        request.org, request.subject = org.id, f"organization {org.id}"
-        return shown(org)
+            raise Forbidden("An API key always acts in its user's organization.")
+        org_id = request.body.org_id
+        granted = service.authorization.grants(request.principal) or frozenset()
+        may_switch = "orgs.switch" in granted and self._organizations.contains(user.org, org_id)
+        if org_id != user.org and not may_switch:
+            raise self._organizations.unknown(org_id)
+        organization = self._organizations.get(org_id)
+        await service.credentials.switch_organization(session, organization.id)
+        request.org, request.subject = organization.id, f"organization {organization.id}"
+        return self._organization_object(organization)
 
-    api = "/api/v1/organization"
-    settings = "orgs.settings"
+
+def _editable_fields(organization: Organization) -> tuple[Any, ...]:
+    """Return the fields that an edit can change, for the version of the answer."""
+    templates = None if organization.templates is None else sorted(organization.templates)
+    return (
+        organization.name,
+        organization.description,
+        organization.timezone,
+        organization.phone,
+        templates,
+        sorted(organization.quotas.items()),
+        (organization.units, sorted(organization.unit_overrides.items())),
+    )
+
+
+def routes(service: UsersService) -> Sequence[Route]:
+    api = OrganizationRoutes(service)
+    org, settings = "/api/v1/organization", "orgs.settings"
+    edit, search = "Edit an organization", "Search the organizations below by name"
+    rename, transfer = "Rename an organization", "Transfer an organization"
     return [
-        Route(
-            method,
-            api + path,
-            handler,
-            permission,
-            summary,
-            body,
-            lock="organization" if handler in (edit, rename) else "",
-        )
-        for method, path, handler, permission, body, summary in (
-            ("GET", "/profile", own, AUTHENTICATED, None, "The organization one acts in"),
-            ("GET", "", info, settings, None, "One organization"),
-            ("GET", "/search", listed, "orgs.view", None, "The organizations below, by a text in their name"),
-            ("POST", "/create", create, "orgs.add", NewOrganization, "Make an organization"),
-            ("PUT", "", edit, settings, EditOrganization, "Edit an organization"),
-            ("PUT", "/edit/name", rename, settings, RenameOrganization, "Rename an organization"),
-            ("DELETE", "", delete, "orgs.delete", None, "Delete an organization"),
-            ("POST", "/transfer", transfer, "orgs.transfer", MoveOrganization, "Transfer an organization"),
-            ("GET", "/export", export, settings, None, "Export an organization's data"),
-            ("POST", "/switch", switch, AUTHENTICATED, OrganizationId, "Act in another organization"),
-        )
+        Route("GET", f"{org}/profile", api.current, AUTHENTICATED, "The current organization"),
+        Route("GET", org, api.info, settings, "One organization"),
+        Route("GET", f"{org}/search", api.search, "orgs.view", search),
+        Route("POST", f"{org}/create", api.create, "orgs.add", "Create an organization", NewOrganization),
+        Route("PUT", org, api.edit, settings, edit, EditOrganization, lock="organization"),
+        Route("PUT", f"{org}/edit/name", api.rename, settings, rename, RenameOrganization, lock="organization"),
+        Route("DELETE", org, api.delete, "orgs.delete", "Delete an organization"),
+        Route("POST", f"{org}/transfer", api.transfer, "orgs.transfer", transfer, MoveOrganization),
+        Route("GET", f"{org}/export", api.export, settings, "Export an organization's data"),
+        Route("POST", f"{org}/switch", api.switch, AUTHENTICATED, "Switch to another organization", OrganizationId),
     ]

@@ -1,4 +1,4 @@
-"""What a role can be allowed, in the words of docs.blynk.io, and what the three first roles are allowed at first."""
+"""The permissions that a role can have, in docs.blynk.io's wording, and the defaults of the built-in roles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from hub.api import Permission
 from plugins.users.model import STAFF, USER
 
-#: Of the rooms that this plugin has, and of those to come: their plugins ask for them by these names.
+#: Permissions of this plugin, and those that other plugins, also future ones, check by these ids.
 PERMISSIONS = (
     Permission("roles.view", "View roles and permissions"),
     Permission("roles.add", "Create new roles", root=True),
@@ -59,7 +59,8 @@ PERMISSIONS = (
     Permission("clients.delete", "Delete OAuth tokens"),
 )
 
-#: At first; docs.blynk.io gives the role User nothing, so that a family would see nothing at all.
+#: Permissions of Staff and User until an organization changes them. docs.blynk.io gives User none, so that the members
+#: of a family would see nothing at all.
 DEFAULTS: dict[int, frozenset[str]] = {
     STAFF: frozenset(
         """own_devices.view own_devices.control own_devices.edit own_devices.delete own_devices.delete_data
@@ -71,16 +72,16 @@ DEFAULTS: dict[int, frozenset[str]] = {
 }
 
 
-def needs(permission: str, known: Collection[str]) -> str | None:
-    """The permission without which another is of no use: to see what it is about."""
+def prerequisite(permission: str, known: Collection[str]) -> str | None:
+    """Return the permission to view what ``permission`` is about, without which it is of no use, or None."""
     group, _, verb = permission.partition(".")
-    seen = f"{group}.view"
-    return seen if verb != "view" and seen in known else None
+    view = f"{group}.view"
+    return view if verb != "view" and view in known else None
 
 
 def switched(granted: frozenset[str], permission: str, known: Mapping[str, Permission], *, on: bool) -> frozenset[str]:
-    """``granted`` with a permission on, and what it needs, or off, and what needs it."""
+    """Return ``granted`` with a permission and its prerequisite added, or without it and all that require it."""
     if on:
-        more = needs(permission, known)
-        return granted | {permission, *([more] if more else ())}
-    return frozenset(one for one in granted if one != permission and needs(one, known) != permission)
+        required = prerequisite(permission, known)
+        return granted | {permission, *([required] if required else ())}
+    return frozenset(other for other in granted if other != permission and prerequisite(other, known) != permission)

@@ -1,4 +1,4 @@
-"""What people, organizations, roles and programs look like to clients of the API. Times are ms UTC."""
+"""The JSON objects of users, organizations, roles and OAuth2 clients in the API. Times are milliseconds UTC."""
 
 from __future__ import annotations
 
@@ -7,25 +7,15 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from hub.model import OrganizationType
-from plugins.users.model import Address
+from plugins.users.model import Address, ApiSession, RegisteredClient
 
 T = TypeVar("T")
-#: What the API calls the systems of units.
+#: Systems of units by their names in the API.
 UnitSystem = Literal["METRIC", "IMPERIAL"]
 
 
-def more(cls: type[T], base: Any, **fields: Any) -> T:
-    """What ``base`` says, and more, as the class that adds to its own."""
-    return cls(**attrs.asdict(base, recurse=False), **fields)
-
-
-def said_of(body: Any) -> dict[str, Any]:
-    """What a body says of a person, as `Profile` names it; what is left out is not there."""
-    return {name: value for of, name in _SAID.items() if (value := getattr(body, of, None)) is not None}
-
-
-#: What the API calls what is in a `Profile`.
-_SAID = {
+#: Names of a profile's fields, by their names in the bodies of requests.
+_PROFILE_FIELDS = {
     "nick_name": "nickname",
     "phone_number": "phone",
     "tz": "timezone",
@@ -35,6 +25,16 @@ _SAID = {
     "units": "units",
     "address": "address",
 }
+
+
+def extend(cls: type[T], base: Any, **fields: Any) -> T:
+    """Return an instance of ``cls`` with the fields of ``base`` and further ones."""
+    return cls(**attrs.asdict(base, recurse=False), **fields)
+
+
+def profile_fields(body: Any) -> dict[str, Any]:
+    """Return the fields of a `Profile` that a body sets, without those that are left out."""
+    return {field: value for name, field in _PROFILE_FIELDS.items() if (value := getattr(body, name, None)) is not None}
 
 
 @attrs.frozen(kw_only=True)
@@ -61,14 +61,14 @@ class UserObject:
 
 @attrs.frozen(kw_only=True)
 class InvitedUser(UserObject):
-    """``link`` is the page where they set their password."""
+    """``link`` is the page where the user sets a password."""
 
     link: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class UserProfile(UserObject):
-    """``units`` is the system in which they see values: default, metric or imperial."""
+    """``units`` is the system in which the user sees values: default, metric or imperial."""
 
     units: str
     address: Address
@@ -76,14 +76,14 @@ class UserProfile(UserObject):
 
 @attrs.frozen(kw_only=True)
 class Myself(UserObject):
-    """``permissions`` is what one may in the organization one acts in."""
+    """``permissions`` are those of the user in the organization that they act in."""
 
     permissions: list[str]
 
 
 @attrs.frozen(kw_only=True)
 class CurrentRole:
-    """``permissions`` are those of the asking user in the organization that they act in."""
+    """``permissions`` are those of the user in the organization that they act in."""
 
     id: int
     name: str
@@ -92,7 +92,7 @@ class CurrentRole:
 
 @attrs.frozen(kw_only=True)
 class CurrentUser:
-    """The asking user as Blynk's API has them: ``role`` is an object, ``org_name`` the name of ``org_id``."""
+    """The current user in the form of Blynk's API: ``role`` is an object, ``org_name`` the name of ``org_id``."""
 
     id: int
     email: str
@@ -114,7 +114,7 @@ class CurrentUser:
 
 @attrs.frozen(kw_only=True)
 class LoggedIn:
-    """Tokens are OAuth2's; ``expires_in`` is in seconds."""
+    """The tokens of OAuth2; ``expires_in`` is in seconds."""
 
     access_token: str = attrs.field(repr=False, metadata={"name": "access_token"})
     refresh_token: str = attrs.field(repr=False, metadata={"name": "refresh_token"})
@@ -124,7 +124,7 @@ class LoggedIn:
 
 @attrs.frozen(kw_only=True)
 class PageLink:
-    """The page where somebody sets a password."""
+    """The page where the user sets a password."""
 
     link: str = attrs.field(repr=False)
 
@@ -141,14 +141,14 @@ class SessionObject:
 
 @attrs.frozen(kw_only=True)
 class MySession(SessionObject):
-    """One is ``this`` session, which asks."""
+    """The session that the request itself belongs to has ``this``."""
 
     this: bool
 
 
 @attrs.frozen(kw_only=True)
 class KeyObject:
-    """``user`` is an address; ``scopes`` are permissions that it is limited to."""
+    """``user`` is an e-mail address; ``scopes`` are the permissions that the key is limited to."""
 
     id: int
     user: str
@@ -161,14 +161,14 @@ class KeyObject:
 
 @attrs.frozen(kw_only=True)
 class MadeKey(KeyObject):
-    """``key`` is shown only here."""
+    """``key`` cannot be read later."""
 
     key: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class SecondFactor:
-    """For an authenticator app: ``url`` is what a QR code would have."""
+    """For an authenticator app: ``url`` is the text for a QR code."""
 
     secret: str = attrs.field(repr=False)
     url: str = attrs.field(repr=False)
@@ -181,9 +181,9 @@ class RecoveryCodes:
 
 @attrs.frozen(kw_only=True)
 class OrganizationObject:
-    """``templates`` are those enabled in it, None is all; ``devices`` and ``users`` how many are its own.
+    """``templates`` are those enabled in it, null is all; ``devices`` and ``users`` count those that belong to it.
 
-    ``unit_system`` and ``unit_overrides`` (by group) are how its people see values who have not chosen for themselves.
+    ``unit_system`` and ``unit_overrides`` (by group) apply to its users who have not chosen units themselves.
     """
 
     id: int
@@ -203,7 +203,7 @@ class OrganizationObject:
 
 @attrs.frozen(kw_only=True)
 class RoleObject:
-    """``users`` is how many have it, in an organization and below."""
+    """``users`` counts those who have the role, in the organization and below."""
 
     id: int
     name: str
@@ -213,7 +213,7 @@ class RoleObject:
 
 @attrs.frozen(kw_only=True)
 class PermissionObject:
-    """``own`` is the permission that does for a device of one's own; ``root``: only in the root organization."""
+    """``own`` is the permission that is enough for one's own devices; ``root``: only in the root organization."""
 
     id: str
     label: str
@@ -233,17 +233,39 @@ class ClientObject:
 
 @attrs.frozen(kw_only=True)
 class MadeClient(ClientObject):
-    """``client_secret`` is shown only here."""
+    """``client_secret`` cannot be read later."""
 
     client_secret: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class OAuthClient:
-    """An OAuth2 client as Blynk's API has it; ``secret`` is shown only here."""
+    """An OAuth2 client in the form of Blynk's API; ``secret`` cannot be read later."""
 
     org_id: int
     name: str
     client_id: str
     secret: str = attrs.field(repr=False)
     redirect_urls: list[str]
+
+
+def session_object(session: ApiSession) -> SessionObject:
+    return SessionObject(
+        id=session.id,
+        org_id=session.org,
+        created_at=session.created,
+        used_at=session.used,
+        address=session.address,
+        agent=session.agent,
+    )
+
+
+def client_object(client: RegisteredClient) -> ClientObject:
+    return ClientObject(
+        client_id=client.id,
+        name=client.name,
+        org_id=client.org,
+        role_id=client.role,
+        redirects=list(client.redirects),
+        created_at=client.created,
+    )

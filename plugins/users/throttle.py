@@ -1,7 +1,11 @@
-"""How often a password, a code or a client's secret may be tried, also across a restart.
+"""Throttling of failed attempts at passwords, codes and client secrets, also across a restart.
+
+Each attempt counts as a failure in three counters (of the account at the address, of the account, of the address)
+until it turns out to be right. A counter that has reached its limit rejects attempts until `WAIT` seconds after its
+last failure; the first failure after that starts it at one again.
 
 Times are those of the monotonic clock, and ages in the database: a wall clock that is wrong after a reboot must
-neither end a wait nor prolong it for long. The time that the hub was stopped does not count.
+neither end a wait nor prolong it for long. The time during which the hub is stopped does not count.
 """
 
 from __future__ import annotations
@@ -17,67 +21,70 @@ import trio
 
 from hub.errors import StorageError, TooMany
 from hub.net.proxy_protocol import subscriber_of
-from plugins.users.user_store import digest
+from plugins.users.digests import digest
 
 if TYPE_CHECKING:
     from hub.storage import Row, Storage, Transaction
 
-#: Failures until an account has to wait, and seconds of waiting (docs.blynk.io, Limits).
+#: Failures of one account at one address until it has to wait, and seconds of waiting (docs.blynk.io, Limits).
 FAILURES, WAIT = 5, 600.0
-#: At one account from all addresses together, and from one address at all accounts: users behind one router are many.
+#: Failures of one account at all addresses together.
 FAILURES_OF_ACCOUNT = 100
+#: Failures of one address at all accounts together: many users may share a router.
 FAILURES_OF_ADDRESS = 50
-#: Counts remembered; the oldest is forgotten for a new one.
+#: Counters in memory; the one with the oldest failure makes room for a new one.
 REMEMBERED = 30_000
-#: What an account keeps the addresses of, how many, and how many accounts do.
+#: Kinds of attempts after which the address counts as known to the account.
 _LOGINS = ("login", "client")
+#: Known addresses of one account, and accounts that have known addresses.
 ADDRESSES_OF_ACCOUNT, ACCOUNTS = 20, 110_000
-#: Seconds between two writes of what has changed.
+#: Seconds between two writes of changed counters and addresses.
 SAVE_EVERY = 5.0
 
 
 @attrs.frozen
 class Attempt:
-    """One try, counted as failed until it has `succeeded`."""
+    """An attempt, which counts as failed until `succeeded` or `uncounted` is called."""
 
     _succeeded: Callable[[], None]
     _uncounted: Callable[[], None]
 
     def uncounted(self) -> None:
-        """It was neither right nor wrong: all counts are as they were before it."""
+        """Take the failure back: the attempt was neither right nor wrong."""
         self._uncounted()
 
     def succeeded(self) -> None:
-        """It was right: its count begins anew, the others lose this failure, and the account knows the address."""
+        """Take the failure back, reset the account's counter at the address, and remember the address of a login."""
         self._succeeded()
 
 
 class Throttle:
-    """Counts failures by account and address, by account, and by address, and lets none of them have too many."""
+    """Counters of failures by account and address, by account, and by address; all of them have limits."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        #: Failures and when the last was, oldest first.
+        #: Number of failures and time of the last one, by counter; the oldest first.
         self._failures: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
-        #: The addresses that each account was logged in to from, oldest first.
+        #: The addresses from which each account has logged in, the oldest first.
         self._addresses: OrderedDict[bytes, list[bytes]] = OrderedDict()
         self._unsaved_failures: set[bytes] = set()
         self._unsaved_accounts: set[bytes] = set()
 
     def attempt(self, kind: str, account: str, address: str) -> Attempt:
-        """Count a try before it is made, so that many at once count too. Raises `TooMany`.
+        """Count an attempt before it is made, so that concurrent ones count too. Raises `TooMany`.
 
-        An account has its own count at each address. What others do elsewhere makes an address wait only as long as
-        the account was never logged in to from there, so that a stranger cannot lock a user out (OWASP ASVS 2.2.1).
-        Of IPv6 a whole /64 is one address.
+        The limit of an account at all addresses does not apply at addresses from which it has logged in, so that a
+        stranger elsewhere cannot lock a user out (OWASP ASVS 2.2.1). An IPv6 /64 counts as one address.
         """
-        now, place = time.monotonic(), subscriber_of(address)
-        own, whole, place_key = (digest(repr(key)) for key in ((kind, account, place), (kind, account), place))
-        limits = {own: FAILURES, whole: FAILURES_OF_ACCOUNT, place_key: FAILURES_OF_ADDRESS}
-        known = place_key in self._addresses.get(whole, ())
-        for key, most in limits.items():
+        now, subscriber = time.monotonic(), subscriber_of(address)
+        account_at_address, account_key, address_key = (
+            digest(repr(key)) for key in ((kind, account, subscriber), (kind, account), subscriber)
+        )
+        limits = {account_at_address: FAILURES, account_key: FAILURES_OF_ACCOUNT, address_key: FAILURES_OF_ADDRESS}
+        is_known_address = address_key in self._addresses.get(account_key, ())
+        for key, limit in limits.items():
             count, last = self._failures.get(key, (0, 0.0))
-            if count >= most and now < last + WAIT and not (known and key is whole):
+            if count >= limit and now < last + WAIT and not (is_known_address and key is account_key):
                 raise TooMany("There were too many failed attempts.", last + WAIT - now)
         for key in limits:
             count, last = self._failures.pop(key, (0, now))
@@ -86,18 +93,19 @@ class Throttle:
             self._unsaved_failures.add(self._failures.popitem(last=False)[0])
 
         def succeeded() -> None:
-            self._failures.pop(own, None)
-            self._unsaved_failures.add(own)
-            give_back(whole, place_key)
+            self._failures.pop(account_at_address, None)
+            self._unsaved_failures.add(account_at_address)
+            take_back(account_key, address_key)
             if kind in _LOGINS:
-                self._remember(whole, place_key)
+                self._remember(account_key, address_key)
 
-        def give_back(*keys: bytes) -> None:
+        def take_back(*keys: bytes) -> None:
             for key in keys:
-                if found := self._failures.get(key):
-                    self._set(key, found[0] - 1, found[1])
+                if counter := self._failures.get(key):
+                    count, last = counter
+                    self._set(key, count - 1, last)
 
-        return Attempt(succeeded, lambda: give_back(*limits))
+        return Attempt(succeeded, lambda: take_back(*limits))
 
     def _set(self, key: bytes, count: int, last: float) -> None:
         self._failures[key] = count, last
@@ -116,15 +124,15 @@ class Throttle:
             self._unsaved_accounts.add(self._addresses.popitem(last=False)[0])
 
     def forget(self, kind: str, account: str) -> None:
-        """An account is no more: nor are the addresses that it was used from."""
-        whole = digest(repr((kind, account)))
-        self._addresses.pop(whole, None)
-        self._unsaved_accounts.add(whole)
+        """Forget the addresses from which a deleted account has logged in."""
+        account_key = digest(repr((kind, account)))
+        self._addresses.pop(account_key, None)
+        self._unsaved_accounts.add(account_key)
 
     # -- across a restart -----------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Read what was counted before the hub was stopped."""
+        """Read the counters and addresses of the hub's last run."""
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
             failures = await tx.fetch_all("SELECT key, count, age FROM users_failures ORDER BY age DESC")
@@ -138,7 +146,7 @@ class Throttle:
             self._addresses.setdefault(bytes(account), []).append(bytes(address))
 
     async def run(self) -> None:
-        """Write what has changed every few seconds, and at the end."""
+        """Write changes every few seconds, and when cancelled."""
         try:
             while True:
                 await trio.sleep(SAVE_EVERY)
@@ -148,7 +156,7 @@ class Throttle:
                 await self.save()
 
     async def save(self) -> None:
-        """Write what has changed, and forget waits that are over. When it fails, the next time writes it."""
+        """Write changes, and forget waits that are over. When writing fails, the next call repeats it."""
         now = time.monotonic()
         while self._failures and now > next(iter(self._failures.values()))[1] + WAIT:
             self._unsaved_failures.add(self._failures.popitem(last=False)[0])
@@ -157,7 +165,7 @@ class Throttle:
             return
         self._unsaved_failures, self._unsaved_accounts = set(), set()
         failures = [(key, count, now - last) for key in keys for count, last in [self._failures.get(key, (0, 0.0))]]
-        addresses = [(account, one) for account in accounts for one in self._addresses.get(account, ())]
+        addresses = [(account, address) for account in accounts for address in self._addresses.get(account, ())]
 
         async def write(tx: Transaction) -> None:
             for key in keys:

@@ -1,4 +1,4 @@
-"""Users over HTTP: what those who look after others do."""
+"""Routes of the users of organizations, for those who administer them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.api import (
-    AUTHENTICATED,
-    PAGE,
-    VIEW_DEVICES,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Route,
-    SortOrder,
-    page_of,
-    secret,
-)
-from hub.errors import Forbidden, HubError, Rejected
-from hub.model import Organization, Principal
+from hub.api import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of, secret
+from hub.errors import Forbidden, HubError
+from hub.model import Device, Organization, Principal
 from hub.spellings import nfc
-from plugins.users.login_routes import Password, prove, session_shown
+from plugins.users.account_links import AccountLink
 from plugins.users.model import ADMIN, USER, Address, Profile, User
-from plugins.users.passwords import hash_of
-from plugins.users.schemas import InvitedUser, PageLink, UserObject, UserProfile, more, said_of
-from plugins.users.user_store import Link
+from plugins.users.passwords import to_blynk_hash
+from plugins.users.schemas import (
+    InvitedUser,
+    PageLink,
+    UserObject,
+    UserProfile,
+    extend,
+    profile_fields,
+    session_object,
+)
 
 if TYPE_CHECKING:
     from plugins.users.service import UsersService
 
-#: By what users are sorted (docs.blynk.io, Search users).
+#: Keys by which users are sorted (docs.blynk.io, Search users).
 SortUsers = Literal[
     "User Id",
     "Name",
@@ -52,7 +46,7 @@ SortUsers = Literal[
 
 
 @attrs.frozen(kw_only=True)
-class _NewPerson:
+class _UserFields:
     email: str = secret()
     name: str = secret(default="")
     title: str | None = None
@@ -63,8 +57,8 @@ class _NewPerson:
 
 
 @attrs.frozen(kw_only=True)
-class NewUser(_NewPerson):
-    """With ``password``, or Blynk's hash of it, they can log in at once. ``tz`` is a time zone."""
+class NewUser(_UserFields):
+    """With ``password``, or Blynk's hash of it, the user can log in at once. ``tz`` is a time zone."""
 
     role_id: int = USER
     org_id: int | None = None
@@ -74,10 +68,10 @@ class NewUser(_NewPerson):
 
 
 @attrs.frozen(kw_only=True)
-class NewClient(_NewPerson):
-    """With ``password``, or Blynk's hash of it, they can log in at once.
+class NewClient(_UserFields):
+    """With ``password``, or Blynk's hash of it, the client can log in at once.
 
-    Their organization is called ``organization_name``, else as they are.
+    Their organization is named ``organization_name``, by default after the client.
     """
 
     organization_name: str = ""
@@ -93,7 +87,7 @@ class Registration:
 
 
 @attrs.frozen(kw_only=True)
-class Invite(_NewPerson):
+class Invite(_UserFields):
     role_id: int = USER
     org_id: int | None = None
     tz: str | None = None
@@ -101,7 +95,7 @@ class Invite(_NewPerson):
 
 @attrs.frozen(kw_only=True)
 class EditUser:
-    """What is left out stays."""
+    """Fields that are left out stay as they are."""
 
     user_id: int
     name: str | None = secret(default=None)
@@ -130,7 +124,7 @@ class SetPassword:
 
 @attrs.frozen(kw_only=True)
 class TransferUser:
-    """With ``devices`` the user's own devices go with them, else they have no owner afterwards."""
+    """With ``devices`` the user's own devices are transferred too, otherwise they have no owner afterwards."""
 
     user_id: int
     target_org_id: int
@@ -138,125 +132,115 @@ class TransferUser:
     devices: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class TransferDevice:
-    """Either a user, to whose organization it goes, or an organization; with ``new_user_id`` of 0 it has no owner."""
+class UserRoutes:
+    def __init__(self, service: UsersService) -> None:
+        self._service = service
+        self._hub = service.hub
+        self._users = service.users
+        self._roles = service.roles
+        self._credentials = service.credentials
+        self._authorization = service.authorization
+        #: Held while a client and their organization are added.
+        self._adding_client = trio.Lock()
 
-    device_id: int
-    new_user_id: int | None = None
-    new_org_id: int | None = None
+    # -- adding ---------------------------------------------------------------------------------------------------
 
-
-@attrs.frozen(kw_only=True)
-class TransferToOwner:
-    """``new_user_id`` of 0 leaves it without an owner."""
-
-    device_id: int
-    new_user_id: int
-
-
-@attrs.frozen(kw_only=True)
-class TransferToOrganization:
-    device_id: int
-    new_org_id: int
-
-
-def routes(service: UsersService) -> Sequence[Route]:
-    hub, people, access, credentials = service.hub, service.people, service.access, service.credentials
-
-    #: Held while a client and their organization are made.
-    making = trio.Lock()
-
-    def new_user(request: Request) -> User:
+    def _new_user(self, request: Request) -> User:
+        """Return the user to add of a body with an organization and a role. Raises `Forbidden`, `NotFound`."""
         body: NewUser | Invite = request.body
-        org = hub.access.organization_for(request, body.org_id)
-        role = service.roles.get(body.role_id)
-        access.check_gift(request.principal, org.id, role)
-        return person(body, org.id, role)
+        org = self._hub.access.organization_for(request, body.org_id)
+        role = self._roles.require(body.role_id)
+        self._authorization.check_grantable(request.principal, org.id, role)
+        return _user_of(body, org.id, role)
 
-    def person(body: _NewPerson, org: int, role: int) -> User:
-        profile = Profile(**said_of(body))
-        return User(id=0, org=org, email=body.email.strip().lower(), name=body.name.strip(), role=role, profile=profile)
-
-    async def create(request: Request) -> Created[UserObject]:
+    async def create(self, request: Request) -> Created[UserObject]:
         body: NewUser = request.body
-        new = new_user(request)
-        made = await people.add(new, hash_of(new.email, body.password, body.password_hash))
-        request.subject = f"user {made.id}"
-        return Created(value=service.shown(made))
+        new = self._new_user(request)
+        user = await self._users.add(new, to_blynk_hash(new.email, body.password, body.password_hash))
+        request.subject = f"user {user.id}"
+        return Created(value=self._service.user_object(user))
 
-    async def create_client(request: Request) -> None:
-        """A client of one's organization has an organization of their own below it, of which they are the Admin.
+    async def create_client(self, request: Request) -> None:
+        """Add a client of the caller's organization, with an organization of their own below it, as its Admin.
 
-        Whoever is there already stays as they are.
+        Does nothing for an e-mail address that is in use.
         """
-        async with making:
-            await make_client(request)
+        async with self._adding_client:
+            await self._add_client(request)
 
-    async def make_client(request: Request) -> None:
+    async def _add_client(self, request: Request) -> None:
         body: NewClient = request.body
-        top = hub.access.organization_for(request)
-        if not hub.is_allowed(request.principal, "orgs.add", org=top.id):
+        top = self._hub.access.organization_for(request)
+        if not self._hub.is_allowed(request.principal, "orgs.add", org=top.id):
             raise Forbidden("This needs the permission orgs.add.")
-        access.check_gift(request.principal, top.id, ADMIN)
-        new = person(body, top.id, ADMIN)
-        hashed = hash_of(new.email, body.password, body.password_hash)
-        people.check(new)
-        if new.email in people.by_email:
+        self._authorization.check_grantable(request.principal, top.id, ADMIN)
+        new = _user_of(body, top.id, ADMIN)
+        hashed = to_blynk_hash(new.email, body.password, body.password_hash)
+        self._users.validate(new)
+        if new.email in self._users.by_email:
             request.no_change = True
             return
-        hub.organizations.check_quota(top.id, "users", people.by_organization())
-        name = body.organization_name.strip() or free_name(new.name or new.email.partition("@")[0], top.id)
-        templates = frozenset(hub.templates.by_id) if top.templates is None else top.templates
-        org = await hub.organizations.add(
+        self._hub.organizations.check_quota(top.id, "users", self._users.count_by_organization())
+        name = body.organization_name.strip() or self._free_name(new.name or new.email.partition("@")[0], top.id)
+        templates = frozenset(self._hub.templates.by_id) if top.templates is None else top.templates
+        org = await self._hub.organizations.add(
             Organization(id=0, name=name, parent=top.id, templates=templates, timezone=body.time_zone),
             request.principal,
         )
         new.org = org.id
         request.partially_applied, request.org = True, org.id
         try:
-            made = await people.add(new, hashed)
+            user = await self._users.add(new, hashed)
         except HubError:
-            await hub.organizations.remove(org.id, request.principal)
+            await self._hub.organizations.remove(org.id, request.principal)
             request.partially_applied = False
             raise
-        request.subject = f"user {made.id}"
+        request.subject = f"user {user.id}"
 
-    def free_name(wanted: str, parent: int) -> str:
-        """A name that an organization can have beside others, when nobody says which."""
+    def _free_name(self, wanted: str, parent: int) -> str:
+        """Return an acceptable name for an organization that no sibling has, from a user's name."""
         name = " ".join(re.sub(r"[^\w .'&-]", " ", wanted).split())[:70] or "Client"
-        taken = {org.name for org in hub.organizations.by_id.values() if org.parent == parent}
-        return next(one for one in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if one not in taken)
+        taken = {org.name for org in self._hub.organizations.by_id.values() if org.parent == parent}
+        numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
+        return next(candidate for candidate in (name, *numbered) if candidate not in taken)
 
-    async def register(request: Request) -> None:
-        """A user of one's organization, who has no password yet."""
+    async def register(self, request: Request) -> None:
+        """Add a user to the caller's organization, without a password."""
         body: Registration = request.body
-        org = hub.access.organization_for(request)
-        access.check_gift(request.principal, org.id, USER)
-        profile = Profile(**said_of(body))
-        made = await people.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
-        request.subject = f"user {made.id}"
+        org = self._hub.access.organization_for(request)
+        self._authorization.check_grantable(request.principal, org.id, USER)
+        profile = Profile(**profile_fields(body))
+        user = await self._users.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
+        request.subject = f"user {user.id}"
 
-    async def invite(request: Request) -> Created[InvitedUser]:
-        made = await people.add(new_user(request), None)
-        request.subject = f"user {made.id}"
-        code = await people.link(Link.INVITATION, made, service.invitation_ms)
-        return Created(value=more(InvitedUser, service.shown(made), link=service.link(request, code)))
+    async def invite(self, request: Request) -> Created[InvitedUser]:
+        service = self._service
+        user = await self._users.add(self._new_user(request), None)
+        request.subject = f"user {user.id}"
+        code = await service.links.create(AccountLink.INVITATION, user, service.invitation_ms)
+        return Created(value=extend(InvitedUser, service.user_object(user), link=service.account_url(request, code)))
 
-    async def reset(request: Request) -> PageLink:
-        user = service.user_for(request, request.body.user_id, gift=True)
-        kind, lifetime = (
-            (Link.INVITATION, service.invitation_ms) if user.password is None else (Link.RESET, service.reset_ms)
-        )
-        return PageLink(link=service.link(request, await people.link(kind, user, lifetime)))
+    # -- passwords ------------------------------------------------------------------------------------------------
 
-    async def set_password(request: Request) -> None:
+    async def reset_password(self, request: Request) -> PageLink:
+        service = self._service
+        user = service.user_for(request, request.body.user_id, check_grantable=True)
+        if user.password is None:
+            code = await service.links.create(AccountLink.INVITATION, user, service.invitation_ms)
+        else:
+            code = await service.links.create(AccountLink.RESET, user, service.reset_ms)
+        return PageLink(link=service.account_url(request, code))
+
+    async def set_password(self, request: Request) -> None:
         body: SetPassword = request.body
-        user = service.user_for(request, body.user_id, gift=True)
-        await people.set_password(user, hash_of(user.email, body.password, body.password_hash))
-        await credentials.shut_out(user)
+        user = self._service.user_for(request, body.user_id, check_grantable=True)
+        await self._users.set_password(user, to_blynk_hash(user.email, body.password, body.password_hash))
+        await self._credentials.revoke_all(user)
+
+    # -- reading --------------------------------------------------------------------------------------------------
 
     async def users(
+        self,
         request: Request,
         *,
         org_id: int | None = None,
@@ -264,11 +248,12 @@ def routes(service: UsersService) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        top = hub.access.organization_for(request, org_id).id
-        found = [user for user in allowed(request, org_id) if include_sub_org_users or user.org == top]
-        return page_of(found, page, size, service.shown)
+        top = self._hub.access.organization_for(request, org_id).id
+        users = [user for user in self._visible_users(request, org_id) if include_sub_org_users or user.org == top]
+        return page_of(users, page, size, self._service.user_object)
 
     async def search(
+        self,
         request: Request,
         query: str,
         *,
@@ -278,223 +263,161 @@ def routes(service: UsersService) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        text = nfc(query).lower()
-        found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
-        visible = hub.access.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
-        owned = Counter(device.owner for device in visible)
+        hub, text = self._hub, nfc(query).lower()
+        visible = self._visible_users(request, org_id)
+        matches = [user for user in visible if text in user.email or text in user.name.lower()]
+        devices = hub.access.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
+        devices_by_owner = Counter(device.owner for device in devices)
         keys: dict[SortUsers, Callable[[User], Any]] = {
             "User Id": lambda user: user.id,
             "Name": lambda user: user.name.lower(),
             "Email": lambda user: user.email,
-            "Status": lambda user: user.state(hub.clock.now()),
-            "Role": lambda user: service.roles.names[user.role].lower(),
+            "Status": lambda user: user.status(hub.clock.now()),
+            "Role": lambda user: self._roles.names[user.role].lower(),
             "Organization Name": lambda user: hub.organizations.get(user.org).name.lower(),
-            "Devices Count": lambda user: owned[user.id],
+            "Devices Count": lambda user: devices_by_owner[user.id],
             "Country": lambda user: user.profile.address.country.lower(),
             "Registered At": lambda user: user.created,
             "Phone Number": lambda user: user.profile.phone,
         }
-        found.sort(key=keys[sort_by], reverse=sort_order == "DESC")
-        return page_of(found, page, size, service.shown)
+        matches.sort(key=keys[sort_by], reverse=sort_order == "DESC")
+        return page_of(matches, page, size, self._service.user_object)
 
-    def allowed(request: Request, org: int | None) -> list[User]:
-        """The users of an organization and below whom somebody may see."""
-        found = people.of_org(hub.access.organization_for(request, org).id)
-        return [user for user in found if hub.is_allowed(request.principal, request.permission, org=user.org)]
+    def _visible_users(self, request: Request, org_id: int | None) -> list[User]:
+        """Return the users of an organization and below for whom the caller has the route's permission."""
+        users = self._users.in_and_below(self._hub.access.organization_for(request, org_id).id)
+        return [user for user in users if self._hub.is_allowed(request.principal, request.permission, org=user.org)]
 
-    async def user(request: Request, user_id: int) -> UserProfile:
-        found = service.user_for(request, user_id)
-        request.version(*edited(found))
-        return service.profile(found)
+    async def info(self, request: Request, user_id: int) -> UserProfile:
+        user = self._service.user_for(request, user_id)
+        request.version(*_editable_fields(user))
+        return self._service.user_profile(user)
 
-    def edited(user: User) -> tuple[Any, ...]:
-        """What others may edit of a user."""
-        return user.name, user.profile, user.developer
+    async def export(self, request: Request, user_id: int) -> dict[str, Any]:
+        """All data about a user."""
+        user = self._service.user_for(request, user_id)
+        actor_id = Principal("user", user.id, user.org).actor_id
+        visible = {device.id for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES)}
+        return {
+            "user": self._service.user_profile(user),
+            "sessions": [session_object(session) for session in self._credentials.sessions_of(user.id)],
+            "keys": [key.name for key in self._credentials.keys_of(user.id)],
+            "devices": [{"id": device.id, "name": device.name} for device in self._owned_devices(user)],
+            "comments": [
+                {"deviceId": device, "ts": comment.ts, "text": comment.text}
+                for device, comment in await self._hub.timeline.comments_by(actor_id)
+                if device in visible
+            ],
+            **await self._hub.personal_data(actor_id, request.principal),
+        }
 
-    async def edit(request: Request) -> UserObject:
+    def _owned_devices(self, user: User) -> list[Device]:
+        return [device for device in self._hub.devices.by_id.values() if device.owner == user.id]
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    async def edit(self, request: Request) -> UserObject:
         body: EditUser = request.body
-        found = service.user_for(request, body.user_id, gift=True)
-        asker = people.by_id.get(request.principal.id) if request.principal.kind == "user" else None  # type: ignore[arg-type]
-        if body.is_dev and request.principal.kind != "local" and (asker is None or not asker.developer):
-            raise Forbidden("Only a developer makes others developers.")
-        said = said_of(body)
-        changes: dict[str, Any] = {"profile": said} if said else {}
+        user = self._service.user_for(request, body.user_id, check_grantable=True)
+        principal = request.principal
+        caller = self._users.by_id.get(principal.id) if principal.kind == "user" else None  # type: ignore[arg-type]
+        if body.is_dev and principal.kind != "local" and (caller is None or not caller.developer):
+            raise Forbidden("Only a user in developer mode can give it to others.")
+        profile = profile_fields(body)
+        changes: dict[str, Any] = {"profile": profile} if profile else {}
         changes |= {} if body.name is None else {"name": body.name.strip()}
         changes |= {} if body.is_dev is None else {"developer": body.is_dev}
-        request.expect(*edited(found))
-        await people.change(found, **changes)
-        request.version(*edited(found))
-        return service.shown(found)
+        request.expect(*_editable_fields(user))
+        await self._users.change(user, **changes)
+        request.version(*_editable_fields(user))
+        return self._service.user_object(user)
 
-    async def set_role(request: Request, user_id: int, role_id: int) -> UserObject:
-        found = service.user_for(request, user_id, gift=True)
-        role = service.roles.get(role_id)
-        if request.principal.kind == "user" and found.id == request.principal.id:
+    async def set_role(self, request: Request, user_id: int, role_id: int) -> UserObject:
+        user = self._service.user_for(request, user_id, check_grantable=True)
+        role = self._roles.require(role_id)
+        if request.principal.kind == "user" and user.id == request.principal.id:
             raise Forbidden("You cannot change your own role.")
-        access.check_gift(request.principal, found.org, role)
-        await people.change(found, role=role)
-        return service.shown(found)
+        self._authorization.check_grantable(request.principal, user.org, role)
+        await self._users.change(user, role=role)
+        return self._service.user_object(user)
 
-    async def suspend(request: Request) -> None:
+    async def suspend(self, request: Request) -> None:
         body: Suspend = request.body
-        found = service.user_for(request, body.user_id, gift=True)
-        await people.change(found, suspended=body.suspended)
+        user = self._service.user_for(request, body.user_id, check_grantable=True)
+        await self._users.change(user, suspended=body.suspended)
         if body.suspended:
-            await credentials.end(credentials.of_user(found.id))
+            await self._credentials.end(self._credentials.sessions_of(user.id))
 
-    async def force_logout(request: Request) -> None:
-        found = service.user_for(request, request.body.user_id, gift=True)
-        await credentials.end(credentials.of_user(found.id))
+    async def force_logout(self, request: Request) -> None:
+        user = self._service.user_for(request, request.body.user_id, check_grantable=True)
+        await self._credentials.end(self._credentials.sessions_of(user.id))
 
-    async def delete(request: Request, user_id: int) -> None:
-        found = service.user_for(request, user_id, gift=True)
-        await service.erase(found)
+    async def delete(self, request: Request, user_id: int) -> None:
+        user = self._service.user_for(request, user_id, check_grantable=True)
+        await self._service.erase(user)
 
-    async def delete_oneself(request: Request) -> None:
-        found = service.myself(request)
-        await prove(service, request, found, request.body.password)
-        await service.erase(found)
-        # The record of it comes after, and would keep where they came from.
-        request.address = ""
-
-    async def transfer(request: Request) -> Created[UserObject]:
+    async def transfer(self, request: Request) -> Created[UserObject]:
+        hub = self._hub
         body: TransferUser = request.body
-        found = service.user_for(request, body.user_id, gift=True)
+        user = self._service.user_for(request, body.user_id, check_grantable=True)
         org = hub.access.organization_for(request, body.target_org_id)
-        role = service.roles.get(body.role_id)
-        if request.principal.kind == "user" and found.id == request.principal.id:
+        role = self._roles.require(body.role_id)
+        if request.principal.kind == "user" and user.id == request.principal.id:
             raise Forbidden("You cannot transfer yourself.")
-        access.check_gift(request.principal, org.id, role)
-        owned = [device for device in hub.devices.by_id.values() if device.owner == found.id]
-        hub.organizations.check_quota(org.id, "users", people.by_organization(), leaving=found.org)
+        self._authorization.check_grantable(request.principal, org.id, role)
+        owned = self._owned_devices(user)
+        hub.organizations.check_quota(org.id, "users", self._users.count_by_organization(), leaving=user.org)
         if body.devices:
             for device in owned:
                 hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
-        request.partially_applied, request.org, request.transferred_to = True, found.org, org.id
-        await people.change(found, org=org.id, role=role)
+        request.partially_applied, request.org, request.transferred_to = True, user.org, org.id
+        await self._users.change(user, org=org.id, role=role)
         for device in owned:
-            to, owner = (org.id, found.id) if body.devices else (device.org, None)
-            await hub.devices.transfer(device, to, owner, request.principal)
-        await credentials.end(credentials.of_user(found.id))
-        return Created(value=service.shown(found))
+            target_org, owner = (org.id, user.id) if body.devices else (device.org, None)
+            await hub.devices.transfer(device, target_org, owner, request.principal)
+        await self._credentials.end(self._credentials.sessions_of(user.id))
+        return Created(value=self._service.user_object(user))
 
-    async def export(request: Request, user_id: int) -> dict[str, Any]:
-        """Everything that is kept about one person."""
-        found = service.user_for(request, user_id)
-        who = Principal("user", found.id, found.org).actor_id
-        visible = {device.id for device in hub.access.devices_for(request.principal, VIEW_DEVICES)}
-        return {
-            "user": service.profile(found),
-            "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
-            "keys": [key.name for key in credentials.keys.values() if key.user == found.id],
-            "devices": [
-                {"id": device.id, "name": device.name}
-                for device in hub.devices.by_id.values()
-                if device.owner == found.id
-            ],
-            "comments": [
-                {"deviceId": device, "ts": comment.ts, "text": comment.text}
-                for device, comment in await hub.timeline.comments_by(who)
-                if device in visible
-            ],
-            **await hub.personal_data(who, request.principal),
-        }
 
-    # -- whose device it is ---------------------------------------------------------------------------------------
+def _user_of(body: _UserFields, org: int, role: int) -> User:
+    """Return the user to add, whose id is assigned later."""
+    email, name, profile = body.email.strip().lower(), body.name.strip(), Profile(**profile_fields(body))
+    return User(id=0, org=org, email=email, name=name, role=role, profile=profile)
 
-    async def transfer_to_owner(request: Request) -> None:
-        body: TransferToOwner = request.body
-        await transfer_to(request, TransferDevice(device_id=body.device_id, new_user_id=body.new_user_id))
 
-    async def transfer_to_organization(request: Request) -> None:
-        body: TransferToOrganization = request.body
-        await transfer_to(request, TransferDevice(device_id=body.device_id, new_org_id=body.new_org_id))
+def _editable_fields(user: User) -> tuple[Any, ...]:
+    """Return the fields that others can edit, for the version of the answer."""
+    return user.name, user.profile, user.developer
 
-    async def transfer_device(request: Request) -> None:
-        await transfer_to(request, request.body)
 
-    async def transfer_to(request: Request, body: TransferDevice) -> None:
-        device = hub.access.device_for(request, body.device_id)
-        if (body.new_user_id is None) == (body.new_org_id is None):
-            raise Rejected("either newUserId or newOrgId is needed")
-        if body.new_org_id is not None:
-            # Nobody is told more than that it is not theirs.
-            if not hub.is_allowed(request.principal, request.permission, org=body.new_org_id):
-                raise hub.organizations.unknown(body.new_org_id)
-            hub.organizations.get(body.new_org_id)
-            new: tuple[int, int | None] = (body.new_org_id, None)
-            request.transferred_to = body.new_org_id
-        elif not body.new_user_id:
-            new = (device.org, None)
-        else:
-            # A device is where its owner is.
-            org = hub.devices.org_of_user(body.new_user_id)
-            if org is None or not hub.is_allowed(request.principal, request.permission, org=org):
-                raise people.unknown(body.new_user_id)
-            new = (org, body.new_user_id)
-            request.transferred_to = None if org == device.org else org
-        if new == (device.org, device.owner):
-            raise Rejected("Can't transfer to the same owner")
-        await hub.devices.transfer(device, *new, request.principal)
-
-    async def clear_owner(request: Request, device_id: int) -> None:
-        device = hub.access.device_for(request, device_id)
-        await hub.devices.transfer(device, device.org, None, request.principal)
-
+def routes(service: UsersService) -> Sequence[Route]:
+    api = UserRoutes(service)
     org = "/api/v1/organization"
+    view, invite, edit, password = "users.view", "users.invite", "users.edit", "users.password"
+    search, client = "Search users by name or e-mail address", "Create a client with an organization"
+    create, register = "Create a user in an organization", "Create a user without a password"
     return [
+        Route("GET", f"{org}/users", api.users, view, "The users of an organization"),
+        Route("GET", f"{org}/user", api.info, view, "One user"),
+        Route("GET", f"{org}/search/users", api.search, view, search),
+        Route("POST", f"{org}/users/create", api.create_client, invite, client, NewClient),
+        Route("POST", f"{org}/users/create-in-org", api.create, invite, create, NewUser),
+        Route("POST", f"{org}/users/invite", api.invite, invite, "Invite a user", Invite),
+        Route("POST", f"{org}/users/register", api.register, invite, register, Registration),
+        Route("POST", f"{org}/users/transfer", api.transfer, "users.transfer", "Transfer a user", TransferUser),
+        Route("PUT", f"{org}/users/role", api.set_role, edit, "Change a user's role"),
+        Route("PUT", f"{org}/user", api.edit, edit, "Edit a user", EditUser, lock="user"),
+        Route("DELETE", f"{org}/user", api.delete, "users.delete", "Delete a user"),
         Route(
-            method,
-            f"{org}/{path}",
-            handler,
-            permission,
-            summary,
-            body,
-            lock="user" if handler is edit else "",
-        )
-        for method, path, handler, permission, body, summary in (
-            ("GET", "users", users, "users.view", None, "The users of an organization"),
-            ("GET", "user", user, "users.view", None, "One user"),
-            ("GET", "search/users", search, "users.view", None, "Users by a text in their name or address"),
-            ("POST", "users/create", create_client, "users.invite", NewClient, "Make a client with an organization"),
-            ("POST", "users/create-in-org", create, "users.invite", NewUser, "Make a user in an organization"),
-            ("POST", "users/invite", invite, "users.invite", Invite, "Invite a user"),
-            ("POST", "users/register", register, "users.invite", Registration, "Make a user without a password"),
-            ("POST", "users/transfer", transfer, "users.transfer", TransferUser, "Transfer a user"),
-            ("PUT", "users/role", set_role, "users.edit", None, "Give a user another role"),
-            ("PUT", "user", edit, "users.edit", EditUser, "Edit a user"),
-            ("DELETE", "user", delete, "users.delete", None, "Delete a user"),
-            ("POST", "user/suspend", suspend, "users.suspend", Suspend, "Suspend a user, or take it back"),
-            ("POST", "user/logout", force_logout, "users.logout", UserId, "End all sessions of a user"),
-            ("POST", "user/reset", reset, "users.password", UserId, "A link for a new password"),
-            ("POST", "user/password", set_password, "users.password", SetPassword, "Set a user's password"),
-            ("GET", "user/export", export, "users.download", None, "Export a user's personal data"),
-            ("POST", "device/transfer", transfer_device, "transfers.devices", TransferDevice, "Transfer a device"),
-            (
-                "POST",
-                "device/transfer/to-owner",
-                transfer_to_owner,
-                "transfers.devices",
-                TransferToOwner,
-                "Transfer a device to a user",
-            ),
-            (
-                "POST",
-                "device/transfer/to-organization",
-                transfer_to_organization,
-                "transfers.devices",
-                TransferToOrganization,
-                "Transfer a device to an organization",
-            ),
-            ("DELETE", "device/owner", clear_owner, "transfers.devices", None, "Let a device have no owner"),
-        )
-    ] + [
-        Route(
-            method="DELETE",
-            path="/api/v1/profile",
-            handler=delete_oneself,
-            body=Password,
-            permission=AUTHENTICATED,
-            summary="Delete one's own account",
-        )
+            "POST",
+            f"{org}/user/suspend",
+            api.suspend,
+            "users.suspend",
+            "Suspend a user, or lift the suspension",
+            Suspend,
+        ),
+        Route("POST", f"{org}/user/logout", api.force_logout, "users.logout", "End all sessions of a user", UserId),
+        Route("POST", f"{org}/user/reset", api.reset_password, password, "Create a link for a new password", UserId),
+        Route("POST", f"{org}/user/password", api.set_password, password, "Set a user's password", SetPassword),
+        Route("GET", f"{org}/user/export", api.export, "users.download", "Export a user's personal data"),
     ]

@@ -1,11 +1,9 @@
-"""The people of the hub: their accounts and the links by which they get into them."""
+"""The accounts of users: in the database, and all of them in memory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ import attrs
 import trio
 
 from hub import timezones
-from hub.errors import Conflict, NotAuthenticated, NotFound, Rejected
+from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.spellings import is_name, is_printable
 from hub.structuring import structure
@@ -21,38 +19,26 @@ from plugins.users.model import ADMIN, Profile, User
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.stamps import Correction
     from hub.storage import Transaction
     from plugins.users.passwords import Passwords
 
 _EMAIL = re.compile(r"[^@\s\"<>()\\,;:\[\]]{1,64}@[^@\s\"<>()\\,;:\[\]]{1,189}")
-#: The page behind every link.
-PAGE = "/account"
 MAX_NAME = 60
-#: Profile fields' characters.
+#: Characters of a field of a profile.
 MAX_FIELD = 100
 _COLUMNS = "id, org, email, name, role, password, created, last_login, suspended, developer, otp, otp_step, profile"
 
 
-class Link:
-    """Kinds of links."""
-
-    INVITATION, RESET, FIRST = "invitation", "reset", "first"
-
-
-def digest(code: str) -> bytes:
-    """What is kept of a token or code."""
-    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).digest()
-
-
-class People:
-    """All users, by id and by address."""
+class UserStore:
+    """All users, by id and by e-mail address."""
 
     def __init__(self, hub: Hub, passwords: Passwords) -> None:
         self._hub = hub
         self._passwords = passwords
         self.by_id: dict[int, User] = {}
         self.by_email: dict[str, User] = {}
-        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        #: Held from the checks until memory has what was written, so that memory and disk cannot differ.
         self._lock = trio.Lock()
 
     async def load(self) -> None:
@@ -65,69 +51,71 @@ class People:
             fields["profile"] = structure(json.loads(fields["profile"]), Profile)
             for flag in ("suspended", "developer"):
                 fields[flag] = bool(fields[flag])
-            self._keep(User(**fields))
+            self._index(User(**fields))
 
-    def _keep(self, user: User) -> None:
+    def _index(self, user: User) -> None:
         self.by_id[user.id] = user
         self.by_email[user.email] = user
 
-    def get(self, user: int) -> User:
+    def get(self, user_id: int) -> User:
         """Raises `NotFound`."""
-        if found := self.by_id.get(user):
-            return found
-        raise self.unknown(user)
+        if user := self.by_id.get(user_id):
+            return user
+        raise self.unknown(user_id)
 
     @staticmethod
-    def unknown(user: int) -> NotFound:
-        """What is said of one who is not there, also to whom they are none of their business."""
-        return NotFound(f"User with identifier {user} is not found or belong to another organization.")
+    def unknown(user_id: int) -> NotFound:
+        """Return the error for a missing user.
 
-    def of_org(self, org: int) -> list[User]:
-        """The users of an organization and of all below it."""
+        It is also the one for a user whom the caller may not see, so that ids cannot be probed.
+        """
+        return NotFound(f"User with identifier {user_id} is not found or belong to another organization.")
+
+    def in_and_below(self, org: int) -> list[User]:
+        """Return the users of an organization and of all below it."""
         orgs = set(self._hub.organizations.below(org))
         return [user for user in self.by_id.values() if user.org in orgs]
 
-    def by_organization(self) -> Counter[int]:
-        """How many users each organization has."""
+    def count_by_organization(self) -> Counter[int]:
         return Counter(user.org for user in self.by_id.values())
 
     async def add(self, new: User, hashed: str | None) -> User:
-        """Add somebody with Blynk's hash of a password, or none yet; the id is given here.
+        """Add a user, whose id is assigned here, with Blynk's hash of a password or without a password.
 
         Raises `Rejected`, `Conflict`.
         """
-        self.check(new)
+        self.validate(new)
         new = attrs.evolve(new, created=self._hub.clock.now())
-        new.password = None if hashed is None else await self._passwords.keep(hashed)
+        new.password = None if hashed is None else await self._passwords.derive(hashed)
 
         async def write(tx: Transaction) -> int:
             return await tx.execute(
                 "INSERT INTO users (org, email, name, role, password, created, profile) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (new.org, new.email, new.name, new.role, new.password, new.created, _text(new.profile)),
+                (new.org, new.email, new.name, new.role, new.password, new.created, _profile_json(new.profile)),
             )
 
         async with self._lock:
             if new.email in self.by_email:
                 raise Rejected(f"{new.email} is already in use")
             if len(self.by_id) >= self._hub.config.limits.users:
-                raise Conflict(f"there are at most {self._hub.config.limits.users} users ([limits] users)")
-            self._hub.organizations.check_quota(new.org, "users", self.by_organization())
+                raise Conflict(f"The hub can have at most {self._hub.config.limits.users} users ([limits] users).")
+            self._hub.organizations.check_quota(new.org, "users", self.count_by_organization())
             new.id = await self._hub.storage.transaction(write)
-            self._keep(new)
+            self._index(new)
         return new
 
-    def check(self, user: User) -> None:
-        """Raises `Rejected`, with everything that is wrong with what somebody is called."""
+    def validate(self, user: User) -> None:
+        """Check the e-mail address, name and profile. Raises `Rejected` with every problem on a line."""
         problems = []
         if _EMAIL.fullmatch(user.email) is None or user.email != user.email.lower() or not user.email.isprintable():
             problems.append("Enter a valid e-mail address.")
         if user.name and not is_name(user.name, MAX_NAME):
             problems.append(f"name must have at most {MAX_NAME} printable characters")
-        said = attrs.asdict(user.profile)
-        said |= {f"address.{name}": value for name, value in said.pop("address").items()}
+        fields = attrs.asdict(user.profile)
+        fields |= {f"address.{name}": value for name, value in fields.pop("address").items()}
         problems += [
             f"{name} must have at most {MAX_FIELD} printable characters"
-            for name, value in said.items()
+            for name, value in fields.items()
             if len(value) > MAX_FIELD or not is_printable(value)
         ]
         if user.profile.timezone and not timezones.is_known(user.profile.timezone):
@@ -136,30 +124,30 @@ class People:
             raise Rejected("\n".join(problems))
 
     async def change(self, user: User, **changes: Any) -> None:
-        """Change some fields of somebody and no others; of ``profile`` those that are in it.
+        """Change the named fields of a user; ``profile`` is a dictionary of the profile's fields to change.
 
-        What lets others in for them (links) ends with their role, password or place. Raises `Rejected`, `Conflict`,
-        `NotFound` when they are gone.
+        The user's account links stop working when role, organization, password or suspension change. Raises
+        `Rejected`, `Conflict`, and `NotFound` when the user has been deleted.
         """
         async with self._lock:
             if self.by_id.get(user.id) is not user:
                 raise self.unknown(user.id)
             if "profile" in changes:
                 changes["profile"] = attrs.evolve(user.profile, **changes["profile"])
-            await self._change(user, changes)
+            await self._apply(user, changes)
         if changes.keys() & {"role", "org", "suspended"}:
             self._hub.emit(RightsChanged())
 
-    async def _change(self, user: User, changes: dict[str, Any]) -> None:
-        self.check(attrs.evolve(user, **changes))
+    async def _apply(self, user: User, changes: dict[str, Any]) -> None:
+        self.validate(attrs.evolve(user, **changes))
         takes_admin = changes.get("role", ADMIN) != ADMIN or changes.get("suspended") or "org" in changes
 
         async def write(tx: Transaction) -> None:
             if takes_admin:
-                await _keep_an_admin(tx, user)
+                await _require_other_admin(tx, user)
             for name, value in changes.items():
-                kept = _text(value) if name == "profile" else value
-                await tx.execute(f"UPDATE users SET {name} = ? WHERE id = ?", (kept, user.id))
+                stored = _profile_json(value) if name == "profile" else value
+                await tx.execute(f"UPDATE users SET {name} = ? WHERE id = ?", (stored, user.id))
             if changes.keys() & {"role", "org", "suspended", "password"}:
                 await tx.execute("DELETE FROM users_links WHERE user = ?", (user.id,))
 
@@ -167,12 +155,15 @@ class People:
         for name, value in changes.items():
             setattr(user, name, value)
 
-    async def remove(self, user: User, *, last: bool = False) -> None:
-        """Delete somebody; their devices have no owner then. The last Admin only with ``last``. Raises `Conflict`."""
+    async def remove(self, user: User, *, allow_last_admin: bool = False) -> None:
+        """Delete a user, whose devices have no owner afterwards.
+
+        Raises `Conflict` for the last Admin of an organization without ``allow_last_admin``.
+        """
 
         async def write(tx: Transaction) -> None:
-            if not last:
-                await _keep_an_admin(tx, user)
+            if not allow_last_admin:
+                await _require_other_admin(tx, user)
             await tx.execute("UPDATE devices SET owner = NULL WHERE owner = ?", (user.id,))
             await tx.execute("DELETE FROM users WHERE id = ?", (user.id,))
 
@@ -186,12 +177,15 @@ class People:
         self._hub.emit(RightsChanged())
 
     async def set_password(self, user: User, hashed: str) -> None:
-        """Given Blynk's hash of it."""
-        await self.change(user, password=await self._passwords.keep(hashed))
+        """Set the password, given Blynk's hash of it."""
+        await self.change(user, password=await self._passwords.derive(hashed))
 
     async def rehash(self, user: User, hashed: str) -> None:
-        """Keep the password that a user has just proved in another form of it, unless it is changed meanwhile."""
-        before, new = user.password, await self._passwords.keep(hashed)
+        """Store another of Blynk's hashes of the password that the user has just proven.
+
+        Does nothing when the password has been changed meanwhile.
+        """
+        before, new = user.password, await self._passwords.derive(hashed)
 
         async def write(tx: Transaction) -> None:
             sql = "UPDATE users SET password = ? WHERE id = ? AND password = ?"
@@ -203,9 +197,9 @@ class People:
                 user.password = new
 
     async def spend_otp(self, user: User, step: int) -> bool:
-        """Note that the one-time password of a step was used; False when it, or a later one, was used before.
+        """Record that the one-time password of a time step was used; False when it or a later one was used before.
 
-        True is returned after the commit, so that it does not work again after a restart (RFC 6238, 5.2).
+        Returns True after the commit, so that the password does not work again after a restart (RFC 6238, 5.2).
         """
         if step <= user.otp_step:
             return False
@@ -217,56 +211,30 @@ class People:
         await self._hub.storage.transaction(write)
         return True
 
-    # -- links ----------------------------------------------------------------------------------------------------
+    def replace_role(self, role: int, replacement: int) -> None:
+        """Replace a role in memory, as `Roles.remove` does in the database."""
+        for user in self.by_id.values():
+            user.role = replacement if user.role == role else user.role
 
-    async def link(self, kind: str, user: User | None, lifetime_ms: int) -> str:
-        """A code that works once; the ones of that kind that the user had before end."""
-        code = secrets.token_urlsafe(24)
-        expires = self._hub.clock.now() + lifetime_ms
-
-        async def write(tx: Transaction) -> None:
-            await tx.execute("DELETE FROM users_links WHERE expires < ?", (self._hub.clock.deletable_before,))
-            await tx.execute("DELETE FROM users_links WHERE kind = ? AND user IS ?", (kind, user and user.id))
-            sql = "INSERT INTO users_links (hash, kind, user, expires) VALUES (?, ?, ?, ?)"
-            await tx.execute(sql, (digest(code), kind, user and user.id, expires))
-
-        await self._hub.storage.transaction(write)
-        return code
-
-    async def find_link(self, code: str) -> tuple[str, User | None]:
-        """What a code is for, and for whom. Raises `NotAuthenticated`."""
-
-        async def read(tx: Transaction) -> Any:
-            sql = "SELECT kind, user FROM users_links WHERE hash = ? AND expires > ?"
-            return await tx.fetch_one(sql, (digest(code), self._hub.clock.now()))
-
-        row = await self._hub.storage.read(read)
-        if row is None or (row[0] != Link.FIRST and row[1] not in self.by_id) or (row[0] == Link.FIRST and self.by_id):
-            raise NotAuthenticated("This link has been used, or is too old.")
-        return row[0], self.by_id.get(row[1])
-
-    async def use_link(self, code: str) -> None:
-        """Let a code work no more. Raises `NotAuthenticated` when somebody else was quicker."""
-
-        async def write(tx: Transaction) -> Any:
-            row = await tx.fetch_one("SELECT kind FROM users_links WHERE hash = ?", (digest(code),))
-            await tx.execute("DELETE FROM users_links WHERE hash = ?", (digest(code),))
-            return row
-
-        if await self._hub.storage.transaction(write) is None:
-            raise NotAuthenticated("This link has been used, or is too old.")
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct in memory the times that a clock repair has corrected in the database."""
+        if not correction.is_about(None):
+            return
+        corrected = correction.corrected
+        for user in self.by_id.values():
+            user.created, user.last_login = corrected(user.created), user.last_login and corrected(user.last_login)
 
 
-async def _keep_an_admin(tx: Transaction, user: User) -> None:
-    """Raises `Conflict` when an organization would be left without an Admin who can log in.
+async def _require_other_admin(tx: Transaction, user: User) -> None:
+    """Check that the user is not the only Admin of their organization who can log in. Raises `Conflict`.
 
-    In the transaction, so that of two who demote each other the second finds that no other is left.
+    In the transaction of the change, so that of two Admins who demote each other the second fails.
     """
     able = "SELECT id FROM users WHERE org = ? AND role = ? AND password IS NOT NULL AND NOT suspended"
     admins = {row[0] for row in await tx.fetch_all(able, (user.org, ADMIN))}
     if admins == {user.id}:
-        raise Conflict(f"{user.email} is the last Admin of their organization")
+        raise Conflict(f"{user.email} is the last Admin of their organization: make another user Admin first.")
 
 
-def _text(profile: Profile) -> str:
+def _profile_json(profile: Profile) -> str:
     return json.dumps(attrs.asdict(profile))

@@ -40,7 +40,7 @@ def blocks(language):
 @pytest.fixture
 async def kitchen(hub):
     """The one device, and an administrator who can log in."""
-    await hub.service(UsersService).add_first(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
+    await hub.service(UsersService).add_first_administrator(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name="Kitchen", template=template, org=ROOT_ORG)], SYSTEM)
     await hub.write(Write(device, 0, 20.5, "test", SYSTEM)).durable()

@@ -57,7 +57,7 @@ async def test_somebody_who_is_invited_sets_a_password_on_a_telephone(hub, tmp_p
 
 
 async def test_the_first_administrator_comes_in_on_a_telephone(hub, tmp_path):
-    code = await hub.service(UsersService).people.link("first", None, 60_000)
+    code = await hub.service(UsersService).links.create("first", None, 60_000)
     host, port = address_of(hub)
     async with telephone() as page:
         await page.open(f"http://{host}:{port}/account?code={code}")
