@@ -554,7 +554,7 @@ async def test_on_each_device_the_right_is_needed(hub, world, houses):
 
 
 async def test_more_than_can_be_done_at_once_are_not_begun(hub, world, monkeypatch):
-    monkeypatch.setattr("plugins.fleet.bulk.MAX_DEVICES", 3)
+    monkeypatch.setattr("plugins.fleet.bulk_routes.MAX_DEVICES", 3)
     new = [NewDevice(name=f"D{n}", template=world.template, org=world.orgs["acme"]) for n in range(4)]
     await hub.devices.add(new, SYSTEM)
     async with asking(world) as ask:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hub.api.routes import Permission, Route
 from hub.hookspecs import hookimpl
 from hub.storage import Migration, shipped_migrations
-from plugins.fleet import bulk, locations, search, segments, tags
+from plugins.fleet import bulk_routes, locations, search, segments, tags
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -63,5 +63,5 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         *locations.routes(hub, service.locations),
         *segments.routes(hub, service.segments),
         *search.routes(service.fleet),
-        *bulk.routes(hub, service.fleet),
+        *bulk_routes.routes(hub, service.fleet),
     ]

@@ -12,7 +12,7 @@ from hub.api.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageS
 from hub.errors import Rejected
 from hub.model import Device, Principal
 from hub.spellings import nfc
-from plugins.fleet.filters import Filter, Find, Finder
+from plugins.fleet.device_query import Filter, Find, Finder
 from plugins.fleet.segments import Segments
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from hub.api.routes import to_json as plain
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
 from hub.spellings import is_name, nfc
-from plugins.fleet.filters import Find, Finder, Test
+from plugins.fleet.device_query import Find, Finder, Test
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -12,7 +12,7 @@ from hub.errors import HubError, Rejected, WrongType
 from hub.model import Device
 from hub.values import from_label
 from hub.writes import Write
-from plugins.fleet.filters import Filter, Find
+from plugins.fleet.device_query import Filter, Find
 from plugins.fleet.tags import of_asker
 
 if TYPE_CHECKING:
