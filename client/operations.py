@@ -286,7 +286,25 @@ class DeviceObjectPage(TypedDict):
     totalElements: int
 
 
+class DeviceQuery(TypedDict):
+    """Query for devices: they match all or any of the filters, and contain every word of query."""
+
+    query: str
+    match: Literal["all", "any"]
+    filters: list[FilterGiven]
+
+
+class DeviceQuerySent(TypedDict):
+    """Query for devices: they match all or any of the filters, and contain every word of query."""
+
+    query: NotRequired[str]
+    match: NotRequired[Literal["all", "any"]]
+    filters: NotRequired[list[Filter]]
+
+
 class DeviceTag(TypedDict):
+    """Tag of a device."""
+
     id: int
     tagOwnerOrgId: int
     name: str
@@ -406,9 +424,9 @@ class Exposure(TypedDict):
 
 
 class Filter(TypedDict):
-    """One of the values fits; text is compared without regard to case.
+    """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the metadata field's, or the datastream's ("v1", or its name).
+    name is the name of the metadata field, or the datastream's pin ("v1") or name.
     """
 
     attribute: Literal[
@@ -435,9 +453,9 @@ class Filter(TypedDict):
 
 
 class FilterGiven(TypedDict):
-    """One of the values fits; text is compared without regard to case.
+    """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the metadata field's, or the datastream's ("v1", or its name).
+    name is the name of the metadata field, or the datastream's pin ("v1") or name.
     """
 
     attribute: Literal[
@@ -461,24 +479,8 @@ class FilterGiven(TypedDict):
     name: str
 
 
-class Find(TypedDict):
-    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
-
-    query: str
-    match: Literal["all", "any"]
-    filters: list[FilterGiven]
-
-
-class FindSent(TypedDict):
-    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
-
-    query: NotRequired[str]
-    match: NotRequired[Literal["all", "any"]]
-    filters: NotRequired[list[Filter]]
-
-
 class FoundDevice(TypedDict):
-    """A device in a list; times are ms UTC, tags are names."""
+    """Device in a list of results; times are ms UTC, tags are names."""
 
     id: int
     orgId: int
@@ -602,7 +604,7 @@ class Lifecycle(TypedDict):
 
 
 class LocationObject(TypedDict):
-    """devices is how many of those that the asker may view are there."""
+    """Location as JSON: devices counts the devices there that the client may view, users has user ids."""
 
     id: int
     orgId: int
@@ -864,7 +866,7 @@ class PermissionObject(TypedDict):
 
 
 class Place(TypedDict):
-    """Where it is: lat and lon in degrees, timezone an IANA name."""
+    """Address of a location: lat and lon in degrees, timezone an IANA name."""
 
     address: str
     city: str
@@ -877,7 +879,7 @@ class Place(TypedDict):
 
 
 class PlaceSent(TypedDict):
-    """Where it is: lat and lon in degrees, timezone an IANA name."""
+    """Address of a location: lat and lon in degrees, timezone an IANA name."""
 
     address: NotRequired[str]
     city: NotRequired[str]
@@ -947,7 +949,7 @@ class RepairPlan(TypedDict):
 
 
 class Result(TypedDict):
-    """problem says why it was not done, or would not be; None when it was, or would."""
+    """Result for one device; problem says why the action failed, or would fail, and is null for a success."""
 
     deviceId: int
     name: str
@@ -995,12 +997,17 @@ class SecondFactor(TypedDict):
 
 
 class SegmentObject(TypedDict):
+    """Segment as JSON, with either devices picked by hand, or a query in find and exceptions in excluded.
+
+    Both lists have ids, without those of devices that the client may not view.
+    """
+
     id: int
     orgId: int
     name: str
     position: int
     devices: list[int] | None
-    find: Find | None
+    find: DeviceQuery | None
     excluded: list[int]
 
 
@@ -1056,7 +1063,7 @@ class Tab(TypedDict):
 
 
 class TagObject(TypedDict):
-    """color is like #24a0ed; devices how many of those that the asker may view have it."""
+    """Tag as JSON: color is like #24a0ed; devices counts the tagged devices that the client may view."""
 
     id: int
     tagOwnerOrgId: int
@@ -2487,7 +2494,7 @@ def put_organization_segment(
     segment_id: int,
     name: str | None = None,
     devices: Sequence[int] | None = None,
-    find: FindSent | None = None,
+    find: DeviceQuerySent | None = None,
     excluded: Sequence[int] | None = None,
     position: int | None = None,
 ) -> Call[SegmentObject]:
@@ -2513,7 +2520,7 @@ def post_organization_segment_create(
     *,
     name: str,
     devices: Sequence[int] | None = None,
-    find: FindSent | None = None,
+    find: DeviceQuerySent | None = None,
     excluded: Sequence[int] | None = None,
     org_id: int | None = None,
 ) -> Call[SegmentObject]:

@@ -1,67 +1,31 @@
-"""One thing done to many devices: tried out first if asked, with a result for each."""
+"""One action on many devices over HTTP: as a dry run first if asked, with a result for each device."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from hub.api.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
-from hub.errors import HubError, Rejected, WrongType
+from hub.errors import Rejected
 from hub.model import Device
-from hub.values import from_label
-from hub.writes import Write
-from plugins.fleet.device_query import Filter, Find
-from plugins.fleet.tags import of_asker
+from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
+from plugins.fleet.device_query import DeviceQuery
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from plugins.fleet.search import Fleet
+    from plugins.fleet.search import DeviceSearch
+    from plugins.fleet.tags import Tags
 
-#: Devices at a time; whoever has more narrows the filters.
+#: Devices of one request; a client with more of them narrows its filters.
 MAX_DEVICES = 10_000
-
-Action = Literal["tag", "untag", "move", "metadata", "write", "delete"]
-#: What each needs on each device.
-NEEDS: dict[str, str] = {
-    "tag": "org_devices.edit",
-    "untag": "org_devices.edit",
-    "move": "transfers.devices",
-    "metadata": "org_devices.edit",
-    "write": "org_devices.control",
-    "delete": "org_devices.delete",
-}
-
-
-@attrs.frozen(kw_only=True)
-class Bulk:
-    """``devices`` by id, or those that are found as by a search; with ``dry_run`` nothing is changed.
-
-    ``tag_id`` is for tag and untag, ``to_org_id`` for move, ``name`` and ``value`` for metadata, ``pin`` and ``value``
-    for write.
-    """
-
-    action: Action
-    devices: list[int] | None = None
-    query: str = ""
-    match: Literal["all", "any"] = "all"
-    filters: list[Filter] = attrs.Factory(list)
-    segment_id: int | None = None
-    org_id: int | None = None
-    #: Instead of all that: every device of the organization and below.
-    all: bool = False
-    dry_run: bool = False
-    tag_id: int | None = None
-    to_org_id: int | None = None
-    name: str | None = None
-    pin: str | None = None
-    value: Any = None
+SUMMARY = "Do something to many devices"
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """``problem`` says why it was not done, or would not be; None when it was, or would."""
+    """Result for one device; ``problem`` says why the action failed, or would fail, and is null for a success."""
 
     device_id: int
     name: str
@@ -76,186 +40,92 @@ class Results:
     results: list[Result]
 
 
-#: Why it cannot be done on a device, and doing it on one or on all.
-Check = Callable[[Device], str | None]
-Do = Callable[[Sequence[Device]], Awaitable[dict[int, str]]]
+class BulkRoutes:
+    def __init__(self, hub: Hub, search: DeviceSearch, tags: Tags) -> None:
+        self._hub = hub
+        self._search = search
+        self._tags = tags
 
-
-def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
-    async def chosen(request: Request, body: Bulk) -> tuple[list[Device], list[Result]]:
-        """The devices that are meant, and what there is to say of those that are not there."""
-        narrowed = bool(body.query or body.filters or body.segment_id is not None)
-        if (body.devices is not None) + narrowed + body.all != 1:
-            raise Rejected("say which are meant: devices; or query, filters or segmentId; or all")
-        if body.devices is None:
-            find = Find(query=body.query, match=body.match, filters=body.filters)
-            found = await fleet.found(request, find, body.org_id, body.segment_id)
-            if len(found) > MAX_DEVICES:
-                raise Rejected(f"{len(found)} devices are meant, and at most {MAX_DEVICES} can be: narrow the filters")
-            return found, []
-        if len(body.devices) > MAX_DEVICES:
-            raise Rejected(f"devices: at most {MAX_DEVICES}")
-        devices, missing = [], []
-        for number in dict.fromkeys(body.devices):
-            device = hub.devices.by_id.get(number)
-            if device is not None and hub.may(request.principal, VIEW_DEVICES, device):
-                devices.append(device)
-            else:
-                missing.append(Result(device_id=number, name="", problem=str(hub.devices.unknown(number))))
-        return devices, missing
-
-    async def one_by_one(devices: Sequence[Device], do: Callable[[Device], Awaitable[object]]) -> dict[int, str]:
-        problems = {}
-        for device in devices:
-            try:
-                await do(device)
-            except HubError as error:
-                problems[device.id] = str(error)
-        return problems
-
-    def tagging(request: Request, body: Bulk) -> tuple[Check, Do]:
-        if body.tag_id is None:
-            raise Rejected("tagId: is missing")
-        tag, on = of_asker(hub, fleet.tags, request, body.tag_id), body.action == "tag"
-
-        async def put(devices: Sequence[Device]) -> dict[int, str]:
-            await fleet.tags.put(devices, tag, request.principal, on=on)
-            return {}
-
-        return (lambda device: fleet.tags.problem(device, tag) if on else None), put
-
-    def moving(request: Request, body: Bulk) -> tuple[Check, Do]:
-        if body.to_org_id is None:
-            raise Rejected("toOrgId: is missing")
-        if not hub.may(request.principal, "transfers.devices", org=body.to_org_id):
-            raise hub.organizations.unknown(body.to_org_id)
-        to = hub.organizations.get(body.to_org_id)
-
-        def check(device: Device) -> str | None:
-            if device.org == to.id:
-                return "it is there already"
-            return None if to.has(device.template) else f"template {device.template.id} is not enabled there"
-
-        async def move(devices: Sequence[Device]) -> dict[int, str]:
-            return await one_by_one(devices, lambda one: hub.devices.transfer(one, to.id, None, request.principal))
-
-        return check, move
-
-    def filling(request: Request, body: Bulk) -> tuple[Check, Do]:
-        name, value = body.name, body.value
-        if name is None or not isinstance(value, str):
-            raise Rejected("name and value are needed, and value is text")
-
-        def check(device: Device) -> str | None:
-            try:
-                hub.metadata.check(device, name, value, request.principal)
-            except HubError as error:
-                return str(error)
-            return None
-
-        async def fill(devices: Sequence[Device]) -> dict[int, str]:
-            return await one_by_one(devices, lambda one: hub.metadata.set(one, name, value, request.principal))
-
-        return check, fill
-
-    def writing(request: Request, body: Bulk) -> tuple[Check, Do]:
-        pin, value = body.pin, body.value
-        if pin is None or value is None:
-            raise Rejected("pin and value are needed")
-
-        def write(device: Device) -> Write:
-            stream = device.find(pin).datastream
-            return Write(device, stream.pin, from_label(stream, value), "api", request.principal)
-
-        def check(device: Device) -> str | None:
-            try:
-                point = device.find(pin)
-                hub.writes.check(device, point, hub.clock.now(), from_label(point.datastream, value))
-            except WrongType as error:
-                return f"{device.find(pin).datastream.name}: {error}"
-            except HubError as error:
-                return str(error)
-            return None
-
-        async def put(devices: Sequence[Device]) -> dict[int, str]:
-            problems, receipts = {}, []
-            for device in devices:
-                try:
-                    receipts.append((device, hub.write(write(device))))
-                except HubError as error:
-                    problems[device.id] = str(error)
-            for device, receipt in receipts:
-                try:
-                    await receipt.durable()
-                except HubError as error:
-                    problems[device.id] = str(error)
-            return problems
-
-        return check, put
-
-    def deleting(request: Request, _body: Bulk) -> tuple[Check, Do]:
-        async def delete(devices: Sequence[Device]) -> dict[int, str]:
-            return await one_by_one(devices, lambda one: hub.devices.delete(one, request.principal))
-
-        return (lambda _device: None), delete
-
-    actions: dict[str, Callable[[Request, Bulk], tuple[Check, Do]]] = {
-        "tag": tagging,
-        "untag": tagging,
-        "move": moving,
-        "metadata": filling,
-        "write": writing,
-        "delete": deleting,
-    }
-
-    async def bulk(request: Request) -> Results:
+    async def bulk(self, request: Request) -> Results:
         body: Bulk = request.body
-        devices, results = await chosen(request, body)
-        check, do = actions[body.action](request, body)
+        devices, results = await self._select(request, body)
+        action = ACTIONS[body.action](self._hub, self._tags, request.principal, body)
         request.subject = f"{len(devices)} devices"
-        needed = NEEDS[body.action]
-        problems: dict[int, str] = {}
-        for device in devices:
-            allowed = hub.may(request.principal, needed, device)
-            if problem := check(device) if allowed else f"This needs the permission {needed}.":
-                problems[device.id] = problem
-        # What was done is put down below, organization by organization.
+        problems = {device.id: problem for device in devices if (problem := self._problem(action, device))}
         if not body.dry_run:
-            meant = [device for device in devices if device.id not in problems]
-            before = {device.id: device.org for device in meant}
+            checked = [device for device in devices if device.id not in problems]
+            # An action may change a device's organization.
+            org_by_device = {device.id: device.org for device in checked}
             try:
-                problems |= await do(meant)
+                problems |= await action.apply(checked)
             finally:
-                await record(request, body, before)
-        results += [Result(device_id=d.id, name=d.name, problem=problems.get(d.id)) for d in devices]
-        failed = sum(one.problem is not None for one in results)
+                await self._audit(request, body, org_by_device)
+        results += [
+            Result(device_id=device.id, name=device.name, problem=problems.get(device.id)) for device in devices
+        ]
+        failed = sum(result.problem is not None for result in results)
         return Results(done=len(results) - failed, failed=failed, dry_run=body.dry_run, results=results)
 
-    async def record(request: Request, body: Bulk, devices: dict[int, int]) -> None:
-        """Put down in each organization what was done to which of its devices; of values, the devices' logs tell."""
+    async def _select(self, request: Request, body: Bulk) -> tuple[list[Device], list[Result]]:
+        """Return the devices that a request selects, and a result for each id without a device."""
+        has_query = bool(body.query or body.filters or body.segment_id is not None)
+        if (body.devices is not None) + has_query + body.all != 1:
+            raise Rejected("say which are meant: devices; or query, filters or segmentId; or all")
+        if body.devices is not None:
+            return self._by_id(request, body.devices)
+        query = DeviceQuery(query=body.query, match=body.match, filters=body.filters)
+        matches = await self._search.find(request, query, body.org_id, body.segment_id)
+        if len(matches) > MAX_DEVICES:
+            raise Rejected(f"{len(matches)} devices are meant, and at most {MAX_DEVICES} can be: narrow the filters")
+        return matches, []
+
+    def _by_id(self, request: Request, ids: Sequence[int]) -> tuple[list[Device], list[Result]]:
+        if len(ids) > MAX_DEVICES:
+            raise Rejected(f"devices: at most {MAX_DEVICES}")
+        devices, missing = [], []
+        for device_id in dict.fromkeys(ids):
+            device = self._hub.devices.by_id.get(device_id)
+            if device is not None and self._hub.may(request.principal, VIEW_DEVICES, device):
+                devices.append(device)
+            else:
+                problem = str(self._hub.devices.unknown(device_id))
+                missing.append(Result(device_id=device_id, name="", problem=problem))
+        return devices, missing
+
+    def _problem(self, action: BulkAction, device: Device) -> str | None:
+        if not self._hub.may(action.principal, action.permission, device):
+            return f"This needs the permission {action.permission}."
+        return action.problem(device)
+
+    async def _audit(self, request: Request, body: Bulk, org_by_device: Mapping[int, int]) -> None:
+        """Record the action in the audit of each organization, with the ids of its devices.
+
+        A move is also recorded in the target organization. Writes are not: they are in the actions log of each device.
+        """
         if body.action == "write":
             return
-        by_org: dict[int, list[int]] = {}
-        for device, org in devices.items():
-            by_org.setdefault(org, []).append(device)
+        devices_by_org: dict[int, list[int]] = {}
+        for device, org in org_by_device.items():
+            devices_by_org.setdefault(org, []).append(device)
             if body.action == "move" and body.to_org_id not in (None, org):
-                by_org.setdefault(body.to_org_id or 0, []).append(device)
-        said = {key: getattr(body, key) for key in ("tag_id", "to_org_id", "name", "value")}
-        for org, ids in by_org.items():
-            details = {key: value for key, value in said.items() if value is not None} | {"devices": sorted(ids)}
-            subject = f"device {ids[0]}" if len(ids) == 1 else f"{len(ids)} devices"
-            await hub.hooks.changed(
-                hub,
-                Change(
-                    at=hub.clock.now(),
-                    principal=request.principal,
-                    address=request.address,
-                    org=org,
-                    action=f"{summary}: {body.action}",
-                    subject=subject,
-                    details=details,
-                ),
+                devices_by_org.setdefault(body.to_org_id or 0, []).append(device)
+        parameters = {name: getattr(body, name) for name in ("tag_id", "to_org_id", "name", "value")}
+        details = {name: value for name, value in parameters.items() if value is not None}
+        for org, devices in devices_by_org.items():
+            change = Change(
+                at=self._hub.clock.now(),
+                principal=request.principal,
+                address=request.address,
+                org=org,
+                action=f"{SUMMARY}: {body.action}",
+                subject=f"device {devices[0]}" if len(devices) == 1 else f"{len(devices)} devices",
+                details=details | {"devices": sorted(devices)},
             )
+            await self._hub.hooks.changed(self._hub, change)
 
-    path, summary = "/api/v1/devices/bulk", "Do something to many devices"
-    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, quiet=True, max_body=LARGE_BODY)]
+
+def routes(hub: Hub, search: DeviceSearch, tags: Tags) -> Sequence[Route]:
+    api = BulkRoutes(hub, search, tags)
+    path = "/api/v1/devices/bulk"
+    # Not audited as a request: `BulkRoutes` records it organization by organization.
+    return [Route("POST", path, api.bulk, VIEW_DEVICES, SUMMARY, Bulk, quiet=True, max_body=LARGE_BODY)]

@@ -1,11 +1,15 @@
-"""Which devices are meant: filters over what is known of them (docs.blynk.io, Filters), and words to search for."""
+"""Device queries: filters over attributes of devices (docs.blynk.io, Filters), and words to search for.
+
+`QueryCompiler` turns a `DeviceQuery` into predicates, and a device matches the query when it satisfies all of them.
+Tags and locations are behind the protocols `TagIndex` and `LocationIndex`, so this module imports neither.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 import trio
@@ -17,19 +21,17 @@ from hub.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
-    from plugins.fleet.locations import Location, Locations
-    from plugins.fleet.tags import Tags
 
-Test = Callable[[Device], bool]
+Predicate = Callable[[Device], bool]
 
-#: docs.blynk.io, Filters: how many there are at once, and values in one.
+#: docs.blynk.io, Filters: filters of a query, values of a filter, and characters of a value or of the words.
 MAX_FILTERS, MAX_VALUES, MAX_LENGTH = 5, 10, 255
-#: Words of a query, each of which every device is asked for.
+#: Words of a query; every device is checked for each of them.
 MAX_WORDS = 20
 
-#: What of a device is text, and what is a number; times are ms UTC. `metadata` and `datastream` need a ``name``.
-TEXTS = ("name", "owner", "activatedBy", "status", "organization", "template", "tag", "location", "metadata")
-NUMBERS = ("id", "createdAt", "activatedAt", "lastReported", "datastream")
+#: Attributes that are compared as text, and as numbers (times are ms UTC). `metadata` and `datastream` need a ``name``.
+TEXT_ATTRIBUTES = ("name", "owner", "activatedBy", "status", "organization", "template", "tag", "location", "metadata")
+NUMBER_ATTRIBUTES = ("id", "createdAt", "activatedAt", "lastReported", "datastream")
 Attribute = Literal[
     "name",
     "owner",
@@ -49,11 +51,31 @@ Attribute = Literal[
 Operator = Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
 
 
+class TagIndex(Protocol):
+    """The tags of devices, as far as queries need them."""
+
+    def visible_names(self, device: Device, principal: Principal) -> Iterable[str]:
+        """Return the names of the device's tags that the principal may see."""
+
+    def devices_matching(self, word: str, principal: Principal) -> set[int]:
+        """Return the ids of devices with a visible tag whose lower-case name contains ``word``."""
+
+
+class LocationIndex(Protocol):
+    """The locations of devices, as far as queries need them."""
+
+    def visible_name(self, device: Device, principal: Principal) -> str | None:
+        """Return the name of the device's location; None if there is none, or none that the principal may see."""
+
+    def devices_matching(self, word: str, principal: Principal) -> set[int]:
+        """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
+
+
 @attrs.frozen(kw_only=True)
 class Filter:
-    """One of the ``values`` fits; text is compared without regard to case.
+    """Condition on one attribute of a device: at least one of ``values`` matches, ignoring the case of text.
 
-    ``name`` is the metadata field's, or the datastream's ("v1", or its name).
+    ``name`` is the name of the metadata field, or the datastream's pin ("v1") or name.
     """
 
     attribute: Attribute
@@ -62,7 +84,7 @@ class Filter:
     name: str = ""
 
     def problem(self) -> str | None:
-        """What is wrong with it."""
+        """Return why the filter is invalid, or None."""
         needs_name = self.attribute in ("metadata", "datastream")
         if needs_name != bool(self.name):
             return f"a filter of {self.attribute} {'needs a' if needs_name else 'has no'} name"
@@ -70,7 +92,7 @@ class Filter:
             return "empty and notEmpty have no values" if self.values else None
         if not 1 <= len(self.values) <= MAX_VALUES:
             return f"a filter must have 1 to {MAX_VALUES} values"
-        if self.attribute in TEXTS:
+        if self.attribute in TEXT_ATTRIBUTES:
             if self.operator in ("less", "more"):
                 return f"{self.attribute} is text: {self.operator} is for numbers"
             if not all(isinstance(value, str) and len(value) <= MAX_LENGTH for value in self.values):
@@ -79,164 +101,69 @@ class Filter:
             return f"{self.attribute} is a number: {self.operator} is for text"
         elif self.attribute != "datastream" and not all(type(value) in (int, float) for value in self.values):
             return f"values of {self.attribute} are numbers"
-        elif self.operator in ("less", "more") and any(math.isnan(_number(value)) for value in self.values):
+        elif self.operator in ("less", "more") and any(math.isnan(_to_number(value)) for value in self.values):
             return f"{self.operator} is for numbers"
         return None
 
 
 @attrs.frozen(kw_only=True)
-class Find:
-    """Devices that ``all`` or ``any`` of the filters fit, and that have the words of ``query`` somewhere."""
+class DeviceQuery:
+    """Query for devices: they match ``all`` or ``any`` of the filters, and contain every word of ``query``."""
 
     query: str = ""
     match: Literal["all", "any"] = "all"
     filters: list[Filter] = attrs.Factory(list)
 
     def check(self) -> None:
-        """Raises `Rejected`, naming everything that is wrong."""
+        """Raise `Rejected` with every problem of the query, if there are any."""
         problems = [f"filters: there are at most {MAX_FILTERS}"] if len(self.filters) > MAX_FILTERS else []
         if len(self.query) > MAX_LENGTH or len(self.query.split()) > MAX_WORDS:
             problems.append(f"query has at most {MAX_WORDS} words and {MAX_LENGTH} characters")
-        found = ((number, one.problem()) for number, one in enumerate(self.filters))
-        problems += [f"filters.{number}: {problem}" for number, problem in found if problem]
+        by_index = ((index, device_filter.problem()) for index, device_filter in enumerate(self.filters))
+        problems += [f"filters.{index}: {problem}" for index, problem in by_index if problem]
         if problems:
             raise Rejected("; ".join(problems))
 
 
-#: What firmware says of itself that is looked for: its version, type and build, and the board.
-_FIRMWARE = ("mcu", "ncp", "fw", "ver", "fw-type", "build", "dev")
+#: Keys of the firmware's info message that are searched for words: versions, types, build, and the board.
+_FIRMWARE_KEYS = ("mcu", "ncp", "fw", "ver", "fw-type", "build", "dev")
 
 
-class Finder:
-    """Turns what is looked for into tests of one device, which are quick: there may be many."""
+class DeviceAttributes:
+    """Attributes by which devices are filtered and sorted, and which are not fields of `Device`."""
 
-    def __init__(self, hub: Hub, tags: Tags, locations: Locations) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._tags = tags
-        self._locations = locations
-        self._metadata = _Metadata(hub)
-
-    async def tests(self, find: Find, principal: Principal) -> list[Test]:
-        """All of which a device must pass, as far as what they look at is somebody's business. Raises `Rejected`."""
-        find.check()
-        await self._metadata.refresh()
-        filters = [self._test(one, principal) for one in find.filters]
-        words = [self._word(word, principal) for word in find.query.split()]
-        if find.match == "any" and len(filters) > 1:
-            return [_either(filters), *words]
-        return filters + words
-
-    # -- words ----------------------------------------------------------------------------------------------------
-
-    def _word(self, word: str, principal: Principal) -> Test:
-        """Whether a word is in a device's name, tags, metadata, firmware or the name of what it belongs to, or is its
-        id or token.
-        """
-        hub = self._hub
-        with_token = hub.tokens.of(word)
-        word = nfc(word).lower()
-        templates: dict[int, bool] = {}
-        orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
-        tags = (tag for tag in self._tags.by_id.values() if word in tag.name.lower())
-        ids = self._tags.devices_with(tag for tag in tags if self._tags.seen(principal, tag))
-        ids |= self._metadata.devices_with(word)
-        for location in self._locations.by_id.values():
-            if word in location.name.lower() and hub.may(principal, "org_locations.view", location):
-                ids |= {device.id for device in self._locations.devices(location)}
-        if word.isdecimal() and word.isascii():
-            ids.add(int(word[:15]))
-        if with_token is not None:
-            ids.add(with_token.id)
-        owners: dict[int | None, bool] = {None: False}
-
-        def owned(device: Device) -> bool:
-            owner = device.owner
-            if owner not in owners:
-                owners[owner] = word in self.owner_name(device).lower()
-            return owners[owner]
-
-        def of_template(device: Device) -> bool:
-            template = device.template
-            if (found := templates.get(id(template))) is None:
-                found = templates[id(template)] = word in template.name.lower() or word in template.id.lower()
-            return found
-
-        def of_firmware(device: Device) -> bool:
-            said = device.firmware
-            return any(word in said[key].lower() for key in _FIRMWARE if key in said)
-
-        def test(device: Device) -> bool:
-            found = word in device.name.lower() or device.id in ids or of_template(device) or device.org in orgs
-            return found or owned(device) or (bool(device.firmware) and of_firmware(device))
-
-        return test
 
     def owner_name(self, device: Device) -> str:
+        """Return the name of the device's owner; "" without one."""
         if device.owner is None or "user" not in self._hub.names:
             return ""
-        found = self._hub.names["user"](str(device.owner))
-        return found[0] if found else ""
+        name_and_org = self._hub.names["user"](str(device.owner))
+        return name_and_org[0] if name_and_org else ""
 
-    def activators(self, principal: Principal) -> Callable[[Device], str | None]:
-        """Says who added a device that has come by now, as far as that is somebody's business."""
+    def activator_names(self, principal: Principal) -> Callable[[Device], str | None]:
+        """Return a function from a device to the name of its activator.
+
+        The function returns None before the device's first connection, and `SOMEBODY` where the principal may not see
+        the activator. It caches the names, so use it for one list of devices only.
+        """
         hub = self._hub
-        known: dict[tuple[str, int], str] = {}
+        names: dict[tuple[str, int], str] = {}
 
         def activated_by(device: Device) -> str | None:
-            who, key = device.added_by, (device.added_by, device.org)
-            if device.activated is None or not who:
+            activator, key = device.added_by, (device.added_by, device.org)
+            if device.activated is None or not activator:
                 return None
-            if key not in known:
-                told = who == principal.who or hub.may(principal, "users.view", org=device.org)
-                known[key] = hub.name_of(who, principal) if told else SOMEBODY
-            return known[key]
+            if key not in names:
+                is_visible = activator == principal.who or hub.may(principal, "users.view", org=device.org)
+                names[key] = hub.name_of(activator, principal) if is_visible else SOMEBODY
+            return names[key]
 
         return activated_by
 
-    # -- filters --------------------------------------------------------------------------------------------------
-
-    def _test(self, one: Filter, principal: Principal) -> Test:
-        fits = _fits(one)
-        negative = one.operator in ("notEquals", "notContains", "empty")
-        if one.attribute == "tag":
-            seen = self._tags.seen
-            return lambda device: (
-                any(fits(tag.name) for tag in self._tags.of(device) if seen(principal, tag)) != negative
-            )
-        of = self._value(one, principal)
-        if negative:
-            return lambda device: not fits(of(device))
-        return lambda device: fits(of(device))
-
-    def _value(self, one: Filter, principal: Principal) -> Callable[[Device], Any]:
-        """What a filter's attribute is of a device; None where there is nothing."""
-        hub = self._hub
-        match one.attribute:
-            case "metadata":
-                return self._metadata.of(one.name)
-            case "datastream":
-                return lambda device: self._latest(device, one.name)
-        simple: dict[str, Callable[[Device], Any]] = {
-            "name": lambda device: device.name,
-            "owner": self.owner_name,
-            "activatedBy": self.activators(principal),
-            "status": hub.lifecycle.name,
-            "organization": lambda device: hub.organizations.get(device.org).name,
-            "template": lambda device: device.template.name,
-            "location": lambda device: place.name if (place := self.place_of(device, principal)) else None,
-            "id": lambda device: device.id,
-            "createdAt": lambda device: device.created,
-            "activatedAt": lambda device: device.activated,
-            "lastReported": hub.writes.last_reported,
-        }
-        return simple[one.attribute]
-
-    def place_of(self, device: Device, principal: Principal) -> Location | None:
-        """Where a device is, as far as that is somebody's business."""
-        found = self._locations.of(device)
-        return found if found is not None and self._hub.may(principal, "org_locations.view", found) else None
-
-    def _latest(self, device: Device, name: str) -> Any:
+    def datastream_value(self, device: Device, name: str) -> Any:
+        """Return the current value of a datastream, by pin or name; several values as JSON, None without a value."""
         try:
             point = device.find(name)
         except Rejected:
@@ -245,72 +172,197 @@ class Finder:
         return json.dumps(value) if isinstance(value, tuple) else value
 
 
-class _Metadata:
-    """What devices' metadata says, in lower case, field by field: read when first asked for, and kept up to date."""
+class QueryCompiler:
+    """Compiles device queries into predicates, which are cheap: a query may test tens of thousands of devices."""
+
+    def __init__(self, hub: Hub, tags: TagIndex, locations: LocationIndex) -> None:
+        self._hub = hub
+        self._tags = tags
+        self._locations = locations
+        self._attributes = DeviceAttributes(hub)
+        self._metadata = _MetadataIndex(hub)
+
+    async def compile(self, query: DeviceQuery, principal: Principal) -> list[Predicate]:
+        """Return predicates, all of which a matching device satisfies. Raises `Rejected` for an invalid query.
+
+        They look only at tags, locations and users that the principal may see.
+        """
+        query.check()
+        await self._metadata.load()
+        filters = [self._compile_filter(device_filter, principal) for device_filter in query.filters]
+        words = [self._compile_word(word, principal) for word in query.query.split()]
+        if query.match == "any" and len(filters) > 1:
+            return [_any_of(filters), *words]
+        return filters + words
+
+    # -- words ----------------------------------------------------------------------------------------------------
+
+    def _compile_word(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a word in one of a device's texts, or for a device's id or token.
+
+        The texts are the device's name, tags, metadata and firmware, and the names of its location, template,
+        organization and owner.
+        """
+        device_with_token = self._hub.tokens.of(word)
+        word = nfc(word).lower()
+        orgs = {org.id for org in self._hub.organizations.by_id.values() if word in org.name.lower()}
+        ids = self._tags.devices_matching(word, principal)
+        ids |= self._metadata.devices_matching(word)
+        ids |= self._locations.devices_matching(word, principal)
+        if word.isdecimal() and word.isascii():
+            ids.add(int(word[:15]))
+        if device_with_token is not None:
+            ids.add(device_with_token.id)
+        owner_matches, template_matches = self._owner_predicate(word), _template_predicate(word)
+
+        def firmware_matches(device: Device) -> bool:
+            firmware = device.firmware
+            return any(word in firmware[key].lower() for key in _FIRMWARE_KEYS if key in firmware)
+
+        def matches(device: Device) -> bool:
+            return (
+                word in device.name.lower()
+                or device.id in ids
+                or template_matches(device)
+                or device.org in orgs
+                or owner_matches(device)
+                or (bool(device.firmware) and firmware_matches(device))
+            )
+
+        return matches
+
+    def _owner_predicate(self, word: str) -> Predicate:
+        """Return a predicate for a word in the name of the device's owner, cached by owner."""
+        results: dict[int | None, bool] = {None: False}
+
+        def matches(device: Device) -> bool:
+            owner = device.owner
+            if owner not in results:
+                results[owner] = word in self._attributes.owner_name(device).lower()
+            return results[owner]
+
+        return matches
+
+    # -- filters --------------------------------------------------------------------------------------------------
+
+    def _compile_filter(self, device_filter: Filter, principal: Principal) -> Predicate:
+        matches = _value_predicate(device_filter)
+        is_negative = device_filter.operator in ("notEquals", "notContains", "empty")
+        if device_filter.attribute == "tag":
+            names_of = self._tags.visible_names
+            return lambda device: any(matches(name) for name in names_of(device, principal)) != is_negative
+        value_of = self._value_getter(device_filter, principal)
+        if is_negative:
+            return lambda device: not matches(value_of(device))
+        return lambda device: matches(value_of(device))
+
+    def _value_getter(self, device_filter: Filter, principal: Principal) -> Callable[[Device], Any]:
+        """Return a function from a device to the value of the filter's attribute; None stands for no value."""
+        hub, attributes, locations = self._hub, self._attributes, self._locations
+        match device_filter.attribute:
+            case "metadata":
+                return self._metadata.value_getter(device_filter.name)
+            case "datastream":
+                return lambda device: attributes.datastream_value(device, device_filter.name)
+        getters: dict[str, Callable[[Device], Any]] = {
+            "name": lambda device: device.name,
+            "owner": attributes.owner_name,
+            "activatedBy": attributes.activator_names(principal),
+            "status": hub.lifecycle.name,
+            "organization": lambda device: hub.organizations.get(device.org).name,
+            "template": lambda device: device.template.name,
+            "location": lambda device: locations.visible_name(device, principal),
+            "id": lambda device: device.id,
+            "createdAt": lambda device: device.created,
+            "activatedAt": lambda device: device.activated,
+            "lastReported": hub.writes.last_reported,
+        }
+        return getters[device_filter.attribute]
+
+
+class _MetadataIndex:
+    """Metadata of all devices in lower case, by field: loaded for the first query, and kept up to date from then on."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._fields: dict[str, dict[int, str]] = {}
-        self._read = False
-        self._reading = trio.Lock()
-        hub.subscribe(MetadataChanged, self._changed)
-        hub.subscribe(DeviceDeleted, self._deleted)
+        self._is_loaded = False
+        self._loading = trio.Lock()
+        hub.subscribe(MetadataChanged, self._on_metadata_changed)
+        hub.subscribe(DeviceDeleted, self._on_device_deleted)
 
-    def _changed(self, fact: MetadataChanged) -> None:
-        self._keep(fact.device.id, fact.name, fact.value)
+    def _on_metadata_changed(self, fact: MetadataChanged) -> None:
+        self._set(fact.device.id, fact.name, fact.value)
 
-    def _deleted(self, fact: DeviceDeleted) -> None:
+    def _on_device_deleted(self, fact: DeviceDeleted) -> None:
         for values in self._fields.values():
             values.pop(fact.device.id, None)
 
-    def _keep(self, device: int, name: str, value: str) -> None:
+    def _set(self, device: int, name: str, value: str) -> None:
         self._fields.setdefault(nfc(name), {})[device] = nfc(value[:MAX_LENGTH]).lower()
 
-    async def refresh(self) -> None:
-        """Read what is not known yet."""
-        async with self._reading:
-            if self._read:
+    async def load(self) -> None:
+        """Read all metadata from the database, unless that has been done."""
+        async with self._loading:
+            if self._is_loaded:
                 return
             rows = await self._hub.storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
             for device, name, value in rows:
-                # What has changed meanwhile is newer.
+                # A value that changed during the read is newer than its row.
                 if device not in self._fields.get(name, ()) and device in self._hub.devices.by_id:
-                    self._keep(device, name, value)
-            self._read = True
+                    self._set(device, name, value)
+            self._is_loaded = True
 
-    def devices_with(self, word: str) -> set[int]:
-        """The ids of devices where some field has a word."""
+    def devices_matching(self, word: str) -> set[int]:
+        """Return the ids of devices with a field that contains the word."""
         return {device for values in self._fields.values() for device, value in values.items() if word in value}
 
-    def of(self, name: str) -> Callable[[Device], str]:
-        """What a field says of a device: what was set, else its template's default."""
+    def value_getter(self, name: str) -> Callable[[Device], str]:
+        """Return a function from a device to the value of a field, by default the default of its template."""
         name = nfc(name)
-        said, defaults = self._fields.get(name, {}), dict[int, str]()
+        values, defaults = self._fields.get(name, {}), dict[int, str]()
 
         def default(template: Template) -> str:
-            found = defaults.get(id(template))
-            if found is None:
+            value = defaults.get(id(template))
+            if value is None:
                 fields = (nfc(field.default).lower() for field in template.metadata if field.name == name)
-                found = defaults[id(template)] = next(fields, "")
-            return found
+                value = defaults[id(template)] = next(fields, "")
+            return value
 
-        return lambda device: text if (text := said.get(device.id)) is not None else default(device.template)
+        return lambda device: value if (value := values.get(device.id)) is not None else default(device.template)
 
 
-def _either(tests: Sequence[Test]) -> Test:
-    def test(device: Device) -> bool:
-        for one in tests:  # noqa: SIM110 - any() takes twice as long, and there may be many devices
-            if one(device):
+def _template_predicate(word: str) -> Predicate:
+    """Return a predicate for a word in the name or id of the device's template, cached by template."""
+    results: dict[int, bool] = {}
+
+    def matches(device: Device) -> bool:
+        template = device.template
+        result = results.get(id(template))
+        if result is None:
+            result = results[id(template)] = word in template.name.lower() or word in template.id.lower()
+        return result
+
+    return matches
+
+
+def _any_of(predicates: Sequence[Predicate]) -> Predicate:
+    def matches(device: Device) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - any() takes twice as long, and there may be many devices
+            if predicate(device):
                 return True
         return False
 
-    return test
+    return matches
 
 
-def _fits(one: Filter) -> Callable[[Any], bool]:
-    """Whether a value fits a filter; of one that says what must not be, whether it is that."""
-    wanted = [nfc(value).lower() if isinstance(value, str) else value for value in one.values]
-    match one.operator:
+def _value_predicate(device_filter: Filter) -> Callable[[Any], bool]:
+    """Return a predicate for the filter's positive form.
+
+    The caller inverts it for notEquals, notContains and empty.
+    """
+    wanted = [nfc(value).lower() if isinstance(value, str) else value for value in device_filter.values]
+    match device_filter.operator:
         case "empty" | "notEmpty":
             return lambda value: value not in (None, "")
         case "equals" | "notEquals":
@@ -320,28 +372,28 @@ def _fits(one: Filter) -> Callable[[Any], bool]:
             if len(parts) == 1:
                 # The usual case, and much quicker than a loop.
                 [part] = parts
-                return lambda value: part in _text(value)
+                return lambda value: part in _to_text(value)
 
             def contains(value: Any) -> bool:
-                text = _text(value)
+                text = _to_text(value)
                 return any(part in text for part in parts)
 
             return contains
         case "less":
-            most = max(_number(value) for value in one.values)
-            return lambda value: _number(value) < most
+            upper = max(_to_number(value) for value in device_filter.values)
+            return lambda value: _to_number(value) < upper
         case "more":
-            least = min(_number(value) for value in one.values)
-            return lambda value: _number(value) > least
+            lower = min(_to_number(value) for value in device_filter.values)
+            return lambda value: _to_number(value) > lower
 
 
-def _text(value: Any) -> str:
-    """A value as text, in lower case; nothing is empty text."""
+def _to_text(value: Any) -> str:
+    """Convert a value to lower-case text; None becomes ""."""
     return value.lower() if type(value) is str else "" if value is None else str(value).lower()
 
 
-def _number(value: Any) -> float:
-    """A value as a number; not a number where it is none, which is neither less nor more than anything."""
+def _to_number(value: Any) -> float:
+    """Convert a value to a number; NaN, which no comparison matches, if it is none."""
     try:
         return float("nan") if value is None else float(value)
     except ValueError:
