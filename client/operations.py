@@ -234,7 +234,7 @@ class Day(TypedDict):
 
 
 class DeviceFile(TypedDict):
-    """One file of a device."""
+    """File of a device: kind is "file" or "dump", size is in bytes, created in ms UTC."""
 
     id: int
     name: str

@@ -19,7 +19,7 @@ from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.data.history_routes import ImportBatch, ImportRows
-from plugins.files import MAX_PARTS, form_file
+from plugins.files.form import MAX_PARTS, parse_upload
 from plugins.users.login_routes import Login
 
 ORG = "/api/v1/organization"
@@ -39,7 +39,7 @@ def multipart(parts):
 
 
 def form(body):
-    return form_file("multipart/form-data; boundary=b", body)
+    return parse_upload("multipart/form-data; boundary=b", body)
 
 
 def login(body):
