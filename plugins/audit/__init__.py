@@ -18,7 +18,7 @@ from hub.model import ROOT_ORG, SOMEBODY, Principal
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 from hub.structuring import Duration, seconds
-from plugins.audit.actions import Action, Actions
+from plugins.audit.actions_log import Action, Actions
 from plugins.audit.chain import Chain, Filter, Record, Verdict
 
 if TYPE_CHECKING:
