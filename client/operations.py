@@ -623,7 +623,7 @@ class LocationObjectPage(TypedDict):
 
 
 class LoggedAction(TypedDict):
-    """A value that somebody wrote, as docs.blynk.io has it (Get actions log); created_at is in ms UTC."""
+    """Value that a client wrote, as in docs.blynk.io, Get actions log; created_at is in ms UTC."""
 
     triggerUserEmail: str
     value: Any
@@ -774,7 +774,7 @@ class Myself(TypedDict):
 
 
 class NamedAction(TypedDict):
-    """A value that somebody wrote; ts is milliseconds UTC, name what they are called."""
+    """Value that a client wrote; who wrote it ("user 3") and is called name; ts is in ms UTC."""
 
     ts: int
     who: str
@@ -792,7 +792,7 @@ class NamedActionPage(TypedDict):
 
 
 class NamedRecord(TypedDict):
-    """Who changed what; ts is milliseconds UTC, name what whoever did it is called."""
+    """Record of a change; who made it ("user 3") and is called name; ts is in ms UTC."""
 
     id: int
     ts: int
@@ -1196,9 +1196,10 @@ class UserProfile(TypedDict):
 
 
 class Verdict(TypedDict):
-    """head is the hash of the newest record, in hex; problems are sentences.
+    """Result of a verification.
 
-    first is the number of the oldest: those before were deleted when they were too old.
+    first is the number of the oldest record that has not expired, records the number of records from there on,
+    head the hash of the newest in hex; problems are sentences.
     """
 
     first: int
@@ -1268,7 +1269,7 @@ def get_audit(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[NamedRecordPage]:
-    """Who changed what, newest first.
+    """Records of the audit, newest first.
 
     Needs the permission users.log: View user actions log.
     """
@@ -1297,7 +1298,7 @@ def get_audit_export(
     subject: str | None = None,
     query: str | None = None,
 ) -> Call[str]:
-    """Who changed what, line by line.
+    """Records of the audit, a JSON object a line.
 
     Needs the permission users.log: View user actions log.
     """
@@ -1309,7 +1310,7 @@ def get_audit_export(
 
 
 def get_audit_verify(*, head: str | None = None) -> Call[Verdict]:
-    """Whether the audit is as it was written.
+    """Verify the audit.
 
     Needs the permission audit.verify: Verify the audit.
     """
@@ -1317,7 +1318,7 @@ def get_audit_verify(*, head: str | None = None) -> Call[Verdict]:
 
 
 def get_backup() -> Call[Job]:
-    """How far a backup is, and how it ended.
+    """Progress and result of the last backup.
 
     Needs the permission backup.make: Make backups.
     """
@@ -1371,7 +1372,7 @@ def get_device_actions(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[NamedActionPage]:
-    """Who wrote which value of a device.
+    """Values that clients wrote to a device, newest first.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1586,7 +1587,7 @@ def post_devices_search(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[FoundDevicePage]:
-    """Devices by filters.
+    """Search for devices by filters.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2430,7 +2431,7 @@ def get_organization_search_devices(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[FoundDevicePage]:
-    """Devices by words in their names, tags, metadata and what they belong to.
+    """Search for devices by words in their names, tags, metadata and what they belong to.
 
     Needs the permission org_devices.view: View organization devices.
     """

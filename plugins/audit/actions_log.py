@@ -1,4 +1,4 @@
-"""Who wrote which value of a device, when it was not the device itself: what `docs.blynk.io` calls its actions log."""
+"""The actions log of a device: the values that clients wrote to it (docs.blynk.io, Get actions log)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Actions that wait to be written, at most; and seconds between two writes.
-MAX_WAITING = 10_000
-FLUSH_EVERY = 1.0
-#: Rows deleted at a time.
-PIECE = 1_000
+#: Actions in memory that are not yet written; one more evicts the oldest.
+MAX_PENDING = 10_000
+#: Seconds between two transactions.
+FLUSH_INTERVAL = 1.0
+#: Rows deleted in one transaction.
+PRUNE_BATCH = 1_000
 
 
 class Action(TypedDict):
-    """A value that somebody wrote; ``ts`` is milliseconds UTC, ``via`` the way it came."""
+    """Value that a client wrote; ``who`` wrote it ("user 3"), ``via`` is the transport, ``ts`` is in ms UTC."""
 
     ts: int
     who: str
@@ -37,105 +38,114 @@ class Action(TypedDict):
     value: Any
 
 
-class Actions:
+class ActionsLog:
+    """Actions of all devices, in the table ``audit_actions``.
+
+    They are collected in memory and written about once a second, before every read, and at the stop.
+    """
+
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._waiting: deque[Row] = deque(maxlen=MAX_WAITING)
+        self._pending: deque[Row] = deque(maxlen=MAX_PENDING)
         self._wake = trio.Event()
-        self._writing = trio.Lock()
+        self._flushing = trio.Lock()
 
-    def note(self, fact: ValueSet) -> None:
-        who = fact.by.who
+    def record(self, fact: ValueSet) -> None:
         value = json.dumps(to_json(fact.value), ensure_ascii=True)
-        self._waiting.append((fact.device.id, fact.ts, who, fact.via, fact.datastream.pin, value))
+        self._pending.append((fact.device.id, fact.ts, fact.by.who, fact.via, fact.datastream.pin, value))
         self._wake.set()
 
     def correct_stamps(self, correction: Correction) -> None:
-        """Correct the stamps of what waits to be written."""
-        for number, row in enumerate(self._waiting):
+        """Correct the stamps of pending actions; `hub_stamps` has those in the table corrected."""
+        for index, row in enumerate(self._pending):
             if correction.is_about(row[0]):
-                self._waiting[number] = (row[0], correction.corrected(row[1]), *row[2:])
+                self._pending[index] = (row[0], correction.corrected(row[1]), *row[2:])
 
     async def run(self) -> None:
-        """Write what was noted, until cancelled; then what is left."""
+        """Write pending actions until cancelled, and the last ones after that."""
         try:
             while True:
                 await self._wake.wait()
                 self._wake = trio.Event()
                 await self._flush()
-                await trio.sleep(FLUSH_EVERY)
+                await trio.sleep(FLUSH_INTERVAL)
         finally:
             with trio.CancelScope(shield=True):
                 await self._flush()
 
     async def _flush(self) -> None:
-        async with self._writing:
-            await self._write()
+        async with self._flushing:
+            rows = list(self._pending)
+            if not rows:
+                return
+            try:
+                await self._insert(rows)
+            except StorageError as error:
+                log.warning("audit: actions are not written yet: %s", error)
+                self._wake.set()
+                return
+            # Newer actions may have evicted some of the rows during the transaction.
+            written = {id(row) for row in rows}
+            while self._pending and id(self._pending[0]) in written:
+                self._pending.popleft()
 
-    async def _write(self) -> None:
-        rows = list(self._waiting)
-
+    async def _insert(self, rows: list[Row]) -> None:
         async def write(tx: Transaction) -> None:
             for row in rows:
-                # A device that was deleted meanwhile has no log.
+                # Inserts nothing for a device that was deleted in the meantime.
                 await tx.execute(
                     "INSERT INTO audit_actions (device, ts, who, via, pin, value)"
                     " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?1)",
                     row,
                 )
 
-        if not rows:
-            return
-        try:
-            await self._hub.storage.transaction(write)
-        except StorageError as error:
-            log.warning("audit: actions are not written yet: %s", error)
-            self._wake.set()
-        else:
-            # Some may have been pushed out by newer ones meanwhile.
-            written = {id(row) for row in rows}
-            while self._waiting and id(self._waiting[0]) in written:
-                self._waiting.popleft()
+        await self._hub.storage.transaction(write)
 
-    async def find(self, device: int, start: int, end: int, who: str, page: int, size: int) -> tuple[list[Action], int]:
-        """A page of a device's actions, newest first, and how many there are."""
+    async def of_device(
+        self, device_id: int, start: int, end: int, actor: str, page: int, size: int
+    ) -> tuple[list[Action], int]:
+        """Return a page of a device's actions with ``start <= ts < end``, newest first, and the number of all of them.
+
+        ``actor`` limits them to those of one author, "" does not.
+        """
         await self._flush()
-        where, values = "device = ? AND ts >= ? AND ts < ?", [device, start, end]
-        more = [who] if who else []
-        where += " AND who = ?" if who else ""
+        where, values = "device = ? AND ts >= ? AND ts < ?", [device_id, start, end]
+        actors = [actor] if actor else []
+        where += " AND who = ?" if actor else ""
 
         async def read(tx: Transaction) -> tuple[list[Row], int]:
-            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", (*values, *more))
+            [(total,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", (*values, *actors))
             sql = f"SELECT ts, who, via, pin, value FROM audit_actions WHERE {where} ORDER BY ts DESC, id DESC"
-            return await tx.fetch_all(f"{sql} LIMIT ? OFFSET ?", (*values, *more, size, page * size)), count
+            return await tx.fetch_all(f"{sql} LIMIT ? OFFSET ?", (*values, *actors, size, page * size)), total
 
-        rows, count = await self._hub.storage.read(read)
+        rows, total = await self._hub.storage.read(read)
         return [
-            {"ts": ts, "who": by, "via": via, "pin": f"v{pin}", "value": json.loads(value)}
-            for ts, by, via, pin, value in rows
-        ], count
+            {"ts": ts, "who": author, "via": via, "pin": f"v{pin}", "value": json.loads(value)}
+            for ts, author, via, pin, value in rows
+        ], total
 
-    async def by(self, who: str, devices: list[int], most: int) -> tuple[list[dict[str, Any]], int]:
-        """What somebody wrote to some devices, newest first, and how often."""
+    async def of_actor(self, actor: str, device_ids: list[int], limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the actions of one author on some devices, newest first, up to a limit, and the number of all."""
         await self._flush()
-        where, values = "who = ? AND device IN (SELECT value FROM json_each(?))", (who, json.dumps(devices))
+        where = "who = ? AND device IN (SELECT value FROM json_each(?))"
+        values = (actor, json.dumps(device_ids))
 
         async def read(tx: Transaction) -> tuple[list[Row], int]:
-            [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", values)
+            [(total,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", values)
             sql = f"SELECT device, ts, via, pin, value FROM audit_actions WHERE {where} ORDER BY id DESC LIMIT ?"
-            return await tx.fetch_all(sql, (*values, most)), count
+            return await tx.fetch_all(sql, (*values, limit)), total
 
-        rows, count = await self._hub.storage.read(read)
+        rows, total = await self._hub.storage.read(read)
         return [
-            {"deviceId": device, "ts": ts, "via": via, "pin": f"v{pin}", "value": json.loads(value)}
-            for device, ts, via, pin, value in rows
-        ], count
+            {"deviceId": device_id, "ts": ts, "via": via, "pin": f"v{pin}", "value": json.loads(value)}
+            for device_id, ts, via, pin, value in rows
+        ], total
 
     async def prune(self, before: int) -> None:
-        """Delete some of the oldest actions, those from before a time."""
+        """Delete up to `PRUNE_BATCH` actions that are older than a time."""
 
         async def write(tx: Transaction) -> None:
-            old = f"SELECT id FROM audit_actions WHERE ts < ? LIMIT {PIECE}"
+            old = f"SELECT id FROM audit_actions WHERE ts < ? LIMIT {PRUNE_BATCH}"
             await tx.execute(f"DELETE FROM audit_actions WHERE id IN ({old})", (before,))
 
         await self._hub.storage.transaction(write)

@@ -354,7 +354,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             path="/api/v1/backup",
             handler=state,
             permission="backup.make",
-            summary="How far a backup is, and how it ended",
+            summary="Progress and result of the last backup",
         ),
     ]
 

@@ -68,7 +68,7 @@ class FileRoutes:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     api = FileRoutes(hub)
-    public, summary = f"{URL_PREFIX}/{{device}}/{{name}}", "A device's file by its address"
+    public, summary = f"{URL_PREFIX}/{{device}}/{{name}}", "A device's file by its URL"
     return [
         Route(
             "POST",

@@ -100,8 +100,8 @@ class SearchRoutes:
 
 def routes(search: DeviceSearch) -> Sequence[Route]:
     api = SearchRoutes(search)
-    words = "Devices by words in their names, tags, metadata and what they belong to"
-    filters = "Devices by filters"
+    words = "Search for devices by words in their names, tags, metadata and what they belong to"
+    filters = "Search for devices by filters"
     return [
         Route("GET", "/api/v1/organization/search/devices", api.by_words, VIEW_DEVICES, words),
         Route("POST", "/api/v1/devices/search", api.by_filters, VIEW_DEVICES, filters, Search, quiet=True),
