@@ -566,7 +566,11 @@ class InvitedUser(TypedDict):
 
 
 class Job(TypedDict):
-    """The backup that is being made, or the last one."""
+    """The running backup, or the last one.
+
+    done and total are bytes of the current step; problem is empty unless the backup failed; a complete backup has
+    a manifest.
+    """
 
     path: str
     running: bool
@@ -674,7 +678,7 @@ class MadeKey(TypedDict):
 
 
 class Manifest(TypedDict):
-    """created is milliseconds UTC; schemas the newest schema change by file and owner."""
+    """Contents of a backup; created is in ms UTC, schemas the newest schema change by database and owner."""
 
     format: int
     version: str
@@ -686,6 +690,8 @@ class Manifest(TypedDict):
 
 
 class Member(TypedDict):
+    """File in a backup; size is in bytes."""
+
     name: str
     size: int
     sha256: str
