@@ -132,7 +132,8 @@ class Backups:
     async def _hold_still(database: Database, folder: Path, stack: AsyncExitStack) -> Path:
         """Return a file of a database that does not change until ``stack`` closes. Raises `StorageError`, OSError.
 
-        On a full disk SQLite cannot move its log into the file. Then the file is a temporary copy in ``folder``.
+        On a full disk, or while another program reads the database, SQLite cannot move its log into the file. Then the
+        returned file is a temporary copy in ``folder``.
         """
         try:
             await stack.enter_async_context(database.still())
