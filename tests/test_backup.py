@@ -251,7 +251,7 @@ def test_a_running_hub_is_backed_up_by_the_command(good, tmp_path):
         assert 0 == done.code, done.err
         assert "restored in a trial" in done.out
         done = house("backup", "nowhere/b.tar")
-        assert (1, True) == (done.code, "must be a file in a directory that exists" in done.err)
+        assert (1, True) == (done.code, "must be the absolute path of a file in an existing directory" in done.err)
 
 
 def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
@@ -465,7 +465,7 @@ async def test_a_backup_takes_the_place_of_no_other_file(config, tmp_path):
             (config.data / "history.db", "is where the hub keeps its own files"),
             (config.data / "tls" / "new.tar", "is where the hub keeps its own files"),
             (tmp_path / "notes.txt", "exists and is not a backup"),
-            (tmp_path, "must be a file in a directory that exists"),
+            (tmp_path, "must be the absolute path of a file in an existing directory"),
         ):
             answer = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
             assert (400, True) == (answer.status, said in answer.message)

@@ -194,7 +194,7 @@ async def test_a_search_has_some_words_only(hub, query):
         ("GET", f"{ORG}/search/devices?query={query.replace(' ', '+')}", None),
     ):
         answer = await ask(hub, method, path, body, local_key(hub))
-        assert (400, "query has at most 20 words and 255 characters") == (answer.status, answer.message)
+        assert (400, "query must have at most 20 words and 255 characters") == (answer.status, answer.message)
 
 
 async def test_what_the_audit_has_of_a_large_body_is_short(hub):

@@ -220,7 +220,7 @@ async def test_a_disk_that_takes_nothing_is_said(hub, device):
     (hub.config.data / "files").write_text("in the way")
     answer = await upload(hub, device[1], PNG)
     assert 503 == answer.status
-    assert "The file cannot be kept" in answer.message
+    assert "The file cannot be saved" in answer.message
 
 
 async def test_malformed_forms_are_put_down_once_and_fill_no_log(hub, device, caplog):

@@ -81,7 +81,7 @@ class ActionsLog:
             try:
                 await self._insert(rows)
             except StorageError as error:
-                log.warning("audit: actions are not written yet: %s", error)
+                log.warning("audit: %d actions could not be written, and will be tried again: %s", len(rows), error)
                 self._wake.set()
                 return
             # Newer actions may have evicted some of the rows during the transaction.

@@ -182,12 +182,12 @@ class Chain:
         if expected <= last:
             problems.append(f"records {expected} to {last} are cut off")
         elif before != head:
-            problems.append("the newest record is not the one that was put down last")
+            problems.append("the newest record is not the one that was appended last")
         outside = "SELECT id FROM audit WHERE id < ? OR id > ? LIMIT 10"
         for (record_id,) in await self._storage.configuration.fetch_all(outside, (first, last)):
-            problems.append(f"record {record_id} was put in")
+            problems.append(f"record {record_id} was inserted")
         if not has_noted_head:
-            problems.append("the noted head is not in the chain: it was written anew")
+            problems.append("the noted head is not in the chain: the chain was written anew")
         return Verdict(first=first, records=count, head=head.hex(), problems=problems)
 
     async def erase_addresses(self, actor: str) -> None:

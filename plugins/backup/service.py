@@ -86,7 +86,7 @@ class Backups:
 
     def _new_job(self, path: Path) -> Job:
         if self.job.running:
-            raise Conflict("a backup is being made already")
+            raise Conflict("another backup is being made: try again when it has ended")
         self.job = Job(path=str(path), running=True, step="copying")
         return self.job
 
@@ -138,7 +138,7 @@ class Backups:
         try:
             await stack.enter_async_context(database.still())
         except StorageError as error:
-            log.warning("backup: %s is copied, since it cannot be held still: %s", database.path.name, error)
+            log.warning("backup: copying %s, because it cannot be kept unchanged: %s", database.path.name, error)
             copies = stack.enter_context(TemporaryDirectory(prefix=".copy-", dir=folder))
             await database.backup(Path(copies) / database.path.name)
             return Path(copies) / database.path.name
@@ -162,7 +162,7 @@ class Backups:
                     self._on_message(job, json.loads(line))
         if job.problem or process.returncode:
             partial_of(Path(job.path)).unlink(missing_ok=True)
-            raise RequestError(job.problem or f"the backup's process ended with {process.returncode}")
+            raise RequestError(job.problem or f"the backup's process failed with exit status {process.returncode}")
 
     def _on_message(self, job: Job, message: dict[str, Any]) -> None:
         job.problem = message.get("problem", "")

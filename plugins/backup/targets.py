@@ -31,7 +31,7 @@ def check_directory(directory: Path, expected_id: str) -> None:
 def check_target(path: Path, data: Path, backups: Path) -> None:
     """Raise `Rejected` if a backup at a path would replace anything but a backup, or one of the hub's own files."""
     if not path.is_absolute() or not path.parent.is_dir() or path.is_dir():
-        raise Rejected(f"{path}: must be a file in a directory that exists")
+        raise Rejected(f"{path}: must be the absolute path of a file in an existing directory")
     directory = path.parent.resolve()
     if directory.is_relative_to(data.resolve()) and not directory.is_relative_to(backups.resolve()):
         raise Rejected(f"{path}: is where the hub keeps its own files")

@@ -78,7 +78,7 @@ class FileStore:
             await trio.to_thread.run_sync(write_file)
             evicted = await self._insert((device_id, key, name, kind, media_type, len(content), now))
         except OSError as error:
-            raise Unavailable(f"The file cannot be kept: {error.strerror}.") from error
+            raise Unavailable(f"The file cannot be saved: {error.strerror}.") from error
         except BaseException:
             self._path(key).unlink(missing_ok=True)
             raise

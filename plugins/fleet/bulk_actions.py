@@ -81,7 +81,7 @@ class _TagAction(BulkAction):
     def __init__(self, hub: Hub, tags: Tags, principal: Principal, body: Bulk) -> None:
         super().__init__(hub, principal)
         if body.tag_id is None:
-            raise Rejected("tagId: is missing")
+            raise Rejected("tagId is missing; name the tag to attach or detach")
         self.tags, self.tag = tags, tags.tag_for(principal, body.tag_id)
 
 
@@ -109,15 +109,19 @@ class _Move(BulkAction):
     def __init__(self, hub: Hub, _tags: Tags, principal: Principal, body: Bulk) -> None:
         super().__init__(hub, principal)
         if body.to_org_id is None:
-            raise Rejected("toOrgId: is missing")
+            raise Rejected("toOrgId is missing; name the organization to move the devices to")
         if not hub.may(principal, self.permission, org=body.to_org_id):
             raise hub.organizations.unknown(body.to_org_id)
         self.target = hub.organizations.get(body.to_org_id)
 
     def problem(self, device: Device) -> str | None:
         if device.org == self.target.id:
-            return "it is there already"
-        return None if self.target.has(device.template) else f"template {device.template.id} is not enabled there"
+            return "the device is in this organization already"
+        return (
+            None
+            if self.target.has(device.template)
+            else f"template {device.template.id} is not enabled in the target organization"
+        )
 
     async def apply(self, devices: Sequence[Device]) -> dict[int, str]:
         transfer, target = self.hub.devices.transfer, self.target.id
@@ -130,7 +134,7 @@ class _SetMetadata(BulkAction):
     def __init__(self, hub: Hub, _tags: Tags, principal: Principal, body: Bulk) -> None:
         super().__init__(hub, principal)
         if body.name is None or not isinstance(body.value, str):
-            raise Rejected("name and value are needed, and value is text")
+            raise Rejected("metadata needs name and value, and value must be text")
         self.name, self.value = body.name, body.value
 
     def problem(self, device: Device) -> str | None:
@@ -151,7 +155,7 @@ class _WriteValue(BulkAction):
     def __init__(self, hub: Hub, _tags: Tags, principal: Principal, body: Bulk) -> None:
         super().__init__(hub, principal)
         if body.pin is None or body.value is None:
-            raise Rejected("pin and value are needed")
+            raise Rejected("write needs pin and value")
         self.pin, self.value = body.pin, body.value
 
     def problem(self, device: Device) -> str | None:

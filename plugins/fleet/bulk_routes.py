@@ -70,18 +70,18 @@ class BulkRoutes:
         """Return the devices that a request selects, and a result for each id without a device."""
         has_query = bool(body.query or body.filters or body.segment_id is not None)
         if (body.devices is not None) + has_query + body.all != 1:
-            raise Rejected("say which are meant: devices; or query, filters or segmentId; or all")
+            raise Rejected("select the devices in one way: by devices; by query, filters or segmentId; or by all")
         if body.devices is not None:
             return self._by_id(request, body.devices)
         query = DeviceQuery(query=body.query, match=body.match, filters=body.filters)
         matches = await self._search.find(request, query, body.org_id, body.segment_id)
         if len(matches) > MAX_DEVICES:
-            raise Rejected(f"{len(matches)} devices are meant, and at most {MAX_DEVICES} can be: narrow the filters")
+            raise Rejected(f"{len(matches)} devices match, and at most {MAX_DEVICES} are allowed: narrow the filters")
         return matches, []
 
     def _by_id(self, request: Request, ids: Sequence[int]) -> tuple[list[Device], list[Result]]:
         if len(ids) > MAX_DEVICES:
-            raise Rejected(f"devices: at most {MAX_DEVICES}")
+            raise Rejected(f"devices has {len(ids)} ids, and at most {MAX_DEVICES} are allowed")
         devices, missing = [], []
         for device_id in dict.fromkeys(ids):
             device = self._hub.devices.by_id.get(device_id)

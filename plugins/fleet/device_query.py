@@ -87,20 +87,20 @@ class Filter:
         """Return why the filter is invalid, or None."""
         needs_name = self.attribute in ("metadata", "datastream")
         if needs_name != bool(self.name):
-            return f"a filter of {self.attribute} {'needs a' if needs_name else 'has no'} name"
+            return f"a filter of {self.attribute} {'needs' if needs_name else 'must not have'} a name"
         if self.operator in ("empty", "notEmpty"):
-            return "empty and notEmpty have no values" if self.values else None
+            return f"a filter with {self.operator} must have no values" if self.values else None
         if not 1 <= len(self.values) <= MAX_VALUES:
             return f"a filter must have 1 to {MAX_VALUES} values"
         if self.attribute in TEXT_ATTRIBUTES:
             if self.operator in ("less", "more"):
                 return f"{self.attribute} is text: {self.operator} is for numbers"
             if not all(isinstance(value, str) and len(value) <= MAX_LENGTH for value in self.values):
-                return f"values of {self.attribute} are text of at most {MAX_LENGTH} characters"
+                return f"values of {self.attribute} must be text of at most {MAX_LENGTH} characters"
         elif self.operator in ("contains", "notContains") and self.attribute != "datastream":
             return f"{self.attribute} is a number: {self.operator} is for text"
         elif self.attribute != "datastream" and not all(type(value) in (int, float) for value in self.values):
-            return f"values of {self.attribute} are numbers"
+            return f"values of {self.attribute} must be numbers"
         elif self.operator in ("less", "more") and any(math.isnan(_to_number(value)) for value in self.values):
             return f"{self.operator} is for numbers"
         return None
@@ -116,9 +116,9 @@ class DeviceQuery:
 
     def check(self) -> None:
         """Raise `Rejected` with every problem of the query, if there are any."""
-        problems = [f"filters: there are at most {MAX_FILTERS}"] if len(self.filters) > MAX_FILTERS else []
+        problems = [f"filters: at most {MAX_FILTERS} are allowed"] if len(self.filters) > MAX_FILTERS else []
         if len(self.query) > MAX_LENGTH or len(self.query.split()) > MAX_WORDS:
-            problems.append(f"query has at most {MAX_WORDS} words and {MAX_LENGTH} characters")
+            problems.append(f"query must have at most {MAX_WORDS} words and {MAX_LENGTH} characters")
         by_index = ((index, device_filter.problem()) for index, device_filter in enumerate(self.filters))
         problems += [f"filters.{index}: {problem}" for index, problem in by_index if problem]
         if problems:

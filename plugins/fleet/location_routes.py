@@ -131,12 +131,12 @@ class LocationRoutes:
         body: PutDevice = request.body
         device = self._hub.device_for(request, body.device_id)
         if unknown := body.within.keys() - set(INSIDE_KEYS):
-            raise Rejected(f"within has {', '.join(INSIDE_KEYS)}, not {min(unknown)[:50]!r}")
+            raise Rejected(f"within: there is no {min(unknown)[:50]!r}; it can have {', '.join(INSIDE_KEYS)}")
         location = None
         if body.location_id:
             location = self._locations.location_for(request.principal, body.location_id)
             if not self._hub.organizations.contains(location.org, device.org):
-                raise Rejected("the location is of another organization")
+                raise Rejected("the location belongs to another organization")
         await self._locations.place(device, location, body.within, request.principal)
 
     def _location_for(self, request: Request, location_id: int) -> Location:

@@ -240,14 +240,14 @@ class Locations:
 def _place_problems(place: Place) -> list[str]:
     texts = ((field, getattr(place, field)) for field in ("address", "city", "state", "zip", "country"))
     problems = [
-        f"about.{field} has at most {MAX_NAME} printable characters"
+        f"about.{field} must have at most {MAX_NAME} printable characters"
         for field, text in texts
         if len(text) > MAX_NAME or not is_printable(text)
     ]
     if (place.lat is None) != (place.lon is None):
-        problems.append("about: lat and lon are needed both")
+        problems.append("about: lat and lon must both be given, or neither")
     elif place.lat is not None and not (abs(place.lat) <= 90 and abs(place.lon or 0) <= 180):
-        problems.append("about: lat and lon must be degrees")
+        problems.append("about: lat must be -90 to 90 degrees, and lon -180 to 180")
     if place.timezone and not timezones.is_known(place.timezone):
         problems.append(f"about.timezone: there is no time zone {place.timezone[:50]!r}")
     return problems

@@ -87,7 +87,7 @@ class SegmentRoutes:
         body: NewSegment = request.body
         org = self._hub.organization_for(request, body.org_id)
         if (body.devices is None) == (body.find is None):
-            raise Rejected("either devices or find is needed")
+            raise Rejected("either devices or find is needed, and not both")
         chosen = frozenset(body.excluded if body.devices is None else body.devices)
         segment = await self._segments.save(Segment(id=0, org=org.id, name=body.name, chosen=chosen, find=body.find))
         request.subject = f"segment {segment.id}"
@@ -97,9 +97,9 @@ class SegmentRoutes:
         body: EditSegment = request.body
         segment = self._editable(request, body.segment_id)
         if body.devices is not None and segment.find is not None:
-            raise Rejected("devices: this segment finds its devices")
+            raise Rejected("devices: this segment has a query; change find or excluded instead")
         if (body.find is not None or body.excluded is not None) and segment.find is None:
-            raise Rejected("find and excluded: the devices of this segment are picked by hand")
+            raise Rejected("find and excluded: the devices of this segment are picked by hand; change devices instead")
         if body.position is not None and not 0 <= body.position < MAX_OF_ORG:
             raise Rejected(f"position must be 0 to {MAX_OF_ORG - 1}")
         chosen = next((frozenset(ids) for ids in (body.devices, body.excluded) if ids is not None), segment.chosen)

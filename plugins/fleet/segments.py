@@ -94,7 +94,7 @@ class Segments:
         if not is_name(segment.name, MAX_NAME):
             raise Rejected(f"name must have 1 to {MAX_NAME} printable characters")
         if len(segment.chosen) > MAX_CHOSEN:
-            raise Rejected(f"at most {MAX_CHOSEN} devices are named one by one")
+            raise Rejected(f"a segment can list at most {MAX_CHOSEN} devices by id")
         if segment.find is not None:
             segment.find.check()
         others = [other for other in self.of_org(segment.org) if other.id != segment.id]

@@ -155,7 +155,7 @@ class Tags:
     def attach_problem(self, device: Device, tag: Tag) -> str | None:
         """Return why the tag cannot be attached to the device, or None."""
         if not self._hub.organizations.contains(tag.org, device.org):
-            return "the tag is of another organization"
+            return "the tag belongs to another organization"
         # Each organization has its own limit: who may not see the tags from above would not know why it is reached.
         tags = [other for other in self.of_device(device) if other.org == tag.org]
         if tag not in tags and len(tags) >= MAX_OF_DEVICE:
