@@ -780,7 +780,7 @@ class Myself(TypedDict):
 
 
 class NamedAction(TypedDict):
-    """Value that a client wrote; who wrote it ("user 3") and is called name; ts is in ms UTC."""
+    """Value that a client wrote; who is the id ("user 3") and name the name of its author; ts is ms UTC."""
 
     ts: int
     who: str
@@ -798,7 +798,7 @@ class NamedActionPage(TypedDict):
 
 
 class NamedRecord(TypedDict):
-    """Record of a change; who made it ("user 3") and is called name; ts is in ms UTC."""
+    """Record of a change; who is the actor's id ("user 3"), name the actor's name; ts is in ms UTC."""
 
     id: int
     ts: int

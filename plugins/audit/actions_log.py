@@ -29,7 +29,7 @@ PRUNE_BATCH = 1_000
 
 
 class Action(TypedDict):
-    """Value that a client wrote; ``who`` wrote it ("user 3"), ``via`` is the transport, ``ts`` is in ms UTC."""
+    """Value that a client wrote; ``who`` is the author's id ("user 3"), ``via`` the transport, ``ts`` is ms UTC."""
 
     ts: int
     who: str

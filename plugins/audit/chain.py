@@ -1,7 +1,8 @@
 """The audit chain: an append-only record of every change, each with a hash over itself and the hash before it.
 
-`Chain.verify` finds records that were changed, removed, or cut off at the end. Whoever can write the database file can
-also write a new chain from the start; to detect that, note the head elsewhere from time to time, and verify with it.
+`Chain.verify` finds records that were changed, removed, or cut off at the end. An attacker who can write the database
+file can also write a new chain from the start; to detect that, note the head elsewhere from time to time, and verify
+with it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ BATCH = 1_000
 class Record(TypedDict):
     """Record of a change.
 
-    ``who`` is the id of who made it ("user 3"), ``subject`` what it was about ("device 7"), ``details`` the request
-    without its secrets, ``ts`` is in ms UTC.
+    ``who`` is the actor's id ("user 3"), ``subject`` the id of the changed thing ("device 7"), ``details`` the request
+    without its secrets; ``ts`` is in ms UTC.
     """
 
     id: int
@@ -50,7 +51,7 @@ class RecordFilter:
     """Conditions on records, all of which hold; an empty text is no condition.
 
     ``orgs`` are organizations, None for all; ``start`` (included) and ``end`` are ms UTC; ``who`` and ``subject`` are
-    equal to the record's, ``about`` to one of these two; ``text`` is part of the action or the subject in any case.
+    equal to the record's, ``about`` to one of these two; ``text`` is part of the action or the subject, ignoring case.
     """
 
     orgs: Sequence[int] | None
@@ -214,7 +215,7 @@ class Chain:
 
 
 def _is_changed(row: Row, before: bytes) -> bool:
-    """Whether a row of `_SELECT` does not have the hash that it must have after one with the hash ``before``."""
+    """Whether a row of `_SELECT` contradicts its hash, given the hash ``before`` it, or its seal."""
     *record, hash_, seal, salt = row
     address = record[ADDRESS]
     if record_hash(before, record, seal) != hash_:

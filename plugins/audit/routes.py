@@ -27,8 +27,8 @@ NDJSON = "application/x-ndjson"
 class AuditQuery:
     """Parameters that select records of an organization and those below it.
 
-    ``who`` is who made the change ("user 3"), ``subject`` what it was about ("device 7"), ``query`` part of the action
-    or the subject.
+    ``who`` is the actor's id ("user 3"), ``subject`` the id of the changed thing ("device 7"), ``query`` part of the
+    action or the subject.
     """
 
     org_id: int | None = None
@@ -40,7 +40,7 @@ class AuditQuery:
 
 
 class NamedRecord(Record):
-    """Record of a change; ``who`` made it ("user 3") and is called ``name``; ``ts`` is in ms UTC."""
+    """Record of a change; ``who`` is the actor's id ("user 3"), ``name`` the actor's name; ``ts`` is in ms UTC."""
 
     name: str
 
@@ -57,7 +57,7 @@ class LoggedAction:
 
 
 class NamedAction(Action):
-    """Value that a client wrote; ``who`` wrote it ("user 3") and is called ``name``; ``ts`` is in ms UTC."""
+    """Value that a client wrote; ``who`` is the id ("user 3") and ``name`` the name of its author; ``ts`` is ms UTC."""
 
     name: str
 

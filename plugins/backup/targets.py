@@ -29,7 +29,7 @@ def check_directory(directory: Path, expected_id: str) -> None:
 
 
 def check_target(path: Path, data: Path, backups: Path) -> None:
-    """Raise `Rejected` if a backup at a path would replace anything but a backup, or one of the hub's own files."""
+    """Raise `Rejected` unless the path is free or has a backup already, and is not among the hub's own files."""
     if not path.is_absolute() or not path.parent.is_dir() or path.is_dir():
         raise Rejected(f"{path}: must be the absolute path of a file in an existing directory")
     directory = path.parent.resolve()

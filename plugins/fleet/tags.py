@@ -156,7 +156,7 @@ class Tags:
         """Return why the tag cannot be attached to the device, or None."""
         if not self._hub.organizations.contains(tag.org, device.org):
             return "the tag belongs to another organization"
-        # Each organization has its own limit: who may not see the tags from above would not know why it is reached.
+        # Tags of organizations above do not count: users who cannot see them could not tell why the limit is reached.
         tags = [other for other in self.of_device(device) if other.org == tag.org]
         if tag not in tags and len(tags) >= MAX_OF_DEVICE:
             return f"a device can have at most {MAX_OF_DEVICE} tags"
