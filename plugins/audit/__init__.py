@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub.api.routes import VIEW_DEVICES, Change, Permission, Route
+from hub.api import VIEW_DEVICES, Permission, Route
 from hub.facts import ClockRepaired, ValueSet
 from hub.hookspecs import hookimpl
-from hub.model import ROOT_ORG, Principal
+from hub.model import ROOT_ORG, Change, Principal
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 from plugins.audit.chain import RecordFilter
@@ -61,7 +61,7 @@ async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> dict[str, A
     top = ROOT_ORG if asker.kind == "local" else asker.org
     record_filter = RecordFilter(orgs=None if top == ROOT_ORG else hub.organizations.below(top), about=who)
     records, changes = await service.chain.page(record_filter, 0, MAX_EXPORT)
-    device_ids = [device.id for device in hub.devices_for(asker, VIEW_DEVICES, top)]
+    device_ids = [device.id for device in hub.access.devices_for(asker, VIEW_DEVICES, top)]
     values, writes = await service.actions.of_actor(who, device_ids, MAX_EXPORT)
     return {"changes": changes, "records": records, "writes": writes, "values": values}
 

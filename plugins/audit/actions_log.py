@@ -52,7 +52,7 @@ class ActionsLog:
 
     def record(self, fact: ValueSet) -> None:
         value = json.dumps(to_json(fact.value), ensure_ascii=True)
-        self._pending.append((fact.device.id, fact.ts, fact.by.who, fact.via, fact.datastream.pin, value))
+        self._pending.append((fact.device.id, fact.ts, fact.by.actor_id, fact.via, fact.datastream.pin, value))
         self._wake.set()
 
     def correct_stamps(self, correction: Correction) -> None:

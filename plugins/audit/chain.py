@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 if TYPE_CHECKING:
-    from hub.api.routes import Change
+    from hub.model import Change
     from hub.storage import Row, Storage, Transaction
 
 #: Records read or deleted at a time.
@@ -125,7 +125,7 @@ class Chain:
         details = json.dumps(change.details, ensure_ascii=True, separators=(",", ":"))
         address, salt = change.address[:64], secrets.token_bytes(16)
         seal = address_seal(salt, address)
-        rest = (change.at, change.org, change.principal.who, address, change.action, change.subject, details)
+        rest = (change.at, change.org, change.principal.actor_id, address, change.action, change.subject, details)
 
         async def write(tx: Transaction) -> None:
             [(last, before)] = await tx.fetch_all("SELECT last, hash FROM audit_ends")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.parameters import MAX_TIME, Time
-from hub.api.routes import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream, Time
 from hub.errors import Rejected
-from hub.model import ROOT_ORG, SOMEBODY, Principal
+from hub.model import REDACTED_NAME, ROOT_ORG, Principal
 from plugins.audit.actions_log import Action
 from plugins.audit.chain import Record, RecordFilter, Verdict
 
@@ -92,7 +91,7 @@ class AuditRoutes:
         page: PageNumber = 0,
         size: PageSize = 100,
     ) -> Page[NamedAction]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         actions, total = await self._actions.of_device(device.id, from_, to, who, page, size)
         content: list[NamedAction] = [
             {**action, "name": self._hub.name_of(action["who"], request.principal)} for action in actions
@@ -102,7 +101,7 @@ class AuditRoutes:
     async def device_logs(
         self, request: Request, device_id: int, *, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[LoggedAction]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         actions, total = await self._actions.of_device(device.id, 0, MAX_TIME, "", page, size)
         content = [
             LoggedAction(
@@ -118,10 +117,14 @@ class AuditRoutes:
     def _filter(self, request: Request, query: AuditQuery) -> RecordFilter:
         """Return the filter of a query, limited to organizations whose audit the client may read."""
         hub = self._hub
-        top = hub.organization_for(request, query.org_id).id
+        top = hub.access.organization_for(request, query.org_id).id
         if query.from_ >= query.to:
             raise Rejected("from must be before to")
-        orgs = [org for org in hub.organizations.below(top) if hub.may(request.principal, request.permission, org=org)]
+        orgs = [
+            org
+            for org in hub.organizations.below(top)
+            if hub.is_allowed(request.principal, request.permission, org=org)
+        ]
         return RecordFilter(
             # The root's audit also has the records of deleted organizations.
             orgs=None if top == ROOT_ORG else orgs,
@@ -135,7 +138,7 @@ class AuditRoutes:
     def _with_name(self, record: Record, principal: Principal) -> NamedRecord:
         """Add the name of who made the change; if the principal may not see it, hide the address too."""
         name = self._hub.name_of(record["who"], principal)
-        return {**record, "address": "" if name == SOMEBODY else record["address"], "name": name}
+        return {**record, "address": "" if name == REDACTED_NAME else record["address"], "name": name}
 
     async def _lines(self, record_filter: RecordFilter, principal: Principal) -> AsyncGenerator[bytes, None]:
         async for records in self._chain.batches(record_filter):

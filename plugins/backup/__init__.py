@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub.api.routes import Permission, Route
+from hub.api import Permission, Route
 from hub.hookspecs import hookimpl
 from plugins.backup.routes import routes
 from plugins.backup.schedule import BackupSchedule

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import Change, Request, Route
+from hub.api import Request, Route
 from hub.errors import Unavailable
+from hub.model import Change
 from plugins.backup.service import Backups, Job
 from plugins.backup.targets import check_directory, check_target
 
@@ -65,7 +66,7 @@ class BackupRoutes:
             details={"path": request.body.path},
         )
         try:
-            await self._hub.hooks.changed(self._hub, change)
+            await self._hub.record_change(change)
         except Unavailable:
             # A full disk must not prevent a backup to another one.
             log.warning("backup: %s is being made, but the audit could not record it", path)
@@ -76,6 +77,6 @@ def routes(hub: Hub, backups: Backups) -> Sequence[Route]:
     path, permission, progress = "/api/v1/backup", "backup.make", "Progress and result of the last backup"
     return [
         # Not audited as a request: `BackupRoutes` does it, and goes on if that fails.
-        Route("POST", path, api.begin, permission, BEGIN, MakeBackup, quiet=True),
+        Route("POST", path, api.begin, permission, BEGIN, MakeBackup, audited=False),
         Route("GET", path, api.job, permission, progress),
     ]

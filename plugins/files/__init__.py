@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.api import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.errors import Rejected
 from hub.hookspecs import hookimpl
 from hub.stamps import StampColumns
@@ -44,25 +44,25 @@ class FileRoutes:
 
     async def upload(self, request: Request) -> Response:
         hub = self._hub
-        device, _ = hub.device_of(request)
+        device, _ = hub.access.authenticate_device(request)
         content_type = request.headers.get("content-type", "")
         try:
             name, content = await hub.bodies.decoded(request.body, lambda body: parse_upload(content_type, body))
         except Rejected as error:
-            hub.refuse(request.address, f"device {device.name}: upload: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: upload: {error}", device.id)
             raise
         is_dump = request.params.get("type", "").upper() == "DUMP"
         path = await self._files.save(device.id, "dump" if is_dump else "file", name, content)
         return Response(body=hub.link(path, request))
 
     async def device_files(self, request: Request, device_id: int) -> list[DeviceFile]:
-        return await self._files.of_device(self._hub.device_for(request, device_id).id)
+        return await self._files.of_device(self._hub.access.device_for(request, device_id).id)
 
     async def fetch(self, request: Request) -> File:
         return await self._files.at_path(request.path)
 
     async def delete(self, request: Request, device_id: int, file_id: int) -> None:
-        await self._files.remove(self._hub.device_for(request, device_id).id, file_id)
+        await self._files.remove(self._hub.access.device_for(request, device_id).id, file_id)
 
 
 @hookimpl
@@ -76,7 +76,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             api.upload,
             DEVICE,
             "Upload a file",
-            lenient=True,
+            raw_query=True,
             takes="multipart/form-data",
             media=("text/plain",),
             max_body=MAX_SIZE + MAX_FORM,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api.routes import File
+from hub.api import File
 from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted

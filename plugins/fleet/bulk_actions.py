@@ -110,7 +110,7 @@ class _Move(BulkAction):
         super().__init__(hub, principal)
         if body.to_org_id is None:
             raise Rejected("toOrgId is missing; name the organization to move the devices to")
-        if not hub.may(principal, self.permission, org=body.to_org_id):
+        if not hub.is_allowed(principal, self.permission, org=body.to_org_id):
             raise hub.organizations.unknown(body.to_org_id)
         self.target = hub.organizations.get(body.to_org_id)
 

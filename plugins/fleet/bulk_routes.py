@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
+from hub.api import LARGE_BODY, VIEW_DEVICES, Request, Route
 from hub.errors import Rejected
-from hub.model import Device
+from hub.model import Change, Device
 from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
 from plugins.fleet.device_query import DeviceQuery
 
@@ -85,7 +85,7 @@ class BulkRoutes:
         devices, missing = [], []
         for device_id in dict.fromkeys(ids):
             device = self._hub.devices.by_id.get(device_id)
-            if device is not None and self._hub.may(request.principal, VIEW_DEVICES, device):
+            if device is not None and self._hub.is_allowed(request.principal, VIEW_DEVICES, device):
                 devices.append(device)
             else:
                 problem = str(self._hub.devices.unknown(device_id))
@@ -93,7 +93,7 @@ class BulkRoutes:
         return devices, missing
 
     def _problem(self, action: BulkAction, device: Device) -> str | None:
-        if not self._hub.may(action.principal, action.permission, device):
+        if not self._hub.is_allowed(action.principal, action.permission, device):
             return f"This needs the permission {action.permission}."
         return action.problem(device)
 
@@ -121,11 +121,11 @@ class BulkRoutes:
                 subject=f"device {devices[0]}" if len(devices) == 1 else f"{len(devices)} devices",
                 details=details | {"devices": sorted(devices)},
             )
-            await self._hub.hooks.changed(self._hub, change)
+            await self._hub.record_change(change)
 
 
 def routes(hub: Hub, search: DeviceSearch, tags: Tags) -> Sequence[Route]:
     api = BulkRoutes(hub, search, tags)
     path = "/api/v1/devices/bulk"
     # Not audited as a request: `BulkRoutes` records it organization by organization.
-    return [Route("POST", path, api.bulk, VIEW_DEVICES, SUMMARY, Bulk, quiet=True, max_body=LARGE_BODY)]
+    return [Route("POST", path, api.bulk, VIEW_DEVICES, SUMMARY, Bulk, audited=False, max_body=LARGE_BODY)]

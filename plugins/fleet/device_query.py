@@ -16,7 +16,7 @@ import trio
 
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
-from hub.model import SOMEBODY, Device, Principal, Template
+from hub.model import REDACTED_NAME, Device, Principal, Template
 from hub.spellings import nfc
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class DeviceAttributes:
     def activator_names(self, principal: Principal) -> Callable[[Device], str | None]:
         """Return a function from a device to the name of its activator.
 
-        The function returns None before the device's first connection, and `SOMEBODY` where the principal may not see
+        The function returns None before the device's first connection, and `REDACTED_NAME` where the principal may not see
         the activator. It caches the names, so use it for one list of devices only.
         """
         hub = self._hub
@@ -156,8 +156,8 @@ class DeviceAttributes:
             if device.activated is None or not activator:
                 return None
             if key not in names:
-                is_visible = activator == principal.who or hub.may(principal, "users.view", org=device.org)
-                names[key] = hub.name_of(activator, principal) if is_visible else SOMEBODY
+                is_visible = activator == principal.actor_id or hub.is_allowed(principal, "users.view", org=device.org)
+                names[key] = hub.name_of(activator, principal) if is_visible else REDACTED_NAME
             return names[key]
 
         return activated_by

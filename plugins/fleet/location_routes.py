@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.api import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 from hub.errors import Forbidden, Rejected
 from plugins.fleet.locations import INSIDE_KEYS, VIEW_LOCATIONS, Location, Locations, Place
 
@@ -73,11 +73,11 @@ class LocationRoutes:
     async def list(
         self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[LocationObject]:
-        orgs = set(self._hub.organizations.below(self._hub.organization_for(request, org_id).id))
+        orgs = set(self._hub.organizations.below(self._hub.access.organization_for(request, org_id).id))
         locations = [
             location
             for location in self._locations.by_id.values()
-            if location.org in orgs and self._hub.may(request.principal, request.permission, location)
+            if location.org in orgs and self._hub.is_allowed(request.principal, request.permission, location)
         ]
         locations.sort(key=lambda location: location.name)
         return page_of(locations, page, size, partial(self._to_object, request))
@@ -89,7 +89,7 @@ class LocationRoutes:
 
     async def create(self, request: Request) -> Created[LocationObject]:
         body: NewLocation = request.body
-        org = self._hub.organization_for(request, body.org_id)
+        org = self._hub.access.organization_for(request, body.org_id)
         creator = int(request.principal.id) if request.principal.kind == "user" else None
         owner = creator if body.owner_id is None else body.owner_id
         if owner not in (None, creator):
@@ -107,7 +107,7 @@ class LocationRoutes:
         changed = attrs.evolve(location, **{field: value for field, value in fields.items() if value is not None})
         self._locations.check(changed)
         # The location is saved first, and then device by device its copy in the metadata.
-        request.begun = True
+        request.partially_applied = True
         saved = await self._locations.save(changed, request.principal)
         request.version(saved)
         return self._to_object(request, saved)
@@ -129,7 +129,7 @@ class LocationRoutes:
 
     async def place_device(self, request: Request) -> None:
         body: PutDevice = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         if unknown := body.within.keys() - set(INSIDE_KEYS):
             raise Rejected(f"within: there is no {min(unknown)[:50]!r}; it can have {', '.join(INSIDE_KEYS)}")
         location = None
@@ -145,7 +145,7 @@ class LocationRoutes:
         Raises `Forbidden`; `NotFound` also for a location that the client may not view.
         """
         location = self._locations.location_for(request.principal, location_id)
-        if not self._hub.may(request.principal, request.permission, location):
+        if not self._hub.is_allowed(request.principal, request.permission, location):
             raise Forbidden(f"This needs the permission {request.permission}.")
         request.subject, request.org = f"location {location.id}", location.org
         return location
@@ -166,7 +166,7 @@ class LocationRoutes:
             owner_id=location.owner,
             about=location.about,
             users=list(location.users),
-            devices=sum(self._hub.may(request.principal, VIEW_DEVICES, device) for device in devices),
+            devices=sum(self._hub.is_allowed(request.principal, VIEW_DEVICES, device) for device in devices),
         )
 
 
@@ -178,9 +178,9 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
     return [
         Route("GET", f"{org}/locations", api.list, VIEW_LOCATIONS, "The locations of an organization and below"),
         Route("GET", f"{org}/location", api.info, VIEW_LOCATIONS, "One location"),
-        Route("POST", f"{org}/location/create", api.create, add, "Make a location", NewLocation, edits=locked),
-        Route("PUT", f"{org}/location", api.edit, edit, "Edit a location", EditLocation, edits=locked),
-        Route("DELETE", f"{org}/location", api.delete, delete, "Delete a location", edits=locked),
-        Route("POST", f"{org}/location/users", api.assign_users, assign, users, AssignUsers, edits=locked),
+        Route("POST", f"{org}/location/create", api.create, add, "Make a location", NewLocation, lock=locked),
+        Route("PUT", f"{org}/location", api.edit, edit, "Edit a location", EditLocation, lock=locked),
+        Route("DELETE", f"{org}/location", api.delete, delete, "Delete a location", lock=locked),
+        Route("POST", f"{org}/location/users", api.assign_users, assign, users, AssignUsers, lock=locked),
         Route("POST", f"{org}/device/location", api.place_device, "org_devices.edit", place, PutDevice),
     ]

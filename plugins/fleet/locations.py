@@ -18,7 +18,7 @@ from hub.domain.metadata import LOCATION
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.model import SYSTEM, Device, Principal
-from hub.spellings import is_name, is_printable, nfc, whole
+from hub.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -104,7 +104,7 @@ class Locations:
 
     def _index(self, device_id: int, value: str) -> None:
         self._location_ids.pop(device_id, None)
-        if value.startswith("{") and (location_id := whole(json.loads(value).get("locationId"))) is not None:
+        if value.startswith("{") and (location_id := as_integer(json.loads(value).get("locationId"))) is not None:
             self._location_ids[device_id] = location_id
 
     def _on_organization_changed(self, fact: OrganizationChanged) -> None:
@@ -130,7 +130,7 @@ class Locations:
         return location.name if location else None
 
     def visible_to(self, principal: Principal, location: Location) -> bool:
-        return self._hub.may(principal, VIEW_LOCATIONS, location)
+        return self._hub.is_allowed(principal, VIEW_LOCATIONS, location)
 
     def devices_at(self, location: Location) -> list[Device]:
         by_id = self._hub.devices.by_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, Request
+from hub.api import VIEW_DEVICES, Request
 from hub.model import Device, Principal
 from plugins.fleet.device_query import DeviceAttributes, DeviceQuery, QueryCompiler
 
@@ -76,7 +76,7 @@ class DeviceSearch:
         is given. Raises `RequestError`.
         """
         hub = self._hub
-        top = hub.organization_for(request, org).id
+        top = hub.access.organization_for(request, org).id
         predicates = await self._compiler.compile(query, request.principal)
         if segment_id is not None:
             segment = self._segments.segment_for(request.principal, segment_id)
@@ -85,7 +85,9 @@ class DeviceSearch:
         matches = [device for devices in by_org for device in devices.values()]
         for predicate in predicates:
             matches = [device for device in matches if predicate(device)]
-        return sorted(hub.allowed(request.principal, VIEW_DEVICES, matches), key=lambda device: device.id)
+        return sorted(
+            hub.access.allowed_devices(request.principal, VIEW_DEVICES, matches), key=lambda device: device.id
+        )
 
     def sort(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
         """Return the devices in an ``order`` of "asc" or "desc" (in any case); equal ones keep theirs."""

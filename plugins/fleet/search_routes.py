@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
+from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
 from hub.errors import Rejected
 from hub.model import Device
 from hub.spellings import nfc
@@ -104,5 +104,5 @@ def routes(search: DeviceSearch) -> Sequence[Route]:
     filters = "Search for devices by filters"
     return [
         Route("GET", "/api/v1/organization/search/devices", api.by_words, VIEW_DEVICES, words),
-        Route("POST", "/api/v1/devices/search", api.by_filters, VIEW_DEVICES, filters, Search, quiet=True),
+        Route("POST", "/api/v1/devices/search", api.by_filters, VIEW_DEVICES, filters, Search, audited=False),
     ]

@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import (
-    LARGE_BODY,
-    MAX_PAGE,
-    VIEW_DEVICES,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Route,
-    page_of,
-)
+from hub.api import LARGE_BODY, MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 from hub.errors import Rejected
 from plugins.fleet.device_query import DeviceQuery
 from plugins.fleet.segments import MAX_OF_ORG, Segment, Segments
@@ -75,7 +64,7 @@ class SegmentRoutes:
     async def list(
         self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[SegmentObject]:
-        segments = self._segments.of_org(self._hub.organization_for(request, org_id).id)
+        segments = self._segments.of_org(self._hub.access.organization_for(request, org_id).id)
         return page_of(segments, page, size, partial(self._to_object, request))
 
     async def info(self, request: Request, segment_id: int) -> SegmentObject:
@@ -85,7 +74,7 @@ class SegmentRoutes:
 
     async def create(self, request: Request) -> Created[SegmentObject]:
         body: NewSegment = request.body
-        org = self._hub.organization_for(request, body.org_id)
+        org = self._hub.access.organization_for(request, body.org_id)
         if (body.devices is None) == (body.find is None):
             raise Rejected("either devices or find is needed, and not both")
         chosen = frozenset(body.excluded if body.devices is None else body.devices)
@@ -121,7 +110,9 @@ class SegmentRoutes:
     def _to_object(self, request: Request, segment: Segment) -> SegmentObject:
         by_id = self._hub.devices.by_id
         devices = (by_id[device_id] for device_id in segment.chosen if device_id in by_id)
-        visible = sorted(device.id for device in self._hub.allowed(request.principal, VIEW_DEVICES, devices))
+        visible = sorted(
+            device.id for device in self._hub.access.allowed_devices(request.principal, VIEW_DEVICES, devices)
+        )
         return SegmentObject(
             id=segment.id,
             org_id=segment.org,
@@ -136,11 +127,11 @@ class SegmentRoutes:
 def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
     api = SegmentRoutes(hub, segments)
     org, edit = "/api/v1/organization", "segments.edit"
-    options: dict[str, Any] = {"edits": "segment", "max_body": LARGE_BODY}
+    options: dict[str, Any] = {"lock": "segment", "max_body": LARGE_BODY}
     return [
         Route("GET", f"{org}/segments", api.list, VIEW_DEVICES, "The segments of an organization"),
         Route("GET", f"{org}/segment", api.info, VIEW_DEVICES, "One segment"),
         Route("POST", f"{org}/segment/create", api.create, edit, "Make a segment", NewSegment, **options),
         Route("PUT", f"{org}/segment", api.edit, edit, "Edit a segment", EditSegment, **options),
-        Route("DELETE", f"{org}/segment", api.delete, edit, "Delete a segment", edits="segment"),
+        Route("DELETE", f"{org}/segment", api.delete, edit, "Delete a segment", lock="segment"),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, from_json, to_json
+from hub.api import VIEW_DEVICES, from_json, to_json
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
 from hub.spellings import is_name, nfc
@@ -69,7 +69,7 @@ class Segments:
     def segment_for(self, principal: Principal, segment_id: int, permission: str = VIEW_DEVICES) -> Segment:
         """Return a segment of an organization in which the principal has a permission. Raises `NotFound`."""
         segment = self.by_id.get(segment_id)
-        if segment is None or not self._hub.may(principal, permission, org=segment.org):
+        if segment is None or not self._hub.is_allowed(principal, permission, org=segment.org):
             raise NotFound(f"Segment with identifier {segment_id} is not found or belong to another organization.")
         return segment
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, Created, Request, Route
+from hub.api import VIEW_DEVICES, Created, Request, Route
 from hub.errors import Rejected
 from plugins.fleet.tags import Tag, Tags
 
@@ -68,13 +68,13 @@ class TagRoutes:
         self._tags = tags
 
     async def tags(self, request: Request, *, org_id: int | None = None) -> list[TagObject]:
-        org = self._hub.organization_for(request, org_id)
+        org = self._hub.access.organization_for(request, org_id)
         tags = [tag for tag in self._tags.by_id.values() if tag.org == org.id]
         return [self._to_object(request, tag) for tag in sorted(tags, key=lambda tag: tag.name)]
 
     async def create(self, request: Request) -> Created[TagObject]:
         body: NewTag = request.body
-        org = self._hub.organization_for(request, body.org_id)
+        org = self._hub.access.organization_for(request, body.org_id)
         tag = await self._tags.add(Tag(id=0, org=org.id, name=body.name, color=body.color, icon=body.icon))
         request.subject = f"tag {tag.id}"
         return Created(value=self._to_object(request, tag))
@@ -92,7 +92,7 @@ class TagRoutes:
         await self._tags.remove(self._editable(request, tag_id))
 
     async def device_tags(self, request: Request, device_id: int) -> list[DeviceTag]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         return [
             DeviceTag(id=tag.id, tag_owner_org_id=tag.org, name=tag.name, color=tag.color, icon=tag.icon)
             for tag in self._tags.visible_tags(device, request.principal)
@@ -100,14 +100,14 @@ class TagRoutes:
 
     async def attach(self, request: Request) -> None:
         body: TagDevice = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         tag = self._tags.tag_for(request.principal, body.tag_id)
         if problem := self._tags.attach_problem(device, tag):
             raise Rejected(problem)
         await self._tags.attach([device], tag, request.principal)
 
     async def detach(self, request: Request, device_id: int, tag_id: int) -> None:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         tag = self._tags.tag_for(request.principal, tag_id)
         await self._tags.detach([device], tag, request.principal)
 
@@ -126,7 +126,7 @@ class TagRoutes:
             name=tag.name,
             color=tag.color,
             icon=tag.icon,
-            devices=len(self._hub.allowed(request.principal, VIEW_DEVICES, devices)),
+            devices=len(self._hub.access.allowed_devices(request.principal, VIEW_DEVICES, devices)),
         )
 
 
@@ -135,9 +135,9 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
     org, edit, tag = "/api/v1/organization", "tags.edit", "org_devices.edit"
     return [
         Route("GET", f"{org}/tags", api.tags, VIEW_DEVICES, "The tags of an organization"),
-        Route("POST", f"{org}/tag/create", api.create, edit, "Make a tag", NewTag, edits="tag"),
-        Route("PUT", f"{org}/tag", api.edit, edit, "Edit a tag", EditTag, edits="tag"),
-        Route("DELETE", f"{org}/tag", api.delete, edit, "Delete a tag", edits="tag"),
+        Route("POST", f"{org}/tag/create", api.create, edit, "Make a tag", NewTag, lock="tag"),
+        Route("PUT", f"{org}/tag", api.edit, edit, "Edit a tag", EditTag, lock="tag"),
+        Route("DELETE", f"{org}/tag", api.delete, edit, "Delete a tag", lock="tag"),
         Route("GET", f"{org}/device/tags", api.device_tags, VIEW_DEVICES, "A device's tags"),
         Route("POST", f"{org}/device/tag", api.attach, tag, "Tag a device", TagDevice),
         Route("DELETE", f"{org}/device/tag", api.detach, tag, "Take a tag from a device"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES
+from hub.api import VIEW_DEVICES
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
 from hub.spellings import is_name, is_printable, nfc
@@ -101,7 +101,7 @@ class Tags:
     def tag_for(self, principal: Principal, tag_id: int, permission: str = VIEW_DEVICES) -> Tag:
         """Return a tag of an organization in which the principal has a permission. Raises `NotFound`."""
         tag = self.by_id.get(tag_id)
-        if tag is None or not self._hub.may(principal, permission, org=tag.org):
+        if tag is None or not self._hub.is_allowed(principal, permission, org=tag.org):
             raise NotFound(f"Tag with identifier {tag_id} is not found or belong to another organization.")
         return tag
 
