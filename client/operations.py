@@ -54,7 +54,7 @@ class AddressSent(TypedDict):
 
 
 class Alarm(TypedDict):
-    """critical when promises cannot be kept. since is milliseconds UTC."""
+    """An alarm that is raised; critical when the hub cannot keep its promises. since is milliseconds UTC."""
 
     id: str
     text: str
@@ -107,6 +107,8 @@ class ClockObject(TypedDict):
 
 
 class Comment(TypedDict):
+    """A comment on an event: at ts (milliseconds UTC), by an actor ("user 3")."""
+
     ts: int
     by: str
     text: str
@@ -117,7 +119,7 @@ class Connected(TypedDict):
 
 
 class Conversion(TypedDict):
-    """value * factor + offset is the value in units."""
+    """A conversion: value * factor + offset is the value in units."""
 
     units: str
     factor: float
@@ -234,7 +236,7 @@ class Day(TypedDict):
 
 
 class DeviceFile(TypedDict):
-    """One file of a device."""
+    """File of a device: kind is "file" or "dump", size is in bytes, created in ms UTC."""
 
     id: int
     name: str
@@ -286,7 +288,25 @@ class DeviceObjectPage(TypedDict):
     totalElements: int
 
 
+class DeviceQuery(TypedDict):
+    """Query for devices: they match all or any of the filters, and contain every word of query."""
+
+    query: str
+    match: Literal["all", "any"]
+    filters: list[FilterGiven]
+
+
+class DeviceQuerySent(TypedDict):
+    """Query for devices: they match all or any of the filters, and contain every word of query."""
+
+    query: NotRequired[str]
+    match: NotRequired[Literal["all", "any"]]
+    filters: NotRequired[list[Filter]]
+
+
 class DeviceTag(TypedDict):
+    """Tag of a device."""
+
     id: int
     tagOwnerOrgId: int
     name: str
@@ -366,7 +386,7 @@ class EventObject(TypedDict):
 
 
 class EventType(TypedDict):
-    """What a device may log under code: of it every every-th is kept, and at most one in a period."""
+    """A kind of event that devices log by its code: every every-th is recorded, at most one in a period."""
 
     code: str
     name: str
@@ -391,14 +411,14 @@ class Events(TypedDict):
 
 
 class Expire(TypedDict):
-    """A value that nothing came after for so long is shown as show; it stays what it is."""
+    """The expiry of values: one that is not followed by another for the duration after is displayed as show."""
 
     after: str
     show: Literal["Nothing", "Default", "No Data", "Empty", "--"]
 
 
 class Exposure(TypedDict):
-    """An automation may begin with it (condition), and set it (action)."""
+    """The use of a datastream in automations: in a condition, and in an action."""
 
     type: Literal["power_switch", "switch", "range", "color", "enum", "sensor", "brightness", "temperature"]
     condition: bool
@@ -406,9 +426,9 @@ class Exposure(TypedDict):
 
 
 class Filter(TypedDict):
-    """One of the values fits; text is compared without regard to case.
+    """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the metadata field's, or the datastream's ("v1", or its name).
+    name is the name of the metadata field, or the datastream's pin ("v1") or name.
     """
 
     attribute: Literal[
@@ -435,9 +455,9 @@ class Filter(TypedDict):
 
 
 class FilterGiven(TypedDict):
-    """One of the values fits; text is compared without regard to case.
+    """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the metadata field's, or the datastream's ("v1", or its name).
+    name is the name of the metadata field, or the datastream's pin ("v1") or name.
     """
 
     attribute: Literal[
@@ -461,24 +481,8 @@ class FilterGiven(TypedDict):
     name: str
 
 
-class Find(TypedDict):
-    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
-
-    query: str
-    match: Literal["all", "any"]
-    filters: list[FilterGiven]
-
-
-class FindSent(TypedDict):
-    """Devices that all or any of the filters fit, and that have the words of query somewhere."""
-
-    query: NotRequired[str]
-    match: NotRequired[Literal["all", "any"]]
-    filters: NotRequired[list[Filter]]
-
-
 class FoundDevice(TypedDict):
-    """A device in a list; times are ms UTC, tags are names."""
+    """Device in a list of results; times are ms UTC, tags are names."""
 
     id: int
     orgId: int
@@ -564,7 +568,11 @@ class InvitedUser(TypedDict):
 
 
 class Job(TypedDict):
-    """The backup that is being made, or the last one."""
+    """The running backup, or the last one.
+
+    done and total are bytes of the current step; problem is empty unless the backup failed; a complete backup has
+    a manifest.
+    """
 
     path: str
     running: bool
@@ -588,9 +596,10 @@ class KeyObject(TypedDict):
 
 
 class Lifecycle(TypedDict):
-    """A device that is gone counts as gone wait after it was last heard of (docs.blynk.io, Connection lifecycle).
+    """When a device counts as online and offline (docs.blynk.io, Connection lifecycle).
 
-    With reports_data a value over HTTP makes it online for that time.
+    A device is offline when it has been disconnected for the duration wait. With reports_data a value over HTTP
+    makes it online for that time.
     """
 
     wait: str
@@ -602,7 +611,7 @@ class Lifecycle(TypedDict):
 
 
 class LocationObject(TypedDict):
-    """devices is how many of those that the asker may view are there."""
+    """Location as JSON: devices counts the devices there that the client may view, users has user ids."""
 
     id: int
     orgId: int
@@ -621,7 +630,7 @@ class LocationObjectPage(TypedDict):
 
 
 class LoggedAction(TypedDict):
-    """A value that somebody wrote, as docs.blynk.io has it (Get actions log); created_at is in ms UTC."""
+    """Value that a client wrote, as in docs.blynk.io, Get actions log; created_at is in ms UTC."""
 
     triggerUserEmail: str
     value: Any
@@ -672,7 +681,7 @@ class MadeKey(TypedDict):
 
 
 class Manifest(TypedDict):
-    """created is milliseconds UTC; schemas the newest schema change by file and owner."""
+    """Contents of a backup; created is in ms UTC, schemas the newest schema change by database and owner."""
 
     format: int
     version: str
@@ -684,6 +693,8 @@ class Manifest(TypedDict):
 
 
 class Member(TypedDict):
+    """File in a backup; size is in bytes."""
+
     name: str
     size: int
     sha256: str
@@ -719,9 +730,10 @@ class MetaValue(TypedDict):
 
 
 class MetadataField(TypedDict):
-    """type is one of hub.domain.metadata.TYPES; min to step are of numbers, options of a list or a switch.
+    """A metadata field of a template's devices. type is one of hub.domain.metadata.TYPES.
 
-    One that is not editable is set by the device alone.
+    min to step apply to numbers, options to lists and switches. A field that is not editable is set by the device
+    alone.
     """
 
     name: str
@@ -772,7 +784,7 @@ class Myself(TypedDict):
 
 
 class NamedAction(TypedDict):
-    """A value that somebody wrote; ts is milliseconds UTC, name what they are called."""
+    """Value that a client wrote; who is the id ("user 3") and name the name of its author; ts is ms UTC."""
 
     ts: int
     who: str
@@ -790,7 +802,7 @@ class NamedActionPage(TypedDict):
 
 
 class NamedRecord(TypedDict):
-    """Who changed what; ts is milliseconds UTC, name what whoever did it is called."""
+    """Record of a change; who is the actor's id ("user 3"), name the actor's name; ts is in ms UTC."""
 
     id: int
     ts: int
@@ -864,7 +876,7 @@ class PermissionObject(TypedDict):
 
 
 class Place(TypedDict):
-    """Where it is: lat and lon in degrees, timezone an IANA name."""
+    """Address of a location: lat and lon in degrees, timezone an IANA name."""
 
     address: str
     city: str
@@ -877,7 +889,7 @@ class Place(TypedDict):
 
 
 class PlaceSent(TypedDict):
-    """Where it is: lat and lon in degrees, timezone an IANA name."""
+    """Address of a location: lat and lon in degrees, timezone an IANA name."""
 
     address: NotRequired[str]
     city: NotRequired[str]
@@ -947,7 +959,7 @@ class RepairPlan(TypedDict):
 
 
 class Result(TypedDict):
-    """problem says why it was not done, or would not be; None when it was, or would."""
+    """Result for one device; problem says why the action failed, or would fail, and is null for a success."""
 
     deviceId: int
     name: str
@@ -995,12 +1007,17 @@ class SecondFactor(TypedDict):
 
 
 class SegmentObject(TypedDict):
+    """Segment as JSON, with either devices picked by hand, or a query in find and exceptions in excluded.
+
+    Both lists have ids, without those of devices that the client may not view.
+    """
+
     id: int
     orgId: int
     name: str
     position: int
     devices: list[int] | None
-    find: Find | None
+    find: DeviceQuery | None
     excluded: list[int]
 
 
@@ -1031,7 +1048,7 @@ class Series(TypedDict):
 
 
 class Served(TypedDict):
-    """What is served at an address."""
+    """The protocols that are served at an address."""
 
     address: str
     tls: bool
@@ -1039,7 +1056,7 @@ class Served(TypedDict):
 
 
 class Status(TypedDict):
-    """A device is this when it has been away for after, until the next one's time or until it is back."""
+    """A status that a device has when it has been offline for the duration after, until the next status applies."""
 
     name: str
     after: str
@@ -1048,7 +1065,7 @@ class Status(TypedDict):
 
 
 class Tab(TypedDict):
-    """roles are the names of those who see it; none is all."""
+    """A tab of a dashboard. roles are the names of the roles that see it; none is all."""
 
     name: str
     roles: list[str]
@@ -1056,7 +1073,7 @@ class Tab(TypedDict):
 
 
 class TagObject(TypedDict):
-    """color is like #24a0ed; devices how many of those that the asker may view have it."""
+    """Tag as JSON: color is like #24a0ed; devices counts the tagged devices that the client may view."""
 
     id: int
     tagOwnerOrgId: int
@@ -1127,7 +1144,10 @@ class Token(TypedDict):
 
 
 class Unit(TypedDict):
-    """value * factor + offset is the value in the first unit of its group. other is its unit elsewhere."""
+    """A unit: value * factor + offset is the value in the first unit of its group.
+
+    other is its counterpart in the other system, or "".
+    """
 
     name: str
     group: str
@@ -1189,9 +1209,10 @@ class UserProfile(TypedDict):
 
 
 class Verdict(TypedDict):
-    """head is the hash of the newest record, in hex; problems are sentences.
+    """Result of a verification.
 
-    first is the number of the oldest: those before were deleted when they were too old.
+    first is the number of the oldest record that has not expired, records the number of records from there on,
+    head the hash of the newest in hex; problems are sentences.
     """
 
     first: int
@@ -1234,10 +1255,10 @@ class Vitals(TypedDict):
 
 
 class Widget(TypedDict):
-    """What a tab shows at x, y of a grid, from the top left; pins ("V1") are what it shows.
+    """A widget of a tab at x, y of its grid, from the top left; pins ("V1") are its datastreams.
 
-    What there is for type and options, hub.templates.widgets says. What is not said, such as a title, units and
-    limits, is the datastream's.
+    hub.templates.widgets lists the types and their options. A title, units and limits that are missing are the
+    datastream's.
     """
 
     type: str
@@ -1261,7 +1282,7 @@ def get_audit(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[NamedRecordPage]:
-    """Who changed what, newest first.
+    """Records of the audit, newest first.
 
     Needs the permission users.log: View user actions log.
     """
@@ -1290,7 +1311,7 @@ def get_audit_export(
     subject: str | None = None,
     query: str | None = None,
 ) -> Call[str]:
-    """Who changed what, line by line.
+    """Records of the audit, a JSON object a line.
 
     Needs the permission users.log: View user actions log.
     """
@@ -1302,7 +1323,7 @@ def get_audit_export(
 
 
 def get_audit_verify(*, head: str | None = None) -> Call[Verdict]:
-    """Whether the audit is as it was written.
+    """Verify the audit.
 
     Needs the permission audit.verify: Verify the audit.
     """
@@ -1310,7 +1331,7 @@ def get_audit_verify(*, head: str | None = None) -> Call[Verdict]:
 
 
 def get_backup() -> Call[Job]:
-    """How far a backup is, and how it ended.
+    """Progress and result of the last backup.
 
     Needs the permission backup.make: Make backups.
     """
@@ -1364,7 +1385,7 @@ def get_device_actions(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[NamedActionPage]:
-    """Who wrote which value of a device.
+    """Values that clients wrote to a device, newest first.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1579,7 +1600,7 @@ def post_devices_search(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[FoundDevicePage]:
-    """Devices by filters.
+    """Search for devices by filters.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2423,7 +2444,7 @@ def get_organization_search_devices(
     page: int | None = None,
     size: int | None = None,
 ) -> Call[FoundDevicePage]:
-    """Devices by words in their names, tags, metadata and what they belong to.
+    """Search for devices by words in their names, tags, metadata and what they belong to.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2487,7 +2508,7 @@ def put_organization_segment(
     segment_id: int,
     name: str | None = None,
     devices: Sequence[int] | None = None,
-    find: FindSent | None = None,
+    find: DeviceQuerySent | None = None,
     excluded: Sequence[int] | None = None,
     position: int | None = None,
 ) -> Call[SegmentObject]:
@@ -2513,7 +2534,7 @@ def post_organization_segment_create(
     *,
     name: str,
     devices: Sequence[int] | None = None,
-    find: FindSent | None = None,
+    find: DeviceQuerySent | None = None,
     excluded: Sequence[int] | None = None,
     org_id: int | None = None,
 ) -> Call[SegmentObject]:

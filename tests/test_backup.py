@@ -21,8 +21,9 @@ from raw_http import ask, local_key
 from test_cli import CONFIG, TLS, House
 from times import until
 
-import hub.storage.directory
-import plugins.backup
+import hub.storage
+import plugins.backup.schedule
+import plugins.backup.service
 from hub.config import parse
 from hub.errors import MigrationError, RequestError
 from hub.model import SYSTEM
@@ -31,7 +32,7 @@ from hub.storage import Migration, open_storage, shipped_migrations
 from hub.testing import LOOPBACK, add_device
 from hub.writes import Write
 from plugins.backup import archive
-from plugins.backup.commands import _swap
+from plugins.backup.commands import _replace_data
 
 TEMPLATE = '[template]\nid = "TMPL0"\nname = "Meter"\n[[datastream]]\npin = "V0"\nname = "Level"\n'
 SECURE = '[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'
@@ -250,7 +251,7 @@ def test_a_running_hub_is_backed_up_by_the_command(good, tmp_path):
         assert 0 == done.code, done.err
         assert "restored in a trial" in done.out
         done = house("backup", "nowhere/b.tar")
-        assert (1, True) == (done.code, "must be a file in a directory that exists" in done.err)
+        assert (1, True) == (done.code, "must be the absolute path of a file in an existing directory" in done.err)
 
 
 def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
@@ -259,7 +260,7 @@ def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
     new.mkdir()
     (data / "pinwheel.db").write_text("old")
     with pytest.raises(RequestError, match="what was there is in"):
-        _swap(new, data, ["pinwheel.db"])
+        _replace_data(new, data, ["pinwheel.db"])
     assert "old" == (data / "pinwheel.db").read_text()
 
 
@@ -373,10 +374,10 @@ def test_question_of_a_restore_is_ended_by_ctrl_c_and_ctrl_d(good, tmp_path, typ
 
 
 async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(plugins.backup, "seconds", lambda _: 0.2)
+    monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(plugins.backup.schedule, "seconds", lambda _: 0.2)
     names = iter(f"pinwheel-20260101-{n:06d}.tar" for n in range(1000))
-    monkeypatch.setattr(plugins.backup.time, "strftime", lambda *_: next(names))
+    monkeypatch.setattr(plugins.backup.schedule.time, "strftime", lambda *_: next(names))
     out = tmp_path / "out"
     toml = f'[backup]\nevery = "1m"\nkeep = 2\ndirectory = "{out}"\nafter = "echo $PINWHEEL_BACKUP >> {tmp_path}/log"\n'
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))):
@@ -392,7 +393,7 @@ async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_p
 
 async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatch):
     """As it is left by a board that booted with a wrong clock."""
-    monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
     out = tmp_path / "out"
     out.mkdir()
     future = [out / f"pinwheel-2099010{n}-000000.tar" for n in range(1, 4)]
@@ -409,7 +410,7 @@ async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatc
 
 
 async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(plugins.backup, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
     flag = tmp_path / "flag"
     # Each hub makes one backup: at its start, when there is none.
     toml = f'[backup]\nevery = "1h"\nafter = "test -e {flag} || {{ echo no disk >&2; exit 3; }}"\n'
@@ -464,7 +465,7 @@ async def test_a_backup_takes_the_place_of_no_other_file(config, tmp_path):
             (config.data / "history.db", "is where the hub keeps its own files"),
             (config.data / "tls" / "new.tar", "is where the hub keeps its own files"),
             (tmp_path / "notes.txt", "exists and is not a backup"),
-            (tmp_path, "must be a file in a directory that exists"),
+            (tmp_path, "must be the absolute path of a file in an existing directory"),
         ):
             answer = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
             assert (400, True) == (answer.status, said in answer.message)
@@ -476,14 +477,14 @@ async def test_a_backup_that_fails_its_trial_is_none_and_leaves_the_one_before(c
     async with running(config) as hub:
         await backed_up(hub, tmp_path / "b.tar")
         before = (tmp_path / "b.tar").read_bytes()
-        real = plugins.backup.Backups._ask
+        real = plugins.backup.service.Backups._run_worker
 
         async def spoilt(self, job, what):
             if what["step"] == "prove":
                 cut_off(archive.partial_of(Path(job.path)))
             await real(self, job, what)
 
-        monkeypatch.setattr(plugins.backup.Backups, "_ask", spoilt)
+        monkeypatch.setattr(plugins.backup.service.Backups, "_run_worker", spoilt)
         job = await backed_up(hub, tmp_path / "b.tar")
         assert "is truncated or damaged" in job["problem"]
     assert before == (tmp_path / "b.tar").read_bytes()

@@ -18,8 +18,8 @@ from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.data.history_routes import ImportBatch, ImportRows
-from plugins.files import MAX_PARTS, form_file
-from plugins.users.authentication import Login
+from plugins.files.form import MAX_PARTS, parse_upload
+from plugins.users.login_routes import Login
 
 ORG = "/api/v1/organization"
 METER = """
@@ -38,7 +38,7 @@ def multipart(parts):
 
 
 def form(body):
-    return form_file("multipart/form-data; boundary=b", body)
+    return parse_upload("multipart/form-data; boundary=b", body)
 
 
 def login(body):
@@ -193,7 +193,7 @@ async def test_a_search_has_some_words_only(hub, query):
         ("GET", f"{ORG}/search/devices?query={query.replace(' ', '+')}", None),
     ):
         answer = await ask(hub, method, path, body, local_key(hub))
-        assert (400, "query has at most 20 words and 255 characters") == (answer.status, answer.message)
+        assert (400, "query must have at most 20 words and 255 characters") == (answer.status, answer.message)
 
 
 async def test_what_the_audit_has_of_a_large_body_is_short(hub):

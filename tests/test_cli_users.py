@@ -214,7 +214,7 @@ def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
     head = re.search(r"2 records from 1 on, head (\w+)\nall is well", out)[1]
     said(pinwheel("audit", "verify", "--head", head))
     code, output = pinwheel("audit", "verify", "--head", "00")
-    assert (1, "pinwheel: the noted head is not in the chain: it was written anew\n") == (code, output.err)
+    assert (1, "pinwheel: the noted head is not in the chain: the chain was written anew\n") == (code, output.err)
     assert "2 records" in said(pinwheel("audit", "export", str(tmp_path / "a.csv")))
     with (tmp_path / "a.csv").open() as file:
         assert ["Create an organization", "Turn permissions on or off"] == [

@@ -17,7 +17,8 @@ from hub.errors import Rejected
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import add_device, address_of
-from plugins.files import MAX_FILES, MAX_SIZE, Files, form_file, plain_name
+from plugins.files.form import parse_upload, safe_name
+from plugins.files.store import MAX_FILES, MAX_SIZE, FileStore
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 UPLOAD = "/external/api/upload"
@@ -126,12 +127,12 @@ async def test_nobody_sends_a_file_without_a_token(hub, device):
     ],
 )
 async def test_a_name_is_no_path(hub, device, said, kept):
-    assert kept == plain_name(said)
+    assert kept == safe_name(said)
 
 
 @given(st.text())
 def test_no_name_leads_anywhere(said):
-    kept = plain_name(said)
+    kept = safe_name(said)
     assert 0 < len(kept) <= 100
     assert not set(kept) & set('/\\\0"<>\r\n')
     assert kept not in (".", "..")
@@ -140,7 +141,7 @@ def test_no_name_leads_anywhere(said):
 @given(st.binary(max_size=300), st.sampled_from(["XX", "\x00", "", "a;b"]))
 def test_no_form_does_more_than_to_be_refused(body, boundary):
     try:
-        form_file(f"multipart/form-data; boundary={boundary}", body)
+        parse_upload(f"multipart/form-data; boundary={boundary}", body)
     except Rejected:
         pass
 
@@ -148,7 +149,7 @@ def test_no_form_does_more_than_to_be_refused(body, boundary):
 @given(st.binary(min_size=1, max_size=2_000))
 def test_a_file_in_a_form_is_what_was_sent(content):
     if b"\r\n--XX" not in content:
-        assert ("a.bin", content) == form_file("multipart/form-data; boundary=XX", form(content, "a.bin"))
+        assert ("a.bin", content) == parse_upload("multipart/form-data; boundary=XX", form(content, "a.bin"))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ async def test_files_arrive_while_the_folder_is_swept(hub, device):
 
     async def sweep():
         while not busy.is_set():
-            await hub.service(Files).sweep()
+            await hub.service(FileStore).sweep()
 
     addresses += [""] * 4
     with trio.fail_after(patient(60)):
@@ -219,7 +220,7 @@ async def test_a_disk_that_takes_nothing_is_said(hub, device):
     (hub.config.data / "files").write_text("in the way")
     answer = await upload(hub, device[1], PNG)
     assert 503 == answer.status
-    assert "The file cannot be kept" in answer.message
+    assert "The file cannot be saved" in answer.message
 
 
 async def test_malformed_forms_are_put_down_once_and_fill_no_log(hub, device, caplog):

@@ -382,12 +382,12 @@ async def test_devices_are_sorted_and_come_in_pages(world, houses, by, expected)
         ({"filters": [one("name", "less", "x")]}, "filters.0: name is text"),
         ({"filters": [one("name", "equals")]}, "1 to 10 values"),
         ({"filters": [one("name", "equals", *"abcdefghijk")]}, "1 to 10 values"),
-        ({"filters": [one("name", "equals", 1)]}, "are text"),
-        ({"filters": [one("id", "equals", "x")]}, "are numbers"),
+        ({"filters": [one("name", "equals", 1)]}, "must be text"),
+        ({"filters": [one("id", "equals", "x")]}, "must be numbers"),
         ({"filters": [one("id", "contains", 1)]}, "is for text"),
         ({"filters": [one("datastream", "less", "abc", name="v0")]}, "less is for numbers"),
         ({"filters": [one("metadata", "empty")]}, "needs a name"),
-        ({"filters": [one("name", "empty", name="x")]}, "has no name"),
+        ({"filters": [one("name", "empty", name="x")]}, "must not have a name"),
         ({"filters": [one("name", "empty", "x")]}, "have no values"),
         ({"filters": [one("name", "empty")] * 6}, "at most 5"),
         ({"filters": [one("shoe size", "empty")]}, "attribute"),
@@ -511,15 +511,17 @@ async def test_many_are_tagged_and_moved(hub, world, houses):
         assert [] == found(await ask("POST", "devices/search", {"filters": [one("tag", "equals", "new")]}))
         works = world.orgs["works"]
         moved = await ask("POST", "devices/bulk", {"action": "move", "toOrgId": works, "all": True})
-        assert [None, None, "it is there already"] == [one["problem"] for one in moved["results"]]
+        assert [None, None, "the device is in this organization already"] == [
+            one["problem"] for one in moved["results"]
+        ]
         assert {works} == {device.org for device in (lamp, heater, pump)}
 
 
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"action": "delete"}, 400, "say which are meant"),
-        ({"action": "delete", "devices": None, "all": True, "query": "x"}, 400, "say which are meant"),
+        ({"action": "delete"}, 400, "select the devices in one way"),
+        ({"action": "delete", "devices": None, "all": True, "query": "x"}, 400, "select the devices in one way"),
         ({"action": "tag", "all": True}, 400, "tagId"),
         ({"action": "tag", "tagId": 999, "all": True}, 404, "Tag with identifier 999"),
         ({"action": "move", "all": True}, 400, "toOrgId"),
@@ -527,7 +529,7 @@ async def test_many_are_tagged_and_moved(hub, world, houses):
         ({"action": "metadata", "name": "Room", "all": True}, 400, "name and value"),
         ({"action": "write", "pin": "v0", "all": True}, 400, "pin and value"),
         ({"action": "explode"}, 400, "action"),
-        ({"action": "delete", "devices": [1], "query": "x"}, 400, "say which are meant"),
+        ({"action": "delete", "devices": [1], "query": "x"}, 400, "select the devices in one way"),
         ({"action": "delete", "devices": ["x"]}, 400, "devices"),
         ({"action": "delete", "devices": list(range(10_001))}, 400, "at most 10000"),
     ],
@@ -554,11 +556,11 @@ async def test_on_each_device_the_right_is_needed(hub, world, houses):
 
 
 async def test_more_than_can_be_done_at_once_are_not_begun(hub, world, monkeypatch):
-    monkeypatch.setattr("plugins.fleet.bulk.MAX_DEVICES", 3)
+    monkeypatch.setattr("plugins.fleet.bulk_routes.MAX_DEVICES", 3)
     new = [NewDevice(name=f"D{n}", template=world.template, org=world.orgs["acme"]) for n in range(4)]
     await hub.devices.add(new, SYSTEM)
     async with asking(world) as ask:
         answer = await ask("POST", "devices/bulk", {"action": "delete", "all": True})
         assert 400 == answer.status
-        assert "4 devices are meant, and at most 3" in answer.message
+        assert "4 devices match, and at most 3" in answer.message
     assert 4 == len(hub.devices.by_id)

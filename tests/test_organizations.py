@@ -308,7 +308,9 @@ async def test_the_audit_finds_what_was_done_to_it(hub_config, sql, said):
         fine = await verdict(hub)
         assert (5, []) == (fine["records"], fine["problems"])
         assert [] == (await verdict(hub, fine["head"]))["problems"]
-        assert ["the noted head is not in the chain: it was written anew"] == (await verdict(hub, "00"))["problems"]
+        assert ["the noted head is not in the chain: the chain was written anew"] == (await verdict(hub, "00"))[
+            "problems"
+        ]
     with sqlite3.connect(hub_config.data / "pinwheel.db") as connection:
         connection.execute(sql)
     connection.close()

@@ -11,7 +11,7 @@ from tenants import ORG, tenants
 from hub.api import AUTHENTICATED, OPEN, Route, camel
 from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
-from plugins.fleet import _Service as Fleet
+from plugins.fleet import Fleet
 from plugins.fleet.tags import Tag
 from plugins.users.model import ADMIN, STAFF, USER, User
 

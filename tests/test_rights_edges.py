@@ -348,7 +348,7 @@ async def test_a_record_that_was_put_in_is_found(world):
 
     await world.hub.storage.transaction(forge)
     found = (await ask(world.hub, "GET", "/api/v1/audit/verify", key=local_key(world.hub))).json
-    assert ["record -5 was put in", "record 1000000 was put in"] == found["problems"]
+    assert ["record -5 was inserted", "record 1000000 was inserted"] == found["problems"]
 
 
 # -- odd input --------------------------------------------------------------------------------------------------------

@@ -20,25 +20,25 @@ def audit_list(parser: argparse.ArgumentParser) -> None:
     """List who changed what, newest first."""
     parser.add_argument("--who", default="", metavar="WHO", help='such as "user 3"')
     parser.add_argument("--subject", default="", metavar="WHAT", help='such as "device 7"')
-    parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
+    parser.add_argument("--query", default="", metavar="TEXT", help="part of the action or its object")
     parser.add_argument("--limit", type=int, default=50, metavar="N")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             call = operations.get_audit(who=args.who, subject=args.subject, query=args.query, size=args.limit)
-            found = hub(call)["content"]
+            records = hub(call)["content"]
         if args.json:
-            show(found)
+            show(records)
         else:
-            rows = [(r["id"], local_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in found]
+            rows = [(r["id"], local_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in records]
             show_table(("record", "time", "who", "what", "object"), rows)
 
     parser.set_defaults(run=run)
 
 
 def audit_verify(parser: argparse.ArgumentParser) -> None:
-    """Find records that were changed, taken out or cut off; exits with 1 when there are some."""
-    parser.add_argument("--head", default="", metavar="HEX", help="a head noted before that must be in it")
+    """Find records that were changed, removed or cut off; exits with 1 if there are any."""
+    parser.add_argument("--head", default="", metavar="HEX", help="an earlier head, which must be in the audit")
 
     def run(args: argparse.Namespace) -> int:
         with api(args) as hub:
@@ -57,7 +57,7 @@ def audit_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def audit_export(parser: argparse.ArgumentParser) -> None:
-    """Write all records to a file, a JSON object a line, or CSV when it is named so."""
+    """Write all records to FILE: CSV if its name ends in .csv, else a JSON object a line."""
     parser.add_argument("file", type=Path, metavar="FILE")
 
     def run(args: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
-"""A backup is a tar file: a manifest first, then the databases and TLS keys as they were at one moment. Never code.
+"""The file of a backup: a tar file with a manifest, both databases and the TLS keys as of one moment. Never code.
 
-The manifest has each file's size and SHA-256, so a damaged or cut-off backup is known as one before anything of it is
-used. A backup counts only when it has been unpacked elsewhere and its databases were found whole.
+The manifest comes first and has the size and SHA-256 of every file, so that a damaged or truncated backup is detected
+before anything in it is used. A backup gets its name only after `prove` has unpacked it and checked its databases.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 import time
@@ -30,28 +29,26 @@ from hub.structuring import ValidationErrors, structure
 FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASES = ("pinwheel.db", "history.db")
-#: Bytes copied at once, and a second: who is acknowledged meanwhile must not wait for the disk behind a backup.
-PIECE = 1 << 20
-PER_SECOND = 32 * PIECE
-#: How far the process of a backup stands back behind others.
-NICENESS = 10
-#: Bytes of a manifest, at the most.
+#: Bytes copied at once, and per second: acknowledgements must not wait for a disk that is busy with a backup.
+CHUNK = 1 << 20
+BYTES_PER_SECOND = 32 * CHUNK
+#: Bytes of a manifest.
 MAX_MANIFEST = 1 << 20
-#: What must be free besides what is written.
+#: Bytes that stay free on the disk.
 MARGIN = 32 << 20
 
-#: Seconds between two lines of progress.
-SAY_EVERY = 0.2
-
+#: Called with the bytes that are done, and their total.
 Progress = Callable[[int, int], None]
 
 
 class BadBackup(Rejected):
-    """The file is no backup, or not all of one."""
+    """The file is no backup, or it is damaged or truncated."""
 
 
 @attrs.frozen(kw_only=True)
 class Member:
+    """File in a backup; ``size`` is in bytes."""
+
     name: str
     size: int
     sha256: str
@@ -59,7 +56,7 @@ class Member:
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """``created`` is milliseconds UTC; ``schemas`` the newest schema change by file and owner."""
+    """Contents of a backup; ``created`` is in ms UTC, ``schemas`` the newest schema change by database and owner."""
 
     format: int
     version: str
@@ -71,6 +68,7 @@ class Manifest:
 
     @property
     def size(self) -> int:
+        """Bytes of all files."""
         return sum(member.size for member in self.files)
 
 
@@ -79,77 +77,87 @@ def tls_files(data: Path) -> list[Path]:
 
 
 def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress) -> None:
-    """Write ``files`` (name in the backup: path) into `partial_of` the target. Raises `RequestError`.
+    """Write a backup of ``files`` (path by name in the backup) as `partial_of` the target. Raises `RequestError`.
 
-    The manifest comes first and is written last, when the sums are known. The disk is left to others most of the time.
+    ``about`` has the manifest's other fields. The manifest's place is reserved first, and filled when all hashes are
+    known. Copying is throttled.
     """
     partial = partial_of(target)
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    total, done = sum(sizes.values()), 0
     blank = [Member(name=name, size=size, sha256="0" * 64) for name, size in sizes.items()]
-    began = time.monotonic()
+    transfer = _Transfer(sum(sizes.values()), progress)
     try:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w+b") as out, tarfile.TarFile(fileobj=out, mode="w", copybufsize=PIECE) as tar:
-            room = len(_encoded(Manifest(**about, files=blank)))
-            tar.addfile(_info(MANIFEST, room), io.BytesIO(b" " * room))
+        with os.fdopen(fd, "w+b") as out, tarfile.TarFile(fileobj=out, mode="w", copybufsize=CHUNK) as tar:
+            reserved = len(_encode(Manifest(**about, files=blank)))
+            tar.addfile(_tar_info(MANIFEST, reserved), io.BytesIO(b" " * reserved))
+
+            def on_read(count: int) -> None:
+                transfer.add(count)
+                transfer.throttle(fd)
+
             members = []
             for name, path in files.items():
                 with path.open("rb") as source:
-                    reader = _Summed(source)
-
-                    def step(count: int) -> None:
-                        nonlocal done
-                        done += count
-                        progress(done, total)
-                        _pause(fd, done, began)
-
-                    reader.step = step
-                    tar.addfile(_info(name, sizes[name]), reader)
-                    members.append(Member(name=name, size=sizes[name], sha256=reader.sum.hexdigest()))
+                    reader = _HashingReader(source, on_read)
+                    tar.addfile(_tar_info(name, sizes[name]), reader)
+                members.append(Member(name=name, size=sizes[name], sha256=reader.hash.hexdigest()))
             manifest = Manifest(**about, files=members)
             out.flush()
-            os.pwrite(fd, _encoded(manifest), tarfile.BLOCKSIZE)
+            os.pwrite(fd, _encode(manifest), tarfile.BLOCKSIZE)
         sync(partial)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RequestError(f"{target}: {error.strerror or error}") from error
 
 
-def _pause(fd: int, done: int, began: float) -> None:
-    """Write no faster than others can bear."""
-    os.fdatasync(fd)
-    time.sleep(max(0.0, began + done / PER_SECOND - time.monotonic()))
+class _Transfer:
+    """Bytes copied so far, for progress and for throttling."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._started = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._progress(self._done, self._total)
+
+    def throttle(self, fd: int) -> None:
+        """Write the file to the disk, and sleep until the average is at most `BYTES_PER_SECOND`."""
+        os.fdatasync(fd)
+        time.sleep(max(0.0, self._started + self._done / BYTES_PER_SECOND - time.monotonic()))
 
 
-class _Summed:
-    """A file as tarfile reads it, with its sum."""
+class _HashingReader:
+    """File object for tarfile that hashes what is read, and reports the number of bytes of each read."""
 
-    def __init__(self, source: io.BufferedReader) -> None:
+    def __init__(self, source: io.BufferedReader, on_read: Callable[[int], None]) -> None:
         self._source = source
-        self.sum = hashlib.sha256()
-        self.step: Callable[[int], None] = lambda _: None
+        self._on_read = on_read
+        self.hash = hashlib.sha256()
 
-    def read(self, size: int = PIECE, /) -> bytes:
-        data = self._source.read(min(size, PIECE))
-        self.sum.update(data)
-        self.step(len(data))
+    def read(self, size: int = CHUNK, /) -> bytes:
+        data = self._source.read(min(size, CHUNK))
+        self.hash.update(data)
+        self._on_read(len(data))
         return data
 
 
-def _info(name: str, size: int) -> tarfile.TarInfo:
+def _tar_info(name: str, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o600
     return info
 
 
-def _encoded(manifest: Manifest) -> bytes:
+def _encode(manifest: Manifest) -> bytes:
     return json.dumps(attrs.asdict(manifest), indent=1).encode()
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
-    """Raises `BadBackup` for whatever is wrong with the file in the block, too."""
+    """Open a backup behind its manifest. Any problem with the file, also within the block, raises `BadBackup`."""
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             first = tar.next()
@@ -169,37 +177,22 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a backup says is in it. Raises `BadBackup`."""
+    """Return the manifest of a backup, without checking the files in it. Raises `BadBackup`."""
     with _opened(path) as (_, manifest):
         return manifest
 
 
-def unpack(path: Path, folder: Path, progress: Progress, *, slow: bool = False) -> Manifest:
-    """Unpack a backup into ``folder`` and look at what was unpacked. Raises `BadBackup`."""
+def unpack(path: Path, folder: Path, progress: Progress, *, throttled: bool = False) -> Manifest:
+    """Unpack a backup into ``folder``, and check its hashes and databases. Raises `BadBackup`."""
     with _opened(path) as (tar, manifest):
-        done, began = 0, time.monotonic()
+        transfer = _Transfer(manifest.size, progress)
         for member in manifest.files:
             info = tar.next()
-            safe = member.name in DATABASES or (Path(member.name).parent == Path("tls") and member.name.isprintable())
-            if info is None or info.name != member.name or info.size != member.size or not info.isreg() or not safe:
-                raise BadBackup(f"{path}: is truncated or damaged: {member.name} is not as the manifest says")
-            source = tar.extractfile(info)
-            assert source is not None, "it is a regular file"
-            target = folder / member.name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            summed = hashlib.sha256()
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-                while data := source.read(PIECE):
-                    summed.update(data)
-                    out.write(data)
-                    done += len(data)
-                    progress(done, manifest.size)
-                    if slow:
-                        out.flush()
-                        _pause(out.fileno(), done, began)
-                out.flush()
-                os.fsync(out.fileno())
-            if summed.hexdigest() != member.sha256:
+            if (
+                info is None
+                or not _is_expected(info, member)
+                or _extract(tar, info, folder / member.name, transfer, throttled=throttled) != member.sha256
+            ):
                 raise BadBackup(f"{path}: is truncated or damaged: {member.name} is not as the manifest says")
     for name in DATABASES:
         if (folder / name).exists() and (problems := inspect(folder / name)):
@@ -207,13 +200,39 @@ def unpack(path: Path, folder: Path, progress: Progress, *, slow: bool = False) 
     return manifest
 
 
+def _is_expected(info: tarfile.TarInfo, member: Member) -> bool:
+    """Whether a tar entry is the regular file that the manifest has, with a name that cannot lead anywhere else."""
+    is_tls_file = Path(member.name).parent == Path("tls") and member.name.isprintable()
+    is_safe = member.name in DATABASES or is_tls_file
+    return is_safe and info.name == member.name and info.size == member.size and info.isreg()
+
+
+def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo, target: Path, transfer: _Transfer, *, throttled: bool) -> str:
+    """Write a tar entry to a new file and to the disk, and return its SHA-256."""
+    source = tar.extractfile(info)
+    assert source is not None, "it is a regular file"
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    hash_ = hashlib.sha256()
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        while data := source.read(CHUNK):
+            hash_.update(data)
+            out.write(data)
+            transfer.add(len(data))
+            if throttled:
+                out.flush()
+                transfer.throttle(out.fileno())
+        out.flush()
+        os.fsync(out.fileno())
+    return hash_.hexdigest()
+
+
 def prove(target: Path, progress: Progress) -> Manifest:
-    """Restore what `write` made beside it, in a trial, and give it its name. Raises `BadBackup`, `RequestError`."""
+    """Unpack what `write` made in a trial beside it, and give it its name. Raises `BadBackup`, `RequestError`."""
     partial = partial_of(target)
     try:
-        need_room(target.parent, partial.stat().st_size)
+        check_space(target.parent, partial.stat().st_size)
         with tempfile.TemporaryDirectory(prefix=".trial-", dir=target.parent) as folder:
-            manifest = unpack(partial, Path(folder), progress, slow=True)
+            manifest = unpack(partial, Path(folder), progress, throttled=True)
             for member in manifest.files:
                 _shrink(Path(folder) / member.name)
         publish(target)
@@ -223,16 +242,16 @@ def prove(target: Path, progress: Progress) -> Manifest:
 
 
 def _shrink(path: Path) -> None:
-    """Give back the disk of a large file bit by bit: at once, others would wait for the file system."""
+    """Truncate a large file in steps: freeing it at once would block the file system for others."""
     size = path.stat().st_size
     while size > 0:
-        size = max(0, size - 16 * PIECE)
+        size = max(0, size - 16 * CHUNK)
         os.truncate(path, size)
         time.sleep(0.02)
 
 
-def need_room(folder: Path, size: int) -> None:
-    """Raises `RequestError`."""
+def check_space(folder: Path, size: int) -> None:
+    """Raise `RequestError` unless ``size`` bytes and the `MARGIN` are free."""
     free = shutil.disk_usage(folder).free
     if free < size + MARGIN:
         needed = f"{megabytes(size + MARGIN)} are needed and {megabytes(free)} are free"
@@ -241,33 +260,3 @@ def need_room(folder: Path, size: int) -> None:
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def main() -> None:
-    """The part of a backup that reads the hub's files, in a process of its own: ``write`` or ``prove``, as JSON lines.
-
-    A process that closes any descriptor of a database file loses all its locks on it (POSIX), also SQLite's; in the hub
-    that would let the next program which looks into the file delete what the hub has not merged yet.
-    """
-    os.nice(NICENESS)
-    asked = json.load(sys.stdin)
-    target = Path(asked["target"])
-    last = [0.0]
-
-    def progress(done: int, total: int) -> None:
-        if time.monotonic() - last[0] > SAY_EVERY or done == total:
-            last[0] = time.monotonic()
-            _say({"done": done, "total": total})
-
-    try:
-        if asked["step"] == "write":
-            write(target, {name: Path(path) for name, path in asked["files"].items()}, asked["about"], progress)
-        else:
-            _say({"manifest": attrs.asdict(prove(target, progress))})
-    except (RequestError, OSError) as error:
-        _say({"problem": str(error)})
-
-
-def _say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()

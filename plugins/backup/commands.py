@@ -21,13 +21,14 @@ from hub.interrupts import deferred
 from hub.printing import report
 from hub.storage import shipped_migrations
 from plugins.backup import archive
-from plugins.backup.archive import DATABASES, BadBackup, Manifest, megabytes
+from plugins.backup.archive import CHUNK, DATABASES, BadBackup, Manifest, megabytes
+from plugins.backup.targets import check_target, directory_id
 
-#: Seconds between two looks at how far a backup is.
-LOOK_EVERY = 0.2
-#: How the name of a directory begins into which a backup is unpacked.
-UNFINISHED = "restoring-"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+#: Seconds between two requests for a backup's progress.
+POLL_INTERVAL = 0.2
+#: Prefix of the directory into which a backup is unpacked.
+UNPACKED_PREFIX = "restoring-"
+_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 def backup(parser: argparse.ArgumentParser) -> None:
@@ -44,42 +45,38 @@ def backup(parser: argparse.ArgumentParser) -> None:
             try:
                 step = _make(hub, path)
             except Forbidden:
-                step = _make_and_move(hub, path, config_of(args).data.resolve())
+                step = _make_and_copy(hub, path, config_of(args).data.resolve())
         progress(1, 1, step)
         manifest, size = archive.read_manifest(path), path.stat().st_size
-        done = {"file": str(args.file), "size": size, "devices": manifest.devices, "templates": manifest.templates}
-        report(args, done, f"{args.file}: {megabytes(size)}, restored in a trial", *described(manifest))
+        result = {"file": str(args.file), "size": size, "devices": manifest.devices, "templates": manifest.templates}
+        report(args, result, f"{args.file}: {megabytes(size)}, restored in a trial", *_describe(manifest))
 
     parser.set_defaults(run=run)
 
 
 def _make(hub: Api, path: Path) -> str:
-    """Let the hub write a backup, and return its last step.
+    """Have the hub make a backup, and return the name of its last step.
 
-    Raises `Forbidden` when the hub cannot write there, and what went wrong as `RequestError`.
+    Raises `Forbidden` if the hub cannot write there, and `RequestError` if the backup fails.
     """
-    from plugins.backup import directory_id
-
     hub(operations.post_backup(path=str(path), directory=directory_id(path.parent)))
     while (job := hub(operations.get_backup()))["running"]:
         progress(job["done"], job["total"] or 1, job["step"])
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
     if job["problem"]:
         raise RequestError(job["problem"])
     return job["step"]
 
 
-def _make_and_move(hub: Api, path: Path, data: Path) -> str:
-    """Let the hub write a backup among its own, and take it to where only this command can write."""
-    from plugins.backup import check_target
-
+def _make_and_copy(hub: Api, path: Path, data: Path) -> str:
+    """Have the hub make a backup in its own directory, and copy it to a path where only this command can write."""
     backups = data / "backups"
     check_target(path, data, backups)
     made, partial = backups / f"for-{os.getpid()}.tar", partial_of(path)
     step = _make(hub, made)
     try:
-        with made.open("rb") as source, os.fdopen(os.open(partial, _NEW, 0o600), "wb") as target:
-            shutil.copyfileobj(source, target, 1024 * 1024)
+        with made.open("rb") as source, os.fdopen(os.open(partial, _WRITE_NEW, 0o600), "wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
         publish(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -89,16 +86,16 @@ def _make_and_move(hub: Api, path: Path, data: Path) -> str:
     return step
 
 
-def described(manifest: Manifest) -> list[str]:
-    """What is in a backup, and what is not."""
+def _describe(manifest: Manifest) -> list[str]:
+    """Return lines that say what is in a backup, and what is not."""
     sizes = {member.name: member.size for member in manifest.files}
-    what = f"{counted(manifest.devices, 'device')}, {counted(manifest.templates, 'template')}"
-    keys = sum(1 for name in sizes if name.startswith("tls/"))
+    contents = f"{counted(manifest.devices, 'device')}, {counted(manifest.templates, 'template')}"
+    tls_files = sum(1 for name in sizes if name.startswith("tls/"))
     return [
         f"  of version {manifest.version}, made {local_time(manifest.created)}",
-        f"  configuration  {megabytes(sizes.get('pinwheel.db', 0))}: {what}",
+        f"  configuration  {megabytes(sizes.get('pinwheel.db', 0))}: {contents}",
         f"  history        {megabytes(sizes.get('history.db', 0))}",
-        f"  TLS            {keys} files",
+        f"  TLS            {tls_files} files",
         "  not in it: hub.toml, plugins, any code",
     ]
 
@@ -112,35 +109,34 @@ def restore(parser: argparse.ArgumentParser) -> None:
         data = config_of(args).data
         manifest = archive.read_manifest(args.file)
         _check_version(args.file, manifest)
-        held = [name for name in DATABASES if (data / name).exists()]
+        existing = [name for name in DATABASES if (data / name).exists()]
         if not args.json:
-            print("\n".join((f"{args.file}:", *described(manifest))))
-            print(f"{data}: " + (f"{' and '.join(held)} would be replaced" if held else "holds nothing yet"))
+            print("\n".join((f"{args.file}:", *_describe(manifest))))
+            print(f"{data}: " + (f"{' and '.join(existing)} would be replaced" if existing else "holds nothing yet"))
         with locked(data):
-            for unfinished in data.glob(f"{UNFINISHED}*"):
-                # Of a restore that was killed.
+            for unfinished in data.glob(f"{UNPACKED_PREFIX}*"):
+                # A restore was killed before it could clean up.
                 shutil.rmtree(unfinished, ignore_errors=True)
-            archive.need_room(data, manifest.size)
+            archive.check_space(data, manifest.size)
             confirmed(args, f"replace the data in {data}")
-            with _temporary(data) as unpacked:
+            with _temporary_directory(data) as unpacked:
                 try:
                     archive.unpack(args.file, unpacked, lambda done, total: progress(done, total, "unpacking"))
                 except BadBackup as error:
                     raise RequestError(f"{error}; nothing was changed") from error
-                # An interrupt that comes now finds everything restored, and that is said.
+                # An interrupt from here on takes effect when everything is restored and reported.
                 with deferred():
-                    kept = _swap(unpacked, data, [member.name for member in manifest.files])
-                    done = {"restored": str(args.file), "kept": None if kept is None else str(kept)}
-                    report(args, done, "restored" + (f"; the old data is in {kept}" if kept else ""))
+                    old = _replace_data(unpacked, data, [member.name for member in manifest.files])
+                    result = {"restored": str(args.file), "kept": None if old is None else str(old)}
+                    report(args, result, "restored" + (f"; the old data is in {old}" if old else ""))
                     sys.stdout.flush()
 
     parser.set_defaults(run=run)
 
 
 @contextmanager
-def _temporary(data: Path) -> Iterator[Path]:
-    """A directory for the length of the block."""
-    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=data))
+def _temporary_directory(data: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=UNPACKED_PREFIX, dir=data))
     try:
         yield folder
     finally:
@@ -149,25 +145,25 @@ def _temporary(data: Path) -> Iterator[Path]:
 
 
 def _check_version(path: Path, manifest: Manifest) -> None:
-    """Raises `StartupError` when this version cannot read the backup."""
+    """Raise `StartupError` if this version is too old to read the backup."""
     for name, owners in manifest.schemas.items():
-        known = max(migration.number for migration in shipped_migrations(Path(name).stem))
-        if owners.get("core", 0) > known:
+        newest = max(migration.number for migration in shipped_migrations(Path(name).stem))
+        if owners.get("core", 0) > newest:
             raise StartupError(f"{path}: was made by a newer version ({manifest.version}); install that one first")
 
 
-def _swap(unpacked: Path, data: Path, names: list[str]) -> Path | None:
-    """Put new files in the place of old ones; returns where the old ones are now."""
-    kept = data / time.strftime("before-restore-%Y%m%d-%H%M%S", time.gmtime())
-    leftovers = [f"{name}{suffix}" for name in DATABASES for suffix in ("-wal", "-shm")]
-    old = [name for name in (*names, *DATABASES, *leftovers) if (data / name).exists()]
+def _replace_data(unpacked: Path, data: Path, names: list[str]) -> Path | None:
+    """Replace the hub's files by unpacked ones, and return the directory with the old ones; None if there were none."""
+    old = data / time.strftime("before-restore-%Y%m%d-%H%M%S", time.gmtime())
+    logs = [f"{name}{suffix}" for name in DATABASES for suffix in ("-wal", "-shm")]
+    existing = [name for name in (*names, *DATABASES, *logs) if (data / name).exists()]
     try:
-        for name in dict.fromkeys(old):
-            target = kept / name
+        for name in dict.fromkeys(existing):
+            target = old / name
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # A second name: the file stays where it is until the new one takes its place.
+            # A second name: the file keeps its first until the new one replaces it.
             os.link(data / name, target)
-        for name in leftovers:
+        for name in logs:
             (data / name).unlink(missing_ok=True)
         for name in names:
             (data / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -176,5 +172,5 @@ def _swap(unpacked: Path, data: Path, names: list[str]) -> Path | None:
         for name in set(DATABASES) - set(names):
             (data / name).unlink(missing_ok=True)
     except OSError as error:
-        raise RequestError(f"{data}: {error.strerror}; what was there is in {kept}") from error
-    return kept if old else None
+        raise RequestError(f"{data}: {error.strerror}; what was there is in {old}") from error
+    return old if existing else None

@@ -1,4 +1,4 @@
-"""Many devices: tags, locations and segments, what is looked for among them, and what is done to all of some."""
+"""Many devices: tags, locations and segments, search by filters, and actions on all results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Any
 from hub.api import Permission, Route
 from hub.hookspecs import hookimpl
 from hub.storage import Migration, shipped_migrations
-from plugins.fleet import bulk, locations, search, segments, tags
+from plugins.fleet import bulk_routes, location_routes, search_routes, segment_routes, tag_routes
+from plugins.fleet.device_query import QueryCompiler
+from plugins.fleet.locations import Locations
+from plugins.fleet.search import DeviceSearch
+from plugins.fleet.segments import Segments
+from plugins.fleet.tags import Tags
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
 
-class _Service:
+class Fleet:
+    """The plugin's services for one hub."""
+
     def __init__(self, hub: Hub) -> None:
-        self.tags = tags.Tags(hub)
-        self.locations = locations.Locations(hub)
-        self.segments = segments.Segments(hub, lambda: self.fleet.finder)
-        self.fleet = search.Fleet(hub, self.tags, self.locations, self.segments)
+        self.tags = Tags(hub)
+        self.locations = Locations(hub)
+        compiler = QueryCompiler(hub, self.tags, self.locations)
+        self.segments = Segments(hub, compiler)
+        self.search = DeviceSearch(hub, self.tags, self.locations, self.segments, compiler)
 
 
 @hookimpl
@@ -34,34 +42,34 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 async def hub_personal_data(hub: Hub, who: str) -> dict[str, Any] | None:
-    kind, _, number = who.partition(" ")
+    kind, _, user_id = who.partition(" ")
     if kind != "user":
         return None
-    found = hub.service(_Service).locations.of_user(int(number))
-    return {"locations": [{"id": one.id, "name": one.name} for one in found]} if found else None
+    locations = hub.service(Fleet).locations.of_user(int(user_id))
+    return {"locations": [{"id": location.id, "name": location.name} for location in locations]} if locations else None
 
 
 @hookimpl
 async def hub_forget(hub: Hub, who: str) -> None:
-    kind, _, number = who.partition(" ")
+    kind, _, user_id = who.partition(" ")
     if kind == "user":
-        await hub.service(_Service).locations.forget(int(number))
+        await hub.service(Fleet).locations.remove_user(int(user_id))
 
 
 @hookimpl
 async def hub_start(hub: Hub) -> None:
-    service = hub.service(_Service)
-    for part in (service.tags, service.locations, service.segments):
-        await part.load()
+    fleet = hub.service(Fleet)
+    for service in (fleet.tags, fleet.locations, fleet.segments):
+        await service.load()
 
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
-    service = hub.service(_Service)
+    fleet = hub.service(Fleet)
     return [
-        *tags.routes(hub, service.tags),
-        *locations.routes(hub, service.locations),
-        *segments.routes(hub, service.segments),
-        *search.routes(service.fleet),
-        *bulk.routes(hub, service.fleet),
+        *tag_routes.routes(hub, fleet.tags),
+        *location_routes.routes(hub, fleet.locations),
+        *segment_routes.routes(hub, fleet.segments),
+        *search_routes.routes(fleet.search),
+        *bulk_routes.routes(hub, fleet.search, fleet.tags),
     ]

@@ -1,23 +1,21 @@
-"""Locations: places of an organization where devices are and people work (docs.blynk.io, Locations).
+"""Locations: places of an organization where its devices are and its users work (docs.blynk.io, Locations).
 
-A device is at a location when its metadata field Location says so: ``{"locationId": 7, "floor": "2"}``. Address,
-coordinates and time zone stand in it too, so that firmware and reports read them there.
+The metadata field Location of a device says at which location it is: ``{"locationId": 7, "floor": "2"}``. The field
+also has a copy of the location's address, coordinates and time zone, so that firmware and reports can read them there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from hub import timezones
-from hub.api import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 from hub.domain.metadata import LOCATION
-from hub.errors import Conflict, Forbidden, NotFound, Rejected
+from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.model import SYSTEM, Device, Principal
 from hub.spellings import as_integer, is_name, is_printable, nfc
@@ -26,15 +24,18 @@ if TYPE_CHECKING:
     from hub.app import Hub
     from hub.storage import Row, Transaction
 
-#: docs.blynk.io, Locations: characters of a name and an address; of what else is told about a place, too.
+#: The permission to view a location; without it, a location is treated as missing.
+VIEW_LOCATIONS = "org_locations.view"
+#: docs.blynk.io, Locations: characters of a name and an address; we limit the other texts of a `Place` alike.
 MAX_NAME = 48
-#: What of a location a device's metadata has as well.
-_COPIED = ("address", "lat", "lon", "timezone")
+#: Keys of the metadata field Location: those copied from the `Place`, and those for where a device is inside of it.
+_COPIED_KEYS = ("address", "lat", "lon", "timezone")
+INSIDE_KEYS = ("building", "floor", "unit", "room", "zone")
 
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """Where it is: ``lat`` and ``lon`` in degrees, ``timezone`` an IANA name."""
+    """Address of a location: ``lat`` and ``lon`` in degrees, ``timezone`` an IANA name."""
 
     address: str = ""
     city: str = ""
@@ -48,7 +49,7 @@ class Place:
 
 @attrs.frozen(kw_only=True)
 class Location:
-    """``users`` are those who are assigned to it: it is their own, as it is its owner's."""
+    """Location of an organization; ``owner`` and ``users`` are the ids of its owner and of the users assigned to it."""
 
     id: int
     org: int
@@ -58,171 +59,155 @@ class Location:
     users: tuple[int, ...] = ()
 
     def is_of(self, user: int | str) -> bool:
+        """Whether the user owns the location or is assigned to it, and needs only the own permissions for it."""
         return user in (self.owner, *self.users)
 
 
-@attrs.frozen(kw_only=True)
-class LocationObject:
-    """``devices`` is how many of those that the asker may view are there."""
-
-    id: int
-    org_id: int
-    name: str
-    owner_id: int | None
-    about: Place
-    users: list[int]
-    devices: int
-
-
-@attrs.frozen(kw_only=True)
-class NewLocation:
-    name: str
-    about: Place = Place()
-    org_id: int | None = None
-    owner_id: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class EditLocation:
-    """What is left out stays; ``about`` is replaced as a as_integer."""
-
-    location_id: int
-    name: str | None = None
-    about: Place | None = None
-
-
-@attrs.frozen(kw_only=True)
-class AssignUsers:
-    """All who are assigned to it afterwards."""
-
-    location_id: int
-    users: list[int]
-
-
-@attrs.frozen(kw_only=True)
-class PutDevice:
-    """With ``location_id`` of 0 it is at none; ``within`` says where there: building, floor, unit, room, zone."""
-
-    device_id: int
-    location_id: int
-    within: dict[str, str] = attrs.Factory(dict)
-
-
 class Locations:
+    """All locations, in memory and in the table ``fleet_locations``, and the devices at them."""
+
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.by_id: dict[int, Location] = {}
-        #: The location that a device's metadata names.
-        self._named: dict[int, int] = {}
-        #: Who reads where a device is, to say it anew, is alone with it.
+        #: Location ids by device id, as the devices' metadata has them.
+        self._location_ids: dict[int, int] = {}
+        #: Held from reading a device's metadata field until it is written again.
         self._placing = trio.Lock()
-        hub.subscribe(MetadataChanged, self._moved)
-        hub.subscribe(DeviceDeleted, self._gone)
-        hub.subscribe(OrganizationChanged, self._follow)
+        hub.subscribe(MetadataChanged, self._on_metadata_changed)
+        hub.subscribe(DeviceDeleted, self._on_device_deleted)
+        hub.subscribe(OrganizationChanged, self._on_organization_changed)
 
     async def load(self) -> None:
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            places = await tx.fetch_all("SELECT id, org, name, owner, about, users FROM fleet_locations")
-            return places, await tx.fetch_all("SELECT device, value FROM metadata WHERE name = ?", (LOCATION,))
+            locations = await tx.fetch_all("SELECT id, org, name, owner, about, users FROM fleet_locations")
+            return locations, await tx.fetch_all("SELECT device, value FROM metadata WHERE name = ?", (LOCATION,))
 
         rows, values = await self._hub.storage.read(read)
-        for number, org, name, owner, about, users in rows:
-            place = Place(**json.loads(about))
-            self.by_id[number] = Location(
-                id=number, org=org, name=name, owner=owner, about=place, users=tuple(json.loads(users))
+        for location_id, org, name, owner, about, users in rows:
+            self.by_id[location_id] = Location(
+                id=location_id,
+                org=org,
+                name=name,
+                owner=owner,
+                about=Place(**json.loads(about)),
+                users=tuple(json.loads(users)),
             )
-        for device, value in values:
-            self._name(device, value)
+        for device_id, value in values:
+            self._index(device_id, value)
 
-    def _gone(self, fact: DeviceDeleted) -> None:
-        self._named.pop(fact.device.id, None)
+    def _on_device_deleted(self, fact: DeviceDeleted) -> None:
+        self._location_ids.pop(fact.device.id, None)
 
-    def _moved(self, fact: MetadataChanged) -> None:
+    def _on_metadata_changed(self, fact: MetadataChanged) -> None:
         if fact.name == LOCATION:
-            self._name(fact.device.id, fact.value)
+            self._index(fact.device.id, fact.value)
 
-    def _name(self, device: int, value: str) -> None:
-        self._named.pop(device, None)
-        if value.startswith("{") and (number := as_integer(json.loads(value).get("locationId"))) is not None:
-            self._named[device] = number
+    def _index(self, device_id: int, value: str) -> None:
+        self._location_ids.pop(device_id, None)
+        if value.startswith("{") and (location_id := as_integer(json.loads(value).get("locationId"))) is not None:
+            self._location_ids[device_id] = location_id
 
-    def _follow(self, fact: OrganizationChanged) -> None:
+    def _on_organization_changed(self, fact: OrganizationChanged) -> None:
         if fact.gone:
-            self.by_id = {number: one for number, one in self.by_id.items() if one.org != fact.organization.id}
+            org = fact.organization.id
+            self.by_id = {location.id: location for location in self.by_id.values() if location.org != org}
 
-    def of(self, device: Device) -> Location | None:
-        """Where a device is: at a location of its organization or of one above."""
-        found = self.by_id.get(self._named.get(device.id, 0))
-        return found if found is not None and self._hub.organizations.contains(found.org, device.org) else None
+    def of_device(self, device: Device) -> Location | None:
+        """Return the location of a device, which belongs to the device's organization or to one above."""
+        location = self.by_id.get(self._location_ids.get(device.id, 0))
+        if location is None or not self._hub.organizations.contains(location.org, device.org):
+            return None
+        return location
 
-    def devices(self, location: Location) -> list[Device]:
-        """Those that are there."""
+    def visible_location(self, device: Device, principal: Principal) -> Location | None:
+        """Return the location of a device; None also if the principal may not view it."""
+        location = self.of_device(device)
+        return location if location is not None and self.visible_to(principal, location) else None
+
+    def visible_name(self, device: Device, principal: Principal) -> str | None:
+        """Return the name of `visible_location`."""
+        location = self.visible_location(device, principal)
+        return location.name if location else None
+
+    def visible_to(self, principal: Principal, location: Location) -> bool:
+        return self._hub.is_allowed(principal, VIEW_LOCATIONS, location)
+
+    def devices_at(self, location: Location) -> list[Device]:
         by_id = self._hub.devices.by_id
-        named = (by_id[device] for device, number in self._named.items() if number == location.id and device in by_id)
-        return [device for device in named if self.of(device) is location]
+        device_ids = (device_id for device_id, number in self._location_ids.items() if number == location.id)
+        devices = (by_id[device_id] for device_id in device_ids if device_id in by_id)
+        return [device for device in devices if self.of_device(device) is location]
+
+    def devices_matching(self, word: str, principal: Principal) -> set[int]:
+        """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
+        return {
+            device.id
+            for location in self.by_id.values()
+            if word in location.name.lower() and self.visible_to(principal, location)
+            for device in self.devices_at(location)
+        }
+
+    def location_for(self, principal: Principal, location_id: int) -> Location:
+        """Return a location that the principal may view. Raises `NotFound`."""
+        location = self.by_id.get(location_id)
+        if location is None or not self.visible_to(principal, location):
+            raise NotFound(f"Location with identifier {location_id} is not found or belong to another organization.")
+        return location
 
     def check(self, location: Location) -> None:
-        """Whether a location can be like this. Raises `Rejected`, `Conflict`."""
+        """Raise `Rejected` (with every problem) or `Conflict` if a location must not be saved like this."""
         problems = []
         if not is_name(location.name, MAX_NAME):
             problems.append(f"name must have 1 to {MAX_NAME} printable characters")
-        about = location.about
-        texts = ((field, getattr(about, field)) for field in ("address", "city", "state", "zip", "country"))
-        problems += [
-            f"about.{field} has at most {MAX_NAME} printable characters"
-            for field, text in texts
-            if len(text) > MAX_NAME or not is_printable(text)
-        ]
-        if (about.lat is None) != (about.lon is None):
-            problems.append("about: lat and lon are needed both")
-        elif about.lat is not None and not (abs(about.lat) <= 90 and abs(about.lon or 0) <= 180):
-            problems.append("about: lat and lon must be degrees")
-        if about.timezone and not timezones.is_known(about.timezone):
-            problems.append(f"about.timezone: there is no time zone {about.timezone[:50]!r}")
+        problems += _place_problems(location.about)
         if problems:
             raise Rejected("\n".join(problems))
-        same = (one for one in self.by_id.values() if one.org == location.org and one.id != location.id)
-        if any(one.name == location.name for one in same):
+        others = (other for other in self.by_id.values() if other.org == location.org and other.id != location.id)
+        if any(other.name == location.name for other in others):
             raise Conflict(f"there is a location named {location.name!r} already")
 
     async def save(self, location: Location, by: Principal) -> Location:
-        """Add or change one; devices that are there follow."""
+        """Add a location (with id 0) or update one, and return it as saved.
+
+        A changed `Place` is copied to the metadata of the devices there.
+        """
         self.check(location)
-        kept = (location.name, location.owner, json.dumps(attrs.asdict(location.about)), json.dumps(location.users))
+        about, users = json.dumps(attrs.asdict(location.about)), json.dumps(location.users)
+        columns = (location.name, location.owner, about, users)
 
         async def write(tx: Transaction) -> int:
             if location.id:
                 sql = "UPDATE fleet_locations SET name = ?, owner = ?, about = ?, users = ? WHERE id = ?"
-                await tx.execute(sql, (*kept, location.id))
+                await tx.execute(sql, (*columns, location.id))
                 return location.id
             sql = "INSERT INTO fleet_locations (name, owner, about, users, org) VALUES (?, ?, ?, ?, ?)"
-            return await tx.execute(sql, (*kept, location.org))
+            return await tx.execute(sql, (*columns, location.org))
 
         before = self.by_id.get(location.id)
         saved = attrs.evolve(location, id=await self._hub.storage.transaction(write))
         self.by_id[saved.id] = saved
         if before is not None and before.about != saved.about:
-            for device in self.devices(saved):
+            for device in self.devices_at(saved):
                 async with self._placing:
-                    # Meanwhile it may have gone elsewhere, or be no more.
-                    if self.of(device) is saved and self._hub.devices.by_id.get(device.id) is device:
+                    # The device may have been moved or deleted in the meantime.
+                    if self.of_device(device) is saved and self._hub.devices.by_id.get(device.id) is device:
                         with suppress(Conflict):
-                            await self._put(device, saved, {}, by)
+                            await self._write_metadata(device, saved, {}, by)
         return saved
 
     def of_user(self, user: int) -> list[Location]:
-        """Those that are somebody's own."""
+        """Return the locations that the user owns or is assigned to."""
         return [location for location in self.by_id.values() if location.is_of(user)]
 
-    async def forget(self, user: int) -> None:
-        """Somebody is no more."""
+    async def remove_user(self, user: int) -> None:
+        """Remove a deleted user from all locations."""
         for location in self.of_user(user):
             owner = None if location.owner == user else location.owner
-            left = attrs.evolve(location, owner=owner, users=tuple(one for one in location.users if one != user))
-            await self.save(left, SYSTEM)
+            users = tuple(assigned for assigned in location.users if assigned != user)
+            await self.save(attrs.evolve(location, owner=owner, users=users), SYSTEM)
 
     async def remove(self, location: Location) -> None:
-        """Delete one; what devices' metadata says of the place stays."""
+        """Delete a location; the metadata of the devices there stays as it is."""
 
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM fleet_locations WHERE id = ?", (location.id,))
@@ -230,138 +215,39 @@ class Locations:
         await self._hub.storage.transaction(write)
         self.by_id.pop(location.id, None)
 
-    async def put(self, device: Device, location: Location | None, within: dict[str, str], by: Principal) -> None:
-        """Let a device be at a location; ``within`` replaces what it said of the place inside, where it says more.
+    async def place(self, device: Device, location: Location | None, inside: dict[str, str], by: Principal) -> None:
+        """Place a device at a location, or at none.
 
-        Raises `Rejected`.
+        ``inside`` has values for some `INSIDE_KEYS`. The other keys keep their values only if the device was at this
+        location before. Raises `Rejected`.
         """
         async with self._placing:
             if location is None:
                 await self._hub.metadata.set(device, LOCATION, "", by)
             else:
-                await self._put(device, location, within, by)
+                await self._write_metadata(device, location, inside, by)
 
-    async def _put(self, device: Device, location: Location, within: dict[str, str], by: Principal) -> None:
+    async def _write_metadata(self, device: Device, location: Location, inside: dict[str, str], by: Principal) -> None:
         text = await self._hub.metadata.get(device, LOCATION)
         before = json.loads(text) if text.startswith("{") else {}
-        same = before.get("locationId") == location.id
-        inside = {key: before[key] for key in _WITHIN if same and key in before} | within
-        copied = {key: value for key in _COPIED if (value := getattr(location.about, key)) not in ("", None)}
+        is_same = before.get("locationId") == location.id
+        inside = {key: before[key] for key in INSIDE_KEYS if is_same and key in before} | inside
+        copied = {key: value for key in _COPIED_KEYS if (value := getattr(location.about, key)) not in ("", None)}
         value = json.dumps({"locationId": location.id, **copied, **inside}, ensure_ascii=False)
         await self._hub.metadata.set(device, LOCATION, value, by)
 
 
-_WITHIN = ("building", "floor", "unit", "room", "zone")
-
-
-def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
-    def unknown(number: int) -> NotFound:
-        return NotFound(f"Location with identifier {number} is not found or belong to another organization.")
-
-    def location_for(request: Request, number: int) -> Location:
-        """The location that a request is about. Raises `Forbidden`, and `NotFound` for others'."""
-        found = locations.by_id.get(number)
-        if found is None or not hub.is_allowed(request.principal, "org_locations.view", found):
-            raise unknown(number)
-        if not hub.is_allowed(request.principal, request.permission, found):
-            raise Forbidden(f"This needs the permission {request.permission}.")
-        request.subject, request.org = f"location {found.id}", found.org
-        return found
-
-    def shown(request: Request, one: Location) -> LocationObject:
-        there = sum(hub.is_allowed(request.principal, VIEW_DEVICES, device) for device in locations.devices(one))
-        return LocationObject(
-            id=one.id,
-            org_id=one.org,
-            name=one.name,
-            owner_id=one.owner,
-            about=one.about,
-            users=list(one.users),
-            devices=there,
-        )
-
-    def check_users(org: int, users: Sequence[int | None]) -> None:
-        for user in users:
-            if user is None or (of := hub.devices.org_of_user(user)) is None or not hub.organizations.contains(org, of):
-                raise Rejected(f"User with identifier {user} is not found or belong to another organization.")
-
-    async def listed(
-        request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
-    ) -> Page[LocationObject]:
-        below = set(hub.organizations.below(hub.access.organization_for(request, org_id).id))
-        found = [
-            one
-            for one in locations.by_id.values()
-            if one.org in below and hub.is_allowed(request.principal, request.permission, one)
-        ]
-        return page_of(sorted(found, key=lambda one: one.name), page, size, lambda one: shown(request, one))
-
-    async def info(request: Request, location_id: int) -> LocationObject:
-        found = location_for(request, location_id)
-        request.version(found)
-        return shown(request, found)
-
-    async def create(request: Request) -> Created[LocationObject]:
-        body: NewLocation = request.body
-        org = hub.access.organization_for(request, body.org_id)
-        mine = int(request.principal.id) if request.principal.kind == "user" else None
-        owner = mine if body.owner_id is None else body.owner_id
-        if owner not in (None, mine):
-            check_users(org.id, [owner])
-        new = Location(id=0, org=org.id, name=body.name, about=body.about, owner=owner)
-        made = await locations.save(new, request.principal)
-        request.subject = f"location {made.id}"
-        return Created(value=shown(request, made))
-
-    async def edit(request: Request) -> LocationObject:
-        body: EditLocation = request.body
-        found = location_for(request, body.location_id)
-        request.expect(found)
-        said: dict[str, Any] = {"name": body.name, "about": body.about}
-        changed = attrs.evolve(found, **{key: value for key, value in said.items() if value is not None})
-        locations.check(changed)
-        request.partially_applied = True
-        saved = await locations.save(changed, request.principal)
-        request.version(saved)
-        return shown(request, saved)
-
-    async def delete(request: Request, location_id: int) -> None:
-        found = location_for(request, location_id)
-        request.expect(found)
-        await locations.remove(found)
-
-    async def assign(request: Request) -> LocationObject:
-        body: AssignUsers = request.body
-        found = location_for(request, body.location_id)
-        request.expect(found)
-        check_users(found.org, body.users)
-        saved = await locations.save(attrs.evolve(found, users=tuple(sorted(set(body.users)))), request.principal)
-        request.version(saved)
-        return shown(request, saved)
-
-    async def put(request: Request) -> None:
-        body: PutDevice = request.body
-        device = hub.access.device_for(request, body.device_id)
-        if wrong := body.within.keys() - set(_WITHIN):
-            raise Rejected(f"within has {', '.join(_WITHIN)}, not {min(wrong)[:50]!r}")
-        location = None
-        if body.location_id:
-            location = locations.by_id.get(body.location_id)
-            if location is None or not hub.is_allowed(request.principal, "org_locations.view", location):
-                raise unknown(body.location_id)
-            if not hub.organizations.contains(location.org, device.org):
-                raise Rejected("the location is of another organization")
-        await locations.put(device, location, body.within, request.principal)
-
-    org = "/api/v1/organization"
-    group, kind, assigned = "org_locations", "location", "Assign users to a location"
-    view = f"{group}.view"
-    return [
-        Route("GET", f"{org}/locations", listed, view, "The locations of an organization and below"),
-        Route("GET", f"{org}/location", info, view, "One location"),
-        Route("POST", f"{org}/location/create", create, f"{group}.add", "Make a location", NewLocation, lock=kind),
-        Route("PUT", f"{org}/location", edit, f"{group}.edit", "Edit a location", EditLocation, lock=kind),
-        Route("DELETE", f"{org}/location", delete, f"{group}.delete", "Delete a location", lock=kind),
-        Route("POST", f"{org}/location/users", assign, f"{group}.assign", assigned, AssignUsers, lock=kind),
-        Route("POST", f"{org}/device/location", put, "org_devices.edit", "Put a device at a location", PutDevice),
+def _place_problems(place: Place) -> list[str]:
+    texts = ((field, getattr(place, field)) for field in ("address", "city", "state", "zip", "country"))
+    problems = [
+        f"about.{field} must have at most {MAX_NAME} printable characters"
+        for field, text in texts
+        if len(text) > MAX_NAME or not is_printable(text)
     ]
+    if (place.lat is None) != (place.lon is None):
+        problems.append("about: lat and lon must both be given, or neither")
+    elif place.lat is not None and not (abs(place.lat) <= 90 and abs(place.lon or 0) <= 180):
+        problems.append("about: lat must be -90 to 90 degrees, and lon -180 to 180")
+    if place.timezone and not timezones.is_known(place.timezone):
+        problems.append(f"about.timezone: there is no time zone {place.timezone[:50]!r}")
+    return problems

@@ -1,23 +1,21 @@
-"""Devices found, sorted, a page at a time; what each looks like in a list is the Platform API's."""
+"""Search for devices: by query and segment, sorted, and as they look in a list of results."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
-from hub.errors import Rejected
+from hub.api import VIEW_DEVICES, Request
 from hub.model import Device, Principal
-from hub.spellings import nfc
-from plugins.fleet.filters import Filter, Find, Finder
-from plugins.fleet.segments import Segments
+from plugins.fleet.device_query import DeviceAttributes, DeviceQuery, QueryCompiler
 
 if TYPE_CHECKING:
     from hub.app import Hub
     from plugins.fleet.locations import Locations
+    from plugins.fleet.segments import Segments
     from plugins.fleet.tags import Tags
 
 SortBy = Literal[
@@ -36,44 +34,11 @@ SortBy = Literal[
     "activatedBy",
     "lastReported",
 ]
-#: By what the API of docs.blynk.io sorts (Search devices), as far as the hub knows it.
-SortDevices = Literal[
-    "Device Id",
-    "Name",
-    "Owner Id",
-    "Device Owner Name",
-    "Device Owner",
-    "Last Reported At",
-    "Activated At",
-    "Activated By",
-    "Model",
-    "Template Name",
-    "Template Id",
-    "Firmware Version",
-    "Organization Id",
-    "Status",
-]
-_SORTS: Mapping[SortDevices, SortBy] = {
-    "Device Id": "id",
-    "Name": "name",
-    "Owner Id": "owner",
-    "Device Owner Name": "owner",
-    "Device Owner": "owner",
-    "Last Reported At": "lastReported",
-    "Activated At": "activatedAt",
-    "Activated By": "activatedBy",
-    "Model": "model",
-    "Template Name": "template",
-    "Template Id": "templateId",
-    "Firmware Version": "firmware",
-    "Organization Id": "orgId",
-    "Status": "status",
-}
 
 
 @attrs.frozen(kw_only=True)
 class FoundDevice:
-    """A device in a list; times are ms UTC, ``tags`` are names."""
+    """Device in a list of results; times are ms UTC, ``tags`` are names."""
 
     id: int
     org_id: int
@@ -91,67 +56,54 @@ class FoundDevice:
     location_id: int | None
 
 
-@attrs.frozen(kw_only=True)
-class Search:
-    """What to look for, in an organization and below, or in a segment."""
+class DeviceSearch:
+    """Search for devices on behalf of a client: every result is a device that the client may view."""
 
-    query: str = ""
-    match: Literal["all", "any"] = "all"
-    filters: list[Filter] = attrs.Factory(list)
-    segment_id: int | None = None
-    org_id: int | None = None
-    sort_by: SortBy = "id"
-    sort_order: Literal["asc", "desc", "ASC", "DESC"] = "asc"
-    page: int = 0
-    size: int = 20
-
-    @property
-    def find(self) -> Find:
-        return Find(query=self.query, match=self.match, filters=self.filters)
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """A version as one sorts it: 1.10 comes after 1.9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,15})", text) if part]
-
-
-class Fleet:
-    """Looking for devices, on behalf of somebody."""
-
-    def __init__(self, hub: Hub, tags: Tags, locations: Locations, segments: Segments) -> None:
+    def __init__(self, hub: Hub, tags: Tags, locations: Locations, segments: Segments, compiler: QueryCompiler) -> None:
         self._hub = hub
-        self.tags = tags
-        self.locations = locations
-        self.segments = segments
-        self.finder = Finder(hub, tags, locations)
+        self._tags = tags
+        self._locations = locations
+        self._segments = segments
+        self._compiler = compiler
+        self._attributes = DeviceAttributes(hub)
 
-    async def found(self, request: Request, find: Find, org: int | None, segment: int | None = None) -> list[Device]:
-        """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
+    async def find(
+        self, request: Request, query: DeviceQuery, org: int | None, segment_id: int | None = None
+    ) -> list[Device]:
+        """Return the devices that match a query, by id.
+
+        They belong to the organization ``org`` (the client's by default) or to one below, and to the segment, if one
+        is given. Raises `RequestError`.
+        """
         hub = self._hub
         top = hub.access.organization_for(request, org).id
-        tests = await self.finder.tests(find, request.principal)
-        if segment is not None:
-            chosen_segment = self.segments.segment_for(request, segment)
-            tests += await self.segments.tests(chosen_segment, request.principal)
-        orgs = (hub.devices.by_org.get(one, {}) for one in hub.organizations.below(top))
-        chosen = [device for devices in orgs for device in devices.values()]
-        for test in tests:
-            chosen = [device for device in chosen if test(device)]
-        return sorted(hub.access.allowed_devices(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
+        predicates = await self._compiler.compile(query, request.principal)
+        if segment_id is not None:
+            segment = self._segments.segment_for(request.principal, segment_id)
+            predicates += await self._segments.compile(segment, request.principal)
+        by_org = (hub.devices.by_org.get(org_id, {}) for org_id in hub.organizations.below(top))
+        matches = [device for devices in by_org for device in devices.values()]
+        for predicate in predicates:
+            matches = [device for device in matches if predicate(device)]
+        return sorted(
+            hub.access.allowed_devices(request.principal, VIEW_DEVICES, matches), key=lambda device: device.id
+        )
 
-    def sorted(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
-        hub, activated_by = self._hub, self.finder.activators(principal)
+    def sort(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
+        """Return the devices in an ``order`` of "asc" or "desc" (in any case); equal ones keep theirs."""
+        hub, owner_name = self._hub, self._attributes.owner_name
+        activated_by = self._attributes.activator_names(principal)
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
             "name": lambda d: d.name.lower(),
             "status": lambda d: hub.lifecycle.name(d).lower(),
-            "owner": lambda d: self.finder.owner_name(d).lower(),
+            "owner": lambda d: owner_name(d).lower(),
             "organization": lambda d: hub.organizations.get(d.org).name.lower(),
             "orgId": lambda d: d.org,
             "template": lambda d: d.template.name.lower(),
             "templateId": lambda d: d.template.id,
             "model": lambda d: d.hardware.get("boardType", "").lower(),
-            "firmware": lambda d: _natural(d.hardware.get("version", "")),
+            "firmware": lambda d: _version_key(d.hardware.get("version", "")),
             "createdAt": lambda d: d.created,
             "activatedAt": lambda d: d.activated or 0,
             "activatedBy": lambda d: (activated_by(d) or "").lower(),
@@ -159,8 +111,8 @@ class Fleet:
         }
         return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
 
-    def shown(self, device: Device, principal: Principal) -> FoundDevice:
-        place = self.finder.place_of(device, principal)
+    def to_result(self, device: Device, principal: Principal) -> FoundDevice:
+        location = self._locations.visible_location(device, principal)
         return FoundDevice(
             id=device.id,
             org_id=device.org,
@@ -171,47 +123,14 @@ class Fleet:
             status=self._hub.lifecycle.name(device),
             created_at=device.created,
             activated_at=device.activated,
-            activated_by=self.finder.activators(principal)(device),
+            activated_by=self._attributes.activator_names(principal)(device),
             last_reported_at=self._hub.writes.last_reported(device),
             hardware_info=device.hardware,
-            tags=[tag.name for tag in self.tags.of(device) if self.tags.seen(principal, tag)],
-            location_id=place.id if place else None,
+            tags=self._tags.visible_names(device, principal),
+            location_id=location.id if location else None,
         )
 
 
-def routes(fleet: Fleet) -> Sequence[Route]:
-    async def by_words(
-        request: Request,
-        query: str,
-        *,
-        sort_by: SortDevices = "Device Id",
-        sort_order: SortOrder = "ASC",
-        org_id: int | None = None,
-        page: PageNumber = 0,
-        size: PageSize = PAGE,
-    ) -> Page[FoundDevice]:
-        found = fleet.sorted(
-            await fleet.found(request, Find(query=query), org_id), _SORTS[sort_by], sort_order, request.principal
-        )
-        # Whoever names a device finds it on the first page.
-        found.sort(key=lambda device: device.name.lower() != nfc(query).strip().lower())
-        return page_of(found, page, size, lambda device: fleet.shown(device, request.principal))
-
-    async def by_filters(request: Request) -> Page[FoundDevice]:
-        body: Search = request.body
-        check_page(body.page, body.size)
-        found = await fleet.found(request, body.find, body.org_id, body.segment_id)
-        found = fleet.sorted(found, body.sort_by, body.sort_order, request.principal)
-        return page_of(found, body.page, body.size, lambda device: fleet.shown(device, request.principal))
-
-    words = "Devices by words in their names, tags, metadata and what they belong to"
-    return [
-        Route("GET", "/api/v1/organization/search/devices", by_words, VIEW_DEVICES, words),
-        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, audited=False),
-    ]
-
-
-def check_page(page: int, size: int) -> None:
-    """Whether a body asks for a page that can be. Raises `Rejected`."""
-    if page < 0 or not 1 <= size <= MAX_PAGE:
-        raise Rejected(f"page must be 0 or more, size 1 to {MAX_PAGE}")
+def _version_key(text: str) -> list[tuple[int, str]]:
+    """Return the sort key of a version: 1.10 comes after 1.9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,15})", text) if part]

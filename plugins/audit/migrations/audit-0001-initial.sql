@@ -1,4 +1,4 @@
--- Who changed what, each record with a hash over itself and the one before. `who` is a kind and a number, no name.
+-- Records of changes, each with a hash over itself and the hash before it. `who` is a kind and an id ("user 3"), no name.
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,
     ts INTEGER NOT NULL,
@@ -11,10 +11,10 @@ CREATE TABLE audit (
     hash BLOB NOT NULL
 );
 CREATE INDEX audit_of_org ON audit (org, ts);
--- Where the chain begins (after what was pruned) and ends.
+-- The first record that is not pruned, with the hash before it, and the last record, with its hash.
 CREATE TABLE audit_ends (first INTEGER NOT NULL, before BLOB NOT NULL, last INTEGER NOT NULL, hash BLOB NOT NULL);
 INSERT INTO audit_ends VALUES (1, x'', 0, x'');
--- Who wrote which value of a device, if it was not the device.
+-- Actions logs of devices: the values that clients wrote, and `who` wrote them.
 CREATE TABLE audit_actions (
     id INTEGER PRIMARY KEY,
     device INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,

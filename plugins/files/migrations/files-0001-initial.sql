@@ -1,4 +1,4 @@
--- What devices sent: `key` names the file in the data directory and cannot be guessed; `name` is what the device said.
+-- Files that devices sent: `key` is the name in the data directory and cannot be guessed; `name` is the device's own.
 CREATE TABLE files (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     device INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,

@@ -12,7 +12,7 @@ CREATE TABLE fleet_device_tags (
     PRIMARY KEY (device, tag)
 ) WITHOUT ROWID;
 CREATE INDEX fleet_device_tags_tag ON fleet_device_tags (tag);
--- Times are ms UTC. "users" is a JSON array of ids; which devices are there, their metadata says.
+-- "about" is the JSON of a place, "users" a JSON array of ids. The devices at a location are in the devices' metadata.
 CREATE TABLE fleet_locations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
@@ -22,7 +22,8 @@ CREATE TABLE fleet_locations (
     users TEXT NOT NULL,
     UNIQUE (org, name)
 );
--- "chosen" and "find" are JSON: the devices of a static segment, what a dynamic one looks for.
+-- "find" is the JSON of a dynamic segment's query; "chosen" is a JSON array of the ids that it leaves out, or, without a
+-- query, of its devices.
 CREATE TABLE fleet_segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,

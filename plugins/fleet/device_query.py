@@ -1,0 +1,400 @@
+"""Device queries: filters over attributes of devices (docs.blynk.io, Filters), and words to search for.
+
+`QueryCompiler` turns a `DeviceQuery` into predicates, and a device matches the query when it satisfies all of them.
+Tags and locations are behind the protocols `TagIndex` and `LocationIndex`, so this module imports neither.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import attrs
+import trio
+
+from hub.errors import Rejected
+from hub.facts import DeviceDeleted, MetadataChanged
+from hub.model import REDACTED_NAME, Device, Principal, Template
+from hub.spellings import nfc
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+Predicate = Callable[[Device], bool]
+
+#: docs.blynk.io, Filters: filters of a query, values of a filter, and characters of a value or of the words.
+MAX_FILTERS, MAX_VALUES, MAX_LENGTH = 5, 10, 255
+#: Words of a query; every device is checked for each of them.
+MAX_WORDS = 20
+
+#: Attributes that are compared as text, and as numbers (times are ms UTC). `metadata` and `datastream` need a ``name``.
+TEXT_ATTRIBUTES = ("name", "owner", "activatedBy", "status", "organization", "template", "tag", "location", "metadata")
+NUMBER_ATTRIBUTES = ("id", "createdAt", "activatedAt", "lastReported", "datastream")
+Attribute = Literal[
+    "name",
+    "owner",
+    "activatedBy",
+    "status",
+    "organization",
+    "template",
+    "tag",
+    "location",
+    "metadata",
+    "id",
+    "createdAt",
+    "activatedAt",
+    "lastReported",
+    "datastream",
+]
+Operator = Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
+
+
+class TagIndex(Protocol):
+    """The tags of devices, as far as queries need them."""
+
+    def visible_names(self, device: Device, principal: Principal) -> Iterable[str]:
+        """Return the names of the device's tags that the principal may see."""
+
+    def devices_matching(self, word: str, principal: Principal) -> set[int]:
+        """Return the ids of devices with a visible tag whose lower-case name contains ``word``."""
+
+
+class LocationIndex(Protocol):
+    """The locations of devices, as far as queries need them."""
+
+    def visible_name(self, device: Device, principal: Principal) -> str | None:
+        """Return the name of the device's location; None if there is none, or none that the principal may see."""
+
+    def devices_matching(self, word: str, principal: Principal) -> set[int]:
+        """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
+
+
+@attrs.frozen(kw_only=True)
+class Filter:
+    """Condition on one attribute of a device: at least one of ``values`` matches, ignoring the case of text.
+
+    ``name`` is the name of the metadata field, or the datastream's pin ("v1") or name.
+    """
+
+    attribute: Attribute
+    operator: Operator = "equals"
+    values: list[str | float] = attrs.Factory(list)
+    name: str = ""
+
+    def problem(self) -> str | None:
+        """Return why the filter is invalid, or None."""
+        needs_name = self.attribute in ("metadata", "datastream")
+        if needs_name != bool(self.name):
+            return f"a filter of {self.attribute} {'needs' if needs_name else 'must not have'} a name"
+        if self.operator in ("empty", "notEmpty"):
+            return f"a filter with {self.operator} must have no values" if self.values else None
+        if not 1 <= len(self.values) <= MAX_VALUES:
+            return f"a filter must have 1 to {MAX_VALUES} values"
+        if self.attribute in TEXT_ATTRIBUTES:
+            if self.operator in ("less", "more"):
+                return f"{self.attribute} is text: {self.operator} is for numbers"
+            if not all(isinstance(value, str) and len(value) <= MAX_LENGTH for value in self.values):
+                return f"values of {self.attribute} must be text of at most {MAX_LENGTH} characters"
+        elif self.operator in ("contains", "notContains") and self.attribute != "datastream":
+            return f"{self.attribute} is a number: {self.operator} is for text"
+        elif self.attribute != "datastream" and not all(type(value) in (int, float) for value in self.values):
+            return f"values of {self.attribute} must be numbers"
+        elif self.operator in ("less", "more") and any(math.isnan(_to_number(value)) for value in self.values):
+            return f"{self.operator} is for numbers"
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class DeviceQuery:
+    """Query for devices: they match ``all`` or ``any`` of the filters, and contain every word of ``query``."""
+
+    query: str = ""
+    match: Literal["all", "any"] = "all"
+    filters: list[Filter] = attrs.Factory(list)
+
+    def check(self) -> None:
+        """Raise `Rejected` with every problem of the query, if there are any."""
+        problems = [f"filters: at most {MAX_FILTERS} are allowed"] if len(self.filters) > MAX_FILTERS else []
+        if len(self.query) > MAX_LENGTH or len(self.query.split()) > MAX_WORDS:
+            problems.append(f"query must have at most {MAX_WORDS} words and {MAX_LENGTH} characters")
+        by_index = ((index, device_filter.problem()) for index, device_filter in enumerate(self.filters))
+        problems += [f"filters.{index}: {problem}" for index, problem in by_index if problem]
+        if problems:
+            raise Rejected("; ".join(problems))
+
+
+#: Keys of the firmware's info message that are searched for words: versions, types, build, and the board.
+_FIRMWARE_KEYS = ("mcu", "ncp", "fw", "ver", "fw-type", "build", "dev")
+
+
+class DeviceAttributes:
+    """Attributes by which devices are filtered and sorted, and which are not fields of `Device`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def owner_name(self, device: Device) -> str:
+        """Return the name of the device's owner; "" without one."""
+        if device.owner is None or "user" not in self._hub.names:
+            return ""
+        name_and_org = self._hub.names["user"](str(device.owner))
+        return name_and_org[0] if name_and_org else ""
+
+    def activator_names(self, principal: Principal) -> Callable[[Device], str | None]:
+        """Return a function from a device to the name of its activator.
+
+        The function returns None before the device's first connection, and `REDACTED_NAME` where the principal may not
+        see the activator. It caches the names, so use it for one list of devices only.
+        """
+        hub = self._hub
+        names: dict[tuple[str, int], str] = {}
+
+        def activated_by(device: Device) -> str | None:
+            activator, key = device.added_by, (device.added_by, device.org)
+            if device.activated is None or not activator:
+                return None
+            if key not in names:
+                is_visible = activator == principal.actor_id or hub.is_allowed(principal, "users.view", org=device.org)
+                names[key] = hub.name_of(activator, principal) if is_visible else REDACTED_NAME
+            return names[key]
+
+        return activated_by
+
+    def datastream_value(self, device: Device, name: str) -> Any:
+        """Return the current value of a datastream, by pin or name; several values as JSON, None without a value."""
+        try:
+            point = device.find(name)
+        except Rejected:
+            return None
+        value = self._hub.writes.current(device, point.datastream)
+        return json.dumps(value) if isinstance(value, tuple) else value
+
+
+class QueryCompiler:
+    """Compiles device queries into predicates, which are cheap: a query may test tens of thousands of devices."""
+
+    def __init__(self, hub: Hub, tags: TagIndex, locations: LocationIndex) -> None:
+        self._hub = hub
+        self._tags = tags
+        self._locations = locations
+        self._attributes = DeviceAttributes(hub)
+        self._metadata = _MetadataIndex(hub)
+
+    async def compile(self, query: DeviceQuery, principal: Principal) -> list[Predicate]:
+        """Return predicates, all of which a matching device satisfies. Raises `Rejected` for an invalid query.
+
+        They look only at tags, locations and users that the principal may see.
+        """
+        query.check()
+        await self._metadata.load()
+        filters = [self._compile_filter(device_filter, principal) for device_filter in query.filters]
+        words = [self._compile_word(word, principal) for word in query.query.split()]
+        if query.match == "any" and len(filters) > 1:
+            return [_any_of(filters), *words]
+        return filters + words
+
+    # -- words ----------------------------------------------------------------------------------------------------
+
+    def _compile_word(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a word in one of a device's texts, or for a device's id or token.
+
+        The texts are the device's name, tags, metadata and firmware, and the names of its location, template,
+        organization and owner.
+        """
+        device_with_token = self._hub.tokens.of(word)
+        word = nfc(word).lower()
+        orgs = {org.id for org in self._hub.organizations.by_id.values() if word in org.name.lower()}
+        ids = self._tags.devices_matching(word, principal)
+        ids |= self._metadata.devices_matching(word)
+        ids |= self._locations.devices_matching(word, principal)
+        if word.isdecimal() and word.isascii():
+            ids.add(int(word[:15]))
+        if device_with_token is not None:
+            ids.add(device_with_token.id)
+        owner_matches, template_matches = self._owner_predicate(word), _template_predicate(word)
+
+        def firmware_matches(device: Device) -> bool:
+            firmware = device.firmware
+            return any(word in firmware[key].lower() for key in _FIRMWARE_KEYS if key in firmware)
+
+        def matches(device: Device) -> bool:
+            return (
+                word in device.name.lower()
+                or device.id in ids
+                or template_matches(device)
+                or device.org in orgs
+                or owner_matches(device)
+                or (bool(device.firmware) and firmware_matches(device))
+            )
+
+        return matches
+
+    def _owner_predicate(self, word: str) -> Predicate:
+        """Return a predicate for a word in the name of the device's owner, cached by owner."""
+        results: dict[int | None, bool] = {None: False}
+
+        def matches(device: Device) -> bool:
+            owner = device.owner
+            if owner not in results:
+                results[owner] = word in self._attributes.owner_name(device).lower()
+            return results[owner]
+
+        return matches
+
+    # -- filters --------------------------------------------------------------------------------------------------
+
+    def _compile_filter(self, device_filter: Filter, principal: Principal) -> Predicate:
+        matches = _value_predicate(device_filter)
+        is_negative = device_filter.operator in ("notEquals", "notContains", "empty")
+        if device_filter.attribute == "tag":
+            names_of = self._tags.visible_names
+            return lambda device: any(matches(name) for name in names_of(device, principal)) != is_negative
+        value_of = self._value_getter(device_filter, principal)
+        if is_negative:
+            return lambda device: not matches(value_of(device))
+        return lambda device: matches(value_of(device))
+
+    def _value_getter(self, device_filter: Filter, principal: Principal) -> Callable[[Device], Any]:
+        """Return a function from a device to the value of the filter's attribute; None stands for no value."""
+        hub, attributes, locations = self._hub, self._attributes, self._locations
+        match device_filter.attribute:
+            case "metadata":
+                return self._metadata.value_getter(device_filter.name)
+            case "datastream":
+                return lambda device: attributes.datastream_value(device, device_filter.name)
+        getters: dict[str, Callable[[Device], Any]] = {
+            "name": lambda device: device.name,
+            "owner": attributes.owner_name,
+            "activatedBy": attributes.activator_names(principal),
+            "status": hub.lifecycle.name,
+            "organization": lambda device: hub.organizations.get(device.org).name,
+            "template": lambda device: device.template.name,
+            "location": lambda device: locations.visible_name(device, principal),
+            "id": lambda device: device.id,
+            "createdAt": lambda device: device.created,
+            "activatedAt": lambda device: device.activated,
+            "lastReported": hub.writes.last_reported,
+        }
+        return getters[device_filter.attribute]
+
+
+class _MetadataIndex:
+    """Metadata of all devices in lower case, by field: loaded for the first query, and kept up to date from then on."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._fields: dict[str, dict[int, str]] = {}
+        self._is_loaded = False
+        self._loading = trio.Lock()
+        hub.subscribe(MetadataChanged, self._on_metadata_changed)
+        hub.subscribe(DeviceDeleted, self._on_device_deleted)
+
+    def _on_metadata_changed(self, fact: MetadataChanged) -> None:
+        self._set(fact.device.id, fact.name, fact.value)
+
+    def _on_device_deleted(self, fact: DeviceDeleted) -> None:
+        for values in self._fields.values():
+            values.pop(fact.device.id, None)
+
+    def _set(self, device: int, name: str, value: str) -> None:
+        self._fields.setdefault(nfc(name), {})[device] = nfc(value[:MAX_LENGTH]).lower()
+
+    async def load(self) -> None:
+        """Read all metadata from the database, unless that has been done."""
+        async with self._loading:
+            if self._is_loaded:
+                return
+            rows = await self._hub.storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
+            for device, name, value in rows:
+                # A value that changed during the read is newer than its row.
+                if device not in self._fields.get(name, ()) and device in self._hub.devices.by_id:
+                    self._set(device, name, value)
+            self._is_loaded = True
+
+    def devices_matching(self, word: str) -> set[int]:
+        """Return the ids of devices with a field that contains the word."""
+        return {device for values in self._fields.values() for device, value in values.items() if word in value}
+
+    def value_getter(self, name: str) -> Callable[[Device], str]:
+        """Return a function from a device to the value of a field, by default the default of its template."""
+        name = nfc(name)
+        values, defaults = self._fields.get(name, {}), dict[int, str]()
+
+        def default(template: Template) -> str:
+            value = defaults.get(id(template))
+            if value is None:
+                fields = (nfc(field.default).lower() for field in template.metadata if field.name == name)
+                value = defaults[id(template)] = next(fields, "")
+            return value
+
+        return lambda device: value if (value := values.get(device.id)) is not None else default(device.template)
+
+
+def _template_predicate(word: str) -> Predicate:
+    """Return a predicate for a word in the name or id of the device's template, cached by template."""
+    results: dict[int, bool] = {}
+
+    def matches(device: Device) -> bool:
+        template = device.template
+        result = results.get(id(template))
+        if result is None:
+            result = results[id(template)] = word in template.name.lower() or word in template.id.lower()
+        return result
+
+    return matches
+
+
+def _any_of(predicates: Sequence[Predicate]) -> Predicate:
+    def matches(device: Device) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - any() takes twice as long, and there may be many devices
+            if predicate(device):
+                return True
+        return False
+
+    return matches
+
+
+def _value_predicate(device_filter: Filter) -> Callable[[Any], bool]:
+    """Return a predicate for the filter's positive form.
+
+    The caller inverts it for notEquals, notContains and empty.
+    """
+    wanted = [nfc(value).lower() if isinstance(value, str) else value for value in device_filter.values]
+    match device_filter.operator:
+        case "empty" | "notEmpty":
+            return lambda value: value not in (None, "")
+        case "equals" | "notEquals":
+            return lambda value: (value.lower() if isinstance(value, str) else value) in wanted
+        case "contains" | "notContains":
+            parts = [str(value) for value in wanted]
+            if len(parts) == 1:
+                # The usual case, and much quicker than a loop.
+                [part] = parts
+                return lambda value: part in _to_text(value)
+
+            def contains(value: Any) -> bool:
+                text = _to_text(value)
+                return any(part in text for part in parts)
+
+            return contains
+        case "less":
+            upper = max(_to_number(value) for value in device_filter.values)
+            return lambda value: _to_number(value) < upper
+        case "more":
+            lower = min(_to_number(value) for value in device_filter.values)
+            return lambda value: _to_number(value) > lower
+
+
+def _to_text(value: Any) -> str:
+    """Convert a value to lower-case text; None becomes ""."""
+    return value.lower() if type(value) is str else "" if value is None else str(value).lower()
+
+
+def _to_number(value: Any) -> float:
+    """Convert a value to a number; NaN, which no comparison matches, if it is none."""
+    try:
+        return float("nan") if value is None else float(value)
+    except ValueError:
+        return float("nan")
