@@ -15,7 +15,7 @@ from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from connectors.mqtt import connection as link_module
+from connectors.mqtt import connection as connection_module
 from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
@@ -211,7 +211,7 @@ async def test_version_3_1_may_set_flags_that_mean_nothing(hub, device, flags):
 
 
 async def test_a_connection_without_connect_is_ended(hub, monkeypatch):
-    monkeypatch.setattr(link_module, "CONNECT_DEADLINE", 0.05)
+    monkeypatch.setattr(connection_module, "CONNECT_DEADLINE", 0.05)
     monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
     async with dialled(hub) as client:
         await client.stream.send_all(b"\x10")
@@ -934,7 +934,7 @@ async def test_a_device_that_answers_a_ping_is_measured(hub, device, version):
 
 
 async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.05)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.05)
     async with online(hub, device[1]) as client:
         assert await hub.sessions.ping(device[0]) is None
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "1")
@@ -944,7 +944,7 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
 
 
 async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.01)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.01)
     one, token = device
     async with online(hub, token, V5, properties={Property.RECEIVE_MAXIMUM: 2}) as client:
         for _ in range(5):
@@ -1064,7 +1064,7 @@ async def test_a_kept_session_ends_with_its_time(hub, device, clock):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     clock.jump(601)
-    await until(lambda: not hub.service(Endpoint).clients)
+    await until(lambda: not hub.service(Endpoint).registry.clients)
     async with online(hub, token, V5, subscribed=False, **kept(V5)) as client:
         assert not client.present
 
@@ -1141,7 +1141,7 @@ async def test_a_deleted_device_leaves_no_session(hub, device):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     await hub.devices.delete(one, SYSTEM)
-    assert {} == hub.service(Endpoint).clients
+    assert {} == hub.service(Endpoint).registry.clients
     assert () == hub.sessions.recipients(one)
 
 
@@ -1151,9 +1151,9 @@ async def test_a_device_that_comes_again_and_again_leaves_no_old_sessions(hub, d
         async with online(hub, token, subscribed=False, **kept(V311)) as client:
             await client.disconnect()
         await until(lambda: hub.sessions.get(one.id) is None)
-    endpoint = hub.service(Endpoint)
-    assert 1 == len(endpoint.clients)
-    assert len(endpoint._timers._heap) <= 70  # noqa: SLF001
+    registry = hub.service(Endpoint).registry
+    assert 1 == len(registry.clients)
+    assert len(registry._timers._heap) <= 70  # noqa: SLF001
 
 
 # -- wills ------------------------------------------------------------------------------------------------------------
