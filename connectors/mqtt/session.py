@@ -35,7 +35,7 @@ from typing import Any
 import attrs
 
 from connectors.mqtt.packets import (
-    NONE,
+    NO_PROPERTIES,
     V5,
     Ack,
     Auth,
@@ -116,7 +116,7 @@ class Message:
     payload: bytes = b""
     qos: int = 0
     retain: bool = False
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
     key: Any = None
     expires: float | None = None
     tag: Any = None
@@ -587,13 +587,13 @@ class ServerProtocol:
         encoded = encode(packet, self.version)
         if len(encoded) > self._max_packet and packet.properties:
             # The packet must be sent, if need be without the properties that explain it (5 §3.4.2.2.2).
-            encoded = encode(attrs.evolve(packet, properties=NONE), self.version)
+            encoded = encode(attrs.evolve(packet, properties=NO_PROPERTIES), self.version)
         if len(encoded) <= self._max_packet:
             self._out.append(encoded)
 
     def _reason_string(self, text: str) -> Properties:
         """Return the Reason String property, unless the client asked for none (5 §3.1.2.11.7)."""
-        return {Property.REASON_STRING: text} if text and self._problem_info else NONE
+        return {Property.REASON_STRING: text} if text and self._problem_info else NO_PROPERTIES
 
 
 _PINGRESP = encode(Ping(Kind.PINGRESP), V5)
@@ -602,7 +602,7 @@ _MISSING = object()
 
 def subscription_ids(identifiers: list[int]) -> Properties:
     """Return the Subscription Identifier properties of a PUBLISH."""
-    return {Property.SUBSCRIPTION_ID: identifiers} if identifiers else NONE
+    return {Property.SUBSCRIPTION_ID: identifiers} if identifiers else NO_PROPERTIES
 
 
 # -- topic names and topic filters ------------------------------------------------------------------------------------
