@@ -325,7 +325,7 @@ class MqttConnection:
         if now - self._flood_reported > FLOOD_REPORT_INTERVAL and self._client is not None:
             self._flood_reported = now
             rate = self._hub.config.limits.messages_per_second
-            text = f"sends more than {rate} messages/s, and is read no faster"
+            text = f"sends more than {rate} messages/s, and is read at that rate"
             self._record_rejection(f"{self._client.name} {text}")
             if self._client.device_session is not None:
                 self._client.device_session.send_diagnostic(f"this device {text}")
@@ -360,7 +360,7 @@ class MqttConnection:
                 self._reject(Reason.BAD_TOPIC, f"{client.name}: {error}")
                 return
             # Version 3.1.1 has no return code for it (3 §3.2.2.3), and firmware cannot change its will.
-            connect, dropped_will = attrs.evolve(connect, will=None), f"{error}, and was dropped"
+            connect, dropped_will = attrs.evolve(connect, will=None), f"{error}; the will is dropped"
         delay_reason = await self._wait_for_takeover(client)
         if delay_reason is None:
             return
@@ -405,13 +405,13 @@ class MqttConnection:
         if self._state is _DELAYED:
             self._state = _HANDLING
         if not client.is_valid():
-            self._reject(Reason.BAD_LOGIN, f"{client.name}: its login ended while it waited")
+            self._reject(Reason.BAD_LOGIN, f"{client.name}: its login became invalid while it waited")
             return None
         if reason is None:
-            text = f"{client.name}: another connection came while this one waited"
+            text = f"{client.name}: another connection logged in while this one waited"
             self._reject(Reason.SERVER_UNAVAILABLE, text)
         elif reason and self._wire.hung_up:
-            self._set_ended("it went away while it waited")
+            self._set_ended("the client disconnected while it waited")
             return None
         return reason
 
@@ -423,7 +423,9 @@ class MqttConnection:
             device_session, topic = client.resolve_topic(will.topic)
         except RequestError as error:
             return f"{subject} cannot be published: {error}"
-        return "" if parse_uplink(topic) is not None else f"{subject} {unknown_topic(device_session, topic)}"
+        if parse_uplink(topic) is not None:
+            return ""
+        return f"{subject} cannot be published: {unknown_topic(device_session, topic)}"
 
     async def _reject_unacceptable(self, error: UnacceptableConnect) -> None:
         """Reject a valid CONNECT that asks for something not supported, and record whose it is if it authenticates."""
@@ -445,7 +447,7 @@ class MqttConnection:
     def _on_protocol_error(self, error: RemoteProtocolError) -> None:
         """End the connection of a client that violates the protocol."""
         client, protocol = self._client, self.protocol
-        name = client.name if client is not None else "somebody who has not logged in"
+        name = client.name if client is not None else "a client that has not logged in"
         self._record_rejection(f"{name} broke the protocol: {redact_token(str(error))}")
         if client is not None and client.device_session is not None and protocol.version < V5:
             self._registry.set_pending_diagnostic(client, f"the last connection was ended: {error}")
@@ -479,12 +481,12 @@ class MqttConnection:
         """End the connection of a gateway whose token has expired."""
         client = self._client
         if client is not None and client.device_session is None and not client.is_valid():
-            self.end(Reason.NOT_AUTHORIZED, "its login has ended")
+            self.end(Reason.NOT_AUTHORIZED, "its login is not valid any more")
 
     def replace(self) -> Will | None:
         """End the connection in favor of a newer one of the same client; return its will."""
         will = self.protocol.take_will()
-        self.end(Reason.SESSION_TAKEN_OVER, "another connection took its place")
+        self.end(Reason.SESSION_TAKEN_OVER, "another connection replaced it")
         return will
 
     def on_closed(self) -> None:
@@ -574,7 +576,7 @@ class MqttConnection:
         if self.protocol.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # Only a new connection makes the client send the message again.
             self.protocol.session.received.pop(publish.packet_id, None)
-            self.end(Reason.UNSPECIFIED, f"not kept: {text}")
+            self.end(Reason.UNSPECIFIED, f"a message could not be stored: {text}")
             return
         if publish.qos:
             self._pending_acks.append((publish, ack))
@@ -611,19 +613,20 @@ class MqttConnection:
     def _filter_error(client: ClientState, topic_filter: str) -> tuple[Reason, str] | None:
         """Return why a client may not use a topic filter; None if it may."""
         if is_shared(topic_filter):
-            return Reason.SHARED_NOT_SUPPORTED, "there are no shared subscriptions"
+            return Reason.SHARED_NOT_SUPPORTED, "shared subscriptions are not supported"
         if len(topic_filter) > MAX_FILTER:
             return Reason.QUOTA_EXCEEDED, f"a topic filter must have at most {MAX_FILTER} characters"
         if client.device_session is not None:
             if device_may_subscribe(topic_filter):
                 return None
-            text = f"{redact_token(topic_filter)[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
+            redacted = redact_token(topic_filter)[:60]
+            text = f"{redacted!r}: a device subscribes to topics below downlink/, such as downlink/#"
             return Reason.NOT_AUTHORIZED, text
         parts = split_gateway_topic(topic_filter)
         if parts is None or not gateway_may_subscribe(parts[1]):
-            return Reason.NOT_AUTHORIZED, "a gateway subscribes to dev/{token}/downlink/#, with a token each"
+            return Reason.NOT_AUTHORIZED, "a gateway subscribes to dev/{token}/downlink/#, with a device's token"
         if client.session_for(parts[0], "org_devices.view") is None:
-            return Reason.NOT_AUTHORIZED, "it subscribes to a device that is not there, or not its to view"
+            return Reason.NOT_AUTHORIZED, "no device that it may view has the token in its topic filter"
         return None
 
     # -- messages to the client -----------------------------------------------------------------------------------
@@ -641,7 +644,7 @@ class MqttConnection:
             self._start_draining()
         elif not protocol.publish(message, trio.current_time()):
             size, topic = len(message.payload), message.topic.removeprefix(device_session.prefix)
-            text = f"device {device_session.device.name}: {topic} of {size} bytes is too long for it"
+            text = f"device {device_session.device.name}: a message of {size} bytes on {topic} is too long for it"
             self._record_rejection(text)
         if not self._state.collects_output or protocol.packets_to_send >= MAX_COLLECTED:
             self.flush()
@@ -649,7 +652,7 @@ class MqttConnection:
     def _report_dropped(self) -> None:
         """Report the messages to the client that its session has dropped."""
         client, count = self._client, self.protocol.session.take_dropped()
-        text = f"{count} messages to it were lost: more than {MAX_QUEUED} waited, or they were too long for it"
+        text = f"{count} messages to it were dropped: more than {MAX_QUEUED} were queued, or they were too long for it"
         if client is not None:
             self._record_rejection(f"{client.name}: {text}")
             if client.device_session is not None:
@@ -700,10 +703,10 @@ def login_failure(connect: Connect) -> str:
     """Return why the credentials of a CONNECT were not accepted, without revealing them."""
     username = (connect.username or "")[:64]
     if not connect.password:
-        return f"no password: the username is {DEVICE_USERNAME!r}, and the password the device's token"
+        return f"no password: the username must be {DEVICE_USERNAME!r}, and the password the device's token"
     if username.startswith(OAUTH_CLIENT_PREFIX):
-        return f"unknown program {username!r}, or not its secret"
+        return f"unknown program {username!r}, or wrong secret"
     if username in (DEVICE_USERNAME, GATEWAY_USERNAME):
         return f"unknown token ending …{ascii(decode_text((connect.password or b'')[-2:]))[1:-1]}"
     # The username is not repeated: some clients put their token there.
-    return f"unknown username: a device's is {DEVICE_USERNAME!r}, and its password its token"
+    return f"unknown username: it must be {DEVICE_USERNAME!r}, and the password the device's token"

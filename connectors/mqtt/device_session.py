@@ -239,16 +239,16 @@ class ClientState:
         if self.device_session is not None:
             return self.device_session, topic
         if not self.is_valid():
-            raise Forbidden("its login has ended")
+            raise Forbidden("its login is not valid any more")
         parts = split_gateway_topic(topic)
         if parts is None:
-            raise NotFound("a gateway publishes on dev/{token}/…")
+            raise NotFound("a gateway must publish on dev/{token}/…")
         token, rest = parts
         device_session = self.session_for(token, "org_devices.control")
         if device_session is None:
             may_view = self.session_for(token, "org_devices.view") is not None
             raise Forbidden(
-                "its role may not control devices"
+                "its role has no permission to control devices"
                 if may_view
                 else "no device of the gateway's organization has this token"
             )
@@ -322,7 +322,7 @@ class MqttDeviceSession:
         if not is_topic(topic) or "\0" in topic:
             self.hub.refuse(
                 self.address,
-                f"device {self.device.name}: not sent: {topic[:60]!r} cannot be a topic",
+                f"device {self.device.name}: a message was not sent: {topic[:60]!r} is not a valid topic",
                 self.device.id,
             )
             return

@@ -76,14 +76,14 @@ def unknown_topic(device_session: MqttDeviceSession, topic: str) -> str:
     """Return the error text for a topic that devices cannot publish on."""
     suggestion = device_session.client.names.suggest(topic.rpartition("/")[2], device_session.pins)
     hint = f"; did you mean 'ds/{suggestion}'?" if suggestion else ""
-    return f"is not a topic that devices can publish on{hint}"
+    return f"not a topic that devices can publish on{hint}"
 
 
 def _names(payload: bytes) -> list[str]:
     """Return the names in a comma-separated list, without duplicates. Raises `Rejected` if there are too many."""
     names = list(dict.fromkeys(name.strip() for name in decode_text(payload).split(",") if name.strip()))
     if len(names) > MAX_NAMES:
-        raise Rejected(f"at most {MAX_NAMES} names at once")
+        raise Rejected(f"at most {MAX_NAMES} names are allowed in one message")
     return names
 
 
@@ -123,7 +123,7 @@ async def write_batch(device_session: MqttDeviceSession, _uplink: Uplink, payloa
     """``batch_ds``: write values of several datastreams, ``{"NAME": value}``, with one timestamp; all or none."""
     values = _json(payload)
     if not isinstance(values, dict):
-        raise Rejected('a batch is a JSON object, such as {"Temperature": 21.5}')
+        raise Rejected('a batch must be a JSON object, such as {"Temperature": 21.5}')
     hub, device, principal = device_session.hub, device_session.device, device_session.principal
     now, writes = hub.clock.now(), []
     for name, raw in values.items():
@@ -216,7 +216,7 @@ async def set_metadata(device_session: MqttDeviceSession, uplink: Uplink, payloa
         names = [field.name for field in device.template.metadata]
         raise NotFound(_unknown(device_session, "metadata field", uplink.name, names)) from None
     if field_type not in BY_DEVICE:
-        raise Rejected(f"metadata {uplink.name} is a {field_type}, which devices cannot change")
+        raise Rejected(f"metadata field {uplink.name} has the type {field_type}, which devices cannot change")
     await hub.metadata.set(device, uplink.name, decode_text(payload), device_session.principal)
 
 
@@ -261,7 +261,7 @@ async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, paylo
     """``info/mcu``: record the device's firmware and receive buffer (docs.blynk.io, Firmware and Device Info)."""
     fields = _json(payload)
     if not isinstance(fields, dict):
-        raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
+        raise Rejected('the info message must be a JSON object, such as {"ver": "1.0.0"}')
     info = {
         str(_INFO_KEYS.get(key, key)): text_of(value if (number := whole(value)) is None else number)
         for key, value in fields.items()

@@ -193,29 +193,31 @@ class _Reader:
             number = self.varint()
             rule = _PROPERTY_RULES.get(number)
             if rule is None or kind not in rule.kinds:
-                raise _malformed(f"property {number} does not belong there")
+                raise _malformed(
+                    f"property {number} is not allowed in {'a will' if kind == _WILL else Kind(kind).name}"
+                )
             value = rule.decode(self)
             if rule.allowed is not None and not rule.allowed(value):
                 raise RemoteProtocolError(rule.reason, f"{Property(number).name} must not be {value!r:.60}")
             if rule.repeatable:
                 properties.setdefault(number, []).append(value)
             elif number in properties:
-                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"{Property(number).name} is there twice")
+                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"{Property(number).name} occurs twice")
             else:
                 properties[number] = value
         if self.at != end:
-            raise _malformed("the properties do not have their length")
+            raise _malformed("the length of the properties is wrong")
         return properties
 
     def finish(self) -> None:
         if self.at != len(self.body):
-            raise _malformed("there is more than the packet has")
+            raise _malformed("there are bytes after the end of the packet")
 
 
 def _unexpected(kind: int) -> RemoteProtocolError:
     if not kind:
         return _malformed("packet type 0 does not exist")
-    return RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name}, which only servers send")
+    return RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a client must not send a {Kind(kind).name}")
 
 
 def _malformed(text: str) -> RemoteProtocolError:
@@ -229,19 +231,19 @@ def decode_string(data: bytes) -> str:
     except UnicodeDecodeError:
         raise _malformed("a string is not UTF-8") from None
     if not text.isprintable() and (match := _FORBIDDEN.search(text)):
-        raise _malformed(f"a string has the character U+{ord(match[0]):04X} in it, which no string may have")
+        raise _malformed(f"a string contains the character U+{ord(match[0]):04X}, which is not allowed")
     return text
 
 
 def _check_flags(first: int, expected: int, version: int) -> None:
     """Check the flags of a fixed header. In version 3.1 unused flags may be set (3.1 §2.1)."""
     if first & 15 != expected and version != V31:
-        raise _malformed(f"a {Kind(first >> 4).name} has the flags {first & 15}")
+        raise _malformed(f"the flags of a {Kind(first >> 4).name} are {first & 15} instead of {expected}")
 
 
 def _decode_connect(first: int, body: bytes, version: int) -> Connect:
     if version:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a second CONNECT")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a client must not send a second CONNECT")
     reader = _Reader(body)
     name, level = reader.binary(), reader.byte()
     bridge, level = bool(level & 0x80), level & 0x7F
@@ -249,13 +251,13 @@ def _decode_connect(first: int, body: bytes, version: int) -> Connect:
     if (name, level) not in ((b"MQTT", V311), (b"MQTT", V5), (b"MQIsdp", V31)):
         if name not in (b"MQTT", b"MQIsdp"):
             raise _malformed(f"protocol {name[:20]!r} is not MQTT")
-        raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not known")
+        raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not supported")
     flags, keep_alive = reader.byte(), reader.number(2)
     will_qos = flags >> 3 & 3
     if flags & 1 and level > V31:
         raise _malformed("the reserved flag of CONNECT is set")
     if will_qos == 3 or (not flags & 4 and flags & 0x38):
-        raise _malformed("the will's flags make no sense")
+        raise _malformed("the will's flags contradict each other")
     if level < V5 and flags & 0x40 and not flags & 0x80:
         raise _malformed("there is a password without a username")
     properties = reader.properties(Kind.CONNECT) if level == V5 else NO_PROPERTIES
@@ -285,7 +287,7 @@ def _decode_connack(first: int, body: bytes, version: int) -> Connack:
     reader = _Reader(body)
     flags, reason = reader.byte(), reader.byte()
     if flags > 1:
-        raise _malformed("CONNACK has flags that do not exist")
+        raise _malformed("a CONNACK has unknown flags")
     properties = reader.properties(Kind.CONNACK) if version == V5 else NO_PROPERTIES
     reader.finish()
     return Connack(bool(flags), reason, properties)
@@ -333,7 +335,9 @@ def _decode_ack(first: int, body: bytes, version: int) -> Ack:
     if version == V5 and len(body) > 2:
         reason = reader.byte()
         if reason not in _ACK_REASONS[kind]:
-            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name} has the reason code {reason:#04x}")
+            raise RemoteProtocolError(
+                Reason.PROTOCOL_ERROR, f"a {Kind(kind).name} has the unknown reason code {reason:#04x}"
+            )
         if len(body) > 3:
             properties = reader.properties(kind)
     reader.finish()
@@ -350,10 +354,10 @@ def _decode_subscribe(first: int, body: bytes, version: int) -> Subscribe:
         topic_filter, options = reader.text(), reader.byte()
         qos, handling = options & 3, options >> 4 & 3
         if qos == 3 or options & (0xC0 if version == V5 else 0xFC) or handling == 3:
-            raise _malformed("a SUBSCRIBE has options that do not exist")
+            raise _malformed("a SUBSCRIBE has unknown options")
         subscriptions.append(Subscription(topic_filter, qos, bool(options & 4), bool(options & 8), handling))
     if not subscriptions:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE without topic filters")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE has no topic filters")
     return Subscribe(packet_id, tuple(subscriptions), properties)
 
 
@@ -366,7 +370,7 @@ def _decode_unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
     while reader.at < len(body):
         filters.append(reader.text())
     if not filters:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE without topic filters")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE has no topic filters")
     return Unsubscribe(packet_id, tuple(filters), properties)
 
 
@@ -383,7 +387,7 @@ def _decode_suback(first: int, body: bytes, version: int) -> Suback:
 def _decode_ping(first: int, body: bytes, version: int) -> Ping:
     _check_flags(first, 0, version)
     if body:
-        raise _malformed("there is more than the packet has")
+        raise _malformed("there are bytes after the end of the packet")
     return Ping(first >> 4)
 
 
@@ -508,7 +512,7 @@ def encode(packet: Packet, version: int) -> bytes:
     try:
         return _encode(packet, version)
     except (OverflowError, ValueError, UnicodeEncodeError) as error:
-        raise LocalProtocolError(f"{packet!r} cannot be said: {error}") from error
+        raise LocalProtocolError(f"{packet!r} cannot be encoded: {error}") from error
 
 
 def _encode(packet: Packet, version: int) -> bytes:

@@ -112,7 +112,7 @@ class ClientRegistry:
             return ClientState.of_device(hub, self.names, device, password, session, address)
         if not device.template.gateway:
             template = device.template.id
-            raise Forbidden(f"device {device.name}: template {template} is not a gateway: add gateway = true to it")
+            raise Forbidden(f"device {device.name} cannot be a gateway: its template {template} needs gateway = true")
         return ClientState(hub, self.names, ("gateway", device.id, ""), session, gateway=device, token=password)
 
     async def takeover_delay(self, client: ClientState, address: str) -> str | None:
@@ -131,7 +131,7 @@ class ClientRegistry:
         self._takeovers[client.key] = count, trio.current_time(), client
         if count <= FREE_TAKEOVERS:
             return ""
-        text = "keeps taking the place of another connection with the same token, and waits"
+        text = "keeps replacing another connection with the same token, and has to wait"
         self.hub.refuse(address, f"{client.name} {text}")
         if old.device_session is not None:
             old.device_session.send_diagnostic(f"a connection from {address} {text}")
@@ -236,7 +236,7 @@ class ClientRegistry:
                 await receipt.durable()
         except (RequestError, StorageError) as error:
             device = client.device_session.device.id if client.device_session else None
-            self.hub.refuse("will", f"{client.name}: its will: {error}", device)
+            self.hub.refuse("will", f"{client.name}: its will was rejected: {error}", device)
 
     # -- diagnostics ----------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class ClientRegistry:
         for client in affected:
             if not client.is_valid():
                 if client.connection is not None:
-                    client.connection.end(Reason.NOT_AUTHORIZED, "its login has ended")
+                    client.connection.end(Reason.NOT_AUTHORIZED, "its login is not valid any more")
                 else:
                     self._remove(client)
 

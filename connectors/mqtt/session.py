@@ -298,7 +298,7 @@ class ServerProtocol:
         for packet in self._decoder.receive(data):
             if self.state is not _CONNECTED:
                 if type(packet) is not Connect:
-                    raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "the first packet is not CONNECT")
+                    raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "the first packet must be CONNECT")
                 self._check_connect(packet)
                 yield packet
                 if self.state is not _CONNECTED:
@@ -316,9 +316,13 @@ class ServerProtocol:
                     if self._limits.shared_subscriptions and any(
                         sub.no_local and is_shared(sub.filter) for sub in packet.subscriptions
                     ):
-                        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "No Local in a shared subscription")
+                        raise RemoteProtocolError(
+                            Reason.PROTOCOL_ERROR, "No Local must not be set for a shared subscription"
+                        )
                     if len(packet.properties.get(Property.SUBSCRIPTION_ID, ())) > 1:
-                        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE with several identifiers")
+                        raise RemoteProtocolError(
+                            Reason.PROTOCOL_ERROR, "a SUBSCRIBE must not have several subscription identifiers"
+                        )
                     yield packet
                 case Unsubscribe():
                     self._check_filters(packet.filters)
@@ -328,7 +332,9 @@ class ServerProtocol:
                     yield packet
                     return
                 case Auth():
-                    raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an AUTH without an authentication method")
+                    raise RemoteProtocolError(
+                        Reason.PROTOCOL_ERROR, "an AUTH must not be sent without an authentication method in CONNECT"
+                    )
 
     def _check_connect(self, connect: Connect) -> None:
         """Validate a CONNECT.
@@ -337,22 +343,24 @@ class ServerProtocol:
         """
         properties, max_client_id = connect.properties, self._limits.max_client_id
         if connect.will is not None and not is_topic(connect.will.topic):
-            raise RemoteProtocolError(Reason.BAD_TOPIC, f"a will cannot go to {connect.will.topic[:50]!r}")
+            raise RemoteProtocolError(Reason.BAD_TOPIC, f"{connect.will.topic[:50]!r} is not a valid topic for a will")
         if Property.AUTHENTICATION_METHOD in properties:
-            text = "there are no authentication methods"
+            text = "authentication methods are not supported"
             raise UnacceptableConnect(Reason.BAD_AUTHENTICATION_METHOD, text, connect)
         if Property.AUTHENTICATION_DATA in properties:
-            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "authentication data without a method")
+            raise RemoteProtocolError(
+                Reason.PROTOCOL_ERROR, "there is authentication data without an authentication method"
+            )
         # Set before the CONNECT can be rejected: the limit applies to that CONNACK too.
         self._max_packet = properties.get(Property.MAXIMUM_PACKET_SIZE, MAX_LENGTH)
         if self._max_packet < CONNACK_LENGTH:
-            text = f"it takes packets of {self._max_packet} bytes at most, and a CONNACK has {CONNACK_LENGTH}"
+            text = f"a Maximum Packet Size of {self._max_packet} is too small: a CONNACK has {CONNACK_LENGTH} bytes"
             raise UnacceptableConnect(Reason.PACKET_TOO_LARGE, text, connect)
         if (length := len(connect.client_id)) > max_client_id:
-            text = f"a client identifier has at most {max_client_id} characters, and this one {length}"
+            text = f"the client identifier has {length} characters; at most {max_client_id} are allowed"
             raise UnacceptableConnect(Reason.BAD_CLIENT_ID, text, connect)
         if not connect.client_id and not connect.clean and connect.version < V5:
-            text = "a session that is kept (clean_session = 0) needs a client identifier"
+            text = "a persistent session (clean_session = 0) needs a client identifier"
             raise UnacceptableConnect(Reason.BAD_CLIENT_ID, text, connect)
 
     def _on_publish(self, publish: Publish) -> Publish | Repeated:
@@ -361,31 +369,38 @@ class ServerProtocol:
         if not is_topic(publish.topic):
             empty = not publish.topic
             reason = Reason.PROTOCOL_ERROR if empty else Reason.BAD_TOPIC
-            raise RemoteProtocolError(reason, "an empty topic" if empty else "a topic with wildcards")
+            raise RemoteProtocolError(
+                reason, "the topic of a PUBLISH is empty" if empty else "the topic of a PUBLISH contains a wildcard"
+            )
         if publish.qos == 2:
             received = self.session.received
             if publish.packet_id in received:
                 return Repeated(publish)
             if len(received) >= (self._limits.receive_maximum if self.version == V5 else RECEIVED_311):
-                raise RemoteProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, "too many messages were not released")
+                text = f"more than {len(received)} messages with QoS 2 were not released"
+                raise RemoteProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
             received[publish.packet_id] = None
         return publish
 
     def _resolve_alias(self, publish: Publish) -> None:
         if Property.SUBSCRIPTION_ID in publish.properties:
-            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a client's PUBLISH with a subscription identifier")
+            raise RemoteProtocolError(
+                Reason.PROTOCOL_ERROR, "a client's PUBLISH must not have a subscription identifier"
+            )
         alias = publish.properties.get(Property.TOPIC_ALIAS)
         if alias is None:
             return
         if alias > self._limits.topic_aliases:
-            raise RemoteProtocolError(Reason.BAD_TOPIC_ALIAS, f"topic alias {alias} is above the maximum")
+            raise RemoteProtocolError(
+                Reason.BAD_TOPIC_ALIAS, f"topic alias {alias} is above {self._limits.topic_aliases}"
+            )
         aliases = self._aliases = self._aliases or {}
         if publish.topic:
             aliases[alias] = publish.topic
         elif alias in aliases:
             publish.topic = aliases[alias]
         else:
-            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"topic alias {alias} was not given a topic")
+            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"topic alias {alias} has no topic yet")
         publish.properties = {k: v for k, v in publish.properties.items() if k != Property.TOPIC_ALIAS}
 
     def _on_ack(self, kind: int, packet_id: int, reason: int, now: float) -> Iterator[Delivered]:
@@ -409,7 +424,9 @@ class ServerProtocol:
         expiry = packet.properties.get(Property.SESSION_EXPIRY)
         if expiry is not None:
             if expiry and not self.session.expiry:
-                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a session that was to end is to be kept")
+                raise RemoteProtocolError(
+                    Reason.PROTOCOL_ERROR, "a DISCONNECT must not extend a session without expiry"
+                )
             self.session.expiry = min(expiry, self._limits.max_expiry)
         if packet.reason != Reason.DISCONNECT_WITH_WILL:
             self.will = None
@@ -419,7 +436,7 @@ class ServerProtocol:
     def _check_filters(filters: Iterable[str]) -> None:
         for topic_filter in filters:
             if not is_filter(topic_filter):
-                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is not a topic filter")
+                raise RemoteProtocolError(Reason.BAD_FILTER, f"{topic_filter[:50]!r} is not a valid topic filter")
 
     # -- answering ------------------------------------------------------------------------------------------------
 
