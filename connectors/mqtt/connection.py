@@ -179,21 +179,21 @@ class MqttConnection:
     """A connection from its first byte to its end, before and after the login of its client."""
 
     __slots__ = (
+        "_ack_scope",
         "_client",
-        "_diagnostics",
+        "_diagnostic_limit",
         "_draining",
         "_end_reason",
         "_flood_reported",
         "_hub",
         "_peer",
         "_pending_acks",
-        "_rate",
+        "_protocol",
+        "_rate_limit",
         "_registry",
-        "_silent",
+        "_silent_seconds",
         "_state",
-        "_waiting",
         "_wire",
-        "protocol",
     )
 
     def __init__(self, registry: ClientRegistry, limits: ServerLimits, wire: Wire, peer: Peer) -> None:
@@ -202,18 +202,18 @@ class MqttConnection:
         self._wire = wire
         self._peer = peer
         self._state = State.IDLE
-        self.protocol = ServerProtocol(limits, trio.current_time() + CONNECT_DEADLINE)
+        self._protocol = ServerProtocol(limits, trio.current_time() + CONNECT_DEADLINE)
         self._client: ClientState | None = None
         self._pending_acks: list[tuple[Publish, PendingAck]] = []
         #: Cancelled by `end`: a connection that was replaced must not last for as long as the disk refuses.
-        self._waiting = trio.CancelScope()
+        self._ack_scope = trio.CancelScope()
         #: Whether the drain task runs.
         self._draining = False
         self._end_reason = ""
         #: Seconds of silence that ended the connection; 0 if it ended otherwise.
-        self._silent = 0.0
-        self._diagnostics: TokenBucket | None = None
-        self._rate: TokenBucket | None = None
+        self._silent_seconds = 0.0
+        self._diagnostic_limit: TokenBucket | None = None
+        self._rate_limit: TokenBucket | None = None
         self._flood_reported = 0.0
 
     @property
@@ -235,7 +235,7 @@ class MqttConnection:
 
     def is_silent(self, now: float) -> bool:
         """Whether the client has sent nothing for too long."""
-        return now > self.protocol.expires and self._state.silence_counts
+        return now > self._protocol.expires and self._state.silence_counts
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class MqttConnection:
 
     async def _handle_chunk(self, data: bytes) -> None:
         """Handle all packets of one read: one wait for the commit, and one write of the answers."""
-        protocol, pause = self.protocol, 0.0
+        protocol, pause = self._protocol, 0.0
         if self._state is _IDLE:
             self._state = _HANDLING
         try:
@@ -297,14 +297,14 @@ class MqttConnection:
 
     async def _send_acks(self) -> None:
         """Acknowledge the handled messages in their order, each once it is on disk, however long that takes."""
-        wire, protocol = self._wire, self.protocol
+        wire, protocol = self._wire, self._protocol
         pending, self._pending_acks = self._pending_acks, []
         self.flush()
         if self._state is _HANDLING:
             self._state = _WAITING
         wire.busy = True
         try:
-            with self._waiting:
+            with self._ack_scope:
                 for publish, ack in pending:
                     await ack.settled()
                     if protocol.state is not _CONNECTED:
@@ -313,7 +313,7 @@ class MqttConnection:
                         self._record_rejection(f"{publish.topic[:60]!r}: {NOT_STORED}")
                     protocol.acknowledge(publish, ack.reason, ack.text)
         finally:
-            self._waiting = trio.CancelScope()
+            self._ack_scope = trio.CancelScope()
             wire.busy = False
             if self._state is _WAITING:
                 self._state = _HANDLING
@@ -336,7 +336,7 @@ class MqttConnection:
             pause -= MAX_PAUSE
         if self._state is _PAUSED:
             self._state = _IDLE
-        self.protocol.mark_alive(trio.current_time())
+        self._protocol.mark_alive(trio.current_time())
 
     async def _wait_for_space(self) -> None:
         """Return when the history accepts values again."""
@@ -345,7 +345,7 @@ class MqttConnection:
         await self._hub.history.wait_for_space()
         if self._state is _WAITING:
             self._state = _HANDLING
-        self.protocol.mark_alive(trio.current_time())
+        self._protocol.mark_alive(trio.current_time())
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -356,7 +356,7 @@ class MqttConnection:
             return
         dropped_will = ""
         if connect.will is not None and (error := self._will_error(client, connect.will)):
-            if self.protocol.version == V5:
+            if self._protocol.version == V5:
                 self._reject(Reason.BAD_TOPIC, f"{client.name}: {error}")
                 return
             # Version 3.1.1 has no return code for it (3 §3.2.2.3), and firmware cannot change its will.
@@ -368,8 +368,8 @@ class MqttConnection:
         self._client = client
         self._peer.admit()
         present = self._registry.resume(client, connect)
-        self.protocol.accept(connect, client.session, trio.current_time(), present=present)
-        if self.protocol.version == V5:
+        self._protocol.accept(connect, client.session, trio.current_time(), present=present)
+        if self._protocol.version == V5:
             self._wire.goodbye = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
         elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
             self._wire.keep_alive()
@@ -428,7 +428,7 @@ class MqttConnection:
         return f"{subject} cannot be published: {unknown_topic(device_session, topic)}"
 
     async def _reject_unacceptable(self, error: UnacceptableConnect) -> None:
-        """Reject a valid CONNECT that asks for something not supported, and record whose it is if it authenticates."""
+        """Reject a valid CONNECT that asks for something not supported; record the client's name if it is known."""
         try:
             client = await self._registry.login(error.connect, self._peer.address)
         except (NotAuthenticated, Forbidden):
@@ -439,14 +439,14 @@ class MqttConnection:
     def _reject(self, reason: Reason, text: str) -> None:
         """Refuse a client that has sent CONNECT. A client whose credentials are wrong is not sent the text."""
         self._record_rejection(text)
-        self.protocol.fail(reason, "" if reason == Reason.BAD_LOGIN else text)
+        self._protocol.fail(reason, "" if reason == Reason.BAD_LOGIN else text)
         self._state, self._end_reason = State.REJECTED, text
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
     def _on_protocol_error(self, error: RemoteProtocolError) -> None:
         """End the connection of a client that violates the protocol."""
-        client, protocol = self._client, self.protocol
+        client, protocol = self._client, self._protocol
         name = client.name if client is not None else "a client that has not logged in"
         self._record_rejection(f"{name} broke the protocol: {redact_token(str(error))}")
         if client is not None and client.device_session is not None and protocol.version < V5:
@@ -461,16 +461,16 @@ class MqttConnection:
             self._record_rejection(f"sent no CONNECT within {CONNECT_DEADLINE:.0f} s")
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT")
         else:
-            self._silent = self.protocol.silence_limit
-            self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {self._silent:.0f} s")
+            self._silent_seconds = self._protocol.silence_limit
+            self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {self._silent_seconds:.0f} s")
 
     def end(self, reason: Reason, text: str) -> None:
         """End the connection, and send the client the reason as far as its version allows. Any task may call this."""
         self._set_ended(text)
-        self.protocol.fail(reason, text)
+        self._protocol.fail(reason, text)
         self.flush()
         self._wire.close()
-        self._waiting.cancel()
+        self._ack_scope.cancel()
 
     def _set_ended(self, reason: str) -> None:
         """Enter ENDED, unless the connection is over already."""
@@ -485,7 +485,7 @@ class MqttConnection:
 
     def replace(self) -> Will | None:
         """End the connection in favor of a newer one of the same client; return its will."""
-        will = self.protocol.take_will()
+        will = self._protocol.take_will()
         self.end(Reason.SESSION_TAKEN_OVER, "another connection replaced it")
         return will
 
@@ -497,10 +497,10 @@ class MqttConnection:
         client.detach()
         if client.device_session is not None:
             reason = self._end_reason or "it closed the connection"
-            self._hub.sessions.closed(client.device_session, reason, self._silent)
+            self._hub.sessions.closed(client.device_session, reason, self._silent_seconds)
         # When the hub stops, no wills are published: its devices are not gone.
         stopping = self._hub.listener is not None and self._hub.listener.draining
-        self._registry.on_disconnect(client, None if stopping else self.protocol.will)
+        self._registry.on_disconnect(client, None if stopping else self._protocol.will)
 
     def _record_rejection(self, text: str) -> None:
         """Record that the client, or something it sent, was rejected."""
@@ -520,7 +520,7 @@ class MqttConnection:
                 return 0.0
         device_session, pause, ack = client.device_session, 0.0, PendingAck(handled=publish.qos < 2)
         if publish.qos == 2:
-            self.protocol.session.received[publish.packet_id] = ack
+            self._protocol.session.received[publish.packet_id] = ack
         try:
             topic = publish.topic
             if device_session is None:
@@ -538,7 +538,7 @@ class MqttConnection:
                 finally:
                     if self._state is _OPERATING:
                         self._state = _HANDLING
-                    self.protocol.mark_alive(trio.current_time())
+                    self._protocol.mark_alive(trio.current_time())
             else:
                 raise NotFound(unknown_topic(device_session, topic))
         except (RequestError, StorageError) as error:
@@ -560,12 +560,12 @@ class MqttConnection:
     def _charge_connection(self, count: int) -> float:
         """Charge messages that belong to no device to a limit of the connection; return as `_charge_device`."""
         now, limits = time.monotonic(), self._hub.config.limits
-        if self._rate is None:
-            self._rate = TokenBucket(limits.messages_per_second, limits.burst, now)
-        self._rate.refill(now)
+        if self._rate_limit is None:
+            self._rate_limit = TokenBucket(limits.messages_per_second, limits.burst, now)
+        self._rate_limit.refill(now)
         for _ in range(count):
-            self._rate.owe()
-        return self._rate.wait if self._rate.tokens < 0 else 0.0
+            self._rate_limit.owe()
+        return self._rate_limit.wait if self._rate_limit.tokens < 0 else 0.0
 
     def _reject_publish(
         self, publish: Publish, ack: PendingAck, device_session: MqttDeviceSession | None, error: HubError
@@ -573,9 +573,9 @@ class MqttConnection:
         """Reject a message: tell a client of version 5 with the acknowledgement, and the developer in any case."""
         reason, text = said_as(error, REASONS), printable(str(error))
         ack.resolve(None, reason, text)
-        if self.protocol.version < V5 and isinstance(error, (Unavailable, StorageError)):
+        if self._protocol.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # Only a new connection makes the client send the message again.
-            self.protocol.session.received.pop(publish.packet_id, None)
+            self._protocol.session.received.pop(publish.packet_id, None)
             self.end(Reason.UNSPECIFIED, f"a message could not be stored: {text}")
             return
         if publish.qos:
@@ -599,7 +599,7 @@ class MqttConnection:
             client.device_session.trace("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in requested))
         errors = [self._filter_error(client, sub.filter) for sub in requested]
         reasons = [sub.qos if error is None else error[0] for sub, error in zip(requested, errors, strict=True)]
-        self.protocol.answer_subscribe(subscribe, reasons)
+        self._protocol.answer_subscribe(subscribe, reasons)
         if first_error := next((error for error in errors if error), None):
             self._record_rejection(f"{client.name}: {first_error[1]}")
             if client.device_session is not None:
@@ -633,7 +633,7 @@ class MqttConnection:
 
     def send(self, message: Message, device_session: MqttDeviceSession) -> None:
         """Send a message now, or as soon as the client reads."""
-        protocol = self.protocol
+        protocol = self._protocol
         if self._hub.bus.wants(WireFrame):
             topic = message.topic.removeprefix(device_session.prefix)
             device_session.trace("out", f"PUBLISH {topic} {printable(preview(message.payload))}")
@@ -651,7 +651,7 @@ class MqttConnection:
 
     def _report_dropped(self) -> None:
         """Report the messages to the client that its session has dropped."""
-        client, count = self._client, self.protocol.session.take_dropped()
+        client, count = self._client, self._protocol.session.take_dropped()
         text = f"{count} messages to it were dropped: more than {MAX_QUEUED} were queued, or they were too long for it"
         if client is not None:
             self._record_rejection(f"{client.name}: {text}")
@@ -661,18 +661,18 @@ class MqttConnection:
     def may_send_diagnostic(self) -> bool:
         """Count a diagnostic; False if there have been too many."""
         now = trio.current_time()
-        if self._diagnostics is None:
-            self._diagnostics = TokenBucket(DIAGNOSTIC_RATE, DIAGNOSTIC_BURST, now)
-        self._diagnostics.refill(now)
-        return self._diagnostics.take()
+        if self._diagnostic_limit is None:
+            self._diagnostic_limit = TokenBucket(DIAGNOSTIC_RATE, DIAGNOSTIC_BURST, now)
+        self._diagnostic_limit.refill(now)
+        return self._diagnostic_limit.take()
 
     def limit_packet_size(self, max_packet: int) -> None:
         """Send no packet longer than this many bytes."""
-        self.protocol.limit_packet_size(max_packet)
+        self._protocol.limit_packet_size(max_packet)
 
     def flush(self) -> None:
         """Write the collected packets."""
-        if data := self.protocol.data_to_send():
+        if data := self._protocol.data_to_send():
             self._wire.send(data)
 
     def _start_draining(self) -> None:
@@ -682,15 +682,15 @@ class MqttConnection:
 
     async def _drain(self) -> None:
         """Send the queued messages as fast as the client reads."""
-        queue = self.protocol.session.queue
+        queue = self._protocol.session.queue
         try:
             while queue and not self._wire.broken:
                 await self._wire.drained()
-                if self.protocol.state is not _CONNECTED:
+                if self._protocol.state is not _CONNECTED:
                     # The queue belongs to the next connection.
                     return
                 before = len(queue)
-                self.protocol.send_queued(trio.current_time())
+                self._protocol.send_queued(trio.current_time())
                 self.flush()
                 if len(queue) >= before:
                     # The client's acknowledgements will continue.

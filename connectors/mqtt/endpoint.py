@@ -55,7 +55,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
             name="mqtt",
             sniff=sniff,
             serve=hub.service(Endpoint).serve,
-            busy=busy,
+            busy=overload_response,
             websocket_path="/mqtt",
             subprotocol="mqtt",
         )
@@ -75,7 +75,7 @@ def sniff(first: bytes) -> bool:
     return first[0] >> 4 == Kind.CONNECT and first[0] != NATIVE_LOGIN
 
 
-def busy(first: bytes) -> bytes:
+def overload_response(first: bytes) -> bytes:
     """Return the CONNACK for a client over the connection limit, in the version of its CONNECT if that is known."""
     decoder = Decoder(PACKET_LIMITS[1])
     with suppress(RemoteProtocolError):

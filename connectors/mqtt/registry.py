@@ -1,15 +1,18 @@
-"""The table of MQTT clients: logins, takeover, kept sessions and wills.
+"""The table of MQTT clients: logins, takeover, sessions without a connection, and wills.
 
-Theory of operation. A `ClientState` is in the table under its key from `ClientRegistry.resume` on:
+Theory of operation. A `ClientState` is in the table, under its key, in one of two states:
 
-    connected   `MqttConnection` calls `resume` after CONNECT is accepted, and `on_disconnect` when the connection ends
-    kept        if the session has an expiry: messages are queued until a timer or a new login ends this
-    removed     the session has no expiry or expired, the login became invalid, or a new login replaced the state
+    connected      from `resume` on, which `MqttConnection` calls before it accepts the CONNECT; ends with
+                   `on_disconnect`
+    disconnected   if its MQTT session has an expiry; messages are queued until the session expires
 
-The key of a device or gateway has no client identifier: of two connections with one token the newer wins, and one
+It is removed when it disconnects without an expiry, when its session expires while it is disconnected, when its login
+becomes invalid, or when a new login with its key replaces it.
+
+The key of a device or gateway contains no client identifier: of two connections with one token the newer wins, and one
 client identifier may be used by many devices. A new login first waits in `takeover_delay` if connections keep replacing
-each other, and then replaces the state in the table, whether connected or kept. It continues the MQTT session if it has
-the same client identifier and did not ask for a clean session.
+each other, and then replaces the state in the table, connected or not. It continues the MQTT session if it has the same
+client identifier and did not ask for a clean session.
 
 A will is published when a connection ends without DISCONNECT, or ``WILL_DELAY`` seconds later, but no later than the
 end of the session. A login that continues the session in time cancels a delayed will. All of this is in memory only.
@@ -57,12 +60,12 @@ FREE_TAKEOVERS, TAKEOVER_WINDOW = 3, 60.0
 MAX_TAKEOVER_DELAY = 30.0
 #: Keys whose takeovers are counted.
 MAX_COUNTED_KEYS = 10_000
-#: Kept sessions of one OAuth client.
-MAX_KEPT_SESSIONS = 50
+#: Disconnected states of one OAuth client.
+MAX_DISCONNECTED = 50
 
 
 class ClientRegistry:
-    """All clients of a hub, connected or kept, by key."""
+    """All clients of a hub, connected or disconnected, by key."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -185,13 +188,15 @@ class ClientRegistry:
         session.drop_queued_qos_0()
         if client.device_session is not None and any(sub.qos for sub, _ in session.subscriptions.values()):
             self.hub.sessions.follow(client.device_session)
-        self._limit_kept_sessions(client)
+        self._limit_disconnected(client)
         self._timers.set(("session", client), trio.current_time() + session.expiry)
 
-    def _limit_kept_sessions(self, client: ClientState) -> None:
-        """Remove the oldest kept sessions of an OAuth client, which may make up any number of client identifiers."""
-        kept = [other for key, other in self.clients.items() if key[:2] == client.key[:2] and other.connection is None]
-        for other in kept[: max(0, len(kept) - MAX_KEPT_SESSIONS)]:
+    def _limit_disconnected(self, client: ClientState) -> None:
+        """Remove the oldest disconnected states of an OAuth client, which may use any number of client identifiers."""
+        disconnected = [
+            other for key, other in self.clients.items() if key[:2] == client.key[:2] and other.connection is None
+        ]
+        for other in disconnected[: max(0, len(disconnected) - MAX_DISCONNECTED)]:
             self._remove(other)
 
     def _remove(self, client: ClientState) -> None:
@@ -241,7 +246,7 @@ class ClientRegistry:
     # -- diagnostics ----------------------------------------------------------------------------------------------
 
     def set_pending_diagnostic(self, client: ClientState, text: str) -> None:
-        """Store a diagnostic for the next connection of a client, because this one can deliver none any more."""
+        """Store a diagnostic for the client's next connection, because this one cannot deliver it."""
         self._pending_diagnostics[client.key] = text
 
     def take_pending_diagnostic(self, client: ClientState) -> str:
@@ -251,7 +256,7 @@ class ClientRegistry:
     # -- changes in the hub ---------------------------------------------------------------------------------------
 
     def _revalidate(self, fact: Any) -> None:
-        """End the connections and kept sessions whose login a change of rights, devices or templates made invalid."""
+        """End the connections, and remove the disconnected clients, whose login a change has made invalid."""
         if isinstance(fact, DeviceDeleted):
             for follower in self.hub.sessions.recipients(fact.device):
                 self.hub.sessions.unfollow(follower)

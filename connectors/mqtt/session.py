@@ -10,7 +10,7 @@ A connection is in one of three states, which only `accept`, `fail` and a receiv
     state              received packets                          left by
     AWAITING_CONNECT   CONNECT; any other is a protocol error    accept -> CONNECTED, fail -> CLOSED
     CONNECTED          all but CONNECT, AUTH                     DISCONNECT, fail -> CLOSED
-    CLOSED             none is decoded any more
+    CLOSED             none: the caller does not call `receive` again
 
 `fail` sends a CONNACK while AWAITING_CONNECT and a DISCONNECT while CONNECTED, as far as the version has them. After
 `RemoteProtocolError` the caller calls `fail` and closes the transport.
