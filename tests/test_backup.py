@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from raw_http import ask, local_key
 from test_cli import CONFIG, TLS, House
 from times import until
 
 import hub.storage
 import plugins.backup
-from hub.app import running
 from hub.config import parse
 from hub.errors import MigrationError, RequestError
 from hub.model import SYSTEM
@@ -416,7 +416,7 @@ async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monk
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
 
         def alarms():
-            return [alarm.text for alarm in hub.problems() if alarm.id == "backup"]
+            return [alarm.text for alarm in hub.active_alarms() if alarm.id == "backup"]
 
         await until(alarms)
         assert ["the command after the backup failed (3): no disk"] == alarms()

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from patience import patient
 from raw_http import ask, local_key
 from test_cli import House
 from times import DAY, HOUR, MINUTE, NOON, Time, until
 
 import hub.history.repair
-from hub.app import running
 from hub.config import load
 from hub.errors import Conflict, StorageError, Unavailable
 from hub.history.repair import HistoryRepair
@@ -181,7 +181,7 @@ async def test_a_shift_makes_the_hub_one_whose_clock_was_always_right(tmp_path, 
         assert await contents(right, wanted) == await contents(hub, device)
         assert job["values"] == job["plan"]["values"] > 150
         assert hub.clock.now() == time.wall
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
+        assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
         # It goes on as if nothing had been, and so after a restart.
         await lives(right, right_time, wanted, right_numbers)
         await lives(hub, time, device, numbers)
@@ -450,7 +450,7 @@ sys.path.insert(0, {tests!r})
 import trio
 import hub.history.repair as repair
 from times import Time
-from hub.app import running
+from hub.run import running
 from hub.config import parse
 from hub.testing import LOOPBACK
 from hub.model import LOCAL

@@ -7,13 +7,13 @@ from contextlib import closing
 
 import pytest
 from commits import entries
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from times import MINUTE, Time, until
 
 import hub.history.commit_log
 import hub.history.log
-from hub.app import running
 from hub.config import parse
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import LATEST, STAMPED, DamagedBatch, Unpackable, packed, unpacked

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from commits import entries
+from hub.run import running
 from patience import patient
 from times import DAY, HOUR, NOON, until
 
@@ -18,7 +19,6 @@ import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
-from hub.app import running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType

@@ -6,10 +6,10 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from tenants import tenants
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.domain.metadata import LOCATION
 from hub.model import SYSTEM

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
@@ -25,7 +26,6 @@ import hub.history.log
 import hub.history.query
 import hub.history.retention
 import hub.writes
-from hub.app import running
 from hub.config import parse
 from hub.errors import Rejected
 from hub.history.chunks import BadChunk, Statistics, combined, decode, encode, encode_minutes, minutes, statistics
@@ -713,7 +713,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
 
 
 async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.02)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from test_fleet import Asker
 from test_history import sealed
 from times import Time
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.writes import Write

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
+from hub.run import running
 from patience import brief
 from raw_http import connected, local_key
 from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
@@ -32,7 +33,6 @@ from connectors.mqtt.packets import (
     Will,
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
@@ -1278,7 +1278,7 @@ async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
     async with online(hub, token, will=Will("ds/Label", b"gone")):
         pass
     await until(lambda: held(hub, other, 2) == "gone")
-    assert "" == hub.hooks.plugins["mqtt"].problem
+    assert "" == hub.plugins["mqtt"].problem
 
 
 async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hub.run import running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_fleet import Asker
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
 from hub.templates import widgets

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from times import DAY, HOUR, MINUTE, NOON
 
 from connectors.native import client
 from connectors.native.protocol import Cmd
-from hub.app import running
 from hub.config import parse
 from hub.domain.metadata import TYPES, WrongValue, field_problems
 from hub.domain.timeline import Filter

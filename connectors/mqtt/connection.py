@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from hub.rejections import QUIET as REFUSAL_QUIET
 
 from connectors.mqtt.device_session import printable
 from connectors.mqtt.handlers import HANDLERS, unknown_topic, write
@@ -59,7 +60,6 @@ from connectors.mqtt.session import (
     is_shared,
 )
 from connectors.mqtt.topics import device_may_subscribe, gateway_may_subscribe, parse_uplink, split_gateway_topic
-from hub.app import REFUSAL_QUIET
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -72,7 +72,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.rate_limits import TokenBucket
@@ -366,15 +366,15 @@ class MqttConnection:
             return
         client.attach(self)
         self._client = client
-        self._peer.admit()
+        self._peer.authenticated()
         present = self._registry.resume(client, connect)
         self._protocol.accept(connect, client.session, trio.current_time(), present=present)
         if self._protocol.version == V5:
-            self._wire.goodbye = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
+            self._wire.farewell = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
         elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
             self._wire.keep_alive()
         if client.device_session is not None:
-            self._hub.sessions.opened(client.device_session)
+            self._hub.sessions.connected(client.device_session)
             for text in (delay_reason, self._registry.take_pending_diagnostic(client), dropped_will):
                 if text:
                     client.device_session.send_diagnostic(text)
@@ -497,7 +497,7 @@ class MqttConnection:
         client.detach()
         if client.device_session is not None:
             reason = self._end_reason or "it closed the connection"
-            self._hub.sessions.closed(client.device_session, reason, self._silent_seconds)
+            self._hub.sessions.disconnected(client.device_session, reason, self._silent_seconds)
         # When the hub stops, no wills are published: its devices are not gone.
         stopping = self._hub.listener is not None and self._hub.listener.draining
         self._registry.on_disconnect(client, None if stopping else self._protocol.will)
@@ -506,7 +506,7 @@ class MqttConnection:
         """Record that the client, or something it sent, was rejected."""
         device_session = self._client.device_session if self._client is not None else None
         device = device_session.device.id if device_session is not None else None
-        self._hub.refuse(self._peer.address, text, device)
+        self._hub.reject(self._peer.address, text, device)
 
     # -- messages from the client ---------------------------------------------------------------------------------
 
@@ -553,8 +553,8 @@ class MqttConnection:
 
     def _charge_device(self, device: Device) -> float:
         """Charge a message to the device's rate limit; return the seconds until it may send again."""
-        budget = self._hub.budget(device, time.monotonic())
-        budget.owe()
+        budget = self._hub.message_budget(device, time.monotonic())
+        budget.take_on_credit()
         return budget.wait if budget.tokens < 0 else 0.0
 
     def _charge_connection(self, count: int) -> float:
@@ -564,14 +564,14 @@ class MqttConnection:
             self._rate_limit = TokenBucket(limits.messages_per_second, limits.burst, now)
         self._rate_limit.refill(now)
         for _ in range(count):
-            self._rate_limit.owe()
+            self._rate_limit.take_on_credit()
         return self._rate_limit.wait if self._rate_limit.tokens < 0 else 0.0
 
     def _reject_publish(
         self, publish: Publish, ack: PendingAck, device_session: MqttDeviceSession | None, error: HubError
     ) -> None:
         """Reject a message: tell a client of version 5 with the acknowledgement, and the developer in any case."""
-        reason, text = said_as(error, REASONS), printable(str(error))
+        reason, text = translate(error, REASONS), printable(str(error))
         ack.resolve(None, reason, text)
         if self._protocol.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # Only a new connection makes the client send the message again.
@@ -586,7 +586,7 @@ class MqttConnection:
             return
         device, topic = device_session.device, redact_token(publish.topic.removeprefix(device_session.prefix))[:60]
         quiet = UNKNOWN_TOPIC_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
-        self._hub.refuse(self._peer.address, f"device {device.name}: {topic!r}: {text}", device.id, quiet=quiet)
+        self._hub.reject(self._peer.address, f"device {device.name}: {topic!r}: {text}", device.id, quiet=quiet)
         device_session.send_diagnostic(f"{topic}: {text}")
 
     # -- subscriptions --------------------------------------------------------------------------------------------

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 import trio
+from hub.rejections import MAX_REASON
 
 from connectors.mqtt.packets import Reason
 from connectors.mqtt.payloads import encode_values, redact_token
 from connectors.mqtt.session import Message, Session, is_topic, subscription_ids
 from connectors.mqtt.topics import DOWNLINK_PREFIX, GATEWAY_PREFIX, UNSUBSCRIBED_TOPICS, split_gateway_topic
-from hub.app import MAX_REASON
 from hub.errors import Forbidden, NotFound
 from hub.facts import WireFrame
 from hub.model import Command, Device, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata
 from hub.rate_limits import TokenBucket
-from hub.spellings import shown as escaped
-from hub.spellings import trimmed
+from hub.spellings import escape as escaped
+from hub.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,7 +177,7 @@ class ClientState:
         """Whether the credentials of the login are still valid."""
         hub = self.hub
         if self.principal is not None:
-            return hub.may(self.principal, "org_devices.view", org=self.principal.org)
+            return hub.is_allowed(self.principal, "org_devices.view", org=self.principal.org)
         device = self.device_session.device if self.device_session else self.gateway
         is_current = hub.tokens.of(self.token) is device
         return is_current and (self.device_session is not None or device.template.gateway)  # type: ignore[union-attr]
@@ -191,14 +191,14 @@ class ClientState:
         if it has the permission.
         """
         if self.principal is not None:
-            return self.hub.may(self.principal, permission, device)
+            return self.hub.is_allowed(self.principal, permission, device)
         return self.gateway is not None and self.hub.organizations.contains(self.gateway.org, device.org)
 
     def session_for(self, token: str, permission: str) -> MqttDeviceSession | None:
         """Return the gateway's session of the device with a token; None if the gateway may not use the device."""
         device = self.hub.tokens.of(token)
         # `of` ignores white space around a token, but here each spelling would make a device session of its own.
-        if device is None or token != trimmed(token) or not self.may_use(device, permission):
+        if device is None or token != strip_padding(token) or not self.may_use(device, permission):
             return None
         current = self.gateway_sessions.get(token)
         if current is not None and current.device is device:
@@ -320,7 +320,7 @@ class MqttDeviceSession:
         """
         client, topic = self.client, DOWNLINK_PREFIX + topic
         if not is_topic(topic) or "\0" in topic:
-            self.hub.refuse(
+            self.hub.reject(
                 self.address,
                 f"device {self.device.name}: a message was not sent: {topic[:60]!r} is not a valid topic",
                 self.device.id,

@@ -16,7 +16,7 @@ from hub import timezones
 from hub.domain.metadata import BY_DEVICE, PLACE
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
-from hub.spellings import is_printable, nfc, timed_values, whole
+from hub.spellings import as_integer, is_printable, nfc, timed_values
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -33,7 +33,7 @@ _INFO_KEYS = {"tmpl": "tmpl", "ver": "fw", "build": "build", "type": "fw-type", 
 
 #: Descriptions of datastream types in error texts.
 TYPE_DESCRIPTIONS = {
-    "integer": "a whole number",
+    "integer": "a as_integer number",
     "double": "a number",
     "string": "text",
     "enum": "one of the values",
@@ -144,7 +144,7 @@ async def import_points(device_session: MqttDeviceSession, uplink: Uplink, paylo
         points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
     except ValueError as error:
         raise Rejected(str(error)) from None
-    hub.take(hub.imports, device, len(rows), "imported values")
+    hub.take_quota(hub.imports, device, len(rows), "imported values")
     try:
         return await hub.writes.import_points(device, points, device_session.via, device_session.principal)
     except Rejected:
@@ -263,7 +263,7 @@ async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, paylo
     if not isinstance(fields, dict):
         raise Rejected('the info message must be a JSON object, such as {"ver": "1.0.0"}')
     info = {
-        str(_INFO_KEYS.get(key, key)): text_of(value if (number := whole(value)) is None else number)
+        str(_INFO_KEYS.get(key, key)): text_of(value if (number := as_integer(value)) is None else number)
         for key, value in fields.items()
         if isinstance(value, (str, int, float)) and is_printable(key + str(value))
     }
@@ -272,7 +272,7 @@ async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, paylo
     if template != device.template.id:
         text = f"runs firmware for template {template[:40]}, not {device.template.id}"
         device_session.send_diagnostic(f"this device {text}")
-        hub.refuse(device_session.address, f"device {device.name} {text}", device.id)
+        hub.reject(device_session.address, f"device {device.name} {text}", device.id)
     if (size := info.get("buff-in", "")).isdecimal():
         device_session.limit_packet_size(int(size[:9]))
     await hub.devices.told(device, info)

@@ -31,7 +31,6 @@ from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
 from connectors.mqtt.session import MAX_SUBSCRIPTIONS, Session
 from connectors.mqtt.topics import parse_uplink
-from hub.app import Credentials
 from hub.errors import Forbidden, RequestError, StorageError
 from hub.facts import (
     DataErased,
@@ -42,6 +41,7 @@ from hub.facts import (
     TemplateChanged,
     ValueCleared,
 )
+from hub.model import Credentials
 from hub.timers import Timers
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ClientRegistry:
         session = Session(connect.client_id or f"pinwheel-{secrets.token_hex(8)}", max_subscriptions=max_subscriptions)
         if username not in (DEVICE_USERNAME, GATEWAY_USERNAME):
             credentials = Credentials("client", password, address, username)
-            principal = await hub.hooks.authenticate(hub, credentials) if username else None
+            principal = await hub.find_principal(credentials) if username else None
             if principal is None:
                 return None
             key = ("client", principal.id, session.client_id)
@@ -135,7 +135,7 @@ class ClientRegistry:
         if count <= FREE_TAKEOVERS:
             return ""
         text = "keeps replacing another connection with the same token, and has to wait"
-        self.hub.refuse(address, f"{client.name} {text}")
+        self.hub.reject(address, f"{client.name} {text}")
         if old.device_session is not None:
             old.device_session.send_diagnostic(f"a connection from {address} {text}")
         diagnostic = f"this connection {text}; the other is from {old.connection.address}"
@@ -241,7 +241,7 @@ class ClientRegistry:
                 await receipt.durable()
         except (RequestError, StorageError) as error:
             device = client.device_session.device.id if client.device_session else None
-            self.hub.refuse("will", f"{client.name}: its will was rejected: {error}", device)
+            self.hub.reject("will", f"{client.name}: its will was rejected: {error}", device)
 
     # -- diagnostics ----------------------------------------------------------------------------------------------
 
