@@ -9,9 +9,9 @@ import atheris
 with atheris.instrument_imports():
     from connectors.mqtt.packets import Connect, Publish, RemoteProtocolError, Subscribe, Unsubscribe
     from connectors.mqtt.protocol import Decoder, encode
-    from connectors.mqtt.session import Connection, Message, Repeated, Session, Terms
+    from connectors.mqtt.session import Message, Repeated, ServerLimits, ServerProtocol, Session
 
-TERMS = Terms(max_packet=4096)
+LIMITS = ServerLimits(max_packet=4096)
 
 
 def decoder(version: int, data: bytes) -> None:
@@ -28,7 +28,7 @@ def decoder(version: int, data: bytes) -> None:
 
 def connection(data: bytes) -> None:
     """A client that says anything after a good or bad CONNECT, to a server that grants everything."""
-    one = Connection(TERMS, 10.0)
+    one = ServerProtocol(LIMITS, 10.0)
     try:
         for chunk in (data[:7], data[7:]):
             for event in one.receive(chunk, 1.0):
@@ -41,9 +41,9 @@ def connection(data: bytes) -> None:
                     case Repeated(publish):
                         one.acknowledge(publish, 0x80, "no")
                     case Subscribe():
-                        one.subscribed(event, [sub.qos for sub in event.subscriptions])
+                        one.answer_subscribe(event, [sub.qos for sub in event.subscriptions])
                     case Unsubscribe():
-                        one.unsubscribed(event)
+                        one.answer_unsubscribe(event)
     except RemoteProtocolError as error:
         one.fail(error.reason, str(error))
     for packet in Decoder(65_536, one.version or 4).receive(one.data_to_send()):

@@ -24,9 +24,19 @@ from connectors.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from connectors.mqtt.session import NEVER, Connection, Delivered, Message, Repeated, Session, Terms, matches
+from connectors.mqtt.session import (
+    NEVER,
+    ConnectionState,
+    Delivered,
+    Message,
+    Repeated,
+    ServerLimits,
+    ServerProtocol,
+    Session,
+    matches,
+)
 
-TERMS = Terms(max_qos=2, shared=True, max_expiry=NEVER, max_keep_alive=60)
+LIMITS = ServerLimits(max_qos=2, shared_subscriptions=True, max_expiry=NEVER, max_keep_alive=60)
 CONNECT_DEADLINE = 10.0
 #: What nobody may subscribe to, in the words of the suites.
 FORBIDDEN = ("test/nosubscribe", "nosubscribe")
@@ -55,8 +65,8 @@ class Client:
 
 
 class Broker:
-    def __init__(self, nursery, terms=TERMS):
-        self.terms = terms
+    def __init__(self, nursery, limits=LIMITS):
+        self.limits = limits
         self.nursery = nursery
         self.clients = {}
         self.retained = {}
@@ -65,7 +75,7 @@ class Broker:
     # -- connections ----------------------------------------------------------------------------------------------
 
     async def serve(self, stream):
-        connection = Connection(self.terms, trio.current_time() + CONNECT_DEADLINE)
+        connection = ServerProtocol(self.limits, trio.current_time() + CONNECT_DEADLINE)
         client, over = None, trio.Event()
         try:
             async with trio.open_nursery() as nursery:
@@ -85,7 +95,7 @@ class Broker:
                     if client is not None:
                         client.flush()
                 nursery.cancel_scope.cancel()
-            if connection.open and trio.current_time() >= connection.expires:
+            if connection.state is ConnectionState.CONNECTED and trio.current_time() >= connection.expires:
                 connection.fail(Reason.KEEP_ALIVE_TIMEOUT)
         except* RemoteProtocolError as group:
             error = group.exceptions[0]
@@ -184,7 +194,7 @@ class Broker:
             case Subscribe():
                 self._subscribe(client, connection, event)
             case Unsubscribe():
-                connection.unsubscribed(event)
+                connection.answer_unsubscribe(event)
             case Delivered():
                 pass
 
@@ -232,7 +242,7 @@ class Broker:
         before = set(client.session.subscriptions)
         refused = Reason.UNSPECIFIED
         reasons = [refused if sub.filter in FORBIDDEN else sub.qos for sub in subscribe.subscriptions]
-        connection.subscribed(subscribe, reasons)
+        connection.answer_subscribe(subscribe, reasons)
         client.flush()
         [number] = subscribe.properties.get(Property.SUBSCRIPTION_ID, (0,))
         for sub, reason in zip(subscribe.subscriptions, reasons, strict=True):

@@ -15,7 +15,7 @@ from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from connectors.mqtt import connection as link_module
+from connectors.mqtt import connection as connection_module
 from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
@@ -211,7 +211,7 @@ async def test_version_3_1_may_set_flags_that_mean_nothing(hub, device, flags):
 
 
 async def test_a_connection_without_connect_is_ended(hub, monkeypatch):
-    monkeypatch.setattr(link_module, "CONNECT_DEADLINE", 0.05)
+    monkeypatch.setattr(connection_module, "CONNECT_DEADLINE", 0.05)
     monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
     async with dialled(hub) as client:
         await client.stream.send_all(b"\x10")
@@ -300,7 +300,7 @@ async def hurry(clock):
 
 
 async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_hear_why(hub, device, clock, nursery):
-    place = "keeps taking the place of another connection with the same token"
+    place = "keeps replacing another connection with the same token"
     for _ in range(3):
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
@@ -326,7 +326,7 @@ async def test_one_that_waits_comes_in_also_when_the_other_is_gone_meanwhile(hub
             pass
     async with online(hub, device[1], subscribed=False) as older, dialled(hub) as newer:
         await newer.send(Connect(username="device", password=device[1].encode()))
-        assert "keeps taking" in (await older.message())[1]
+        assert "keeps replacing" in (await older.message())[1]
         await older.disconnect()
         nursery.start_soon(hurry, clock)
         assert Connack(False, 0) == await newer.next()
@@ -735,7 +735,7 @@ async def test_a_device_asks_for_values(hub, device):
         await client.publish("get/ds", "Label," * 5000)
         assert [("downlink/ds/Label", "secret")] == await client.heard()
         await client.publish("get/meta", ",".join(map(str, range(501))))
-        assert [("downlink/diag", "get/meta: at most 500 names at once")] == await client.heard()
+        assert [("downlink/diag", "get/meta: at most 500 names are allowed in one message")] == await client.heard()
         assert "downlink/diag" == topic
         assert "there is no datastream 'Nope'" in said
         await client.publish("get/meta", "Room,Device Name")
@@ -884,11 +884,11 @@ async def test_many_wrong_subscriptions_in_one_packet_are_put_down_once_and_cost
         async with online(hub, token) as client:
             began = trio.current_time()
             await client.subscribe(*(f"x/{n}" for n in range(300)))
-            assert 1 == sum("subscribes below downlink/" in reason for reason in reasons(hub))
+            assert 1 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
             for _ in range(20):
                 await client.subscribe(*(f"x/{n}" for n in range(200)))
             assert trio.current_time() - began > 0.3
-        assert 21 == sum("subscribes below downlink/" in reason for reason in reasons(hub))
+        assert 21 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
 
 
 async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
@@ -934,7 +934,7 @@ async def test_a_device_that_answers_a_ping_is_measured(hub, device, version):
 
 
 async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.05)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.05)
     async with online(hub, device[1]) as client:
         assert await hub.sessions.ping(device[0]) is None
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "1")
@@ -944,7 +944,7 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
 
 
 async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_PATIENCE", 0.01)
+    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.01)
     one, token = device
     async with online(hub, token, V5, properties={Property.RECEIVE_MAXIMUM: 2}) as client:
         for _ in range(5):
@@ -1064,7 +1064,7 @@ async def test_a_kept_session_ends_with_its_time(hub, device, clock):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     clock.jump(601)
-    await until(lambda: not hub.service(Endpoint).clients)
+    await until(lambda: not hub.service(Endpoint).registry.clients)
     async with online(hub, token, V5, subscribed=False, **kept(V5)) as client:
         assert not client.present
 
@@ -1107,8 +1107,8 @@ async def test_what_waited_and_is_too_long_for_the_client_is_told_as_lost(hub, d
     async with online(hub, token, V5, subscribed=False, **kept(V5) | small) as client:
         (topic, payload), (_, said) = await client.message(), await client.message()
         assert ("downlink/ds/Set Point", "5") == (topic, payload)
-        assert said.startswith("1 messages to it were lost")
-    assert any("1 messages to it were lost" in reason for reason in reasons(hub))
+        assert said.startswith("1 messages to it were dropped")
+    assert any("1 messages to it were dropped" in reason for reason in reasons(hub))
 
 
 @pytest.mark.parametrize(("after", "given"), [(50, [("downlink/reboot", "")]), (61, [])])
@@ -1141,7 +1141,7 @@ async def test_a_deleted_device_leaves_no_session(hub, device):
         await client.disconnect()
     await until(lambda: hub.sessions.get(one.id) is None)
     await hub.devices.delete(one, SYSTEM)
-    assert {} == hub.service(Endpoint).clients
+    assert {} == hub.service(Endpoint).registry.clients
     assert () == hub.sessions.recipients(one)
 
 
@@ -1151,9 +1151,9 @@ async def test_a_device_that_comes_again_and_again_leaves_no_old_sessions(hub, d
         async with online(hub, token, subscribed=False, **kept(V311)) as client:
             await client.disconnect()
         await until(lambda: hub.sessions.get(one.id) is None)
-    endpoint = hub.service(Endpoint)
-    assert 1 == len(endpoint.clients)
-    assert len(endpoint._timers._heap) <= 70  # noqa: SLF001
+    registry = hub.service(Endpoint).registry
+    assert 1 == len(registry.clients)
+    assert len(registry._timers._heap) <= 70  # noqa: SLF001
 
 
 # -- wills ------------------------------------------------------------------------------------------------------------
@@ -1196,7 +1196,7 @@ async def test_will_to_a_foreign_topic_is_dropped(hub, device, topic):
         [(where, said)] = await client.heard()
         assert "downlink/diag" == where
         assert f"its will to {topic.replace('dev/x', 'dev/…')!r}" in said
-        assert said.endswith("and was dropped")
+        assert said.endswith("the will is dropped")
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Label", "here")
         assert [f"device {one.name}: {said}"] == reasons(hub)
     await until(lambda: hub.sessions.get(one.id) is None)
@@ -1249,11 +1249,11 @@ async def test_will_may_have_every_property(hub, device):
 @pytest.mark.parametrize(
     ("version", "asked", "reason", "said"),
     [
-        (V311, {"client_id": "x" * 65}, 2, "a client identifier has at most 64 characters, and this one 65"),
-        (V5, {"client_id": "x" * 65}, 0x85, "a client identifier has at most 64 characters, and this one 65"),
-        (V311, {"clean": False}, 2, "a session that is kept (clean_session = 0) needs a client identifier"),
-        (V5, {"properties": {Property.AUTHENTICATION_METHOD: "x"}}, 0x8C, "there are no authentication methods"),
-        (V5, {"properties": {Property.MAXIMUM_PACKET_SIZE: 2}}, None, "it takes packets of 2 bytes at most"),
+        (V311, {"client_id": "x" * 65}, 2, "the client identifier has 65 characters; at most 64 are allowed"),
+        (V5, {"client_id": "x" * 65}, 0x85, "the client identifier has 65 characters; at most 64 are allowed"),
+        (V311, {"clean": False}, 2, "a persistent session (clean_session = 0) needs a client identifier"),
+        (V5, {"properties": {Property.AUTHENTICATION_METHOD: "x"}}, 0x8C, "authentication methods are not supported"),
+        (V5, {"properties": {Property.MAXIMUM_PACKET_SIZE: 2}}, None, "a Maximum Packet Size of 2 is too small"),
     ],
 )
 async def test_connect_that_asks_for_too_much_names_its_device(hub, device, version, asked, reason, said):
@@ -1403,7 +1403,7 @@ async def test_a_device_over_its_rate_is_read_no_faster_and_told(hub_config):
             assert trio.current_time() - began > 0.3
             assert 100 == held(hub, one, 1)
             said = [packet.payload.decode() for packet in packets if isinstance(packet, Publish)]
-            assert ["this device sends more than 500 messages/s, and is read no faster"] == said
+            assert ["this device sends more than 500 messages/s, and is read at that rate"] == said
         assert any("sends more than 500 messages/s" in reason for reason in reasons(hub))
 
 

@@ -253,9 +253,9 @@ async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
     for number in range(60):
         async with online(world.hub, "", subscribed=False, clean=False, client_id=f"c{number}", **login) as gateway:
             await gateway.disconnect()
-    endpoint = world.hub.service(Endpoint)
-    await until(lambda: all(client.link is None for client in endpoint.clients.values()))
-    assert 50 == len(endpoint.clients)
+    registry = world.hub.service(Endpoint).registry
+    await until(lambda: all(client.connection is None for client in registry.clients.values()))
+    assert 50 == len(registry.clients)
 
 
 async def test_a_program_may_what_its_role_may(world):
@@ -292,8 +292,8 @@ async def test_a_gateway_that_asks_for_it_gets_what_came_meanwhile(world, versio
     async with online(world.hub, "", version, subscribed=False, **login) as gateway:
         await gateway.subscribe(f"dev/{token}/#")
         await gateway.disconnect()
-    endpoint = world.hub.service(Endpoint)
-    await until(lambda: all(client.link is None for client in endpoint.clients.values()))
+    registry = world.hub.service(Endpoint).registry
+    await until(lambda: all(client.connection is None for client in registry.clients.values()))
     world.hub.write(Write(device, 0, 8, "test", SYSTEM))
     world.hub.write(Write(device, 0, 9, "test", SYSTEM))
     async with online(world.hub, "", version, subscribed=False, **login) as gateway:

@@ -29,26 +29,26 @@ from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 from connectors.mqtt.session import (
     INFLIGHT_311,
     MAX_QUEUED,
-    Connection,
     Delivered,
     Message,
     Repeated,
+    ServerLimits,
+    ServerProtocol,
     Session,
-    Terms,
     is_filter,
     is_topic,
     matches,
 )
 
-TERMS = Terms(max_qos=2, max_expiry=1000)
+LIMITS = ServerLimits(max_qos=2, max_expiry=1000)
 
 
 class Peer:
     """A client and the server's side of its connection; ``now`` is the clock of both."""
 
-    def __init__(self, version=V311, session=None, terms=TERMS, present=False, **connect):
+    def __init__(self, version=V311, session=None, limits=LIMITS, present=False, **connect):
         self.now = 100.0
-        self.server = Connection(terms, self.now + 10)
+        self.server = ServerProtocol(limits, self.now + 10)
         self.version = version
         self._decoder = Decoder(MAX_LENGTH, version)
         [event] = self.say(Connect(version=version, client_id=connect.pop("client_id", "me"), **connect))
@@ -99,18 +99,18 @@ def peer(version):
 )
 def test_the_first_packet_is_connect(first):
     with pytest.raises(RemoteProtocolError, match="first packet"):
-        list(Connection(TERMS, 1.0).receive(encode(first, V311), 0.0))
+        list(ServerProtocol(LIMITS, 1.0).receive(encode(first, V311), 0.0))
 
 
 def test_nothing_is_read_behind_a_connect_that_is_refused():
-    connection = Connection(TERMS, 1.0)
+    protocol = ServerProtocol(LIMITS, 1.0)
     data = encode(Connect(), V311) + encode(Publish("t"), V311)
     events = []
-    for event in connection.receive(data, 0.0):
+    for event in protocol.receive(data, 0.0):
         events.append(event)
-        connection.fail(Reason.BAD_LOGIN)
+        protocol.fail(Reason.BAD_LOGIN)
     assert [Connect] == [type(event) for event in events]
-    assert b"\x20\2\0\4" == connection.data_to_send()
+    assert b"\x20\2\0\4" == protocol.data_to_send()
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_nothing_is_read_behind_a_connect_that_is_refused():
 )
 def test_a_client_is_refused_in_the_words_of_its_version(reason, three, five):
     for version, expected in ((V311, three), (V5, encode(Connack(False, five), V5))):
-        connection = Connection(TERMS, 1.0)
-        for _ in connection.receive(encode(Connect(version=version), version), 0.0):
-            connection.fail(reason)
-        assert expected == connection.data_to_send()
+        protocol = ServerProtocol(LIMITS, 1.0)
+        for _ in protocol.receive(encode(Connect(version=version), version), 0.0):
+            protocol.fail(reason)
+        assert expected == protocol.data_to_send()
 
 
 def test_a_connect_of_version_5_that_is_malformed_is_answered():
-    connection = Connection(TERMS, 1.0)
+    protocol = ServerProtocol(LIMITS, 1.0)
     bad = b"\x10\x0d\0\4MQTT\5\3\0\x3c\0\0\0"
     with pytest.raises(RemoteProtocolError) as caught:
-        list(connection.receive(bad, 0.0))
-    connection.fail(caught.value.reason)
-    [answer] = Decoder(MAX_LENGTH, V5).receive(connection.data_to_send())
+        list(protocol.receive(bad, 0.0))
+    protocol.fail(caught.value.reason)
+    [answer] = Decoder(MAX_LENGTH, V5).receive(protocol.data_to_send())
     assert Connack(False, 0x81) == answer
 
 
@@ -295,17 +295,17 @@ def test_what_is_against_the_rules_ends_the_connection(packets, reason):
 def test_no_local_in_a_shared_subscription_is_a_protocol_error():
     """MQTT-3.8.3-4; where nothing is shared it is refused as any shared subscription."""
     subscribe = Subscribe(1, (Subscription("$share/group/t", no_local=True),))
-    assert Reason.PROTOCOL_ERROR == Peer(V5, terms=Terms(shared=True)).fails(subscribe)
+    assert Reason.PROTOCOL_ERROR == Peer(V5, limits=ServerLimits(shared_subscriptions=True)).fails(subscribe)
     assert [subscribe] == Peer(V5).say(subscribe)
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_client_hears_nothing_that_is_longer_than_it_takes(most):
-    connection = Connection(TERMS, 1.0)
+    protocol = ServerProtocol(LIMITS, 1.0)
     with pytest.raises(RemoteProtocolError) as caught:
-        list(connection.receive(encode(Connect(version=V5, properties={Property.MAXIMUM_PACKET_SIZE: most}), V5), 0.0))
-    connection.fail(caught.value.reason, str(caught.value))
-    assert b"" == connection.data_to_send()
+        list(protocol.receive(encode(Connect(version=V5, properties={Property.MAXIMUM_PACKET_SIZE: most}), V5), 0.0))
+    protocol.fail(caught.value.reason, str(caught.value))
+    assert b"" == protocol.data_to_send()
 
 
 def test_a_topic_has_an_alias_from_its_first_use_on():
@@ -334,32 +334,32 @@ def test_a_will_is_for_an_end_that_was_not_said(version):
 def test_subscriptions_are_granted_refused_and_taken_back(peer, version):
     asked = Subscribe(5, (Subscription("a", 2), Subscription("b", 1), Subscription("c")))
     [event] = peer.say(asked)
-    peer.server.subscribed(event, [2, Reason.NOT_AUTHORIZED, 0])
+    peer.server.answer_subscribe(event, [2, Reason.NOT_AUTHORIZED, 0])
     refused = 0x87 if version == V5 else 0x80
     assert [Suback(Kind.SUBACK, 5, (2, refused, 0))] == peer.heard()
     assert ["a", "c"] == list(peer.session.subscriptions)
     [event] = peer.say(Unsubscribe(6, ("a", "x")))
-    peer.server.unsubscribed(event)
+    peer.server.answer_unsubscribe(event)
     assert [Suback(Kind.UNSUBACK, 6, (0, 0x11) if version == V5 else ())] == peer.heard()
     assert ["c"] == list(peer.session.subscriptions)
 
 
 def test_no_more_is_granted_than_there_is():
-    peer = Peer(terms=Terms(max_qos=1))
+    peer = Peer(limits=ServerLimits(max_qos=1))
     peer.heard()
     [event] = peer.say(Subscribe(5, (Subscription("a", 2),)))
-    peer.server.subscribed(event, [2])
+    peer.server.answer_subscribe(event, [2])
     assert [Suback(Kind.SUBACK, 5, (1,))] == peer.heard()
-    assert (1, []) == peer.session.granted("a")
-    assert peer.session.granted("b") is None
+    assert (1, []) == peer.session.match_subscriptions("a")
+    assert peer.session.match_subscriptions("b") is None
 
 
 def test_of_several_subscriptions_the_highest_counts():
     peer = Peer(V5)
     for topic_filter, qos, number in (("a/#", 1, 7), ("a/b", 0, 8), ("x", 2, 9)):
         [event] = peer.say(Subscribe(5, (Subscription(topic_filter, qos),), {Property.SUBSCRIPTION_ID: [number]}))
-        peer.server.subscribed(event, [qos])
-    assert (1, [7, 8]) == peer.session.granted("a/b")
+        peer.server.answer_subscribe(event, [qos])
+    assert (1, [7, 8]) == peer.session.match_subscriptions("a/b")
 
 
 @pytest.mark.parametrize(

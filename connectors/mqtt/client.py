@@ -1,4 +1,4 @@
-"""A device's side of MQTT, version 3.1.1: what firmware does, in trio. Imports nothing of the hub."""
+"""A device's side of MQTT 3.1.1, for simulated devices and tests. Imports nothing of the hub."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from connectors.mqtt.packets import (
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
 
+#: Bytes of one read.
 CHUNK = 4096
 
 
 class LoginFailed(Exception):
-    """The server answered CONNECT with another return code than 0."""
+    """Raised when the server answers CONNECT with a return code other than 0, which is ``reason``."""
 
     def __init__(self, reason: int) -> None:
         super().__init__(f"login failed with return code {reason}")
@@ -38,7 +39,7 @@ class LoginFailed(Exception):
 
 
 class Disconnected(Exception):
-    """The connection ended."""
+    """Raised when the connection has ended."""
 
     def __init__(self) -> None:
         super().__init__("the connection ended")
@@ -46,17 +47,18 @@ class Disconnected(Exception):
 
 @attrs.define(eq=False)
 class Client:
-    """One connection that has logged in. Somebody must run `listen`."""
+    """One connection. `listen` must run in a task of the caller, or `publish` and `subscribe` never return."""
 
     _stream: trio.abc.Stream
     _decoder: Decoder = attrs.Factory(lambda: Decoder(MAX_LENGTH, V311))
-    _waiting: dict[int, trio.Event] = attrs.Factory(dict)
+    #: Events of the callers that wait for an acknowledgement, by packet identifier.
+    _unacknowledged: dict[int, trio.Event] = attrs.Factory(dict)
     _last_id: int = 0
-    #: Held while a packet is sent: several tasks may send, and a trio stream takes only one of them at a time.
+    #: Held while a packet is sent: several tasks may send, but a trio stream allows only one sender at a time.
     _sending: trio.Lock = attrs.Factory(trio.Lock)
 
     async def login(self, token: str, keep_alive: int) -> None:
-        """Raises `LoginFailed`, `Disconnected`."""
+        """Log in with a device's token; ``keep_alive`` is in seconds. Raises `LoginFailed`, `Disconnected`."""
         await self._send(Connect(username="device", password=token.encode(), keep_alive=keep_alive))
         while data := await self._receive():
             for packet in self._decoder.receive(data):
@@ -66,30 +68,30 @@ class Client:
                     return
         raise Disconnected
 
-    async def listen(self, heard: Callable[[Publish], None]) -> None:
-        """Hear the server until the connection ends; messages with QoS 1 are acknowledged."""
+    async def listen(self, on_message: Callable[[Publish], None]) -> None:
+        """Receive messages and acknowledgements until the connection ends; acknowledge messages with QoS 1."""
         while data := await self._receive():
             for packet in self._decoder.receive(data):
                 match packet:
                     case Publish():
                         if packet.qos:
                             await self._send(Ack(Kind.PUBACK, packet.packet_id))
-                        heard(packet)
+                        on_message(packet)
                     case Ack(Kind.PUBACK, packet_id) | Suback(_, packet_id):
-                        if (answered := self._waiting.pop(packet_id, None)) is not None:
-                            answered.set()
+                        if (acknowledged := self._unacknowledged.pop(packet_id, None)) is not None:
+                            acknowledged.set()
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish with QoS 1; returns when the server has it. Raises `Disconnected`."""
-        packet_id, answered = self._expect()
+        """Publish with QoS 1; return when the server has acknowledged it. Raises `Disconnected`."""
+        packet_id, acknowledged = self._expect_ack()
         await self._send(Publish(topic, payload, 1, packet_id))
-        await answered.wait()
+        await acknowledged.wait()
 
     async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe with QoS 1. Raises `Disconnected`."""
-        packet_id, answered = self._expect()
+        """Subscribe with QoS 1; return when the server has answered. Raises `Disconnected`."""
+        packet_id, acknowledged = self._expect_ack()
         await self._send(Subscribe(packet_id, (Subscription(topic_filter, 1),)))
-        await answered.wait()
+        await acknowledged.wait()
 
     async def ping(self) -> None:
         await self._send(Ping(Kind.PINGREQ))
@@ -97,10 +99,11 @@ class Client:
     async def disconnect(self) -> None:
         await self._send(Disconnect())
 
-    def _expect(self) -> tuple[int, trio.Event]:
+    def _expect_ack(self) -> tuple[int, trio.Event]:
+        """Return a packet identifier, and the event that is set when the packet is acknowledged."""
         self._last_id = self._last_id % 65_535 + 1
-        answered = self._waiting[self._last_id] = trio.Event()
-        return self._last_id, answered
+        acknowledged = self._unacknowledged[self._last_id] = trio.Event()
+        return self._last_id, acknowledged
 
     async def _send(self, packet: Packet) -> None:
         try:
@@ -120,7 +123,10 @@ class Client:
 async def connect(
     host: str, port: int, token: str, *, keep_alive: int = 45, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Client]:
-    """A client that has logged in, for the length of the block. Raises OSError, `LoginFailed`, `Disconnected`."""
+    """Connect and log in; yield the client, and close the connection at the end of the block.
+
+    Raises OSError, `LoginFailed`, `Disconnected`.
+    """
     stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if tls is not None:
         stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)

@@ -1,15 +1,38 @@
-"""One MQTT connection: what its client says goes to the hub, and what the hub says to the client."""
+"""`MqttConnection`, one connection of a device or gateway: reads packets, calls handlers, acknowledges, sends messages.
+
+Theory of operation. One task per connection calls `MqttConnection.run`: it reads a chunk, handles all packets in it,
+waits for the commit of their values once, and sends all answers in one write. Its state is one of `State`:
+
+    state      the task                                                       left for
+    IDLE       awaits the next chunk, or until the client has read            HANDLING, PAUSED
+    HANDLING   handles the packets of a chunk, or authenticates the client    DELAYED, OPERATING, WAITING, IDLE
+    DELAYED    waits because connections keep replacing each other            HANDLING
+    OPERATING  awaits the handler of a message that is not a value            HANDLING
+    WAITING    awaits a commit, or space in the history                       HANDLING
+    PAUSED     does not read from a device over its rate                      IDLE
+    ENDED      is about to return: disconnected, replaced, or out of time     -
+    REJECTED   the same, after the client was sent why                        -
+
+The task itself makes all transitions but one: `end` may be called by other tasks at any time (takeover, a revoked
+token, the sweep for silent connections), and a state that is over stays. Two properties of a state matter outside the
+task: silence counts only where the client is being read (IDLE, HANDLING), and messages to the client are collected
+for one write only while packets are handled (HANDLING, DELAYED, OPERATING).
+
+Messages to the client are sent by whichever task produces them. If more than ``MAX_PENDING`` bytes wait for the client,
+they go to the queue of its session, and a drain task sends from there as the client reads.
+"""
 
 from __future__ import annotations
 
 import time
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from connectors.mqtt.device_session import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
-from connectors.mqtt.handlers import HANDLERS, masked, no_uplink, printable, shown, text, write
+from connectors.mqtt.device_session import printable
+from connectors.mqtt.handlers import HANDLERS, unknown_topic, write
 from connectors.mqtt.packets import (
     V5,
     Connect,
@@ -22,9 +45,20 @@ from connectors.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from connectors.mqtt.payloads import decode_text, preview, redact_token
 from connectors.mqtt.protocol import encode
-from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated, is_shared
-from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
+from connectors.mqtt.registry import DEVICE_USERNAME, GATEWAY_USERNAME
+from connectors.mqtt.session import (
+    MAX_QUEUED,
+    ConnectionState,
+    Delivered,
+    Message,
+    Repeated,
+    ServerLimits,
+    ServerProtocol,
+    is_shared,
+)
+from connectors.mqtt.topics import device_may_subscribe, gateway_may_subscribe, parse_uplink, split_gateway_topic
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -44,12 +78,13 @@ from hub.rate_limits import TokenBucket
 from hub.rejections import QUIET as REFUSAL_QUIET
 
 if TYPE_CHECKING:
-    from connectors.mqtt.endpoint import Endpoint
+    from connectors.mqtt.device_session import ClientState, MqttDeviceSession
+    from connectors.mqtt.registry import ClientRegistry
     from hub.history import Receipt
     from hub.model import Device
     from hub.net.wire import Peer, Wire
 
-#: What a client of version 5 hears instead of an exception.
+#: Reason codes of version 5 by the class of an exception.
 REASONS: dict[type[HubError], Reason] = {
     NotAuthenticated: Reason.BAD_LOGIN,
     Forbidden: Reason.NOT_AUTHORIZED,
@@ -62,517 +97,616 @@ REASONS: dict[type[HubError], Reason] = {
     StorageError: Reason.UNSPECIFIED,
 }
 
-#: Seconds for CONNECT, from the first byte on.
+#: Seconds until the client must have sent CONNECT, from the start of the connection on.
 CONNECT_DEADLINE = 10.0
-#: Bytes waiting for a client before what is for it waits in its session, where only the newest counts.
+#: Unsent bytes above which messages go to the session's queue, where only the newest of each key stays.
 MAX_PENDING = 64 * 1024
-#: A client below version 5 that is silent for longer than this many seconds is looked after by the kernel.
+#: Keep-alive in seconds above which, for a client below version 5, the kernel probes the connection instead.
 LONG_KEEP_ALIVE = 600
-#: Seconds that a device over its rate is not looked after at a time, and between two sentences about it.
+#: Seconds of one sleep while a device over its rate is not read.
 MAX_PAUSE = 5.0
-FLOOD_TOLD_EVERY = 60.0
-#: Sentences to a client: so many at once, and per second over a longer time.
-DIAG_BURST, DIAG_RATE = 10, 0.2
-#: Topics of one device that are put down as unknown at a time.
-UNKNOWN_QUIET = 3600.0
-#: Of a value that no disk takes.
-LOST = "the value could not be stored"
-#: Packets that are put together before they are written.
-MAX_OUT = 64
-#: Topic filters that cost as much of what a client may do as a message.
-FILTERS_A_MESSAGE = 20
+#: Seconds between two reports that a device exceeds its rate.
+FLOOD_REPORT_INTERVAL = 60.0
+#: Rate limit for diagnostics to a client: burst, and sustained per second.
+DIAGNOSTIC_BURST, DIAGNOSTIC_RATE = 10, 0.2
+#: Seconds in which the same unknown topic of a device is recorded once.
+UNKNOWN_TOPIC_QUIET = 3600.0
+#: Error text for a value that can never be committed.
+NOT_STORED = "the value could not be stored"
+#: Packets that are collected before they are written.
+MAX_COLLECTED = 64
+#: Topic filters of a SUBSCRIBE that count as much against the rate limit as one message.
+FILTERS_PER_MESSAGE = 20
 #: Characters of a topic filter.
 MAX_FILTER = 256
+#: The prefix of the ids of OAuth clients (docs.blynk.io, OAuth2 authorization).
+OAUTH_CLIENT_PREFIX = "oa2-client-id_"
 
 
-class Taken:
-    """What became of a message: whoever acknowledges it waits until that is for good."""
+class State(Enum):
+    """State of an `MqttConnection`; see the theory of operation above."""
 
-    __slots__ = ("_done", "_receipt", "reason", "why")
+    #: (name, silence counts, output is collected, the connection is over)
+    IDLE = "idle", True, False, False
+    HANDLING = "handling", True, True, False
+    DELAYED = "delayed", False, True, False
+    OPERATING = "operating", False, True, False
+    WAITING = "waiting", False, False, False
+    PAUSED = "paused", False, False, False
+    ENDED = "ended", False, False, True
+    REJECTED = "rejected", False, False, True
 
-    def __init__(self, receipt: Receipt | None = None, *, done: bool = True) -> None:
-        self._receipt = receipt
-        self._done = None if done else trio.Event()
+    def __init__(self, _name: str, silence_counts: bool, collects_output: bool, is_over: bool) -> None:
+        self.silence_counts = silence_counts
+        self.collects_output = collects_output
+        self.is_over = is_over
+
+
+#: Bound once: they are compared for every packet, and Python 3.11 looks up a member of an enum by a call.
+_IDLE, _HANDLING, _DELAYED, _OPERATING = State.IDLE, State.HANDLING, State.DELAYED, State.OPERATING
+_WAITING, _PAUSED, _CONNECTED = State.WAITING, State.PAUSED, ConnectionState.CONNECTED
+
+
+class PendingAck:
+    """The acknowledgement of a PUBLISH, which waits until the message is stored or rejected."""
+
+    __slots__ = ("_handled", "_receipt", "reason", "text")
+
+    def __init__(self, *, handled: bool) -> None:
+        """``handled`` is False if another connection may wait for this acknowledgement before `resolve` is called."""
+        self._receipt: Receipt | None = None
+        self._handled = None if handled else trio.Event()
         self.reason = Reason.SUCCESS
-        self.why = ""
+        self.text = ""
 
-    def ends(self, receipt: Receipt | None = None, reason: Reason = Reason.SUCCESS, why: str = "") -> None:
-        """It was handled; what it wrote may not be on disk yet."""
-        self._receipt, self.reason, self.why = receipt, reason, why
-        if self._done is not None:
-            self._done.set()
+    def resolve(self, receipt: Receipt | None = None, reason: Reason = Reason.SUCCESS, text: str = "") -> None:
+        """Set the result of handling the message; a value with a receipt may not be on disk yet."""
+        self._receipt, self.reason, self.text = receipt, reason, text
+        if self._handled is not None:
+            self._handled.set()
 
     async def settled(self) -> None:
-        """Return when it is on disk, however long that takes, or when it is certain that it never will be."""
-        if self._done is not None:
-            await self._done.wait()
+        """Return when the value is on disk, however long that takes, or can never be."""
+        if self._handled is not None:
+            await self._handled.wait()
         if self._receipt is not None:
             if not await self._receipt.settled():
-                self.reason, self.why = Reason.UNSPECIFIED, LOST
+                self.reason, self.text = Reason.UNSPECIFIED, NOT_STORED
             self._receipt = None
 
 
-class Link:
-    """One connection."""
+class MqttConnection:
+    """A connection from its first byte to its end, before and after the login of its client."""
 
     __slots__ = (
-        "_batch",
-        "_budget",
+        "_ack_scope",
         "_client",
-        "_diags",
+        "_diagnostic_limit",
         "_draining",
-        "_flood_told",
-        "_owed",
-        "_reason",
-        "_silent",
-        "_waiting",
-        "busy",
-        "connection",
-        "endpoint",
-        "hub",
-        "peer",
-        "refused",
-        "wire",
+        "_end_reason",
+        "_flood_reported",
+        "_hub",
+        "_peer",
+        "_pending_acks",
+        "_protocol",
+        "_rate_limit",
+        "_registry",
+        "_silent_seconds",
+        "_state",
+        "_wire",
     )
 
-    def __init__(self, endpoint: Endpoint, wire: Wire, peer: Peer) -> None:
-        self.endpoint = endpoint
-        self.hub = endpoint.hub
-        self.wire = wire
-        self.peer = peer
-        self.connection = Connection(endpoint.terms, endpoint.now() + CONNECT_DEADLINE)
-        #: It is not read at the moment, so it cannot be silent.
-        self.busy = False
-        #: It was told why it is ended, and should be able to read it.
-        self.refused = False
-        self._client: Client | None = None
-        self._owed: list[tuple[Publish, Taken]] = []
-        self._waiting = trio.CancelScope()
-        self._batch = False
+    def __init__(self, registry: ClientRegistry, limits: ServerLimits, wire: Wire, peer: Peer) -> None:
+        self._registry = registry
+        self._hub = registry.hub
+        self._wire = wire
+        self._peer = peer
+        self._state = State.IDLE
+        self._protocol = ServerProtocol(limits, trio.current_time() + CONNECT_DEADLINE)
+        self._client: ClientState | None = None
+        self._pending_acks: list[tuple[Publish, PendingAck]] = []
+        #: Cancelled by `end`: a connection that was replaced must not last for as long as the disk refuses.
+        self._ack_scope = trio.CancelScope()
+        #: Whether the drain task runs.
         self._draining = False
-        self._reason = ""
-        self._silent = 0.0
-        self._diags: TokenBucket | None = None
-        self._budget: TokenBucket | None = None
-        self._flood_told = 0.0
+        self._end_reason = ""
+        #: Seconds of silence that ended the connection; 0 if it ended otherwise.
+        self._silent_seconds = 0.0
+        self._diagnostic_limit: TokenBucket | None = None
+        self._rate_limit: TokenBucket | None = None
+        self._flood_reported = 0.0
+
+    @property
+    def address(self) -> str:
+        return self._peer.address
+
+    @property
+    def tls(self) -> bool:
+        return self._peer.tls
+
+    @property
+    def rtt(self) -> float | None:
+        return self._wire.rtt
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the client was sent why it is disconnected, and should be given time to read it."""
+        return self._state is State.REJECTED
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the client has sent nothing for too long."""
+        return now > self._protocol.expires and self._state.silence_counts
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        wire = self.wire
+        """Read from the client until the connection is over."""
+        wire = self._wire
         try:
             while data := await wire.receive():
-                await self._handle(data)
+                await self._handle_chunk(data)
                 if wire.closing:
-                    # The hub stops, and nothing is owed any more.
+                    # The hub stops; all acknowledgements have been sent.
                     self.end(Reason.SHUTTING_DOWN, "the hub stops")
-                if self._reason:
+                if self._state.is_over:
                     break
                 if wire.pending > MAX_PENDING:
                     await wire.drained()
         except UnacceptableConnect as error:
-            await self._not_offered(error)
+            await self._reject_unacceptable(error)
         except RemoteProtocolError as error:
-            self._broke(error)
+            self._on_protocol_error(error)
 
-    async def _handle(self, data: bytes) -> None:
-        """All packets of one read: one write of the answers, and one wait for the commit."""
-        connection, pause = self.connection, 0.0
-        self._batch = True
+    async def _handle_chunk(self, data: bytes) -> None:
+        """Handle all packets of one read: one wait for the commit, and one write of the answers."""
+        protocol, pause = self._protocol, 0.0
+        if self._state is _IDLE:
+            self._state = _HANDLING
         try:
-            for event in connection.receive(data, self.endpoint.now()):
+            for event in protocol.receive(data, trio.current_time()):
                 match event:
                     case Publish():
-                        pause = max(pause, await self._published(event))
+                        pause = max(pause, await self._on_publish(event))
                     case Connect():
-                        await self._connected(event)
+                        await self._on_connect(event)
                     case Subscribe():
-                        pause = max(pause, self._subscribe(event))
+                        pause = max(pause, self._on_subscribe(event))
                     case Unsubscribe():
-                        connection.unsubscribed(event)
+                        protocol.answer_unsubscribe(event)
                         if self._client is not None:
-                            self._client.listen_no_more(event.filters)
+                            self._client.unsubscribe(event.filters)
                     case Delivered(message):
                         if message.tag is not None:
                             message.tag.set()
                     case Repeated(publish):
-                        self._owed.append((publish, connection.session.received[publish.packet_id]))
+                        self._pending_acks.append((publish, protocol.session.received[publish.packet_id]))
                     case Disconnect():
-                        self._reason = self._reason or "it disconnected"
-                if self._reason:
+                        self._set_ended("it disconnected")
+                if self._state is not _HANDLING:
                     break
-            if self._owed:
-                await self._acknowledge()
-            if connection.session.dropped:
-                self._lost_messages()
+            if self._pending_acks:
+                await self._send_acks()
+            if protocol.session.dropped:
+                self._report_dropped()
         finally:
-            self._batch = False
+            if self._state is _HANDLING:
+                self._state = _IDLE
             self.flush()
         if pause:
             await self._pause(pause)
 
-    async def _acknowledge(self) -> None:
-        """Answer what is owed, in order, once it is on disk, however long that takes."""
-        wire, connection = self.wire, self.connection
-        owed, self._owed = self._owed, []
+    async def _send_acks(self) -> None:
+        """Acknowledge the handled messages in their order, each once it is on disk, however long that takes."""
+        wire, protocol = self._wire, self._protocol
+        pending, self._pending_acks = self._pending_acks, []
         self.flush()
-        self.busy = wire.busy = True
-        self._batch = False
+        if self._state is _HANDLING:
+            self._state = _WAITING
+        wire.busy = True
         try:
-            # Ended by `end`: whoever was replaced must not stay for as long as the disk refuses.
-            with self._waiting:
-                for publish, taken in owed:
-                    await taken.settled()
-                    if not connection.open:
+            with self._ack_scope:
+                for publish, ack in pending:
+                    await ack.settled()
+                    if protocol.state is not _CONNECTED:
                         return
-                    if taken.why == LOST:
-                        self._refuse(f"{publish.topic[:60]!r}: {LOST}")
-                    connection.acknowledge(publish, taken.reason, taken.why)
+                    if ack.text == NOT_STORED:
+                        self._record_rejection(f"{publish.topic[:60]!r}: {NOT_STORED}")
+                    protocol.acknowledge(publish, ack.reason, ack.text)
         finally:
-            self._waiting = trio.CancelScope()
-            self.busy = wire.busy = False
-            self._batch = True
-        connection.heard(self.endpoint.now())
+            self._ack_scope = trio.CancelScope()
+            wire.busy = False
+            if self._state is _WAITING:
+                self._state = _HANDLING
+        protocol.mark_alive(trio.current_time())
 
     async def _pause(self, pause: float) -> None:
-        """Do not read for a while from a device over its rate, and say so when it goes on."""
-        now = self.endpoint.now()
-        if now - self._flood_told > FLOOD_TOLD_EVERY and self._client is not None:
-            self._flood_told = now
-            rate = self.hub.config.limits.messages_per_second
-            why = f"sends more than {rate} messages/s, and is read no faster"
-            self._refuse(f"{self._client.name} {why}")
-            if self._client.own is not None:
-                self._client.own.diag(f"this device {why}")
-        self.busy = True
-        while pause > 0 and not self._reason:
+        """Do not read for some seconds from a device that exceeds its rate, and report it."""
+        now = trio.current_time()
+        if now - self._flood_reported > FLOOD_REPORT_INTERVAL and self._client is not None:
+            self._flood_reported = now
+            rate = self._hub.config.limits.messages_per_second
+            text = f"sends more than {rate} messages/s, and is read at that rate"
+            self._record_rejection(f"{self._client.name} {text}")
+            if self._client.device_session is not None:
+                self._client.device_session.send_diagnostic(f"this device {text}")
+        if self._state is _IDLE:
+            self._state = _PAUSED
+        while pause > 0 and self._state is _PAUSED:
             await trio.sleep(min(pause, MAX_PAUSE))
             pause -= MAX_PAUSE
-        self.busy = False
-        self.connection.heard(self.endpoint.now())
+        if self._state is _PAUSED:
+            self._state = _IDLE
+        self._protocol.mark_alive(trio.current_time())
 
-    async def _room(self) -> None:
-        """Wait until values can be kept again."""
+    async def _wait_for_space(self) -> None:
+        """Return when the history accepts values again."""
         self.flush()
-        self.busy, self._batch = True, False
-        await self.hub.history.wait_for_space()
-        self.busy, self._batch = False, True
-        self.connection.heard(self.endpoint.now())
+        self._state = _WAITING
+        await self._hub.history.wait_for_space()
+        if self._state is _WAITING:
+            self._state = _HANDLING
+        self._protocol.mark_alive(trio.current_time())
 
-    # -- coming and going -----------------------------------------------------------------------------------------
+    # -- connecting -----------------------------------------------------------------------------------------------
 
-    async def _connected(self, connect: Connect) -> None:
-        connection, dropped = self.connection, ""
+    async def _on_connect(self, connect: Connect) -> None:
+        """Log a client in: accept or reject its CONNECT."""
+        client = await self._authenticate(connect)
+        if client is None:
+            return
+        dropped_will = ""
+        if connect.will is not None and (error := self._will_error(client, connect.will)):
+            if self._protocol.version == V5:
+                self._reject(Reason.BAD_TOPIC, f"{client.name}: {error}")
+                return
+            # Version 3.1.1 has no return code for it (3 §3.2.2.3), and firmware cannot change its will.
+            connect, dropped_will = attrs.evolve(connect, will=None), f"{error}; the will is dropped"
+        delay_reason = await self._wait_for_takeover(client)
+        if delay_reason is None:
+            return
+        client.attach(self)
+        self._client = client
+        self._peer.authenticated()
+        present = self._registry.resume(client, connect)
+        self._protocol.accept(connect, client.session, trio.current_time(), present=present)
+        if self._protocol.version == V5:
+            self._wire.farewell = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
+        elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
+            self._wire.keep_alive()
+        if client.device_session is not None:
+            self._hub.sessions.connected(client.device_session)
+            for text in (delay_reason, self._registry.take_pending_diagnostic(client), dropped_will):
+                if text:
+                    client.device_session.send_diagnostic(text)
+        if dropped_will:
+            self._record_rejection(f"{client.name}: {dropped_will}")
+
+    async def _authenticate(self, connect: Connect) -> ClientState | None:
+        """Return the state of an authenticated client; reject the CONNECT and return None if authentication fails."""
         try:
-            client = await self.endpoint.login(connect, self.peer.address)
+            client = await self._registry.login(connect, self._peer.address)
         except NotAuthenticated:
             client = None
         except Forbidden as error:
-            self._turn_away(Reason.NOT_AUTHORIZED, str(error))
-            return
+            self._reject(Reason.NOT_AUTHORIZED, str(error))
+            return None
         if client is None:
-            self._turn_away(Reason.BAD_LOGIN, self._stranger(connect))
-            return
-        if connect.will is not None and (wrong := self._wrong_will(client, connect.will)):
-            if connection.version == V5:
-                self._turn_away(Reason.BAD_TOPIC, f"{client.name}: {wrong}")
-                return
-            # There is no return code for it (3 §3.2.2.3), and firmware cannot change its will.
-            connect, dropped = attrs.evolve(connect, will=None), f"{wrong}, and was dropped"
-        self.busy = True
-        why = await self.endpoint.before(client, self.peer.address)
-        self.busy = False
-        if not client.valid():
-            self._turn_away(Reason.BAD_LOGIN, f"{client.name}: its login ended while it waited")
-            return
-        if why is None:
-            self._turn_away(Reason.SERVER_UNAVAILABLE, f"{client.name}: another connection came while this one waited")
-            return
-        if why and self.wire.hung_up:
-            self._reason = "it went away while it waited"
-            return
-        client.link, self._client = self, client
-        self.peer.authenticated()
-        present = self.endpoint.adopt(client, connect)
-        connection.accept(connect, client.session, self.endpoint.now(), present=present)
-        if connection.version == V5:
-            self.wire.farewell = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
-        elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
-            self.wire.keep_alive()
-        if client.own is not None:
-            self.hub.sessions.connected(client.own)
-            for words in (why, self.endpoint.last_words(client), dropped):
-                if words:
-                    client.own.diag(words)
-        if dropped:
-            self._refuse(f"{client.name}: {dropped}")
+            self._reject(Reason.BAD_LOGIN, login_failure(connect))
+        return client
+
+    async def _wait_for_takeover(self, client: ClientState) -> str | None:
+        """Wait for the takeover delay; return why there was one, or "".
+
+        Return None if the connection is over, because the login or the client itself ended meanwhile.
+        """
+        if self._state is _HANDLING:
+            self._state = _DELAYED
+        reason = await self._registry.takeover_delay(client, self._peer.address)
+        if self._state is _DELAYED:
+            self._state = _HANDLING
+        if not client.is_valid():
+            self._reject(Reason.BAD_LOGIN, f"{client.name}: its login became invalid while it waited")
+            return None
+        if reason is None:
+            text = f"{client.name}: another connection logged in while this one waited"
+            self._reject(Reason.SERVER_UNAVAILABLE, text)
+        elif reason and self._wire.hung_up:
+            self._set_ended("the client disconnected while it waited")
+            return None
+        return reason
 
     @staticmethod
-    def _wrong_will(client: Client, will: Will) -> str:
-        """Why a client may not publish its will; "" when it may."""
-        said = f"its will to {masked(will.topic)[:60]!r}"
+    def _will_error(client: ClientState, will: Will) -> str:
+        """Return why a client may not publish its will; "" if it may."""
+        subject = f"its will to {redact_token(will.topic)[:60]!r}"
         try:
-            voice, topic = addressed(client, will.topic)
+            device_session, topic = client.resolve_topic(will.topic)
         except RequestError as error:
-            return f"{said} cannot be published: {error}"
-        return "" if uplink(topic) is not None else f"{said} {no_uplink(voice, topic)}"
+            return f"{subject} cannot be published: {error}"
+        if parse_uplink(topic) is not None:
+            return ""
+        return f"{subject} cannot be published: {unknown_topic(device_session, topic)}"
 
-    async def _not_offered(self, error: UnacceptableConnect) -> None:
-        """Refuse a CONNECT that breaks no rule, and say whose it is if its login is right."""
+    async def _reject_unacceptable(self, error: UnacceptableConnect) -> None:
+        """Reject a valid CONNECT that asks for something not supported; record the client's name if it is known."""
         try:
-            client = await self.endpoint.login(error.connect, self.peer.address)
+            client = await self._registry.login(error.connect, self._peer.address)
         except (NotAuthenticated, Forbidden):
             client = None
-        self._turn_away(error.reason, str(error) if client is None else f"{client.name}: {error}")
+        self._reject(error.reason, str(error) if client is None else f"{client.name}: {error}")
         self.flush()
 
-    @staticmethod
-    def _stranger(connect: Connect) -> str:
-        username = (connect.username or "")[:64]
-        if not connect.password:
-            return f"no password: the username is {DEVICE!r}, and the password the device's token"
-        if username.startswith(PROGRAMS):
-            return f"unknown program {username!r}, or not its secret"
-        if username in (DEVICE, GATEWAY_DEVICE):
-            return f"unknown token ending …{ascii(text((connect.password or b'')[-2:]))[1:-1]}"
-        # Not which: some put the token there.
-        return f"unknown username: a device's is {DEVICE!r}, and its password its token"
+    def _reject(self, reason: Reason, text: str) -> None:
+        """Refuse a client that has sent CONNECT. A client whose credentials are wrong is not sent the text."""
+        self._record_rejection(text)
+        self._protocol.fail(reason, "" if reason == Reason.BAD_LOGIN else text)
+        self._state, self._end_reason = State.REJECTED, text
 
-    def _turn_away(self, reason: Reason, why: str) -> None:
-        self._refuse(why)
-        self.connection.fail(reason, "" if reason == Reason.BAD_LOGIN else why)
-        self._reason, self.refused = why, True
+    # -- ending ---------------------------------------------------------------------------------------------------
 
-    def _broke(self, error: RemoteProtocolError) -> None:
-        """The client does not follow the protocol."""
-        client, connection = self._client, self.connection
-        who = client.name if client is not None else "somebody who has not logged in"
-        self._refuse(f"{who} broke the protocol: {masked(str(error))}")
-        if client is not None and client.own is not None and connection.version < V5:
-            self.endpoint.last_words(client, f"the last connection was ended: {error}")
-        connection.fail(error.reason, str(error))
-        self._reason, self.refused = str(error), True
+    def _on_protocol_error(self, error: RemoteProtocolError) -> None:
+        """End the connection of a client that violates the protocol."""
+        client, protocol = self._client, self._protocol
+        name = client.name if client is not None else "a client that has not logged in"
+        self._record_rejection(f"{name} broke the protocol: {redact_token(str(error))}")
+        if client is not None and client.device_session is not None and protocol.version < V5:
+            self._registry.set_pending_diagnostic(client, f"the last connection was ended: {error}")
+        protocol.fail(error.reason, str(error))
+        self._state, self._end_reason = State.REJECTED, str(error)
         self.flush()
 
     def expire(self) -> None:
-        """Nothing came for too long."""
+        """End the connection because the client has sent nothing for too long."""
         if self._client is None:
-            self._refuse(f"sent no CONNECT within {CONNECT_DEADLINE:.0f} s")
+            self._record_rejection(f"sent no CONNECT within {CONNECT_DEADLINE:.0f} s")
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT")
         else:
-            self._silent = self.connection.silent
-            self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {self._silent:.0f} s")
+            self._silent_seconds = self._protocol.silence_limit
+            self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {self._silent_seconds:.0f} s")
 
-    def end(self, reason: Reason, why: str) -> None:
-        """End the connection, telling the client why as far as its version allows."""
-        self._reason = self._reason or why
-        self.connection.fail(reason, why)
+    def end(self, reason: Reason, text: str) -> None:
+        """End the connection, and send the client the reason as far as its version allows. Any task may call this."""
+        self._set_ended(text)
+        self._protocol.fail(reason, text)
         self.flush()
-        self.wire.close()
-        self._waiting.cancel()
+        self._wire.close()
+        self._ack_scope.cancel()
 
-    def look_again(self) -> None:
-        """End a gateway whose token's time is over."""
+    def _set_ended(self, reason: str) -> None:
+        """Enter ENDED, unless the connection is over already."""
+        if not self._state.is_over:
+            self._state, self._end_reason = State.ENDED, reason
+
+    def revalidate(self) -> None:
+        """End the connection of a gateway whose token has expired."""
         client = self._client
-        if client is not None and client.own is None and not client.valid():
-            self.end(Reason.NOT_AUTHORIZED, "its login has ended")
+        if client is not None and client.device_session is None and not client.is_valid():
+            self.end(Reason.NOT_AUTHORIZED, "its login is not valid any more")
 
-    def taken_over(self) -> Will | None:
-        """A newer connection takes this one's place; returns its will."""
-        will, self.connection.will = self.connection.will, None
-        self.end(Reason.SESSION_TAKEN_OVER, "another connection took its place")
+    def replace(self) -> Will | None:
+        """End the connection in favor of a newer one of the same client; return its will."""
+        will = self._protocol.take_will()
+        self.end(Reason.SESSION_TAKEN_OVER, "another connection replaced it")
         return will
 
-    def ended(self) -> None:
-        """The connection is over."""
+    def on_closed(self) -> None:
+        """Tell the registry and the hub that the connection is over."""
         client = self._client
         if client is None:
             return
-        client.link = None
-        if client.own is not None:
-            self.hub.sessions.disconnected(client.own, self._reason or "it closed the connection", self._silent)
-        # A hub that stops publishes no wills: its devices are not gone.
-        stopping = self.hub.listener is not None and self.hub.listener.draining
-        self.endpoint.left(client, None if stopping else self.connection.will)
+        client.detach()
+        if client.device_session is not None:
+            reason = self._end_reason or "it closed the connection"
+            self._hub.sessions.disconnected(client.device_session, reason, self._silent_seconds)
+        # When the hub stops, no wills are published: its devices are not gone.
+        stopping = self._hub.listener is not None and self._hub.listener.draining
+        self._registry.on_disconnect(client, None if stopping else self._protocol.will)
 
-    def _refuse(self, why: str) -> None:
-        own = self._client.own if self._client is not None else None
-        self.hub.reject(self.peer.address, why, own.device.id if own is not None else None)
+    def _record_rejection(self, text: str) -> None:
+        """Record that the client, or something it sent, was rejected."""
+        device_session = self._client.device_session if self._client is not None else None
+        device = device_session.device.id if device_session is not None else None
+        self._hub.reject(self._peer.address, text, device)
 
-    # -- what the client says -------------------------------------------------------------------------------------
+    # -- messages from the client ---------------------------------------------------------------------------------
 
-    async def _published(self, publish: Publish) -> float:
-        """Handle a message; returns seconds in which its device should not be read."""
-        client = self._client
+    async def _on_publish(self, publish: Publish) -> float:
+        """Handle a message; return for how many seconds the client should not be read."""
+        client, hub = self._client, self._hub
         assert client is not None
-        if self.hub.history.full:
-            await self._room()
-            if self._reason:
+        if hub.history.full:
+            await self._wait_for_space()
+            if self._state is not _HANDLING:
                 return 0.0
-        voice, pause, taken = client.own, 0.0, Taken(done=publish.qos < 2)
+        device_session, pause, ack = client.device_session, 0.0, PendingAck(handled=publish.qos < 2)
         if publish.qos == 2:
-            self.connection.session.received[publish.packet_id] = taken
+            self._protocol.session.received[publish.packet_id] = ack
         try:
             topic = publish.topic
-            if voice is None:
-                voice, topic = addressed(client, topic)
-            if self.hub.bus.wants(WireFrame):
-                voice.show("in", f"PUBLISH {topic} {shown(publish.payload)}")
-            pause = self._take(voice.device)
-            pin = voice.pins.get(topic[3:]) if topic.startswith("ds/") else None
+            if device_session is None:
+                device_session, topic = client.resolve_topic(topic)
+            if hub.bus.wants(WireFrame):
+                device_session.trace("in", f"PUBLISH {topic} {printable(preview(publish.payload))}")
+            pause = self._charge_device(device_session.device)
+            pin = device_session.pins.get(topic[3:]) if topic.startswith("ds/") else None
             if pin is not None:
-                receipt: Receipt | None = write(voice, pin, publish.payload)
-            elif (said := uplink(topic)) is not None:
-                self.busy = True
+                receipt: Receipt | None = write(device_session, pin, publish.payload)
+            elif (uplink := parse_uplink(topic)) is not None:
+                self._state = _OPERATING
                 try:
-                    receipt = await HANDLERS[said.kind](voice, said, publish.payload)
+                    receipt = await HANDLERS[uplink.kind](device_session, uplink, publish.payload)
                 finally:
-                    self.busy = False
-                    self.connection.heard(self.endpoint.now())
+                    if self._state is _OPERATING:
+                        self._state = _HANDLING
+                    self._protocol.mark_alive(trio.current_time())
             else:
-                raise NotFound(no_uplink(voice, topic))
+                raise NotFound(unknown_topic(device_session, topic))
         except (RequestError, StorageError) as error:
-            self._dropped(publish, taken, voice, error)
-            return pause if voice is not None else self._charge(1)
-        taken.ends(receipt)
+            self._reject_publish(publish, ack, device_session, error)
+            return pause if device_session is not None else self._charge_connection(1)
+        ack.resolve(receipt)
         if publish.qos:
-            self._owed.append((publish, taken))
-        if client.own is None and self.hub.sessions.get(voice.device.id) is None:
-            self.hub.lifecycle.heard(voice.device)
+            self._pending_acks.append((publish, ack))
+        if client.device_session is None and hub.sessions.get(device_session.device.id) is None:
+            hub.lifecycle.heard(device_session.device)
         return pause
 
-    def _take(self, device: Device) -> float:
-        budget = self.hub.message_budget(device, time.monotonic())
+    def _charge_device(self, device: Device) -> float:
+        """Charge a message to the device's rate limit; return the seconds until it may send again."""
+        budget = self._hub.message_budget(device, time.monotonic())
         budget.take_on_credit()
         return budget.wait if budget.tokens < 0 else 0.0
 
-    def _charge(self, count: int) -> float:
-        """What the connection itself does, for no device: as often as a device may send."""
-        now, limits = time.monotonic(), self.hub.config.limits
-        if self._budget is None:
-            self._budget = TokenBucket(limits.messages_per_second, limits.burst, now)
-        self._budget.refill(now)
+    def _charge_connection(self, count: int) -> float:
+        """Charge messages that belong to no device to a limit of the connection; return as `_charge_device`."""
+        now, limits = time.monotonic(), self._hub.config.limits
+        if self._rate_limit is None:
+            self._rate_limit = TokenBucket(limits.messages_per_second, limits.burst, now)
+        self._rate_limit.refill(now)
         for _ in range(count):
-            self._budget.take_on_credit()
-        return self._budget.wait if self._budget.tokens < 0 else 0.0
+            self._rate_limit.take_on_credit()
+        return self._rate_limit.wait if self._rate_limit.tokens < 0 else 0.0
 
-    def _dropped(self, publish: Publish, taken: Taken, voice: Voice | None, error: HubError) -> None:
-        """Say why a message was not taken: in version 5 to the client, else only to its developer."""
-        reason, why = translate(error, REASONS), printable(str(error))
-        taken.ends(None, reason, why)
-        if self.connection.version < V5 and isinstance(error, (Unavailable, StorageError)):
-            # There is no other way not to acknowledge it: the client sends it again.
-            self.connection.session.received.pop(publish.packet_id, None)
-            self.end(Reason.UNSPECIFIED, f"not kept: {why}")
+    def _reject_publish(
+        self, publish: Publish, ack: PendingAck, device_session: MqttDeviceSession | None, error: HubError
+    ) -> None:
+        """Reject a message: tell a client of version 5 with the acknowledgement, and the developer in any case."""
+        reason, text = translate(error, REASONS), printable(str(error))
+        ack.resolve(None, reason, text)
+        if self._protocol.version < V5 and isinstance(error, (Unavailable, StorageError)):
+            # Only a new connection makes the client send the message again.
+            self._protocol.session.received.pop(publish.packet_id, None)
+            self.end(Reason.UNSPECIFIED, f"a message could not be stored: {text}")
             return
         if publish.qos:
-            self._owed.append((publish, taken))
-        if voice is None:
+            self._pending_acks.append((publish, ack))
+        if device_session is None:
             assert self._client is not None
-            self._refuse(f"{self._client.name}: {why}")
+            self._record_rejection(f"{self._client.name}: {text}")
             return
-        topic = masked(publish.topic.removeprefix(voice.prefix))[:60]
-        quiet = UNKNOWN_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
-        self.hub.reject(
-            self.peer.address, f"device {voice.device.name}: {topic!r}: {why}", voice.device.id, quiet=quiet
-        )
-        voice.diag(f"{topic}: {why}")
+        device, topic = device_session.device, redact_token(publish.topic.removeprefix(device_session.prefix))[:60]
+        quiet = UNKNOWN_TOPIC_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
+        self._hub.reject(self._peer.address, f"device {device.name}: {topic!r}: {text}", device.id, quiet=quiet)
+        device_session.send_diagnostic(f"{topic}: {text}")
 
-    def _subscribe(self, subscribe: Subscribe) -> float:
-        """Grant what may be; returns seconds in which the client should not be read."""
-        client, asked = self._client, subscribe.subscriptions
+    # -- subscriptions --------------------------------------------------------------------------------------------
+
+    def _on_subscribe(self, subscribe: Subscribe) -> float:
+        """Grant or refuse subscriptions; return for how many seconds the client should not be read."""
+        client, requested = self._client, subscribe.subscriptions
         assert client is not None
-        if client.own is not None and self.hub.bus.wants(WireFrame):
-            client.own.show("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in asked))
-        granted = [self._granted(client, sub.filter) for sub in asked]
-        answers = [sub.qos if reason is None else reason for sub, (reason, _) in zip(asked, granted, strict=True)]
-        self.connection.subscribed(subscribe, answers)
-        if why := next((why for _, why in granted if why), ""):
-            self._refuse(f"{client.name}: {why}")
-            if client.own is not None:
-                client.own.diag(why)
-        if client.own is None:
-            kept = client.session.subscriptions
-            client.listen(sub.filter for sub in asked if sub.filter in kept)
-        return self._charge(1 + len(asked) // FILTERS_A_MESSAGE)
+        if client.device_session is not None and self._hub.bus.wants(WireFrame):
+            client.device_session.trace("in", "SUBSCRIBE " + ", ".join(sub.filter for sub in requested))
+        errors = [self._filter_error(client, sub.filter) for sub in requested]
+        reasons = [sub.qos if error is None else error[0] for sub, error in zip(requested, errors, strict=True)]
+        self._protocol.answer_subscribe(subscribe, reasons)
+        if first_error := next((error for error in errors if error), None):
+            self._record_rejection(f"{client.name}: {first_error[1]}")
+            if client.device_session is not None:
+                client.device_session.send_diagnostic(first_error[1])
+        if client.device_session is None:
+            subscriptions = client.session.subscriptions
+            client.subscribe(sub.filter for sub in requested if sub.filter in subscriptions)
+        return self._charge_connection(1 + len(requested) // FILTERS_PER_MESSAGE)
 
     @staticmethod
-    def _granted(client: Client, asked: str) -> tuple[Reason | None, str]:
-        """Why a filter is refused, for the client and in words; None when it is not."""
-        if is_shared(asked):
-            return Reason.SHARED_NOT_SUPPORTED, "there are no shared subscriptions"
-        if len(asked) > MAX_FILTER:
+    def _filter_error(client: ClientState, topic_filter: str) -> tuple[Reason, str] | None:
+        """Return why a client may not use a topic filter; None if it may."""
+        if is_shared(topic_filter):
+            return Reason.SHARED_NOT_SUPPORTED, "shared subscriptions are not supported"
+        if len(topic_filter) > MAX_FILTER:
             return Reason.QUOTA_EXCEEDED, f"a topic filter must have at most {MAX_FILTER} characters"
-        if client.own is not None:
-            if is_for_devices(asked):
-                return None, ""
-            why = f"{masked(asked)[:60]!r}: a device subscribes below downlink/, such as to downlink/#"
-            return Reason.NOT_AUTHORIZED, why
-        found = through_gateway(asked)
-        if found is None or not is_for_gateways(found[1]):
-            return Reason.NOT_AUTHORIZED, "a gateway subscribes to dev/{token}/downlink/#, with a token each"
-        if client.voice(found[0], "org_devices.view") is None:
-            return Reason.NOT_AUTHORIZED, "it subscribes to a device that is not there, or not its to view"
-        return None, ""
+        if client.device_session is not None:
+            if device_may_subscribe(topic_filter):
+                return None
+            redacted = redact_token(topic_filter)[:60]
+            text = f"{redacted!r}: a device subscribes to topics below downlink/, such as downlink/#"
+            return Reason.NOT_AUTHORIZED, text
+        parts = split_gateway_topic(topic_filter)
+        if parts is None or not gateway_may_subscribe(parts[1]):
+            return Reason.NOT_AUTHORIZED, "a gateway subscribes to dev/{token}/downlink/#, with a device's token"
+        if client.session_for(parts[0], "org_devices.view") is None:
+            return Reason.NOT_AUTHORIZED, "no device that it may view has the token in its topic filter"
+        return None
 
-    # -- what the client hears ------------------------------------------------------------------------------------
+    # -- messages to the client -----------------------------------------------------------------------------------
 
-    def send(self, message: Message, voice: Voice) -> None:
-        """Send a message, now or as soon as the client takes it."""
-        if self.hub.bus.wants(WireFrame):
-            voice.show("out", f"PUBLISH {message.topic.removeprefix(voice.prefix)} {shown(message.payload)}")
-        if not self.connection.open:
+    def send(self, message: Message, device_session: MqttDeviceSession) -> None:
+        """Send a message now, or as soon as the client reads."""
+        protocol = self._protocol
+        if self._hub.bus.wants(WireFrame):
+            topic = message.topic.removeprefix(device_session.prefix)
+            device_session.trace("out", f"PUBLISH {topic} {printable(preview(message.payload))}")
+        if protocol.state is not _CONNECTED:
             return
-        if self._draining or self.wire.pending > MAX_PENDING:
-            self.connection.session.enqueue(message)
+        if self._draining or self._wire.pending > MAX_PENDING:
+            protocol.session.enqueue(message)
             self._start_draining()
-        elif not self.connection.publish(message, self.endpoint.now()):
-            size, topic = len(message.payload), message.topic.removeprefix(voice.prefix)
-            self._refuse(f"device {voice.device.name}: {topic} of {size} bytes is too long for it")
-        if not self._batch or self.connection.waiting >= MAX_OUT:
+        elif not protocol.publish(message, trio.current_time()):
+            size, topic = len(message.payload), message.topic.removeprefix(device_session.prefix)
+            text = f"device {device_session.device.name}: a message of {size} bytes on {topic} is too long for it"
+            self._record_rejection(text)
+        if not self._state.collects_output or protocol.packets_to_send >= MAX_COLLECTED:
             self.flush()
 
-    def _lost_messages(self) -> None:
-        """Say that messages were lost on their way to the client."""
-        client, session = self._client, self.connection.session
-        count, session.dropped = session.dropped, 0
-        why = f"{count} messages to it were lost: more than {MAX_QUEUED} waited, or they were too long for it"
+    def _report_dropped(self) -> None:
+        """Report the messages to the client that its session has dropped."""
+        client, count = self._client, self._protocol.session.take_dropped()
+        text = f"{count} messages to it were dropped: more than {MAX_QUEUED} were queued, or they were too long for it"
         if client is not None:
-            self._refuse(f"{client.name}: {why}")
-            if client.own is not None:
-                client.own.diag(why)
+            self._record_rejection(f"{client.name}: {text}")
+            if client.device_session is not None:
+                client.device_session.send_diagnostic(text)
 
-    def may_diag(self) -> bool:
-        """Whether the client may hear one more sentence; nobody reads a flood of them."""
-        now = self.endpoint.now()
-        if self._diags is None:
-            self._diags = TokenBucket(DIAG_RATE, DIAG_BURST, now)
-        self._diags.refill(now)
-        return self._diags.take()
+    def may_send_diagnostic(self) -> bool:
+        """Count a diagnostic; False if there have been too many."""
+        now = trio.current_time()
+        if self._diagnostic_limit is None:
+            self._diagnostic_limit = TokenBucket(DIAGNOSTIC_RATE, DIAGNOSTIC_BURST, now)
+        self._diagnostic_limit.refill(now)
+        return self._diagnostic_limit.take()
+
+    def limit_packet_size(self, max_packet: int) -> None:
+        """Send no packet longer than this many bytes."""
+        self._protocol.limit_packet_size(max_packet)
 
     def flush(self) -> None:
-        if data := self.connection.data_to_send():
-            self.wire.send(data)
+        """Write the collected packets."""
+        if data := self._protocol.data_to_send():
+            self._wire.send(data)
 
     def _start_draining(self) -> None:
         if not self._draining:
             self._draining = True
-            self.wire.spawn(self._drain)
+            self._wire.spawn(self._drain)
 
     async def _drain(self) -> None:
-        """Send what waits, as fast as the client takes it."""
-        queue = self.connection.session.queue
+        """Send the queued messages as fast as the client reads."""
+        queue = self._protocol.session.queue
         try:
-            while queue and not self.wire.broken:
-                await self.wire.drained()
-                if not self.connection.open:
-                    # What waits is another connection's now.
+            while queue and not self._wire.broken:
+                await self._wire.drained()
+                if self._protocol.state is not _CONNECTED:
+                    # The queue belongs to the next connection.
                     return
-                left = len(queue)
-                self.connection.pump(self.endpoint.now())
+                before = len(queue)
+                self._protocol.send_queued(trio.current_time())
                 self.flush()
-                if len(queue) >= left:
-                    # The client's acknowledgements go on with it.
+                if len(queue) >= before:
+                    # The client's acknowledgements will continue.
                     break
         finally:
             self._draining = False
+
+
+def login_failure(connect: Connect) -> str:
+    """Return why the credentials of a CONNECT were not accepted, without revealing them."""
+    username = (connect.username or "")[:64]
+    if not connect.password:
+        return f"no password: the username must be {DEVICE_USERNAME!r}, and the password the device's token"
+    if username.startswith(OAUTH_CLIENT_PREFIX):
+        return f"unknown program {username!r}, or wrong secret"
+    if username in (DEVICE_USERNAME, GATEWAY_USERNAME):
+        return f"unknown token ending …{ascii(decode_text((connect.password or b'')[-2:]))[1:-1]}"
+    # The username is not repeated: some clients put their token there.
+    return f"unknown username: it must be {DEVICE_USERNAME!r}, and the password the device's token"

@@ -1,6 +1,6 @@
-"""MQTT's packets as values, and the words of the standards. Versions 3.1, 3.1.1 and 5.0.
+"""Packets of MQTT 3.1, 3.1.1 and 5.0 as objects, with their reason codes and properties.
 
-Section numbers, here and around, are those of OASIS MQTT Version 3.1.1 and MQTT Version 5.0.
+In this package "3 §…" is a section of OASIS MQTT Version 3.1.1, "5 §…" and "MQTT-…" of MQTT Version 5.0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-#: Protocol levels as CONNECT has them: 3.1, 3.1.1 and 5.0.
+#: Protocol levels in CONNECT of the versions 3.1, 3.1.1 and 5.0.
 V31, V311, V5 = 3, 4, 5
 
 
@@ -36,7 +36,7 @@ class Kind(IntEnum):
 
 
 class Reason(IntEnum):
-    """Reason codes of version 5 (§2.4), those that this program sends or looks at."""
+    """Reason codes of version 5 (5 §2.4), as far as the hub uses them."""
 
     SUCCESS = 0x00
     DISCONNECT_WITH_WILL = 0x04
@@ -67,7 +67,7 @@ class Reason(IntEnum):
 
 
 class Property(IntEnum):
-    """Properties of version 5 (§2.2.2.2)."""
+    """Properties of version 5 (5 §2.2.2.2)."""
 
     PAYLOAD_FORMAT = 1
     MESSAGE_EXPIRY = 2
@@ -98,17 +98,17 @@ class Property(IntEnum):
     SHARED_AVAILABLE = 42
 
 
-#: Of `USER_PROPERTY` a list of pairs, of `SUBSCRIPTION_ID` a list of numbers, of all others the value.
+#: Values by `Property`: a list of pairs for ``USER_PROPERTY``, and a list of numbers for ``SUBSCRIPTION_ID``.
 Properties = Mapping[int, Any]
-NONE: Properties = {}
+NO_PROPERTIES: Properties = {}
 
 
 class LocalProtocolError(Exception):
-    """We were asked to send what the protocol cannot say."""
+    """Raised when a packet to send cannot be encoded."""
 
 
 class RemoteProtocolError(Exception):
-    """The other side does not follow the protocol: end the connection, for ``reason``."""
+    """Raised when the other side violates the protocol: end the connection with ``reason``."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
@@ -121,12 +121,12 @@ class Will:
     payload: bytes
     qos: int = 0
     retain: bool = False
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen(kw_only=True)
 class Connect:
-    """``keep_alive`` is in seconds; ``bridge`` is the bit with which Mosquitto's bridges mark the level."""
+    """CONNECT. ``keep_alive`` is in seconds; ``bridge`` is the bit that Mosquitto's bridges set in the level."""
 
     client_id: str = ""
     version: int = V311
@@ -135,12 +135,12 @@ class Connect:
     username: str | None = None
     password: bytes | None = attrs.field(default=None, repr=False)
     will: Will | None = None
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
     bridge: bool = False
 
 
 class UnacceptableConnect(RemoteProtocolError):
-    """A CONNECT that follows the protocol and asks for what this server does not offer."""
+    """Raised when a valid CONNECT asks for something that the server does not support."""
 
     def __init__(self, reason: Reason, text: str, connect: Connect) -> None:
         super().__init__(reason, text)
@@ -149,16 +149,16 @@ class UnacceptableConnect(RemoteProtocolError):
 
 @attrs.frozen
 class Connack:
-    """``reason`` is a return code of 3.1.1 (§3.2.2.3) below version 5."""
+    """CONNACK. Below version 5 ``reason`` is a return code (3 §3.2.2.3)."""
 
     present: bool
     reason: int
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.define
 class Publish:
-    """``packet_id`` is 0 with QoS 0."""
+    """PUBLISH. ``packet_id`` is 0 with QoS 0."""
 
     topic: str
     payload: bytes = b""
@@ -166,7 +166,7 @@ class Publish:
     packet_id: int = 0
     retain: bool = False
     dup: bool = False
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
@@ -176,7 +176,7 @@ class Ack:
     kind: int
     packet_id: int
     reason: int = 0
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
@@ -194,24 +194,24 @@ class Subscription:
 class Subscribe:
     packet_id: int
     subscriptions: tuple[Subscription, ...]
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
 class Unsubscribe:
     packet_id: int
     filters: tuple[str, ...]
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
 class Suback:
-    """SUBACK, or UNSUBACK, which has no ``reasons`` below version 5."""
+    """SUBACK or UNSUBACK. An UNSUBACK has no ``reasons`` below version 5."""
 
     kind: int
     packet_id: int
     reasons: tuple[int, ...] = ()
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
@@ -224,13 +224,13 @@ class Ping:
 @attrs.frozen
 class Disconnect:
     reason: int = 0
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 @attrs.frozen
 class Auth:
     reason: int = 0
-    properties: Properties = NONE
+    properties: Properties = NO_PROPERTIES
 
 
 Packet = Connect | Connack | Publish | Ack | Subscribe | Unsubscribe | Suback | Ping | Disconnect | Auth

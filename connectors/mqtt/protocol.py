@@ -1,6 +1,7 @@
-"""MQTT's packets as bytes, without I/O and for both roles.
+"""Encoding and decoding of MQTT's packets, without I/O and for both roles.
 
-What a packet must have by itself is checked here; what depends on what came before it, in `connectors.mqtt.session`.
+Each packet is validated by itself here. Rules that depend on earlier packets are in `connectors.mqtt.session`, with two
+exceptions: `Decoder` knows the version once it has decoded a CONNECT, and rejects a second one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import attrs
 
 from connectors.mqtt.packets import (
-    NONE,
+    NO_PROPERTIES,
     V5,
     V31,
     V311,
@@ -37,61 +38,63 @@ from connectors.mqtt.packets import (
     Will,
 )
 
-#: The longest remaining length there is: four bytes of seven bits each (5 §2.1.4).
+#: The largest remaining length: four bytes of seven bits each (5 §2.1.4).
 MAX_LENGTH = 268_435_455
 
-#: Characters that no string should have, and that a receiver may close the connection for, as Mosquitto does
-#: (5 §1.5.4): control characters, and code points that Unicode will never give to a character. NUL is one of them.
+#: Characters that a string should not contain and for which a receiver may close the connection (5 §1.5.4), as
+#: Mosquitto does: control characters, NUL among them, and Unicode's noncharacters.
 _FORBIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
     + "]"
 )
 #: Packets that only servers send.
-_OF_SERVERS = frozenset({Kind.CONNACK, Kind.SUBACK, Kind.UNSUBACK, Kind.PINGRESP})
+_SERVER_ONLY = frozenset({Kind.CONNACK, Kind.SUBACK, Kind.UNSUBACK, Kind.PINGRESP})
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- decoding ---------------------------------------------------------------------------------------------------------
 
 
 class Decoder:
-    """Turns bytes into packets. Until a CONNECT told its ``version``, that is 0.
+    """A decoder for one connection. ``version`` is 0 until a CONNECT has been decoded.
 
-    ``max_packet`` is in bytes, all of a packet. A ``server``'s refuses what only servers send.
+    ``max_packet`` is the size in bytes of the longest packet, with its header. The decoder of a ``server`` rejects
+    packets that only servers send.
     """
 
-    __slots__ = ("_need", "_rest", "_unexpected", "max_packet", "version")
+    __slots__ = ("_buffer", "_needed", "_unexpected", "max_packet", "version")
 
     def __init__(self, max_packet: int = MAX_LENGTH, version: int = 0, *, server: bool = False) -> None:
-        self._unexpected = _OF_SERVERS if server else frozenset()
-        self._rest = bytearray()
-        self._need = 0
+        self._unexpected = _SERVER_ONLY if server else frozenset()
+        #: The beginning of a packet that is incomplete, and the bytes that it must have before decoding is tried again.
+        self._buffer = bytearray()
+        self._needed = 0
         self.max_packet = max_packet
         self.version = version
 
     def receive(self, data: bytes) -> Iterator[Packet]:
-        """Yield every packet that is complete; consume all of them before the next call.
+        """Yield every complete packet; consume all of them before the next call.
 
-        Raises `RemoteProtocolError` in the place of a packet that is not right, or longer than ``max_packet``, which
-        is known before it has come.
+        Raises `RemoteProtocolError` in place of a packet that is invalid or longer than ``max_packet``, which is known
+        from its header.
         """
-        rest = self._rest
-        if rest:
-            rest += data
-            if len(rest) < self._need:
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < self._needed:
                 return
-            data = bytes(rest)
-            rest.clear()
+            data = bytes(buffer)
+            buffer.clear()
         offset, end = 0, len(data)
         while offset < end:
             first, start = data[offset], offset + 2
             if first < 16 or first >> 4 in self._unexpected:
-                # However long it says that it is: nothing behind it will be read.
+                # Raised without waiting for the rest of the packet: nothing after it is decoded.
                 raise _unexpected(first >> 4)
             length = data[offset + 1] if start <= end else 128
             if length > 127:
-                length, start = _long_length(data, offset + 1, end)
+                length, start = _decode_length(data, offset + 1, end)
                 if not start:
-                    self._need = end - offset + 1
+                    self._needed = end - offset + 1
                     break
             size = start - offset + length
             if size > self.max_packet:
@@ -99,33 +102,33 @@ class Decoder:
                     Reason.PACKET_TOO_LARGE, f"a packet of {size} bytes is over the limit of {self.max_packet}"
                 )
             if offset + size > end:
-                self._need = size
+                self._needed = size
                 break
             offset = start + length
             yield self._decode(first, data[start:offset])
-        rest += data[offset:]
+        buffer += data[offset:]
 
     def _decode(self, first: int, body: bytes) -> Packet:
         try:
             packet = _DECODERS[first >> 4](first, body, self.version)
         except IndexError:
-            self._guess(body)
+            self._guess_version(body)
             raise _malformed(f"a {Kind(first >> 4).name} ends too early") from None
         except RemoteProtocolError:
-            self._guess(body)
+            self._guess_version(body)
             raise
         if type(packet) is Connect:
             self.version = packet.version
         return packet
 
-    def _guess(self, connect: bytes) -> None:
-        """Find out in which version a client can be told what is wrong with its CONNECT."""
+    def _guess_version(self, connect: bytes) -> None:
+        """Set the version in which the error of an invalid CONNECT can be sent."""
         if not self.version and connect.startswith(b"\0\4MQTT") and len(connect) > 6:
             self.version = V5 if connect[6] & 0x7F >= V5 else V311
 
 
-def _long_length(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A remaining length of more than one byte, and where it ends; 0 when it is not whole (3 §2.2.3)."""
+def _decode_length(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Decode a variable byte integer (5 §1.5.5); return it and its end, or 0 and 0 if bytes are missing."""
     length = shift = 0
     for n in range(4):
         if at + n >= end:
@@ -139,7 +142,7 @@ def _long_length(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 class _Reader:
-    """Reads a body from the front. An IndexError tells that it is too short."""
+    """A cursor in the body of a packet. Its methods raise IndexError if the body is too short."""
 
     __slots__ = ("at", "body")
 
@@ -165,10 +168,10 @@ class _Reader:
         return self.take(self.number(2))
 
     def text(self) -> str:
-        return text_of(self.binary())
+        return decode_string(self.binary())
 
     def varint(self) -> int:
-        value, at = _long_length(self.body, self.at, len(self.body))
+        value, at = _decode_length(self.body, self.at, len(self.body))
         if not at:
             raise IndexError
         self.at = at
@@ -181,86 +184,88 @@ class _Reader:
         return number
 
     def properties(self, kind: int) -> Properties:
-        """The properties of a packet of a kind; of a will that is `_WILL`."""
+        """Decode the properties of a packet, given its kind, or `_WILL` for the properties of a will."""
         if (length := self.varint()) == 0:
-            return NONE
+            return NO_PROPERTIES
         end = self.at + length
-        found: dict[int, Any] = {}
+        properties: dict[int, Any] = {}
         while self.at < end:
             number = self.varint()
-            rule = _RULES.get(number)
+            rule = _PROPERTY_RULES.get(number)
             if rule is None or kind not in rule.kinds:
-                raise _malformed(f"property {number} does not belong there")
-            value = rule.read(self)
+                raise _malformed(
+                    f"property {number} is not allowed in {'a will' if kind == _WILL else Kind(kind).name}"
+                )
+            value = rule.decode(self)
             if rule.allowed is not None and not rule.allowed(value):
                 raise RemoteProtocolError(rule.reason, f"{Property(number).name} must not be {value!r:.60}")
-            if rule.many:
-                found.setdefault(number, []).append(value)
-            elif number in found:
-                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"{Property(number).name} is there twice")
+            if rule.repeatable:
+                properties.setdefault(number, []).append(value)
+            elif number in properties:
+                raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"{Property(number).name} occurs twice")
             else:
-                found[number] = value
+                properties[number] = value
         if self.at != end:
-            raise _malformed("the properties do not have their length")
-        return found
+            raise _malformed("the length of the properties is wrong")
+        return properties
 
     def finish(self) -> None:
         if self.at != len(self.body):
-            raise _malformed("there is more than the packet has")
+            raise _malformed("there are bytes after the end of the packet")
 
 
 def _unexpected(kind: int) -> RemoteProtocolError:
     if not kind:
         return _malformed("packet type 0 does not exist")
-    return RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name}, which only servers send")
+    return RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a client must not send a {Kind(kind).name}")
 
 
 def _malformed(text: str) -> RemoteProtocolError:
     return RemoteProtocolError(Reason.MALFORMED, text)
 
 
-def text_of(data: bytes) -> str:
-    """A UTF-8 string (5 §1.5.4). Raises `RemoteProtocolError`."""
+def decode_string(data: bytes) -> str:
+    """Decode a UTF-8 string (5 §1.5.4). Raises `RemoteProtocolError`."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise _malformed("a string is not UTF-8") from None
-    if not text.isprintable() and (found := _FORBIDDEN.search(text)):
-        raise _malformed(f"a string has the character U+{ord(found[0]):04X} in it, which no string may have")
+    if not text.isprintable() and (match := _FORBIDDEN.search(text)):
+        raise _malformed(f"a string contains the character U+{ord(match[0]):04X}, which is not allowed")
     return text
 
 
-def _flags(first: int, wanted: int, version: int) -> None:
-    """Check the flags of a fixed header. In version 3.1 those that mean nothing may be set (3.1 §2.1)."""
-    if first & 15 != wanted and version != V31:
-        raise _malformed(f"a {Kind(first >> 4).name} has the flags {first & 15}")
+def _check_flags(first: int, expected: int, version: int) -> None:
+    """Check the flags of a fixed header. In version 3.1 unused flags may be set (3.1 §2.1)."""
+    if first & 15 != expected and version != V31:
+        raise _malformed(f"the flags of a {Kind(first >> 4).name} are {first & 15} instead of {expected}")
 
 
-def _connect(first: int, body: bytes, version: int) -> Connect:
+def _decode_connect(first: int, body: bytes, version: int) -> Connect:
     if version:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a second CONNECT")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a client must not send a second CONNECT")
     reader = _Reader(body)
     name, level = reader.binary(), reader.byte()
     bridge, level = bool(level & 0x80), level & 0x7F
-    _flags(first, 0, level)
+    _check_flags(first, 0, level)
     if (name, level) not in ((b"MQTT", V311), (b"MQTT", V5), (b"MQIsdp", V31)):
         if name not in (b"MQTT", b"MQIsdp"):
             raise _malformed(f"protocol {name[:20]!r} is not MQTT")
-        raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not known")
+        raise RemoteProtocolError(Reason.UNSUPPORTED_VERSION, f"protocol level {level} is not supported")
     flags, keep_alive = reader.byte(), reader.number(2)
     will_qos = flags >> 3 & 3
     if flags & 1 and level > V31:
         raise _malformed("the reserved flag of CONNECT is set")
     if will_qos == 3 or (not flags & 4 and flags & 0x38):
-        raise _malformed("the will's flags make no sense")
+        raise _malformed("the will's flags contradict each other")
     if level < V5 and flags & 0x40 and not flags & 0x80:
         raise _malformed("there is a password without a username")
-    properties = reader.properties(Kind.CONNECT) if level == V5 else NONE
+    properties = reader.properties(Kind.CONNECT) if level == V5 else NO_PROPERTIES
     client_id = reader.text()
     will = None
     if flags & 4:
-        of_will = reader.properties(_WILL) if level == V5 else NONE
-        will = Will(reader.text(), reader.binary(), will_qos, bool(flags & 0x20), of_will)
+        will_properties = reader.properties(_WILL) if level == V5 else NO_PROPERTIES
+        will = Will(reader.text(), reader.binary(), will_qos, bool(flags & 0x20), will_properties)
     username = reader.text() if flags & 0x80 else None
     password = reader.binary() if flags & 0x40 else None
     reader.finish()
@@ -277,32 +282,32 @@ def _connect(first: int, body: bytes, version: int) -> Connect:
     )
 
 
-def _connack(first: int, body: bytes, version: int) -> Connack:
-    _flags(first, 0, version)
+def _decode_connack(first: int, body: bytes, version: int) -> Connack:
+    _check_flags(first, 0, version)
     reader = _Reader(body)
     flags, reason = reader.byte(), reader.byte()
     if flags > 1:
-        raise _malformed("CONNACK has flags that do not exist")
-    properties = reader.properties(Kind.CONNACK) if version == V5 else NONE
+        raise _malformed("a CONNACK has unknown flags")
+    properties = reader.properties(Kind.CONNACK) if version == V5 else NO_PROPERTIES
     reader.finish()
     return Connack(bool(flags), reason, properties)
 
 
-def _publish(first: int, body: bytes, version: int) -> Publish:
+def _decode_publish(first: int, body: bytes, version: int) -> Publish:
     qos = first >> 1 & 3
     if qos == 3 or (first & 8 and not qos):
         raise _malformed("a PUBLISH has QoS 3, or DUP with QoS 0")
     at = 2 + (body[0] << 8 | body[1])
     if at > len(body):
         raise IndexError
-    topic = text_of(body[2:at])
+    topic = decode_string(body[2:at])
     packet_id = 0
     if qos:
         packet_id = body[at] << 8 | body[at + 1]
         if not packet_id:
             raise _malformed("the packet identifier is 0")
         at += 2
-    properties = NONE
+    properties = NO_PROPERTIES
     if version == V5:
         reader = _Reader(body, at)
         properties = reader.properties(Kind.PUBLISH)
@@ -310,93 +315,95 @@ def _publish(first: int, body: bytes, version: int) -> Publish:
     return Publish(topic, body[at:], qos, packet_id, bool(first & 1), bool(first & 8), properties)
 
 
-#: Reason codes of acknowledgements (5 §3.4.2.1, §3.5.2.1, §3.6.2.1, §3.7.2.1).
-_TAKEN = frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
-_RELEASED = frozenset({Reason.SUCCESS, Reason.UNKNOWN_PACKET_ID})
+#: Reason codes of PUBACK and PUBREC (5 §3.4.2.1, §3.5.2.1), and of PUBREL and PUBCOMP (5 §3.6.2.1, §3.7.2.1).
+_PUBLISH_REASONS = frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+_RELEASE_REASONS = frozenset({Reason.SUCCESS, Reason.UNKNOWN_PACKET_ID})
 _ACK_REASONS: dict[int, frozenset[int]] = {
-    Kind.PUBACK: _TAKEN,
-    Kind.PUBREC: _TAKEN,
-    Kind.PUBREL: _RELEASED,
-    Kind.PUBCOMP: _RELEASED,
+    Kind.PUBACK: _PUBLISH_REASONS,
+    Kind.PUBREC: _PUBLISH_REASONS,
+    Kind.PUBREL: _RELEASE_REASONS,
+    Kind.PUBCOMP: _RELEASE_REASONS,
 }
 
 
-def _ack(first: int, body: bytes, version: int) -> Ack:
+def _decode_ack(first: int, body: bytes, version: int) -> Ack:
     kind = first >> 4
-    _flags(first, 2 if kind == Kind.PUBREL else 0, version)
+    _check_flags(first, 2 if kind == Kind.PUBREL else 0, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
-    reason, properties = 0, NONE
+    reason, properties = 0, NO_PROPERTIES
     if version == V5 and len(body) > 2:
         reason = reader.byte()
         if reason not in _ACK_REASONS[kind]:
-            raise RemoteProtocolError(Reason.PROTOCOL_ERROR, f"a {Kind(kind).name} has the reason code {reason:#04x}")
+            raise RemoteProtocolError(
+                Reason.PROTOCOL_ERROR, f"a {Kind(kind).name} has the unknown reason code {reason:#04x}"
+            )
         if len(body) > 3:
             properties = reader.properties(kind)
     reader.finish()
     return Ack(kind, packet_id, reason, properties)
 
 
-def _subscribe(first: int, body: bytes, version: int) -> Subscribe:
-    _flags(first, 2, version)
+def _decode_subscribe(first: int, body: bytes, version: int) -> Subscribe:
+    _check_flags(first, 2, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
-    properties = reader.properties(Kind.SUBSCRIBE) if version == V5 else NONE
+    properties = reader.properties(Kind.SUBSCRIBE) if version == V5 else NO_PROPERTIES
     subscriptions = []
     while reader.at < len(body):
         topic_filter, options = reader.text(), reader.byte()
         qos, handling = options & 3, options >> 4 & 3
         if qos == 3 or options & (0xC0 if version == V5 else 0xFC) or handling == 3:
-            raise _malformed("a SUBSCRIBE has options that do not exist")
+            raise _malformed("a SUBSCRIBE has unknown options")
         subscriptions.append(Subscription(topic_filter, qos, bool(options & 4), bool(options & 8), handling))
     if not subscriptions:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE without topic filters")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE has no topic filters")
     return Subscribe(packet_id, tuple(subscriptions), properties)
 
 
-def _unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
-    _flags(first, 2, version)
+def _decode_unsubscribe(first: int, body: bytes, version: int) -> Unsubscribe:
+    _check_flags(first, 2, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
-    properties = reader.properties(Kind.UNSUBSCRIBE) if version == V5 else NONE
+    properties = reader.properties(Kind.UNSUBSCRIBE) if version == V5 else NO_PROPERTIES
     filters = []
     while reader.at < len(body):
         filters.append(reader.text())
     if not filters:
-        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE without topic filters")
+        raise RemoteProtocolError(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE has no topic filters")
     return Unsubscribe(packet_id, tuple(filters), properties)
 
 
-def _suback(first: int, body: bytes, version: int) -> Suback:
-    _flags(first, 0, version)
+def _decode_suback(first: int, body: bytes, version: int) -> Suback:
+    _check_flags(first, 0, version)
     reader = _Reader(body)
     packet_id = reader.packet_id()
-    properties = reader.properties(first >> 4) if version == V5 else NONE
+    properties = reader.properties(first >> 4) if version == V5 else NO_PROPERTIES
     if version < V5 and first >> 4 == Kind.UNSUBACK:
         reader.finish()
     return Suback(first >> 4, packet_id, tuple(body[reader.at :]), properties)
 
 
-def _ping(first: int, body: bytes, version: int) -> Ping:
-    _flags(first, 0, version)
+def _decode_ping(first: int, body: bytes, version: int) -> Ping:
+    _check_flags(first, 0, version)
     if body:
-        raise _malformed("there is more than the packet has")
+        raise _malformed("there are bytes after the end of the packet")
     return Ping(first >> 4)
 
 
-def _disconnect(first: int, body: bytes, version: int) -> Disconnect:
-    return Disconnect(*_reason(first, body, version))
+def _decode_disconnect(first: int, body: bytes, version: int) -> Disconnect:
+    return Disconnect(*_decode_reason(first, body, version))
 
 
-def _auth(first: int, body: bytes, version: int) -> Auth:
+def _decode_auth(first: int, body: bytes, version: int) -> Auth:
     if version and version < V5:
         raise _malformed("there is no AUTH below version 5")
-    return Auth(*_reason(first, body, version))
+    return Auth(*_decode_reason(first, body, version))
 
 
-def _reason(first: int, body: bytes, version: int) -> tuple[int, Properties]:
-    _flags(first, 0, version)
-    reason, properties = 0, NONE
+def _decode_reason(first: int, body: bytes, version: int) -> tuple[int, Properties]:
+    _check_flags(first, 0, version)
+    reason, properties = 0, NO_PROPERTIES
     reader = _Reader(body)
     if version == V5 and body:
         reason = reader.byte()
@@ -407,54 +414,57 @@ def _reason(first: int, body: bytes, version: int) -> tuple[int, Properties]:
 
 
 _DECODERS: dict[int, Callable[[int, bytes, int], Packet]] = {
-    Kind.CONNECT: _connect,
-    Kind.CONNACK: _connack,
-    Kind.PUBLISH: _publish,
-    Kind.PUBACK: _ack,
-    Kind.PUBREC: _ack,
-    Kind.PUBREL: _ack,
-    Kind.PUBCOMP: _ack,
-    Kind.SUBSCRIBE: _subscribe,
-    Kind.SUBACK: _suback,
-    Kind.UNSUBSCRIBE: _unsubscribe,
-    Kind.UNSUBACK: _suback,
-    Kind.PINGREQ: _ping,
-    Kind.PINGRESP: _ping,
-    Kind.DISCONNECT: _disconnect,
-    Kind.AUTH: _auth,
+    Kind.CONNECT: _decode_connect,
+    Kind.CONNACK: _decode_connack,
+    Kind.PUBLISH: _decode_publish,
+    Kind.PUBACK: _decode_ack,
+    Kind.PUBREC: _decode_ack,
+    Kind.PUBREL: _decode_ack,
+    Kind.PUBCOMP: _decode_ack,
+    Kind.SUBSCRIBE: _decode_subscribe,
+    Kind.SUBACK: _decode_suback,
+    Kind.UNSUBSCRIBE: _decode_unsubscribe,
+    Kind.UNSUBACK: _decode_suback,
+    Kind.PINGREQ: _decode_ping,
+    Kind.PINGRESP: _decode_ping,
+    Kind.DISCONNECT: _decode_disconnect,
+    Kind.AUTH: _decode_auth,
 }
 
 
 # -- properties -------------------------------------------------------------------------------------------------------
 
-#: Stands for a will among the kinds of packets.
+#: Packet kind that stands for a will: no packet has type 0.
 _WILL = 0
 
 
 @attrs.frozen
-class _Rule:
-    """How a property is read and written, in which packets it may be, and which values it may have."""
+class _PropertyRule:
+    """Codec of a property, the kinds of packets that may have it, and its validation.
 
-    read: Callable[[_Reader], Any]
-    write: Callable[[Any], bytes]
+    ``reason`` is the error's reason code if ``allowed`` returns False.
+    """
+
+    decode: Callable[[_Reader], Any]
+    encode: Callable[[Any], bytes]
     kinds: frozenset[int]
     allowed: Callable[[Any], bool] | None = None
     reason: Reason = Reason.PROTOCOL_ERROR
-    many: bool = False
+    repeatable: bool = False
 
 
-def _pair(reader: _Reader) -> tuple[str, str]:
+def _decode_pair(reader: _Reader) -> tuple[str, str]:
     return reader.text(), reader.text()
 
 
-def _rules() -> dict[int, _Rule]:
+def _property_rules() -> dict[int, _PropertyRule]:
     byte = (_Reader.byte, lambda value: bytes((value,)))
     two = (lambda reader: reader.number(2), lambda value: int(value).to_bytes(2))
     four = (lambda reader: reader.number(4), lambda value: int(value).to_bytes(4))
     varint = (_Reader.varint, encode_length)
-    text = (_Reader.text, _text)
-    binary = (_Reader.binary, _binary)
-    pair = (_pair, lambda value: _text(value[0]) + _text(value[1]))
+    text = (_Reader.text, _encode_string)
+    binary = (_Reader.binary, _encode_binary)
+    pair = (_decode_pair, lambda value: _encode_string(value[0]) + _encode_string(value[1]))
     kind, of = Kind, frozenset
     reasons = of({2, 4, 5, 6, 7, 9, 11, 14, 15})
     everything = of({_WILL, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15})
@@ -464,45 +474,45 @@ def _rules() -> dict[int, _Rule]:
     flag, positive = (lambda value: value < 2), (lambda value: value > 0)
     p = Property
     return {
-        p.PAYLOAD_FORMAT: _Rule(*byte, message, flag),
-        p.MESSAGE_EXPIRY: _Rule(*four, message),
-        p.CONTENT_TYPE: _Rule(*text, message),
-        p.RESPONSE_TOPIC: _Rule(*text, message, lambda value: value and not set(value) & set("+#")),
-        p.CORRELATION_DATA: _Rule(*binary, message),
-        p.SUBSCRIPTION_ID: _Rule(*varint, of({kind.PUBLISH, kind.SUBSCRIBE}), positive, many=True),
-        p.SESSION_EXPIRY: _Rule(*four, of({kind.CONNECT, kind.CONNACK, kind.DISCONNECT})),
-        p.ASSIGNED_CLIENT_ID: _Rule(*text, connack),
-        p.SERVER_KEEP_ALIVE: _Rule(*two, connack),
-        p.AUTHENTICATION_METHOD: _Rule(*text, login),
-        p.AUTHENTICATION_DATA: _Rule(*binary, login),
-        p.REQUEST_PROBLEM_INFO: _Rule(*byte, connect, flag),
-        p.WILL_DELAY: _Rule(*four, of({_WILL})),
-        p.REQUEST_RESPONSE_INFO: _Rule(*byte, connect, flag),
-        p.RESPONSE_INFO: _Rule(*text, connack),
-        p.SERVER_REFERENCE: _Rule(*text, of({kind.CONNACK, kind.DISCONNECT})),
-        p.REASON_STRING: _Rule(*text, reasons),
-        p.RECEIVE_MAXIMUM: _Rule(*two, connecting, positive),
-        p.TOPIC_ALIAS_MAXIMUM: _Rule(*two, connecting),
-        p.TOPIC_ALIAS: _Rule(*two, of({kind.PUBLISH}), positive, Reason.BAD_TOPIC_ALIAS),
-        p.MAXIMUM_QOS: _Rule(*byte, connack, flag),
-        p.RETAIN_AVAILABLE: _Rule(*byte, connack, flag),
-        p.USER_PROPERTY: _Rule(*pair, everything, many=True),
-        p.MAXIMUM_PACKET_SIZE: _Rule(*four, connecting, positive),
-        p.WILDCARD_AVAILABLE: _Rule(*byte, connack, flag),
-        p.SUBSCRIPTION_ID_AVAILABLE: _Rule(*byte, connack, flag),
-        p.SHARED_AVAILABLE: _Rule(*byte, connack, flag),
+        p.PAYLOAD_FORMAT: _PropertyRule(*byte, message, flag),
+        p.MESSAGE_EXPIRY: _PropertyRule(*four, message),
+        p.CONTENT_TYPE: _PropertyRule(*text, message),
+        p.RESPONSE_TOPIC: _PropertyRule(*text, message, lambda value: value and not set(value) & set("+#")),
+        p.CORRELATION_DATA: _PropertyRule(*binary, message),
+        p.SUBSCRIPTION_ID: _PropertyRule(*varint, of({kind.PUBLISH, kind.SUBSCRIBE}), positive, repeatable=True),
+        p.SESSION_EXPIRY: _PropertyRule(*four, of({kind.CONNECT, kind.CONNACK, kind.DISCONNECT})),
+        p.ASSIGNED_CLIENT_ID: _PropertyRule(*text, connack),
+        p.SERVER_KEEP_ALIVE: _PropertyRule(*two, connack),
+        p.AUTHENTICATION_METHOD: _PropertyRule(*text, login),
+        p.AUTHENTICATION_DATA: _PropertyRule(*binary, login),
+        p.REQUEST_PROBLEM_INFO: _PropertyRule(*byte, connect, flag),
+        p.WILL_DELAY: _PropertyRule(*four, of({_WILL})),
+        p.REQUEST_RESPONSE_INFO: _PropertyRule(*byte, connect, flag),
+        p.RESPONSE_INFO: _PropertyRule(*text, connack),
+        p.SERVER_REFERENCE: _PropertyRule(*text, of({kind.CONNACK, kind.DISCONNECT})),
+        p.REASON_STRING: _PropertyRule(*text, reasons),
+        p.RECEIVE_MAXIMUM: _PropertyRule(*two, connecting, positive),
+        p.TOPIC_ALIAS_MAXIMUM: _PropertyRule(*two, connecting),
+        p.TOPIC_ALIAS: _PropertyRule(*two, of({kind.PUBLISH}), positive, Reason.BAD_TOPIC_ALIAS),
+        p.MAXIMUM_QOS: _PropertyRule(*byte, connack, flag),
+        p.RETAIN_AVAILABLE: _PropertyRule(*byte, connack, flag),
+        p.USER_PROPERTY: _PropertyRule(*pair, everything, repeatable=True),
+        p.MAXIMUM_PACKET_SIZE: _PropertyRule(*four, connecting, positive),
+        p.WILDCARD_AVAILABLE: _PropertyRule(*byte, connack, flag),
+        p.SUBSCRIPTION_ID_AVAILABLE: _PropertyRule(*byte, connack, flag),
+        p.SHARED_AVAILABLE: _PropertyRule(*byte, connack, flag),
     }
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
+# -- encoding ---------------------------------------------------------------------------------------------------------
 
 
 def encode(packet: Packet, version: int) -> bytes:
-    """A packet as bytes. Raises `LocalProtocolError`."""
+    """Encode a packet. Raises `LocalProtocolError`."""
     try:
         return _encode(packet, version)
     except (OverflowError, ValueError, UnicodeEncodeError) as error:
-        raise LocalProtocolError(f"{packet!r} cannot be said: {error}") from error
+        raise LocalProtocolError(f"{packet!r} cannot be encoded: {error}") from error
 
 
 def _encode(packet: Packet, version: int) -> bytes:
@@ -512,61 +522,65 @@ def _encode(packet: Packet, version: int) -> bytes:
         case Ack(kind, packet_id, reason, properties):
             body = packet_id.to_bytes(2)
             if version == V5 and (reason or properties):
-                body += bytes((reason,)) + (_properties(properties) if properties else b"")
-            return _packet(kind, body, 2 if kind == Kind.PUBREL else 0)
+                body += bytes((reason,)) + (_encode_properties(properties) if properties else b"")
+            return _encode_packet(kind, body, 2 if kind == Kind.PUBREL else 0)
         case Ping(kind):
-            return _packet(kind, b"")
+            return _encode_packet(kind, b"")
         case Connack(present, reason, properties):
-            more = _properties(properties) if version == V5 else b""
-            return _packet(Kind.CONNACK, bytes((present, reason)) + more)
+            encoded = _encode_properties(properties) if version == V5 else b""
+            return _encode_packet(Kind.CONNACK, bytes((present, reason)) + encoded)
         case Suback(kind, packet_id, reasons, properties):
-            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
-            return _packet(kind, body + bytes(reasons if version == V5 or kind == Kind.SUBACK else ()))
+            body = packet_id.to_bytes(2) + (_encode_properties(properties) if version == V5 else b"")
+            return _encode_packet(kind, body + bytes(reasons if version == V5 or kind == Kind.SUBACK else ()))
         case Disconnect(reason, properties) | Auth(reason, properties):
             body = b""
             if version == V5 and (reason or properties):
-                body = bytes((reason,)) + (_properties(properties) if properties else b"")
-            return _packet(Kind.DISCONNECT if isinstance(packet, Disconnect) else Kind.AUTH, body)
+                body = bytes((reason,)) + (_encode_properties(properties) if properties else b"")
+            return _encode_packet(Kind.DISCONNECT if isinstance(packet, Disconnect) else Kind.AUTH, body)
         case Connect():
             return _encode_connect(packet)
         case Subscribe(packet_id, subscriptions, properties):
-            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
+            body = packet_id.to_bytes(2) + (_encode_properties(properties) if version == V5 else b"")
             for sub in subscriptions:
                 options = sub.no_local << 2 | sub.retain_as_published << 3 | sub.retain_handling << 4
-                body += _text(sub.filter) + bytes((sub.qos | (options if version == V5 else 0),))
-            return _packet(Kind.SUBSCRIBE, body, 2)
+                body += _encode_string(sub.filter) + bytes((sub.qos | (options if version == V5 else 0),))
+            return _encode_packet(Kind.SUBSCRIBE, body, 2)
         case Unsubscribe(packet_id, filters, properties):
-            body = packet_id.to_bytes(2) + (_properties(properties) if version == V5 else b"")
-            return _packet(Kind.UNSUBSCRIBE, body + b"".join(map(_text, filters)), 2)
+            body = packet_id.to_bytes(2) + (_encode_properties(properties) if version == V5 else b"")
+            return _encode_packet(Kind.UNSUBSCRIBE, body + b"".join(map(_encode_string, filters)), 2)
 
 
 def _encode_publish(packet: Publish, version: int) -> bytes:
-    body = _text(packet.topic)
+    body = _encode_string(packet.topic)
     if packet.qos:
         body += packet.packet_id.to_bytes(2)
     if version == V5:
-        body += _properties(packet.properties)
-    return _packet(Kind.PUBLISH, body + packet.payload, packet.dup << 3 | packet.qos << 1 | packet.retain)
+        body += _encode_properties(packet.properties)
+    return _encode_packet(Kind.PUBLISH, body + packet.payload, packet.dup << 3 | packet.qos << 1 | packet.retain)
 
 
 def _encode_connect(packet: Connect) -> bytes:
-    will, five = packet.will, packet.version == V5
+    will, is_v5 = packet.will, packet.version == V5
     flags = packet.clean << 1 | (packet.username is not None) << 7 | (packet.password is not None) << 6
     if will is not None:
         flags |= 4 | will.qos << 3 | will.retain << 5
-    body = _text("MQIsdp" if packet.version == V31 else "MQTT")
+    body = _encode_string("MQIsdp" if packet.version == V31 else "MQTT")
     body += bytes((packet.version | packet.bridge << 7, flags)) + packet.keep_alive.to_bytes(2)
-    body += (_properties(packet.properties) if five else b"") + _text(packet.client_id)
+    body += (_encode_properties(packet.properties) if is_v5 else b"") + _encode_string(packet.client_id)
     if will is not None:
-        body += (_properties(will.properties) if five else b"") + _text(will.topic) + _binary(will.payload)
+        body += (
+            (_encode_properties(will.properties) if is_v5 else b"")
+            + _encode_string(will.topic)
+            + _encode_binary(will.payload)
+        )
     if packet.username is not None:
-        body += _text(packet.username)
+        body += _encode_string(packet.username)
     if packet.password is not None:
-        body += _binary(packet.password)
-    return _packet(Kind.CONNECT, body)
+        body += _encode_binary(packet.password)
+    return _encode_packet(Kind.CONNECT, body)
 
 
-def _packet(kind: int, body: bytes, flags: int = 0) -> bytes:
+def _encode_packet(kind: int, body: bytes, flags: int = 0) -> bytes:
     size = len(body)
     if size < 128:
         return bytes((kind << 4 | flags, size)) + body
@@ -574,7 +588,7 @@ def _packet(kind: int, body: bytes, flags: int = 0) -> bytes:
 
 
 def encode_length(value: int) -> bytes:
-    """A variable byte integer (5 §1.5.5)."""
+    """Encode a variable byte integer (5 §1.5.5)."""
     if not 0 <= value <= MAX_LENGTH:
         raise ValueError(f"{value} is too long")
     encoded = bytearray()
@@ -585,23 +599,23 @@ def encode_length(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _binary(data: bytes) -> bytes:
+def _encode_binary(data: bytes) -> bytes:
     return len(data).to_bytes(2) + data
 
 
-def _text(text: str) -> bytes:
-    return _binary(text.encode())
+def _encode_string(text: str) -> bytes:
+    return _encode_binary(text.encode())
 
 
-def _properties(properties: Properties) -> bytes:
+def _encode_properties(properties: Properties) -> bytes:
     if not properties:
         return b"\0"
     body = b""
     for number, value in properties.items():
-        rule = _RULES[number]
-        for one in value if rule.many else (value,):
-            body += encode_length(number) + rule.write(one)
+        rule = _PROPERTY_RULES[number]
+        for item in value if rule.repeatable else (value,):
+            body += encode_length(number) + rule.encode(item)
     return encode_length(len(body)) + body
 
 
-_RULES = _rules()
+_PROPERTY_RULES = _property_rules()

@@ -1,4 +1,4 @@
-"""Blynk's topics: what each means (docs.blynk.io, Device MQTT API and MQTT Gateway API). Pure functions."""
+"""Blynk's topics (docs.blynk.io, Device MQTT API and MQTT Gateway API). Pure functions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import attrs
 
-#: In front of everything that goes to a device, and of what a gateway says for one.
-DOWNLINK, GATEWAY = "downlink/", "dev/"
-#: Topics that a device hears without having subscribed (docs.blynk.io, Authentication).
-UNASKED = frozenset({"downlink/ota/json", "downlink/redirect", "downlink/diag"})
+#: Prefix of every topic that the hub publishes on.
+DOWNLINK_PREFIX = "downlink/"
+#: Prefix of every topic of a gateway; the token of the device follows.
+GATEWAY_PREFIX = "dev/"
+#: Topics that are sent to a device without a subscription (docs.blynk.io, Authentication).
+UNSUBSCRIBED_TOPICS = frozenset({"downlink/ota/json", "downlink/redirect", "downlink/diag"})
 
-#: Topics without a name in them, and what is asked for.
-_WHOLE = {
+#: Kinds of uplink by topic, where the topic contains no name.
+_FIXED_TOPICS = {
     "batch_ds": "batch",
     "info/mcu": "info",
     "get/ds": "get datastreams",
@@ -25,29 +27,33 @@ _WHOLE = {
 
 @attrs.frozen
 class Uplink:
-    """What a device says: ``name`` is a datastream's, an event's code or a metadata field's."""
+    """The meaning of a topic that a device publishes on.
+
+    ``kind`` is a key of `connectors.mqtt.handlers.HANDLERS`; ``name`` is the name of a datastream, the code of an
+    event or the name of a metadata field; ``property`` is a widget property.
+    """
 
     kind: str
     name: str = ""
     property: str = ""
 
 
-def uplink(topic: str) -> Uplink | None:
-    """What a topic that a device publishes on is about; None when it is none of Blynk's."""
-    if kind := _WHOLE.get(topic):
+def parse_uplink(topic: str) -> Uplink | None:
+    """Parse a topic that a device publishes on. None if Blynk has no such topic."""
+    if kind := _FIXED_TOPICS.get(topic):
         return Uplink(kind)
     first, _, rest = topic.partition("/")
     if not rest:
         return None
     if first == "ds":
-        return _datastream(rest.split("/"))
-    # Names of metadata and codes of events are the whole rest.
+        return _parse_datastream(rest.split("/"))
+    # A metadata field's name or an event's code may contain slashes: it is the whole rest.
     return Uplink({"event": "event", "meta": "metadata"}[first], rest) if first in ("event", "meta") else None
 
 
-def _datastream(parts: Sequence[str]) -> Uplink | None:
-    """``ds/NAME`` and what may follow; a name has no slash in it."""
-    match parts:
+def _parse_datastream(levels: Sequence[str]) -> Uplink | None:
+    """Parse the levels after ``ds/``; a datastream's name contains no slash."""
+    match levels:
         case [name]:
             return Uplink("value", name)
         case [name, "erase"]:
@@ -61,22 +67,22 @@ def _datastream(parts: Sequence[str]) -> Uplink | None:
     return None
 
 
-def is_for_devices(topic_filter: str) -> bool:
-    """Whether a device may subscribe to it: what is below ``downlink/``, with any wildcards there."""
-    return topic_filter.startswith(DOWNLINK) and len(topic_filter) > len(DOWNLINK)
+def device_may_subscribe(topic_filter: str) -> bool:
+    """Whether a device may use the topic filter: it must be below ``downlink/``, with any wildcards there."""
+    return topic_filter.startswith(DOWNLINK_PREFIX) and len(topic_filter) > len(DOWNLINK_PREFIX)
 
 
-def through_gateway(topic: str) -> tuple[str, str] | None:
-    """The token and the rest of a topic, or topic filter, of a gateway: ``dev/{token}/…``; None when it is none.
+def split_gateway_topic(topic: str) -> tuple[str, str] | None:
+    """Split a gateway's topic or topic filter, ``dev/{token}/…``, into the token and the rest.
 
-    A wildcard is no token.
+    None if it has another form, or a wildcard in place of the token.
     """
-    first, _, rest = topic.removeprefix(GATEWAY).partition("/")
-    if not topic.startswith(GATEWAY) or not first or not rest or "+" in first or "#" in first:
+    token, _, rest = topic.removeprefix(GATEWAY_PREFIX).partition("/")
+    if not topic.startswith(GATEWAY_PREFIX) or not token or not rest or "+" in token or "#" in token:
         return None
-    return first, rest
+    return token, rest
 
 
-def is_for_gateways(rest: str) -> bool:
-    """Whether a gateway may subscribe to that below a device's token: ``#`` stands for ``downlink/#``."""
-    return rest == "#" or is_for_devices(rest)
+def gateway_may_subscribe(rest: str) -> bool:
+    """Whether a gateway may use the topic filter that follows a token; ``#`` means ``downlink/#``."""
+    return rest == "#" or device_may_subscribe(rest)
