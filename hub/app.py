@@ -129,8 +129,8 @@ class Hub:
         self.bodies = Bodies()
         self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
         self.devices.newest = self.templates.get
-        self.watching = ValueTimeouts(bus, clock, self.devices.by_series)
-        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
+        self.value_timeouts = ValueTimeouts(bus, clock, self.devices.by_series)
+        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
@@ -402,7 +402,7 @@ class Hub:
         self.clock.not_before(await self.history.load(self.devices.by_series))
         self.devices.drop_cleared()
         self.clock.now()
-        self.watching.start(self.history.latest)
+        self.value_timeouts.start(self.history.latest)
         self._local_key = _local_key(self.config.data / "local.key")
         self.permissions = self.hooks.permissions()
         self.routes = self.hooks.routes(self)
@@ -497,7 +497,7 @@ async def running(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(hub._look)  # noqa: SLF001
-                nursery.start_soon(hub.watching.run)
+                nursery.start_soon(hub.value_timeouts.run)
                 nursery.start_soon(hub.clock_repairs.run)
                 nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)

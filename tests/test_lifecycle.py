@@ -234,21 +234,21 @@ async def test_a_value_that_nothing_comes_after_is_shown_as_its_template_says(st
         hub.subscribe(ValueExpired, lambda fact: told.append(fact.show))
         for n in range(4):
             await write_and_wait(hub, device, n)
-            assert hub.watching.shown(point) is None
+            assert hub.value_timeouts.expired_text(point) is None
         await until(lambda: told)
         assert ["--"] == told
-        assert "--" == hub.watching.shown(point)
+        assert "--" == hub.value_timeouts.expired_text(point)
         assert 3.0 == hub.writes.current(device, point.datastream), "it stays what it is"
         hub.write(Write(device, 1, 5, "test", SYSTEM))
-        assert hub.watching.shown(point) is None
-        await until(lambda: hub.watching.shown(point))
+        assert hub.value_timeouts.expired_text(point) is None
+        await until(lambda: hub.value_timeouts.expired_text(point))
         now = hub.clock.now()
         await hub.writes.import_points(device, [(point.datastream, now, 6)], "test", SYSTEM)
-        assert hub.watching.shown(point) is None
-        await until(lambda: hub.watching.shown(point))
+        assert hub.value_timeouts.expired_text(point) is None
+        await until(lambda: hub.value_timeouts.expired_text(point))
     async with start() as hub:
         [device] = hub.devices.by_id.values()
-        await until(lambda: hub.watching.shown(device.points[1]) == "--")
+        await until(lambda: hub.value_timeouts.expired_text(device.points[1]) == "--")
 
 
 async def write_and_wait(hub, device, value):

@@ -330,7 +330,7 @@ async def test_a_pair_that_has_expired_has(hub, world):
     assert "69 °F" == shown["v0"]["text"]
     [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
     with trio.fail_after(patient(10)):
-        while hub.watching.shown(device.points[1]) is None:
+        while hub.value_timeouts.expired_text(device.points[1]) is None:
             await trio.sleep(0.05)
     async with asking(world) as ask:
         values, _ = await read(ask, device)

@@ -395,7 +395,7 @@ class ClockRepairs:
                     hub.emit(ValueCleared(point.device, point.datastream))
                     continue
                 hub.history.latest[series] = left
-                hub.watching.imported(point, left[0])
+                hub.value_timeouts.on_import(point, left[0])
                 hub.emit(ValueWritten(point.device, point.datastream, left[1], left[0], "clock repair"))
 
     async def _finish(self, row: _Row) -> None:

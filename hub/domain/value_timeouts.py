@@ -23,13 +23,13 @@ Latest = tuple[int, Value] | None
 
 
 class ValueTimeouts:
-    """``take_back(point, value)`` writes what was there before an unconfirmed write."""
+    """``restore(point, value)`` writes what was there before an unconfirmed write."""
 
     def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, Point]) -> None:
         self._bus = bus
         self._clock = clock
         self._points = points
-        self.take_back: Callable[[Point, Value], None] = lambda _point, _value: None
+        self.restore: Callable[[Point, Value], None] = lambda _point, _value: None
         #: Series whose value is too old to be shown.
         self.expired: set[int] = set()
         #: What series held before writes that their device has not confirmed.
@@ -46,9 +46,9 @@ class ValueTimeouts:
         """Take up what was there before the hub stopped."""
         for series, point in self._points.items():
             if point.datastream.expire is not None and series in latest:
-                self.imported(point, latest[series][0])
+                self.on_import(point, latest[series][0])
 
-    def written(self, point: Point, before: Latest, *, by_device: bool) -> None:
+    def on_write(self, point: Point, before: Latest, *, by_device: bool) -> None:
         """A watched point has a new latest value."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
@@ -60,13 +60,13 @@ class ValueTimeouts:
             self._unconfirmed.setdefault(point.series, before)
             self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
 
-    def imported(self, point: Point, ts: int) -> None:
+    def on_import(self, point: Point, ts: int) -> None:
         """The latest value of a point is one of the past, stamped ``ts``; it confirms nothing."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
             self._renew(point, max(0, self._clock.now() - ts) / 1000)
 
-    def shown(self, point: Point) -> str | None:
+    def expired_text(self, point: Point) -> str | None:
         """What is shown instead of a value that has expired; None while it has not."""
         expire = point.datastream.expire
         return expire.show if expire is not None and point.series in self.expired else None
@@ -89,4 +89,4 @@ class ValueTimeouts:
             return
         value = point.datastream.default if before is None else before[1]
         if value is not None:
-            self.take_back(point, value)
+            self.restore(point, value)

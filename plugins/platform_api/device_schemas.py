@@ -146,7 +146,7 @@ def _value(
     device = viewer.device
     latest = hub.writes.latest(device, stream)
     value = hub.writes.current(device, stream)
-    expired = hub.watching.shown(device.points[stream.pin])
+    expired = hub.value_timeouts.expired_text(device.points[stream.pin])
     return DataStreamValue(
         data_stream_id=stream.id,
         pin=f"v{stream.pin}",
@@ -168,7 +168,7 @@ def _display(
     shown = viewer.shown(stream)
     pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
     if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:
-        stream, value, expired = pair, paired, hub.watching.shown(viewer.device.points[pair.pin])
+        stream, value, expired = pair, paired, hub.value_timeouts.expired_text(viewer.device.points[pair.pin])
     elif pair is not None:
         # It has said nothing yet.
         pair, shown = None, Shown(viewer.formula(stream))
