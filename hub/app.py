@@ -31,7 +31,7 @@ from hub.domain.devices import Devices
 from hub.domain.display import Display
 from hub.domain.lifecycle import Lifecycles
 from hub.domain.metadata import Metadata
-from hub.domain.organizations import Organizations, not_enabled
+from hub.domain.organizations import Organizations, template_not_enabled
 from hub.domain.properties import Properties
 from hub.domain.timeline import Timeline
 from hub.domain.tokens import Tokens
@@ -128,7 +128,7 @@ class Hub:
         )
         self.bodies = Bodies()
         self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
-        self.devices.newest = self.templates.get
+        self.devices.newest_template = self.templates.get
         self.value_timeouts = ValueTimeouts(bus, clock, self.devices.by_series)
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
@@ -218,7 +218,7 @@ class Hub:
         device = self.devices.get(number)
         if not self.may(request.principal, request.permission, device):
             if not self.may(request.principal, VIEW_DEVICES, device):
-                raise self.devices.unknown(number)
+                raise self.devices.not_found(number)
             raise Forbidden(f"This needs the permission {request.permission}.")
         request.subject, request.org = f"device {device.id}", device.org
         return device
@@ -227,7 +227,7 @@ class Hub:
         """The organization that a request is about, by default the one its asker acts in. Raises as `device_for`."""
         org = self.organizations.get(request.principal.org if number is None else number)
         if not self.may(request.principal, request.permission, org=org.id):
-            raise self.organizations.unknown(org.id)
+            raise self.organizations.not_found(org.id)
         request.org = org.id
         return org
 
@@ -243,7 +243,7 @@ class Hub:
             found, own = self.templates.by_id.get(template), self.organizations.get(request.principal.org)
             if found is None or not own.has(found) or not self.may(request.principal, "templates.view", org=own.id):
                 raise
-        raise not_enabled(found, org)
+        raise template_not_enabled(found, org)
 
     def devices_for(self, principal: Principal, permission: str, top: int | None = None) -> list[Device]:
         """All devices on which somebody may do what a permission names, of an organization and those below it."""
@@ -319,7 +319,7 @@ class Hub:
         token = next((value for key, value in pairs if key == "token"), None)
         if not token:
             raise Rejected("No token provided.")
-        device = self.tokens.of(token)
+        device = self.tokens.device_for(token)
         if device is None:
             self.refuse(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
             raise Rejected("Invalid token.")
@@ -429,7 +429,7 @@ class Hub:
             self.clock.check()
             with suppress(StorageError):
                 await self.keep_doubts()
-            self.tokens.end_expired()
+            self.tokens.close_expired_sessions()
             self._refusal_log.summarize("refused")
             self._look_around()
             self.history.turn(self.clock.now())

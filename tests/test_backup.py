@@ -90,7 +90,7 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
     archive.unpack(tmp_path / "b.tar", folder, quiet)
     async with running(config.with_data(str(folder))) as hub:
         [device] = hub.devices.by_id.values()
-        assert hub.tokens.of(token) is device
+        assert hub.tokens.device_for(token) is device
         found = [v async for piece in hub.history.points(device.points[0].series, 0, 2**42) for _, v in piece]
         assert [float(n) for n in range(5000)] == found[:5000]
         assert found[-1] >= before

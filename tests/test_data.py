@@ -429,7 +429,7 @@ async def test_a_pin_or_everything_is_erased(api, hub, meter, filled):
     await hub.properties.set(device, [0], {"label": ["L"]})
     assert 204 == (await api.post("device/erase", pin="v0")).status
     assert [] == await api.history(pin="v0", period="30d")
-    assert {} == await hub.properties.of(device)
+    assert {} == await hub.properties.values_for(device)
     assert 1 == len(await api.history(pin="v1"))
     answer = await api.http.ask("DELETE", f"/api/v1/organization/device/clear?deviceId={device.id}", key=api.key)
     assert 204 == answer.status

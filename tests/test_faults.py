@@ -306,10 +306,10 @@ async def test_the_session_of_a_token_ends_with_its_overlap(start, time):
         device, token = await add_device(started, TEMPLATE)
         async with connect(*address_of(started), token, info=INFO) as client:
             await started.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
-            started.tokens.end_expired()
+            started.tokens.close_expired_sessions()
             assert 1 == len(started.sessions)
             time.pass_(2 * DAY)
-            started.tokens.end_expired()
+            started.tokens.close_expired_sessions()
 
             assert await client.next_frame() is None
 
@@ -321,7 +321,7 @@ async def test_an_empty_token_is_no_token(start):
             await started.tokens.rotate(device, SYSTEM, token="")
         with pytest.raises(Rejected):
             await started.devices.add([NewDevice(name="Other", template=device.template, token="")], SYSTEM)
-        assert device is started.tokens.of(token)
+        assert device is started.tokens.device_for(token)
 
 
 async def test_a_login_is_not_a_megabyte(start):

@@ -67,7 +67,7 @@ async def device_of(hub, lifecycle):
 
 async def timeline(hub, device):
     """Types of events, oldest first."""
-    return [event.type for event in reversed(await hub.timeline.of(device))]
+    return [event.type for event in reversed(await hub.timeline.newest(device))]
 
 
 async def test_a_device_that_is_back_within_its_wait_was_never_offline(start):
@@ -99,7 +99,7 @@ async def test_a_device_is_offline_after_its_wait_and_then_what_its_template_say
         Session(hub, device).open()
         await until(lambda: not hub.lifecycle._unsaved)
         assert ["online", "status", "offline", "online"] == await timeline(hub, device)
-        [_, offline, away, _] = await hub.timeline.of(device)
+        [_, offline, away, _] = await hub.timeline.newest(device)
         assert ("Away", "It will be back") == (away.name, away.description)
         assert ("offline", "Offline") == (offline.code, offline.name)
 

@@ -191,7 +191,7 @@ async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_con
         await hub.write(Write(newer, 9, 2.5, "test", SYSTEM)).durable()
     async with running(hub_config) as hub, connected(hub) as http:
         ask = Asker(http, local_key(hub))
-        [old], [newer] = hub.devices.named("Old"), hub.devices.named("Newer")
+        [old], [newer] = hub.devices.find_by_name("Old"), hub.devices.find_by_name("Newer")
         assert (1, 2, 3) == (old.template.version, newer.template.version, hub.templates.get("TMPL0room").version)
         assert (1.5, 2.5) == (held(hub, old, 0), held(hub, newer, 9))
         # What the older versions have and the newest has not would be dropped.

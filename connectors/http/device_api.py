@@ -116,7 +116,7 @@ class DeviceApi:
             hub.refuse(request.address, f"device {device.name}: {wanted}: {error}", device.id)
             raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
-            hub.lifecycle.heard(device)
+            hub.lifecycle.on_data(device)
         await receipt.durable()
 
     async def import_points(self, request: Request) -> Response:

@@ -438,7 +438,7 @@ class Link:
         if publish.qos:
             self._owed.append((publish, taken))
         if client.own is None and self.hub.sessions.get(voice.device.id) is None:
-            self.hub.lifecycle.heard(voice.device)
+            self.hub.lifecycle.on_data(voice.device)
         return pause
 
     def _take(self, device: Device) -> float:

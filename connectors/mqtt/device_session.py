@@ -70,7 +70,7 @@ class Client:
         if self.principal is not None:
             return hub.may(self.principal, "org_devices.view", org=self.principal.org)
         device = self.own.device if self.own else self.gateway
-        return hub.tokens.of(self.token) is device and (self.own is not None or device.template.gateway)  # type: ignore[union-attr]
+        return hub.tokens.device_for(self.token) is device and (self.own is not None or device.template.gateway)  # type: ignore[union-attr]
 
     def reaches(self, device: Device, permission: str) -> bool:
         """Whether a gateway speaks for a device: it is in its organization or below (docs.blynk.io, Gateway API)."""
@@ -81,7 +81,7 @@ class Client:
 
     def voice(self, token: str, permission: str) -> Voice | None:
         """The voice of the device with a token; None when it is none of the gateway's business."""
-        device = self.endpoint.hub.tokens.of(token)
+        device = self.endpoint.hub.tokens.device_for(token)
         # In a topic a token stands as it is: each spelling would be a voice of its own.
         if device is None or token != trimmed(token) or not self.reaches(device, permission):
             return None
@@ -205,7 +205,7 @@ class Voice:
     def _reached(self) -> bool:
         """Whether the gateway still speaks for the device, and with this token."""
         hub = self.hub
-        return hub.tokens.of(self.token) is self.device and self.client.reaches(self.device, "org_devices.view")
+        return hub.tokens.device_for(self.token) is self.device and self.client.reaches(self.device, "org_devices.view")
 
     def diag(self, text: str) -> None:
         """A sentence for whoever writes the firmware (docs.blynk.io, Server Diagnostics)."""

@@ -210,7 +210,7 @@ class Endpoint:
             if not client.valid():
                 raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
-        device = self.hub.tokens.of(password)
+        device = self.hub.tokens.device_for(password)
         if device is None:
             return None
         if username == GATEWAY_DEVICE:

@@ -297,7 +297,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
         voice.hub.refuse(voice.address, f"device {voice.device.name} {why}", voice.device.id)
     if (size := told.get("buff-in", "")).isdecimal():
         voice.limit(int(size[:9]))
-    await voice.hub.devices.told(voice.device, told)
+    await voice.hub.devices.update_firmware_info(voice.device, told)
 
 
 HANDLERS: dict[str, Handler] = {

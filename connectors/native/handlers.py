@@ -128,7 +128,7 @@ async def event_clear(session: NativeSession, message: int, body: bytes, replies
 
 async def push(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
     """A notification of old firmware: kept on the timeline."""
-    await session.hub.timeline.note(session.device, "Notification", " ".join(split(body)))
+    await session.hub.timeline.add_note(session.device, "Notification", " ".join(split(body)))
     replies.append(response(message, Status.OK))
 
 
@@ -136,7 +136,7 @@ async def bridge(session: NativeSession, message: int, body: bytes, replies: lis
     parts = split(body)
     pin, kind = (*parts, "", "")[:2]
     if kind == "i":
-        target = session.hub.tokens.of(parts[2]) if len(parts) > 2 else None
+        target = session.hub.tokens.device_for(parts[2]) if len(parts) > 2 else None
         bridges = session.bridges = session.bridges or {}
         if target is None or target.org != session.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
             raise Forbidden("the bridge's token is not known here")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.domain.organizations import not_enabled
+from hub.domain.organizations import template_not_enabled
 from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
@@ -73,13 +73,13 @@ class Devices:
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
-        organizations.counts["devices"] = self._by_organization
+        organizations.usage_counters["devices"] = self._by_organization
         #: Held from what is checked until what is remembered, so that memory and disk do not part.
         self.lock = trio.Lock()
         #: The organization of a user; None of one who is not there. Set by the plugin that has users.
         self.org_of_user: Callable[[int], int | None] = lambda _user: None
         #: The newest version of a template, which raises `NotFound`: set by the hub.
-        self.newest: Callable[[str], Template]
+        self.newest_template: Callable[[str], Template]
         self._most = most
         self.by_series: dict[int, Point] = {}
         self.by_id: dict[int, Device] = {}
@@ -117,7 +117,7 @@ class Devices:
             self._keep(device)
         for hash_, number, expires, replaced in tokens:
             self._tokens.keep(hash_, self.by_id[number], expires, replaced)
-        self._place(series)
+        self._attach_points(series)
         self._history.upkeep.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
 
@@ -132,7 +132,7 @@ class Devices:
     def _keep(self, device: Device) -> None:
         self.by_id[device.id] = self.by_org.setdefault(device.org, {})[device.id] = device
 
-    def _place(self, series: Iterable[Row]) -> None:
+    def _attach_points(self, series: Iterable[Row]) -> None:
         """Give devices their points, from rows of (series, device, datastream)."""
         streams: dict[tuple[str, int], dict[int, Datastream]] = {}
         for number, device_id, datastream in series:
@@ -148,7 +148,7 @@ class Devices:
                 point = Point(series=number, datastream=stream, device=device)
                 device.points[stream.pin] = self.by_series[number] = point
 
-    def _unplace(self, series: Iterable[int]) -> None:
+    def _detach(self, series: Iterable[int]) -> None:
         """Forget series that are in the table ``gone``, with all that was kept of them."""
         gone = list(series)
         for number in gone:
@@ -180,20 +180,20 @@ class Devices:
         """Raises `NotFound`."""
         if found := self.by_id.get(device):
             return found
-        raise self.unknown(device)
+        raise self.not_found(device)
 
-    def unknown(self, device: int) -> NotFound:
+    def not_found(self, device: int) -> NotFound:
         """What is said of one that is not there, also to whom it is none of their business."""
         return NotFound(f"Device with identifier {device} is not found or belong to another organization.")
 
-    def named(self, name: str) -> list[Device]:
+    def find_by_name(self, name: str) -> list[Device]:
         return [device for device in self.by_id.values() if device.name == nfc(name)]
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
         async with self.lock:
             # A template may have been saved since somebody chose it.
-            new = [attrs.evolve(one, template=self.newest(one.template.id)) for one in new]
+            new = [attrs.evolve(one, template=self.newest_template(one.template.id)) for one in new]
             added = await self._add(new, by)
         for (device, _), one in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
@@ -237,7 +237,7 @@ class Devices:
             self._keep(device)
             self._tokens.keep(digest(token), device)
             added.append((device, token))
-        self._place(series)
+        self._attach_points(series)
         warn_of_weak((device.name, token) for device, token in added)
         return added
 
@@ -255,7 +255,7 @@ class Devices:
             templates = {one.template.id: one.template for one in new if one.org == org}
             try:
                 for template in templates.values():
-                    self.check_place(org, template, count)
+                    self.check_placement(org, template, count)
             except RequestError as error:
                 yield str(error)
         seen: set[str] = set()
@@ -278,11 +278,11 @@ class Devices:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 
-    def check_place(self, org: int, template: Template, more: int, leaving: int | None = None) -> None:
+    def check_placement(self, org: int, template: Template, more: int, leaving: int | None = None) -> None:
         """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
         found = self._organizations.get(org)
         if not found.has(template):
-            raise not_enabled(template, found)
+            raise template_not_enabled(template, found)
         self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
 
     def _by_organization(self) -> Counter[int]:
@@ -313,7 +313,7 @@ class Devices:
         async with self.lock:
             self.get(device.id)
             if org != device.org:
-                self.check_place(org, device.template, 1, device.org)
+                self.check_placement(org, device.template, 1, device.org)
             if problem := self._owner_problem(org, owner):
                 raise Rejected(problem)
             await self._storage.transaction(write)
@@ -335,7 +335,7 @@ class Devices:
         self._tokens.forget(device)
         self._sessions.end(device, "the device was deleted")
         points, device.points = device.points, {}
-        self._unplace(point.series for point in points.values())
+        self._detach(point.series for point in points.values())
         self._bus.emit(DeviceDeleted(device, by))
 
     async def erase(self, device: Device, datastreams: Sequence[Datastream], by: Principal) -> None:
@@ -354,8 +354,8 @@ class Devices:
             rows = await self._storage.transaction(write)
             old = {point.series for point in device.points.values()}
             device.points = {}
-            self._place(rows)
-            self._unplace(old - {number for number, _, _ in rows})
+            self._attach_points(rows)
+            self._detach(old - {number for number, _, _ in rows})
         self._bus.emit(DataErased(device, tuple(datastreams), by))
 
     async def clear(self, device: Device, datastream: Datastream) -> None:
@@ -377,7 +377,7 @@ class Devices:
             del self._history.latest[series]
             self._bus.emit(ValueCleared(device, datastream))
 
-    async def told(self, device: Device, info: dict[str, str]) -> None:
+    async def update_firmware_info(self, device: Device, info: dict[str, str]) -> None:
         """Keep what a device says of its firmware; the first time activates it."""
         keys, length = MAX_INFO
         # A fleet runs few firmwares: its words are kept once.
@@ -438,8 +438,8 @@ class Devices:
         for device in self.by_id.values():
             if device.template.id == template.id:
                 device.template, device.points, device.pinned = template, {}, None
-        self._place(rows)
-        self._unplace(gone)
+        self._attach_points(rows)
+        self._detach(gone)
 
     def versions_of(self, template: str) -> set[int]:
         """The older versions of a template that devices stay with."""

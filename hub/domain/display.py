@@ -43,7 +43,7 @@ class Display:
         """How somebody sees a device. Raises `StorageError`."""
         switched: dict[str, str] = {}
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
-            said = await self._metadata.of(device)
+            said = await self._metadata.values_for(device)
             switched = {
                 units.name_of(option): said[field.name]
                 for field in fields

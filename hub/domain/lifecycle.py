@@ -69,14 +69,14 @@ class Lifecycles:
         bus.subscribe(DeviceDeleted, lambda fact: self._forget(fact.device))
         bus.subscribe(TemplateChanged, lambda fact: self._template_changed(fact.template))
 
-    def name(self, device: Device) -> str:
+    def status_name(self, device: Device) -> str:
         """What the device's template calls its status."""
         lifecycle = device.template.lifecycle
         return {ONLINE: lifecycle.online, OFFLINE: lifecycle.offline, "": lifecycle.offline}.get(
             device.status, device.status
         )
 
-    def heard(self, device: Device) -> None:
+    def on_data(self, device: Device) -> None:
         """A device that only reports data, and has no connection, reported some."""
         if device.template.lifecycle.reports_data and not self._stopping:
             if device.status != ONLINE:

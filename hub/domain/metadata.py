@@ -271,12 +271,12 @@ class Metadata:
         if name == OWNER:
             return ""
         field = self.field(device, name)
-        said = await self.of(device)
+        said = await self.values_for(device)
         return said.get(field.name, field.default)
 
     async def _latlon(self, device: Device) -> str:
         """``lat lon`` of a device's Location, else of its first field with coordinates; "" when nothing tells."""
-        of = await self.of(device)
+        of = await self.values_for(device)
         location = of.get(LOCATION, "")
         if location.startswith("{") and "lat" in (place := json.loads(location)):
             return f"{place['lat']} {place['lon']}"
@@ -339,7 +339,7 @@ class Metadata:
             return MetadataField(name=name, type=kind)
         raise NotFound(NO_FIELD)
 
-    async def of(self, device: Device) -> dict[str, str]:
+    async def values_for(self, device: Device) -> dict[str, str]:
         """All fields that the template defines or somebody set."""
         said = self._recent.get(device.id)
         if said is None:

@@ -39,7 +39,7 @@ class Organizations:
         self._limits = limits
         self.by_id: dict[int, Organization] = {}
         #: How many of what a quota is of each organization has: set by who knows.
-        self.counts: dict[str, Callable[[], Counter[int]]] = {}
+        self.usage_counters: dict[str, Callable[[], Counter[int]]] = {}
         self._children: dict[int, list[int]] = {}
         #: Held from what is checked until what is remembered, so that memory and disk do not part.
         self._lock = trio.Lock()
@@ -93,9 +93,9 @@ class Organizations:
         """Raises `NotFound`."""
         if found := self.by_id.get(org):
             return found
-        raise self.unknown(org)
+        raise self.not_found(org)
 
-    def unknown(self, org: int) -> NotFound:
+    def not_found(self, org: int) -> NotFound:
         """What is said of one that is not there, also to whom it is none of their business."""
         return NotFound(f"Organization with identifier {org} is not found or you don't have access to it.")
 
@@ -242,7 +242,7 @@ class Organizations:
             raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
         moved = self.below(org)
         self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
-        for what, count in self.counts.items():
+        for what, count in self.usage_counters.items():
             used = count()
             more = sum(used[one] for one in moved)
             self.check_quota(parent, what, used, more, leaving=self.by_id[org].parent)
@@ -277,7 +277,7 @@ async def _enable(tx: Transaction, org: int, templates: Iterable[str]) -> None:
     await tx.insert_many("enabled_templates", ("org", "template"), [(org, template) for template in templates])
 
 
-def not_enabled(template: Template, org: Organization) -> Conflict:
+def template_not_enabled(template: Template, org: Organization) -> Conflict:
     """The error for a device of a template that its organization does not have, with what would enable it."""
     command = f"pinwheel template enable {template.id} {org.id}"
     return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")

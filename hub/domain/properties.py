@@ -85,7 +85,7 @@ class Properties:
                 self._bus.emit(PropertyChanged(device, point.datastream, prop, ()))
         return len(gone)
 
-    async def of(self, device: Device) -> dict[int, dict[str, tuple[str, ...]]]:
+    async def values_for(self, device: Device) -> dict[int, dict[str, tuple[str, ...]]]:
         """All properties of a device: datastream id, property, values."""
         if device.id not in self._having:
             return {}

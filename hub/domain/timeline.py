@@ -42,7 +42,7 @@ _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, r
 
 
 @attrs.frozen(kw_only=True)
-class Filter:
+class TimelineFilter:
     """Which events: of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), with ``text`` in them."""
 
     devices: Sequence[int]
@@ -78,7 +78,7 @@ class Timeline:
             raise Rejected(f"The description is longer than {MAX_DESCRIPTION} characters.")
         return await self._add(device, kind, description)
 
-    async def note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
+    async def add_note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
         """Put down what is no event of the template, such as a notification of old firmware."""
         return await self._add(device, EventType(code="note", name=name), description[:MAX_DESCRIPTION])
 
@@ -185,7 +185,7 @@ class Timeline:
             self._bus.emit(EventResolved(device, code, count))
         return count
 
-    async def resolve_one(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
+    async def resolve_event(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
         """Resolve a warning or a critical event, with a note. Raises `NotFound`, `Rejected`."""
         _checked(note)
         found = await self.get(device, event)
@@ -259,11 +259,11 @@ class Timeline:
             raise NotFound(NOT_FOUND)
         return found[0]
 
-    async def of(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
+    async def newest(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
         """The newest events of a device, newest first."""
-        return (await self.find(Filter(devices=[device.id]), 0, limit))[0]
+        return (await self.find(TimelineFilter(devices=[device.id]), 0, limit))[0]
 
-    async def find(self, wanted: Filter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
+    async def find(self, wanted: TimelineFilter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
         """A page of the events that a filter asks for, newest first, and how many there are in all."""
         where, values = _where(wanted)
 
@@ -274,7 +274,7 @@ class Timeline:
 
         return await self._storage.read(read)
 
-    async def count(self, wanted: Filter) -> dict[str, int]:
+    async def count(self, wanted: TimelineFilter) -> dict[str, int]:
         """How many events of each type a filter finds."""
         where, values = _where(wanted)
         sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
@@ -287,7 +287,7 @@ def _checked(text: str) -> str:
     return text
 
 
-def _where(wanted: Filter) -> tuple[str, list[Any]]:
+def _where(wanted: TimelineFilter) -> tuple[str, list[Any]]:
     types = list(wanted.types)
     terms = ["device IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
     values: list[Any] = [json.dumps(list(wanted.devices)), wanted.start, wanted.end]

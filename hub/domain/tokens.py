@@ -80,7 +80,7 @@ class Tokens:
         """Forget those of a device, which are in the database no more."""
         self._kept = {hash_: kept for hash_, kept in self._kept.items() if kept[0] is not device}
 
-    def of(self, token: str) -> Device | None:
+    def device_for(self, token: str) -> Device | None:
         """Whose token this is; what `hub.spellings.trimmed` removes around it does not count."""
         found = self._kept.get(digest(trimmed(token)))
         if found is None:
@@ -108,7 +108,7 @@ class Tokens:
                 ends = correction.corrected_end(expires, replaced)
                 self._kept[hash_] = (device, ends, correction.corrected(replaced))
 
-    def end_expired(self) -> None:
+    def close_expired_sessions(self) -> None:
         """End the sessions of those whose overlap is over."""
         now = self._clock.now()
         for hash_, (device, expires, _) in tuple(self._kept.items()):

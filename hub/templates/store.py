@@ -75,10 +75,10 @@ class Templates:
         """Raises `NotFound`."""
         if found := self.by_id.get(template):
             return found
-        raise self.unknown()
+        raise self.not_found()
 
     @staticmethod
-    def unknown() -> NotFound:
+    def not_found() -> NotFound:
         """What is said of one that is not there, also to whom it is none of their business."""
         return NotFound("Template is not found or you don't have access to it.")
 
@@ -86,7 +86,7 @@ class Templates:
         """A template that devices of an organization may have. Raises `NotFound` also for others."""
         found = self.by_id.get(template)
         if found is None or not org.has(found):
-            raise self.unknown()
+            raise self.not_found()
         return found
 
     # -- saving ---------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
             if device is not None and hub.may(request.principal, VIEW_DEVICES, device):
                 devices.append(device)
             else:
-                missing.append(Result(device_id=number, name="", problem=str(hub.devices.unknown(number))))
+                missing.append(Result(device_id=number, name="", problem=str(hub.devices.not_found(number))))
         return devices, missing
 
     async def one_by_one(devices: Sequence[Device], do: Callable[[Device], Awaitable[object]]) -> dict[int, str]:
@@ -128,7 +128,7 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
         if body.to_org_id is None:
             raise Rejected("toOrgId: is missing")
         if not hub.may(request.principal, "transfers.devices", org=body.to_org_id):
-            raise hub.organizations.unknown(body.to_org_id)
+            raise hub.organizations.not_found(body.to_org_id)
         to = hub.organizations.get(body.to_org_id)
 
         def check(device: Device) -> str | None:

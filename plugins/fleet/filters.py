@@ -133,7 +133,7 @@ class Finder:
         id or token.
         """
         hub = self._hub
-        with_token = hub.tokens.of(word)
+        with_token = hub.tokens.device_for(word)
         word = nfc(word).lower()
         templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
@@ -220,7 +220,7 @@ class Finder:
             "name": lambda device: device.name,
             "owner": self.owner_name,
             "activatedBy": self.activators(principal),
-            "status": hub.lifecycle.name,
+            "status": hub.lifecycle.status_name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
             "location": lambda device: place.name if (place := self.place_of(device, principal)) else None,

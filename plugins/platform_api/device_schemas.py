@@ -107,8 +107,8 @@ class ActivatedDevice:
 
 async def whole(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
     """A device with its values and metadata, as somebody sees them. Raises `StorageError`."""
-    fields = await hub.metadata.of(device)
-    properties = await hub.properties.of(device)
+    fields = await hub.metadata.values_for(device)
+    properties = await hub.properties.values_for(device)
     viewer = await hub.display.of(device, principal)
     values = [_value(hub, viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
     metadata = [
@@ -127,7 +127,7 @@ def device_shown(hub: Hub, device: Device) -> DeviceObject:
         org_id=device.org,
         owner_user_id=device.owner,
         name=device.name,
-        lifecycle_status={"name": hub.lifecycle.name(device), "status": device.status or OFFLINE},
+        lifecycle_status={"name": hub.lifecycle.status_name(device), "status": device.status or OFFLINE},
         created_at=device.created,
         activated_at=device.activated,
         first_connect_time=device.activated,

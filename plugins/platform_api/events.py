@@ -9,7 +9,7 @@ import attrs
 
 from hub.api.parameters import MAX_TIME, Time
 from hub.api.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
-from hub.domain.timeline import UNKNOWN, Filter
+from hub.domain.timeline import UNKNOWN, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.model import Comment, Device, TimelineEvent
 
@@ -127,7 +127,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         types = [_TYPES[kind.lower()] for kind in event_type]
         if from_ >= to:
             raise Rejected("from must be before to")
-        wanted = Filter(
+        wanted = TimelineFilter(
             devices=[device.id],
             types=types,
             resolved=_YES_NO.get(resolved),
@@ -156,7 +156,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def resolve(request: Request) -> EventObject:
         body: EventNote = request.body
         device = hub.device_for(request, body.device_id)
-        done = await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal)
+        done = await hub.timeline.resolve_event(device, body.event_id, body.note, request.principal)
         return shown(request, device, done)
 
     async def comment(request: Request) -> EventObject:

@@ -79,7 +79,7 @@ class EraseProperty:
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
         device = hub.device_for(request, device_id)
-        return metadata_shown(await hub.display.of(device, request.principal), await hub.metadata.of(device))
+        return metadata_shown(await hub.display.of(device, request.principal), await hub.metadata.values_for(device))
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body

@@ -287,7 +287,7 @@ def routes(service: UsersService) -> Sequence[Route]:
                     "ownerUserId": device.owner,
                     "name": device.name,
                     "templateId": device.template.id,
-                    "metadata": await hub.metadata.of(device),
+                    "metadata": await hub.metadata.values_for(device),
                 }
                 for device in hub.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
@@ -301,7 +301,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         number = request.body.org_id
         allowed = service.access.grants(request.principal) or frozenset()
         if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
-            raise orgs.unknown(number)
+            raise orgs.not_found(number)
         org = orgs.get(number)
         await service.credentials.act_in(session, org.id)
         request.org, request.subject = org.id, f"organization {org.id}"

@@ -369,7 +369,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         hub.organizations.check_quota(org.id, "users", people.by_organization(), leaving=found.org)
         if body.devices:
             for device in owned:
-                hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
+                hub.devices.check_placement(org.id, device.template, len(owned), leaving=device.org)
         request.begun, request.org, request.given_to = True, found.org, org.id
         await people.change(found, org=org.id, role=role)
         for device in owned:
@@ -420,7 +420,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         if body.new_org_id is not None:
             # Nobody is told more than that it is not theirs.
             if not hub.may(request.principal, request.permission, org=body.new_org_id):
-                raise hub.organizations.unknown(body.new_org_id)
+                raise hub.organizations.not_found(body.new_org_id)
             hub.organizations.get(body.new_org_id)
             new: tuple[int, int | None] = (body.new_org_id, None)
             request.given_to = body.new_org_id
