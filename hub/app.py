@@ -109,7 +109,7 @@ class Hub:
             # The devices need the history first.
             policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
-            on_trouble=self._storage_trouble,
+            on_fault=self._storage_trouble,
         )
         self.organizations = Organizations(storage, bus, config.limits)
         self.sessions = Sessions(bus, clock)
@@ -357,7 +357,7 @@ class Hub:
     async def storage_costs(self) -> list[tuple[str, int, str, int]]:
         """(template, pin, name, bytes a month over all its devices) of every datastream, the dearest first."""
         total: dict[tuple[str, int, str], float] = {}
-        for series, size in (await self.history.upkeep.costs()).items():
+        for series, size in (await self.history.retention.costs()).items():
             if point := self.devices.by_series.get(series):
                 stream = point.datastream
                 key = (point.device.template.id, stream.pin, stream.name)
@@ -371,13 +371,13 @@ class Hub:
 
     def _look_around(self) -> None:
         alarm, storage, clock = self.alarms.set, self.storage, self.clock
-        trouble = self.history.trouble
+        trouble = self.history.fault
         alarm("writes", None if trouble is None else f"values cannot be written: {trouble}", critical=True)
         free = storage.free_share()
         alarm("disk", f"the disk is low: {free:.0%} free" if free is not None and free < LOW_DISK else None)
         aside = storage.set_aside
         alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
-        chunks = self.history.upkeep.damaged
+        chunks = self.history.retention.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
         alarm("clock", clock.problem, said=True)
         if (certificates := self.certificates) is not None:
@@ -432,7 +432,7 @@ class Hub:
             self.tokens.close_expired_sessions()
             self._refusal_log.summarize("refused")
             self._look_around()
-            self.history.turn(self.clock.now())
+            self.history.roll_hour(self.clock.now())
             if self.clock.believable:
                 with suppress(StorageError):
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))

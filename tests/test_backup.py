@@ -61,9 +61,9 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
         device, token = await add_device(hub, TEMPLATE)
         for n in range(5000):
             receipt = hub.write(Write(device, 0, n, "test", SYSTEM))
-        hub.history.cut()
+        hub.history.close_segment()
         await receipt.durable()
-        await until(lambda: not hub.history.working)
+        await until(lambda: not hub.history.is_busy)
         acknowledged, stop = [], trio.Event()
 
         async def write():

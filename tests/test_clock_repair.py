@@ -73,8 +73,8 @@ def write(hub, device, pin, raw, at=None):
 
 
 async def sealed(hub):
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
 
 
 async def lives(hub, time, device, numbers, steps=60, gap=4 * MINUTE):
@@ -511,7 +511,7 @@ async def test_values_that_come_during_a_repair_are_stamped_right_and_stay(hub_c
             time.pass_(HOUR)
             write(hub, device, 0, str(len(new)))
             new.append((time.wall, len(new)))
-            hub.history.cut()
+            hub.history.close_segment()
             await step(repair)
 
         monkeypatch.setattr(HistoryRepair, "step", slower)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from connectors.mqtt.topics import Uplink
 from hub import timezones
 from hub.app import MAX_REASON
-from hub.domain.metadata import BY_DEVICE, PLACE
+from hub.domain.metadata import BY_DEVICE, LAT_LON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
 from hub.spellings import is_printable, nfc, timed_values, whole
@@ -276,7 +276,7 @@ async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
 
 
 async def get_location(voice: Voice, _said: Uplink, _payload: bytes) -> None:
-    place = await voice.hub.metadata.get(voice.device, PLACE)
+    place = await voice.hub.metadata.get(voice.device, LAT_LON)
     voice.say("loc/all", place.replace(" ", ",").encode())
 
 

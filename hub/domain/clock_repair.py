@@ -358,7 +358,7 @@ class ClockRepairs:
     async def _correct_history(self, row: _Row) -> None:
         """Step 4 and 5."""
         history, job = self._hub.history, self.job
-        await history.all_sealed()
+        await history.wait_until_compacted()
         repair = history.repair(row.correction, lambda series: self._affects(series, row.correction.device))
         while not repair.done:
             await self._persist(repair.step)

@@ -118,7 +118,7 @@ class Devices:
         for hash_, number, expires, replaced in tokens:
             self._tokens.keep(hash_, self.by_id[number], expires, replaced)
         self._attach_points(series)
-        self._history.upkeep.on_erased = self._erased
+        self._history.retention.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
 
     def drop_cleared(self) -> None:

@@ -23,7 +23,7 @@ SWITCH = "unit_conversion_switch"
 
 
 @attrs.frozen
-class Shown:
+class DisplayRule:
     """How somebody sees a datastream: ``conversion`` of its values, or the values of the datastream on ``pin``, which
     are in those units already.
     """
@@ -39,7 +39,7 @@ class Display:
         #: The system that somebody has chosen for themselves: set by the plugin that knows.
         self.system_of: Callable[[Principal], System | None] = lambda _: None
 
-    async def of(self, device: Device, principal: Principal) -> DeviceDisplay:
+    async def for_device(self, device: Device, principal: Principal) -> DeviceDisplay:
         """How somebody sees a device. Raises `StorageError`."""
         switched: dict[str, str] = {}
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
@@ -74,32 +74,32 @@ class DeviceDisplay:
     switched: Mapping[str, str]
     preferred: Callable[[str], str]
 
-    def formula(self, stream: Datastream) -> Conversion:
+    def conversion_for(self, stream: Datastream) -> Conversion:
         """How they see the values of a datastream."""
         is_number = stream.type in ("integer", "double")
-        return self.conversion(stream.units) if stream.convert and is_number else Conversion(stream.units)
+        return self.conversion_from(stream.units) if stream.convert and is_number else Conversion(stream.units)
 
-    def shown(self, stream: Datastream) -> Shown:
+    def rule_for(self, stream: Datastream) -> DisplayRule:
         """How they see a datastream now: another one may have its values as they want them."""
-        found = self.formula(stream)
+        found = self.conversion_for(stream)
         pair = self.device.points.get(int(stream.pair[1:])) if stream.pair else None
         wanted = units.name_of(found.units)
         if pair is not None and units.name_of(stream.units) != wanted == units.name_of(pair.datastream.units):
-            return Shown(Conversion(found.units), pair.datastream.pin)
-        return Shown(found)
+            return DisplayRule(Conversion(found.units), pair.datastream.pin)
+        return DisplayRule(found)
 
-    def field(self, field: MetadataField, value: str) -> str:
+    def field_text(self, field: MetadataField, value: str) -> str:
         """What a field of the metadata says, with its unit if it is a number with one."""
         if field.type != "number" or not field.unit or not value:
             return value
-        found = self.conversion(field.unit)
+        found = self.conversion_from(field.unit)
         try:
             return units.text(found(float(value)), found.units)
         except ValueError:
             # It was set before the template called it a number.
             return value
 
-    def conversion(self, base: str) -> Conversion:
+    def conversion_from(self, base: str) -> Conversion:
         """How they see values in a unit."""
         wanted = self.switched.get(units.name_of(base), "") if self.switched else ""
         wanted = wanted or self.preferred(base)
@@ -108,14 +108,14 @@ class DeviceDisplay:
         return units.conversion(base, wanted) or Conversion(base)
 
 
-def text(stream: Datastream, value: Value | None, conversion: Conversion) -> str:
+def format_value(stream: Datastream, value: Value | None, conversion: Conversion) -> str:
     """A value of a datastream as people read it."""
     if value is None:
         return ""
     if stream.type == "location":
         return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if isinstance(value, tuple):
-        return ", ".join(text(stream, one, conversion) for one in value)
+        return ", ".join(format_value(stream, one, conversion) for one in value)
     if stream.type == "enum" and isinstance(value, int):
         return stream.values.get(value, str(value))
     if isinstance(value, str):

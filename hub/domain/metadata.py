@@ -32,8 +32,8 @@ BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zo
 #: Blynk's names for them where ours differ (docs.blynk.io, Metadata); a template's field of the same name comes first.
 SYNONYMS = {"Device Timezone": TIME_ZONE}
 #: Answered by whoever knows better, unless a template has a field of this name.
-AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"
-RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
+AUTH_TOKEN, LAT_LON = "Auth Token", "loc.latlon"
+RESERVED = frozenset({NAME, OWNER, *BUILT_IN, LAT_LON})
 MAX_LENGTH, MAX_LONG = 255, 10_000
 #: Types that firmware may change, and HTTP with a device's token (docs.blynk.io: Device metadata; HTTPS API).
 #: and the switch of a device that has one for its units (docs.blynk.io, Unit Conversion Switch metadata).
@@ -190,7 +190,7 @@ TYPES: Mapping[str, Callable[[MetadataField, str], None]] = {
 LABELS = {"imei": "IMEI", "iccid": "ICCID", "device_eui": "Device EUI", "join_eui": "Join EUI"}
 
 
-def label(kind: str) -> str:
+def type_label(kind: str) -> str:
     return LABELS.get(kind, kind.replace("_", " ").title())
 
 
@@ -264,7 +264,7 @@ class Metadata:
 
     async def get(self, device: Device, name: str) -> str:
         """The value of a field, "" if it has none. Raises `NotFound`."""
-        if name == PLACE and all(field.name != PLACE for field in device.template.metadata):
+        if name == LAT_LON and all(field.name != LAT_LON for field in device.template.metadata):
             return await self._latlon(device)
         if name == NAME:
             return device.name

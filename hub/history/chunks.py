@@ -77,7 +77,7 @@ def statistics(points: Sequence[Point]) -> Statistics:
     return Statistics(len(counted), min(counted), max(counted), _total(counted), last, at)
 
 
-def combined(several: Iterable[Statistics]) -> Statistics:
+def combine(several: Iterable[Statistics]) -> Statistics:
     """Of all points that ``several`` are of."""
     found = list(several)
     if any(one.sum is not None for one in found):
@@ -103,7 +103,7 @@ def _total(numbers: Sequence[Number]) -> Number:
         return math.copysign(sys.float_info.max, sum(number / 2 for number in numbers))
 
 
-def minutes(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
+def statistics_by_minute(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
     """Points in the order of their stamps, by the beginning of their minute."""
     by_minute = groupby(points, lambda point: point[0] - point[0] % MINUTE_MS)
     return [(minute, statistics(list(group))) for minute, group in by_minute]
@@ -122,7 +122,7 @@ def encode(key: int, points: Sequence[Point]) -> bytes:
 
 
 def encode_minutes(key: int, rows: Sequence[tuple[int, Statistics]]) -> bytes:
-    """A chunk of what `minutes` found; where some are numbers, without those that are none."""
+    """A chunk of what `statistics_by_minute` found; where some are numbers, without those that are none."""
     rows = [row for row in rows if row[1].sum is not None] or rows
     parts = [_varint(len(rows)), _column([minute // MINUTE_MS for minute, _ in rows])]
     parts += [_column([one.count for _, one in rows]), _column([one.at - minute for minute, one in rows])]
@@ -138,7 +138,7 @@ def encode_minutes(key: int, rows: Sequence[tuple[int, Statistics]]) -> bytes:
 
 
 def decode(key: int, chunk: bytes) -> list[Point] | list[tuple[int, Statistics]]:
-    """The points of a chunk, or what `minutes` found. Raises `BadChunk`."""
+    """The points of a chunk, or what `statistics_by_minute` found. Raises `BadChunk`."""
     kind, body = _opened(key, chunk)
     at, count = _read_varint(body, 0)
     stamps, at = _read_column(body, at, count)
@@ -216,17 +216,17 @@ def _crc(key: int, chunk: bytes) -> bytes:
 
 # -- statistics as rows -----------------------------------------------------------------------------------------------
 
-#: The columns of `row_of`.
+#: The columns of `to_row`.
 COLUMNS = ("n", "low", "high", "total", "last", "at")
 
 
-def row_of(one: Statistics, start: int) -> tuple[Any, ...]:
+def to_row(one: Statistics, start: int) -> tuple[Any, ...]:
     """As SQLite keeps them, of a span that begins at ``start``: a smaller number takes fewer bytes."""
     return (one.count, one.min, one.max, one.sum, pack(one.last), one.at - start)
 
 
-def of_row(row: Sequence[Any], start: int) -> Statistics:
-    """What `row_of` made."""
+def from_row(row: Sequence[Any], start: int) -> Statistics:
+    """What `to_row` made."""
     count, low, high, total, last, at = row
     return Statistics(count, low, high, total, unpack(last), start + at)
 

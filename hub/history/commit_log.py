@@ -5,7 +5,8 @@ commit closes when as many waiters are back as the last commit had, at the lates
 waits, after the configured flush time.
 
 What is in the log is in memory too (`Tail`), until it is sealed into chunks: when an hour of the clock has passed, or
-`RUN_POINTS` have come, what came so far is cut off as a run, and written series by series in slices between commits.
+`SEGMENT_POINTS` have come, what came so far is closed as a segment, and written series by series in slices between
+commits.
 The latest value of each series lives in memory; the table behind it is written with the chunks, so a start reads the
 table and what is still in the log.
 """
@@ -24,12 +25,12 @@ from hub.errors import StorageError, Unavailable
 from hub.history import compaction
 from hub.history import log as commit_log
 from hub.history.chunks import HOUR_MS
-from hub.history.compaction import Policies, Sealed, Tail, read_state, write_sealed
+from hub.history.compaction import CompactionProgress, Policies, Tail, read_progress, write_progress
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
-from hub.history.retention import Upkeep
+from hub.history.retention import Retention
 from hub.model import Value
 from hub.stamps import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
@@ -48,10 +49,10 @@ DURABLE_TIMEOUT = 5.0
 #: Seconds between two attempts to write what the disk did not take.
 RETRY_AFTER = 1.0
 #: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
-RUN_POINTS = 250_000
-MAX_UNSEALED = 4 * RUN_POINTS
+SEGMENT_POINTS = 250_000
+MAX_UNCOMPACTED = 4 * SEGMENT_POINTS
 #: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
-SEAL_POINTS = 6_000
+COMPACTION_POINTS = 6_000
 
 
 class Batch:
@@ -101,7 +102,7 @@ class Receipt:
 
 
 @attrs.define(eq=False)
-class Run:
+class Segment:
     """What came up to one moment, on its way into chunks. ``tails`` loses what is sealed; ``latest`` is of then."""
 
     number: int
@@ -128,7 +129,7 @@ class Run:
 
 
 class History:
-    """``flush`` is in seconds. ``on_trouble`` hears a sentence when the disk refuses, and None when it is over."""
+    """``flush`` is in seconds. ``on_fault`` hears a sentence when the disk refuses, and None when it is over."""
 
     def __init__(
         self,
@@ -137,17 +138,17 @@ class History:
         *,
         policies: Policies,
         flush: float = 1.0,
-        on_trouble: Callable[[str | None], None] = lambda _: None,
+        on_fault: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._database = storage.history
         self._clock = clock
         self._policies = policies
         self._flush = flush
-        self._on_trouble = on_trouble
+        self._on_fault = on_fault
         #: Stamp and value by series: what everybody reads.
         self.latest: dict[int, tuple[int, Value]] = {}
-        self.trouble: str | None = None
+        self.fault: str | None = None
         self.stored = 0
         self._open = Batch()
         self._queue: deque[Batch] = deque()
@@ -158,22 +159,22 @@ class History:
         self._number = 0
         #: What is in the log and not in chunks: what comes now, and runs that were cut off.
         self._tails: dict[int, Tail] = {}
-        self._runs: deque[Run] = deque()
+        self._segments: deque[Segment] = deque()
         #: Points of them, but for those in the open batch.
-        self._unsealed = self._in_tails = 0
+        self._uncompacted = self._in_tails = 0
         #: Whether there is room for one batch at most, and whoever can wait should; see `wait_for_space`.
         self.full = False
-        self._next_run = 1
+        self._next_segment = 1
         self._stamp = 0
         self._hour_end = 0
-        self._sealed = Sealed(0, 0, 0, EVERY_SERIES, 0)
+        self._progress = CompactionProgress(0, 0, 0, EVERY_SERIES, 0)
         #: Runs from this number on stay in the log while a repair corrects what was sealed.
         self._held_from = EVERY_SERIES
         #: When there is something to do besides commits, by trio's clock.
         self._work_at = float("inf")
         self._unpruned = True
-        self.upkeep = Upkeep(self._database, clock, policies)
-        queries = Queries(self._database, self._unsealed_of, self.upkeep.quarantine)
+        self.retention = Retention(self._database, clock, policies)
+        queries = Queries(self._database, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json
         #: The file was begun anew and lacks its tables or the latest values.
@@ -184,7 +185,7 @@ class History:
 
     def _count_space(self) -> None:
         # One batch before `put` refuses: who stops reading when it is full has read something already.
-        self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED - BATCH_ROWS
+        self.full = len(self._queue) >= MAX_QUEUED or self._uncompacted >= MAX_UNCOMPACTED - BATCH_ROWS
 
     def _close_batch(self) -> Batch:
         """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
@@ -192,14 +193,14 @@ class History:
         self._number = batch.number = self._number + 1
         self._queue.append(batch)
         self._in_tails += len(batch.entries)
-        self._unsealed += len(batch.entries)
+        self._uncompacted += len(batch.entries)
         self._count_space()
         return batch
 
     @property
-    def working(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether anything is on its way into chunks or out of them."""
-        return bool(self._unpruned or self._runs or self.upkeep.erasing)
+        return bool(self._unpruned or self._segments or self.retention.erasing)
 
     async def wait_for_space(self) -> None:
         """Return when there is room again."""
@@ -210,19 +211,19 @@ class History:
         """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
         if stamped:
             if ts >= self._hour_end:
-                self.turn(ts)
+                self.roll_hour(ts)
             self._stamp = ts
         batch = self._open
         entries = batch.entries
         place = len(entries)
         if place >= BATCH_ROWS:
-            if len(self._queue) >= MAX_QUEUED or self._unsealed + place >= MAX_UNSEALED:
-                raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
+            if len(self._queue) >= MAX_QUEUED or self._uncompacted + place >= MAX_UNCOMPACTED:
+                raise Unavailable("storage does not keep up" if self.fault is None else f"storage: {self.fault}")
             self._close_batch()
             batch = self._open
             entries, place = batch.entries, 0
-            if self._in_tails >= RUN_POINTS:
-                self.cut()
+            if self._in_tails >= SEGMENT_POINTS:
+                self.close_segment()
         if not place:
             batch.due = trio.current_time() + self._flush
             self._wake.set()
@@ -237,19 +238,19 @@ class History:
         except TypeError:
             tail.values = [*tail.values, value]
         if not stamped:
-            tail.own = tail.own or set()
-            tail.own.add(ts)
+            tail.client_stamped = tail.client_stamped or set()
+            tail.client_stamped.add(ts)
         flags = BOTH if latest and stamped else latest * LATEST | stamped * STAMPED
         entries.append((series, ts, value, flags))
         return Receipt(self, batch, place)
 
-    def turn(self, now: int) -> None:
+    def roll_hour(self, now: int) -> None:
         """Let an hour that is over go into its chunks; called by the clock too, for when nothing comes."""
         if now >= self._hour_end:
             self._hour_end = now - now % HOUR_MS + HOUR_MS
-            self.cut()
+            self.close_segment()
 
-    def cut(self) -> None:
+    def close_segment(self) -> None:
         """Let what came so far go into its chunks."""
         if not self._tails:
             return
@@ -257,17 +258,17 @@ class History:
             self._close_batch()
         latest = {series: self.latest[series] for series in self._tails if series in self.latest}
         batch = self._queue[-1] if self._queue else None
-        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._number)
-        self._runs.append(run)
-        self._next_run += 1
+        segment = Segment(self._next_segment, self._tails, latest, self._stamp, batch, self._number)
+        self._segments.append(segment)
+        self._next_segment += 1
         self._tails, self._in_tails = {}, 0
         self._work_at = 0.0
         self._wake.set()
 
     async def committed(self, batch: Batch) -> None:
         """Wait for a batch's commit. Raises `Unavailable` when the disk does not take it."""
-        if self.trouble is not None:
-            raise Unavailable(f"storage: {self.trouble}")
+        if self.fault is not None:
+            raise Unavailable(f"storage: {self.fault}")
         batch.waiters += 1
         batch.due = min(batch.due, trio.current_time() + WAIT_WINDOW)
         if batch.waiters == 1 or batch.waiters >= self._last_waiters:
@@ -275,7 +276,7 @@ class History:
         with trio.move_on_after(DURABLE_TIMEOUT):
             await batch.lot.park()
         if not batch.done:
-            raise Unavailable(f"storage: {self.trouble or 'no commit in time'}")
+            raise Unavailable(f"storage: {self.fault or 'no commit in time'}")
 
     # -- committing -----------------------------------------------------------------------------------------------
 
@@ -335,13 +336,13 @@ class History:
             await self._replace(str(error))
             return False
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             return False
-        self._set_trouble(None)
+        self._set_fault(None)
         self.stored += len(batch.entries) - len(batch.bad)
         self._last_waiters = batch.waiters
         batch.done = True
-        if self._runs:
+        if self._segments:
             self._work_at = 0.0
         batch.lot.unpark_all()
         self._queue.popleft()
@@ -352,22 +353,22 @@ class History:
     def _drop(self, entry: Entry) -> None:
         """Take out of memory what could not be stored: no chunk could hold it either."""
         series, ts, value, _ = entry
-        for latest in (self.latest, *(run.latest for run in self._runs)):
+        for latest in (self.latest, *(segment.latest for segment in self._segments)):
             if series in latest and latest[series][1] is value:
                 del latest[series]
-        for tails in (self._tails, *(run.tails for run in self._runs)):
+        for tails in (self._tails, *(segment.tails for segment in self._segments)):
             tail = tails.get(series) or Tail(value)
             for n in range(len(tail.stamps) - 1, -1, -1):
                 if tail.stamps[n] == ts and _same(tail.values[n], value):
                     del tail.stamps[n], tail.values[n]
-                    self._unsealed -= 1
+                    self._uncompacted -= 1
             if series in tails and not tail.stamps:
                 del tails[series]
 
-    def _set_trouble(self, problem: str | None) -> None:
-        if problem != self.trouble:
-            self.trouble = problem
-            self._on_trouble(problem)
+    def _set_fault(self, problem: str | None) -> None:
+        if problem != self.fault:
+            self.fault = problem
+            self._on_fault(problem)
 
     # -- starting -------------------------------------------------------------------------------------------------
 
@@ -377,34 +378,34 @@ class History:
         A log with more than memory should hold, as an earlier version leaves it, is sealed here.
         """
         series = set(known)
-        self.upkeep.start()
+        self.retention.start()
         self._work_at = 0.0
         try:
             await self._database.transaction(commit_log.pack_rows)
             stored = await self._database.read(_read_latest)
             self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
-            self._sealed, _ = await self._database.read(read_state)
-            self._next_run = self._sealed.run + 1
-            self._stamp = self._sealed.stamp
-            self._number = self._sealed.upto
-            if not self._sealed.whole:
-                await self._load_run(series)
-            await self._replay(self._sealed.upto, EVERY_SERIES, series)
+            self._progress, _ = await self._database.read(read_progress)
+            self._next_segment = self._progress.segment + 1
+            self._stamp = self._progress.stamp
+            self._number = self._progress.upto
+            if not self._progress.whole:
+                await self._load_segment(series)
+            await self._replay(self._progress.upto, EVERY_SERIES, series)
         except Damaged as error:
-            self._tails, self._runs = {}, deque()
-            self._in_tails = self._unsealed = 0
+            self._tails, self._segments = {}, deque()
+            self._in_tails = self._uncompacted = 0
             await self._replace(str(error))
         self._count_space()
         newest = self._stamp or self._clock.now()
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
 
-    async def _load_run(self, known: set[int]) -> None:
+    async def _load_segment(self, known: set[int]) -> None:
         """Read what is left of the run that was being sealed."""
-        await self._replay(self._sealed.since, self._sealed.upto, known, self._sealed.series)
-        run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
-        run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
-        self._runs.append(run)
+        await self._replay(self._progress.since, self._progress.upto, known, self._progress.series)
+        segment = Segment(self._progress.segment, self._tails, {}, self._progress.stamp, None, self._progress.upto)
+        segment.latest = {s: self.latest[s] for s in segment.tails if s in self.latest}
+        self._segments.append(segment)
         self._tails, self._in_tails = {}, 0
 
     async def _replay(self, after: int, upto: int, known: set[int], done: int = 0) -> None:
@@ -430,15 +431,15 @@ class History:
                     tail = self._tails[series] = Tail(value)
                 tail.append(ts, value)
                 if not flags & STAMPED:
-                    tail.own = tail.own or set()
-                    tail.own.add(ts)
+                    tail.client_stamped = tail.client_stamped or set()
+                    tail.client_stamped.add(ts)
                 self._in_tails += 1
-                self._unsealed += 1
+                self._uncompacted += 1
             self._number = max(self._number, last or 0)
-            if upto == EVERY_SERIES and self._in_tails >= RUN_POINTS:
-                log.info("storage: %d values of the log go into the history", self._unsealed)
-                self.cut()
-                while self._runs:
+            if upto == EVERY_SERIES and self._in_tails >= SEGMENT_POINTS:
+                log.info("storage: %d values of the log go into the history", self._uncompacted)
+                self.close_segment()
+                while self._segments:
                     await self._work_once()
 
     # -- besides commits ------------------------------------------------------------------------------------------
@@ -453,77 +454,77 @@ class History:
             if self._unfilled:
                 await self._fill()
             await self._work_once()
-            self._set_trouble(None)
+            self._set_fault(None)
         except Damaged as error:
             await self._replace(str(error))
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             self._work_at = trio.current_time() + RETRY_AFTER
 
     async def _work_once(self) -> None:
         now = trio.current_time()
         if self._unpruned:
             self._unpruned = await self._prune()
-        elif self._can_seal:
-            await self._seal(self._runs[0])
-        elif now >= self.upkeep.due:
-            await self.upkeep.step()
-        self._work_at = now if self._unpruned or self._can_seal else self.upkeep.due
+        elif self._can_compact:
+            await self._compact(self._segments[0])
+        elif now >= self.retention.due:
+            await self.retention.step()
+        self._work_at = now if self._unpruned or self._can_compact else self.retention.due
 
     @property
-    def _can_seal(self) -> bool:
-        return bool(self._runs) and self._runs[0].ready and self._runs[0].number < self._held_from
+    def _can_compact(self) -> bool:
+        return bool(self._segments) and self._segments[0].ready and self._segments[0].number < self._held_from
 
-    async def _seal(self, run: Run) -> None:
+    async def _compact(self, segment: Segment) -> None:
         """Seal a slice of a run; the last one makes room for new values."""
         now = self._clock.now()
         chosen: list[tuple[int, Tail]] = []
         points = 0
-        left = len(run.order)
-        while left and points < SEAL_POINTS:
+        left = len(segment.order)
+        while left and points < COMPACTION_POINTS:
             left -= 1
             # What could not be stored is not there any more.
-            if tail := run.tails.get(run.order[left]):
-                chosen.append((run.order[left], tail))
+            if tail := segment.tails.get(segment.order[left]):
+                chosen.append((segment.order[left], tail))
                 points += len(tail.stamps)
         last = chosen[-1][0] if left else EVERY_SERIES
-        since = self._sealed.since if self._sealed.run == run.number else self._sealed.upto
-        sealed = Sealed(run.number, since, run.upto, last, max(run.stamp, self._sealed.stamp))
-        latest = [(series, run.latest[series]) for series, _ in chosen if series in run.latest]
+        since = self._progress.since if self._progress.segment == segment.number else self._progress.upto
+        sealed = CompactionProgress(segment.number, since, segment.upto, last, max(segment.stamp, self._progress.stamp))
+        latest = [(series, segment.latest[series]) for series, _ in chosen if series in segment.latest]
 
         async def write(tx: Transaction) -> list[tuple[int, str]]:
-            damaged = await compaction.seal(tx, chosen, self._policies, now)
-            await compaction.keep_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
-            await write_sealed(tx, sealed)
+            damaged = await compaction.compact(tx, chosen, self._policies, now)
+            await compaction.write_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
+            await write_progress(tx, sealed)
             return damaged
 
         found = await self._database.transaction(write)
-        self._sealed = sealed
-        self.upkeep.found_damaged(found)
-        del run.order[left:]
+        self._progress = sealed
+        self.retention.found_damaged(found)
+        del segment.order[left:]
         for series, tail in chosen:
-            self._unsealed -= len(tail.stamps)
-            del run.tails[series]
+            self._uncompacted -= len(tail.stamps)
+            del segment.tails[series]
         if not left:
-            self._runs.popleft()
+            self._segments.popleft()
             self._unpruned = True
         self._count_space()
         self._space.unpark_all()
 
     async def _prune(self) -> bool:
         """Delete a slice of the log that is in chunks; True when there is more."""
-        upto = self._sealed.upto if self._sealed.whole else self._sealed.since
+        upto = self._progress.upto if self._progress.whole else self._progress.since
 
         async def prune(tx: Transaction) -> bool:
             return await commit_log.prune(tx, upto)
 
         return await self._database.transaction(prune)
 
-    def _unsealed_of(self, series: int) -> list[tuple[int, Tail]]:
+    def _uncompacted_tails(self, series: int) -> list[tuple[int, Tail]]:
         """What is not in chunks of a series, and the run that it is sealed in, or will be."""
-        found = [(run.number, run.tails[series]) for run in self._runs if series in run.tails]
+        found = [(segment.number, segment.tails[series]) for segment in self._segments if series in segment.tails]
         if tail := self._tails.get(series):
-            found.append((self._next_run, tail))
+            found.append((self._next_segment, tail))
         return found
 
     def erase(self, series: Iterable[int]) -> None:
@@ -531,7 +532,7 @@ class History:
         gone = list(series)
         for one in gone:
             self.latest.pop(one, None)
-        self.upkeep.erase(gone)
+        self.retention.erase(gone)
         self._work_at = 0.0
         self._wake.set()
 
@@ -540,7 +541,7 @@ class History:
     async def spans_after(self, cutoff: int) -> dict[int, Span]:
         """How many values have stamps after ``cutoff``, and which, by series. Raises `StorageError`."""
         tails: dict[int, list[Tail]] = {}
-        for some in (self._tails, *(run.tails for run in self._runs)):
+        for some in (self._tails, *(segment.tails for segment in self._segments)):
             for series, tail in some.items():
                 policy = self._policies(series)
                 if policy is not None and policy.mode != "off":
@@ -563,8 +564,8 @@ class History:
         With a ``cutoff`` the hub's stamps go on from there. Returns the commit after which all of it is in the log; see
         `last_batch`. Ended by `end_repair`.
         """
-        self.cut()
-        self._held_from = self._next_run
+        self.close_segment()
+        self._held_from = self._next_segment
         if cutoff is not None:
             self._stamp = min(self._stamp, cutoff)
             self._hour_end = cutoff - cutoff % HOUR_MS + HOUR_MS
@@ -584,22 +585,24 @@ class History:
         self._work_at = 0.0
         self._wake.set()
 
-    async def all_sealed(self) -> None:
+    async def wait_until_compacted(self) -> None:
         """Return when what came before `begin_repair` is in its chunks."""
-        while self._runs and self._runs[0].number < self._held_from:
+        while self._segments and self._segments[0].number < self._held_from:
             await self._space.park()
 
     def repair(self, correction: Correction, affects: Callable[[int], bool]) -> HistoryRepair:
-        """What corrects the file; `all_sealed` comes first, `repaired` last."""
+        """What corrects the file; `wait_until_compacted` comes first, `repaired` last."""
         return HistoryRepair(self._database, self._policies, correction, affects, self._clock.now)
 
     async def repaired(self, cutoff: int | None, repair: HistoryRepair) -> None:
         """Note that a repair is done; with a ``cutoff``, no stamp of the hub is later in what is sealed."""
-        self.upkeep.found_damaged(repair.damaged)
+        self.retention.found_damaged(repair.damaged)
         repair.damaged.clear()
-        sealed = self._sealed if cutoff is None else attrs.evolve(self._sealed, stamp=min(self._sealed.stamp, cutoff))
-        await self._database.transaction(lambda tx: write_sealed(tx, sealed))
-        self._sealed = sealed
+        sealed = (
+            self._progress if cutoff is None else attrs.evolve(self._progress, stamp=min(self._progress.stamp, cutoff))
+        )
+        await self._database.transaction(lambda tx: write_progress(tx, sealed))
+        self._progress = sealed
 
     async def continue_repair(
         self,
@@ -614,16 +617,16 @@ class History:
         Batches of the log up to ``upto`` were there when it began. Raises `StorageError`.
         """
         series = set(known)
-        self._sealed, _ = await self._database.read(read_state)
-        self._next_run = self._sealed.run + 1
-        self._stamp, self._number = self._sealed.stamp, self._sealed.upto
+        self._progress, _ = await self._database.read(read_progress)
+        self._next_segment = self._progress.segment + 1
+        self._stamp, self._number = self._progress.stamp, self._progress.upto
         self.latest = {s: (ts, unpack(v)) for s, ts, v in await self._database.read(_read_latest) if s in series}
-        if not self._sealed.whole:
-            await self._load_run(series)
-        if upto > self._sealed.upto:
-            await self._replay(self._sealed.upto, upto, series)
-            self.cut()
-        while self._runs:
+        if not self._progress.whole:
+            await self._load_segment(series)
+        if upto > self._progress.upto:
+            await self._replay(self._progress.upto, upto, series)
+            self.close_segment()
+        while self._segments:
             await self._work_once()
         repair = self.repair(correction, affects)
         while not repair.done:
@@ -636,7 +639,7 @@ class History:
     async def check(self) -> None:
         """Look through all that is kept, once; damaged chunks are put aside, a damaged file is begun anew."""
         try:
-            self._damage = await self.upkeep.check()
+            self._damage = await self.retention.check()
         except StorageError as error:
             log.error("storage: the history file could not be checked: %s", error)
         self._wake.set()
@@ -648,27 +651,29 @@ class History:
             self._unfilled = True
             await self._fill()
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             self._work_at = trio.current_time() + RETRY_AFTER
 
     async def _fill(self) -> None:
         """Make what a new file needs. Raises `StorageError`; it is then tried again before the next commit."""
         await self._storage.migrate_history()
         latest = tuple(self.latest.items())
-        sealed = Sealed(self._sealed.run - (not self._sealed.whole), 0, 0, EVERY_SERIES, self._stamp)
+        sealed = CompactionProgress(
+            self._progress.segment - (not self._progress.whole), 0, 0, EVERY_SERIES, self._stamp
+        )
 
         async def fill(tx: Transaction) -> None:
             await tx.execute("DELETE FROM latest")
-            await compaction.keep_latest(tx, latest)
-            await write_sealed(tx, sealed)
+            await compaction.write_latest(tx, latest)
+            await write_progress(tx, sealed)
 
         await self._database.transaction(fill)
-        self._sealed, self._unfilled = sealed, False
+        self._progress, self._unfilled = sealed, False
         # What the old file's log held is in memory, and goes into the new one's chunks at once.
-        for run in self._runs:
-            if run.ready:
-                run.batch, run.number_of_batch = None, 0
-        self.cut()
+        for segment in self._segments:
+            if segment.ready:
+                segment.batch, segment.number_of_batch = None, 0
+        self.close_segment()
 
 
 def _same(kept: Value, value: Value) -> bool:

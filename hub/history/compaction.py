@@ -22,16 +22,16 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
     count_of,
     decode,
     encode,
     encode_minutes,
+    from_row,
     is_whole,
-    minutes,
-    of_row,
-    row_of,
     statistics,
+    statistics_by_minute,
+    to_row,
 )
 from hub.history.keys import (
     EVERY_SERIES,
@@ -80,14 +80,14 @@ Policies = Callable[[int], Policy | None]
 class Tail:
     """Points of one series that are in the log but in no chunk yet, in the order they came."""
 
-    __slots__ = ("own", "stamps", "values")
+    __slots__ = ("client_stamped", "stamps", "values")
 
     def __init__(self, first: Value) -> None:
         """``first`` is the first value, not added yet: where it is a float, all of the series are, and take 8 bytes."""
         self.stamps = array("q")
         self.values: list[Value] | array[float] = array("d") if type(first) is float else []
         #: Stamps that the sender gave.
-        self.own: set[int] | None = None
+        self.client_stamped: set[int] | None = None
 
     def append(self, stamp: int, value: Value) -> None:
         self.stamps.append(stamp)
@@ -100,9 +100,9 @@ class Tail:
     def points(self) -> list[Point]:
         """In the order of their stamps; of those with the same stamp of the sender's, the last."""
         points: list[Point] = list(zip(self.stamps, self.values, strict=True))
-        if own := self.own:
-            newest = {stamp: value for stamp, value in points if stamp in own}
-            points = [point for point in points if point[0] not in own] + list(newest.items())
+        if client_stamped := self.client_stamped:
+            newest = {stamp: value for stamp, value in points if stamp in client_stamped}
+            points = [point for point in points if point[0] not in client_stamped] + list(newest.items())
             # Those of the hub never run backwards.
             points.sort(key=stamp_of)
         return points
@@ -113,36 +113,36 @@ def stamp_of(point: Point) -> int:
 
 
 @attrs.define
-class Sealed:
+class CompactionProgress:
     """The one row of the table: what of the log is in the chunks."""
 
-    run: int
+    segment: int
     since: int
     upto: int
     series: int
     stamp: int
 
-    def holds(self, run: int, series: int) -> bool:
-        """Whether the chunks hold the points of a series that were sealed, or are to be, in this run."""
-        return run < self.run or (run == self.run and series <= self.series)
+    def holds(self, segment: int, series: int) -> bool:
+        """Whether the chunks hold the points of a series that were sealed, or are to be, in this segment."""
+        return segment < self.segment or (segment == self.segment and series <= self.series)
 
     @property
     def whole(self) -> bool:
         return self.series == EVERY_SERIES
 
 
-async def read_state(tx: Transaction) -> tuple[Sealed, tuple[int, int]]:
+async def read_progress(tx: Transaction) -> tuple[CompactionProgress, tuple[int, int]]:
     """How far the log is sealed, and the first and the last hour that anything is kept of; (0, -1) when nothing is."""
     sql = "SELECT run, since, upto, series, stamp, (SELECT min(id) FROM hours), (SELECT max(id) FROM hours) FROM sealed"
     *sealed, oldest, newest = await tx.fetch_one(sql) or (0, 0, 0, EVERY_SERIES, 0, None, None)
-    return Sealed(*sealed), (0, -1) if oldest is None else (oldest >> 32, newest >> 32)
+    return CompactionProgress(*sealed), (0, -1) if oldest is None else (oldest >> 32, newest >> 32)
 
 
-async def write_sealed(tx: Transaction, sealed: Sealed) -> None:
+async def write_progress(tx: Transaction, sealed: CompactionProgress) -> None:
     await tx.execute("UPDATE sealed SET run = ?, since = ?, upto = ?, series = ?, stamp = ?", attrs.astuple(sealed))
 
 
-async def seal(
+async def compact(
     tx: Transaction, tails: Sequence[tuple[int, Tail]], policies: Policies, now: int
 ) -> list[tuple[int, str]]:
     """Write the points of some series into their chunks and statistics; returns chunks found damaged, and why."""
@@ -153,30 +153,30 @@ async def seal(
         if policy is None or policy.mode == "off":
             continue
         for hour, points in _by_hour(tail.points()):
-            fresh[hour_key(hour, series)] = (hour, policy, points, tail.own or set())
+            fresh[hour_key(hour, series)] = (hour, policy, points, tail.client_stamped or set())
     known = await hours_of(tx, list(fresh))
     newest = await _newest_parts(tx, list(known))
     chunks: list[tuple[int, bytes]] = []
     ended: dict[tuple[int, int], tuple[int, int]] = {}
-    for key, (hour, policy, points, own) in sorted(fresh.items()):
+    for key, (hour, policy, points, client_stamped) in sorted(fresh.items()):
         series = key - (hour << 32)
         old = known.get(key)
         if old is None:
             known[key] = statistics(points)
             chunks += encoded(hour, series, 0, points, policy.mode)
-        elif (more := _appended(newest.get(key), key, points, own, policy.mode)) is not None:
-            known[key] = combined((old, statistics(points)))
+        elif (more := _appended(newest.get(key), key, points, client_stamped, policy.mode)) is not None:
+            known[key] = combine((old, statistics(points)))
             chunks += more
         else:
-            merged, bad = await _merge(tx, hour, series, points, own, policy.mode)
+            merged, bad = await _merge(tx, hour, series, points, client_stamped, policy.mode)
             damaged += bad
             whole = merged is not None and merged.count >= old.count
-            known[key] = merged if merged is not None and whole else combined((old, statistics(points)))
+            known[key] = merged if merged is not None and whole else combine((old, statistics(points)))
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= now:
             ended[series, day[0]] = day
     await tx.insert_many("chunks", ("id", "data"), chunks, replace=True)
-    rows = [(key, *row_of(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
+    rows = [(key, *to_row(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
     await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
     # Of a day that got values, only what is made again now is right: also its shapes in zones of before.
     await forget_days(tx, fresh)
@@ -210,7 +210,7 @@ async def hours_of(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
     )
-    return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
+    return {key: from_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
 
 async def _newest_parts(tx: Transaction, keys: Sequence[int]) -> dict[int, tuple[int, bytes]]:
@@ -224,13 +224,13 @@ async def _newest_parts(tx: Transaction, keys: Sequence[int]) -> dict[int, tuple
 
 
 def _appended(
-    newest: tuple[int, bytes] | None, key: int, points: list[Point], own: set[int], mode: HistoryMode
+    newest: tuple[int, bytes] | None, key: int, points: list[Point], client_stamped: set[int], mode: HistoryMode
 ) -> list[tuple[int, bytes]] | None:
     """What is written when all points come after those that the hour has, as the hub's stamps do; None otherwise.
 
     They are added to the newest part while that is small, else they are a part of their own.
     """
-    if newest is None or mode == "minute" or (own and any(stamp in own for stamp, _ in points)):
+    if newest is None or mode == "minute" or (client_stamped and any(stamp in client_stamped for stamp, _ in points)):
         return None
     part_key, chunk = newest
     part = part_key & MAX_PART
@@ -249,7 +249,7 @@ def _appended(
 def encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
     if mode == "minute":
         key = chunk_key(hour, series, part)
-        return [(key, encode_minutes(key, minutes(points)))]
+        return [(key, encode_minutes(key, statistics_by_minute(points)))]
     # The last part takes whatever comes.
     size = PART if part + len(points) // PART < MAX_PART else len(points)
     pieces = [points[start : start + size] for start in range(0, len(points), size)]
@@ -258,7 +258,7 @@ def encoded(hour: int, series: int, part: int, points: list[Point], mode: Histor
 
 
 async def _merge(
-    tx: Transaction, hour: int, series: int, points: list[Point], own: set[int], mode: HistoryMode
+    tx: Transaction, hour: int, series: int, points: list[Point], client_stamped: set[int], mode: HistoryMode
 ) -> tuple[Statistics | None, list[tuple[int, str]]]:
     """Merge points into an hour that has some; returns its statistics where its chunk tells them, and damaged parts."""
     first, last = chunk_key(hour, series), chunk_key(hour, series, MAX_PART)
@@ -275,15 +275,15 @@ async def _merge(
     if mode == "minute" or held:
         by_minute: dict[int, list[Statistics]] = {}
         for part in parts.values():
-            rows = part if part in held else minutes(cast("list[Point]", part))
+            rows = part if part in held else statistics_by_minute(cast("list[Point]", part))
             for minute, one in cast("list[tuple[int, Statistics]]", rows):
                 by_minute.setdefault(minute, []).append(one)
-        for minute, one in minutes(points):
+        for minute, one in statistics_by_minute(points):
             by_minute.setdefault(minute, []).append(one)
-        rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
+        rows = [(minute, combine(several)) for minute, several in sorted(by_minute.items())]
         pieces = [(first, encode_minutes(first, rows))]
     else:
-        mine = {stamp for stamp, _ in points if stamp in own}
+        mine = {stamp for stamp, _ in points if stamp in client_stamped}
         kept = [point for part in parts.values() for point in cast("list[Point]", part) if point[0] not in mine]
         everything = sorted([*kept, *points], key=stamp_of)
         if not damaged:
@@ -302,7 +302,7 @@ async def sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]
     rows = []
     for (series, _), (first, span) in sorted(days.items()):
         found = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]
-        rows.append((day_key(series, first), span, *row_of(combined(found), first * HOUR_MS)))
+        rows.append((day_key(series, first), span, *to_row(combine(found), first * HOUR_MS)))
     await tx.insert_many("days", ("id", "span", *COLUMNS), rows, replace=True)
 
 
@@ -349,7 +349,7 @@ async def expire(tx: Transaction, after: int, policies: Policies, now: int) -> t
 
 async def erase(tx: Transaction, series: Sequence[int], hour: int) -> int | None:
     """Delete what is kept of some series, some hours from ``hour`` on; returns where to go on, None at the end."""
-    _, (oldest, newest) = await read_state(tx)
+    _, (oldest, newest) = await read_progress(tx)
     hour = max(hour, oldest)
     end = min(newest, hour + max(1, ERASE // len(series)) - 1)
     of = "WITH RECURSIVE h(hour) AS (VALUES(?) UNION ALL SELECT hour + 1 FROM h WHERE hour < ?)"
@@ -377,6 +377,6 @@ COSTS = (
 )
 
 
-async def keep_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:
+async def write_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:
     rows: list[tuple[Any, ...]] = [(series, ts, pack(value)) for series, (ts, value) in latest]
     await tx.insert_many("latest", ("series", "ts", "v"), rows, replace=True)

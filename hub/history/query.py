@@ -22,13 +22,13 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
     decode,
-    minutes,
-    of_row,
+    from_row,
     statistics,
+    statistics_by_minute,
 )
-from hub.history.compaction import Sealed, Tail
+from hub.history.compaction import CompactionProgress, Tail
 from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
 from hub.storage import Database, Row
 
@@ -78,7 +78,7 @@ _JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?{series
 # Numbers are told with 15 digits; with so few, the largest ones would be rounded up to more than a float can be.
 _TOLD = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
 #: Series that one such statement reads: SQLite joins 64 tables at most.
-TOGETHER = 16
+MAX_SERIES_PER_QUERY = 16
 #: What of an hour is a number, or null where values are none.
 Aggregate = Literal["avg", "min", "max", "sum", "count"]
 _SQL: Mapping[Aggregate, str] = {
@@ -93,16 +93,16 @@ _STATE = 7
 
 
 class Queries:
-    """``unsealed`` gives what of a series is in memory; ``quarantine`` takes chunks found damaged out of the way."""
+    """``uncompacted`` gives what of a series is in memory; ``quarantine`` takes chunks found damaged out of the way."""
 
     def __init__(
         self,
         database: Database,
-        unsealed: Callable[[int], list[tuple[int, Tail]]],
+        uncompacted: Callable[[int], list[tuple[int, Tail]]],
         quarantine: Callable[[list[tuple[int, str]]], Awaitable[None]],
     ) -> None:
         self._database = database
-        self._unsealed = unsealed
+        self._uncompacted = uncompacted
         self._quarantine = quarantine
 
     async def points(self, series: int, start: int, end: int) -> AsyncGenerator[list[Point], None]:
@@ -151,14 +151,14 @@ class Queries:
     async def hours_as_json(
         self, series: Sequence[int], start: int, end: int, what: Aggregate
     ) -> list[tuple[str, str, int]]:
-        """Hours of UTC of up to `TOGETHER` series from the one of ``start`` on: of each two arrays of JSON, their times
-        and ``what`` is asked of them, to 15 digits.
+        """Return one statistic of each hour (UTC) from the hour of ``start`` on, for several series.
 
-        With each the time up to which they go, ``end`` or an hour of which something is not sealed yet: what comes
-        from then on, `buckets` tells. Raises `StorageError`.
+        For each series: a JSON array of times, a JSON array of the statistic ``what`` with 15 digits, and the time
+        up to which the arrays go. That is ``end``, or the first hour with values that are not compacted yet; `buckets`
+        has the hours from there on. Raises `StorageError`.
         """
         first = start // HOUR_MS
-        until = [self._all_sealed(one, start, end) // HOUR_MS for one in series]
+        until = [self._compacted_until(one, start, end) // HOUR_MS for one in series]
         if max(until) <= first:
             return [("[]", "[]", start) for _ in series]
         columns: list[str] = []
@@ -176,15 +176,17 @@ class Queries:
         ends = (max(hour * HOUR_MS, start) for hour in until)
         return list(zip(row[::2], row[1::2], ends, strict=True))
 
-    def _all_sealed(self, series: int, start: int, end: int) -> int:
+    def _compacted_until(self, series: int, start: int, end: int) -> int:
         """Up to where, between two times, everything is sealed."""
-        stamps = (stamp for _, tail in self._unsealed(series) for stamp in (*tail.stamps, *(tail.own or ())))
+        stamps = (
+            stamp for _, tail in self._uncompacted(series) for stamp in (*tail.stamps, *(tail.client_stamped or ()))
+        )
         until: int = min(chain((end,), (stamp for stamp in stamps if stamp >= start - start % HOUR_MS)))
         return until
 
     async def _days(self, series: int, start: int, end: int, zone: str) -> AsyncIterator[list[Bucket]]:
         # Looked at first: what is sealed in the meantime is looked for hour by hour.
-        unsealed = [stamp for _, tail in self._unsealed(series) for stamp in tail.stamps]
+        uncompacted = [stamp for _, tail in self._uncompacted(series) for stamp in tail.stamps]
         offset, margin = day_key(series, 0), 2 * 24
         rows = await self._database.fetch_all(
             f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM sealed"
@@ -192,15 +194,15 @@ class Queries:
             (offset + max(0, start // HOUR_MS - margin), offset + end // HOUR_MS + margin),
         )
         # Before the first hour of all, there is nothing to look for.
-        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *unsealed, end)
+        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *uncompacted, end)
         days = list(timezones.days(zone, max(start, min(oldest, end - 1)), end))
         starts = [begin for begin, _ in days]
-        fresh = {starts[at] for stamp in unsealed if (at := bisect_right(starts, stamp) - 1) >= 0}
+        fresh = {starts[at] for stamp in uncompacted if (at := bisect_right(starts, stamp) - 1) >= 0}
         stored: dict[tuple[int, int], Statistics] = {}
         for _, key, span, *row in rows:
             if key is not None:
                 begin = (key - offset) * HOUR_MS
-                stored[begin, begin + span * HOUR_MS] = of_row(row, begin)
+                stored[begin, begin + span * HOUR_MS] = from_row(row, begin)
         found = [(day[0], None if day[0] in fresh else stored.get(day)) for day in days]
         for known, group in groupby(enumerate(found), lambda one: one[1][1] is not None):
             several = list(group)
@@ -225,18 +227,18 @@ class Queries:
     async def _hours(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
         """Statistics by hour of UTC; ``start`` and ``end`` are whole hours."""
         tails = self._tails(series)
-        unsealed = [(run, points) for run, points, _ in tails]
-        resent = {stamp - stamp % HOUR_MS for _, _, own in tails for stamp in own}
+        uncompacted = [(run, points) for run, points, _ in tails]
+        resent = {stamp - stamp % HOUR_MS for _, _, client_stamped in tails for stamp in client_stamped}
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
             rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
             sealed, until = _read_so_far(rows, HOURS, end_hour - 1)
             found = [
-                (row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS))
+                (row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS))
                 for row in rows
                 if row[_STATE] is not None and row[6] <= until
             ]
-            fresh = _fresh(unsealed, sealed, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
+            fresh = _fresh(uncompacted, sealed, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
             by_hour = groupby(fresh, lambda point: point[0] - point[0] % HOUR_MS)
             found += [(begin, statistics(list(group))) for begin, group in by_hour]
             if again := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
@@ -250,21 +252,23 @@ class Queries:
 
     def _tails(self, series: int) -> list[_Fresh]:
         """What is in memory of a series: looked at before the file is."""
-        return [(run, tail.points(), set(tail.own or ())) for run, tail in self._unsealed(series)]
+        return [(run, tail.points(), set(tail.client_stamped or ())) for run, tail in self._uncompacted(series)]
 
     async def _minutes(
         self, series: int, start: int, end: int, tails: list[_Fresh] | None = None
     ) -> AsyncIterator[list[Bucket]]:
         """Statistics by minute; an hour whose chunk is gone is one bucket, with its first minute."""
         async for piece in self._pieces(series, start, end, tails, hours=True):
-            yield _gathered([*piece.minutes, *minutes(piece.points), *minutes(piece.fresh)], lambda at: at)
+            yield _gathered(
+                [*piece.minutes, *statistics_by_minute(piece.points), *statistics_by_minute(piece.fresh)], lambda at: at
+            )
 
     async def _pieces(
         self, series: int, start: int, end: int, tails: list[_Fresh] | None = None, *, hours: bool = False
     ) -> AsyncGenerator[_Piece, None]:
         """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks gone."""
         tails = self._tails(series) if tails is None else tails
-        unsealed = [(run, points) for run, points, _ in tails]
+        uncompacted = [(run, points) for run, points, _ in tails]
         while start < end:
             first, low = start // HOUR_MS, chunk_key(0, series)
             last = (end - 1) // HOUR_MS
@@ -286,15 +290,21 @@ class Queries:
                 await self._quarantine(piece.damaged)
             for row in kept:
                 if row[_STATE] is not None and row[6] not in piece.there and row[6] <= until:
-                    piece.minutes.append((row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS)))
+                    piece.minutes.append((row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS)))
             piece.minutes.sort(key=_start)
             stop = min(end, (until + 1) * HOUR_MS)
             piece.points = _within(piece.points, start, stop)
             # Its sender sent it again; the chunk does not know yet.
-            if replaced := [own for run, _, own in tails if own and not sealed.holds(run, series)]:
-                piece.points = [point for point in piece.points if not any(point[0] in own for own in replaced)]
+            if replaced := [
+                client_stamped for run, _, client_stamped in tails if client_stamped and not sealed.holds(run, series)
+            ]:
+                piece.points = [
+                    point
+                    for point in piece.points
+                    if not any(point[0] in client_stamped for client_stamped in replaced)
+                ]
             piece.minutes = _within(piece.minutes, start, stop)
-            piece.fresh = _fresh(unsealed, sealed, series, start, stop)
+            piece.fresh = _fresh(uncompacted, sealed, series, start, stop)
             yield piece
             start = stop
 
@@ -343,18 +353,18 @@ def _spans(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield begin, cast("int", end)
 
 
-def _read_so_far(rows: Sequence[Row], most: int, last: int) -> tuple[Sealed, int]:
+def _read_so_far(rows: Sequence[Row], most: int, last: int) -> tuple[CompactionProgress, int]:
     """How far the log was sealed, and the last hour that these rows are whole of; beyond what is kept, ``last``."""
     run, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
     until = last if len(rows) < most else min(hour, newest) - 1
-    return Sealed(run, since, upto, series, stamp), until
+    return CompactionProgress(run, since, upto, series, stamp), until
 
 
 def _fresh(
-    unsealed: Iterable[tuple[int, list[Point]]], sealed: Sealed, series: int, start: int, end: int
+    uncompacted: Iterable[tuple[int, list[Point]]], sealed: CompactionProgress, series: int, start: int, end: int
 ) -> list[Point]:
     """What is in memory of a span, and was not sealed when ``sealed`` was read."""
-    found = [p for run, points in unsealed if not sealed.holds(run, series) for p in _within(points, start, end)]
+    found = [p for run, points in uncompacted if not sealed.holds(run, series) for p in _within(points, start, end)]
     found.sort(key=_start)
     return found
 
@@ -371,4 +381,4 @@ def _gathered(buckets: Sequence[Bucket], start_of: Callable[[int], int]) -> list
     """Buckets in larger ones, in their order."""
     ordered = sorted(buckets, key=_start)
     groups = groupby(ordered, lambda bucket: start_of(bucket[0]))
-    return [(start, combined([one for _, one in group])) for start, group in groups]
+    return [(start, combine([one for _, one in group])) for start, group in groups]

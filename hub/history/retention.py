@@ -33,7 +33,7 @@ CHECK_PAUSE = 0.02
 CHECK_ROWS = 5_000
 
 
-class Upkeep:
+class Retention:
     def __init__(self, database: Database, clock: Clock, policies: Policies) -> None:
         self._database = database
         self._clock = clock

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.domain.display import DeviceDisplay, Shown, text
-from hub.domain.metadata import label
+from hub.domain.display import DeviceDisplay, DisplayRule, format_value
+from hub.domain.metadata import type_label
 from hub.model import OFFLINE, Datastream, Device, Principal, Value
 from hub.values import to_json
 from plugins.platform_api.metadata_routes import metadata_shown
@@ -109,10 +109,12 @@ async def whole(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
     """A device with its values and metadata, as somebody sees them. Raises `StorageError`."""
     fields = await hub.metadata.values_for(device)
     properties = await hub.properties.values_for(device)
-    viewer = await hub.display.of(device, principal)
+    viewer = await hub.display.for_device(device, principal)
     values = [_value(hub, viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
     metadata = [
-        DeviceMetaField(id=one.id, name=one.name, value=MetaValue(type=label(one.type), value=one.value, text=one.text))
+        DeviceMetaField(
+            id=one.id, name=one.name, value=MetaValue(type=type_label(one.type), value=one.value, text=one.text)
+        )
         for one in metadata_shown(viewer, fields)
     ]
     return attrs.evolve(device_shown(hub, device), data_stream_values=values, meta_field_values=metadata)
@@ -165,15 +167,15 @@ def _value(
 def _display(
     hub: Hub, viewer: DeviceDisplay, stream: Datastream, value: Value | None, expired: str | None
 ) -> DisplayObject:
-    shown = viewer.shown(stream)
+    shown = viewer.rule_for(stream)
     pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
     if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:
         stream, value, expired = pair, paired, hub.value_timeouts.expired_text(viewer.device.points[pair.pin])
     elif pair is not None:
         # It has said nothing yet.
-        pair, shown = None, Shown(viewer.formula(stream))
+        pair, shown = None, DisplayRule(viewer.conversion_for(stream))
     return DisplayObject(
-        text=text(stream, value, shown.conversion) if expired is None else expired,
+        text=format_value(stream, value, shown.conversion) if expired is None else expired,
         units=shown.conversion.units,
         factor=shown.conversion.factor,
         offset=shown.conversion.offset,
