@@ -641,7 +641,7 @@ async def test_a_hub_whose_clock_is_beyond_all_keys_seals_and_starts_again(start
 
 
 async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.compaction, "ERASE", 1)
+    monkeypatch.setattr(hub.history.compaction, "ERASED_PER_SLICE", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for _ in range(50):

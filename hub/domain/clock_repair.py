@@ -338,7 +338,7 @@ class ClockRepairs:
 
     async def _write(self, correction: Correction, batch: Batch | None, *, reset: bool) -> _Row:
         """Correct the configuration file, and note how far the log is to be corrected, in one transaction."""
-        upto = await self._hub.history.last_batch(batch)
+        upto = await self._hub.history.wait_for_batch(batch)
         if reset:
             await self._hub.keep_doubts()
 
@@ -364,7 +364,7 @@ class ClockRepairs:
             await self._persist(repair.step)
             job.done = job.values = repair.moved
             await trio.lowlevel.checkpoint()
-        await self._persist(lambda: history.repaired(row.stamp, repair))
+        await self._persist(lambda: history.finish_repair(row.stamp, repair))
         self._restore_latest(repair)
         await self._persist(lambda: self._finish(row))
         self._unfinished = False

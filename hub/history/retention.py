@@ -150,9 +150,9 @@ class Retention:
                 await compaction.quarantine(tx, key)
 
         await self._database.transaction(move)
-        self.found_damaged(chunks)
+        self.report_damaged(chunks)
 
-    def found_damaged(self, chunks: list[tuple[int, str]]) -> None:
+    def report_damaged(self, chunks: list[tuple[int, str]]) -> None:
         """Count them, and say so."""
         for key, why in chunks:
             self.damaged += 1
