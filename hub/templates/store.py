@@ -120,7 +120,7 @@ class Templates:
         if not apply:
             return lines, []
         found: list[tuple[int | None, Datastream]] = [(None, stream) for stream in dropped]
-        behind = sorted(self._devices.versions_of(new.id))
+        behind = sorted(self._devices.pinned_versions(new.id))
         for number in behind:
             found += [(number, stream) for stream in difference(self._older[new.id, number], new)[1]]
         if behind and not lines:
@@ -198,10 +198,10 @@ class Templates:
         gone = await self._storage.transaction(write)
         self.by_id[new.id], self._highest[new.id] = new, highest
         if apply:
-            await self._devices.follow(new, gone)
+            await self._devices.apply_template(new, gone)
         elif old is not None and self._devices.pin(old):
             self._older[old.id, old.version] = old
-        kept = self._devices.versions_of(new.id)
+        kept = self._devices.pinned_versions(new.id)
         self._older = {key: one for key, one in self._older.items() if key[0] != new.id or key[1] in kept}
 
     async def remove(self, template: Template, by: Principal) -> None:
