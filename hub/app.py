@@ -393,7 +393,7 @@ class Hub:
     async def _load(self) -> None:
         await self.organizations.load(self.config.hub.name)
         await self.templates.load()
-        await self.devices.load(self.templates.of_device)
+        await self.devices.load(self.templates.for_device)
         # Before anybody asks what time it is.
         self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         await self.metadata.load(self.devices.by_id)

@@ -379,16 +379,16 @@ def test_every_widget_takes_what_it_says_and_nothing_else(kind):
     types = ["integer", "double", "string", "enum", "location"]
     for name, about in widgets.KINDS[kind].items():
         for n, of_type in enumerate(types):
-            count = max(about.least, 1)
+            count = max(about.min_datastreams, 1)
             streams = tuple(
                 Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
                 for i in range(count)
             )
-            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.most else 0)))
+            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.max_datastreams else 0)))
             template = Template(
                 id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
             )
-            fits = of_type in about.shows or not about.most
+            fits = of_type in about.types or not about.max_datastreams
             assert fits == (not widgets.problems(template)), (name, of_type, n)
 
 
