@@ -75,7 +75,7 @@ class Devices:
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
-        organizations.usage_counters["devices"] = self._by_organization
+        organizations.add_usage_counter("devices", self._by_organization)
         #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self.lock = trio.Lock()
         #: Returns the organization of a user, None for a missing user; set by the plugin that has users.

@@ -40,8 +40,7 @@ class Organizations:
         self._bus = bus
         self._limits = limits
         self.by_id: dict[int, Organization] = {}
-        #: For each quota, returns how many each organization itself has; set by the services that have the objects.
-        self.usage_counters: dict[str, Callable[[], Counter[int]]] = {}
+        self._usage_counters: dict[str, Callable[[], Counter[int]]] = {}
         self._children: dict[int, list[int]] = {}
         #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self._lock = trio.Lock()
@@ -133,6 +132,10 @@ class Organizations:
     def timezone(self, org: int) -> str:
         """Return the IANA time zone of an organization, or of the nearest one above it that has one, or ""."""
         return next((ancestor.timezone for ancestor in self.path(org) if ancestor.timezone), "")
+
+    def add_usage_counter(self, what: str, count: Callable[[], Counter[int]]) -> None:
+        """Let a service count its objects for the quota ``what``: ``count`` returns how many each organization has."""
+        self._usage_counters[what] = count
 
     def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1, leaving: int | None = None) -> None:
         """Check that an organization may have ``more`` of ``what``. Raises `Conflict`.
@@ -246,7 +249,7 @@ class Organizations:
         if self._depth(parent) + levels > self._limits.organization_depth:
             raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
         self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
-        for what, count in self.usage_counters.items():
+        for what, count in self._usage_counters.items():
             used = count()
             more = sum(used[number] for number in moved)
             self.check_quota(parent, what, used, more, leaving=self.by_id[org].parent)

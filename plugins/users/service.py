@@ -69,7 +69,7 @@ class UsersService:
         await self.credentials.load()
         await self.throttle.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
-        self.hub.organizations.usage_counters["users"] = self.people.by_organization
+        self.hub.organizations.add_usage_counter("users", self.people.by_organization)
         self.hub.names["user"] = self._email
         self.hub.user_of = lambda email: (found.id, found.org) if (found := self.people.by_email.get(email)) else None
         self.hub.display.system_of = self._system
