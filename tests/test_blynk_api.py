@@ -271,7 +271,7 @@ async def test_an_organization_is_made_as_scripts_make_it(world):
     ("body", "said"),
     [
         ({"type": "GALAXY"}, "type: must be one of"),
-        ({"type": "ROOT"}, "type ROOT is that of the root alone"),
+        ({"type": "ROOT"}, "only the root organization can have the type ROOT"),
         ({"phoneNumber": "call me"}, "phoneNumber must be"),
         ({"unitSystem": "metric"}, "unitSystem: must be one of"),
         ({"tz": "Mars/Base"}, "no time zone"),

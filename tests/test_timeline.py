@@ -173,9 +173,9 @@ async def test_people_resolve_comment_and_archive(hub, device, api):
         ("resolve", {"eventId": leak.id}, 400, "The event is resolved already."),
         ("resolve", {"eventId": door.id}, 400, "An event of type info needs no resolution."),
         ("resolve", {"eventId": 99}, 404, "There is no such event."),
-        ("comment", {"eventId": leak.id, "text": " "}, 400, "A comment has some text."),
+        ("comment", {"eventId": leak.id, "text": " "}, 400, "A comment must have some text."),
         ("comment", {"eventId": leak.id, "text": "x" * 1001}, 400, "text of at most 1000 characters"),
-        ("archive", {"eventId": door.id}, 400, "Events of Door stay."),
+        ("archive", {"eventId": door.id}, 400, "The event type Door does not allow archiving."),
     ):
         answer = await api("POST", f"{event}/{path}", body)
         assert status == answer.status
@@ -259,12 +259,12 @@ def test_every_type_of_metadata_knows_good_from_bad(kind):
     ("field", "problem"),
     [
         ({"type": "nonsense"}, "type 'nonsense' must be one of text, "),
-        ({"type": "switch", "options": ("A",)}, "a switch has 2 options"),
-        ({"type": "list"}, "a list has at least 1 options"),
-        ({"options": ("A",)}, "a text has no options"),
-        ({"min": 1}, "a text has no min, max and step"),
+        ({"type": "switch", "options": ("A",)}, "a switch must have 2 options"),
+        ({"type": "list"}, "a list must have at least 1 options"),
+        ({"options": ("A",)}, "a text cannot have options"),
+        ({"min": 1}, "a text cannot have min, max and step"),
         ({"type": "number", "max": 3, "default": "4"}, "default '4' must be at most 3"),
-        ({"name": "Device Name"}, "this name is one that every device has"),
+        ({"name": "Device Name"}, "this name is reserved for a field that every device has"),
     ],
 )
 def test_what_is_wrong_with_a_field_is_said(field, problem):

@@ -81,7 +81,7 @@ def _option(field: MetadataField, value: str) -> None:
 
 def _imei(_field: MetadataField, value: str) -> None:
     if re.fullmatch(r"[0-9]{15}", value) is None or _luhn(value):
-        raise WrongValue("must be an IMEI of 15 digits, whose last is right")
+        raise WrongValue("must be an IMEI of 15 digits with a correct check digit")
 
 
 def _luhn(digits: str) -> int:
@@ -96,7 +96,9 @@ def _table(_field: MetadataField, value: str) -> None:
     except csv.Error as error:
         raise WrongValue(f"must be a table as CSV ({error})") from error
     if len(value) > MAX_LONG or len({len(row) for row in rows}) > 1:
-        raise WrongValue(f"must be a table as CSV, with as many columns in each row, of at most {MAX_LONG} characters")
+        raise WrongValue(
+            f"must be a table as CSV with the same number of columns in each row and at most {MAX_LONG} characters"
+        )
 
 
 def _object(keys: frozenset[str], description: str) -> Callable[[MetadataField, str], None]:
@@ -212,21 +214,21 @@ def field_problems(field: MetadataField) -> list[str]:
     if not is_name(field.name, 50):
         problems.append("name must have 1-50 printable characters")
     if field.name in RESERVED:
-        problems.append("this name is one that every device has")
+        problems.append("this name is reserved for a field that every device has")
     if field.type not in TYPES:
         return [*problems, f"type {field.type!r} must be one of {', '.join(TYPES)}"]
     if field.type == "unit_conversion_switch" and len(field.options) == 2:
         first, second = field.options
         if first == second or units.conversion(first, second) is None:
-            problems.append(f"{first} and {second} are not two units that one can become the other")
+            problems.append(f"{first} and {second} are not two units that can be converted into each other")
     required = {"switch": 2, "unit_conversion_switch": 2, "list": 1}.get(field.type, 0)
     if len(field.options) < required or (required == 2 and len(field.options) != 2):
-        problems.append(f"a {field.type} has {required if required == 2 else 'at least 1'} options")
+        problems.append(f"a {field.type} must have {required if required == 2 else 'at least 1'} options")
     if field.options and not required:
-        problems.append(f"a {field.type} has no options")
+        problems.append(f"a {field.type} cannot have options")
     numbers = [number for number in (field.min, field.max, field.step) if number is not None]
     if numbers and field.type not in ("number", "cost"):
-        problems.append(f"a {field.type} has no min, max and step")
+        problems.append(f"a {field.type} cannot have min, max and step")
     if field.default and not problems:
         try:
             TYPES[field.type](field, field.default)
@@ -324,7 +326,7 @@ class Metadata:
         if value and not (by.kind == "device" and field.type == "time_zone"):
             TYPES[field.type](field, value)
         if not field.editable and by.kind != "device":
-            raise WrongValue("is set by the device alone")
+            raise WrongValue("can be set by the device only")
         if field.required and not value:
             raise WrongValue("must have a value")
         return field

@@ -168,13 +168,13 @@ class Organizations:
             return number
 
         if org.type == "ROOT":
-            raise Rejected("type ROOT is that of the root alone")
+            raise Rejected("only the root organization can have the type ROOT")
         async with self._lock:
             self._check(org)
             depth = self._depth(self.get(org.parent).id) + 1
             if depth > self._limits.organization_depth or len(self.by_id) >= self._limits.organizations:
                 limits = f"{self._limits.organizations}, {self._limits.organization_depth} levels deep"
-                raise Conflict(f"there are at most {limits} ([limits] organizations, organization_depth)")
+                raise Conflict(f"there can be at most {limits} ([limits] organizations, organization_depth)")
             self.check_quota(org.parent, "organizations", self._sub_organizations())
             number = await self._storage.transaction(write)
             added = attrs.evolve(org, id=number, templates=org.templates or frozenset())
@@ -190,7 +190,7 @@ class Organizations:
         if not is_name(org.name, MAX_NAME) or not is_words(org.name, _IN_NAME):
             problems.append(f"name must have 1 to {MAX_NAME} letters, digits, spaces and . - ' &")
         if any((o.name, o.parent) == (org.name, org.parent) and o.id != org.id for o in self.by_id.values()):
-            raise Conflict(f"there is an organization named {org.name!r} there already")
+            raise Conflict(f"the parent organization already contains an organization named {org.name!r}")
         if len(org.description) > MAX_DESCRIPTION:
             problems.append(f"description must have at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
@@ -198,12 +198,12 @@ class Organizations:
         if org.timezone and not timezones.is_known(org.timezone):
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
         if unknown := set(org.quotas) - set(QUOTAS):
-            problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(unknown))}")
+            problems.append(f"unknown quotas: {', '.join(sorted(unknown))}; there are quotas of {', '.join(QUOTAS)}")
         problems += [f"quota {name} must not be negative" for name, quota in org.quotas.items() if quota < 0]
         for group, name in org.unit_overrides.items():
             unit = units.unit(name)
             if group not in units.GROUPS:
-                problems.append(f"unitOverrides are of {', '.join(units.GROUPS)}, not {group[:50]!r}")
+                problems.append(f"unitOverrides can have the keys {', '.join(units.GROUPS)}, not {group[:50]!r}")
             elif unit is None or unit.group != group:
                 problems.append(f"{name[:50]!r} is not a unit of {group}")
         if problems:
@@ -226,7 +226,7 @@ class Organizations:
             new = attrs.evolve(self.get(org), **changes)
             self._check(new)
             if new.parent is None and new.templates is not None:
-                raise Rejected("the root has all templates")
+                raise Rejected("the root organization always has all templates")
             if "parent" in changes:
                 self._check_move(org, changes["parent"])
             await self._storage.transaction(write)
@@ -241,13 +241,13 @@ class Organizations:
     def _check_move(self, org: int, parent: int) -> None:
         self.get(parent)
         if self.get(org).parent is None:
-            raise Rejected("the root cannot be transferred")
+            raise Rejected("the root organization cannot be transferred")
         if self.contains(org, parent):
-            raise Rejected("an organization cannot be transferred under itself or what is below it")
+            raise Rejected("an organization cannot be transferred under itself or an organization below it")
         moved = self.below(org)
         levels = max(map(self._depth, moved)) - self._depth(org) + 1
         if self._depth(parent) + levels > self._limits.organization_depth:
-            raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
+            raise Conflict(f"organizations can be at most {self._limits.organization_depth} levels deep")
         self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
         for what, count in self._usage_counters.items():
             used = count()
@@ -265,7 +265,7 @@ class Organizations:
         """
         old = self.get(org)
         if old.parent is None:
-            raise Rejected("the root cannot be deleted")
+            raise Rejected("the root organization cannot be deleted")
 
         async def write(tx: Transaction) -> None:
             for table, column in (("devices", "org"), ("organizations", "parent"), ("templates", "org")):
@@ -279,9 +279,7 @@ class Organizations:
                 await self._storage.transaction(write)
             except Conflict as error:
                 still = f"organization {old.name} still has"
-                raise Conflict(
-                    str(error) if still in str(error) else f"{still} users or something of theirs"
-                ) from error
+                raise Conflict(str(error) if still in str(error) else f"{still} users or data of users") from error
             self.by_id.pop(org, None)
             self._children = {}
         self._bus.emit(OrganizationChanged(old, by, gone=True))

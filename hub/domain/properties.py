@@ -123,7 +123,7 @@ async def _write(
 def _replace_url(urls: list[str], index: int, url: str) -> tuple[str, ...]:
     """Return ``urls`` with the entry ``index`` (from 1, as `setProperty` counts) replaced. Raises `Rejected`."""
     if not 1 <= index <= MAX_VALUES:
-        raise Rejected(f"An index is 1 to {MAX_VALUES}.")
+        raise Rejected(f"An index must be 1 to {MAX_VALUES}.")
     urls += [""] * (index - len(urls))
     urls[index - 1] = url
     return tuple(urls)

@@ -208,14 +208,14 @@ class Timeline:
         code = (await self.get(device, event)).code
         kind = next((e for e in device.template.events if e.code == code), None)
         if archived and kind is not None and not kind.archivable:
-            raise Rejected(f"Events of {kind.name} stay.")
+            raise Rejected(f"The event type {kind.name} does not allow archiving.")
         return await self._change(device, event, "archived = ?", (self._clock.now() if archived else None,))
 
     async def comment(self, device: Device, event: int, text: str, by: Principal) -> TimelineEvent:
         """Add a comment to an event. Raises `NotFound`, `Rejected`."""
         _check_text(text)
         if not text.strip():
-            raise Rejected("A comment has some text.")
+            raise Rejected("A comment must have some text.")
         await self.get(device, event)
         now = self._clock.now()
 
@@ -288,7 +288,7 @@ class Timeline:
 
 def _check_text(text: str) -> None:
     if len(text) > MAX_COMMENT or not is_text(text):
-        raise Rejected(f"A comment or note is text of at most {MAX_COMMENT} characters.")
+        raise Rejected(f"A comment or note must be text of at most {MAX_COMMENT} characters.")
 
 
 def _where(filter_: TimelineFilter) -> tuple[str, list[Any]]:

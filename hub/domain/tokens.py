@@ -32,7 +32,7 @@ WEAK = 80.0
 #: The number of devices that a warning names.
 _NAMED = 5
 WEAK_WARNING = "the token can be guessed; replace it when you can: pinwheel device token DEVICE --new"
-NO_TOKEN = f"a token has {LENGTH} printable ASCII characters"
+NO_TOKEN = f"a token must have {LENGTH} printable ASCII characters"
 
 
 def digest(token: str) -> bytes:
@@ -129,7 +129,7 @@ class Tokens:
             raise Rejected(NO_TOKEN)
         self.drop_expired()
         if self.is_taken(token):
-            raise Conflict("the token is in use")
+            raise Conflict("the token is already used by a device")
         now = self._clock.now()
         expires = now + overlap_ms
 

@@ -281,7 +281,9 @@ def _check(template: Template) -> list[str]:
         problems.append("there is more than one power switch")
     problems += _check_units(template)
     tags = Counter(tag for d in template.datastreams for tag in d.tags)
-    problems += [f"tag {tag} is used {tags[tag]} times, and may be once" for tag in SINGLE_TAGS if tags[tag] > 1]
+    problems += [
+        f"tag {tag} is used {tags[tag]} times; a template can use it once" for tag in SINGLE_TAGS if tags[tag] > 1
+    ]
     for number, event in enumerate(template.events, 1):
         problems += [f"event {number}: {problem}" for problem in _check_event(event)]
     for number, field in enumerate(template.metadata, 1):
@@ -317,13 +319,15 @@ def _check_units(template: Template) -> list[str]:
     by_pin = {f"V{stream.pin}": stream for stream in template.datastreams}
     for stream in template.datastreams:
         if stream.pair:
-            pair = by_pin.get(stream.pair)
+            where, pair = f"V{stream.pin} {stream.name}", by_pin.get(stream.pair)
             if pair is None or pair is stream:
-                problems.append(f"V{stream.pin} {stream.name}: pair {stream.pair!r} must be another datastream's pin")
+                problems.append(f"{where}: pair {stream.pair!r} must be another datastream's pin")
             elif units.conversion(stream.units, pair.units) is None or stream.units == pair.units:
-                problems.append(f"V{stream.pin} {stream.name}: {pair.units!r} is not {stream.units!r} in another unit")
+                problems.append(f"{where}: {pair.units!r} must be another unit of the same kind as {stream.units!r}")
     pairs = Counter(frozenset(m.options) for m in template.metadata if m.type == "unit_conversion_switch")
-    problems += [f"there are {n} switches of {' and '.join(sorted(pair))}" for pair, n in pairs.items() if n > 1]
+    problems += [
+        f"there are {n} unit conversion switches for {' and '.join(sorted(pair))}" for pair, n in pairs.items() if n > 1
+    ]
     return problems
 
 
@@ -338,7 +342,7 @@ def _check_event(event: EventType) -> list[str]:
     if problem := duration_problem(event.period):
         problems.append(f"period {problem}")
     if event.type != "content" and (event.subtitle or event.image or event.action_title or event.action_url):
-        problems.append("only an event of type content has a subtitle, an image and an action")
+        problems.append("only an event of type content can have a subtitle, an image and an action")
     return problems
 
 
@@ -347,7 +351,7 @@ def _check_lifecycle(lifecycle: Lifecycle) -> list[str]:
     if not lifecycle.wait or (problem := duration_problem(lifecycle.wait, 0, MAX_WAIT)):
         problems.append(f"lifecycle: wait {problem if lifecycle.wait else 'is missing'}")
     if len(lifecycle.status) > MAX_STATUSES:
-        problems.append(f"lifecycle: there are at most {MAX_STATUSES} statuses of your own")
+        problems.append(f"lifecycle: at most {MAX_STATUSES} custom statuses are allowed")
     names = [lifecycle.online, lifecycle.offline, *(status.name for status in lifecycle.status)]
     problems += [f"lifecycle: name {name!r} must have 1-50 characters" for name in names if not 0 < len(name) <= 50]
     problems += [f"lifecycle: {name!r} is used {n} times" for name, n in Counter(names).items() if n > 1]
@@ -368,17 +372,17 @@ def _check_datastream(stream: Datastream) -> list[str]:
     problems += _check_appearance(stream)
     if stream.automation is not None and stream.type not in AUTOMATION_TYPES[stream.automation.type]:
         types = " or ".join(AUTOMATION_TYPES[stream.automation.type])
-        problems.append(f"automation: a {stream.automation.type} is of type {types}")
+        problems.append(f"automation: a {stream.automation.type} must be of type {types}")
     if stream.decimals and _DECIMALS.fullmatch(stream.decimals) is None:
         problems.append(f"decimals {stream.decimals!r} must be like #.## or #.00")
     problems += _check_durations(stream)
     if stream.type == "enum":
         if not stream.values:
-            problems.append("an enum needs values")
+            problems.append("an enum must have values")
         if stream.fallback is not None and stream.fallback not in stream.values:
             problems.append(f"fallback {stream.fallback} is not one of its values")
     elif stream.values or stream.fallback is not None:
-        problems.append("only an enum has values and a fallback")
+        problems.append("only an enum can have values and a fallback")
     return problems or _check_default(stream)
 
 
@@ -386,7 +390,7 @@ def _check_bounds(stream: Datastream) -> list[str]:
     problems = []
     bounds = [bound for bound in (stream.min, stream.max) if bound is not None]
     if bounds and stream.type not in ("integer", "double"):
-        problems.append(f"a datastream of type {stream.type} has no min and max")
+        problems.append(f"a datastream of type {stream.type} cannot have min and max")
     elif len(bounds) == 2 and bounds[0] > bounds[1]:
         problems.append(f"min {stream.min} is above max {stream.max}")
     elif stream.type == "integer":
@@ -408,7 +412,7 @@ def _check_appearance(stream: Datastream) -> list[str]:
         problems.append("icon must have at most 50 printable characters")
     semantic = [tag for tag in stream.tags if tag in TAGS]
     if len(semantic) > 1 or len(stream.tags) - len(semantic) > MAX_CUSTOM_TAGS:
-        problems.append(f"tags: at most one of the hub's and {MAX_CUSTOM_TAGS} of your own")
+        problems.append(f"tags: at most one semantic tag and {MAX_CUSTOM_TAGS} custom tags are allowed")
     if not all(is_name(tag, 40) for tag in stream.tags):
         problems.append("tags: each must have 1 to 40 printable characters")
     return problems

@@ -153,19 +153,19 @@ def problems(template: Template) -> list[str]:
 
 def _dashboard_problems(kind: str, dashboard: Dashboard, by_pin: Mapping[str, Datastream]) -> Iterable[str]:
     if len(dashboard.tab) > MAX_TABS[kind]:
-        yield f"there are at most {MAX_TABS[kind]} tabs"
+        yield f"there can be at most {MAX_TABS[kind]} tabs"
     names = [tab.name for tab in dashboard.tab]
     for name in dict.fromkeys(names):
         if not is_name(name, MAX_TITLE):
             yield f"tab {name[:20]!r}: a name must have 1 to {MAX_TITLE} printable characters"
         if names.count(name) > 1:
-            yield f"tab {name!r} is there {names.count(name)} times"
+            yield f"tab {name!r} is used {names.count(name)} times"
     if dashboard.tab and dashboard.tab[0].roles:
-        yield f"tab {dashboard.tab[0].name!r}: the first is for all roles"
+        yield f"tab {dashboard.tab[0].name!r}: the first tab is for all roles and cannot have roles of its own"
     maps = 0
     for tab in dashboard.tab:
         if len(tab.widget) > MAX_WIDGETS:
-            yield f"tab {tab.name!r}: there are at most {MAX_WIDGETS} widgets"
+            yield f"tab {tab.name!r}: there can be at most {MAX_WIDGETS} widgets"
         maps += sum(widget.type == "map" for widget in tab.widget)
         for number, widget in enumerate(tab.widget, 1):
             where = f"tab {tab.name!r}, widget {number}"
@@ -173,38 +173,38 @@ def _dashboard_problems(kind: str, dashboard: Dashboard, by_pin: Mapping[str, Da
                 yield f"{where} ({widget.type[:30]}): {problem}"
         yield from (f"tab {tab.name!r}: {problem}" for problem in _overlap_problems(tab.widget))
     if kind == "web" and maps > 1:
-        yield "there is at most one map"
+        yield "there can be at most one map"
 
 
 def _widget_problems(kind: str, widget: Widget, by_pin: Mapping[str, Datastream]) -> Iterable[str]:
     widget_type = KINDS[kind].get(widget.type)
     if widget_type is None:
-        yield f"there is no such widget; there are {', '.join(KINDS[kind])}"
+        yield f"unknown type of widget; the types are {', '.join(KINDS[kind])}"
         return
     pins = [pin.upper() for pin in widget.pins]
     low, high = widget_type.min_datastreams, widget_type.max_datastreams
     if not low <= len(pins) <= high:
-        yield f"pins: it shows {low if low == high else f'{low} to {high}'} datastreams, not {len(pins)}"
+        yield f"pins: the widget needs {low if low == high else f'{low} to {high}'} datastreams, not {len(pins)}"
     if len(set(pins)) < len(pins):
-        yield "pins: one is there twice"
+        yield "pins: a pin is used twice"
     for pin in pins:
         stream = by_pin.get(pin)
         if stream is None:
             yield f"pins: the template has no {pin[:10]}"
         elif stream.type not in widget_type.types:
-            yield f"pins: {pin} is of type {stream.type}, and it shows {', '.join(sorted(widget_type.types))}"
+            yield f"pins: {pin} is of type {stream.type}, and the widget needs {', '.join(sorted(widget_type.types))}"
         elif widget_type.raw and stream.history != "raw":
             yield f'pins: {pin} needs history = "raw"'
     for key in widget.options.keys() - widget_type.options:
         known = ", ".join(sorted(widget_type.options)) or "none"
-        yield f"options: there is no {key[:30]!r}; there are {known}"
+        yield f"options: unknown option {key[:30]!r}; the options are {known}"
     for key, value in widget.options.items():
         if not all(_is_setting(item) for item in (value if isinstance(value, list) else [value])):
             yield f"options: {key[:30]} must be text, a number, true or false, or a list of them"
     if len(widget.title) > MAX_TITLE or not is_printable(widget.title):
         yield f"title must have at most {MAX_TITLE} printable characters"
     if not _fits(widget):
-        yield f"it does not fit the grid of {COLUMNS} columns and {MAX_ROWS} rows"
+        yield f"the widget does not fit the grid of {COLUMNS} columns and {MAX_ROWS} rows"
 
 
 def _is_setting(value: object) -> bool:
@@ -226,5 +226,5 @@ def _overlap_problems(widgets: Sequence[Widget]) -> Iterable[str]:
         columns = range(widget.x, widget.x + widget.width)
         cells = [(x, y) for x in columns for y in range(widget.y, widget.y + widget.height)]
         if other := next((occupied[cell] for cell in cells if cell in occupied), None):
-            yield f"widget {number} is where widget {other} is"
+            yield f"widget {number} overlaps widget {other}"
         occupied |= dict.fromkeys(cells, number)
