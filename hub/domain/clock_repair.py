@@ -73,7 +73,9 @@ DOUBTS = (StampColumns("clock_doubts", ("began",), dropped=True), StampColumns("
 
 @attrs.frozen(kw_only=True)
 class DeviceValues:
-    """The values of a device with stamps after now: of how many datastreams, and the first and the last stamp."""
+    """The values of a device with stamps in the future: their number, that of their datastreams, and their first and
+    last stamps.
+    """
 
     device_id: int
     name: str
@@ -85,9 +87,9 @@ class DeviceValues:
 
 @attrs.frozen(kw_only=True)
 class RepairPlan:
-    """What a repair corrects: stamps after ``now``, in milliseconds UTC.
+    """The stamps that a repair corrects: those after ``now``, in milliseconds UTC.
 
-    ``shift_ms`` is null when values and events are dropped. ``events`` are those on timelines, ``other_times`` all
+    ``shift_ms`` is null when values and events are dropped. ``events`` counts events on timelines, ``other_times`` all
     other times, such as when a device was added or a user last logged in. A shift must be at least ``least_shift_ms``.
     """
 
@@ -109,7 +111,7 @@ class RepairPlan:
 class RepairJob:
     """The repair that is running, or the last one since the start of the hub.
 
-    ``done`` and ``total`` count values, or bytes of the backup; ``values`` were corrected.
+    ``done`` and ``total`` count values, or bytes of the backup; ``values`` counts corrected values.
     """
 
     running: bool = False
@@ -124,7 +126,10 @@ class RepairJob:
 
 @attrs.frozen
 class _Row:
-    """An unfinished row of ``clock_repairs``."""
+    """An unfinished row of ``clock_repairs``.
+
+    ``upto`` is the last batch of the log to be corrected. With ``reset``, the hub's stamps continue from the cutoff.
+    """
 
     number: int
     correction: Correction
@@ -133,7 +138,7 @@ class _Row:
 
     @property
     def stamp(self) -> int | None:
-        """The newest stamp of the hub in what is corrected; None when the hub's stamps went on as they were."""
+        """The newest stamp of the hub after the correction; None if the hub's stamps were not reset."""
         return self.correction.cutoff if self.reset else None
 
 
@@ -187,7 +192,7 @@ class ClockRepairs:
         return (*COLUMNS, *self._hub.hooks.stamps(self._hub))
 
     async def plan(self, shift: int | None, device: int | None) -> RepairPlan:
-        """Return what a repair would correct now. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`.
+        """Plan a repair of the present stamps. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`.
 
         ``shift`` is in milliseconds, None to drop values and events; ``device`` limits the repair to one device.
         """

@@ -286,15 +286,15 @@ class Devices:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 
-    def check_placement(self, org: int, template: Template, more: int, leaving: int | None = None) -> None:
-        """Check that an organization may have ``more`` devices of a template. Raises `NotFound`, `Conflict`.
+    def check_placement(self, org: int, template: Template, added: int, leaving: int | None = None) -> None:
+        """Check that an organization may get ``added`` devices of a template. Raises `NotFound`, `Conflict`.
 
         ``leaving`` is the organization from which the devices come.
         """
         organization = self._organizations.get(org)
         if not organization.has(template):
             raise template_not_enabled(template, organization)
-        self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
+        self._organizations.check_quota(org, "devices", self._by_organization(), added, leaving)
 
     def _by_organization(self) -> Counter[int]:
         return Counter({number: len(devices) for number, devices in self.by_org.items()})
@@ -457,7 +457,7 @@ class Devices:
         return {d.pinned for d in self.by_id.values() if d.pinned is not None and d.template.id == template}
 
     def pin(self, template: Template) -> int:
-        """Pin the devices of a template to this version, which they have now; return how many devices it has."""
+        """Pin all devices with the newest version of a template to it; return how many there are."""
         devices = [d for d in self.by_id.values() if d.template.id == template.id and d.pinned is None]
         for device in devices:
             device.pinned = template.version

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Fields that every device has, whatever its template defines.
 NAME, OWNER, LOCATION, TIME_ZONE = "Device Name", "Device Owner", "Location", "Time Zone"
 BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zone", LOCATION: "location"}
-#: Blynk's names for them where ours differ (docs.blynk.io, Metadata); a template's field of the same name comes first.
+#: Blynk's names of these fields where ours differ (docs.blynk.io, Metadata); a template's own field has priority.
 SYNONYMS = {"Device Timezone": TIME_ZONE}
 #: Names that do not belong to a stored field, unless a template has a field of this name: the device's token, and its
 #: position. The token is not known here; the protocols answer it.

@@ -133,23 +133,23 @@ class Organizations:
         """Return the IANA time zone of an organization, or of the nearest one above it that has one, or ""."""
         return next((ancestor.timezone for ancestor in self.path(org) if ancestor.timezone), "")
 
-    def add_usage_counter(self, what: str, count: Callable[[], Counter[int]]) -> None:
-        """Let a service count its objects for the quota ``what``: ``count`` returns how many each organization has."""
-        self._usage_counters[what] = count
+    def add_usage_counter(self, kind: str, count: Callable[[], Counter[int]]) -> None:
+        """Let a service count its objects for the quota ``kind``: ``count`` returns how many each organization has."""
+        self._usage_counters[kind] = count
 
-    def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1, leaving: int | None = None) -> None:
-        """Check that an organization may have ``more`` of ``what``. Raises `Conflict`.
+    def check_quota(self, org: int, kind: str, used: Counter[int], added: int = 1, leaving: int | None = None) -> None:
+        """Check that ``added`` objects of a kind, one of `QUOTAS`, fit into the quotas. Raises `Conflict`.
 
-        ``used`` has how many each organization itself has. Objects that come from the organization ``leaving`` are
-        already counted by the organizations above both.
+        ``used`` has the number of objects that each organization itself has. Objects that come from the organization
+        ``leaving`` are already counted by the organizations above both.
         """
         for ancestor in self.path(org):
-            quota = ancestor.quotas.get(what)
+            quota = ancestor.quotas.get(kind)
             if quota is None or (leaving is not None and self.contains(ancestor.id, leaving)):
                 continue
-            if sum(used[number] for number in self.below(ancestor.id)) + more > quota:
+            if sum(used[number] for number in self.below(ancestor.id)) + added > quota:
                 # Without the name of the organization: the caller may not know of organizations above its own.
-                raise Conflict(f"there is no room for more {what}: the quota is {quota}")
+                raise Conflict(f"there is no room for more {kind}: the quota is {quota}")
 
     async def add(self, org: Organization, by: Principal) -> Organization:
         """Add an organization below its parent, and return it with its new id. Raises `Rejected`, `Conflict`."""
@@ -249,10 +249,10 @@ class Organizations:
         if self._depth(parent) + levels > self._limits.organization_depth:
             raise Conflict(f"organizations can be at most {self._limits.organization_depth} levels deep")
         self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
-        for what, count in self._usage_counters.items():
+        for kind, count in self._usage_counters.items():
             used = count()
-            more = sum(used[number] for number in moved)
-            self.check_quota(parent, what, used, more, leaving=self.by_id[org].parent)
+            added = sum(used[number] for number in moved)
+            self.check_quota(parent, kind, used, added, leaving=self.by_id[org].parent)
 
     def _depth(self, org: int) -> int:
         """Return the number of levels from the root, which is 1, to an organization."""
