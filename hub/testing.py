@@ -15,12 +15,13 @@ import pytest
 import pytest_trio
 import trio
 
-from hub.app import Hub, running
+from hub.app import Hub
 from hub.bus import Bus
 from hub.config import Config, parse
 from hub.domain.devices import NewDevice
 from hub.hooks import Hooks
 from hub.model import SYSTEM, Device
+from hub.run import running
 from hub.storage import open_storage
 
 if TYPE_CHECKING:

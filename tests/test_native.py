@@ -15,13 +15,13 @@ from raw_native import OK, PATIENCE, dialled, online, reasons, until
 from connectors.native import endpoint
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Connection, Status, frame, response
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect, SetDatastream
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -207,7 +207,7 @@ async def test_a_first_frame_that_is_no_login_ends_the_connection_without_an_ans
         await client.send(command, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_nothing_but_a_login_is_heard_before_the_login(hub):
@@ -824,7 +824,7 @@ async def test_what_is_no_event_is_answered_with_2_and_not_kept(hub, parts):
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.EVENT_LOG, *parts)
 
     assert [] == await timeline(hub, device)
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_events_of_one_code_come_a_second_apart(timed, stamps):

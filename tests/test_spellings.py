@@ -28,11 +28,11 @@ from client import Call, operations
 from client.cli import api
 from connectors.native.protocol import Cmd
 from hub import spellings, timezones
-from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
 from hub.net import tls
+from hub.run import running
 from hub.templates.document import BadTemplate
 from hub.testing import LOOPBACK, add_device
 from hub.values import MISMATCH, coerce
@@ -156,8 +156,8 @@ async def test_number_is_taken_or_refused_whichever_way_it_comes(hub, way):
     found = {}
     async for text in way(hub, token, table):
         held = hub.writes.latest(device, device.points[0].datastream)
-        if hub.refusals:
-            reason = hub.refusals.pop().reason
+        if hub.rejections.recent:
+            reason = hub.rejections.recent.pop().reason
             hint = table[text].removeprefix("refused: ") if isinstance(table[text], str) else None
             found[text] = f"refused: {hint}" if hint is not None and hint in reason else f"refused: {reason}"
         else:
@@ -285,7 +285,7 @@ async def _stamped_over_http(hub, device, token, text):
     async with connected(hub) as http:
         target = f"/external/api/batch/update?token={token}&pin=v0"
         await http.ask("POST", target, f"[[{text}, 21.5]]".encode(), Content_Type="application/json")
-    return [refusal.reason for refusal in hub.refusals]
+    return [refusal.reason for refusal in hub.rejections.recent]
 
 
 async def _stamped_over_mqtt(hub, device, token, text):
@@ -299,7 +299,7 @@ async def _stamped_over_native(hub, device, token, text):
         await client.send(Cmd.GROUP, "t", text)
         await client.send(Cmd.HARDWARE, "vw", "0", "21.5")
         await client.ask(Cmd.PING)
-    return [refusal.reason for refusal in hub.refusals]
+    return [refusal.reason for refusal in hub.rejections.recent]
 
 
 def _posted(path, body):

@@ -13,9 +13,9 @@ from tenants import tenants
 from test_fleet import asking
 
 from hub import units
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
+from hub.run import running
 from hub.templates.document import BadTemplate
 from hub.units import GROUPS, UNITS
 from hub.writes import Write

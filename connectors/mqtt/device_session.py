@@ -68,7 +68,7 @@ class Client:
         """Whether the login still holds."""
         hub = self.endpoint.hub
         if self.principal is not None:
-            return hub.may(self.principal, "org_devices.view", org=self.principal.org)
+            return hub.is_allowed(self.principal, "org_devices.view", org=self.principal.org)
         device = self.own.device if self.own else self.gateway
         return hub.tokens.device_for(self.token) is device and (self.own is not None or device.template.gateway)  # type: ignore[union-attr]
 
@@ -76,7 +76,7 @@ class Client:
         """Whether a gateway speaks for a device: it is in its organization or below (docs.blynk.io, Gateway API)."""
         hub = self.endpoint.hub
         if self.principal is not None:
-            return hub.may(self.principal, permission, device)
+            return hub.is_allowed(self.principal, permission, device)
         return self.gateway is not None and hub.organizations.contains(self.gateway.org, device.org)
 
     def voice(self, token: str, permission: str) -> Voice | None:
@@ -237,7 +237,7 @@ class Voice:
             self.client.link.end(Reason.SESSION_TAKEN_OVER if replaced else Reason.ADMINISTRATIVE, reason)
 
     def _lost(self, why: str) -> None:
-        self.hub.refuse(self.address, f"device {self.device.name}: not sent: {why}", self.device.id)
+        self.hub.reject(self.address, f"device {self.device.name}: not sent: {why}", self.device.id)
 
     def show(self, direction: str, text: str) -> None:
         """Tell whoever watches the device's wire."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.topics import Uplink
 from hub import timezones
-from hub.app import MAX_REASON
 from hub.domain.metadata import BY_DEVICE, LAT_LON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
+from hub.rejections import MAX_REASON
 from hub.spellings import is_printable, nfc, timed_values, whole
 from hub.spellings import shown as escaped
 from hub.values import MISMATCH, text_of, texts_of
@@ -174,7 +174,7 @@ async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt |
         points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
     except ValueError as error:
         raise Rejected(str(error)) from None
-    hub.take(hub.imports, device, len(rows), "imported values")
+    hub.take_quota(hub.imports, device, len(rows), "imported values")
     try:
         return await hub.writes.import_points(device, points, voice.via, voice.principal)
     except Rejected:
@@ -294,7 +294,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if template != voice.device.template.id:
         why = f"runs firmware for template {template[:40]}, not {voice.device.template.id}"
         voice.diag(f"this device {why}")
-        voice.hub.refuse(voice.address, f"device {voice.device.name} {why}", voice.device.id)
+        voice.hub.reject(voice.address, f"device {voice.device.name} {why}", voice.device.id)
     if (size := told.get("buff-in", "")).isdecimal():
         voice.limit(int(size[:9]))
     await voice.hub.devices.update_firmware_info(voice.device, told)

@@ -113,7 +113,7 @@ async def event_log(session: NativeSession, message: int, body: bytes, replies: 
         await session.hub.timeline.log(session.device, code, description)
     except Rejected as error:
         replies.append(response(message, Status.ILLEGAL_COMMAND))
-        session.hub.refuse(
+        session.hub.reject(
             session.address, f"device {session.device.name}: event {code[:50]!r}: {error}", session.device.id
         )
     else:
@@ -152,7 +152,7 @@ async def bridge(session: NativeSession, message: int, body: bytes, replies: lis
     try:
         session.hub.writes.write(Write(target, PINS[parts[2]], parts[3:], "bridge", session.principal))
     except UnknownPin:
-        session.hub.unknown_pin(target, PINS[parts[2]], session.address)
+        session.hub.reject_unknown_pin(target, PINS[parts[2]], session.address)
     online = session.hub.sessions.get(target.id) is not None
     replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
 

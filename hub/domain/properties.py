@@ -12,7 +12,7 @@ from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
-    from hub.model import Device, Point
+    from hub.model import Device, DeviceDatastream
     from hub.storage import Storage, Transaction
 
 #: The names of properties (docs.blynk.io, Widget properties).
@@ -55,7 +55,7 @@ class Properties:
         if not pins or len(points) < len(pins):
             raise UnknownPin("No datastream setup for that pin.")
 
-        async def write(tx: Transaction) -> list[tuple[Point, str, tuple[str, ...]]]:
+        async def write(tx: Transaction) -> list[tuple[DeviceDatastream, str, tuple[str, ...]]]:
             changed = []
             for point in points:
                 for name, value in properties.items():

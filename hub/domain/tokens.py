@@ -152,6 +152,6 @@ class Tokens:
         for hash_, ends, replaced in rows:
             self.add(hash_, device, ends, replaced)
         if not overlap_ms:
-            self._sessions.end(device, "its token was replaced")
+            self._sessions.disconnect(device, "its token was replaced")
         self._bus.emit(DeviceChanged(device, by))
         return token

@@ -4,7 +4,7 @@ Theory of operation
 ===================
 
 Both timeouts are set in the template, for each datastream. `hub.writes` calls this module only for the datastreams that
-have one (`Point.watched`), so that other values cost nothing.
+have one (`DeviceDatastream.watched`), so that other values cost nothing.
 
 *Expiration* (``expire``): every new latest value restarts the timer of its datastream and makes the datastream current.
 When the timer ends, the datastream is expired, `ValueExpired` is emitted, and clients see the text of the template
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from hub.facts import ValueExpired
-from hub.model import Point, Value
+from hub.model import DeviceDatastream, Value
 from hub.structuring import seconds
 from hub.timers import Timers
 
@@ -52,12 +52,12 @@ Latest = tuple[int, Value] | None
 class ValueTimeouts:
     """The value timeouts of all datastreams, given by series in ``points``."""
 
-    def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, Point]) -> None:
+    def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, DeviceDatastream]) -> None:
         self._bus = bus
         self._clock = clock
         self._points = points
         #: Writes the value from before an unconfirmed write; set by `hub.writes.Writes`.
-        self.restore: Callable[[Point, Value], None] = lambda _point, _value: None
+        self.restore: Callable[[DeviceDatastream, Value], None] = lambda _point, _value: None
         #: The series whose values have expired.
         self.expired: set[int] = set()
         #: The values from before the writes that are not confirmed, by series.
@@ -76,7 +76,7 @@ class ValueTimeouts:
             if point.datastream.expire is not None and series in latest:
                 self.on_import(point, latest[series][0])
 
-    def on_write(self, point: Point, before: Latest, *, by_device: bool) -> None:
+    def on_write(self, point: DeviceDatastream, before: Latest, *, by_device: bool) -> None:
         """Restart the timeouts of a point that has a new latest value; ``before`` is the previous one."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
@@ -88,18 +88,18 @@ class ValueTimeouts:
             self._unconfirmed.setdefault(point.series, before)
             self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
 
-    def on_import(self, point: Point, ts: int) -> None:
+    def on_import(self, point: DeviceDatastream, ts: int) -> None:
         """Restart the expiration of a point whose new latest value has the past stamp ``ts``. It confirms nothing."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
             self._renew(point, max(0, self._clock.now() - ts) / 1000)
 
-    def expired_text(self, point: Point) -> str | None:
+    def expired_text(self, point: DeviceDatastream) -> str | None:
         """Return the text that replaces an expired value; None if the value is current."""
         expire = point.datastream.expire
         return expire.show if expire is not None and point.series in self.expired else None
 
-    def _renew(self, point: Point, age: float) -> None:
+    def _renew(self, point: DeviceDatastream, age: float) -> None:
         expire = point.datastream.expire
         assert expire is not None
         self._expirations.set(point.series, trio.current_time() + seconds(expire.after) - age)
