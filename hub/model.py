@@ -9,7 +9,6 @@ import attrs
 
 from hub.errors import NotFound, Rejected, UnknownPin
 from hub.spellings import nfc
-from hub.units import System
 
 #: The value of a datastream. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str
@@ -18,6 +17,8 @@ Value = Scalar | tuple[Scalar, ...]
 DataType = Literal["integer", "double", "string", "enum", "location"]
 #: The history of a datastream: none, averages of minutes, or every value.
 HistoryMode = Literal["off", "minute", "raw"]
+#: A system of units.
+System = Literal["metric", "imperial"]
 EventKind = Literal["info", "warning", "critical", "content"]
 
 #: The statuses of every lifecycle; templates define more.
@@ -39,7 +40,7 @@ class Organization:
 
     ``templates`` are the ids of those that its devices may have; None is all, as in the root. ``quotas`` limit the
     number of "devices", "users" and "organizations" in it and all below it. ``units`` is the system of units for its
-    users' displays, and ``unit_overrides`` are exceptions by group of `hub.units`; both are inherited.
+    users' displays, and ``unit_overrides`` are exceptions by group of `hub.domain.units`; both are inherited.
     """
 
     id: int
@@ -92,9 +93,9 @@ class Datastream:
     pin: int
     name: str = attrs.field(converter=nfc)
     type: DataType = "double"
-    #: The unit of the values that the device sends. Displays convert it to the user's unit if it is one of `hub.units`
-    #: and ``convert``, and to a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") of the datastream that
-    #: has the same quantity in another unit.
+    #: The unit of the values that the device sends. If it is one of `hub.domain.units`, displays convert it to the
+    #: user's unit if ``convert``, and to a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") of the
+    #: datastream that has the same quantity in another unit.
     units: str = ""
     convert: bool = True
     scale: bool = True

@@ -11,7 +11,7 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.facts import Refused
 from hub.logs import ThrottledLog
-from hub.spellings import shown
+from hub.spellings import escape
 from hub.stamps import Correction
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Rejections:
 
         The same rejection is logged once in ``quiet`` seconds; of too many at once only their number is logged.
         """
-        reason = shown(reason[:MAX_REASON])
+        reason = escape(reason[:MAX_REASON])
         rejection = Refused(self._clock.now(), address, reason, device)
         self.count += 1
         is_new = self._log.emit(f"refused: {address} {reason}", quiet)

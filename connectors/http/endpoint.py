@@ -39,7 +39,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     first_of,
-    said_as,
+    translate,
 )
 from hub.hookspecs import hookimpl
 from hub.model import NOBODY, Credentials
@@ -310,7 +310,7 @@ async def _body(receive: _Receive, limit: int, grown_to: Callable[[int], None]) 
 
 
 def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
-    status = said_as(error, STATUS)
+    status = translate(error, STATUS)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

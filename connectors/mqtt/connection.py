@@ -37,7 +37,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.rate_limits import TokenBucket
@@ -458,7 +458,7 @@ class Link:
 
     def _dropped(self, publish: Publish, taken: Taken, voice: Voice | None, error: HubError) -> None:
         """Say why a message was not taken: in version 5 to the client, else only to its developer."""
-        reason, why = said_as(error, REASONS), printable(str(error))
+        reason, why = translate(error, REASONS), printable(str(error))
         taken.ends(None, reason, why)
         if self.connection.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # There is no other way not to acknowledge it: the client sends it again.

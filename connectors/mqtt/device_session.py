@@ -14,7 +14,7 @@ from connectors.mqtt.topics import DOWNLINK, GATEWAY, UNASKED, through_gateway
 from hub.errors import Forbidden, NotFound
 from hub.facts import WireFrame
 from hub.model import Command, Device, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata
-from hub.spellings import trimmed
+from hub.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,7 +83,7 @@ class Client:
         """The voice of the device with a token; None when it is none of the gateway's business."""
         device = self.endpoint.hub.tokens.device_for(token)
         # In a topic a token stands as it is: each spelling would be a voice of its own.
-        if device is None or token != trimmed(token) or not self.reaches(device, permission):
+        if device is None or token != strip_padding(token) or not self.reaches(device, permission):
             return None
         voice = self.voices.get(token)
         if voice is None or voice.device is not device:

@@ -17,8 +17,8 @@ from hub.domain.metadata import BY_DEVICE, LAT_LON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
 from hub.rejections import MAX_REASON
-from hub.spellings import is_printable, nfc, timed_values, whole
-from hub.spellings import shown as escaped
+from hub.spellings import as_integer, is_printable, nfc, timed_values
+from hub.spellings import escape as escaped
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -93,7 +93,7 @@ def _datastream(voice: Voice, name: str) -> Datastream:
 
 #: Types of datastreams in messages.
 KINDS = {
-    "integer": "a whole number",
+    "integer": "a as_integer number",
     "double": "a number",
     "string": "text",
     "enum": "one of the values",
@@ -286,7 +286,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if not isinstance(found, dict):
         raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
     told = {
-        str(_INFO.get(key, key)): text_of(one if (number := whole(one)) is None else number)
+        str(_INFO.get(key, key)): text_of(one if (number := as_integer(one)) is None else number)
         for key, one in found.items()
         if isinstance(one, (str, int, float)) and is_printable(key + str(one))
     }

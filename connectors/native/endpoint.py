@@ -46,7 +46,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
@@ -63,7 +63,7 @@ from hub.model import (
 )
 from hub.net.wire import WireProtocol
 from hub.rate_limits import TokenBucket
-from hub.spellings import decimal, is_printable, stamp, trimmed
+from hub.spellings import decimal, is_printable, stamp, strip_padding
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class NativeSession:
     def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
-        token = trimmed(body.decode("utf-8", "surrogateescape"))
+        token = strip_padding(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.device_for(token)
         if device is None:
             self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
@@ -451,7 +451,7 @@ class NativeSession:
         try:
             await handler(self, message, body, replies)
         except (RequestError, StorageError) as error:
-            replies.append(response(message, said_as(error, STATUS)))
+            replies.append(response(message, translate(error, STATUS)))
             name = Cmd(command).name
             self.hub.reject(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
 

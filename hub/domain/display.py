@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub import units
-from hub.model import Datastream, Device, MetadataField, Principal, Value
-from hub.units import Conversion, System
+from hub.domain import units
+from hub.domain.units import Conversion
+from hub.model import Datastream, Device, MetadataField, Principal, System, Value
 
 if TYPE_CHECKING:
     from hub.domain.metadata import Metadata
@@ -46,7 +46,7 @@ class Display:
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
             values = await self._metadata.values_for(device)
             switched = {
-                units.name_of(option): values[field.name]
+                units.canonical_name(option): values[field.name]
                 for field in fields
                 # The template may have changed its options since the value was set.
                 if values[field.name] in field.options
@@ -57,13 +57,13 @@ class Display:
     def _preferred(self, base: str, principal: Principal) -> str:
         """Return the unit that a principal prefers for values in the unit ``base``."""
         if system := self.system_of(principal):
-            return units.in_system(base, system)
+            return units.equivalent(base, system)
         unit = units.unit(base)
         for org in self._organizations.path(principal.org):
             if unit is not None and (override := org.unit_overrides.get(unit.group)):
                 return override
             if org.units:
-                return units.in_system(base, org.units)
+                return units.equivalent(base, org.units)
         return base
 
 
@@ -90,8 +90,9 @@ class DeviceDisplay:
         """
         conversion = self.conversion_for(stream)
         pair = self.device.points.get(int(stream.pair[1:])) if stream.pair else None
-        preferred = units.name_of(conversion.units)
-        if pair is not None and units.name_of(stream.units) != preferred == units.name_of(pair.datastream.units):
+        preferred = units.canonical_name(conversion.units)
+        is_converted = units.canonical_name(stream.units) != preferred
+        if is_converted and pair is not None and units.canonical_name(pair.datastream.units) == preferred:
             return DisplayRule(Conversion(conversion.units), pair.datastream.pin)
         return DisplayRule(conversion)
 
@@ -108,7 +109,7 @@ class DeviceDisplay:
 
     def conversion_from(self, base: str) -> Conversion:
         """Return the conversion of values in the unit ``base`` to the preferred unit."""
-        unit = self.switched.get(units.name_of(base), "") if self.switched else ""
+        unit = self.switched.get(units.canonical_name(base), "") if self.switched else ""
         unit = unit or self.preferred(base)
         if unit == base:
             return Conversion(base)

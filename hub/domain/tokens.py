@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hub.errors import Conflict, Rejected
 from hub.facts import DeviceChanged
 from hub.model import Device, Principal
-from hub.spellings import trimmed
+from hub.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,8 +83,8 @@ class Tokens:
         self._by_hash = {hash_: entry for hash_, entry in self._by_hash.items() if entry[0] is not device}
 
     def device_for(self, token: str) -> Device | None:
-        """Return the device with a valid token, ignoring characters around it that `hub.spellings.trimmed` removes."""
-        entry = self._by_hash.get(digest(trimmed(token)))
+        """Return the device with a valid token, as `hub.spellings.strip_padding` returns it."""
+        entry = self._by_hash.get(digest(strip_padding(token)))
         if entry is None:
             return None
         device, expires, _ = entry

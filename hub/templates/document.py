@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import attrs
 import tomli_w
 
-from hub import units
 from hub.config import Limits
+from hub.domain import units
 from hub.domain.metadata import field_problems
 from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
-from hub.spellings import is_name, is_printable, whole
+from hub.spellings import as_integer, is_name, is_printable
 from hub.structuring import ValidationErrors, duration_problem, structure
 from hub.templates import widgets
 from hub.values import INT32, coerce, to_json
@@ -245,7 +245,7 @@ class _Reader:
 def _assign_ids(tables: list[dict[str, Any]], old: Template | None, highest: int) -> None:
     """Give datastreams without an id the id of their pin in ``old``, or one that was never used."""
     old_ids = {stream.pin: stream.id for stream in old.datastreams} if old else {}
-    given = {number for table in tables if (number := whole(table.get("id"))) is not None}
+    given = {number for table in tables if (number := as_integer(table.get("id"))) is not None}
     for table in tables:
         if "id" not in table and old_ids.get(table["pin"]) not in (None, *given):
             table["id"] = old_ids[table["pin"]]

@@ -12,13 +12,13 @@ import attrs
 from hub import timezones
 from hub.api import VIEW_DEVICES, Request, Route, Stream
 from hub.domain.display import DeviceDisplay
+from hub.domain.units import Conversion
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combine
 from hub.history.query import MAX_SERIES_PER_QUERY, Granularity
 from hub.history.query import Aggregate as Numeric
 from hub.model import Datastream, Device
 from hub.model import DeviceDatastream as Place
-from hub.units import Conversion
 from hub.values import to_json
 from plugins.data.history_routes import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 

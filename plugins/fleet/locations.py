@@ -20,7 +20,7 @@ from hub.domain.metadata import LOCATION
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.model import SYSTEM, Device, Principal
-from hub.spellings import is_name, is_printable, nfc, whole
+from hub.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -84,7 +84,7 @@ class NewLocation:
 
 @attrs.frozen(kw_only=True)
 class EditLocation:
-    """What is left out stays; ``about`` is replaced as a whole."""
+    """What is left out stays; ``about`` is replaced as a as_integer."""
 
     location_id: int
     name: str | None = None
@@ -143,7 +143,7 @@ class Locations:
 
     def _name(self, device: int, value: str) -> None:
         self._named.pop(device, None)
-        if value.startswith("{") and (number := whole(json.loads(value).get("locationId"))) is not None:
+        if value.startswith("{") and (number := as_integer(json.loads(value).get("locationId"))) is not None:
             self._named[device] = number
 
     def _follow(self, fact: OrganizationChanged) -> None:

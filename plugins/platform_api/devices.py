@@ -28,7 +28,7 @@ from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.structuring import seconds
-from hub.values import described_choices, from_label, to_json
+from hub.values import describe_choices, from_label, to_json
 from hub.writes import Write
 from plugins.platform_api.device_schemas import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
 
@@ -365,7 +365,7 @@ class DeviceRoutes:
 def _wrong_type(error: WrongType, streams: Sequence[Datastream]) -> str:
     """What was expected, in words; of several datastreams their types."""
     if len(streams) == 1 and streams[0].type == "enum":
-        return f"V{streams[0].pin} {streams[0].name} is {described_choices(streams[0])}."
+        return f"V{streams[0].pin} {streams[0].name} is {describe_choices(streams[0])}."
     wanted = ", ".join(f"V{stream.pin} {stream.name}: {stream.type}" for stream in streams)
     return f"{error} ({wanted})"
 

@@ -10,8 +10,8 @@ import attrs
 
 from hub.alarms import Alarm
 from hub.api import AUTHENTICATED, Request, Route
+from hub.domain.units import UNITS, Unit
 from hub.net.listener import Served
-from hub.units import UNITS, Unit
 
 if TYPE_CHECKING:
     from hub.app import Hub

@@ -20,7 +20,7 @@ from hub.api import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
-from hub.spellings import whole
+from hub.spellings import as_integer
 from hub.values import to_json
 from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
 
@@ -200,17 +200,17 @@ class _Client:
         what, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
         if not isinstance(what, str) or what not in NEEDS:
             raise Rejected(f"subscribe must be {', '.join(NEEDS)}")
-        if after is not None and (after := whole(after)) is None:
+        if after is not None and (after := as_integer(after)) is None:
             raise Rejected("after must be the seq of a message")
         device, named = None, None
         if what in ("device", "wire"):
-            if (wanted := whole(message.get("device"))) is None:
+            if (wanted := as_integer(message.get("device"))) is None:
                 raise Rejected("device must be a device's id")
             device = self.hub.access.device_for(self._request, wanted)
         elif what not in ("devices", "events"):
             self.hub.authorize(self.principal, NEEDS[what])
         elif (ids := message.get("devices")) is not None:
-            numbers = list(map(whole, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
+            numbers = list(map(as_integer, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
             if None in numbers:
                 raise Rejected(f"devices must be a list of at most {MAX_NAMED} ids")
             named = frozenset(number for number in numbers if number is not None)

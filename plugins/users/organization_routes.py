@@ -21,9 +21,8 @@ from hub.api import (
     page_of,
 )
 from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization, OrganizationType
+from hub.model import ROOT_ORG, Organization, OrganizationType, System
 from hub.spellings import nfc
-from hub.units import System
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:

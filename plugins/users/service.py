@@ -14,9 +14,8 @@ import trio
 from hub.api import ONLY_HERE, Request, is_only_here
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, OrganizationChanged
-from hub.model import ROOT_ORG, Principal
+from hub.model import ROOT_ORG, Principal, System
 from hub.structuring import Duration, seconds
-from hub.units import System
 from plugins.users.authorization import Access
 from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
