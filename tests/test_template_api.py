@@ -114,7 +114,7 @@ async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_
         (more(pin="V5", name="X", min="low"), "min"),
         (more(pin="V5", name="X", tags=["Temperature C"]), "combination of tags"),
         (more(pin="V5", name="X", tags=["Humidity", "Power"]), "at most one semantic tag"),
-        (more(pin="V5", name="X", tags=["a", "b", "c", "d", "e"]), "4 of your own"),
+        (more(pin="V5", name="X", tags=["a", "b", "c", "d", "e"]), "4 custom tags"),
         (more(pin="V5", name="X", alias="a/b"), "alias"),
         (more(pin="V5", name="X", color="red"), "color"),
         (more(pin="V5", name="X", type="string", automation={"type": "switch"}), "a switch must be of type integer"),
