@@ -68,8 +68,8 @@ async def _history(points: int, series: int) -> dict[str, Any]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.watch)
                 await _fill(hub, chosen, points, now, stalls)
-                hub.history.cut()
-                while hub.history.working:
+                hub.history.close_segment()
+                while hub.history.is_busy:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
             given, blocks = (after - then for then, after in zip(before, written(), strict=True))
@@ -115,7 +115,7 @@ async def _fill(hub: Hub, chosen: list[DeviceDatastream], points: int, now: list
         minute += MINUTE_MS
         if minute % HOUR_MS == MINUTE_MS:
             # An hour passes here in less time than it takes to seal it.
-            while hub.history.working:
+            while hub.history.is_busy:
                 await trio.sleep(0.001)
     if receipt is not None:
         await receipt.durable()

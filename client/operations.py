@@ -315,7 +315,9 @@ class DeviceTag(TypedDict):
 
 
 class DeviceValues(TypedDict):
-    """The values of a device with stamps after now: of how many datastreams, and the first and the last stamp."""
+    """The values of a device with stamps in the future: their number, that of their datastreams, and their first and
+    last stamps.
+    """
 
     deviceId: int
     name: str
@@ -928,7 +930,7 @@ class Refusal(TypedDict):
 class RepairJob(TypedDict):
     """The repair that is running, or the last one since the start of the hub.
 
-    done and total count values, or bytes of the backup; values were corrected.
+    done and total count values, or bytes of the backup; values counts corrected values.
     """
 
     running: bool
@@ -942,9 +944,9 @@ class RepairJob(TypedDict):
 
 
 class RepairPlan(TypedDict):
-    """What a repair corrects: stamps after now, in milliseconds UTC.
+    """The stamps that a repair corrects: those after now, in milliseconds UTC.
 
-    shift_ms is null when values and events are dropped. events are those on timelines, other_times all other
+    shift_ms is null when values and events are dropped. events counts events on timelines, other_times all other
     times, such as when a device was added or a user last logged in. A shift must be at least least_shift_ms.
     """
 

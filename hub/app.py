@@ -112,7 +112,7 @@ class Hub:
             # The devices need the history first.
             policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
-            on_trouble=self._storage_trouble,
+            on_fault=self._storage_trouble,
         )
         self.organizations = Organizations(storage, bus, config.limits)
         self.sessions = Sessions(bus, clock)
@@ -131,9 +131,9 @@ class Hub:
         )
         self.bodies = Bodies()
         self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
-        self.devices.newest = self.templates.get
-        self.watching = ValueTimeouts(bus, clock, self.devices.by_series)
-        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
+        self.devices.newest_template = self.templates.get
+        self.value_timeouts = ValueTimeouts(bus, clock, self.devices.by_series)
+        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
@@ -312,7 +312,7 @@ class Hub:
     async def storage_costs(self) -> list[tuple[str, int, str, int]]:
         """Return (template, pin, name, bytes a month of all its devices) of every datastream, the largest first."""
         total: dict[tuple[str, int, str], float] = {}
-        for series, size in (await self.history.upkeep.costs()).items():
+        for series, size in (await self.history.retention.costs()).items():
             if point := self.devices.by_series.get(series):
                 stream = point.datastream
                 key = (point.device.template.id, stream.pin, stream.name)
@@ -329,13 +329,13 @@ class Hub:
     def evaluate_health(self) -> None:
         """Raise and clear alarms by the present state of storage, clock, certificate and plugins."""
         set_alarm, storage = self.alarms.set, self.storage
-        fault = self.history.trouble
+        fault = self.history.fault
         set_alarm("writes", None if fault is None else f"values cannot be written: {fault}", critical=True)
         free = storage.free_share()
         set_alarm("disk", f"the disk is low: {free:.0%} free" if free is not None and free < LOW_DISK else None)
         aside = storage.set_aside
         set_alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
-        chunks = self.history.upkeep.damaged
+        chunks = self.history.retention.damaged
         set_alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
         set_alarm("clock", self.clock.problem, logged=True)
         if (certificates := self.certificates) is not None:

@@ -60,7 +60,7 @@ async def running(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(_housekeeping, hub)
-                nursery.start_soon(hub.watching.run)
+                nursery.start_soon(hub.value_timeouts.run)
                 nursery.start_soon(hub.clock_repairs.run)
                 nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)
@@ -92,7 +92,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     """Load what the services keep in memory, in the order in which they need each other."""
     await hub.organizations.load(hub.config.hub.name)
     await hub.templates.load()
-    await hub.devices.load(hub.templates.of_device)
+    await hub.devices.load(hub.templates.for_device)
     # Before the first stamp is given.
     hub.clock.not_before(max((device.created for device in hub.devices.by_id.values()), default=0))
     await hub.metadata.load(hub.devices.by_id)
@@ -101,7 +101,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.clock.not_before(await hub.history.load(hub.devices.by_series))
     hub.devices.drop_cleared()
     hub.clock.now()
-    hub.watching.start(hub.history.latest)
+    hub.value_timeouts.start(hub.history.latest)
     hub.permissions = hooks.permissions()
     hub.routes = hooks.routes(hub)
     hub.writes.install_filters(hooks.compile(), hooks.filter_failed)
@@ -132,10 +132,10 @@ async def _housekeeping(hub: Hub) -> None:
         hub.clock.check()
         with suppress(StorageError):
             await hub.clock_doubts.persist()
-        hub.tokens.end_expired()
+        hub.tokens.close_expired_sessions()
         hub.rejections.summarize()
         hub.evaluate_health()
-        hub.history.turn(hub.clock.now())
+        hub.history.roll_hour(hub.clock.now())
         if hub.clock.believable:
             with suppress(StorageError):
                 await hub.timeline.prune(hub.clock.now() - retain_events_ms)

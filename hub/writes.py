@@ -68,7 +68,7 @@ class Writes:
         self._bus = bus
         self._retention = retention
         self._watching = watching
-        watching.take_back = self._restore
+        watching.restore = self._restore
         self._filters: tuple[Filter, ...] = ()
         self._report_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
         self.count = 0
@@ -136,7 +136,7 @@ class Writes:
         if latest is None:
             return
         ts, value = latest
-        self._watching.imported(point, ts)
+        self._watching.on_import(point, ts)
         for session in self._sessions.recipients(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
@@ -166,7 +166,7 @@ class Writes:
         if newest:
             if point.watched:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
-                self._watching.written(point, latest.get(series), by_device=by_device)
+                self._watching.on_write(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
             for session in self._sessions.recipients(device, write.session):
                 session.send(SetDatastream(datastream.pin, texts_of(value)))

@@ -93,7 +93,7 @@ def _metrics(hub: Hub) -> str:
             "pinwheel_storage_trouble",
             "gauge",
             "1 while values cannot be written",
-            float(hub.history.trouble is not None),
+            float(hub.history.fault is not None),
         ),
         ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share() or 0.0),
         ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.active_alarms())),

@@ -62,9 +62,9 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
         device, token = await add_device(hub, TEMPLATE)
         for n in range(5000):
             receipt = hub.write(Write(device, 0, n, "test", SYSTEM))
-        hub.history.cut()
+        hub.history.close_segment()
         await receipt.durable()
-        await until(lambda: not hub.history.working)
+        await until(lambda: not hub.history.is_busy)
         acknowledged, stop = [], trio.Event()
 
         async def write():
@@ -91,7 +91,7 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
     archive.unpack(tmp_path / "b.tar", folder, quiet)
     async with running(config.with_data(str(folder))) as hub:
         [device] = hub.devices.by_id.values()
-        assert hub.tokens.of(token) is device
+        assert hub.tokens.device_for(token) is device
         found = [v async for piece in hub.history.points(device.points[0].series, 0, 2**42) for _, v in piece]
         assert [float(n) for n in range(5000)] == found[:5000]
         assert found[-1] >= before

@@ -73,8 +73,8 @@ def write(hub, device, pin, raw, at=None):
 
 
 async def sealed(hub):
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
 
 
 async def lives(hub, time, device, numbers, steps=60, gap=4 * MINUTE):
@@ -109,7 +109,7 @@ async def contents(hub, device):
         found[pin, "points"] = await points(hub, device, pin)
         for granularity in ("minute", "hour", "day"):
             found[pin, granularity] = await buckets(hub, device, pin, granularity)
-    events = await hub.timeline.of(device)
+    events = await hub.timeline.newest(device)
     found["events"] = sorted((event.ts, event.description) for event in events)
     found["created"] = device.created
     return found
@@ -241,8 +241,8 @@ async def test_of_one_device_alone(hub_config):
         await repaired(hub, shiftMs=AHEAD, deviceId=1)
         assert [(NOON, 1), (NOON + MINUTE, 2)] == await points(hub, one, 0)
         assert [(NOON, 1), (NOON + AHEAD + 2 * MINUTE, 2)] == await points(hub, two, 0)
-        assert [NOON + MINUTE] == [event.ts for event in await hub.timeline.of(one)]
-        assert [NOON + AHEAD + 2 * MINUTE] == [event.ts for event in await hub.timeline.of(two)]
+        assert [NOON + MINUTE] == [event.ts for event in await hub.timeline.newest(one)]
+        assert [NOON + AHEAD + 2 * MINUTE] == [event.ts for event in await hub.timeline.newest(two)]
         # What stays in the future holds the stamps there.
         assert hub.clock.now() >= NOON + AHEAD + 2 * MINUTE
         [future] = (await ask(hub, "GET", "/api/v1/clock", key=local_key(hub))).json["future"]
@@ -250,7 +250,7 @@ async def test_of_one_device_alone(hub_config):
         await repaired(hub, drop=True, deviceId=2)
         assert [(NOON, 1)] == await points(hub, two, 0)
         assert (NOON, 1) == hub.history.latest[two.points[0].series]
-        assert [] == await hub.timeline.of(two)
+        assert [] == await hub.timeline.newest(two)
         assert hub.clock.now() == time.wall
 
 
@@ -511,7 +511,7 @@ async def test_values_that_come_during_a_repair_are_stamped_right_and_stay(hub_c
             time.pass_(HOUR)
             write(hub, device, 0, str(len(new)))
             new.append((time.wall, len(new)))
-            hub.history.cut()
+            hub.history.close_segment()
             await step(repair)
 
         monkeypatch.setattr(HistoryRepair, "step", slower)

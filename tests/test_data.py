@@ -329,8 +329,8 @@ async def test_values_with_stamps_land_in_their_own_hours(api, hub, meter, time)
     found = await api.history(pin="v0", period="30d")
     assert sorted(rows) == [[line["ts"], line["value"]] for line in found]
     assert 0.0 == hub.writes.latest(device, device.points[0].datastream)[1]
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
     assert 500 == len(await api.history(pin="v0", period="30d", granularity="hour"))
     assert (200, b"OK") == ((answer := await api.batch("v2", [[NOON, [8.5, 47.4]]])).status, answer.body)
     assert [8.5, 47.4] == (await api.history(pin="v2"))[0]["value"]
@@ -431,7 +431,7 @@ async def test_a_pin_or_everything_is_erased(api, hub, meter, filled):
     await hub.properties.set(device, [0], {"label": ["L"]})
     assert 204 == (await api.post("device/erase", pin="v0")).status
     assert [] == await api.history(pin="v0", period="30d")
-    assert {} == await hub.properties.of(device)
+    assert {} == await hub.properties.values_for(device)
     assert 1 == len(await api.history(pin="v1"))
     answer = await api.http.ask("DELETE", f"/api/v1/organization/device/clear?deviceId={device.id}", key=api.key)
     assert 204 == answer.status
@@ -443,8 +443,8 @@ async def test_what_a_datastream_costs_is_told(api, hub, meter, time):
     for _ in range(30 * 60):
         time.pass_(MINUTE)
         hub.write(Write(device, 0, 1.5, "test", SYSTEM))
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
     [cost] = (await api.http.ask("GET", "/api/v1/history/costs", key=api.key)).json
     assert ("TMPL0", "v0", "Level") == (cost["template"], cost["pin"], cost["name"])
     assert 50_000 < cost["bytesPerMonth"] < 200_000

@@ -48,7 +48,7 @@ async def meters(hub_config):
                     hub.write(Write(device, 1, "hello", "test", SYSTEM))
             time.pass_(HOUR // 2)
             if half == 60:
-                hub.history.cut()
+                hub.history.close_segment()
         hub.devices_of_test = devices
         yield hub
 

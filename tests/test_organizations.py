@@ -69,7 +69,7 @@ async def test_names_are_unique_beside_each_other_only(world):
         ({"name": "acme"}, 409, "already"),
         ({"tz": "Mars/Base"}, 400, "there is no time zone"),
         ({"quotas": {"devices": -1}}, 400, "must not be negative"),
-        ({"quotas": {"dragons": 1}}, 400, "quotas are of"),
+        ({"quotas": {"dragons": 1}}, 400, "unknown quotas: dragons"),
         ({"templates": ["TMPL0none"]}, 404, "Template is not found"),
         ({"parentId": 99}, 404, "Organization with identifier 99"),
         ({"name": 1, "parentId": "x", "colour": 2}, 400, "parentId"),
@@ -165,7 +165,7 @@ async def test_what_is_in_use_is_not_deleted_unless_everything_is_meant(world):
 
 async def test_users_keep_an_organization_from_being_deleted(world):
     answer = await world.ask("rita", "DELETE", f"{ORG}?orgId={world.orgs['beta']}")
-    assert (409, "organization beta still has users or something of theirs") == (answer.status, answer.message)
+    assert (409, "organization beta still has users or data of users") == (answer.status, answer.message)
 
 
 async def test_everything_about_an_organization_is_exported(world):

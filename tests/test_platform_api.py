@@ -283,7 +283,7 @@ async def test_a_device_is_added_with_a_token_of_its_own(hub, api):
     [device] = hub.devices.by_id.values()
     assert (201, device.id, "Hall") == (answer.status, answer.json["id"], answer.json["name"])
     assert 32 == len(answer.json["token"])
-    assert device is hub.tokens.of(answer.json["token"])
+    assert device is hub.tokens.device_for(answer.json["token"])
     async with client.connect(*address_of(hub), answer.json["token"]):
         pass
 
@@ -510,14 +510,14 @@ async def test_a_token_is_replaced_and_the_connection_ends(hub, lamp, api):
             await gone.wait()
 
     assert 200 == answer.status
-    assert [None, lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], answer.json["token"])]
+    assert [None, lamp[0]] == [hub.tokens.device_for(token) for token in (lamp[1], answer.json["token"])]
 
 
 async def test_an_old_token_goes_on_for_a_while(hub, lamp, api):
     body = {"deviceId": lamp[0].id, "overlap": "7d", "token": TOKEN}
 
     assert {"token": TOKEN} == (await api.post("/api/v1/device/token", body)).json
-    assert [lamp[0], lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], TOKEN)]
+    assert [lamp[0], lamp[0]] == [hub.tokens.device_for(token) for token in (lamp[1], TOKEN)]
     assert 409 == (await api.post("/api/v1/device/token", body)).status
     assert "overlap" in await refused(
         await api.post("/api/v1/device/token", {"deviceId": lamp[0].id, "overlap": "soon"})
@@ -604,7 +604,7 @@ async def test_whether_a_device_is_online(hub, lamp, api):
 
 async def test_the_timeline_has_the_newest_event_first(hub, lamp, api):
     await hub.timeline.log(lamp[0], "broken", "Dark")
-    await hub.timeline.note(lamp[0], "Note", "Found it")
+    await hub.timeline.add_note(lamp[0], "Note", "Found it")
 
     listed = (await api.get(f"{ORG}/device/timeline?deviceId={lamp[0].id}")).json
 

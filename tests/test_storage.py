@@ -353,8 +353,8 @@ async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
 
         assert [1.0, 2.0, 3.0] == logged(data)
         assert 3 == hub.history.stored
-        hub.history.cut()
-        await until(lambda: not hub.history.working)
+        hub.history.close_segment()
+        await until(lambda: not hub.history.is_busy)
         with pytest.raises(OverflowError):
             hub.history.put(device.points[1].series, 2**70, "bad", latest=False)
         await write(hub, device, 0, "4").durable()
@@ -734,7 +734,7 @@ async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data,
 
 async def test_latest_values_are_written_with_the_chunks(data):
     async with filled(data) as first:
-        first.history.cut()
+        first.history.close_segment()
         await until(lambda: len(seen(data / "history.db", "SELECT * FROM latest")) == 3)
 
 
@@ -742,7 +742,7 @@ async def test_trouble_with_the_checkpoint_is_over_when_it_is_over_though_nobody
     async with filled(data) as first:
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            first.history.cut()
+            first.history.close_segment()
             await until(first.active_alarms)
             other.execute("ROLLBACK")
         await until(lambda: len(seen(data / "history.db", "SELECT * FROM latest")) == 3)

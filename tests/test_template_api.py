@@ -113,13 +113,13 @@ async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_
         (more(pin="V5", name="X", type="number"), "type"),
         (more(pin="V5", name="X", min="low"), "min"),
         (more(pin="V5", name="X", tags=["Temperature C"]), "combination of tags"),
-        (more(pin="V5", name="X", tags=["Humidity", "Power"]), "at most one of the hub's"),
-        (more(pin="V5", name="X", tags=["a", "b", "c", "d", "e"]), "4 of your own"),
+        (more(pin="V5", name="X", tags=["Humidity", "Power"]), "at most one semantic tag"),
+        (more(pin="V5", name="X", tags=["a", "b", "c", "d", "e"]), "4 custom tags"),
         (more(pin="V5", name="X", alias="a/b"), "alias"),
         (more(pin="V5", name="X", color="red"), "color"),
-        (more(pin="V5", name="X", type="string", automation={"type": "switch"}), "a switch is of type integer"),
+        (more(pin="V5", name="X", type="string", automation={"type": "switch"}), "a switch must be of type integer"),
         (more(pin="V5", name="X", automation={"type": "laser"}), "automation"),
-        (changed(web={"tab": [{"name": "A", "widget": [{"type": "laser"}]}]}), "there is no such widget"),
+        (changed(web={"tab": [{"name": "A", "widget": [{"type": "laser"}]}]}), "unknown type of widget"),
     ],
 )
 async def test_what_is_wrong_with_a_document_is_said_and_nothing_is_saved(hub, ask, room, document, said):
@@ -134,7 +134,7 @@ async def test_everything_wrong_is_said_at_once(ask):
     document = changed(datastream=streams, event=[{"code": "?", "name": "X"}], web={"tab": [{"name": ""}]})
     answer = await ask("POST", "template/create", {"document": document})
     assert 400 == answer.status
-    for said in ("name must be 1-50", "W1", "has no min", "code must be", "web: tab ''"):
+    for said in ("name must be 1-50", "W1", "cannot have min", "code must be", "web: tab ''"):
         assert said in answer.message
 
 
@@ -191,7 +191,7 @@ async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_con
         await hub.write(Write(newer, 9, 2.5, "test", SYSTEM)).durable()
     async with running(hub_config) as hub, connected(hub) as http:
         ask = Asker(http, local_key(hub))
-        [old], [newer] = hub.devices.named("Old"), hub.devices.named("Newer")
+        [old], [newer] = hub.devices.find_by_name("Old"), hub.devices.find_by_name("Newer")
         assert (1, 2, 3) == (old.template.version, newer.template.version, hub.templates.get("TMPL0room").version)
         assert (1.5, 2.5) == (held(hub, old, 0), held(hub, newer, 9))
         # What the older versions have and the newest has not would be dropped.
@@ -333,24 +333,27 @@ async def exported(hub):
 @pytest.mark.parametrize(
     ("tabs", "said"),
     [
-        ([tab(widget("gauge", "V3"))], "V3 is of type string, and it shows double, integer"),
-        ([tab(widget("gauge"))], "it shows 1 datastreams, not 0"),
-        ([tab(widget("gauge", "V0", "V1"))], "it shows 1 datastreams, not 2"),
-        ([tab(widget("chart", "V0", "V0"))], "one is there twice"),
+        ([tab(widget("gauge", "V3"))], "V3 is of type string, and the widget needs double, integer"),
+        ([tab(widget("gauge"))], "the widget needs 1 datastreams, not 0"),
+        ([tab(widget("gauge", "V0", "V1"))], "the widget needs 1 datastreams, not 2"),
+        ([tab(widget("chart", "V0", "V0"))], "a pin is used twice"),
         ([tab(widget("gauge", "V9"))], "the template has no V9"),
         ([tab(widget("gauge", "Temperature"))], "the template has no TEMPERATUR"),
-        ([tab(widget("laser", "V0"))], "there is no such widget; there are slider"),
-        ([tab(widget("gauge", "V0", options={"colour": 1}))], "options: there is no 'colour'; there are max, min"),
+        ([tab(widget("laser", "V0"))], "unknown type of widget; the types are slider"),
+        (
+            [tab(widget("gauge", "V0", options={"colour": 1}))],
+            "options: unknown option 'colour'; the options are max, min",
+        ),
         ([tab(widget("gauge", "V0", options={"min": {}}))], "options: min must be"),
         ([tab(widget("gauge", "V0", title="x" * 65))], "title must have at most 64"),
         ([tab(widget("gauge", "V0", x=22))], "does not fit the grid"),
         ([tab(widget("gauge", "V0", x=-(10**12)))], "does not fit the grid"),
         ([tab(widget("gauge", "V0", width=10**12))], "does not fit the grid"),
         ([tab(widget("gauge", "V0", height=0))], "does not fit the grid"),
-        ([tab(widget("gauge", "V0"), widget("led", "V0", x=3))], "widget 2 is where widget 1 is"),
-        ([tab(), tab()], "tab 'Now' is there 2 times"),
+        ([tab(widget("gauge", "V0"), widget("led", "V0", x=3))], "widget 2 overlaps widget 1"),
+        ([tab(), tab()], "tab 'Now' is used 2 times"),
         ([tab(name="")], "a name must have 1 to 64"),
-        ([tab(roles=["Admin"])], "the first is for all roles"),
+        ([tab(roles=["Admin"])], "the first tab is for all roles"),
         ([tab(name=str(n)) for n in range(5)], "at most 4 tabs"),
         ([tab(widget("map", "V4"), widget("map", "V4", x=4))], "at most one map"),
         ([tab(*[widget("led", "V0")] * 201)], "at most 200 widgets"),
@@ -379,16 +382,16 @@ def test_every_widget_takes_what_it_says_and_nothing_else(kind):
     types = ["integer", "double", "string", "enum", "location"]
     for name, about in widgets.KINDS[kind].items():
         for n, of_type in enumerate(types):
-            count = max(about.least, 1)
+            count = max(about.min_datastreams, 1)
             streams = tuple(
                 Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
                 for i in range(count)
             )
-            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.most else 0)))
+            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.max_datastreams else 0)))
             template = Template(
                 id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
             )
-            fits = of_type in about.shows or not about.most
+            fits = of_type in about.types or not about.max_datastreams
             assert fits == (not widgets.problems(template)), (name, of_type, n)
 
 

@@ -290,7 +290,7 @@ async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station
         values, _ = await read(ask, station)
         assert "22.37 mph" == values["v2"]["display"]["text"]
         locked = await ask("POST", "organization/device/metafield", body | {"name": "Locked", "newValue": "kg"})
-        assert (400, True) == (locked.status, "by the device alone" in locked.message)
+        assert (400, True) == (locked.status, "by the device only" in locked.message)
         token = await hub.tokens.rotate(station, SYSTEM)
         update = f"/external/api/device/meta/update?token={token}&metaFieldId=3&value=kg"
         assert 200 == (await ask.http.get(update)).status
@@ -330,7 +330,7 @@ async def test_a_pair_that_has_expired_has(hub, world):
     assert "69 °F" == shown["v0"]["text"]
     [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
     with trio.fail_after(patient(10)):
-        while hub.watching.shown(device.points[1]) is None:
+        while hub.value_timeouts.expired_text(device.points[1]) is None:
             await trio.sleep(0.05)
     async with asking(world) as ask:
         values, _ = await read(ask, device)
@@ -366,7 +366,7 @@ async def test_what_is_no_number_is_not_converted(hub, world):
     [
         ({"unitSystem": "NAUTICAL"}, "unitSystem"),
         ({"unitOverrides": {"temperature": "kg"}}, "'kg' is not a unit of temperature"),
-        ({"unitOverrides": {"mood": "°C"}}, "unitOverrides are of temperature"),
+        ({"unitOverrides": {"mood": "°C"}}, "unitOverrides can have the keys temperature"),
         ({"unitOverrides": ["°C"]}, "unitOverrides"),
     ],
 )
@@ -382,10 +382,10 @@ async def test_units_that_are_none_are_refused(world, body, said):
     [
         ('pair = "V1"', 'pair = "V9"', "pair 'V9' must be another datastream's pin"),
         ('pair = "V1"', 'pair = "V0"', "pair 'V0' must be another datastream's pin"),
-        ('pair = "V1"', 'pair = "V2"', "'km/h' is not '°C' in another unit"),
-        ('options = ["km/h", "mph"]', 'options = ["km/h", "kg"]', "not two units that one can become"),
-        ('options = ["km/h", "mph"]', 'options = ["km/h", "km/h"]', "not two units that one can become"),
-        ('options = ["km/h", "mph"]', 'options = ["kg", "g"]', "there are 2 switches of g and kg"),
+        ('pair = "V1"', 'pair = "V2"', "'km/h' must be another unit of the same kind as '°C'"),
+        ('options = ["km/h", "mph"]', 'options = ["km/h", "kg"]', "not two units that can be converted"),
+        ('options = ["km/h", "mph"]', 'options = ["km/h", "km/h"]', "not two units that can be converted"),
+        ('options = ["km/h", "mph"]', 'options = ["kg", "g"]', "there are 2 unit conversion switches for g and kg"),
         ("convert = false", "convert = 3", "must be true or false"),
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hub.api import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route, parse_json
-from hub.domain.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
+from hub.domain.metadata import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
 from hub.model import ONLINE, Datastream, Device, Principal, Value
@@ -115,7 +115,7 @@ class DeviceApi:
             hub.reject(request.address, f"device {device.name}: {wanted}: {error}", device.id)
             raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
-            hub.lifecycle.heard(device)
+            hub.lifecycle.on_data(device)
         await receipt.durable()
 
     async def import_points(self, request: Request) -> Response:
@@ -156,8 +156,8 @@ class DeviceApi:
         name = given.get("metaFieldId") or given.get("metaFieldName")
         if not name:
             raise Rejected("Wrong metaField format.")
-        if name == PLACE:
-            return _json({"type": "Text", "value": await self._hub.metadata.get(device, PLACE)})
+        if name == LAT_LON:
+            return _json({"type": "Text", "value": await self._hub.metadata.get(device, LAT_LON)})
         if name in (NAME, OWNER):
             return _json({"type": "Text", "value": await self._hub.metadata.get(device, name)})
         try:
@@ -165,7 +165,7 @@ class DeviceApi:
             field = self._hub.metadata.field(device, int(name) if number else name)
         except NotFound as error:
             raise Rejected(str(error)) from error
-        return _json({"type": label(field.type), "value": await self._hub.metadata.get(device, field.name)})
+        return _json({"type": type_label(field.type), "value": await self._hub.metadata.get(device, field.name)})
 
     async def update_meta(self, request: Request) -> Response:
         hub = self._hub

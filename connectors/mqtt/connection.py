@@ -548,7 +548,7 @@ class MqttConnection:
         if publish.qos:
             self._pending_acks.append((publish, ack))
         if client.device_session is None and hub.sessions.get(device_session.device.id) is None:
-            hub.lifecycle.heard(device_session.device)
+            hub.lifecycle.on_data(device_session.device)
         return pause
 
     def _charge_device(self, device: Device) -> float:

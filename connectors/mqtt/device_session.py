@@ -179,7 +179,7 @@ class ClientState:
         if self.principal is not None:
             return hub.is_allowed(self.principal, "org_devices.view", org=self.principal.org)
         device = self.device_session.device if self.device_session else self.gateway
-        is_current = hub.tokens.of(self.token) is device
+        is_current = hub.tokens.device_for(self.token) is device
         return is_current and (self.device_session is not None or device.template.gateway)  # type: ignore[union-attr]
 
     # -- gateways -------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class ClientState:
 
     def session_for(self, token: str, permission: str) -> MqttDeviceSession | None:
         """Return the gateway's session of the device with a token; None if the gateway may not use the device."""
-        device = self.hub.tokens.of(token)
+        device = self.hub.tokens.device_for(token)
         # `of` ignores white space around a token, but here each spelling would make a device session of its own.
         if device is None or token != strip_padding(token) or not self.may_use(device, permission):
             return None
@@ -349,7 +349,9 @@ class MqttDeviceSession:
 
     def _is_permitted(self) -> bool:
         """Whether the gateway may still view the device, and the device still has this token."""
-        return self.hub.tokens.of(self.token) is self.device and self.client.may_use(self.device, "org_devices.view")
+        return self.hub.tokens.device_for(self.token) is self.device and self.client.may_use(
+            self.device, "org_devices.view"
+        )
 
     def send_diagnostic(self, text: str) -> None:
         """Publish a sentence for the developer of the firmware (docs.blynk.io, Server Diagnostics)."""

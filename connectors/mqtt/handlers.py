@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from connectors.mqtt.payloads import decode_text, decode_values, encode_values
 from connectors.mqtt.topics import Uplink
 from hub import timezones
-from hub.domain.metadata import BY_DEVICE, PLACE
+from hub.domain.metadata import BY_DEVICE, LAT_LON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
 from hub.spellings import as_integer, is_printable, nfc, timed_values
@@ -253,7 +253,7 @@ async def get_time(device_session: MqttDeviceSession, _uplink: Uplink, _payload:
 
 async def get_location(device_session: MqttDeviceSession, _uplink: Uplink, _payload: bytes) -> None:
     """``get/loc/all``: publish the device's location as ``latitude,longitude``."""
-    location = await device_session.hub.metadata.get(device_session.device, PLACE)
+    location = await device_session.hub.metadata.get(device_session.device, LAT_LON)
     device_session.publish("loc/all", location.replace(" ", ",").encode())
 
 
@@ -275,7 +275,7 @@ async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, paylo
         hub.reject(device_session.address, f"device {device.name} {text}", device.id)
     if (size := info.get("buff-in", "")).isdecimal():
         device_session.limit_packet_size(int(size[:9]))
-    await hub.devices.told(device, info)
+    await hub.devices.update_firmware_info(device, info)
 
 
 HANDLERS: dict[str, Handler] = {

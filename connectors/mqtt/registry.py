@@ -108,7 +108,7 @@ class ClientRegistry:
             if not client.is_valid():
                 raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
-        device = hub.tokens.of(password)
+        device = hub.tokens.device_for(password)
         if device is None:
             return None
         if username == DEVICE_USERNAME:

@@ -347,7 +347,7 @@ class NativeSession:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
         token = strip_padding(body.decode("utf-8", "surrogateescape"))
-        device = self.hub.tokens.of(token)
+        device = self.hub.tokens.device_for(token)
         if device is None:
             self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message, Status.INVALID_TOKEN))
@@ -475,7 +475,7 @@ class NativeSession:
         self._reply(replies)
         self._set_ready()
         printable = {key: value for key, value in info.items() if is_printable(key + value)}
-        await self.hub.devices.told(self.device, printable)
+        await self.hub.devices.update_firmware_info(self.device, printable)
 
     # -- commands to the device -----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from hub.api.messages import Pairs, Request
 from hub.api.routes import VIEW_DEVICES
 from hub.domain.devices import Devices
-from hub.domain.organizations import Organizations, not_enabled
+from hub.domain.organizations import Organizations, template_not_enabled
 from hub.domain.tokens import Tokens
 from hub.errors import Forbidden, NotFound, Rejected
 from hub.model import Device, Organization, Owned, Principal, Template
@@ -54,7 +54,7 @@ class Access:
         device = self._devices.get(device_id)
         if not self._is_allowed(request.principal, request.permission, device):
             if not self._is_allowed(request.principal, VIEW_DEVICES, device):
-                raise self._devices.unknown(device_id)
+                raise self._devices.not_found(device_id)
             raise Forbidden(f"This needs the permission {request.permission}.")
         request.subject, request.org = f"device {device.id}", device.org
         return device
@@ -63,7 +63,7 @@ class Access:
         """Return the organization that a request is about, by default its principal's. Raises as `device_for`."""
         org = self._organizations.get(request.principal.org if org_id is None else org_id)
         if not self._is_allowed(request.principal, request.permission, org=org.id):
-            raise self._organizations.unknown(org.id)
+            raise self._organizations.not_found(org.id)
         request.org = org.id
         return org
 
@@ -82,7 +82,7 @@ class Access:
             if not is_visible or not self._is_allowed(request.principal, "templates.view", org=own.id):
                 raise
         assert template is not None
-        raise not_enabled(template, org)
+        raise template_not_enabled(template, org)
 
     def devices_for(self, principal: Principal, permission: str, top: int | None = None) -> list[Device]:
         """Return all devices on which a principal has a permission, in an organization and those below it.
@@ -123,7 +123,7 @@ class Access:
     def _device_of_token(self, request: Request, token: str | None) -> Device:
         if not token:
             raise Rejected("No token provided.")
-        device = self._tokens.of(token)
+        device = self._tokens.device_for(token)
         if device is None:
             self._reject(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
             raise Rejected("Invalid token.")

@@ -1,1 +1,1 @@
-"""The services of the platform, each with its SQL beside it: devices, organizations, timeline and others."""
+"""The domain services, each with its own SQL: devices, organizations, timeline and others."""

@@ -1,17 +1,21 @@
-"""Repairing what a wrong clock has stamped: values, events, and every other time that the hub stores.
+"""Clock repair: correct what was stamped while the clock was wrong: values, events, and all other stored times.
+
+Theory of operation
+===================
 
 A repair is a job of five steps:
 
-1. A backup. Without one nothing is changed.
-2. The audit gets its record, stamped by the wall clock.
-3. The clock is held at the wall clock (`Clock.hold`), the log is cut off (`History.begin_repair`), and one transaction
-   corrects all columns of the configuration file and adds a row to ``clock_repairs``. From here on the repair is
-   certain to be finished; until here it leaves no trace. It takes a fraction of a second.
-4. The clock runs again, and the history is corrected in slices (`hub.history.repair`). Values that come meanwhile stay
-   in the log.
-5. The row is marked as finished.
+1. *Backup.* If it fails, nothing is changed.
+2. *Audit.* The repair is recorded, with a stamp of the wall clock.
+3. *Correction of times.* The clock is held at the wall clock (`Clock.hold`), the open segment of the history is closed
+   (`History.begin_repair`), and one transaction corrects all columns of the configuration file and adds a row to
+   ``clock_repairs``. After this transaction the repair will be finished in any case; before it, nothing has changed.
+   The step takes a fraction of a second.
+4. *Correction of values.* The clock runs again, and the history is corrected in slices (`hub.history.repair`). New
+   values remain in the log meanwhile.
+5. *End.* The row is marked as finished.
 
-A hub that stops during step 4 finishes the repair at its next start, before anything is served or stamped.
+If the hub stops during step 4, it finishes the repair at its next start, before it serves requests or gives stamps.
 """
 
 from __future__ import annotations
@@ -42,13 +46,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What the audit says.
+#: The action in the audit log.
 ACTION = "Repair what a wrong clock has stamped"
-#: What the backup is named: the time in UTC.
+#: The file name of the backup, with the time in UTC.
 BACKUP = "before-clock-repair-%Y%m%d-%H%M%S.tar"
-#: Seconds until a slice that the disk did not take is tried again.
+#: Seconds between two attempts to write a slice after the disk refused.
 RETRY_AFTER = 1.0
-#: The steps of a job, as clients see them.
+#: The steps of a job, as clients read them.
 BACKING_UP, CORRECTING = "making a backup", "correcting"
 
 #: The columns of the core's tables that hold times.
@@ -63,13 +67,15 @@ COLUMNS = (
     StampColumns("template_versions", ("at",)),
     StampColumns("once", ("at",)),
 )
-#: The clock's own record, which is corrected when the clock returns to the wall clock.
+#: The clock's record of times at which it was in doubt; corrected when the clock returns to the wall clock.
 DOUBTS = (StampColumns("clock_doubts", ("began",), dropped=True), StampColumns("clock_doubts", ("ended",)))
 
 
 @attrs.frozen(kw_only=True)
 class DeviceValues:
-    """The values of a device with stamps after now: of how many datastreams, and the first and the last stamp."""
+    """The values of a device with stamps in the future: their number, that of their datastreams, and their first and
+    last stamps.
+    """
 
     device_id: int
     name: str
@@ -81,9 +87,9 @@ class DeviceValues:
 
 @attrs.frozen(kw_only=True)
 class RepairPlan:
-    """What a repair corrects: stamps after ``now``, in milliseconds UTC.
+    """The stamps that a repair corrects: those after ``now``, in milliseconds UTC.
 
-    ``shift_ms`` is null when values and events are dropped. ``events`` are those on timelines, ``other_times`` all
+    ``shift_ms`` is null when values and events are dropped. ``events`` counts events on timelines, ``other_times`` all
     other times, such as when a device was added or a user last logged in. A shift must be at least ``least_shift_ms``.
     """
 
@@ -105,7 +111,7 @@ class RepairPlan:
 class RepairJob:
     """The repair that is running, or the last one since the start of the hub.
 
-    ``done`` and ``total`` count values, or bytes of the backup; ``values`` were corrected.
+    ``done`` and ``total`` count values, or bytes of the backup; ``values`` counts corrected values.
     """
 
     running: bool = False
@@ -120,7 +126,10 @@ class RepairJob:
 
 @attrs.frozen
 class _Row:
-    """An unfinished row of ``clock_repairs``."""
+    """An unfinished row of ``clock_repairs``.
+
+    ``upto`` is the last batch of the log to be corrected. With ``reset``, the hub's stamps continue from the cutoff.
+    """
 
     number: int
     correction: Correction
@@ -129,25 +138,27 @@ class _Row:
 
     @property
     def stamp(self) -> int | None:
-        """The newest stamp of the hub in what is corrected; None when the hub's stamps went on as they were."""
+        """The newest stamp of the hub after the correction; None if the hub's stamps were not reset."""
         return self.correction.cutoff if self.reset else None
 
 
 class ClockRepairs:
+    """The clock repairs of a hub, one at a time: `plan`, then `begin`, which lets `run` carry the plan out."""
+
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.job = RepairJob()
-        #: Whether a row of `clock_repairs` is not finished.
+        #: Whether a row of ``clock_repairs`` is not finished.
         self._unfinished = False
-        self._asked: tuple[Correction, Principal, str] | None = None
+        self._requested: tuple[Correction, Principal, str] | None = None
         self._wake = trio.Event()
-        #: Latest values before they were corrected, by series.
-        self._wrong: dict[int, tuple[int, Value]] = {}
+        #: The latest values as they were before the correction, by series.
+        self._uncorrected: dict[int, tuple[int, Value]] = {}
 
-    # -- before ---------------------------------------------------------------------------------------------------
+    # -- planning -------------------------------------------------------------------------------------------------
 
     async def future(self, device: int | None = None) -> list[DeviceValues]:
-        """The devices with values after what the machine's clock says. Raises `StorageError`."""
+        """Return the devices with values in the future of the machine's clock. Raises `StorageError`."""
         return self._by_device(await self._spans(self._hub.clock.wall, device))
 
     async def _spans(self, cutoff: int, device: int | None) -> dict[int, Span]:
@@ -181,11 +192,14 @@ class ClockRepairs:
         return (*COLUMNS, *self._hub.stamp_columns())
 
     async def plan(self, shift: int | None, device: int | None) -> RepairPlan:
-        """What a repair would correct now. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`."""
+        """Plan a repair of the present stamps. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`.
+
+        ``shift`` is in milliseconds, None to drop values and events; ``device`` limits the repair to one device.
+        """
         hub = self._hub
         if device is not None:
             hub.devices.get(device)
-        # The state of the clock is that of its last stamp.
+        # The clock updates its state with each stamp.
         hub.clock.now()
         cutoff = hub.clock.wall
         if hub.clock.unproven:
@@ -200,16 +214,16 @@ class ClockRepairs:
         async def read(tx: Transaction) -> list[tuple[StampColumns, tuple[int, int]]]:
             return [(columns, await find(tx, columns, correction)) for columns in self._columns()]
 
-        found = await hub.storage.read(read)
-        newest = max([span.last for span in spans.values()] + [last for _, (_, last) in found], default=0)
-        events = sum(count for columns, (count, _) in found if columns.dropped)
+        affected = await hub.storage.read(read)
+        newest = max([span.last for span in spans.values()] + [last for _, (_, last) in affected], default=0)
+        events = sum(count for columns, (count, _) in affected if columns.dropped)
         plan = RepairPlan(
             now=cutoff,
             shift_ms=shift,
             device_id=device,
             values=sum(span.count for span in spans.values()),
             events=events,
-            other_times=sum(count for _, (count, _) in found) - events,
+            other_times=sum(count for _, (count, _) in affected) - events,
             least_shift_ms=max(0, newest - cutoff),
             devices=self._by_device(spans),
         )
@@ -219,13 +233,13 @@ class ClockRepairs:
         return plan
 
     def begin(self, plan: RepairPlan, principal: Principal, address: str) -> None:
-        """Let `run` carry out a plan. Raises `Conflict` while another repair runs."""
+        """Let `run` carry out a plan. Raises `Conflict` while another repair runs or is not finished."""
         if self.job.running:
             raise Conflict("a repair is running already")
         if self._unfinished:
             raise Conflict("the last repair failed half-way: restart the hub, which finishes it")
         self.job = RepairJob(running=True, step=BACKING_UP, plan=plan)
-        self._asked = (Correction(plan.now, plan.shift_ms, plan.device_id), principal, address)
+        self._requested = (Correction(plan.now, plan.shift_ms, plan.device_id), principal, address)
         self._wake.set()
 
     # -- a repair -------------------------------------------------------------------------------------------------
@@ -234,17 +248,17 @@ class ClockRepairs:
         """Carry out repairs, until cancelled."""
         while True:
             await self._wake.wait()
-            self._wake, asked = trio.Event(), self._asked
-            assert asked is not None
+            self._wake, requested = trio.Event(), self._requested
+            assert requested is not None
             try:
-                await self._repair(*asked)
+                await self._repair(*requested)
             except (RequestError, StorageError, OSError) as error:
                 self.job.problem = str(error)
                 log.warning("clock repair: %s", error)
             finally:
                 self.job.running = False
 
-    async def _repair(self, asked: Correction, principal: Principal, address: str) -> None:
+    async def _repair(self, requested: Correction, principal: Principal, address: str) -> None:
         job, hub = self.job, self._hub
         path = hub.storage.backups.absolute() / time.strftime(BACKUP, time.gmtime())
         try:
@@ -252,12 +266,12 @@ class ClockRepairs:
         except (RequestError, StorageError, OSError) as error:
             raise Unavailable(f"nothing was changed, since the backup failed: {error}") from error
         job.backup = str(path)
-        # Again, since time has passed: stamps may have been given, and a device deleted.
-        plan = job.plan = await self.plan(asked.shift, asked.device)
+        # Plan again: meanwhile the hub may have given more stamps, and the device may have been deleted.
+        plan = job.plan = await self.plan(requested.shift, requested.device)
         job.step, job.done, job.total = CORRECTING, 0, plan.values
         await self._record(plan, path, principal, address)
         with trio.CancelScope(shield=True):
-            row = await self._correct_times(Correction(plan.now, asked.shift, asked.device))
+            row = await self._correct_times(Correction(plan.now, requested.shift, requested.device))
         self._unfinished = True
         log.info("clock repair: %d values and %d events are being corrected", plan.values, plan.events)
         await self._correct_history(row)
@@ -272,7 +286,7 @@ class ClockRepairs:
         await self._hub.make_backup(path, progress)
 
     async def _record(self, plan: RepairPlan, path: Path, principal: Principal, address: str) -> None:
-        """Record the repair in the audit. Raises `Unavailable`; nothing was changed then."""
+        """Record the repair in the audit log. Raises `Unavailable`; nothing is changed then."""
         change = Change(
             at=plan.now,
             principal=principal,
@@ -297,16 +311,16 @@ class ClockRepairs:
             raise Unavailable("nothing was changed, since the audit could not record it") from error
 
     async def _correct_times(self, correction: Correction) -> _Row:
-        """Step 3. Raises `Unavailable`, `StorageError`; nothing was changed then."""
+        """Do step 3. Raises `Unavailable`, `StorageError`; nothing is changed then."""
         hub = self._hub
-        reset = correction.device is None or not await self._others_are_late(correction)
+        reset = correction.device is None or not await self._other_devices_affected(correction)
         hold, newest, cutoff = reset or not hub.clock.behind, hub.clock.newest, correction.cutoff
         if hold:
             cutoff = hub.clock.hold()
-        # A little later than the plan's: what is stamped in between is right.
+        # The cutoff is a little later than that of the plan; stamps between the two are right.
         correction = attrs.evolve(correction, cutoff=cutoff)
         late = [series for series, (stamp, _) in hub.history.latest.items() if correction.affects(stamp)]
-        wrong = {s: hub.history.latest[s] for s in late if self._affects(s, correction.device)}
+        uncorrected = {s: hub.history.latest[s] for s in late if self._affects(s, correction.device)}
         batch = hub.history.begin_repair(cutoff if reset else None)
         try:
             row = await self._write(correction, batch, reset=reset)
@@ -315,7 +329,7 @@ class ClockRepairs:
             if hold:
                 hub.clock.release(newest)
             raise
-        for series, latest in wrong.items():
+        for series, latest in uncorrected.items():
             if hub.history.latest.get(series) is not latest:
                 continue
             if correction.shift is None:
@@ -325,20 +339,20 @@ class ClockRepairs:
         hub.emit(ClockRepaired(correction))
         if hold:
             hub.clock.release()
-        self._wrong = wrong
+        self._uncorrected = uncorrected
         return row
 
-    async def _others_are_late(self, correction: Correction) -> bool:
-        """Whether other devices have stamps after the cutoff: the hub's stamps must not come before them."""
+    async def _other_devices_affected(self, correction: Correction) -> bool:
+        """Whether other devices have stamps after the cutoff. The hub's stamps must not go back behind them."""
         cutoff, device = correction.cutoff, correction.device
-        if any(one.created > cutoff for one in self._hub.devices.by_id.values() if one.id != device):
+        if any(other.created > cutoff for other in self._hub.devices.by_id.values() if other.id != device):
             return True
         spans = await self._spans(cutoff, None)
         return any(not self._affects(series, device) for series in spans)
 
     async def _write(self, correction: Correction, batch: Batch | None, *, reset: bool) -> _Row:
-        """Correct the configuration file, and note how far the log is to be corrected, in one transaction."""
-        upto = await self._hub.history.last_batch(batch)
+        """Correct the configuration file, and record the last batch of the log to be corrected, in one transaction."""
+        upto = await self._hub.history.wait_for_batch(batch)
         if reset:
             await self._hub.clock_doubts.persist()
 
@@ -356,47 +370,47 @@ class ClockRepairs:
         return _Row(number, correction, upto, reset)
 
     async def _correct_history(self, row: _Row) -> None:
-        """Step 4 and 5."""
+        """Do steps 4 and 5."""
         history, job = self._hub.history, self.job
-        await history.all_sealed()
+        await history.wait_until_compacted()
         repair = history.repair(row.correction, lambda series: self._affects(series, row.correction.device))
         while not repair.done:
             await self._persist(repair.step)
             job.done = job.values = repair.moved
             await trio.lowlevel.checkpoint()
-        await self._persist(lambda: history.repaired(row.stamp, repair))
+        await self._persist(lambda: history.finish_repair(row.stamp, repair))
         self._restore_latest(repair)
         await self._persist(lambda: self._finish(row))
         self._unfinished = False
         history.end_repair()
 
     async def _persist(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step until the disk takes it."""
+        """Repeat a step until the disk does not refuse it."""
         while True:
             try:
                 await step()
             except StorageError as error:
-                self.job.problem = f"the disk does not take it, it is tried again: {error}"
+                self.job.problem = f"the disk refuses to write, the repair tries again: {error}"
                 await trio.sleep(RETRY_AFTER)
             else:
                 self.job.problem = ""
                 return
 
     def _restore_latest(self, repair: HistoryRepair) -> None:
-        """Let datastreams whose latest values were dropped have those that are left."""
-        hub, wrong = self._hub, self._wrong
-        self._wrong = {}
+        """Give datastreams whose latest values were dropped their newest remaining values."""
+        hub, uncorrected = self._hub, self._uncorrected
+        self._uncorrected = {}
         if repair.drops:
-            for series in wrong:
+            for series in uncorrected:
                 point = hub.devices.by_series.get(series)
                 if point is None or series in hub.history.latest:
                     continue
-                if (left := repair.restored.get(series)) is None:
+                if (latest := repair.restored.get(series)) is None:
                     hub.emit(ValueCleared(point.device, point.datastream))
                     continue
-                hub.history.latest[series] = left
-                hub.watching.imported(point, left[0])
-                hub.emit(ValueWritten(point.device, point.datastream, left[1], left[0], "clock repair"))
+                hub.history.latest[series] = latest
+                hub.value_timeouts.on_import(point, latest[0])
+                hub.emit(ValueWritten(point.device, point.datastream, latest[1], latest[0], "clock repair"))
 
     async def _finish(self, row: _Row) -> None:
         at = self._hub.clock.wall
@@ -409,12 +423,12 @@ class ClockRepairs:
     # -- after a restart ------------------------------------------------------------------------------------------
 
     async def resume(self) -> None:
-        """Finish a repair that the last run of the hub has begun, before anything is stamped. Raises `StorageError`."""
+        """Finish a repair that was interrupted by a stop, before the hub gives stamps. Raises `StorageError`."""
         hub = self._hub
         sql = "SELECT id, cutoff, shift, device, upto, reset FROM clock_repairs WHERE finished IS NULL"
         for number, cutoff, shift, device, upto, reset in await hub.storage.configuration.fetch_all(sql):
             row = _Row(number, Correction(cutoff, shift, device), upto, bool(reset))
-            log.warning("clock repair: it was cut short by the last stop, and goes on")
+            log.warning("clock repair: the last stop interrupted a repair, which continues now")
             hub.clock.not_before(cutoff)
             affected = {series for series in hub.devices.by_series if self._affects(series, device)}
             count = await hub.history.continue_repair(

@@ -1,4 +1,4 @@
-"""Devices: who they are, and where their values are kept."""
+"""Devices: their names, owners, templates and firmware, and the series in which the history stores their values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.domain.organizations import not_enabled
-from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
+from hub.domain.organizations import template_not_enabled
+from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_about_weak_tokens
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.compaction import Policy
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_NAME = 60
-#: What is kept of an info message: keys, and characters of each.
+#: Keys of an info message that are stored, and characters of each key and value.
 MAX_INFO = 32, 128
 
 
 @attrs.frozen(kw_only=True)
 class NewDevice:
-    """A device to be added; without ``token`` one is made."""
+    """A device to be added; without ``token`` one is generated."""
 
     name: str = attrs.field(converter=nfc)
     template: Template
@@ -47,11 +47,13 @@ class NewDevice:
     org: int = ROOT_ORG
     owner: int | None = None
     metadata: dict[str, str] = attrs.Factory(dict)
-    #: Where it stands, for errors: "line 3".
+    #: Its place in the input, for errors: "line 3".
     where: str = ""
 
 
 class Devices:
+    """All devices in memory, by id, by organization, and by the series of their datastreams."""
+
     def __init__(
         self,
         storage: Storage,
@@ -74,13 +76,13 @@ class Devices:
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
-        organizations.counts["devices"] = self._by_organization
-        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        organizations.add_usage_counter("devices", self._by_organization)
+        #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self.lock = trio.Lock()
-        #: The organization of a user; None of one who is not there. Set by the plugin that has users.
+        #: Returns the organization of a user, None for a missing user; set by the plugin that has users.
         self.org_of_user: Callable[[int], int | None] = lambda _user: None
-        #: The newest version of a template, which raises `NotFound`: set by the hub.
-        self.newest: Callable[[str], Template]
+        #: Returns the newest version of a template, or raises `NotFound`; set by the hub.
+        self.newest_template: Callable[[str], Template]
         self._most = most
         self.by_series: dict[int, DeviceDatastream] = {}
         self.by_id: dict[int, Device] = {}
@@ -90,6 +92,8 @@ class Devices:
         self._cleared: dict[int, int] = {}
 
     async def load(self, template_of: Callable[[str, int | None], Template]) -> None:
+        """Read all devices; ``template_of`` returns a template by its id and, for pinned devices, its version."""
+
         async def read(tx: Transaction) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
             devices = await tx.fetch_all(
                 "SELECT id, org, owner, template, pinned, name, created, activated, firmware, added_by, status,"
@@ -100,7 +104,7 @@ class Devices:
             self._cleared = dict(await tx.fetch_all("SELECT id, cleared FROM series WHERE cleared IS NOT NULL"))
             return devices, tokens, series, await tx.fetch_all("SELECT series FROM gone")
 
-        devices, tokens, series, gone = await self._storage.read(read)
+        devices, tokens, series, to_erase = await self._storage.read(read)
         for id_, org, owner, template, pinned, name, created, activated, firmware, added_by, *lifecycle in devices:
             device = Device(
                 id=id_,
@@ -115,49 +119,49 @@ class Devices:
                 added_by=added_by,
                 **dict(zip(("status", "status_at", "away"), lifecycle, strict=True)),
             )
-            self._keep(device)
+            self._index(device)
         for hash_, number, expires, replaced in tokens:
-            self._tokens.keep(hash_, self.by_id[number], expires, replaced)
-        self._place(series)
-        self._history.upkeep.on_erased = self._erased
-        self._history.erase(number for (number,) in gone)
+            self._tokens.add(hash_, self.by_id[number], expires, replaced)
+        self._attach_points(series)
+        self._history.retention.on_erased = self._erased
+        self._history.erase(number for (number,) in to_erase)
 
     def drop_cleared(self) -> None:
-        """Forget latest values that were cleared before the last stop, now that they are read."""
+        """Remove latest values that were cleared before the last stop. To be called after `History.load`."""
         latest = self._history.latest
         for series, stamp in self._cleared.items():
             if series in latest and latest[series][0] == stamp:
                 del latest[series]
         self._cleared = {}
 
-    def _keep(self, device: Device) -> None:
+    def _index(self, device: Device) -> None:
         self.by_id[device.id] = self.by_org.setdefault(device.org, {})[device.id] = device
 
-    def _place(self, series: Iterable[Row]) -> None:
-        """Give devices their points, from rows of (series, device, datastream)."""
+    def _attach_points(self, series: Iterable[Row]) -> None:
+        """Create the points of devices, from rows of (series, device, datastream)."""
         streams: dict[tuple[str, int], dict[int, Datastream]] = {}
         for number, device_id, datastream in series:
             device = self.by_id.get(device_id)
             if device is None:
-                # It was deleted while they were read.
+                # The device was deleted while the rows were read.
                 continue
             key = (device.template.id, device.template.version)
-            of_template = streams.get(key)
-            if of_template is None:
-                of_template = streams[key] = {d.id: d for d in device.template.datastreams}
-            if stream := of_template.get(datastream):
+            by_id = streams.get(key)
+            if by_id is None:
+                by_id = streams[key] = {d.id: d for d in device.template.datastreams}
+            if stream := by_id.get(datastream):
                 point = DeviceDatastream(series=number, datastream=stream, device=device)
                 device.points[stream.pin] = self.by_series[number] = point
 
-    def _unplace(self, series: Iterable[int]) -> None:
-        """Forget series that are in the table ``gone``, with all that was kept of them."""
-        gone = list(series)
-        for number in gone:
+    def _detach(self, series: Iterable[int]) -> None:
+        """Forget series that are in the table ``gone``, and let the history erase them."""
+        detached = list(series)
+        for number in detached:
             self.by_series.pop(number, None)
-        self._history.erase(gone)
+        self._history.erase(detached)
 
     async def _erased(self, series: Sequence[int]) -> None:
-        """Nothing is left of these series."""
+        """Remove series of which nothing is left in the history from the table ``gone``."""
 
         async def write(tx: Transaction) -> None:
             for number in series:
@@ -174,7 +178,7 @@ class Devices:
                         setattr(device, name, correction.corrected(at))
 
     def policy(self, series: int) -> Policy | None:
-        """How a series is kept; None when it is no more."""
+        """Return the storage policy of a series; None when the series no longer exists."""
         point = self.by_series.get(series)
         if point is None:
             return None
@@ -182,31 +186,34 @@ class Devices:
         return Policy(stream.history, self.retention(stream), self._timezone(point.device))
 
     def retention(self, stream: Datastream) -> int:
-        """Milliseconds that every value of a datastream is kept."""
+        """Return the milliseconds for which every value of a datastream is stored."""
         return int(seconds(stream.retain_raw) * 1000) if stream.retain_raw else self._retain_ms
 
     def get(self, device: int) -> Device:
-        """Raises `NotFound`."""
-        if found := self.by_id.get(device):
-            return found
-        raise self.unknown(device)
+        """Return a device by its id. Raises `NotFound`."""
+        if known := self.by_id.get(device):
+            return known
+        raise self.not_found(device)
 
-    def unknown(self, device: int) -> NotFound:
-        """What is said of one that is not there, also to whom it is none of their business."""
+    def not_found(self, device: int) -> NotFound:
+        """Return the error for a missing device.
+
+        Also raised when the caller may not see the device, so that ids cannot be probed.
+        """
         return NotFound(f"Device with identifier {device} is not found or belong to another organization.")
 
-    def named(self, name: str) -> list[Device]:
+    def find_by_name(self, name: str) -> list[Device]:
         return [device for device in self.by_id.values() if device.name == nfc(name)]
 
     async def add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
-        """Add devices, all or none; returns each with its token. Raises `Rejected`, with every problem on a line."""
+        """Add devices, all or none; return each with its token. Raises `Rejected`, with every problem on a line."""
         async with self.lock:
-            # A template may have been saved since somebody chose it.
-            new = [attrs.evolve(one, template=self.newest(one.template.id)) for one in new]
+            # The template may have been saved since the caller read it.
+            new = [attrs.evolve(entry, template=self.newest_template(entry.template.id)) for entry in new]
             added = await self._add(new, by)
-        for (device, _), one in zip(added, new, strict=True):
+        for (device, _), entry in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
-            for name, value in one.metadata.items():
+            for name, value in entry.metadata.items():
                 if value:
                     self._bus.emit(MetadataChanged(device, name, value, by))
         return added
@@ -219,7 +226,7 @@ class Devices:
         tokens = [new_token() if n.token is None else n.token for n in new]
 
         async def write(tx: Transaction) -> tuple[range, list[Row]]:
-            await self._tokens.write_dropped(tx)
+            await self._tokens.delete_expired(tx)
             newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
             first = (newest[0] if newest else 0) + 1
             ids = range(first, first + len(new))
@@ -243,64 +250,68 @@ class Devices:
             device = Device(
                 id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.actor_id
             )
-            self._keep(device)
-            self._tokens.keep(digest(token), device)
+            self._index(device)
+            self._tokens.add(digest(token), device)
             added.append((device, token))
-        self._place(series)
-        warn_of_weak((device.name, token) for device, token in added)
+        self._attach_points(series)
+        warn_about_weak_tokens((device.name, token) for device, token in added)
         return added
 
     def problems(self, new: Sequence[NewDevice]) -> list[str]:
-        """Why these devices cannot be added, a line each."""
+        """Return the reasons why these devices cannot be added, a line each."""
         return list(self._problems(new))
 
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
         if len(self.by_id) + len(new) > self._most:
             yield f"there would be more than {self._most} devices ([limits] devices)"
-        for one in new:
-            if problem := self._owner_problem(one.org, one.owner):
+        for entry in new:
+            if problem := self._owner_problem(entry.org, entry.owner):
                 yield problem
-        for org, count in Counter(one.org for one in new).items():
-            templates = {one.template.id: one.template for one in new if one.org == org}
+        for org, count in Counter(entry.org for entry in new).items():
+            templates = {entry.template.id: entry.template for entry in new if entry.org == org}
             try:
                 for template in templates.values():
-                    self.check_place(org, template, count)
+                    self.check_placement(org, template, count)
             except RequestError as error:
                 yield str(error)
-        seen: set[str] = set()
-        for number, one in enumerate(new, 1):
-            row = one.where or (f"row {number}" if len(new) > 1 else "")
+        tokens: set[str] = set()
+        for number, entry in enumerate(new, 1):
+            row = entry.where or (f"row {number}" if len(new) > 1 else "")
             where = f"{row}: " if row else ""
-            if problem := bad_name(one.name):
+            if problem := name_problem(entry.name):
                 yield where + problem
-            if one.token is not None:
-                if not is_token(one.token):
+            if entry.token is not None:
+                if not is_token(entry.token):
                     yield f"{where}{NO_TOKEN}"
-                elif self._tokens.is_taken(one.token) or one.token in seen:
-                    yield f"{where}the token ending …{one.token[-2:]} is another device's"
-                seen.add(one.token)
-            fields = {field.name for field in one.template.metadata}
-            yield from (f"{where}the template has no metadata {name!r}" for name in one.metadata if name not in fields)
+                elif self._tokens.is_taken(entry.token) or entry.token in tokens:
+                    yield f"{where}the token ending …{entry.token[-2:]} is another device's"
+                tokens.add(entry.token)
+            fields = {field.name for field in entry.template.metadata}
+            unknown = [name for name in entry.metadata if name not in fields]
+            yield from (f"{where}the template has no metadata {name!r}" for name in unknown)
 
     def _owner_problem(self, org: int, owner: int | None) -> str | None:
         if owner is None or self.org_of_user(owner) == org:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 
-    def check_place(self, org: int, template: Template, more: int, leaving: int | None = None) -> None:
-        """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
-        found = self._organizations.get(org)
-        if not found.has(template):
-            raise not_enabled(template, found)
-        self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
+    def check_placement(self, org: int, template: Template, added: int, leaving: int | None = None) -> None:
+        """Check that an organization may get ``added`` devices of a template. Raises `NotFound`, `Conflict`.
+
+        ``leaving`` is the organization from which the devices come.
+        """
+        organization = self._organizations.get(org)
+        if not organization.has(template):
+            raise template_not_enabled(template, organization)
+        self._organizations.check_quota(org, "devices", self._by_organization(), added, leaving)
 
     def _by_organization(self) -> Counter[int]:
         return Counter({number: len(devices) for number, devices in self.by_org.items()})
 
     async def rename(self, device: Device, name: str, by: Principal) -> None:
-        """Raises `Rejected`."""
+        """Rename a device. Raises `Rejected`."""
         name = nfc(name)
-        if problem := bad_name(name):
+        if problem := name_problem(name):
             raise Rejected(problem)
 
         async def write(tx: Transaction) -> None:
@@ -311,9 +322,9 @@ class Devices:
         self._bus.emit(DeviceChanged(device, by))
 
     async def transfer(self, device: Device, org: int, owner: int | None, by: Principal) -> None:
-        """Give a device to another organization or owner; its tokens, values and timeline go with it.
+        """Transfer a device to another organization or owner, with its tokens, values and timeline.
 
-        Raises `Conflict` when the organization may not have it.
+        Raises `NotFound`, `Rejected`, and `Conflict` when the organization may not have the device.
         """
 
         async def write(tx: Transaction) -> None:
@@ -322,13 +333,13 @@ class Devices:
         async with self.lock:
             self.get(device.id)
             if org != device.org:
-                self.check_place(org, device.template, 1, device.org)
+                self.check_placement(org, device.template, 1, device.org)
             if problem := self._owner_problem(org, owner):
                 raise Rejected(problem)
             await self._storage.transaction(write)
             self.by_org[device.org].pop(device.id, None)
             device.org, device.owner = org, owner
-            self._keep(device)
+            self._index(device)
         self._bus.emit(DeviceChanged(device, by))
 
     async def delete(self, device: Device, by: Principal) -> None:
@@ -341,14 +352,14 @@ class Devices:
             await self._storage.transaction(write)
             self.by_id.pop(device.id, None)
             self.by_org[device.org].pop(device.id, None)
-        self._tokens.forget(device)
+        self._tokens.remove(device)
         self._sessions.disconnect(device, "the device was deleted")
         points, device.points = device.points, {}
-        self._unplace(point.series for point in points.values())
+        self._detach(point.series for point in points.values())
         self._bus.emit(DeviceDeleted(device, by))
 
     async def erase(self, device: Device, datastreams: Sequence[Datastream], by: Principal) -> None:
-        """Erase what datastreams held, and their properties: they go on under new series."""
+        """Erase the values and properties of datastreams, which continue with new series. Raises `NotFound`."""
         ids = [(device.id, stream.id) for stream in datastreams]
 
         async def write(tx: Transaction) -> list[Row]:
@@ -363,12 +374,12 @@ class Devices:
             rows = await self._storage.transaction(write)
             old = {point.series for point in device.points.values()}
             device.points = {}
-            self._place(rows)
-            self._unplace(old - {number for number, _, _ in rows})
+            self._attach_points(rows)
+            self._detach(old - {number for number, _, _ in rows})
         self._bus.emit(DataErased(device, tuple(datastreams), by))
 
     async def clear(self, device: Device, datastream: Datastream) -> None:
-        """Let a datastream hold nothing until it is written again; its history stays as it is."""
+        """Clear the latest value of a datastream until it is written again; its history is not changed."""
         point = device.points.get(datastream.pin)
         latest = self._history.latest.get(point.series) if point else None
         if point is None or latest is None:
@@ -379,25 +390,25 @@ class Devices:
             await tx.execute("UPDATE series SET cleared = ? WHERE id = ?", (latest[0], series))
 
         if self._clock.now() == latest[0]:
-            # What comes next must not have the stamp by which this one is forgotten.
+            # The next value must not have the same stamp, by which the cleared value is recognized after a start.
             await trio.sleep(0.002)
         await self._storage.transaction(write)
         if self._history.latest.get(series) is latest:
             del self._history.latest[series]
             self._bus.emit(ValueCleared(device, datastream))
 
-    async def told(self, device: Device, info: dict[str, str]) -> None:
-        """Keep what a device says of its firmware; the first time activates it."""
+    async def update_firmware_info(self, device: Device, info: dict[str, str]) -> None:
+        """Store the firmware information that a device reports; the first report activates the device."""
         keys, length = MAX_INFO
-        # A fleet runs few firmwares: its words are kept once.
-        kept = {intern(key[:length]): intern(value[:length]) for key, value in list(info.items())[:keys]}
-        if kept != device.firmware or device.activated is None:
-            device.firmware, device.activated = kept, device.activated or self._clock.now()
+        # The devices of a fleet have few different firmwares, so equal strings are stored once.
+        firmware = {intern(key[:length]): intern(value[:length]) for key, value in list(info.items())[:keys]}
+        if firmware != device.firmware or device.activated is None:
+            device.firmware, device.activated = firmware, device.activated or self._clock.now()
             await self._save(device)
         self._bus.emit(DeviceInfo(device))
 
     async def _save(self, device: Device) -> None:
-        """Write what changed of devices: whoever comes first writes for all who come meanwhile."""
+        """Write the firmware of devices. The first caller also writes for those that call meanwhile."""
         self._unsaved.add(device)
         if len(self._unsaved) > 1 or self._saving:
             return
@@ -413,7 +424,7 @@ class Devices:
 
                 await self._storage.transaction(write)
         except StorageError as error:
-            log.warning("storage: what devices told of their firmware was not kept: %s", error)
+            log.warning("storage: firmware information of devices could not be written: %s", error)
         finally:
             self._saving = False
 
@@ -422,48 +433,48 @@ class Devices:
     async def write_series(
         self, tx: Transaction, template: Template, dropped: Sequence[tuple[int | None, Datastream]]
     ) -> list[int]:
-        """Make the series of a template's devices fit it; returns those that are gone.
+        """Add and delete series so that a template's devices have those of its datastreams; return the deleted ones.
 
-        ``dropped`` are datastreams by the version that devices are pinned to, None for those that follow.
+        ``dropped`` are datastreams with the version to which devices are pinned, None for devices that are not pinned.
         """
-        gone = []
+        deleted = []
         for pinned, stream in dropped:
-            of_version = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ? AND pinned IS ?)"
+            where = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ? AND pinned IS ?)"
             key = (stream.id, template.id, pinned)
-            gone += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {of_version}", key)]
-            await tx.execute(f"DELETE FROM series WHERE {of_version}", key)
-            await tx.execute(f"DELETE FROM properties WHERE {of_version}", key)
+            deleted += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {where}", key)]
+            await tx.execute(f"DELETE FROM series WHERE {where}", key)
+            await tx.execute(f"DELETE FROM properties WHERE {where}", key)
         for stream in template.datastreams:
             await tx.execute(
                 "INSERT OR IGNORE INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?",
                 (stream.id, template.id),
             )
-        return gone
+        return deleted
 
-    async def follow(self, template: Template, gone: Sequence[int]) -> None:
-        """Let a template's devices follow its new version."""
+    async def apply_template(self, template: Template, deleted: Sequence[int]) -> None:
+        """Give all devices of a template its new version; ``deleted`` are the series that `write_series` deleted."""
         sql = "SELECT series.id, device, datastream FROM series JOIN devices ON devices.id = device WHERE template = ?"
         rows = await self._storage.configuration.fetch_all(sql, (template.id,))
         for device in self.by_id.values():
             if device.template.id == template.id:
                 device.template, device.points, device.pinned = template, {}, None
-        self._place(rows)
-        self._unplace(gone)
+        self._attach_points(rows)
+        self._detach(deleted)
 
-    def versions_of(self, template: str) -> set[int]:
-        """The older versions of a template that devices stay with."""
+    def pinned_versions(self, template: str) -> set[int]:
+        """Return the older versions of a template to which devices are pinned."""
         return {d.pinned for d in self.by_id.values() if d.pinned is not None and d.template.id == template}
 
     def pin(self, template: Template) -> int:
-        """Let a template's devices stay with this version, which they have; returns how many there are."""
-        found = [d for d in self.by_id.values() if d.template.id == template.id and d.pinned is None]
-        for device in found:
+        """Pin all devices with the newest version of a template to it; return how many there are."""
+        devices = [d for d in self.by_id.values() if d.template.id == template.id and d.pinned is None]
+        for device in devices:
             device.pinned = template.version
-        return len(found)
+        return len(devices)
 
 
-def bad_name(name: str) -> str | None:
-    """What is wrong with a device's name."""
+def name_problem(name: str) -> str | None:
+    """Return what is wrong with a device's name, or None."""
     if not is_name(name, MAX_NAME):
         return f"a device's name must have 1 to {MAX_NAME} printable characters"
     return None

@@ -1,7 +1,8 @@
-"""In which units somebody sees what devices measure (docs.blynk.io, Unit conversion), and what they read.
+"""The display of values: conversion to the units that a user prefers (docs.blynk.io, Unit conversion), and as text.
 
-The first that says something counts: a switch among the device's metadata, the user, their organization or one above
-it; else the value is shown as the device sends it.
+The preferred unit comes from the first of these that defines one: a unit conversion switch in the device's metadata,
+the user's profile, the user's organization, the organizations above it. Without any, the value is displayed in the unit
+of its datastream.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ SWITCH = "unit_conversion_switch"
 
 
 @attrs.frozen
-class Shown:
-    """How somebody sees a datastream: ``conversion`` of its values, or the values of the datastream on ``pin``, which
-    are in those units already.
+class DisplayRule:
+    """How to display a datastream: with ``conversion`` of its values, or, if ``pin`` is set, by the values of the
+    datastream on that pin, which already has the preferred unit.
     """
 
     conversion: Conversion
@@ -36,31 +37,31 @@ class Display:
     def __init__(self, organizations: Organizations, metadata: Metadata) -> None:
         self._organizations = organizations
         self._metadata = metadata
-        #: The system that somebody has chosen for themselves: set by the plugin that knows.
+        #: Returns the system of measurement that a user has chosen; set by the plugin that has users.
         self.system_of: Callable[[Principal], System | None] = lambda _: None
 
-    async def of(self, device: Device, principal: Principal) -> DeviceDisplay:
-        """How somebody sees a device. Raises `StorageError`."""
+    async def for_device(self, device: Device, principal: Principal) -> DeviceDisplay:
+        """Return the display of a device for a principal. Raises `StorageError`."""
         switched: dict[str, str] = {}
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
-            said = await self._metadata.of(device)
+            values = await self._metadata.values_for(device)
             switched = {
-                units.canonical_name(option): said[field.name]
+                units.canonical_name(option): values[field.name]
                 for field in fields
-                # What it says may be older than what it may say.
-                if said[field.name] in field.options
+                # The template may have changed its options since the value was set.
+                if values[field.name] in field.options
                 for option in field.options
             }
         return DeviceDisplay(device, switched, lambda base: self._preferred(base, principal))
 
     def _preferred(self, base: str, principal: Principal) -> str:
-        """The unit in which somebody wants values of a base unit."""
+        """Return the unit that a principal prefers for values in the unit ``base``."""
         if system := self.system_of(principal):
             return units.equivalent(base, system)
-        found = units.unit(base)
+        unit = units.unit(base)
         for org in self._organizations.path(principal.org):
-            if found is not None and (own := org.unit_overrides.get(found.group)):
-                return own
+            if unit is not None and (override := org.unit_overrides.get(unit.group)):
+                return override
             if org.units:
                 return units.equivalent(base, org.units)
         return base
@@ -68,56 +69,61 @@ class Display:
 
 @attrs.frozen
 class DeviceDisplay:
-    """How somebody sees a device's values; ``switched`` is what the device's own switches say, by unit."""
+    """How to display the values of a device.
+
+    ``switched`` are the units selected by the device's unit conversion switches, by the unit that they replace.
+    ``preferred`` returns the unit that the user prefers for another unit.
+    """
 
     device: Device
     switched: Mapping[str, str]
     preferred: Callable[[str], str]
 
-    def formula(self, stream: Datastream) -> Conversion:
-        """How they see the values of a datastream."""
+    def conversion_for(self, stream: Datastream) -> Conversion:
+        """Return the conversion of a datastream's values to the preferred unit."""
         is_number = stream.type in ("integer", "double")
-        return self.conversion(stream.units) if stream.convert and is_number else Conversion(stream.units)
+        return self.conversion_from(stream.units) if stream.convert and is_number else Conversion(stream.units)
 
-    def shown(self, stream: Datastream) -> Shown:
-        """How they see a datastream now: another one may have its values as they want them."""
-        found = self.formula(stream)
+    def rule_for(self, stream: Datastream) -> DisplayRule:
+        """Choose how to display a datastream: convert its value, or use its paired datastream if that one already has
+        the preferred unit.
+        """
+        conversion = self.conversion_for(stream)
         pair = self.device.points.get(int(stream.pair[1:])) if stream.pair else None
-        wanted = units.canonical_name(found.units)
-        if pair is not None and units.canonical_name(stream.units) != wanted == units.canonical_name(
-            pair.datastream.units
-        ):
-            return Shown(Conversion(found.units), pair.datastream.pin)
-        return Shown(found)
+        preferred = units.canonical_name(conversion.units)
+        is_converted = units.canonical_name(stream.units) != preferred
+        if is_converted and pair is not None and units.canonical_name(pair.datastream.units) == preferred:
+            return DisplayRule(Conversion(conversion.units), pair.datastream.pin)
+        return DisplayRule(conversion)
 
-    def field(self, field: MetadataField, value: str) -> str:
-        """What a field of the metadata says, with its unit if it is a number with one."""
+    def field_text(self, field: MetadataField, value: str) -> str:
+        """Return the value of a metadata field as text; a number with a unit is converted and followed by the unit."""
         if field.type != "number" or not field.unit or not value:
             return value
-        found = self.conversion(field.unit)
+        conversion = self.conversion_from(field.unit)
         try:
-            return units.text(found(float(value)), found.units)
+            return units.text(conversion(float(value)), conversion.units)
         except ValueError:
-            # It was set before the template called it a number.
+            # The value was set before the template made the field a number.
             return value
 
-    def conversion(self, base: str) -> Conversion:
-        """How they see values in a unit."""
-        wanted = self.switched.get(units.canonical_name(base), "") if self.switched else ""
-        wanted = wanted or self.preferred(base)
-        if wanted == base:
+    def conversion_from(self, base: str) -> Conversion:
+        """Return the conversion of values in the unit ``base`` to the preferred unit."""
+        unit = self.switched.get(units.canonical_name(base), "") if self.switched else ""
+        unit = unit or self.preferred(base)
+        if unit == base:
             return Conversion(base)
-        return units.conversion(base, wanted) or Conversion(base)
+        return units.conversion(base, unit) or Conversion(base)
 
 
-def text(stream: Datastream, value: Value | None, conversion: Conversion) -> str:
-    """A value of a datastream as people read it."""
+def format_value(stream: Datastream, value: Value | None, conversion: Conversion) -> str:
+    """Return a value of a datastream as text for people."""
     if value is None:
         return ""
     if stream.type == "location":
         return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if isinstance(value, tuple):
-        return ", ".join(text(stream, one, conversion) for one in value)
+        return ", ".join(format_value(stream, item, conversion) for item in value)
     if stream.type == "enum" and isinstance(value, int):
         return stream.values.get(value, str(value))
     if isinstance(value, str):

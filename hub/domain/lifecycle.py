@@ -1,9 +1,32 @@
-"""Whether devices are there: online, gone for a while, offline, or what their template says (docs.blynk.io, Connection
-lifecycle).
+"""The connection lifecycle of devices: online, offline, and custom statuses (docs.blynk.io, Connection lifecycle).
 
-A device that is gone stays what it was until it has been away for as long as its template waits, counted from when it
-was last heard of: what its heartbeat took is part of it. A stop of the hub is no disconnection: after a start, devices
-that were online get the whole wait to come back.
+Theory of operation
+===================
+
+A template defines a sequence of steps for devices that are away, ordered by the time away: offline after its wait, and
+up to two custom statuses, each after its own time. The time away counts from the last message of the device, so the
+time that the hub took to notice a lost connection is part of it.
+
+=================  ==================================================================================================
+State              Transitions
+=================  ==================================================================================================
+never connected    ``status == ""``. A connection leads to *online*.
+online             ``status == ONLINE``, connected. A disconnection leads to *away* and starts the timer of the first
+                   step.
+away               ``device.id in _away``; the status is still that of before. The timer (`_on_timer`) leads to the
+                   status of the step and starts the timer of the next step; a connection leads to *online*.
+offline, custom    The status of the last step that is over. The device is still away: timer and connection as above.
+=================  ==================================================================================================
+
+A device that reports data without a connection (``reports_data`` of the template) is *online* and *away* at once with
+each report, so that the steps count from its last report.
+
+A stop of the hub is not a disconnection: connections that end after `stop` change nothing, and after a start, devices
+that were online have the whole wait to connect again. All other devices continue where they were, since ``device.away``
+(the time of the last message, in ms UTC) is stored.
+
+A change of status is emitted as `StatusChanged` at once, and written together with its timeline event by `run` soon
+after, up to `AT_ONCE` changes in a transaction.
 """
 
 from __future__ import annotations
@@ -31,22 +54,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until a change that the disk did not take is tried again.
+#: Seconds between two attempts to write changes after the disk refused.
 RETRY_AFTER = 5.0
-#: Changes in one transaction.
+#: Status changes written in one transaction.
 AT_ONCE = 500
 
 
 @attrs.frozen
 class _Step:
-    """What a device becomes ``after`` so many seconds away."""
+    """A status that a device gets after ``after`` seconds away, and its definition in the template."""
 
     after: float
     status: str
-    shown: Status
+    definition: Status
 
 
 class Lifecycles:
+    """The statuses of all devices. The only place that changes `Device.status`, `status_at` and `away`."""
+
     def __init__(
         self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, timeline: Timeline, per_day: int
     ) -> None:
@@ -55,36 +80,36 @@ class Lifecycles:
         self._clock = clock
         self._devices = devices
         self._timeline = timeline
-        self._timers = Timers(self._due)
+        self._timers = Timers(self._on_timer)
         self._daily = DailyQuota(per_day)
-        #: By template and version.
+        #: The steps of a template, by its id and version.
         self._steps: dict[tuple[str, int], list[_Step]] = {}
-        #: When devices that are away were last heard of, by trio's clock.
+        #: The time of the last message of each device that is away, by trio's clock.
         self._away: dict[int, float] = {}
         self._unsaved: list[tuple[Device, TimelineEvent | None]] = []
         self._wake = trio.Event()
         self._stopping = False
-        bus.subscribe(DeviceConnected, lambda fact: self._came(fact.device))
-        bus.subscribe(DeviceDisconnected, lambda fact: self._went(fact.device, fact.silent))
+        bus.subscribe(DeviceConnected, lambda fact: self._set_online(fact.device))
+        bus.subscribe(DeviceDisconnected, lambda fact: self._set_away(fact.device, fact.silent))
         bus.subscribe(DeviceDeleted, lambda fact: self._forget(fact.device))
         bus.subscribe(TemplateChanged, lambda fact: self._template_changed(fact.template))
 
-    def name(self, device: Device) -> str:
-        """What the device's template calls its status."""
+    def status_name(self, device: Device) -> str:
+        """Return the name of the device's status in its template."""
         lifecycle = device.template.lifecycle
         return {ONLINE: lifecycle.online, OFFLINE: lifecycle.offline, "": lifecycle.offline}.get(
             device.status, device.status
         )
 
-    def heard(self, device: Device) -> None:
-        """A device that only reports data, and has no connection, reported some."""
+    def on_data(self, device: Device) -> None:
+        """Note a report of data by a device that has no connection; only templates with ``reports_data`` count it."""
         if device.template.lifecycle.reports_data and not self._stopping:
             if device.status != ONLINE:
-                self._came(device)
-            self._went(device, 0.0)
+                self._set_online(device)
+            self._set_away(device, 0.0)
 
     def start(self) -> None:
-        """Take up where the hub stopped."""
+        """Continue from the stored statuses; online devices get the whole wait to connect again."""
         now, wall = trio.current_time(), self._clock.now()
         for device in self._devices.by_id.values():
             if device.status == ONLINE:
@@ -96,32 +121,33 @@ class Lifecycles:
             self._schedule(device)
 
     async def run(self) -> None:
-        """Follow the clock and keep what changes, until cancelled."""
+        """Run the timers and write changes of status, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._timers.run)
             while True:
                 await self._wake.wait()
                 self._wake = trio.Event()
-                while not await self._save():  # noqa: ASYNC110 - the disk tells nobody when it is back
+                while not await self._save():  # noqa: ASYNC110 - no event announces that the disk works again
                     await trio.sleep(RETRY_AFTER)
 
     def stop(self) -> None:
-        """Whatever connection ends from now on ends because of the hub."""
+        """Ignore all connections that end from now on: the hub ends them, not the devices."""
         self._stopping = True
 
     async def close(self) -> None:
-        """Keep what has changed."""
+        """Write the remaining changes of status."""
         await self._save()
 
-    # -- what happens ---------------------------------------------------------------------------------------------
+    # -- transitions ----------------------------------------------------------------------------------------------
 
-    def _came(self, device: Device) -> None:
+    def _set_online(self, device: Device) -> None:
         self._forget(device)
         device.away = None
         if device.status != ONLINE:
-            self._become(device, ONLINE, Status(name=device.template.lifecycle.online, after=""))
+            self._set_status(device, ONLINE, Status(name=device.template.lifecycle.online, after=""))
 
-    def _went(self, device: Device, silent: float) -> None:
+    def _set_away(self, device: Device, silent: float) -> None:
+        """Let a device be away since ``silent`` seconds ago."""
         if self._stopping or device.id not in self._devices.by_id:
             return
         self._away[device.id] = trio.current_time() - silent
@@ -139,44 +165,45 @@ class Lifecycles:
             if device.template.id == template.id:
                 self._schedule(device)
 
-    def _following(self, device: Device) -> _Step | None:
-        """What comes after the status that a device has, while it is away."""
+    def _next_step(self, device: Device) -> _Step | None:
+        """Return the step after the status of a device that is away; None after the last."""
         template = device.template
         key = (template.id, template.version)
         steps = self._steps.get(key)
         if steps is None:
             lifecycle = template.lifecycle
             offline = Status(name=lifecycle.offline, after=lifecycle.wait, timeline=lifecycle.timeline)
-            found = [_Step(seconds(lifecycle.wait), OFFLINE, offline)]
-            found += [_Step(seconds(status.after), status.name, status) for status in lifecycle.status]
-            steps = self._steps[key] = sorted(found, key=lambda step: step.after)
+            unordered = [_Step(seconds(lifecycle.wait), OFFLINE, offline)]
+            unordered += [_Step(seconds(status.after), status.name, status) for status in lifecycle.status]
+            steps = self._steps[key] = sorted(unordered, key=lambda step: step.after)
         names = [step.status for step in steps]
-        at = names.index(device.status) + 1 if device.status in names else 0
-        return steps[at] if at < len(steps) else None
+        index = names.index(device.status) + 1 if device.status in names else 0
+        return steps[index] if index < len(steps) else None
 
     def _schedule(self, device: Device) -> None:
-        step = self._following(device)
+        step = self._next_step(device)
         if step is None:
             self._timers.cancel(device.id)
         else:
             self._timers.set(device.id, self._away[device.id] + step.after)
 
-    def _due(self, key: Hashable) -> None:
+    def _on_timer(self, key: Hashable) -> None:
         device = self._devices.by_id.get(cast("int", key))
         if device is None or self._stopping or device.id not in self._away:
             return
-        if (step := self._following(device)) is not None:
+        if (step := self._next_step(device)) is not None:
             if device.away is None:
                 device.away = self._clock.now()
-            self._become(device, step.status, step.shown)
+            self._set_status(device, step.status, step.definition)
             self._schedule(device)
 
-    def _become(self, device: Device, status: str, shown: Status) -> None:
+    def _set_status(self, device: Device, status: str, definition: Status) -> None:
         now = self._clock.now()
         device.status, device.status_at = status, now
         event = None
-        on_timeline = shown.timeline and (status != ONLINE or device.template.lifecycle.timeline)
-        # Who comes and goes all day long is believed, but not written down every time.
+        on_timeline = definition.timeline and (status != ONLINE or device.template.lifecycle.timeline)
+        # A device that connects and disconnects all day must not fill the timeline: over the quota only the event is
+        # left out.
         if on_timeline and self._daily.take(device.id, 1, now) is None:
             kind = status if status in (ONLINE, OFFLINE) else "status"
             event = TimelineEvent(
@@ -185,27 +212,28 @@ class Lifecycles:
                 ts=now,
                 code=status,
                 type=kind,
-                name=shown.name,
-                description=shown.description,
+                name=definition.name,
+                description=definition.description,
             )
         self._unsaved.append((device, event))
         self._wake.set()
         self._bus.emit(StatusChanged(device, status, now))
 
     async def _save(self) -> bool:
-        """Keep what has changed; False when the disk does not take it."""
+        """Write all changes of status with their events; return False if the disk refused."""
         while self._unsaved:
-            some = self._unsaved[:AT_ONCE]
-            rows = [(d.status, d.status_at, d.away, d.id) for d in {device.id: device for device, _ in some}.values()]
+            changes = self._unsaved[:AT_ONCE]
+            devices = {device.id: device for device, _ in changes}.values()
+            rows = [(d.status, d.status_at, d.away, d.id) for d in devices]
 
             async def write(tx: Transaction, rows: Sequence[tuple[object, ...]] = rows) -> None:
                 for row in rows:
                     await tx.execute("UPDATE devices SET status = ?, status_at = ?, away = ? WHERE id = ?", row)
 
             try:
-                await self._timeline.record([(d, event) for d, event in some if event is not None], write)
+                await self._timeline.record([(d, event) for d, event in changes if event is not None], write)
             except StorageError as error:
-                log.warning("storage: devices came or went and it was not kept yet: %s", error)
+                log.warning("storage: changes of device status could not be written and will be tried again: %s", error)
                 return False
-            del self._unsaved[: len(some)]
+            del self._unsaved[: len(changes)]
         return True

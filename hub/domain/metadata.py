@@ -1,7 +1,7 @@
-"""What a device is, in words: name, hotspot, place, and the fields its template defines. Checked text, seldom changed.
+"""Metadata: the fields of a device that its template defines, and those that every device has, such as its location.
 
-A field's value is text whatever its type: a number as digits, a table as CSV, a contact as a JSON object. Which types
-there are, and who may change them, is docs.blynk.io, Metadata.
+Values are validated and change seldom. A value is text whatever the type of its field: a number as digits, a table as
+CSV, a contact as a JSON object. The types, and who may change them, are those of docs.blynk.io, Metadata.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ if TYPE_CHECKING:
     from hub.sessions import Sessions
     from hub.storage import Storage, Transaction
 
-#: Fields every device has, whatever its template says.
+#: Fields that every device has, whatever its template defines.
 NAME, OWNER, LOCATION, TIME_ZONE = "Device Name", "Device Owner", "Location", "Time Zone"
 BUILT_IN = {"Hotspot Name": "hotspot", "Device UID": "text", TIME_ZONE: "time_zone", LOCATION: "location"}
-#: Blynk's names for them where ours differ (docs.blynk.io, Metadata); a template's field of the same name comes first.
+#: Blynk's names of these fields where ours differ (docs.blynk.io, Metadata); a template's own field has priority.
 SYNONYMS = {"Device Timezone": TIME_ZONE}
-#: Answered by whoever knows better, unless a template has a field of this name.
-AUTH_TOKEN, PLACE = "Auth Token", "loc.latlon"
-RESERVED = frozenset({NAME, OWNER, *BUILT_IN, PLACE})
+#: Names that do not belong to a stored field, unless a template has a field of this name: the device's token, and its
+#: position. The token is not known here; the protocols answer it.
+AUTH_TOKEN, LAT_LON = "Auth Token", "loc.latlon"
+RESERVED = frozenset({NAME, OWNER, *BUILT_IN, LAT_LON})
 MAX_LENGTH, MAX_LONG = 255, 10_000
-#: Types that firmware may change, and HTTP with a device's token (docs.blynk.io: Device metadata; HTTPS API).
-#: and the switch of a device that has one for its units (docs.blynk.io, Unit Conversion Switch metadata).
+#: Types that the firmware may change, and a client of the HTTPS API with the device's token (docs.blynk.io: Device
+#: metadata; HTTPS API; Unit Conversion Switch metadata).
 BY_DEVICE = frozenset({"hotspot", "time_zone", "text", "number", "table", "imei", "iccid", "unit_conversion_switch"})
 BY_TOKEN = frozenset({"text", "number", "hotspot", "list", "imei", "iccid", "unit_conversion_switch"})
 
-#: Devices whose fields are kept at hand.
-MAX_RECENT = 1_000
+#: Devices whose fields are cached.
+MAX_CACHED = 1_000
 
 NO_FIELD = "MetaField doesn't exist."
 
 
 class WrongValue(Rejected):
-    """The value is not of the field's type."""
+    """A value that does not fit the type of its field."""
 
 
 def _pattern(pattern: str, form: str) -> Callable[[MetadataField, str], None]:
@@ -81,11 +82,11 @@ def _option(field: MetadataField, value: str) -> None:
 
 def _imei(_field: MetadataField, value: str) -> None:
     if re.fullmatch(r"[0-9]{15}", value) is None or _luhn(value):
-        raise WrongValue("must be an IMEI of 15 digits, whose last is right")
+        raise WrongValue("must be an IMEI of 15 digits with a correct check digit")
 
 
 def _luhn(digits: str) -> int:
-    """0 when the last digit is the check digit of the others (ISO/IEC 7812-1, Annex B)."""
+    """Return 0 if the last digit is the check digit of the others (ISO/IEC 7812-1, Annex B)."""
     doubled = [int(d) * (2 if n % 2 else 1) for n, d in enumerate(reversed(digits))]
     return sum(d - 9 if d > 9 else d for d in doubled) % 10
 
@@ -96,25 +97,28 @@ def _table(_field: MetadataField, value: str) -> None:
     except csv.Error as error:
         raise WrongValue(f"must be a table as CSV ({error})") from error
     if len(value) > MAX_LONG or len({len(row) for row in rows}) > 1:
-        raise WrongValue(f"must be a table as CSV, with as many columns in each row, of at most {MAX_LONG} characters")
+        raise WrongValue(
+            f"must be a table as CSV with the same number of columns in each row and at most {MAX_LONG} characters"
+        )
 
 
-def _object(keys: frozenset[str], of: str) -> Callable[[MetadataField, str], None]:
+def _object(keys: frozenset[str], description: str) -> Callable[[MetadataField, str], None]:
     def check(_field: MetadataField, value: str) -> None:
-        if unknown := _parsed(value, of).keys() - keys:
+        if unknown := _parse_object(value, description).keys() - keys:
             raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
 
     return check
 
 
-def _parsed(value: str, of: str) -> dict[str, Any]:
+def _parse_object(value: str, description: str) -> dict[str, Any]:
+    """Return a JSON object of strings and numbers; ``description`` names it in errors. Raises `WrongValue`."""
     try:
-        found = json.loads(value) if len(value) <= MAX_LONG else None
+        parsed = json.loads(value) if len(value) <= MAX_LONG else None
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(one, (str, int, float)) for one in found.values()):
-        raise WrongValue(f"must be {of} as a JSON object")
-    return found
+        parsed = None
+    if not isinstance(parsed, dict) or not all(isinstance(item, (str, int, float)) for item in parsed.values()):
+        raise WrongValue(f"must be {description} as a JSON object")
+    return parsed
 
 
 def _cost(field: MetadataField, value: str) -> None:
@@ -126,12 +130,12 @@ def _cost(field: MetadataField, value: str) -> None:
 
 
 def _coordinates(_field: MetadataField, value: str) -> None:
-    if coordinates(value) is None:
+    if parse_coordinates(value) is None:
         raise WrongValue("must be latitude,longitude")
 
 
-#: What is said of where a device is; ``locationId`` is one of its organization's.
-_PLACE = frozenset("address lat lon timezone building floor unit room zone locationId".split())
+#: The keys of a location; ``locationId`` is the id of a location of the device's organization.
+_LOCATION_KEYS = frozenset("address lat lon timezone building floor unit room zone locationId".split())
 
 
 def _location(_field: MetadataField, value: str) -> None:
@@ -139,13 +143,14 @@ def _location(_field: MetadataField, value: str) -> None:
         if len(value) > MAX_LENGTH:
             raise WrongValue(f"must be an address of at most {MAX_LENGTH} characters, or a JSON object")
         return
-    place = _parsed(value, "a place")
-    if unknown := place.keys() - _PLACE:
+    location = _parse_object(value, "a place")
+    if unknown := location.keys() - _LOCATION_KEYS:
         raise WrongValue(f"has unknown keys: {', '.join(sorted(unknown))}")
-    if ("lat" in place or "lon" in place) and coordinates(f"{place.get('lat')},{place.get('lon')}") is None:
+    has_coordinates = "lat" in location or "lon" in location
+    if has_coordinates and parse_coordinates(f"{location.get('lat')},{location.get('lon')}") is None:
         raise WrongValue("must have lat and lon in degrees")
-    if not timezones.is_known(place.get("timezone", "UTC")):
-        raise WrongValue(f"names the time zone {place['timezone']!r}, which does not exist")
+    if not timezones.is_known(location.get("timezone", "UTC")):
+        raise WrongValue(f"names the time zone {location['timezone']!r}, which does not exist")
 
 
 def _time_zone(_field: MetadataField, value: str) -> None:
@@ -157,7 +162,7 @@ _TIME = r"([01]\d|2[0-3]):[0-5]\d"
 _EUI = _pattern(r"[0-9A-Fa-f]{16}", "16 hexadecimal digits")
 _CONTACT = "firstName lastName email phone street1 street2 city state zip country"
 
-#: What a field's value must look like, by type. Each raises `WrongValue`, as the end of a sentence.
+#: The validators of values, by type of field. Each raises `WrongValue` with the end of a sentence.
 TYPES: Mapping[str, Callable[[MetadataField, str], None]] = {
     "text": _text,
     "hotspot": _text,
@@ -187,16 +192,16 @@ TYPES: Mapping[str, Callable[[MetadataField, str], None]] = {
     "ttn_device_id": _text,
     "thing_name": _text,
 }
-#: What the types are called in answers of the HTTPS API.
+#: Names of types in answers of the HTTPS API that are not derived from the type itself.
 LABELS = {"imei": "IMEI", "iccid": "ICCID", "device_eui": "Device EUI", "join_eui": "Join EUI"}
 
 
-def label(kind: str) -> str:
+def type_label(kind: str) -> str:
     return LABELS.get(kind, kind.replace("_", " ").title())
 
 
-def coordinates(text: str) -> tuple[float, float] | None:
-    """(latitude, longitude) of ``lat,lon`` or ``lat lon``; None when it is no place on earth."""
+def parse_coordinates(text: str) -> tuple[float, float] | None:
+    """Return (latitude, longitude) of ``lat,lon`` or ``lat lon``; None if the text is not a position on Earth."""
     try:
         latitude, longitude = map(float, text.replace(",", " ").split())
     except ValueError:
@@ -205,26 +210,26 @@ def coordinates(text: str) -> tuple[float, float] | None:
 
 
 def field_problems(field: MetadataField) -> list[str]:
-    """What is wrong with a field of a template."""
+    """Return what is wrong with a metadata field of a template, a line each."""
     problems = []
     if not is_name(field.name, 50):
         problems.append("name must have 1-50 printable characters")
     if field.name in RESERVED:
-        problems.append("this name is one that every device has")
+        problems.append("this name is reserved for a field that every device has")
     if field.type not in TYPES:
         return [*problems, f"type {field.type!r} must be one of {', '.join(TYPES)}"]
     if field.type == "unit_conversion_switch" and len(field.options) == 2:
-        one, other = field.options
-        if one == other or units.conversion(one, other) is None:
-            problems.append(f"{one} and {other} are not two units that one can become the other")
-    needs = {"switch": 2, "unit_conversion_switch": 2, "list": 1}.get(field.type, 0)
-    if len(field.options) < needs or (needs == 2 and len(field.options) != 2):
-        problems.append(f"a {field.type} has {needs if needs == 2 else 'at least 1'} options")
-    if field.options and not needs:
-        problems.append(f"a {field.type} has no options")
+        first, second = field.options
+        if first == second or units.conversion(first, second) is None:
+            problems.append(f"{first} and {second} are not two units that can be converted into each other")
+    required = {"switch": 2, "unit_conversion_switch": 2, "list": 1}.get(field.type, 0)
+    if len(field.options) < required or (required == 2 and len(field.options) != 2):
+        problems.append(f"a {field.type} must have {required if required == 2 else 'at least 1'} options")
+    if field.options and not required:
+        problems.append(f"a {field.type} cannot have options")
     numbers = [number for number in (field.min, field.max, field.step) if number is not None]
     if numbers and field.type not in ("number", "cost"):
-        problems.append(f"a {field.type} has no min, max and step")
+        problems.append(f"a {field.type} cannot have min, max and step")
     if field.default and not problems:
         try:
             TYPES[field.type](field, field.default)
@@ -234,59 +239,63 @@ def field_problems(field: MetadataField) -> list[str]:
 
 
 class Metadata:
+    """The metadata of all devices; they are read from the database, with a cache of recent devices."""
+
     def __init__(self, storage: Storage, bus: Bus, sessions: Sessions, clock: Clock) -> None:
         self._storage = storage
         self._bus = bus
         self._sessions = sessions
         self._clock = clock
-        #: What was read of devices that are asked for again and again, and how often anything has changed.
-        self._recent: dict[int, dict[str, str]] = {}
+        #: Values by device id, for recently used devices; and the number of changes, by which a read finds that its
+        #: result is outdated.
+        self._cache: dict[int, dict[str, str]] = {}
         self._changes = 0
 
     async def load(self, devices: Mapping[int, Device]) -> None:
-        """Find out where devices are."""
+        """Set the time zones of devices from their metadata."""
 
         async def read(tx: Transaction) -> list[tuple[int, str, str]]:
             sql = "SELECT device, name, value FROM metadata WHERE name IN (?, ?) ORDER BY name DESC"
             return await tx.fetch_all(sql, (LOCATION, TIME_ZONE))
 
         for device, name, value in await self._storage.read(read):
-            self._place(devices[device], name, value)
+            self._set_timezone(devices[device], name, value)
 
     @staticmethod
-    def _place(device: Device, name: str, value: str) -> None:
-        """Let a device follow its metadata: Location comes before Time Zone (docs.blynk.io, Timezone / Location)."""
+    def _set_timezone(device: Device, name: str, value: str) -> None:
+        """Set the device's time zones from a field (docs.blynk.io, Timezone / Location: the location has priority)."""
         if name == LOCATION:
-            place = json.loads(value) if value.startswith("{") else {}
-            device.place_timezone = place.get("timezone", "")
+            location = json.loads(value) if value.startswith("{") else {}
+            device.place_timezone = location.get("timezone", "")
         else:
-            # Firmware may set what it likes; what is no zone is as good as none.
+            # Firmware may set any text; an unknown time zone counts as none.
             device.own_timezone = value if timezones.is_known(value) else ""
 
     async def get(self, device: Device, name: str) -> str:
-        """The value of a field, "" if it has none. Raises `NotFound`."""
-        if name == PLACE and all(field.name != PLACE for field in device.template.metadata):
+        """Return the value of a field, "" if it has none. Raises `NotFound`."""
+        if name == LAT_LON and all(field.name != LAT_LON for field in device.template.metadata):
             return await self._latlon(device)
         if name == NAME:
             return device.name
         if name == OWNER:
             return ""
         field = self.field(device, name)
-        said = await self.of(device)
-        return said.get(field.name, field.default)
+        values = await self.values_for(device)
+        return values.get(field.name, field.default)
 
     async def _latlon(self, device: Device) -> str:
-        """``lat lon`` of a device's Location, else of its first field with coordinates; "" when nothing tells."""
-        of = await self.of(device)
-        location = of.get(LOCATION, "")
-        if location.startswith("{") and "lat" in (place := json.loads(location)):
-            return f"{place['lat']} {place['lon']}"
-        fields = (of[field.name] for field in device.template.metadata if field.type == "coordinates")
-        found = next((place for value in fields if (place := coordinates(value))), None)
-        return "" if found is None else f"{found[0]!r} {found[1]!r}"
+        """Return ``lat lon`` of the device's Location, else of its first field with coordinates, else ""."""
+        values = await self.values_for(device)
+        location = values.get(LOCATION, "")
+        if location.startswith("{") and "lat" in (parsed := json.loads(location)):
+            return f"{parsed['lat']} {parsed['lon']}"
+        for field in device.template.metadata:
+            if field.type == "coordinates" and (coordinates := parse_coordinates(values[field.name])):
+                return f"{coordinates[0]!r} {coordinates[1]!r}"
+        return ""
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
-        """Set a field, durably; False when it had that value. Raises `NotFound`, `WrongValue`."""
+        """Set a field, durably; return False when it had that value. Raises `NotFound`, `WrongValue`."""
         name = self.check(device, name, value, by).name
         if value == await self.get(device, name):
             return False
@@ -301,9 +310,9 @@ class Metadata:
 
         await self._storage.transaction(write)
         self._changes += 1
-        self._recent.pop(device.id, None)
+        self._cache.pop(device.id, None)
         if name in (LOCATION, TIME_ZONE):
-            self._place(device, name, value)
+            self._set_timezone(device, name, value)
         self._bus.emit(MetadataChanged(device, name, value, by))
         if by.kind != "device":
             for session in self._sessions.recipients(device):
@@ -311,21 +320,21 @@ class Metadata:
         return True
 
     def check(self, device: Device, name: str, value: str, by: Principal) -> MetadataField:
-        """The field that can be set so. Raises `NotFound`, `WrongValue`."""
+        """Check that a principal may set a field to a value, and return the field. Raises `NotFound`, `WrongValue`."""
         field = self.field(device, name)
         if len(value) > MAX_LONG or not is_text(value):
             raise WrongValue(f"must be text of at most {MAX_LONG} characters")
         if value and not (by.kind == "device" and field.type == "time_zone"):
             TYPES[field.type](field, value)
         if not field.editable and by.kind != "device":
-            raise WrongValue("is set by the device alone")
+            raise WrongValue("can be set by the device only")
         if field.required and not value:
             raise WrongValue("must have a value")
         return field
 
     @staticmethod
     def field(device: Device, name: str | int) -> MetadataField:
-        """A field by its name or synonym, or by its number: a template's fields count from 1. Raises `NotFound`."""
+        """Return a field by its name or synonym, or by its number in the template, from 1. Raises `NotFound`."""
         fields = device.template.metadata
         if isinstance(name, int):
             if 1 <= name <= len(fields):
@@ -340,14 +349,14 @@ class Metadata:
             return MetadataField(name=name, type=kind)
         raise NotFound(NO_FIELD)
 
-    async def of(self, device: Device) -> dict[str, str]:
-        """All fields that the template defines or somebody set."""
-        said = self._recent.get(device.id)
-        if said is None:
+    async def values_for(self, device: Device) -> dict[str, str]:
+        """Return the values of all fields that the template defines or that were set, by name."""
+        values = self._cache.get(device.id)
+        if values is None:
             before, sql = self._changes, "SELECT name, value FROM metadata WHERE device = ?"
-            said = dict(await self._storage.configuration.fetch_all(sql, (device.id,)))
+            values = dict(await self._storage.configuration.fetch_all(sql, (device.id,)))
             if before == self._changes:
-                if len(self._recent) >= MAX_RECENT:
-                    del self._recent[next(iter(self._recent))]
-                self._recent[device.id] = said
-        return {field.name: field.default for field in device.template.metadata} | said
+                if len(self._cache) >= MAX_CACHED:
+                    del self._cache[next(iter(self._cache))]
+                self._cache[device.id] = values
+        return {field.name: field.default for field in device.template.metadata} | values

@@ -1,4 +1,7 @@
-"""Organizations: a tree of who owns what. Whoever acts in one sees what is below it, and nothing above or beside."""
+"""Organizations: the tree of the owners of devices, users and templates.
+
+A user of an organization can see it and all organizations below it, but none above or beside it.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,7 @@ if TYPE_CHECKING:
     from hub.config import Limits
     from hub.storage import Row, Storage, Transaction
 
-#: docs.blynk.io, Organizations: what a name has, and how long a description is.
-#: Characters of a name, and what it may have besides letters, digits and spaces.
+#: Limits of names and descriptions (docs.blynk.io, Organizations). A name has letters, digits, spaces and `_IN_NAME`.
 MAX_NAME, _IN_NAME = 80, "_.'&-"
 MAX_DESCRIPTION = 500
 _PHONE = re.compile(r"(\+[0-9][0-9 ()-]{2,25})?")
@@ -39,19 +41,18 @@ class Organizations:
         self._bus = bus
         self._limits = limits
         self.by_id: dict[int, Organization] = {}
-        #: How many of what a quota is of each organization has: set by who knows.
-        self.counts: dict[str, Callable[[], Counter[int]]] = {}
+        self._usage_counters: dict[str, Callable[[], Counter[int]]] = {}
         self._children: dict[int, list[int]] = {}
-        #: Held from what is checked until what is remembered, so that memory and disk do not part.
+        #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self._lock = trio.Lock()
-        bus.subscribe(TemplateDeleted, self._without)
+        bus.subscribe(TemplateDeleted, self._remove_template)
 
-    def _without(self, fact: TemplateDeleted) -> None:
+    def _remove_template(self, fact: TemplateDeleted) -> None:
         for org in [org for org in self.by_id.values() if fact.template.id in (org.templates or ())]:
-            self._keep(attrs.evolve(org, templates=(org.templates or frozenset()) - {fact.template.id}))
+            self._store(attrs.evolve(org, templates=(org.templates or frozenset()) - {fact.template.id}))
 
     async def load(self, root: str) -> None:
-        """Read them all; the root is made, and named ``root``, where there is none yet."""
+        """Read all organizations; create the root with the name ``root`` if there is none."""
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
             await tx.execute(
@@ -66,7 +67,7 @@ class Organizations:
         for org, template in enabled:
             templates.setdefault(org, set()).add(template)
         for number, name, parent, kind, timezone, description, phone, quotas, system, overrides in rows:
-            self._keep(
+            self._store(
                 Organization(
                     id=number,
                     name=name,
@@ -82,7 +83,7 @@ class Organizations:
                 )
             )
 
-    def _keep(self, org: Organization) -> None:
+    def _store(self, org: Organization) -> None:
         self.by_id[org.id] = org
         self._children = {}
 
@@ -91,60 +92,68 @@ class Organizations:
         return self.by_id[ROOT_ORG]
 
     def get(self, org: int) -> Organization:
-        """Raises `NotFound`."""
-        if found := self.by_id.get(org):
-            return found
-        raise self.unknown(org)
+        """Return an organization by its id. Raises `NotFound`."""
+        if organization := self.by_id.get(org):
+            return organization
+        raise self.not_found(org)
 
-    def unknown(self, org: int) -> NotFound:
-        """What is said of one that is not there, also to whom it is none of their business."""
+    def not_found(self, org: int) -> NotFound:
+        """Return the error for a missing organization.
+
+        Also raised when the caller may not see the organization, so that ids cannot be probed.
+        """
         return NotFound(f"Organization with identifier {org} is not found or you don't have access to it.")
 
     def path(self, org: int) -> Iterator[Organization]:
-        """An organization and all above it, up to the root."""
-        found: Organization | None = self.by_id.get(org)
-        while found is not None:
-            yield found
-            found = None if found.parent is None else self.by_id.get(found.parent)
+        """Yield an organization and all above it, up to the root."""
+        ancestor: Organization | None = self.by_id.get(org)
+        while ancestor is not None:
+            yield ancestor
+            ancestor = None if ancestor.parent is None else self.by_id.get(ancestor.parent)
 
     def contains(self, top: int, org: int) -> bool:
         """Whether ``org`` is ``top`` or below it."""
         while org != top:
-            found = self.by_id.get(org)
-            if found is None or found.parent is None:
+            organization = self.by_id.get(org)
+            if organization is None or organization.parent is None:
                 return False
-            org = found.parent
+            org = organization.parent
         return True
 
     def below(self, top: int) -> list[int]:
-        """``top`` and all below it, parents before their children."""
+        """Return the ids of ``top`` and of all organizations below it, parents before their children."""
         if not self._children:
-            for one in self.by_id.values():
-                self._children.setdefault(one.parent or 0, []).append(one.id)
-        found = [top]
-        for org in found:
-            found += self._children.get(org, ())
-        return found
+            for organization in self.by_id.values():
+                self._children.setdefault(organization.parent or 0, []).append(organization.id)
+        ids = [top]
+        for org in ids:
+            ids += self._children.get(org, ())
+        return ids
 
     def timezone(self, org: int) -> str:
-        """The IANA zone of an organization or of the next above it that says one; "" when none does."""
-        return next((one.timezone for one in self.path(org) if one.timezone), "")
+        """Return the IANA time zone of an organization, or of the nearest one above it that has one, or ""."""
+        return next((ancestor.timezone for ancestor in self.path(org) if ancestor.timezone), "")
 
-    def check_quota(self, org: int, what: str, used: Counter[int], more: int = 1, leaving: int | None = None) -> None:
-        """Whether ``more`` of ``what`` fit in, given how many each organization has. Raises `Conflict`.
+    def add_usage_counter(self, kind: str, count: Callable[[], Counter[int]]) -> None:
+        """Let a service count its objects for the quota ``kind``: ``count`` returns how many each organization has."""
+        self._usage_counters[kind] = count
 
-        Those that come from another organization, ``leaving``, are counted already by what is above both.
+    def check_quota(self, org: int, kind: str, used: Counter[int], added: int = 1, leaving: int | None = None) -> None:
+        """Check that ``added`` objects of a kind, one of `QUOTAS`, fit into the quotas. Raises `Conflict`.
+
+        ``used`` has the number of objects that each organization itself has. Objects that come from the organization
+        ``leaving`` are already counted by the organizations above both.
         """
-        for one in self.path(org):
-            quota = one.quotas.get(what)
-            if quota is None or (leaving is not None and self.contains(one.id, leaving)):
+        for ancestor in self.path(org):
+            quota = ancestor.quotas.get(kind)
+            if quota is None or (leaving is not None and self.contains(ancestor.id, leaving)):
                 continue
-            if sum(used[number] for number in self.below(one.id)) + more > quota:
-                # Not whose quota: it may be of somebody above, who is none of the asker's business.
-                raise Conflict(f"there is no room for more {what}: the quota is {quota}")
+            if sum(used[number] for number in self.below(ancestor.id)) + added > quota:
+                # Without the name of the organization: the caller may not know of organizations above its own.
+                raise Conflict(f"there is no room for more {kind}: the quota is {quota}")
 
     async def add(self, org: Organization, by: Principal) -> Organization:
-        """Add one below its parent; its id is given here. Raises `Rejected`, `Conflict`."""
+        """Add an organization below its parent, and return it with its new id. Raises `Rejected`, `Conflict`."""
         assert org.parent is not None
 
         async def write(tx: Transaction) -> int:
@@ -160,18 +169,19 @@ class Organizations:
             return number
 
         if org.type == "ROOT":
-            raise Rejected("type ROOT is that of the root alone")
+            raise Rejected("only the root organization can have the type ROOT")
         async with self._lock:
             self._check(org)
-            depth = sum(1 for _ in self.path(self.get(org.parent).id)) + 1
+            depth = self._depth(self.get(org.parent).id) + 1
             if depth > self._limits.organization_depth or len(self.by_id) >= self._limits.organizations:
                 limits = f"{self._limits.organizations}, {self._limits.organization_depth} levels deep"
-                raise Conflict(f"there are at most {limits} ([limits] organizations, organization_depth)")
+                raise Conflict(f"there can be at most {limits} ([limits] organizations, organization_depth)")
             self.check_quota(org.parent, "organizations", self._sub_organizations())
-            made = attrs.evolve(org, id=await self._storage.transaction(write), templates=org.templates or frozenset())
-            self._keep(made)
-        self._bus.emit(OrganizationChanged(made, by))
-        return made
+            number = await self._storage.transaction(write)
+            added = attrs.evolve(org, id=number, templates=org.templates or frozenset())
+            self._store(added)
+        self._bus.emit(OrganizationChanged(added, by))
+        return added
 
     def _sub_organizations(self) -> Counter[int]:
         return Counter(org.parent for org in self.by_id.values() if org.parent is not None)
@@ -181,30 +191,27 @@ class Organizations:
         if not is_name(org.name, MAX_NAME) or not is_words(org.name, _IN_NAME):
             problems.append(f"name must have 1 to {MAX_NAME} letters, digits, spaces and . - ' &")
         if any((o.name, o.parent) == (org.name, org.parent) and o.id != org.id for o in self.by_id.values()):
-            raise Conflict(f"there is an organization named {org.name!r} there already")
+            raise Conflict(f"the parent organization already contains an organization named {org.name!r}")
         if len(org.description) > MAX_DESCRIPTION:
             problems.append(f"description must have at most {MAX_DESCRIPTION} characters")
         if _PHONE.fullmatch(org.phone) is None:
             problems.append("phoneNumber must be + and up to 15 digits")
         if org.timezone and not timezones.is_known(org.timezone):
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
-        if wrong := set(org.quotas) - set(QUOTAS):
-            problems.append(f"quotas are of {', '.join(QUOTAS)}, not {', '.join(sorted(wrong))}")
-        problems += [f"quota {name} must not be negative" for name, most in org.quotas.items() if most < 0]
+        if unknown := set(org.quotas) - set(QUOTAS):
+            problems.append(f"unknown quotas: {', '.join(sorted(unknown))}; there are quotas of {', '.join(QUOTAS)}")
+        problems += [f"quota {name} must not be negative" for name, quota in org.quotas.items() if quota < 0]
         for group, name in org.unit_overrides.items():
-            found = units.unit(name)
+            unit = units.unit(name)
             if group not in units.GROUPS:
-                problems.append(f"unitOverrides are of {', '.join(units.GROUPS)}, not {group[:50]!r}")
-            elif found is None or found.group != group:
+                problems.append(f"unitOverrides can have the keys {', '.join(units.GROUPS)}, not {group[:50]!r}")
+            elif unit is None or unit.group != group:
                 problems.append(f"{name[:50]!r} is not a unit of {group}")
         if problems:
             raise Rejected("\n".join(problems))
 
     async def change(self, org: int, by: Principal, **changes: Any) -> Organization:
-        """Change some fields, as `Organization` names them, and no others.
-
-        Raises `NotFound`, `Rejected`, `Conflict`.
-        """
+        """Change some fields, given by their names in `Organization`. Raises `NotFound`, `Rejected`, `Conflict`."""
 
         async def write(tx: Transaction) -> None:
             for name, value in changes.items():
@@ -212,47 +219,54 @@ class Organizations:
                     await tx.execute("DELETE FROM enabled_templates WHERE org = ?", (org,))
                     await _enable(tx, org, value)
                 else:
-                    kept = json.dumps(value) if isinstance(value, dict) else value
-                    await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (kept, org))
+                    column = json.dumps(value) if isinstance(value, dict) else value
+                    await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (column, org))
             await tx.execute("UPDATE organizations SET place = ifnull(parent, '') || '/' || name WHERE id = ?", (org,))
 
         async with self._lock:
             new = attrs.evolve(self.get(org), **changes)
             self._check(new)
             if new.parent is None and new.templates is not None:
-                raise Rejected("the root has all templates")
+                raise Rejected("the root organization always has all templates")
             if "parent" in changes:
                 self._check_move(org, changes["parent"])
             await self._storage.transaction(write)
-            self._keep(new)
+            self._store(new)
         self._bus.emit(OrganizationChanged(new, by))
         return new
 
     async def move(self, org: int, parent: int, by: Principal) -> Organization:
-        """Put an organization with all below it under another parent. Raises `Rejected`, `Conflict`."""
+        """Move an organization, with all below it, under another parent. Raises `Rejected`, `Conflict`."""
         return await self.change(org, by, parent=parent)
 
     def _check_move(self, org: int, parent: int) -> None:
         self.get(parent)
         if self.get(org).parent is None:
-            raise Rejected("the root cannot be transferred")
+            raise Rejected("the root organization cannot be transferred")
         if self.contains(org, parent):
-            raise Rejected("an organization cannot be transferred under itself or what is below it")
-        deepest = max(sum(1 for _ in self.path(one)) for one in self.below(org)) - sum(1 for _ in self.path(org)) + 1
-        if sum(1 for _ in self.path(parent)) + deepest > self._limits.organization_depth:
-            raise Conflict(f"it would be more than {self._limits.organization_depth} levels deep")
+            raise Rejected("an organization cannot be transferred under itself or an organization below it")
         moved = self.below(org)
+        levels = max(map(self._depth, moved)) - self._depth(org) + 1
+        if self._depth(parent) + levels > self._limits.organization_depth:
+            raise Conflict(f"organizations can be at most {self._limits.organization_depth} levels deep")
         self.check_quota(parent, "organizations", self._sub_organizations(), len(moved), leaving=self.by_id[org].parent)
-        for what, count in self.counts.items():
+        for kind, count in self._usage_counters.items():
             used = count()
-            more = sum(used[one] for one in moved)
-            self.check_quota(parent, what, used, more, leaving=self.by_id[org].parent)
+            added = sum(used[number] for number in moved)
+            self.check_quota(parent, kind, used, added, leaving=self.by_id[org].parent)
+
+    def _depth(self, org: int) -> int:
+        """Return the number of levels from the root, which is 1, to an organization."""
+        return sum(1 for _ in self.path(org))
 
     async def remove(self, org: int, by: Principal) -> None:
-        """Delete an organization that nothing belongs to. Raises `Rejected`, `Conflict`."""
+        """Delete an organization without devices, users, templates and sub-organizations.
+
+        Raises `NotFound`, `Rejected`, `Conflict`.
+        """
         old = self.get(org)
         if old.parent is None:
-            raise Rejected("the root cannot be deleted")
+            raise Rejected("the root organization cannot be deleted")
 
         async def write(tx: Transaction) -> None:
             for table, column in (("devices", "org"), ("organizations", "parent"), ("templates", "org")):
@@ -266,9 +280,7 @@ class Organizations:
                 await self._storage.transaction(write)
             except Conflict as error:
                 still = f"organization {old.name} still has"
-                raise Conflict(
-                    str(error) if still in str(error) else f"{still} users or something of theirs"
-                ) from error
+                raise Conflict(str(error) if still in str(error) else f"{still} users or data of users") from error
             self.by_id.pop(org, None)
             self._children = {}
         self._bus.emit(OrganizationChanged(old, by, gone=True))
@@ -278,7 +290,7 @@ async def _enable(tx: Transaction, org: int, templates: Iterable[str]) -> None:
     await tx.insert_many("enabled_templates", ("org", "template"), [(org, template) for template in templates])
 
 
-def not_enabled(template: Template, org: Organization) -> Conflict:
-    """The error for a device of a template that its organization does not have, with what would enable it."""
+def template_not_enabled(template: Template, org: Organization) -> Conflict:
+    """Return the error for a template that is not enabled in an organization, with the command that enables it."""
     command = f"pinwheel template enable {template.id} {org.id}"
     return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")

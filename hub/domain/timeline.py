@@ -1,7 +1,7 @@
-"""What happened to devices, in the order it happened: events that they logged, coming and going, and what people did.
+"""The timelines of devices: events that devices log, changes of their status, and comments and resolutions by users.
 
-Types of a template's events are info, warning, critical and content; the hub's own are online, offline, status (of the
-lifecycle) and info (``sys_ota``, notes).
+The events of a template have the types info, warning, critical and content. The hub's own events have the types online,
+offline, status (of the lifecycle) and info (``sys_ota``, notes).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from hub.stamps import Correction
     from hub.storage import Row, Storage, Transaction
 
-#: Characters in a description that came with the event; a longer one discards it (docs.blynk.io, Log Event).
+#: Characters of the description that a device sends; a longer one discards the event (docs.blynk.io, Log Event).
 MAX_DESCRIPTION = 300
 MAX_COMMENT = 1_000
 #: Milliseconds between two events of one code (docs.blynk.io, Limits).
 MIN_GAP_MS = 1000
-#: Events in one answer.
+#: Events in one page, and events deleted in one transaction.
 MAX_PAGE = 1_000
 #: Edgent logs the progress of a firmware update under this code in any template.
 SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info")}
@@ -42,8 +42,8 @@ _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, r
 
 
 @attrs.frozen(kw_only=True)
-class Filter:
-    """Which events: of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), with ``text`` in them."""
+class TimelineFilter:
+    """Selects events of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), that contain ``text``."""
 
     devices: Sequence[int]
     types: Sequence[str] = ()
@@ -55,21 +55,23 @@ class Filter:
 
 
 class Timeline:
+    """The timelines of all devices."""
+
     def __init__(self, storage: Storage, bus: Bus, clock: Clock, per_day: int) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
         self._daily = DailyQuota(per_day)
         self._newest: dict[tuple[int, str], int] = {}
-        #: How many of a type came since one was kept.
+        #: The number of events since the last recorded one, by device and code, for event types with ``every``.
         self._skipped: dict[tuple[int, str], int] = {}
 
     # -- logging --------------------------------------------------------------------------------------------------
 
     async def log(self, device: Device, code: str, description: str = "") -> TimelineEvent | None:
-        """Log an event, durably; None when the limits of its type leave it out.
+        """Log an event, durably; return None if the limits of its type (``every``, ``period``) discard it.
 
-        Raises `Rejected` when the template has no such code, `TooMany` over the limits of a device.
+        Raises `Rejected` when the template has no such code, `TooMany` over the limits of the device, `StorageError`.
         """
         kind = next((e for e in device.template.events if e.code == code), None) or SYSTEM.get(code)
         if kind is None:
@@ -78,8 +80,8 @@ class Timeline:
             raise Rejected(f"The description is longer than {MAX_DESCRIPTION} characters.")
         return await self._add(device, kind, description)
 
-    async def note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
-        """Put down what is no event of the template, such as a notification of old firmware."""
+    async def add_note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
+        """Log a note that is not an event of the template, such as a notification by old firmware."""
         return await self._add(device, EventType(code="note", name=name), description[:MAX_DESCRIPTION])
 
     async def _add(self, device: Device, kind: EventType, description: str) -> TimelineEvent | None:
@@ -90,7 +92,7 @@ class Timeline:
             raise TooMany(f"Event {kind.code} was logged less than a second ago.")
         if (wait := self._daily.take(device.id, 1, now)) is not None:
             raise TooMany(f"The device has logged {self._daily.limit} events today.", wait)
-        if not self._due(kind, key, now):
+        if not self._is_due(kind, key, now):
             return None
         self._newest[key] = now
         event = TimelineEvent(
@@ -112,8 +114,8 @@ class Timeline:
         self._bus.emit(EventLogged(device, event))
         return event
 
-    def _due(self, kind: EventType, key: tuple[int, str], now: int) -> bool:
-        """Whether this is the one of ``every`` that is kept, and the first of its ``period``."""
+    def _is_due(self, kind: EventType, key: tuple[int, str], now: int) -> bool:
+        """Whether to record an event: it is the last of ``every`` events, and the first within ``period``."""
         if kind.every > 1:
             self._skipped[key] = self._skipped.get(key, 0) + 1
             if self._skipped[key] < kind.every:
@@ -125,21 +127,23 @@ class Timeline:
         return True
 
     async def record(
-        self, events: Sequence[tuple[Device, TimelineEvent]], besides: Callable[[Transaction], Awaitable[None]]
+        self, events: Sequence[tuple[Device, TimelineEvent]], write_first: Callable[[Transaction], Awaitable[None]]
     ) -> None:
-        """Keep what the hub itself saw, in one transaction with ``besides``, and tell it."""
-        kept = await self._write([event for _, event in events], besides)
-        for (device, _), event in zip(events, kept, strict=True):
+        """Record events of the hub itself, in one transaction with ``write_first``, and emit them."""
+        recorded = await self._write([event for _, event in events], write_first)
+        for (device, _), event in zip(events, recorded, strict=True):
             self._bus.emit(EventLogged(device, event))
 
     async def _write(
-        self, events: Sequence[TimelineEvent], besides: Callable[[Transaction], Awaitable[None]] | None = None
+        self, events: Sequence[TimelineEvent], write_first: Callable[[Transaction], Awaitable[None]] | None = None
     ) -> list[TimelineEvent]:
+        """Write events, and return them with their ids."""
+
         async def write(tx: Transaction) -> list[int]:
-            if besides is not None:
-                await besides(tx)
+            if write_first is not None:
+                await write_first(tx)
             sql = "INSERT INTO timeline (device, ts, code, type, name, description) SELECT ?, ?, ?, ?, ?, ?"
-            # A device may have been deleted in the meantime.
+            # The device may have been deleted in the meantime.
             sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?)"
             return [
                 await tx.execute(sql, (e.device, e.ts, e.code, e.type, e.name, e.description, e.device)) for e in events
@@ -149,7 +153,7 @@ class Timeline:
         return [attrs.evolve(event, id=number) for event, number in zip(events, ids, strict=True)]
 
     async def prune(self, before: int) -> int:
-        """Delete some events that are older; returns how many."""
+        """Delete up to `MAX_PAGE` events older than ``before``; return how many were deleted."""
 
         async def write(tx: Transaction) -> int:
             old = [
@@ -161,15 +165,15 @@ class Timeline:
         return await self._storage.transaction(write)
 
     def correct_stamps(self, correction: Correction) -> None:
-        """Forget when events were logged, where a repair corrects that: new ones are compared with it."""
+        """Forget wrong times of the newest events, since the gap and the ``period`` of new events begin there."""
         self._newest = {
             key: at for key, at in self._newest.items() if not (correction.is_about(key[0]) and correction.affects(at))
         }
 
-    # -- what people do -------------------------------------------------------------------------------------------
+    # -- changing -------------------------------------------------------------------------------------------------
 
     async def resolve(self, device: Device, code: str, every: bool = False, by: str = "device") -> int:
-        """Resolve the newest open event of a code, or every one; returns how many."""
+        """Resolve the newest open event of a code, or all of them; return how many were resolved."""
         now = self._clock.now()
 
         async def write(tx: Transaction) -> int:
@@ -185,13 +189,13 @@ class Timeline:
             self._bus.emit(EventResolved(device, code, count))
         return count
 
-    async def resolve_one(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
+    async def resolve_event(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
         """Resolve a warning or a critical event, with a note. Raises `NotFound`, `Rejected`."""
-        _checked(note)
-        found = await self.get(device, event)
-        if found.type not in ("warning", "critical"):
-            raise Rejected(f"An event of type {found.type} needs no resolution.")
-        if found.resolved is not None:
+        _check_text(note)
+        old = await self.get(device, event)
+        if old.type not in ("warning", "critical"):
+            raise Rejected(f"An event of type {old.type} needs no resolution.")
+        if old.resolved is not None:
             raise Rejected("The event is resolved already.")
         changed = await self._change(
             device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.actor_id, note)
@@ -200,17 +204,18 @@ class Timeline:
         return changed
 
     async def archive(self, device: Device, event: int, archived: bool) -> TimelineEvent:
-        """Put an event away, or back. Raises `NotFound`, `Rejected` when its type does not allow that."""
-        found = await self.get(device, event)
-        kind = next((e for e in device.template.events if e.code == found.code), None)
+        """Archive an event, or restore it. Raises `NotFound`, `Rejected` when its type cannot be archived."""
+        code = (await self.get(device, event)).code
+        kind = next((e for e in device.template.events if e.code == code), None)
         if archived and kind is not None and not kind.archivable:
-            raise Rejected(f"Events of {kind.name} stay.")
+            raise Rejected(f"The event type {kind.name} does not allow archiving.")
         return await self._change(device, event, "archived = ?", (self._clock.now() if archived else None,))
 
     async def comment(self, device: Device, event: int, text: str, by: Principal) -> TimelineEvent:
-        """Raises `NotFound`, `Rejected`."""
-        if not _checked(text).strip():
-            raise Rejected("A comment has some text.")
+        """Add a comment to an event. Raises `NotFound`, `Rejected`."""
+        _check_text(text)
+        if not text.strip():
+            raise Rejected("A comment must have some text.")
         await self.get(device, event)
         now = self._clock.now()
 
@@ -223,21 +228,21 @@ class Timeline:
         self._bus.emit(EventChanged(device, changed))
         return changed
 
-    async def comments_by(self, who: str) -> list[tuple[int, Comment]]:
-        """All comments of somebody ("user 3"), oldest first, each with the id of its device."""
+    async def comments_by(self, actor: str) -> list[tuple[int, Comment]]:
+        """Return all comments of an actor ("user 3"), oldest first, each with the id of its device."""
         sql = (
             "SELECT device, comments.ts, by, text FROM comments JOIN timeline ON timeline.id = event"
             " WHERE by = ? ORDER BY comments.id"
         )
 
         async def read(tx: Transaction) -> list[Row]:
-            return await tx.fetch_all(sql, (who,))
+            return await tx.fetch_all(sql, (actor,))
 
         return [(device, Comment(ts=ts, by=by, text=text)) for device, ts, by, text in await self._storage.read(read)]
 
-    async def _change(self, device: Device, event: int, what: str, values: tuple[Any, ...]) -> TimelineEvent:
+    async def _change(self, device: Device, event: int, assignments: str, values: tuple[Any, ...]) -> TimelineEvent:
         async def write(tx: Transaction) -> None:
-            await tx.execute(f"UPDATE timeline SET {what} WHERE id = ?", (*values, event))
+            await tx.execute(f"UPDATE timeline SET {assignments} WHERE id = ?", (*values, event))
 
         await self._storage.transaction(write)
         changed = await self.get(device, event)
@@ -247,7 +252,7 @@ class Timeline:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, device: Device, event: int) -> TimelineEvent:
-        """Raises `NotFound`."""
+        """Return an event of a device, by its id. Raises `NotFound`."""
         if not 0 <= event < 2**63:
             raise NotFound(NOT_FOUND)
 
@@ -255,17 +260,17 @@ class Timeline:
             sql = f"SELECT {_COLUMNS} FROM timeline WHERE id = ? AND device = ?"
             return await _with_comments(tx, await tx.fetch_all(sql, (event, device.id)))
 
-        if not (found := await self._storage.read(read)):
+        if not (events := await self._storage.read(read)):
             raise NotFound(NOT_FOUND)
-        return found[0]
+        return events[0]
 
-    async def of(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
-        """The newest events of a device, newest first."""
-        return (await self.find(Filter(devices=[device.id]), 0, limit))[0]
+    async def newest(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
+        """Return the newest events of a device, newest first."""
+        return (await self.find(TimelineFilter(devices=[device.id]), 0, limit))[0]
 
-    async def find(self, wanted: Filter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
-        """A page of the events that a filter asks for, newest first, and how many there are in all."""
-        where, values = _where(wanted)
+    async def find(self, filter_: TimelineFilter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
+        """Return a page of the events that match a filter, newest first, and the number of all that match."""
+        where, values = _where(filter_)
 
         async def read(tx: Transaction) -> tuple[list[TimelineEvent], int]:
             [(count,)] = await tx.fetch_all(f"SELECT count(*) FROM timeline WHERE {where}", values)
@@ -274,34 +279,34 @@ class Timeline:
 
         return await self._storage.read(read)
 
-    async def count(self, wanted: Filter) -> dict[str, int]:
-        """How many events of each type a filter finds."""
-        where, values = _where(wanted)
+    async def count(self, filter_: TimelineFilter) -> dict[str, int]:
+        """Return the number of matching events by type."""
+        where, values = _where(filter_)
         sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
         return dict(await self._storage.configuration.fetch_all(sql, values))
 
 
-def _checked(text: str) -> str:
+def _check_text(text: str) -> None:
     if len(text) > MAX_COMMENT or not is_text(text):
-        raise Rejected(f"A comment or note is text of at most {MAX_COMMENT} characters.")
-    return text
+        raise Rejected(f"A comment or note must be text of at most {MAX_COMMENT} characters.")
 
 
-def _where(wanted: Filter) -> tuple[str, list[Any]]:
-    types = list(wanted.types)
+def _where(filter_: TimelineFilter) -> tuple[str, list[Any]]:
+    """Return a filter as an SQL condition with its values."""
+    types = list(filter_.types)
     terms = ["device IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
-    values: list[Any] = [json.dumps(list(wanted.devices)), wanted.start, wanted.end]
+    values: list[Any] = [json.dumps(list(filter_.devices)), filter_.start, filter_.end]
     if types:
         terms.append(f"type IN ({', '.join('?' * len(types))})")
         values += types
-    for column, asked in (("resolved", wanted.resolved), ("archived", wanted.archived)):
-        if asked is not None:
-            terms.append(f"{column} IS {'NOT ' if asked else ''}NULL")
-    if wanted.text:
-        like = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        own = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in ("name", "description", "note"))
-        commented = "EXISTS (SELECT 1 FROM comments WHERE event = timeline.id AND text LIKE ? ESCAPE '\\')"
-        terms.append(f"({own} OR {commented})")
+    for column, is_set in (("resolved", filter_.resolved), ("archived", filter_.archived)):
+        if is_set is not None:
+            terms.append(f"{column} IS {'NOT ' if is_set else ''}NULL")
+    if filter_.text:
+        like = "%" + filter_.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        in_event = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in ("name", "description", "note"))
+        in_comments = "EXISTS (SELECT 1 FROM comments WHERE event = timeline.id AND text LIKE ? ESCAPE '\\')"
+        terms.append(f"({in_event} OR {in_comments})")
         values += [like] * 4
     return " AND ".join(terms), values
 
@@ -310,8 +315,8 @@ async def _with_comments(tx: Transaction, rows: Iterable[Row]) -> list[TimelineE
     names = [name.strip() for name in _COLUMNS.split(",")]
     events = [dict(zip(names, row, strict=True)) for row in rows]
     ids = ", ".join(str(event["id"]) for event in events)
-    found = await tx.fetch_all(f"SELECT event, ts, by, text FROM comments WHERE event IN ({ids}) ORDER BY id")
+    comment_rows = await tx.fetch_all(f"SELECT event, ts, by, text FROM comments WHERE event IN ({ids}) ORDER BY id")
     comments: dict[int, list[Comment]] = {}
-    for event, ts, by, text in found:
+    for event, ts, by, text in comment_rows:
         comments.setdefault(event, []).append(Comment(ts=ts, by=by, text=text))
     return [TimelineEvent(**event, comments=tuple(comments.get(event["id"], ()))) for event in events]

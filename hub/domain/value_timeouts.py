@@ -1,4 +1,31 @@
-"""What happens to a value when nothing comes: it expires, or a write that the device did not confirm is taken back."""
+"""Value timeouts: values that expire without an update, and writes that the device does not confirm in time.
+
+Theory of operation
+===================
+
+Both timeouts are set in the template, for each datastream. `hub.writes` calls this module only for the datastreams that
+have one (`DeviceDatastream.watched`), so that other values cost nothing.
+
+*Expiration* (``expire``): every new latest value restarts the timer of its datastream and makes the datastream current.
+When the timer ends, the datastream is expired, `ValueExpired` is emitted, and clients see the text of the template
+instead of the value. An imported value counts from its own stamp. After a start of the hub, the timers continue from
+the stamps of the latest values.
+
+*Confirmation* (``confirm``): a write by anyone but the device makes the datastream unconfirmed, and the value before
+the first unconfirmed write is remembered; each further write restarts the timer. A value from the device confirms the
+datastream. If the timer ends first, the remembered value (without one, the default of the datastream) becomes the
+latest value again; the device is not notified. This state is not stored: after a start of the hub, all datastreams are
+confirmed.
+
+=============  ======================================  =====================================
+State          Entered by                              Left by
+=============  ======================================  =====================================
+current        `on_write`, `on_import`                 `_expire`
+expired        `_expire`                               `on_write`, `on_import`
+confirmed      `on_write` by the device, `_revert`     `on_write` by anyone but the device
+unconfirmed    `on_write` by anyone but the device     `on_write` by the device, `_revert`
+=============  ======================================  =====================================
+"""
 
 from __future__ import annotations
 
@@ -18,21 +45,22 @@ if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
 
-#: A stamp and a value, or None where there was none.
+#: The stamp and the value of a datastream, or None if it has no value.
 Latest = tuple[int, Value] | None
 
 
 class ValueTimeouts:
-    """``take_back(point, value)`` writes what was there before an unconfirmed write."""
+    """The value timeouts of all datastreams, given by series in ``points``."""
 
     def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, DeviceDatastream]) -> None:
         self._bus = bus
         self._clock = clock
         self._points = points
-        self.take_back: Callable[[DeviceDatastream, Value], None] = lambda _point, _value: None
-        #: Series whose value is too old to be shown.
+        #: Writes the value from before an unconfirmed write; set by `hub.writes.Writes`.
+        self.restore: Callable[[DeviceDatastream, Value], None] = lambda _point, _value: None
+        #: The series whose values have expired.
         self.expired: set[int] = set()
-        #: What series held before writes that their device has not confirmed.
+        #: The values from before the writes that are not confirmed, by series.
         self._unconfirmed: dict[int, Latest] = {}
         self._expirations = Timers(self._expire)
         self._confirmations = Timers(self._revert)
@@ -43,13 +71,13 @@ class ValueTimeouts:
             nursery.start_soon(self._confirmations.run)
 
     def start(self, latest: Mapping[int, tuple[int, Value]]) -> None:
-        """Take up what was there before the hub stopped."""
+        """Start the expiration of the values from before the start of the hub."""
         for series, point in self._points.items():
             if point.datastream.expire is not None and series in latest:
-                self.imported(point, latest[series][0])
+                self.on_import(point, latest[series][0])
 
-    def written(self, point: DeviceDatastream, before: Latest, *, by_device: bool) -> None:
-        """A watched point has a new latest value."""
+    def on_write(self, point: DeviceDatastream, before: Latest, *, by_device: bool) -> None:
+        """Restart the timeouts of a point that has a new latest value; ``before`` is the previous one."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
             self._renew(point, 0.0)
@@ -60,14 +88,14 @@ class ValueTimeouts:
             self._unconfirmed.setdefault(point.series, before)
             self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
 
-    def imported(self, point: DeviceDatastream, ts: int) -> None:
-        """The latest value of a point is one of the past, stamped ``ts``; it confirms nothing."""
+    def on_import(self, point: DeviceDatastream, ts: int) -> None:
+        """Restart the expiration of a point whose new latest value has the past stamp ``ts``. It confirms nothing."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
             self._renew(point, max(0, self._clock.now() - ts) / 1000)
 
-    def shown(self, point: DeviceDatastream) -> str | None:
-        """What is shown instead of a value that has expired; None while it has not."""
+    def expired_text(self, point: DeviceDatastream) -> str | None:
+        """Return the text that replaces an expired value; None if the value is current."""
         expire = point.datastream.expire
         return expire.show if expire is not None and point.series in self.expired else None
 
@@ -89,4 +117,4 @@ class ValueTimeouts:
             return
         value = point.datastream.default if before is None else before[1]
         if value is not None:
-            self.take_back(point, value)
+            self.restore(point, value)

@@ -1,4 +1,4 @@
-"""What devices told, kept: the log that every value goes to, the chunks it is sealed into, and how both are read."""
+"""The history of values: the commit log, the chunks that its segments are compacted into, and queries of both."""
 
 from hub.history.commit_log import History, Receipt
 

@@ -1,11 +1,12 @@
-"""How points are kept for good: columns of differences, packed into as few bits as they need. Pure functions.
+"""The encoding of chunks: columns of differences, packed into as few bits as they need. Pure functions.
 
-A chunk holds points of one series and one hour, a few bytes each. It begins with a byte that says what it holds, then
-the number of points, a column of stamps and one of values; it ends with a CRC over itself and the key it is kept under.
+A chunk holds points of one series and one hour, in a few bytes each. It begins with a byte for the kind of its
+contents, then the number of points, a column of stamps and a column of values; it ends with a CRC over itself and its
+key.
 
-A column of whole numbers is the first number, the smallest difference (or, when that is shorter, the smallest number),
-and what each is above that, in bits. Numbers with a point are kept as whole numbers when a power of ten makes them
-whole, exactly; a sensor's ``21.3`` is 213.
+A column of whole numbers is stored as its first number, the smallest difference between neighbours (or, if that is
+shorter, the smallest number), and for each number the bits by which it is above that. Fractional numbers are stored as
+whole numbers if a power of ten converts them without loss; a sensor's ``21.3`` is stored as 213.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ Number = int | float
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
-#: The first byte of a chunk; its highest bit says that the rest is deflated.
+#: The first byte of a chunk; its highest bit is set if the rest is deflated.
 _NUMBERS, _OTHERS, _MINUTES, _DEFLATED = 1, 2, 3, 0x80
-#: The first byte of a column of numbers: digits after the point, and whether the numbers are floats; or doubles as is.
+#: The first byte of a column of numbers: digits after the point, with `_FLOATS` if the numbers are floats; or
+#: `_DOUBLES` for 8 bytes each.
 _FLOATS, _DOUBLES = 0x10, 0x20
 #: The library prints a float with seven digits after the point (`BlynkParam.h`).
 MAX_DIGITS = 7
@@ -44,12 +46,15 @@ _EXACT = 2**53
 
 
 class BadChunk(Exception):
-    """The bytes are not those that were written."""
+    """A chunk whose bytes are not those that were written."""
 
 
 @attrs.define
 class Statistics:
-    """Of some points: ``last`` has the newest stamp, ``at``. What is no number counts only where nothing is one."""
+    """Statistics of some points. ``last`` is the value with the newest stamp, ``at``.
+
+    Values that are not numbers count only if none of the values is a number.
+    """
 
     count: int
     min: Number | None
@@ -64,7 +69,7 @@ class Statistics:
 
 
 def statistics(points: Sequence[Point]) -> Statistics:
-    """Of points in the order of their stamps, at least one."""
+    """Return the statistics of at least one point; the points are in the order of their stamps."""
     at, last = points[-1]
     numbers = [value for _, value in points]
     if not set(map(type, numbers)) <= {int, float}:
@@ -77,20 +82,28 @@ def statistics(points: Sequence[Point]) -> Statistics:
     return Statistics(len(counted), min(counted), max(counted), _total(counted), last, at)
 
 
-def combined(several: Iterable[Statistics]) -> Statistics:
-    """Of all points that ``several`` are of."""
-    found = list(several)
-    if any(one.sum is not None for one in found):
-        found = [one for one in found if one.sum is not None]
-    if len(found) == 1:
-        return found[0]
-    newest = max(found, key=lambda one: one.at)
-    count = sum(one.count for one in found)
+def combine(parts: Iterable[Statistics]) -> Statistics:
+    """Return the statistics of all points of several sets, given the statistics of each set."""
+    stats = list(parts)
+    if any(part.sum is not None for part in stats):
+        stats = [part for part in stats if part.sum is not None]
+    if len(stats) == 1:
+        return stats[0]
+    newest = max(stats, key=lambda part: part.at)
+    count = sum(part.count for part in stats)
     if newest.sum is None:
         return Statistics(count, None, None, None, newest.last, newest.at)
-    sums = [cast("Number", one.sum) for one in found]
-    lowest, highest = (cast("list[Number]", [getattr(one, name) for one in found]) for name in ("min", "max"))
+    sums = [cast("Number", part.sum) for part in stats]
+    lowest, highest = (cast("list[Number]", [getattr(part, name) for part in stats]) for name in ("min", "max"))
     return Statistics(count, min(lowest), max(highest), _total(sums), newest.last, newest.at)
+
+
+def combine_minutes(rows: Iterable[tuple[int, Statistics]]) -> list[tuple[int, Statistics]]:
+    """Combine the statistics that have the same minute; return them in the order of their minutes."""
+    by_minute: dict[int, list[Statistics]] = {}
+    for minute, part in rows:
+        by_minute.setdefault(minute, []).append(part)
+    return [(minute, combine(parts)) for minute, parts in sorted(by_minute.items())]
 
 
 def _total(numbers: Sequence[Number]) -> Number:
@@ -99,12 +112,12 @@ def _total(numbers: Sequence[Number]) -> Number:
     try:
         return math.fsum(numbers)
     except OverflowError:
-        # JSON has no infinity.
+        # JSON cannot encode infinity.
         return math.copysign(sys.float_info.max, sum(number / 2 for number in numbers))
 
 
-def minutes(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
-    """Points in the order of their stamps, by the beginning of their minute."""
+def statistics_by_minute(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
+    """Return the statistics of each minute, with its first millisecond; the points are in the order of their stamps."""
     by_minute = groupby(points, lambda point: point[0] - point[0] % MINUTE_MS)
     return [(minute, statistics(list(group))) for minute, group in by_minute]
 
@@ -113,47 +126,49 @@ def minutes(points: Iterable[Point]) -> list[tuple[int, Statistics]]:
 
 
 def encode(key: int, points: Sequence[Point]) -> bytes:
-    """A chunk of points in the order of their stamps, to be kept under ``key``."""
+    """Encode points, which are in the order of their stamps, as the chunk with the key ``key``."""
     stamps, values = map(list, zip(*points, strict=True))
     if set(map(type, values)) in ({int}, {float}):
-        return _sealed(key, _NUMBERS, _varint(len(points)) + _column(stamps) + _numbers(cast("list[Number]", values)))
+        numbers = _encode_numbers(cast("list[Number]", values))
+        return _finish(key, _NUMBERS, _varint(len(points)) + _encode_column(stamps) + numbers)
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-    return _sealed(key, _OTHERS, _varint(len(points)) + _column(stamps) + text)
+    return _finish(key, _OTHERS, _varint(len(points)) + _encode_column(stamps) + text)
 
 
 def encode_minutes(key: int, rows: Sequence[tuple[int, Statistics]]) -> bytes:
-    """A chunk of what `minutes` found; where some are numbers, without those that are none."""
+    """Encode the result of `statistics_by_minute`; if some minutes have numbers, without the minutes that have none."""
     rows = [row for row in rows if row[1].sum is not None] or rows
-    parts = [_varint(len(rows)), _column([minute // MINUTE_MS for minute, _ in rows])]
-    parts += [_column([one.count for _, one in rows]), _column([one.at - minute for minute, one in rows])]
-    if all(one.sum is not None for _, one in rows):
+    parts = [_varint(len(rows)), _encode_column([minute // MINUTE_MS for minute, _ in rows])]
+    parts.append(_encode_column([stats.count for _, stats in rows]))
+    parts.append(_encode_column([stats.at - minute for minute, stats in rows]))
+    if all(stats.sum is not None for _, stats in rows):
         parts.append(b"\1")
-        # With one value in each minute they are all the same, and so is their column.
-        several = any(one.count > 1 for _, one in rows)
-        for name in ("last", "min", "max", "sum") if several else ("last",):
-            parts.append(_numbers([getattr(one, name) for _, one in rows]))
+        # With one value in each minute, all four columns are the same.
+        is_shared = all(stats.count <= 1 for _, stats in rows)
+        names = ("last",) if is_shared else ("last", "min", "max", "sum")
+        parts += [_encode_numbers([getattr(stats, name) for _, stats in rows]) for name in names]
     else:
-        parts += [b"\0", json.dumps([one.last for _, one in rows], ensure_ascii=False).encode()]
-    return _sealed(key, _MINUTES, b"".join(parts))
+        parts += [b"\0", json.dumps([stats.last for _, stats in rows], ensure_ascii=False).encode()]
+    return _finish(key, _MINUTES, b"".join(parts))
 
 
 def decode(key: int, chunk: bytes) -> list[Point] | list[tuple[int, Statistics]]:
-    """The points of a chunk, or what `minutes` found. Raises `BadChunk`."""
-    kind, body = _opened(key, chunk)
+    """Return the points of a chunk, or its statistics by minute. Raises `BadChunk`."""
+    kind, body = _open(key, chunk)
     at, count = _read_varint(body, 0)
     stamps, at = _read_column(body, at, count)
     if kind == _NUMBERS:
         numbers, _ = _read_numbers(body, at, count)
         return cast("list[Point]", list(zip(stamps, numbers, strict=True)))
     if kind == _OTHERS:
-        return [(stamp, _value(value)) for stamp, value in zip(stamps, json.loads(body[at:]), strict=True)]
+        return [(stamp, _from_json(value)) for stamp, value in zip(stamps, json.loads(body[at:]), strict=True)]
     counts, at = _read_column(body, at, count)
     ages, at = _read_column(body, at, count)
     starts = [stamp * MINUTE_MS for stamp in stamps]
     newest = [start + age for start, age in zip(starts, ages, strict=True)]
     if not body[at]:
-        others = zip(counts, map(_value, json.loads(body[at + 1 :])), newest, strict=True)
-        found = [Statistics(n, None, None, None, last, stamp) for n, last, stamp in others]
+        others = zip(counts, map(_from_json, json.loads(body[at + 1 :])), newest, strict=True)
+        stats = [Statistics(n, None, None, None, last, stamp) for n, last, stamp in others]
     else:
         last, at = _read_numbers(body, at + 1, count)
         columns: list[list[Number]] = []
@@ -162,19 +177,22 @@ def decode(key: int, chunk: bytes) -> list[Point] | list[tuple[int, Statistics]]
             columns.append(column)
         lowest, highest, sums = columns or (last, last, last)
         rows = zip(counts, lowest, highest, sums, last, newest, strict=True)
-        found = [Statistics(*row) for row in rows]
-    return list(zip(starts, found, strict=True))
+        stats = [Statistics(*row) for row in rows]
+    return list(zip(starts, stats, strict=True))
 
 
-def count_of(key: int, chunk: bytes) -> int | None:
-    """How many points a chunk holds, None where it holds minutes. Raises `BadChunk`."""
-    kind, body = _opened(key, chunk)
+def read_count(key: int, chunk: bytes) -> int | None:
+    """Return the number of points in a chunk; None if it has statistics by minute. Raises `BadChunk`."""
+    kind, body = _open(key, chunk)
     return None if kind == _MINUTES else _read_varint(body, 0)[1]
 
 
-def stamps_of(key: int, chunk: bytes) -> list[tuple[int, int]]:
-    """The stamp of each point of a chunk, and 1; of minutes the newest stamp and how many points. Raises `BadChunk`."""
-    kind, body = _opened(key, chunk)
+def read_stamps(key: int, chunk: bytes) -> list[tuple[int, int]]:
+    """Return (stamp, number of points) for each point of a chunk, or for each minute with its newest stamp.
+
+    Raises `BadChunk`.
+    """
+    kind, body = _open(key, chunk)
     at, count = _read_varint(body, 0)
     stamps, at = _read_column(body, at, count)
     if kind != _MINUTES:
@@ -184,11 +202,12 @@ def stamps_of(key: int, chunk: bytes) -> list[tuple[int, int]]:
     return [(stamp * MINUTE_MS + age, number) for stamp, age, number in zip(stamps, ages, counts, strict=True)]
 
 
-def _value(value: object) -> Value:
+def _from_json(value: object) -> Value:
     return tuple(value) if isinstance(value, list) else cast("Value", value)
 
 
-def _sealed(key: int, kind: int, body: bytes) -> bytes:
+def _finish(key: int, kind: int, body: bytes) -> bytes:
+    """Return a chunk with its first byte and its CRC; the body is deflated if that is shorter."""
     deflated = zlib.compress(body, 6, wbits=-15)
     if len(deflated) < len(body):
         kind, body = kind | _DEFLATED, deflated
@@ -197,11 +216,12 @@ def _sealed(key: int, kind: int, body: bytes) -> bytes:
 
 
 def is_whole(key: int, chunk: bytes) -> bool:
-    """Whether the bytes are those that were written under this key."""
+    """Whether a chunk has the bytes that were written with this key."""
     return len(chunk) >= 5 and _crc(key, chunk[:-4]) == chunk[-4:]
 
 
-def _opened(key: int, chunk: bytes) -> tuple[int, bytes]:
+def _open(key: int, chunk: bytes) -> tuple[int, bytes]:
+    """Return the kind of a chunk and its inflated body. Raises `BadChunk`."""
     if not is_whole(key, chunk):
         raise BadChunk(DAMAGED)
     kind, body = chunk[0], chunk[1:-4]
@@ -216,17 +236,17 @@ def _crc(key: int, chunk: bytes) -> bytes:
 
 # -- statistics as rows -----------------------------------------------------------------------------------------------
 
-#: The columns of `row_of`.
+#: The columns of `to_row`.
 COLUMNS = ("n", "low", "high", "total", "last", "at")
 
 
-def row_of(one: Statistics, start: int) -> tuple[Any, ...]:
-    """As SQLite keeps them, of a span that begins at ``start``: a smaller number takes fewer bytes."""
-    return (one.count, one.min, one.max, one.sum, pack(one.last), one.at - start)
+def to_row(stats: Statistics, start: int) -> tuple[Any, ...]:
+    """Return the columns of a row. The stamp counts from ``start``: SQLite stores small numbers in fewer bytes."""
+    return (stats.count, stats.min, stats.max, stats.sum, pack(stats.last), stats.at - start)
 
 
-def of_row(row: Sequence[Any], start: int) -> Statistics:
-    """What `row_of` made."""
+def from_row(row: Sequence[Any], start: int) -> Statistics:
+    """Return the statistics that `to_row` encoded."""
     count, low, high, total, last, at = row
     return Statistics(count, low, high, total, unpack(last), start + at)
 
@@ -234,13 +254,13 @@ def of_row(row: Sequence[Any], start: int) -> Statistics:
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 
-def _numbers(numbers: Sequence[Number]) -> bytes:
+def _encode_numbers(numbers: Sequence[Number]) -> bytes:
     if set(map(type, numbers)) == {int}:
-        return bytes((0,)) + _column(cast("Sequence[int]", numbers))
+        return bytes((0,)) + _encode_column(cast("Sequence[int]", numbers))
     if max(map(abs, numbers)) < _EXACT and (whole := list(map(int, numbers))) == numbers and 0 not in whole:
-        return bytes((_FLOATS,)) + _column(whole)
+        return bytes((_FLOATS,)) + _encode_column(whole)
     for digits in range(MAX_DIGITS + 1):
-        # Most often the first number tells how many digits there are.
+        # In most series the first number has as many digits as all others.
         scale = 10**digits
         if abs(numbers[0]) * scale < _EXACT and round(numbers[0] * scale) / scale != numbers[0]:
             continue
@@ -249,7 +269,7 @@ def _numbers(numbers: Sequence[Number]) -> bytes:
         whole = list(map(round, map(float(scale).__mul__, numbers)))
         exact = list(map(truediv, whole, repeat(scale))) == numbers
         if exact and not (0 in whole and any(map(_is_negative_zero, numbers))):
-            return bytes((digits | _FLOATS,)) + _column(whole)
+            return bytes((digits | _FLOATS,)) + _encode_column(whole)
     return bytes((_DOUBLES,)) + struct.pack(f"<{len(numbers)}d", *numbers)
 
 
@@ -258,32 +278,32 @@ def _is_negative_zero(number: Number) -> bool:
 
 
 def _read_numbers(body: bytes, at: int, count: int) -> tuple[list[Number], int]:
-    how = body[at]
-    if how == _DOUBLES:
+    form = body[at]
+    if form == _DOUBLES:
         end = at + 1 + 8 * count
         return list(struct.unpack(f"<{count}d", body[at + 1 : end])), end
     whole, at = _read_column(body, at + 1, count)
-    if how & _FLOATS:
-        scale = 10 ** (how & ~_FLOATS)
+    if form & _FLOATS:
+        scale = 10 ** (form & ~_FLOATS)
         return [number / scale for number in whole], at
     return cast("list[Number]", whole), at
 
 
-def _column(numbers: Sequence[int]) -> bytes:
+def _encode_column(numbers: Sequence[int]) -> bytes:
     first = numbers[0]
     differences = list(map(sub, numbers[1:], numbers))
     base, bits = _spread(differences)
-    # Where no number is smaller than the one before, all are above the first by more than each above its neighbour.
+    # In an ascending column the differences to the first number never need fewer bits than those between neighbours.
     absolute, absolute_bits = (first, bits) if base >= 0 else _spread(numbers)
     if absolute_bits < bits:
         head = bytes((_ABSOLUTE | absolute_bits,)) + _zigzag(absolute)
-        return head + _bits(map(sub, numbers, repeat(absolute)), len(numbers), absolute_bits)
+        return head + _encode_bits(map(sub, numbers, repeat(absolute)), len(numbers), absolute_bits)
     head = bytes((bits,)) + _zigzag(first) + _zigzag(base)
-    return head + _bits(map(sub, differences, repeat(base)), len(differences), bits)
+    return head + _encode_bits(map(sub, differences, repeat(base)), len(differences), bits)
 
 
 def _spread(numbers: Sequence[int]) -> tuple[int, int]:
-    """(the smallest number, bits that the others need above it); more bits than a byte can say are not for us."""
+    """Return the smallest number, and how many bits the difference of the largest number from it has."""
     if not numbers:
         return 0, 0
     lowest = min(numbers)
@@ -305,18 +325,18 @@ def _read_column(body: bytes, at: int, count: int) -> tuple[list[int], int]:
 
 
 def _planes(bits: int) -> list[int]:
-    """How ``bits`` are laid out, lowest first: whole bytes, then 1, 2, 4 or 8 bits for the rest.
+    """Return the widths of the planes for numbers of ``bits`` bits, lowest first: whole bytes, then 1, 2, 4 or 8 bits.
 
-    So a column is read with one look-up per byte, not one per bit.
+    A column is thus read with one look-up for each byte, not for each bit.
     """
     rest = bits % 8
     return [8] * (bits // 8) + [1 << (rest - 1).bit_length()] * bool(rest)
 
 
-def _bits(numbers: Iterable[int], count: int, bits: int) -> bytes:
-    """``count`` numbers of so many bits, at most 64, as `_planes` lays them out.
+def _encode_bits(numbers: Iterable[int], count: int, bits: int) -> bytes:
+    """Encode ``count`` numbers of up to 64 ``bits`` in the layout of `_planes`.
 
-    A plane is every eighth byte of the numbers side by side; so no number is looked at by itself.
+    The numbers are packed side by side; a plane is every eighth byte, so that no loop over single numbers is needed.
     """
     packed = struct.pack(f"<{count}Q", *numbers)
     out = []
@@ -325,7 +345,7 @@ def _bits(numbers: Iterable[int], count: int, bits: int) -> bytes:
         if width < 8:
             each = 8 // width
             plane += bytes(-count % each)
-            # All bytes at once, as one long number: none has bits where another one is put.
+            # Shift all bytes at once, as one long number: their bits do not overlap.
             shifted = (int.from_bytes(plane[n::each]) << 8 - width * (n + 1) for n in range(each))
             plane = reduce(or_, shifted).to_bytes(len(plane) // each)
         out.append(plane)
@@ -333,19 +353,19 @@ def _bits(numbers: Iterable[int], count: int, bits: int) -> bytes:
 
 
 def _read_bits(body: bytes, at: int, bits: int, count: int) -> tuple[Sequence[int], int]:
-    found: Sequence[int] = ()
+    numbers: Sequence[int] = ()
     shift = 0
     for width in _planes(bits):
         size = -(-count * width // 8)
         plane: Sequence[int] = body[at : at + size]
         if width < 8:
             plane = list(chain.from_iterable(map(_UNPACKED[width].__getitem__, plane)))[:count]
-        found = [low | high << shift for low, high in zip(found, plane, strict=True)] if shift else plane
+        numbers = [low | high << shift for low, high in zip(numbers, plane, strict=True)] if shift else plane
         at, shift = at + size, shift + width
-    return found if bits else [0] * count, at
+    return numbers if bits else [0] * count, at
 
 
-#: What a byte holds that is made of numbers of so many bits.
+#: For numbers of 1, 2 or 4 bits: the numbers in each byte.
 _UNPACKED = {
     width: [tuple(byte >> shift & (1 << width) - 1 for shift in range(8 - width, -1, -width)) for byte in range(256)]
     for width in (1, 2, 4)

@@ -1,13 +1,41 @@
-"""The hot log: every accepted value goes through group commit into one append-only table, and on from there.
+"""The commit log of values, in memory and on disk, and the segments on their way from the log into chunks.
 
-`put` is sync and returns a receipt; whoever owes an acknowledgement awaits ``receipt.durable()``. The window of a
-commit closes when as many waiters are back as the last commit had, at the latest after `WAIT_WINDOW`; when nobody
-waits, after the configured flush time.
+Theory of operation
+===================
 
-What is in the log is in memory too (`Tail`), until it is sealed into chunks: when an hour of the clock has passed, or
-`RUN_POINTS` have come, what came so far is cut off as a run, and written series by series in slices between commits.
-The latest value of each series lives in memory; the table behind it is written with the chunks, so a start reads the
-table and what is still in the log.
+A value goes through four stages::
+
+    put() -> open batch -> log -> closed segment -> chunks, hourly and daily statistics
+
+1. `History.put` appends the value to the open `Batch` and to the `Tail` of its series in the open segment, and returns
+   a `Receipt`. It is synchronous and never waits.
+2. `History.run` commits batches in their order, each as one row of the log (`hub.history.log`). The commit window of
+   the open batch closes when as many callers wait for it as waited for the last commit, at the latest `WAIT_WINDOW`
+   after the first caller started to wait; without any caller, after the configured flush time (group commit).
+3. When an hour of the clock ends, or the open segment has `SEGMENT_POINTS` values, it is closed and a new one begins.
+   Closed segments are compacted (`hub.history.compaction`) one after the other, oldest first, in slices of about
+   `COMPACTION_POINTS` values: one transaction for each slice, between commits, series by series. The transaction also
+   writes the latest values and how far compaction has come (`CompactionProgress`), so that a power cut at any point
+   neither loses nor repeats a value.
+4. The rows of the log that a compacted segment came from are deleted (pruned), also in slices.
+
+The values of all segments stay in memory until they are compacted, so that queries and a repair of stamps read them
+without decoding the log. A start reads the table of latest values and the rest of the log into memory.
+
+States of a segment, all of them moved by `History` alone, never per value:
+
+=============  ============================================================================  ==========================
+State          Meaning                                                                       Next
+=============  ============================================================================  ==========================
+open           `History._tails`: takes new values; it has no `Segment` object yet            CLOSED by `close_segment`
+CLOSED         Takes no more values; its newest batch is not committed yet                   LOGGED by that commit
+LOGGED         All its values are in the log; it waits for compaction                        COMPACTING by a slice
+COMPACTING     Some of its series are in chunks, as `CompactionProgress` says                removed by the last slice
+=============  ============================================================================  ==========================
+
+A segment that was closed when all batches were committed begins as LOGGED. When a damaged history file is replaced, a
+segment that was COMPACTING returns to LOGGED: what is left of it goes into the new file. While a repair of stamps runs
+(`begin_repair` to `end_repair`), segments closed since its beginning are not compacted.
 """
 
 from __future__ import annotations
@@ -15,6 +43,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from enum import Enum, auto
 
 import attrs
 import trio
@@ -24,12 +53,12 @@ from hub.errors import StorageError, Unavailable
 from hub.history import compaction
 from hub.history import log as commit_log
 from hub.history.chunks import HOUR_MS
-from hub.history.compaction import Policies, Sealed, Tail, read_state, write_sealed
+from hub.history.compaction import CompactionProgress, Policies, Tail, read_progress, write_progress
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
-from hub.history.retention import Upkeep
+from hub.history.retention import Retention
 from hub.model import Value
 from hub.stamps import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
@@ -39,40 +68,42 @@ log = logging.getLogger(__name__)
 
 #: Values in one commit: about 10 ms of writing.
 BATCH_ROWS = 5_000
-#: Batches that may wait for the disk; then readers of devices stop, and writers are told Unavailable.
+#: Batches that may wait for the disk. Above that, connections stop reading, and `History.put` raises `Unavailable`.
 MAX_QUEUED = 8
-#: Seconds that an acknowledgement may be held back in the hope of company.
+#: Longest time, in seconds, that a commit is delayed so that more values can join it.
 WAIT_WINDOW = 0.010
-#: Seconds after which whoever waits for a commit is told that it does not come.
+#: Seconds after which waiting for a commit fails with `Unavailable`.
 DURABLE_TIMEOUT = 5.0
-#: Seconds between two attempts to write what the disk did not take.
+#: Seconds between two attempts to write after the disk refused.
 RETRY_AFTER = 1.0
-#: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
-RUN_POINTS = 250_000
-MAX_UNSEALED = 4 * RUN_POINTS
-#: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
-SEAL_POINTS = 6_000
+#: Points after which a segment is closed before its hour ends, and points that may wait for compaction. A point takes
+#: 40 bytes of memory.
+SEGMENT_POINTS = 250_000
+MAX_UNCOMPACTED = 4 * SEGMENT_POINTS
+#: Points compacted in one transaction, which must not delay an acknowledgement by more than 10 ms.
+COMPACTION_POINTS = 6_000
 
 
 class Batch:
-    """The values of one commit, and who waits for it."""
+    """The values of one commit, and the tasks that wait for it."""
 
-    __slots__ = ("bad", "done", "due", "entries", "lot", "number", "waiters")
+    __slots__ = ("done", "due", "entries", "failures", "lot", "number", "waiters")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.waiters = 0
-        #: When it is to be committed at the latest, by trio's clock.
+        #: The latest time of the commit, by trio's clock.
         self.due = float("inf")
         self.done = False
-        self.bad: dict[int, Exception] = {}
-        #: Under which it stands in the log; batches are numbered when nothing more can be put into them.
+        #: Why entries could not be stored, by their index.
+        self.failures: dict[int, Exception] = {}
+        #: The number of the row in the log; assigned when the batch is closed.
         self.number = 0
         self.lot = trio.lowlevel.ParkingLot()
 
 
 class Receipt:
-    """A position in a batch."""
+    """The place of a value in its batch, with which a caller waits until the value is on disk."""
 
     __slots__ = ("_batch", "_history", "_index")
 
@@ -82,53 +113,60 @@ class Receipt:
         self._index = index
 
     async def durable(self) -> None:
-        """Return when the value is on disk, as must be everything put before it. Raises `Unavailable`."""
+        """Return when the value, and every value put before it, is on disk. Raises `Unavailable`."""
         batch = self._batch
         if not batch.done:
-            await self._history.committed(batch)
-        if batch.bad and self._index in batch.bad:
-            raise Unavailable(f"the value could not be stored: {batch.bad[self._index]}")
+            await self._history.wait_for_commit(batch)
+        if batch.failures and self._index in batch.failures:
+            raise Unavailable(f"the value could not be stored: {batch.failures[self._index]}")
 
     async def settled(self) -> bool:
-        """Return when the value is on disk, however long the disk refuses; False when it can never be."""
+        """Wait as long as the disk refuses; return whether the value is on disk. False means that it can never be."""
         batch = self._batch
         while not batch.done:
             try:
-                await self._history.committed(batch)
+                await self._history.wait_for_commit(batch)
             except Unavailable:
                 await trio.sleep(RETRY_AFTER)
-        return self._index not in batch.bad
+        return self._index not in batch.failures
+
+
+class SegmentState(Enum):
+    """The states of a closed segment; see the theory of operation above."""
+
+    CLOSED = auto()
+    LOGGED = auto()
+    COMPACTING = auto()
 
 
 @attrs.define(eq=False)
-class Run:
-    """What came up to one moment, on its way into chunks. ``tails`` loses what is sealed; ``latest`` is of then."""
+class Segment:
+    """The values of a span of the log that take no more additions and are not, or not all, in chunks.
+
+    ``latest`` has the latest values as they were when the segment was closed. ``stamp`` is the newest stamp of the hub
+    up to then. ``last_batch`` is the number of the newest batch with values of the segment.
+    """
 
     number: int
+    #: What is not compacted yet, by series.
     tails: dict[int, Tail]
     latest: dict[int, tuple[int, Value]]
     stamp: int
-    #: The commit that holds the newest of it, while it is not done; then its number.
-    batch: Batch | None = None
-    number_of_batch: int = 0
-    #: Series in the order in which they are sealed.
-    order: list[int] = attrs.field(init=False)
+    last_batch: int
+    state: SegmentState
+    #: The series that are not compacted yet; the next one is the last of the list.
+    remaining: list[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.order = sorted(self.tails, reverse=True)
-
-    @property
-    def ready(self) -> bool:
-        """Whether all of it is in the log."""
-        return self.batch is None or self.batch.done
-
-    @property
-    def upto(self) -> int:
-        return self.number_of_batch if self.batch is None else self.batch.number
+        self.remaining = sorted(self.tails, reverse=True)
 
 
 class History:
-    """``flush`` is in seconds. ``on_trouble`` hears a sentence when the disk refuses, and None when it is over."""
+    """The history of all series: `put` and `latest` to write, `points` and `buckets` to read.
+
+    ``flush`` is in seconds. ``on_fault`` is called with a sentence when the disk refuses to write, and with None when
+    it writes again.
+    """
 
     def __init__(
         self,
@@ -137,137 +175,143 @@ class History:
         *,
         policies: Policies,
         flush: float = 1.0,
-        on_trouble: Callable[[str | None], None] = lambda _: None,
+        on_fault: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._database = storage.history
         self._clock = clock
         self._policies = policies
         self._flush = flush
-        self._on_trouble = on_trouble
-        #: Stamp and value by series: what everybody reads.
+        self._on_fault = on_fault
+        #: The latest stamp and value of each series.
         self.latest: dict[int, tuple[int, Value]] = {}
-        self.trouble: str | None = None
+        #: Why the disk refuses to write; None while it works.
+        self.fault: str | None = None
+        #: Values written to the log since the start.
         self.stored = 0
         self._open = Batch()
         self._queue: deque[Batch] = deque()
         self._space = trio.lowlevel.ParkingLot()
         self._wake = trio.Event()
         self._last_waiters = 0
-        #: Of the newest batch.
+        #: The number of the newest closed batch.
         self._number = 0
-        #: What is in the log and not in chunks: what comes now, and runs that were cut off.
+        #: The open segment, by series; then closed segments, oldest first.
         self._tails: dict[int, Tail] = {}
-        self._runs: deque[Run] = deque()
-        #: Points of them, but for those in the open batch.
-        self._unsealed = self._in_tails = 0
-        #: Whether there is room for one batch at most, and whoever can wait should; see `wait_for_space`.
+        self._segments: deque[Segment] = deque()
+        #: Points in all segments and in the open one, without those of the open batch.
+        self._uncompacted = self._in_tails = 0
+        #: Whether there is space for one batch at most, so that a caller that can wait should; see `wait_for_space`.
         self.full = False
-        self._next_run = 1
+        self._next_segment = 1
+        #: The newest stamp of the hub, and the end of the hour that it is in.
         self._stamp = 0
         self._hour_end = 0
-        self._sealed = Sealed(0, 0, 0, EVERY_SERIES, 0)
-        #: Runs from this number on stay in the log while a repair corrects what was sealed.
+        self._progress = CompactionProgress(0, 0, 0, EVERY_SERIES, 0)
+        #: Segments from this number on are not compacted while a repair corrects the file.
         self._held_from = EVERY_SERIES
         #: When there is something to do besides commits, by trio's clock.
         self._work_at = float("inf")
-        self._unpruned = True
-        self.upkeep = Upkeep(self._database, clock, policies)
-        queries = Queries(self._database, self._unsealed_of, self.upkeep.quarantine)
+        self._needs_pruning = True
+        self.retention = Retention(self._database, clock, policies)
+        queries = Queries(self._database, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json
-        #: The file was begun anew and lacks its tables or the latest values.
+        #: Whether the file was replaced and lacks its tables or the latest values.
         self._unfilled = False
+        #: What is wrong with the file, if it must be replaced.
         self._damage: str | None = None
 
-    # -- putting --------------------------------------------------------------------------------------------------
+    # -- writing --------------------------------------------------------------------------------------------------
 
     def _count_space(self) -> None:
-        # One batch before `put` refuses: who stops reading when it is full has read something already.
-        self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED - BATCH_ROWS
+        # One batch earlier than `put` refuses: a connection that stops reading now has already read some values.
+        self.full = len(self._queue) >= MAX_QUEUED or self._uncompacted >= MAX_UNCOMPACTED - BATCH_ROWS
 
     def _close_batch(self) -> Batch:
-        """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
+        """Queue the open batch for its commit. Its values are counted here: counting each in `put` costs more."""
         batch, self._open = self._open, Batch()
         self._number = batch.number = self._number + 1
         self._queue.append(batch)
         self._in_tails += len(batch.entries)
-        self._unsealed += len(batch.entries)
+        self._uncompacted += len(batch.entries)
         self._count_space()
         return batch
 
     @property
-    def working(self) -> bool:
-        """Whether anything is on its way into chunks or out of them."""
-        return bool(self._unpruned or self._runs or self.upkeep.erasing)
+    def is_busy(self) -> bool:
+        """Whether there are segments to compact, rows of the log to prune, or series to erase."""
+        return bool(self._needs_pruning or self._segments or self.retention.erasing)
 
     async def wait_for_space(self) -> None:
-        """Return when there is room again."""
+        """Return when there is space for more values."""
         while self.full:
             await self._space.park()
 
     def put(self, series: int, ts: int, value: Value, latest: bool, stamped: bool = True) -> Receipt:
-        """Add a value to the open batch; ``stamped`` by the hub's clock. Raises `Unavailable` when buffers are full."""
+        """Add a value to the open batch. Raises `Unavailable` when all buffers are full.
+
+        ``latest``: it is the latest value of its series. ``stamped``: the hub's clock stamped it, not the client.
+        """
         if stamped:
             if ts >= self._hour_end:
-                self.turn(ts)
+                self.roll_hour(ts)
             self._stamp = ts
         batch = self._open
         entries = batch.entries
-        place = len(entries)
-        if place >= BATCH_ROWS:
-            if len(self._queue) >= MAX_QUEUED or self._unsealed + place >= MAX_UNSEALED:
-                raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
+        index = len(entries)
+        if index >= BATCH_ROWS:
+            if len(self._queue) >= MAX_QUEUED or self._uncompacted + index >= MAX_UNCOMPACTED:
+                raise Unavailable("storage does not keep up" if self.fault is None else f"storage: {self.fault}")
             self._close_batch()
             batch = self._open
-            entries, place = batch.entries, 0
-            if self._in_tails >= RUN_POINTS:
-                self.cut()
-        if not place:
+            entries, index = batch.entries, 0
+            if self._in_tails >= SEGMENT_POINTS:
+                self.close_segment()
+        if not index:
             batch.due = trio.current_time() + self._flush
             self._wake.set()
         try:
             tail = self._tails[series]
         except KeyError:
             tail = self._tails[series] = Tail(value)
-        # As `Tail.append`, whose call would take as long as this.
+        # The same as `Tail.append`; a call would double the time.
         tail.stamps.append(ts)
         try:
             tail.values.append(value)  # type: ignore[arg-type]
         except TypeError:
             tail.values = [*tail.values, value]
         if not stamped:
-            tail.own = tail.own or set()
-            tail.own.add(ts)
+            tail.client_stamped = tail.client_stamped or set()
+            tail.client_stamped.add(ts)
         flags = BOTH if latest and stamped else latest * LATEST | stamped * STAMPED
         entries.append((series, ts, value, flags))
-        return Receipt(self, batch, place)
+        return Receipt(self, batch, index)
 
-    def turn(self, now: int) -> None:
-        """Let an hour that is over go into its chunks; called by the clock too, for when nothing comes."""
+    def roll_hour(self, now: int) -> None:
+        """Close the open segment if its hour is over. Also called regularly, for hubs that receive no values."""
         if now >= self._hour_end:
             self._hour_end = now - now % HOUR_MS + HOUR_MS
-            self.cut()
+            self.close_segment()
 
-    def cut(self) -> None:
-        """Let what came so far go into its chunks."""
+    def close_segment(self) -> None:
+        """Close the open segment, so that its values are compacted."""
         if not self._tails:
             return
         if self._open.entries:
             self._close_batch()
         latest = {series: self.latest[series] for series in self._tails if series in self.latest}
-        batch = self._queue[-1] if self._queue else None
-        run = Run(self._next_run, self._tails, latest, self._stamp, batch, self._number)
-        self._runs.append(run)
-        self._next_run += 1
+        state = SegmentState.CLOSED if self._queue else SegmentState.LOGGED
+        self._segments.append(Segment(self._next_segment, self._tails, latest, self._stamp, self._number, state))
+        self._next_segment += 1
         self._tails, self._in_tails = {}, 0
         self._work_at = 0.0
         self._wake.set()
 
-    async def committed(self, batch: Batch) -> None:
-        """Wait for a batch's commit. Raises `Unavailable` when the disk does not take it."""
-        if self.trouble is not None:
-            raise Unavailable(f"storage: {self.trouble}")
+    async def wait_for_commit(self, batch: Batch) -> None:
+        """Return when a batch is committed. Raises `Unavailable` when the disk refuses or takes too long."""
+        if self.fault is not None:
+            raise Unavailable(f"storage: {self.fault}")
         batch.waiters += 1
         batch.due = min(batch.due, trio.current_time() + WAIT_WINDOW)
         if batch.waiters == 1 or batch.waiters >= self._last_waiters:
@@ -275,22 +319,22 @@ class History:
         with trio.move_on_after(DURABLE_TIMEOUT):
             await batch.lot.park()
         if not batch.done:
-            raise Unavailable(f"storage: {self.trouble or 'no commit in time'}")
+            raise Unavailable(f"storage: {self.fault or 'no commit in time'}")
 
     # -- committing -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Commit batches until cancelled; `close` then writes what is left."""
+        """Commit batches, and do the other work between commits, until cancelled. `close` then writes the rest."""
         while True:
-            batch = await self._next()
+            batch = await self._next_batch()
             if batch is not None:
-                while not await self._commit(batch):  # noqa: ASYNC110 - the disk tells nobody when it is back
+                while not await self._commit(batch):  # noqa: ASYNC110 - no event announces that the disk works again
                     await trio.sleep(RETRY_AFTER)
             if self._damage is not None or trio.current_time() >= self._work_at:
                 await self._work()
 
     async def close(self) -> None:
-        """Write all that was put."""
+        """Commit every value that was put."""
         if self._open.entries:
             self._close_batch()
         for batch in tuple(self._queue):
@@ -298,8 +342,8 @@ class History:
                 log.error("storage: %d values could not be written before the stop", len(batch.entries))
                 return
 
-    async def _next(self) -> Batch | None:
-        """The batch to commit when its window has closed, or None when there is something else to do."""
+    async def _next_batch(self) -> Batch | None:
+        """Wait for the commit window to close and return the batch; None when there is other work to do."""
         if self._damage is not None:
             return None
         while not self._queue:
@@ -318,7 +362,7 @@ class History:
         return self._close_batch()
 
     async def _commit(self, batch: Batch) -> bool:
-        """Write a batch; False when the disk did not take it and it is to be tried again."""
+        """Write a batch to the log; False when the disk refused and the caller must try again."""
 
         async def append(tx: Transaction) -> dict[int, Exception]:
             return await commit_log.append(tx, batch.number, batch.entries)
@@ -326,23 +370,26 @@ class History:
         try:
             if self._unfilled:
                 await self._fill()
-            batch.bad = await self._database.transaction(append)
-            if batch.bad:
-                for index in batch.bad:
+            batch.failures = await self._database.transaction(append)
+            if batch.failures:
+                for index in batch.failures:
                     self._drop(batch.entries[index])
-                log.error("storage: %d values could not be stored and were dropped", len(batch.bad))
+                log.error("storage: %d values could not be stored and were dropped", len(batch.failures))
         except Damaged as error:
             await self._replace(str(error))
             return False
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             return False
-        self._set_trouble(None)
-        self.stored += len(batch.entries) - len(batch.bad)
+        self._set_fault(None)
+        self.stored += len(batch.entries) - len(batch.failures)
         self._last_waiters = batch.waiters
         batch.done = True
-        if self._runs:
+        if self._segments:
             self._work_at = 0.0
+            for segment in self._segments:
+                if segment.state is SegmentState.CLOSED and segment.last_batch <= batch.number:
+                    segment.state = SegmentState.LOGGED
         batch.lot.unpark_all()
         self._queue.popleft()
         self._count_space()
@@ -350,65 +397,72 @@ class History:
         return True
 
     def _drop(self, entry: Entry) -> None:
-        """Take out of memory what could not be stored: no chunk could hold it either."""
+        """Remove from memory a value that could not be stored, since no chunk could hold it either."""
         series, ts, value, _ = entry
-        for latest in (self.latest, *(run.latest for run in self._runs)):
+        for latest in (self.latest, *(segment.latest for segment in self._segments)):
             if series in latest and latest[series][1] is value:
                 del latest[series]
-        for tails in (self._tails, *(run.tails for run in self._runs)):
+        for tails in (self._tails, *(segment.tails for segment in self._segments)):
             tail = tails.get(series) or Tail(value)
             for n in range(len(tail.stamps) - 1, -1, -1):
-                if tail.stamps[n] == ts and _same(tail.values[n], value):
+                if tail.stamps[n] == ts and _is_same(tail.values[n], value):
                     del tail.stamps[n], tail.values[n]
-                    self._unsealed -= 1
+                    self._uncompacted -= 1
             if series in tails and not tail.stamps:
                 del tails[series]
 
-    def _set_trouble(self, problem: str | None) -> None:
-        if problem != self.trouble:
-            self.trouble = problem
-            self._on_trouble(problem)
+    def _set_fault(self, problem: str | None) -> None:
+        if problem != self.fault:
+            self.fault = problem
+            self._on_fault(problem)
 
     # -- starting -------------------------------------------------------------------------------------------------
 
-    async def load(self, known: Iterable[int]) -> int:
-        """Read the latest values of the ``known`` series and what is not sealed; returns the newest stamp of the hub.
+    async def load(self, known_series: Iterable[int]) -> int:
+        """Read the latest values, and the values that are not compacted; return the newest stamp of the hub.
 
-        A log with more than memory should hold, as an earlier version leaves it, is sealed here.
+        Values of series that are not among ``known_series`` are skipped. A log that is larger than memory should hold,
+        as an earlier version leaves it, is compacted here.
         """
-        series = set(known)
-        self.upkeep.start()
+        series = set(known_series)
+        self.retention.start()
         self._work_at = 0.0
         try:
             await self._database.transaction(commit_log.pack_rows)
             stored = await self._database.read(_read_latest)
             self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
-            self._sealed, _ = await self._database.read(read_state)
-            self._next_run = self._sealed.run + 1
-            self._stamp = self._sealed.stamp
-            self._number = self._sealed.upto
-            if not self._sealed.whole:
-                await self._load_run(series)
-            await self._replay(self._sealed.upto, EVERY_SERIES, series)
+            self._progress, _ = await self._database.read(read_progress)
+            self._next_segment = self._progress.segment + 1
+            self._stamp = self._progress.stamp
+            self._number = self._progress.upto
+            if not self._progress.is_complete:
+                await self._load_segment(series)
+            await self._replay(self._progress.upto, EVERY_SERIES, series)
         except Damaged as error:
-            self._tails, self._runs = {}, deque()
-            self._in_tails = self._unsealed = 0
+            self._tails, self._segments = {}, deque()
+            self._in_tails = self._uncompacted = 0
             await self._replace(str(error))
         self._count_space()
         newest = self._stamp or self._clock.now()
         self._hour_end = newest - newest % HOUR_MS + HOUR_MS
         return self._stamp
 
-    async def _load_run(self, known: set[int]) -> None:
-        """Read what is left of the run that was being sealed."""
-        await self._replay(self._sealed.since, self._sealed.upto, known, self._sealed.series)
-        run = Run(self._sealed.run, self._tails, {}, self._sealed.stamp, None, self._sealed.upto)
-        run.latest = {s: self.latest[s] for s in run.tails if s in self.latest}
-        self._runs.append(run)
+    async def _load_segment(self, known_series: set[int]) -> None:
+        """Read the rest of the segment whose compaction was interrupted."""
+        progress = self._progress
+        await self._replay(progress.since, progress.upto, known_series, progress.series)
+        latest = {s: self.latest[s] for s in self._tails if s in self.latest}
+        state = SegmentState.COMPACTING
+        self._segments.append(
+            Segment(progress.segment, self._tails, latest, progress.stamp, progress.upto, state),
+        )
         self._tails, self._in_tails = {}, 0
 
-    async def _replay(self, after: int, upto: int, known: set[int], done: int = 0) -> None:
-        """Read batches of the log into memory, as `put` left their values; series up to ``done`` are sealed already."""
+    async def _replay(self, after: int, upto: int, known_series: set[int], done: int = 0) -> None:
+        """Read batches of the log into memory, as `put` left their values.
+
+        ``after`` and ``upto`` are numbers of batches. Series up to the number ``done`` are compacted already.
+        """
         last: int | None = after
         while last is not None:
 
@@ -417,7 +471,7 @@ class History:
 
             entries, last = await self._database.read(read)
             for series, ts, value, flags in entries:
-                if series not in known:
+                if series not in known_series:
                     continue
                 if flags & LATEST:
                     self.latest[series] = (ts, value)
@@ -430,21 +484,21 @@ class History:
                     tail = self._tails[series] = Tail(value)
                 tail.append(ts, value)
                 if not flags & STAMPED:
-                    tail.own = tail.own or set()
-                    tail.own.add(ts)
+                    tail.client_stamped = tail.client_stamped or set()
+                    tail.client_stamped.add(ts)
                 self._in_tails += 1
-                self._unsealed += 1
+                self._uncompacted += 1
             self._number = max(self._number, last or 0)
-            if upto == EVERY_SERIES and self._in_tails >= RUN_POINTS:
-                log.info("storage: %d values of the log go into the history", self._unsealed)
-                self.cut()
-                while self._runs:
+            if upto == EVERY_SERIES and self._in_tails >= SEGMENT_POINTS:
+                log.info("storage: moving %d values from the log into the history", self._uncompacted)
+                self.close_segment()
+                while self._segments:
                     await self._work_once()
 
-    # -- besides commits ------------------------------------------------------------------------------------------
+    # -- work between commits -------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        """Do one slice of what is due, and put down when the next is."""
+        """Do one slice of the work that is due, and set the time of the next."""
         if self._damage is not None:
             damage, self._damage = self._damage, None
             await self._replace(damage)
@@ -453,95 +507,108 @@ class History:
             if self._unfilled:
                 await self._fill()
             await self._work_once()
-            self._set_trouble(None)
+            self._set_fault(None)
         except Damaged as error:
             await self._replace(str(error))
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             self._work_at = trio.current_time() + RETRY_AFTER
 
     async def _work_once(self) -> None:
         now = trio.current_time()
-        if self._unpruned:
-            self._unpruned = await self._prune()
-        elif self._can_seal:
-            await self._seal(self._runs[0])
-        elif now >= self.upkeep.due:
-            await self.upkeep.step()
-        self._work_at = now if self._unpruned or self._can_seal else self.upkeep.due
+        if self._needs_pruning:
+            self._needs_pruning = await self._prune()
+        elif self._can_compact:
+            await self._compact(self._segments[0])
+        elif now >= self.retention.due:
+            await self.retention.step()
+        self._work_at = now if self._needs_pruning or self._can_compact else self.retention.due
 
     @property
-    def _can_seal(self) -> bool:
-        return bool(self._runs) and self._runs[0].ready and self._runs[0].number < self._held_from
+    def _can_compact(self) -> bool:
+        if not self._segments:
+            return False
+        oldest = self._segments[0]
+        return oldest.state is not SegmentState.CLOSED and oldest.number < self._held_from
 
-    async def _seal(self, run: Run) -> None:
-        """Seal a slice of a run; the last one makes room for new values."""
+    async def _compact(self, segment: Segment) -> None:
+        """Compact a slice of a segment; the last slice removes the segment and makes space for new values."""
         now = self._clock.now()
         chosen: list[tuple[int, Tail]] = []
         points = 0
-        left = len(run.order)
-        while left and points < SEAL_POINTS:
-            left -= 1
-            # What could not be stored is not there any more.
-            if tail := run.tails.get(run.order[left]):
-                chosen.append((run.order[left], tail))
+        remaining = len(segment.remaining)
+        while remaining and points < COMPACTION_POINTS:
+            remaining -= 1
+            # A tail is missing when none of its values could be stored.
+            if tail := segment.tails.get(segment.remaining[remaining]):
+                chosen.append((segment.remaining[remaining], tail))
                 points += len(tail.stamps)
-        last = chosen[-1][0] if left else EVERY_SERIES
-        since = self._sealed.since if self._sealed.run == run.number else self._sealed.upto
-        sealed = Sealed(run.number, since, run.upto, last, max(run.stamp, self._sealed.stamp))
-        latest = [(series, run.latest[series]) for series, _ in chosen if series in run.latest]
+        last = chosen[-1][0] if remaining else EVERY_SERIES
+        is_first = segment.state is not SegmentState.COMPACTING
+        progress = CompactionProgress(
+            segment=segment.number,
+            since=self._progress.upto if is_first else self._progress.since,
+            upto=segment.last_batch,
+            series=last,
+            stamp=max(segment.stamp, self._progress.stamp),
+        )
+        latest = [(series, segment.latest[series]) for series, _ in chosen if series in segment.latest]
 
         async def write(tx: Transaction) -> list[tuple[int, str]]:
-            damaged = await compaction.seal(tx, chosen, self._policies, now)
-            await compaction.keep_latest(tx, ((s, kept) for s, kept in latest if self._policies(s) is not None))
-            await write_sealed(tx, sealed)
+            damaged = await compaction.compact(tx, chosen, self._policies, now)
+            await compaction.write_latest(tx, ((s, value) for s, value in latest if self._policies(s) is not None))
+            await write_progress(tx, progress)
             return damaged
 
-        found = await self._database.transaction(write)
-        self._sealed = sealed
-        self.upkeep.found_damaged(found)
-        del run.order[left:]
+        damaged = await self._database.transaction(write)
+        self._progress = progress
+        segment.state = SegmentState.COMPACTING
+        self.retention.report_damaged(damaged)
+        del segment.remaining[remaining:]
         for series, tail in chosen:
-            self._unsealed -= len(tail.stamps)
-            del run.tails[series]
-        if not left:
-            self._runs.popleft()
-            self._unpruned = True
+            self._uncompacted -= len(tail.stamps)
+            del segment.tails[series]
+        if not remaining:
+            self._segments.popleft()
+            self._needs_pruning = True
         self._count_space()
         self._space.unpark_all()
 
     async def _prune(self) -> bool:
-        """Delete a slice of the log that is in chunks; True when there is more."""
-        upto = self._sealed.upto if self._sealed.whole else self._sealed.since
+        """Delete a slice of the log whose values are in chunks; return whether there is more to delete."""
+        upto = self._progress.upto if self._progress.is_complete else self._progress.since
 
         async def prune(tx: Transaction) -> bool:
             return await commit_log.prune(tx, upto)
 
         return await self._database.transaction(prune)
 
-    def _unsealed_of(self, series: int) -> list[tuple[int, Tail]]:
-        """What is not in chunks of a series, and the run that it is sealed in, or will be."""
-        found = [(run.number, run.tails[series]) for run in self._runs if series in run.tails]
+    def _uncompacted_tails(self, series: int) -> list[tuple[int, Tail]]:
+        """Return the tails of a series that are not in chunks, each with the number of its segment."""
+        tails = [(segment.number, segment.tails[series]) for segment in self._segments if series in segment.tails]
         if tail := self._tails.get(series):
-            found.append((self._next_run, tail))
-        return found
+            tails.append((self._next_segment, tail))
+        return tails
 
     def erase(self, series: Iterable[int]) -> None:
-        """Forget series that have no policy any more; what is on disk of them goes in slices."""
-        gone = list(series)
-        for one in gone:
-            self.latest.pop(one, None)
-        self.upkeep.erase(gone)
+        """Forget series that have no policy any more. Their chunks and statistics are deleted in slices, later."""
+        erased = list(series)
+        for number in erased:
+            self.latest.pop(number, None)
+        self.retention.erase(erased)
         self._work_at = 0.0
         self._wake.set()
 
     # -- repairing stamps -----------------------------------------------------------------------------------------
 
     async def spans_after(self, cutoff: int) -> dict[int, Span]:
-        """How many values have stamps after ``cutoff``, and which, by series. Raises `StorageError`."""
+        """Count the values with stamps after ``cutoff``, with their first and last stamps, by series.
+
+        Raises `StorageError`.
+        """
         tails: dict[int, list[Tail]] = {}
-        for some in (self._tails, *(run.tails for run in self._runs)):
-            for series, tail in some.items():
+        for by_series in (self._tails, *(segment.tails for segment in self._segments)):
+            for series, tail in by_series.items():
                 policy = self._policies(series)
                 if policy is not None and policy.mode != "off":
                     tails.setdefault(series, []).append(tail)
@@ -551,129 +618,142 @@ class History:
                 spans[series].add(span)
             else:
                 spans[series] = span
-        # Of a datastream without a history, nothing else is left.
+        # A datastream without a history has its latest value only.
         for series, (stamp, _) in self.latest.items():
             if stamp > cutoff and series not in spans:
                 spans[series] = Span(1, stamp, stamp)
         return spans
 
     def begin_repair(self, cutoff: int | None) -> Batch | None:
-        """Separate what came so far, which `repair` may correct, from what comes now, which stays in the log meanwhile.
+        """Close the open segment, which the repair may correct; later segments are held back until `end_repair`.
 
-        With a ``cutoff`` the hub's stamps go on from there. Returns the commit after which all of it is in the log; see
-        `last_batch`. Ended by `end_repair`.
+        With a ``cutoff`` the hub's stamps continue from there. Return the batch after whose commit the closed segments
+        are in the log; see `wait_for_batch`.
         """
-        self.cut()
-        self._held_from = self._next_run
+        self.close_segment()
+        self._held_from = self._next_segment
         if cutoff is not None:
             self._stamp = min(self._stamp, cutoff)
             self._hour_end = cutoff - cutoff % HOUR_MS + HOUR_MS
         return self._queue[-1] if self._queue else None
 
-    async def last_batch(self, batch: Batch | None) -> int:
-        """The number of a batch of the log, or of the newest, when it is there. Raises `Unavailable` when it is not."""
+    async def wait_for_batch(self, batch: Batch | None) -> int:
+        """Wait until a batch is in the log and return its number; without a batch, the newest number.
+
+        Raises `Unavailable`.
+        """
         if batch is None:
             return self._number
         if not batch.done:
-            await self.committed(batch)
+            await self.wait_for_commit(batch)
         return batch.number
 
     def end_repair(self) -> None:
-        """Let everything go into its chunks again."""
+        """Let all segments be compacted again."""
         self._held_from = EVERY_SERIES
         self._work_at = 0.0
         self._wake.set()
 
-    async def all_sealed(self) -> None:
-        """Return when what came before `begin_repair` is in its chunks."""
-        while self._runs and self._runs[0].number < self._held_from:
+    async def wait_until_compacted(self) -> None:
+        """Return when the segments closed before `begin_repair`, or by it, are in chunks."""
+        while self._segments and self._segments[0].number < self._held_from:
             await self._space.park()
 
     def repair(self, correction: Correction, affects: Callable[[int], bool]) -> HistoryRepair:
-        """What corrects the file; `all_sealed` comes first, `repaired` last."""
+        """Return the repair of the file. Call `wait_until_compacted` before its first step, `finish_repair` at the end.
+
+        ``affects`` returns whether a series is corrected.
+        """
         return HistoryRepair(self._database, self._policies, correction, affects, self._clock.now)
 
-    async def repaired(self, cutoff: int | None, repair: HistoryRepair) -> None:
-        """Note that a repair is done; with a ``cutoff``, no stamp of the hub is later in what is sealed."""
-        self.upkeep.found_damaged(repair.damaged)
+    async def finish_repair(self, cutoff: int | None, repair: HistoryRepair) -> None:
+        """Record that a repair is done; with a ``cutoff``, no stamp of the hub in the chunks is later than it."""
+        self.retention.report_damaged(repair.damaged)
         repair.damaged.clear()
-        sealed = self._sealed if cutoff is None else attrs.evolve(self._sealed, stamp=min(self._sealed.stamp, cutoff))
-        await self._database.transaction(lambda tx: write_sealed(tx, sealed))
-        self._sealed = sealed
+        progress = self._progress
+        if cutoff is not None:
+            progress = attrs.evolve(progress, stamp=min(progress.stamp, cutoff))
+        await self._database.transaction(lambda tx: write_progress(tx, progress))
+        self._progress = progress
 
     async def continue_repair(
         self,
-        known: Iterable[int],
+        known_series: Iterable[int],
         upto: int,
         cutoff: int | None,
         correction: Correction,
         affects: Callable[[int], bool],
     ) -> int:
-        """Finish a repair that was cut short, before anything else is done; returns how many values it corrected.
+        """Finish a repair that a stop interrupted, before `load`; return how many values it corrected.
 
-        Batches of the log up to ``upto`` were there when it began. Raises `StorageError`.
+        Batches of the log up to the number ``upto`` existed when the repair began. Raises `StorageError`.
         """
-        series = set(known)
-        self._sealed, _ = await self._database.read(read_state)
-        self._next_run = self._sealed.run + 1
-        self._stamp, self._number = self._sealed.stamp, self._sealed.upto
+        series = set(known_series)
+        self._progress, _ = await self._database.read(read_progress)
+        self._next_segment = self._progress.segment + 1
+        self._stamp, self._number = self._progress.stamp, self._progress.upto
         self.latest = {s: (ts, unpack(v)) for s, ts, v in await self._database.read(_read_latest) if s in series}
-        if not self._sealed.whole:
-            await self._load_run(series)
-        if upto > self._sealed.upto:
-            await self._replay(self._sealed.upto, upto, series)
-            self.cut()
-        while self._runs:
+        if not self._progress.is_complete:
+            await self._load_segment(series)
+        if upto > self._progress.upto:
+            await self._replay(self._progress.upto, upto, series)
+            self.close_segment()
+        while self._segments:
             await self._work_once()
         repair = self.repair(correction, affects)
         while not repair.done:
             await repair.step()
-        await self.repaired(cutoff, repair)
+        await self.finish_repair(cutoff, repair)
         return repair.moved
 
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Look through all that is kept, once; damaged chunks are put aside, a damaged file is begun anew."""
+        """Check the whole file once: put damaged chunks into quarantine, and replace a damaged file."""
         try:
-            self._damage = await self.upkeep.check()
+            self._damage = await self.retention.check()
         except StorageError as error:
             log.error("storage: the history file could not be checked: %s", error)
         self._wake.set()
 
     async def _replace(self, damage: str) -> None:
-        """Put a damaged file aside and go on with a new one that holds the latest values and what was not sealed."""
+        """Put a damaged file aside and continue with a new one, with the latest values and all open segments."""
         try:
             await self._storage.put_history_aside(damage)
             self._unfilled = True
             await self._fill()
         except StorageError as error:
-            self._set_trouble(str(error))
+            self._set_fault(str(error))
             self._work_at = trio.current_time() + RETRY_AFTER
 
     async def _fill(self) -> None:
-        """Make what a new file needs. Raises `StorageError`; it is then tried again before the next commit."""
+        """Create the tables of a new file, with the latest values.
+
+        Raises `StorageError`; the next commit then tries again.
+        """
         await self._storage.migrate_history()
         latest = tuple(self.latest.items())
-        sealed = Sealed(self._sealed.run - (not self._sealed.whole), 0, 0, EVERY_SERIES, self._stamp)
+        # A segment that was being compacted begins again, under its number.
+        completed = self._progress.segment - (not self._progress.is_complete)
+        progress = CompactionProgress(completed, 0, 0, EVERY_SERIES, self._stamp)
 
         async def fill(tx: Transaction) -> None:
             await tx.execute("DELETE FROM latest")
-            await compaction.keep_latest(tx, latest)
-            await write_sealed(tx, sealed)
+            await compaction.write_latest(tx, latest)
+            await write_progress(tx, progress)
 
         await self._database.transaction(fill)
-        self._sealed, self._unfilled = sealed, False
-        # What the old file's log held is in memory, and goes into the new one's chunks at once.
-        for run in self._runs:
-            if run.ready:
-                run.batch, run.number_of_batch = None, 0
-        self.cut()
+        self._progress, self._unfilled = progress, False
+        # The values of the old file's log are in memory; they go into the chunks of the new file at once.
+        for segment in self._segments:
+            if segment.state is not SegmentState.CLOSED:
+                segment.state, segment.last_batch = SegmentState.LOGGED, 0
+        self.close_segment()
 
 
-def _same(kept: Value, value: Value) -> bool:
-    """Whether a tail keeps this very value; NaN, which no file takes, is not equal to itself."""
-    return kept == value or (kept != kept and value != value)  # noqa: PLR0124
+def _is_same(stored: Value, value: Value) -> bool:
+    """Whether a tail stores this very value. NaN, which no file takes, is not equal to itself."""
+    return stored == value or (stored != stored and value != value)  # noqa: PLR0124
 
 
 async def _read_latest(tx: Transaction) -> list[Row]:

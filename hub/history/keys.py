@@ -1,7 +1,7 @@
-"""Under which numbers chunks and statistics are kept, and the days of a time zone in hours.
+"""The keys of chunks and of hourly and daily statistics, and the days of a time zone in hours.
 
-Hours count from 1970. Keys of chunks and hours begin with the hour, so what is sealed is appended; a query looks up
-hour by hour. Keys of days begin with the series: a year of one series lies together.
+Hours count from 1970. Keys of chunks and hours begin with the hour, so that compaction appends to the tables; a query
+looks up hour by hour. Keys of days begin with the series, so that a year of one series is stored together.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import lru_cache
 from hub import timezones
 from hub.history.chunks import HOUR_MS
 
-#: Series have 32 bits, parts of a chunk 11, hours 20 (until 2089).
+#: A series has 32 bits, a part of a chunk 11, an hour 20 (until 2089).
 MAX_PART = (1 << 11) - 1
 SERIES_MASK = (1 << 32) - 1
-#: More than any series.
+#: A number greater than every series, and every batch of the log.
 EVERY_SERIES = (1 << 63) - 1
 
 
@@ -40,7 +40,7 @@ def day_key(series: int, hour: int) -> int:
 
 @lru_cache(maxsize=4096)
 def day_of(zone: str, hour: int) -> tuple[int, int] | None:
-    """(first hour, hours) of the day that ``hour`` is in; None where days do not begin with an hour of UTC."""
+    """Return (first hour, number of hours) of the day with ``hour``; None if it does not begin with an hour of UTC."""
     start, end = timezones.day(zone, hour * HOUR_MS)
     if start % HOUR_MS or end % HOUR_MS:
         return None

@@ -1,9 +1,14 @@
-"""The log on disk: a row for each commit, with all values of it packed side by side.
+"""The commit log on disk: one row for each commit, with all its values packed side by side.
 
-A batch is, packed: one byte for each value, with its kind and its flags; the series (32 bits each); the stamps (32 bits
-each above the smallest one, which stands before them all, or 64 bits where that is not enough); the floats and then the
-whole numbers (64 bits each); and what is neither, as a JSON array. The last four bytes are a CRC over the number of the
-batch and all of it. Numbers are little-endian.
+A packed batch has these parts, with little-endian numbers:
+
+- the form, which gives the width of the stamps, and the smallest stamp;
+- one byte for each value: its kind and its flags;
+- the series, 32 bits each;
+- the stamps, as 32-bit differences from the smallest stamp, or as 64 bits each if 32 are not enough;
+- the floats, 64 bits each, then the integers, 64 bits each;
+- all other values, as a JSON array;
+- a CRC of four bytes over the number of the batch and all of the above.
 """
 
 from __future__ import annotations
@@ -28,53 +33,53 @@ log = logging.getLogger(__name__)
 #: Series, stamp in milliseconds UTC, value, flags.
 Entry = tuple[int, int, Value, int]
 
-#: Bits of the flags: the value became the latest of its series; the hub's clock stamped it.
+#: Bits of the flags: the value became the latest of its series; the hub's clock gave the stamp.
 LATEST, STAMPED = 1, 2
 BOTH = LATEST | STAMPED
 #: Kinds of values, in the bits above the flags.
 _FLOAT, _INT, _OTHER = 0, 4, 8
 _KINDS: dict[type, int] = {float: _FLOAT, int: _INT, str: _OTHER, tuple: _OTHER}
-#: What a packed batch begins with: the form, which says how wide its stamps are, and the smallest of them.
+#: The beginning of a packed batch: the form, and the smallest stamp.
 _HEAD = struct.Struct("<Bq")
 _NARROW, _WIDE = 1, 2
-#: Values read, and deleted, in one go: some milliseconds; and batches, however small.
+#: Values, and batches of any size, that are read or deleted in one transaction: some milliseconds.
 SLICE = 20_000
 BATCHES = 5_000
 
 
 class Unpackable(Exception):
-    """A value among others that no file takes: NaN, half of a character."""
+    """A batch with a value that cannot be stored, such as NaN or a lone surrogate."""
 
 
 class DamagedBatch(Exception):
-    """The bytes are not those that were written."""
+    """A batch whose bytes are not those that were written."""
 
 
 # -- packing ----------------------------------------------------------------------------------------------------------
 
 
-def packed(number: int, entries: Sequence[Entry]) -> bytes:
-    """The batch ``number`` of at least one entry. Raises `Unpackable`."""
+def pack_batch(number: int, entries: Sequence[Entry]) -> bytes:
+    """Pack at least one entry as the batch ``number``. Raises `Unpackable`."""
     series, stamps, values, flags = zip(*entries, strict=True)
     count = len(entries)
     try:
         kinds = [_FLOAT] * count if set(map(type, values)) == {float} else [_KINDS[type(value)] for value in values]
         smallest = min(stamps)
         form, width = (_NARROW, "I") if max(stamps) - smallest < 1 << 32 else (_WIDE, "q")
-        above = map(sub, stamps, repeat(smallest)) if form == _NARROW else stamps
+        offsets = map(sub, stamps, repeat(smallest)) if form == _NARROW else stamps
         parts = [
             _HEAD.pack(form, smallest),
             bytes(map(or_, kinds, flags)),
             struct.pack(f"<{count}I", *series),
-            struct.pack(f"<{count}{width}", *above),
+            struct.pack(f"<{count}{width}", *offsets),
         ]
-        if len(floats := _of_kind(values, kinds, _FLOAT)):
+        if len(floats := _select_kind(values, kinds, _FLOAT)):
             if isnan(sum(floats)) and any(map(isnan, floats)):
-                raise ValueError("NaN is no number")
+                raise ValueError("NaN is not a number")
             parts.append(struct.pack(f"<{len(floats)}d", *floats))
-        if len(whole := _of_kind(values, kinds, _INT)):
-            parts.append(struct.pack(f"<{len(whole)}q", *whole))
-        if len(others := _of_kind(values, kinds, _OTHER)):
+        if len(integers := _select_kind(values, kinds, _INT)):
+            parts.append(struct.pack(f"<{len(integers)}q", *integers))
+        if len(others := _select_kind(values, kinds, _OTHER)):
             parts.append(json.dumps(others, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
     except (ValueError, OverflowError, KeyError, struct.error) as error:
         raise Unpackable(str(error)) from error
@@ -82,8 +87,8 @@ def packed(number: int, entries: Sequence[Entry]) -> bytes:
     return data + _crc(number, data)
 
 
-def unpacked(number: int, count: int, data: bytes) -> list[Entry]:
-    """What `packed` made of ``count`` entries. Raises `DamagedBatch`."""
+def unpack_batch(number: int, count: int, data: bytes) -> list[Entry]:
+    """Return the ``count`` entries that `pack_batch` packed. Raises `DamagedBatch`."""
     body = data[:-4]
     if _crc(number, body) != data[-4:]:
         raise DamagedBatch("its checksum does not fit")
@@ -109,8 +114,8 @@ def unpacked(number: int, count: int, data: bytes) -> list[Entry]:
     return list(zip(series, stamps, values, (byte & BOTH for byte in kinds_and_flags), strict=True))
 
 
-def _of_kind(values: Sequence[Value], kinds: list[int], kind: int) -> Sequence[Any]:
-    """The values of one kind, in their order; most often they are all of one."""
+def _select_kind(values: Sequence[Value], kinds: list[int], kind: int) -> Sequence[Any]:
+    """Return the values of one kind, in their order; in most batches all values have the same kind."""
     count = kinds.count(kind)
     if count in (0, len(values)):
         return values if count else ()
@@ -125,51 +130,57 @@ def _crc(number: int, data: bytes) -> bytes:
 
 
 async def append(tx: Transaction, number: int, entries: Sequence[Entry]) -> dict[int, Exception]:
-    """Write a batch, once, however often it is tried; returns what could not be packed, by its place, and why."""
-    bad: dict[int, Exception] = {}
+    """Write a batch; a batch that is already in the log is not written again.
+
+    Return the reasons for entries that cannot be packed and were left out, by their index.
+    """
+    failures: dict[int, Exception] = {}
     try:
-        data = packed(number, entries)
+        data = pack_batch(number, entries)
     except Unpackable:
-        good = []
-        for place, entry in enumerate(entries):
+        packable = []
+        for index, entry in enumerate(entries):
             try:
-                packed(number, [entry])
-                good.append(entry)
+                pack_batch(number, [entry])
+                packable.append(entry)
             except Unpackable as error:
-                bad[place] = error
-        if not good:
-            return bad
-        entries, data = good, packed(number, good)
+                failures[index] = error
+        if not packable:
+            return failures
+        entries, data = packable, pack_batch(number, packable)
     sql = "INSERT INTO log (number, n, data) VALUES (?, ?, ?) ON CONFLICT (number) DO NOTHING"
     await tx.execute(sql, (number, len(entries), data))
-    return bad
+    return failures
 
 
 async def read(tx: Transaction, after: int, upto: int) -> tuple[list[Entry], int | None]:
-    """Some entries of the batches after one number up to another; and the last of these, None at the end."""
-    last = await _slice(tx, after, upto)
+    """Read a slice of the batches after the number ``after`` up to ``upto``.
+
+    Return their entries, and the number of the last batch of the slice, None at the end.
+    """
+    last = await _end_of_slice(tx, after, upto)
     entries: list[Entry] = []
     if last is not None:
         sql = "SELECT number, n, data FROM log WHERE number > ? AND number <= ? ORDER BY number"
         for number, count, data in await tx.fetch_all(sql, (after, last)):
             try:
-                entries += unpacked(number, count, data)
+                entries += unpack_batch(number, count, data)
             except DamagedBatch as error:
                 log.error("storage: %d values of the log are damaged (%s) and are left out", count, error)
     return entries, last
 
 
 async def prune(tx: Transaction, upto: int) -> bool:
-    """Delete some batches up to a number, oldest first; True when there are more."""
-    last = await _slice(tx, 0, upto)
+    """Delete a slice of the batches up to a number, oldest first; return whether there are more."""
+    last = await _end_of_slice(tx, 0, upto)
     if last is None:
         return False
     await tx.execute("DELETE FROM log WHERE number <= ?", (last,))
     return last < upto
 
 
-async def _slice(tx: Transaction, after: int, upto: int) -> int | None:
-    """The last batch of those that hold `SLICE` values together, or of one; None when there is none."""
+async def _end_of_slice(tx: Transaction, after: int, upto: int) -> int | None:
+    """Return the last batch of a slice of up to `SLICE` values, but of at least one batch; None without a batch."""
     sql = "SELECT number, n FROM log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
     last, total = None, 0
     for number, count in await tx.fetch_all(sql, (after, upto, BATCHES)):
@@ -181,15 +192,15 @@ async def _slice(tx: Transaction, after: int, upto: int) -> int | None:
 
 
 async def newest(tx: Transaction) -> int:
-    """The number of the newest batch, 0 when there is none."""
+    """Return the number of the newest batch, or 0."""
     row = await tx.fetch_one("SELECT max(number) FROM log")
     return 0 if row is None or row[0] is None else int(row[0])
 
 
 async def pack_rows(tx: Transaction) -> None:
-    """Pack what an earlier version left: a table with a row for each value, numbered by the database.
+    """Convert the log of an earlier version, a table with a row for each value, numbered by the database.
 
-    What is in chunks already is left out, but for a run of which not every series is.
+    Values that are in chunks are left out, except those of a segment whose compaction is not complete.
     """
     if not await tx.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'hot'"):
         return

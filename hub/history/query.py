@@ -1,7 +1,10 @@
-"""Reading the history: points as they were, or buckets of minutes, hours and days, in slices that fit in memory.
+"""Queries of the history: points, or buckets of minutes, hours and days, in slices that fit in memory.
 
-What is sealed comes from the file, the rest from memory. Between the two a point could be missed or counted twice, so
-each read of the file also reads how far it is sealed, in the same snapshot.
+Compacted values are read from the file, all others from memory. So that no point is missed or counted twice, each read
+of the file also reads the progress of compaction (`CompactionProgress`), in the same snapshot.
+
+A point that a client sent again with the same stamp replaces the earlier one. Until the second point is compacted, the
+file still has the first one in its chunks and statistics; the hours of such points are computed from points.
 """
 
 from __future__ import annotations
@@ -22,31 +25,32 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
+    combine_minutes,
     decode,
-    minutes,
-    of_row,
+    from_row,
     statistics,
+    statistics_by_minute,
 )
-from hub.history.compaction import Sealed, Tail
+from hub.history.compaction import CompactionProgress, Tail
 from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
 from hub.storage import Database, Row
 
 Granularity = Literal["raw", "minute", "hour", "day"]
 T = TypeVar("T", bound=tuple[int, object])
-#: A bucket's first millisecond, and what is in it.
+#: The first millisecond of a bucket, and the statistics of its points.
 Bucket = tuple[int, Statistics]
-#: Of a run that is not sealed: its number, its points, and the stamps that their sender gave.
-_Fresh = tuple[int, list[Point], set[int]]
+#: Points in memory: the number of their segment, the points, and the stamps that a client gave.
+_Uncompacted = tuple[int, list[Point], set[int]]
 
 #: Rows of one read: chunks of up to 1,024 points, or statistics of hours.
 CHUNKS, HOURS = 128, 2_000
-#: Points decoded before others get their turn: some milliseconds.
+#: Points decoded before other tasks may run: some milliseconds.
 DECODE = 5_000
 
 _STATISTICS = ", ".join(COLUMNS)
-# One statement is one snapshot, and one trip to the database: how far the log is sealed, and what is kept of each hour
-# from ?1 to ?2 between the first and the last that there is anything of.
+# One statement is one snapshot and one round trip to the database. It reads the progress of compaction, and a row for
+# each hour from ?1 to ?2 that is between the first and the last hour of the file.
 _FROM_HOURS = """
 WITH RECURSIVE state AS (
     SELECT run, since, upto, series, stamp,
@@ -57,13 +61,14 @@ WITH RECURSIVE state AS (
     SELECT max(?1, oldest), min(?2, newest) FROM state UNION ALL SELECT hour + 1, final FROM h WHERE hour < final
 )
 SELECT run, since, upto, state.series, stamp, final, hour, {columns}
-FROM state CROSS JOIN h LEFT JOIN {table} LIMIT {most}
+FROM state CROSS JOIN h LEFT JOIN {table} LIMIT {limit}
 """
 _FIND_CHUNKS = _FROM_HOURS.format(
-    columns="c.id, data", table="chunks AS c ON c.id BETWEEN (hour << 43) | ?3 AND (hour << 43) | ?4", most=CHUNKS
+    columns="c.id, data", table="chunks AS c ON c.id BETWEEN (hour << 43) | ?3 AND (hour << 43) | ?4", limit=CHUNKS
 )
-_FIND_HOURS = _FROM_HOURS.format(columns=_STATISTICS, table="hours ON hours.id = (hour << 32) | ?3", most=HOURS)
-# Much quicker than a row each: the database writes what clients read, and counts the hours once for several series.
+_FIND_HOURS = _FROM_HOURS.format(columns=_STATISTICS, table="hours ON hours.id = (hour << 32) | ?3", limit=HOURS)
+# Much faster than a row for each hour: SQLite itself writes the JSON for clients, and the hours are counted once for
+# several series.
 _HOURS_AS_JSON = """
 WITH RECURSIVE h (hour) AS (
     SELECT max(?1, min(?2, coalesce((SELECT min(id) >> 32 FROM hours), ?2)))
@@ -72,14 +77,14 @@ WITH RECURSIVE h (hour) AS (
 SELECT {columns} FROM h {joins}
 """
 _JSON_COLUMNS = (
-    "json_group_array(hour * 3600000) FILTER (WHERE {there}), json_group_array({what}) FILTER (WHERE {there})"
+    "json_group_array(hour * 3600000) FILTER (WHERE {exists}), json_group_array({number}) FILTER (WHERE {exists})"
 )
 _JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?{series}"
-# Numbers are told with 15 digits; with so few, the largest ones would be rounded up to more than a float can be.
-_TOLD = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
-#: Series that one such statement reads: SQLite joins 64 tables at most.
-TOGETHER = 16
-#: What of an hour is a number, or null where values are none.
+# SQLite writes numbers with 15 digits. The largest floats would be rounded up to more than a float can be.
+_CLAMPED = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
+#: Series in one such statement: SQLite joins at most 64 tables.
+MAX_SERIES_PER_QUERY = 16
+#: Statistics of an hour that are a number, or null if its values are not numbers.
 Aggregate = Literal["avg", "min", "max", "sum", "count"]
 _SQL: Mapping[Aggregate, str] = {
     "avg": "{table}.total * 1.0 / {table}.n",
@@ -88,251 +93,266 @@ _SQL: Mapping[Aggregate, str] = {
     "sum": "{table}.total",
     "count": "{table}.n",
 }
-#: Columns of the state in front of each row.
+#: Columns of the progress and the hour in front of each row.
 _STATE = 7
 
 
 class Queries:
-    """``unsealed`` gives what of a series is in memory; ``quarantine`` takes chunks found damaged out of the way."""
+    """Queries of one history file.
+
+    ``uncompacted`` returns the tails of a series in memory, with the numbers of their segments. ``quarantine`` puts
+    damaged chunks into quarantine.
+    """
 
     def __init__(
         self,
         database: Database,
-        unsealed: Callable[[int], list[tuple[int, Tail]]],
+        uncompacted: Callable[[int], list[tuple[int, Tail]]],
         quarantine: Callable[[list[tuple[int, str]]], Awaitable[None]],
     ) -> None:
         self._database = database
-        self._unsealed = unsealed
+        self._uncompacted = uncompacted
         self._quarantine = quarantine
 
     async def points(self, series: int, start: int, end: int) -> AsyncGenerator[list[Point], None]:
-        """What was written from ``start`` to before ``end`` (milliseconds UTC), in the order of its stamps.
+        """Yield the points from ``start`` to before ``end`` (milliseconds UTC), in the order of their stamps.
 
-        Of a datastream that keeps only minutes, each minute's average. Raises `StorageError`.
+        A datastream that stores minutes only has the average of each minute. Raises `StorageError`.
         """
         async with aclosing(self._pieces(series, start, end)) as pieces:
             async for piece in pieces:
-                found = [
+                points = [
                     *piece.points,
-                    *((minute, one.last if one.avg is None else one.avg) for minute, one in piece.minutes),
+                    *((minute, stats.last if stats.avg is None else stats.avg) for minute, stats in piece.minutes),
                 ]
-                found += piece.fresh
-                if found:
-                    found.sort(key=_start)
-                    yield found
+                points += piece.uncompacted
+                if points:
+                    points.sort(key=_start)
+                    yield points
 
     async def buckets(
         self, series: int, start: int, end: int, granularity: Granularity, zone: str = "UTC"
     ) -> AsyncIterator[list[Bucket]]:
-        """Statistics of the minutes, hours or days, as the time zone has them, that the time from ``start`` to before
-        ``end`` touches; those with nothing in them are left out. Raises `StorageError`.
+        """Yield the statistics of the minutes, hours or days in a time zone that overlap ``start`` to before ``end``.
+
+        Buckets without points are left out. Raises `StorageError`.
         """
         if granularity == "minute":
-            async for found in self._minutes(series, start - start % MINUTE_MS, end + -end % MINUTE_MS):
-                yield found
+            async for buckets in self._minutes(series, start - start % MINUTE_MS, end + -end % MINUTE_MS):
+                yield buckets
         elif granularity == "hour":
             if timezones.has_whole_hours(zone, start, end):
-                async for found in self._hours(series, start - start % HOUR_MS, end + -end % HOUR_MS):
-                    yield found
+                async for buckets in self._hours(series, start - start % HOUR_MS, end + -end % HOUR_MS):
+                    yield buckets
                 return
-            # The hours of the zone are not those of UTC: they are made of minutes.
+            # The hours of the zone are not hours of UTC, so they are combined from minutes.
             first, last = timezones.hour(zone, start), timezones.hour(zone, end - 1) + 2 * HOUR_MS
-            waiting: list[Bucket] = []
-            async for found in self._minutes(series, first, last):
-                gathered = _gathered([*waiting, *found], lambda at: timezones.hour(zone, at))
-                # The last may not be whole.
-                yield gathered[:-1]
-                waiting = gathered[-1:]
-            yield [bucket for bucket in waiting if bucket[0] < end]
+            incomplete: list[Bucket] = []
+            async for buckets in self._minutes(series, first, last):
+                hours = _regroup([*incomplete, *buckets], lambda at: timezones.hour(zone, at))
+                # The last hour may have more minutes in the next slice.
+                yield hours[:-1]
+                incomplete = hours[-1:]
+            yield [bucket for bucket in incomplete if bucket[0] < end]
         else:
-            async for found in self._days(series, start, end, zone):
-                yield found
+            async for buckets in self._days(series, start, end, zone):
+                yield buckets
 
     async def hours_as_json(
         self, series: Sequence[int], start: int, end: int, what: Aggregate
     ) -> list[tuple[str, str, int]]:
-        """Hours of UTC of up to `TOGETHER` series from the one of ``start`` on: of each two arrays of JSON, their times
-        and ``what`` is asked of them, to 15 digits.
+        """Return one statistic of each hour (UTC) from the hour of ``start`` on, for several series.
 
-        With each the time up to which they go, ``end`` or an hour of which something is not sealed yet: what comes
-        from then on, `buckets` tells. Raises `StorageError`.
+        For each series: a JSON array of times, a JSON array of the statistic ``what`` with 15 digits, and the time
+        up to which the arrays go. That is ``end``, or the first hour with values that are not compacted yet; `buckets`
+        has the hours from there on. Raises `StorageError`.
         """
         first = start // HOUR_MS
-        until = [self._all_sealed(one, start, end) // HOUR_MS for one in series]
+        until = [self._compacted_until(number, start, end) // HOUR_MS for number in series]
         if max(until) <= first:
             return [("[]", "[]", start) for _ in series]
         columns: list[str] = []
         joins: list[str] = []
         values = [first, max(until) - 1]
-        for one, hour in zip(series, until, strict=True):
+        for number, hour in zip(series, until, strict=True):
             table = f"h{len(joins)}"
-            values += [one, hour]
-            there = f"{table}.id IS NOT NULL AND hour < ?{len(values)}"
-            told = _TOLD.format(number=_SQL[what].format(table=table))
-            columns.append(_JSON_COLUMNS.format(there=there, what=told))
+            values += [number, hour]
+            exists = f"{table}.id IS NOT NULL AND hour < ?{len(values)}"
+            clamped = _CLAMPED.format(number=_SQL[what].format(table=table))
+            columns.append(_JSON_COLUMNS.format(exists=exists, number=clamped))
             joins.append(_JSON_JOIN.format(table=table, series=len(values) - 1))
         sql = _HOURS_AS_JSON.format(columns=", ".join(columns), joins=" ".join(joins))
         [row] = await self._database.fetch_all(sql, values)
         ends = (max(hour * HOUR_MS, start) for hour in until)
         return list(zip(row[::2], row[1::2], ends, strict=True))
 
-    def _all_sealed(self, series: int, start: int, end: int) -> int:
-        """Up to where, between two times, everything is sealed."""
-        stamps = (stamp for _, tail in self._unsealed(series) for stamp in (*tail.stamps, *(tail.own or ())))
+    def _compacted_until(self, series: int, start: int, end: int) -> int:
+        """Return the time, between two times, up to which all values of a series are in chunks."""
+        stamps = (
+            stamp for _, tail in self._uncompacted(series) for stamp in (*tail.stamps, *(tail.client_stamped or ()))
+        )
         until: int = min(chain((end,), (stamp for stamp in stamps if stamp >= start - start % HOUR_MS)))
         return until
 
     async def _days(self, series: int, start: int, end: int, zone: str) -> AsyncIterator[list[Bucket]]:
-        # Looked at first: what is sealed in the meantime is looked for hour by hour.
-        unsealed = [stamp for _, tail in self._unsealed(series) for stamp in tail.stamps]
+        # Before the file is read: days of values that are compacted meanwhile are then combined from their hours.
+        uncompacted = [stamp for _, tail in self._uncompacted(series) for stamp in tail.stamps]
         offset, margin = day_key(series, 0), 2 * 24
         rows = await self._database.fetch_all(
             f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM sealed"
             " LEFT JOIN days ON id BETWEEN ? AND ?",
             (offset + max(0, start // HOUR_MS - margin), offset + end // HOUR_MS + margin),
         )
-        # Before the first hour of all, there is nothing to look for.
-        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *unsealed, end)
+        # There are no values before the first hour of the file.
+        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *uncompacted, end)
         days = list(timezones.days(zone, max(start, min(oldest, end - 1)), end))
         starts = [begin for begin, _ in days]
-        fresh = {starts[at] for stamp in unsealed if (at := bisect_right(starts, stamp) - 1) >= 0}
+        changed = {starts[at] for stamp in uncompacted if (at := bisect_right(starts, stamp) - 1) >= 0}
         stored: dict[tuple[int, int], Statistics] = {}
         for _, key, span, *row in rows:
             if key is not None:
                 begin = (key - offset) * HOUR_MS
-                stored[begin, begin + span * HOUR_MS] = of_row(row, begin)
-        found = [(day[0], None if day[0] in fresh else stored.get(day)) for day in days]
-        for known, group in groupby(enumerate(found), lambda one: one[1][1] is not None):
-            several = list(group)
-            if known:
-                yield [cast("Bucket", bucket) for _, bucket in several]
+                stored[begin, begin + span * HOUR_MS] = from_row(row, begin)
+        buckets = [(day[0], None if day[0] in changed else stored.get(day)) for day in days]
+        for is_stored, group in groupby(enumerate(buckets), lambda item: item[1][1] is not None):
+            consecutive = list(group)
+            if is_stored:
+                yield [cast("Bucket", bucket) for _, bucket in consecutive]
                 continue
-            begins = [begin for _, (begin, _) in several]
-            atoms = await self._atoms(series, begins, days[several[-1][0]][1])
-            yield _gathered(atoms, lambda at, begins=begins: begins[bisect_right(begins, at) - 1])  # type: ignore[misc]
+            begins = [begin for _, (begin, _) in consecutive]
+            parts = await self._parts_of_days(series, begins, days[consecutive[-1][0]][1])
+            yield _regroup(parts, lambda at, begins=begins: begins[bisect_right(begins, at) - 1])  # type: ignore[misc]
 
-    async def _atoms(self, series: int, starts: list[int], end: int) -> list[Bucket]:
-        """What days are made of: hours, and minutes of those hours that are of two days."""
+    async def _parts_of_days(self, series: int, starts: list[int], end: int) -> list[Bucket]:
+        """Return the hours of consecutive days, and the minutes of hours that belong to two days."""
         shared = {edge - edge % HOUR_MS for edge in (*starts, end) if edge % HOUR_MS}
-        atoms: list[Bucket] = []
-        async for found in self._hours(series, starts[0] - starts[0] % HOUR_MS, end + -end % HOUR_MS):
-            atoms += [bucket for bucket in found if bucket[0] not in shared]
+        parts: list[Bucket] = []
+        async for buckets in self._hours(series, starts[0] - starts[0] % HOUR_MS, end + -end % HOUR_MS):
+            parts += [bucket for bucket in buckets if bucket[0] not in shared]
         for hour in sorted(shared):
-            async for found in self._minutes(series, max(hour, starts[0]), min(hour + HOUR_MS, end)):
-                atoms += found
-        return atoms
+            async for buckets in self._minutes(series, max(hour, starts[0]), min(hour + HOUR_MS, end)):
+                parts += buckets
+        return parts
 
     async def _hours(self, series: int, start: int, end: int) -> AsyncIterator[list[Bucket]]:
-        """Statistics by hour of UTC; ``start`` and ``end`` are whole hours."""
+        """Yield the statistics by hour of UTC; ``start`` and ``end`` are whole hours."""
         tails = self._tails(series)
-        unsealed = [(run, points) for run, points, _ in tails]
-        resent = {stamp - stamp % HOUR_MS for _, _, own in tails for stamp in own}
+        uncompacted = [(segment, points) for segment, points, _ in tails]
+        resent = {stamp - stamp % HOUR_MS for _, _, client_stamped in tails for stamp in client_stamped}
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
             rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
-            sealed, until = _read_so_far(rows, HOURS, end_hour - 1)
-            found = [
-                (row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS))
+            progress, until = _read_progress(rows, HOURS, end_hour - 1)
+            buckets = [
+                (row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS))
                 for row in rows
                 if row[_STATE] is not None and row[6] <= until
             ]
-            fresh = _fresh(unsealed, sealed, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
-            by_hour = groupby(fresh, lambda point: point[0] - point[0] % HOUR_MS)
-            found += [(begin, statistics(list(group))) for begin, group in by_hour]
-            if again := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
-                # What was sent again counts once: minutes tell which it is.
-                found = [bucket for bucket in found if bucket[0] not in again]
-                for begin, until_then in _spans(again):
-                    async for several in self._minutes(series, begin, until_then, tails):
-                        found += [(at - at % HOUR_MS, one) for at, one in several]
-            yield _gathered(found, lambda at: at)
+            points = _select_uncompacted(uncompacted, progress, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
+            by_hour = groupby(points, lambda point: point[0] - point[0] % HOUR_MS)
+            buckets += [(begin, statistics(list(group))) for begin, group in by_hour]
+            if replaced := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
+                # Hours with points that were sent again are combined from minutes, which count each point once.
+                buckets = [bucket for bucket in buckets if bucket[0] not in replaced]
+                for begin, span_end in _merge_hours(replaced):
+                    async for minutes in self._minutes(series, begin, span_end, tails):
+                        buckets += [(at - at % HOUR_MS, stats) for at, stats in minutes]
+            yield _regroup(buckets, lambda at: at)
             hour = until + 1
 
-    def _tails(self, series: int) -> list[_Fresh]:
-        """What is in memory of a series: looked at before the file is."""
-        return [(run, tail.points(), set(tail.own or ())) for run, tail in self._unsealed(series)]
+    def _tails(self, series: int) -> list[_Uncompacted]:
+        """Return the points of a series in memory. To be called before the file is read."""
+        return [(segment, tail.points(), set(tail.client_stamped or ())) for segment, tail in self._uncompacted(series)]
 
     async def _minutes(
-        self, series: int, start: int, end: int, tails: list[_Fresh] | None = None
+        self, series: int, start: int, end: int, tails: list[_Uncompacted] | None = None
     ) -> AsyncIterator[list[Bucket]]:
-        """Statistics by minute; an hour whose chunk is gone is one bucket, with its first minute."""
+        """Yield the statistics by minute. An hour whose chunk was deleted is one bucket, at its first minute."""
         async for piece in self._pieces(series, start, end, tails, hours=True):
-            yield _gathered([*piece.minutes, *minutes(piece.points), *minutes(piece.fresh)], lambda at: at)
+            points, uncompacted = statistics_by_minute(piece.points), statistics_by_minute(piece.uncompacted)
+            yield combine_minutes((*piece.minutes, *points, *uncompacted))
 
     async def _pieces(
-        self, series: int, start: int, end: int, tails: list[_Fresh] | None = None, *, hours: bool = False
+        self, series: int, start: int, end: int, tails: list[_Uncompacted] | None = None, *, hours: bool = False
     ) -> AsyncGenerator[_Piece, None]:
-        """What there is from ``start`` to before ``end``, some hours at a time; ``hours`` stand for chunks gone."""
+        """Yield the contents from ``start`` to before ``end``, some hours at a time.
+
+        With ``hours``, an hour whose chunk was deleted is represented by its statistics.
+        """
         tails = self._tails(series) if tails is None else tails
-        unsealed = [(run, points) for run, points, _ in tails]
+        uncompacted = [(segment, points) for segment, points, _ in tails]
         while start < end:
             first, low = start // HOUR_MS, chunk_key(0, series)
             last = (end - 1) // HOUR_MS
-            # Read first: an hour that is sealed in between has a chunk then.
-            kept = await self._database.fetch_all(_FIND_HOURS, (first, last, series)) if hours else []
+            # Read before the chunks: an hour that is compacted in between then has a chunk.
+            hour_rows = await self._database.fetch_all(_FIND_HOURS, (first, last, series)) if hours else []
             rows = await self._database.fetch_all(_FIND_CHUNKS, (first, last, low, low | MAX_PART))
-            sealed, until = _read_so_far(rows, CHUNKS, last)
+            progress, until = _read_progress(rows, CHUNKS, last)
             if until < rows[0][6]:
-                # One hour has more chunks than one read.
+                # The first hour has more parts than one read returns.
                 until = rows[0][6]
                 sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
                 between = (chunk_key(until, series), chunk_key(until, series, MAX_PART))
-                found = await self._database.fetch_all(sql, between)
+                parts = await self._database.fetch_all(sql, between)
             else:
-                found = [row[_STATE:] for row in rows if row[_STATE] is not None and row[6] <= until]
+                parts = [row[_STATE:] for row in rows if row[_STATE] is not None and row[6] <= until]
             piece = _Piece()
-            await piece.decode(found)
+            await piece.decode(parts)
             if piece.damaged:
                 await self._quarantine(piece.damaged)
-            for row in kept:
-                if row[_STATE] is not None and row[6] not in piece.there and row[6] <= until:
-                    piece.minutes.append((row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS)))
+            for row in hour_rows:
+                if row[_STATE] is not None and row[6] not in piece.hours and row[6] <= until:
+                    piece.minutes.append((row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS)))
             piece.minutes.sort(key=_start)
             stop = min(end, (until + 1) * HOUR_MS)
             piece.points = _within(piece.points, start, stop)
-            # Its sender sent it again; the chunk does not know yet.
-            if replaced := [own for run, _, own in tails if own and not sealed.holds(run, series)]:
-                piece.points = [point for point in piece.points if not any(point[0] in own for own in replaced)]
+            # Points that a client sent again replace those of the chunk, which compaction has not done yet.
+            resent: set[int] = set()
+            for segment, _, client_stamped in tails:
+                if client_stamped and not progress.includes(segment, series):
+                    resent |= client_stamped
+            if resent:
+                piece.points = [point for point in piece.points if point[0] not in resent]
             piece.minutes = _within(piece.minutes, start, stop)
-            piece.fresh = _fresh(unsealed, sealed, series, start, stop)
+            piece.uncompacted = _select_uncompacted(uncompacted, progress, series, start, stop)
             yield piece
             start = stop
 
 
 class _Piece:
-    """Some hours of a series: points and minutes from chunks, and points from memory."""
+    """Some hours of a series: points and minutes from chunks, and uncompacted points from memory."""
 
     def __init__(self) -> None:
         self.points: list[Point] = []
         self.minutes: list[Bucket] = []
-        self.fresh: list[Point] = []
-        #: Hours that have a chunk.
-        self.there: set[int] = set()
+        self.uncompacted: list[Point] = []
+        #: The hours that have a chunk.
+        self.hours: set[int] = set()
         self.damaged: list[tuple[int, str]] = []
 
     async def decode(self, chunks: Iterable[Sequence[Any]]) -> None:
-        """Take in chunks (key, data), and let others have their turn."""
+        """Decode parts of chunks, (key, data), with a checkpoint every `DECODE` points."""
         decoded = 0
         for key, data in chunks:
             try:
-                found = decode(key, data)
+                contents = decode(key, data)
             except BadChunk as error:
                 self.damaged.append((key, str(error)))
                 continue
-            self.there.add(hour_of_chunk(key))
-            if type(found[0][1]) is Statistics:
-                self.minutes += found
+            self.hours.add(hour_of_chunk(key))
+            if type(contents[0][1]) is Statistics:
+                self.minutes += contents
             else:
-                self.points += found  # type: ignore[arg-type]
-            decoded += len(found)
+                self.points += contents  # type: ignore[arg-type]
+            decoded += len(contents)
             if decoded >= DECODE:
                 decoded = 0
                 await trio.lowlevel.checkpoint()
         self.points.sort(key=_start)
 
 
-def _spans(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Beginnings of hours as spans of hours that follow each other."""
+def _merge_hours(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Merge adjacent hours, given by their beginnings, into spans (begin, end)."""
     begin = end = None
     for hour in sorted(hours):
         if begin is not None and hour != end:
@@ -343,20 +363,26 @@ def _spans(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield begin, cast("int", end)
 
 
-def _read_so_far(rows: Sequence[Row], most: int, last: int) -> tuple[Sealed, int]:
-    """How far the log was sealed, and the last hour that these rows are whole of; beyond what is kept, ``last``."""
-    run, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
-    until = last if len(rows) < most else min(hour, newest) - 1
-    return Sealed(run, since, upto, series, stamp), until
+def _read_progress(rows: Sequence[Row], limit: int, last: int) -> tuple[CompactionProgress, int]:
+    """Return the progress of compaction in the snapshot of some rows, and the last hour that they cover completely.
+
+    Without a further slice that is ``last``.
+    """
+    segment, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
+    until = last if len(rows) < limit else min(hour, newest) - 1
+    return CompactionProgress(segment, since, upto, series, stamp), until
 
 
-def _fresh(
-    unsealed: Iterable[tuple[int, list[Point]]], sealed: Sealed, series: int, start: int, end: int
+def _select_uncompacted(
+    uncompacted: Iterable[tuple[int, list[Point]]], progress: CompactionProgress, series: int, start: int, end: int
 ) -> list[Point]:
-    """What is in memory of a span, and was not sealed when ``sealed`` was read."""
-    found = [p for run, points in unsealed if not sealed.holds(run, series) for p in _within(points, start, end)]
-    found.sort(key=_start)
-    return found
+    """Return the points in memory of a span that were not in chunks when ``progress`` was read."""
+    selected: list[Point] = []
+    for segment, points in uncompacted:
+        if not progress.includes(segment, series):
+            selected += _within(points, start, end)
+    selected.sort(key=_start)
+    return selected
 
 
 def _within(items: list[T], start: int, end: int) -> list[T]:
@@ -367,8 +393,8 @@ def _start(item: tuple[int, object]) -> int:
     return item[0]
 
 
-def _gathered(buckets: Sequence[Bucket], start_of: Callable[[int], int]) -> list[Bucket]:
-    """Buckets in larger ones, in their order."""
+def _regroup(buckets: Sequence[Bucket], start_of: Callable[[int], int]) -> list[Bucket]:
+    """Combine buckets into larger ones, ``start_of`` whose first millisecond, in the order of time."""
     ordered = sorted(buckets, key=_start)
     groups = groupby(ordered, lambda bucket: start_of(bucket[0]))
-    return [(start, combined([one for _, one in group])) for start, group in groups]
+    return [(start, combine([stats for _, stats in group])) for start, group in groups]

@@ -1,11 +1,12 @@
-"""Correcting the stamps of values in the history file: chunks, statistics and latest values, in slices.
+"""The repair of stamps in the history file: chunks, statistics and latest values, in slices.
 
-A slice is one transaction: it takes affected values out of their hours and merges them into the hours where they
-belong. What is corrected is at or before the cutoff and not affected again (`hub.stamps.Correction`), so a repair that
-was cut short at any slice is repeated from the beginning, and nothing is corrected twice.
+A slice is one transaction: it removes affected values from their hours and merges them into the hours of their
+corrected stamps. A corrected stamp is not later than the cutoff and therefore not affected again
+(`hub.stamps.Correction`), so a repair that was interrupted after any slice starts again from the beginning, and no
+value is corrected twice.
 
-Values that meet others with the same stamp are all kept, as values with the same stamp of the hub's are. Of a minute or
-an hour of which there are statistics only, the newest value says where it belongs.
+A corrected value does not replace another value with the same stamp: both remain, as values to which the hub gave the
+same stamp do. A minute or an hour that has statistics only is moved as a whole, by the stamp of its newest value.
 """
 
 from __future__ import annotations
@@ -22,39 +23,40 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
+    combine_minutes,
     decode,
     encode_minutes,
-    minutes,
-    of_row,
-    row_of,
-    stamps_of,
+    from_row,
+    read_stamps,
     statistics,
+    statistics_by_minute,
+    to_row,
 )
 from hub.history.compaction import (
     Policies,
     Policy,
     Tail,
-    encoded,
-    forget_days,
-    hours_of,
-    keep_latest,
+    delete_days,
+    encode_parts,
     quarantine,
+    read_hours,
     stamp_of,
-    sum_days,
+    write_days,
+    write_latest,
 )
 from hub.history.keys import MAX_PART, SERIES_MASK, chunk_key, day_of, hour_key
 from hub.model import Value
 from hub.stamps import Correction
 from hub.storage import Database, Transaction
 
-#: Points corrected, hours looked at, and latest values corrected in one transaction: some 10 ms.
+#: Points corrected, hours examined, and latest values corrected in one transaction: about 10 ms.
 SLICE_POINTS, SLICE_HOURS, SLICE_LATEST = 3_000, 500, 500
-#: The hours after the last that keys can say.
+#: The first hour that does not fit the keys.
 _END_HOUR = 1 << 20
 
 _STATISTICS = ", ".join(COLUMNS)
-#: The newest hour of a series (?1) from hour ?2 back to the first of all.
+#: The newest hour with statistics of a series (?1), not after the hour ?2.
 _NEWEST_HOUR = f"""
 WITH RECURSIVE h (hour) AS (
     SELECT ?2 UNION ALL SELECT hour - 1 FROM h WHERE hour > (SELECT min(id) >> 32 FROM hours)
@@ -65,7 +67,7 @@ SELECT hour, {_STATISTICS} FROM h CROSS JOIN hours ON hours.id = hour << 32 | ?1
 
 @attrs.define
 class Span:
-    """How many values there are, and the first and the last of their stamps, in milliseconds UTC."""
+    """The number of some values, and their first and last stamps in milliseconds UTC."""
 
     count: int
     first: int
@@ -77,7 +79,7 @@ class Span:
 
 
 def span_of(stamps: Iterable[tuple[int, int]], cutoff: int) -> Span | None:
-    """Of those (stamp, values) that are after ``cutoff``; None without any."""
+    """Return the span of those (stamp, number of values) that are after ``cutoff``; None without any."""
     late = [(stamp, count) for stamp, count in stamps if stamp > cutoff]
     if not late:
         return None
@@ -85,7 +87,7 @@ def span_of(stamps: Iterable[tuple[int, int]], cutoff: int) -> Span | None:
 
 
 async def spans_after(database: Database, cutoff: int) -> dict[int, Span]:
-    """What is in the file with stamps after ``cutoff``, by series."""
+    """Return the span of the values in the file with stamps after ``cutoff``, by series."""
     spans: dict[int, Span] = {}
     after: int | None = hour_key(cutoff // HOUR_MS, 0) - 1
     while after is not None:
@@ -94,8 +96,8 @@ async def spans_after(database: Database, cutoff: int) -> dict[int, Span]:
         async def read(tx: Transaction, key: int = key) -> tuple[list[tuple[int, Span]], int | None]:
             return await _spans(tx, key, cutoff)
 
-        found, after = await database.read(read)
-        for series, span in found:
+        slice_spans, after = await database.read(read)
+        for series, span in slice_spans:
             spans.setdefault(series, Span(0, span.first, span.last)).add(span)
     return spans
 
@@ -105,18 +107,18 @@ async def _spans(tx: Transaction, after: int, cutoff: int) -> tuple[list[tuple[i
         f"SELECT id, n, at FROM hours WHERE id > ? AND (id >> 32) * {HOUR_MS} + at > ? ORDER BY id LIMIT ?",
         (after, cutoff, SLICE_HOURS),
     )
-    found = []
+    spans = []
     for key, count, at in rows:
         hour, series = key >> 32, key & SERIES_MASK
         stamps = []
         for number, data in await _chunks(tx, hour, series):
             try:
-                stamps += stamps_of(number, data)
+                stamps += read_stamps(number, data)
             except BadChunk:
                 continue
         if span := span_of(stamps or [(hour * HOUR_MS + at, count)], cutoff):
-            found.append((series, span))
-    return found, rows[-1][0] if len(rows) == SLICE_HOURS else None
+            spans.append((series, span))
+    return spans, rows[-1][0] if len(rows) == SLICE_HOURS else None
 
 
 async def _chunks(tx: Transaction, hour: int, series: int) -> list[tuple[int, bytes]]:
@@ -129,7 +131,7 @@ async def _chunks(tx: Transaction, hour: int, series: int) -> list[tuple[int, by
 
 @attrs.define
 class _Contents:
-    """Values of one hour: points, minutes, and hours of which nothing but the statistics is left."""
+    """The values of one hour: points, statistics of minutes, and statistics of hours whose chunk is gone."""
 
     points: list[Point] = attrs.Factory(list)
     minutes: list[tuple[int, Statistics]] = attrs.Factory(list)
@@ -137,13 +139,13 @@ class _Contents:
 
     @property
     def count(self) -> int:
-        return len(self.points) + sum(one.count for one in (*(one for _, one in self.minutes), *self.hours))
+        return len(self.points) + sum(stats.count for stats in (*(stats for _, stats in self.minutes), *self.hours))
 
     @property
     def statistics(self) -> Statistics | None:
         parts = [statistics(self.points)] if self.points else []
-        parts += [*(one for _, one in self.minutes), *self.hours]
-        return combined(parts) if parts else None
+        parts += [*(stats for _, stats in self.minutes), *self.hours]
+        return combine(parts) if parts else None
 
     def add(self, other: _Contents) -> None:
         self.points = sorted([*self.points, *other.points], key=stamp_of)
@@ -151,35 +153,38 @@ class _Contents:
         self.hours += other.hours
 
     def split(self, correction: Correction) -> tuple[_Contents, _Contents]:
-        """What a correction leaves alone, and what it affects."""
-        left, affected = _Contents(), _Contents()
+        """Return (unaffected, affected) values."""
+        unaffected, affected = _Contents(), _Contents()
         for point in self.points:
-            (affected if correction.affects(point[0]) else left).points.append(point)
+            (affected if correction.affects(point[0]) else unaffected).points.append(point)
         for minute in self.minutes:
-            (affected if correction.affects(minute[1].at) else left).minutes.append(minute)
-        for one in self.hours:
-            (affected if correction.affects(one.at) else left).hours.append(one)
-        return left, affected
+            (affected if correction.affects(minute[1].at) else unaffected).minutes.append(minute)
+        for stats in self.hours:
+            (affected if correction.affects(stats.at) else unaffected).hours.append(stats)
+        return unaffected, affected
 
-    def shifted(self, shift: int) -> dict[int, _Contents]:
-        """The same with earlier stamps, by hour."""
+    def shift(self, shift: int) -> dict[int, _Contents]:
+        """Return the values with stamps that are ``shift`` milliseconds earlier, by hour."""
         by_hour: dict[int, _Contents] = {}
         for stamp, value in self.points:
             at = stamp - shift
             by_hour.setdefault(at // HOUR_MS, _Contents()).points.append((at, value))
-        moved = [attrs.evolve(one, at=one.at - shift) for _, one in self.minutes]
-        for one in moved:
-            by_hour.setdefault(one.at // HOUR_MS, _Contents()).minutes.append((one.at - one.at % MINUTE_MS, one))
-        for one in self.hours:
-            at = one.at - shift
-            by_hour.setdefault(at // HOUR_MS, _Contents()).hours.append(attrs.evolve(one, at=at))
+        for _, stats in self.minutes:
+            at = stats.at - shift
+            minute = (at - at % MINUTE_MS, attrs.evolve(stats, at=at))
+            by_hour.setdefault(at // HOUR_MS, _Contents()).minutes.append(minute)
+        for stats in self.hours:
+            at = stats.at - shift
+            by_hour.setdefault(at // HOUR_MS, _Contents()).hours.append(attrs.evolve(stats, at=at))
         return by_hour
 
 
 class HistoryRepair:
-    """One repair; ``affects`` says whether it is about a series, ``now`` which days have ended. Call `step` until done.
+    """One repair of the history file: call `step` until `done`.
 
-    ``restored`` has, after values were dropped, the latest value that is left of each series that had a later one.
+    ``affects`` returns whether a series is corrected; ``now`` returns the time, which decides which days have ended.
+    ``moved`` counts corrected values. When values are dropped, ``restored`` has the newest remaining value of each
+    series whose latest value was dropped.
     """
 
     def __init__(
@@ -210,7 +215,7 @@ class HistoryRepair:
         return self._correction.shift is None
 
     async def step(self) -> None:
-        """Do one slice. Raises `StorageError`; the slice is then not done, and may be tried again."""
+        """Do one slice. Raises `StorageError`; nothing is changed then, and the caller may try again."""
         if (after := self._after) is not None:
 
             async def move(tx: Transaction) -> tuple[int, int | None, list[tuple[int, str]]]:
@@ -241,35 +246,35 @@ class HistoryRepair:
             policy = self._policies(series)
             if policy is None or not self._affects(series):
                 continue
-            there = await self._read(tx, hour, series, damaged)
-            left, affected = there.split(self._correction)
-            points += there.count
+            contents = await self._read(tx, hour, series, damaged)
+            unaffected, affected = contents.split(self._correction)
+            points += contents.count
             if affected.count:
                 moved += affected.count
-                await self._write(tx, hour, series, policy, left, left.statistics)
+                await self._write(tx, hour, series, policy, unaffected, unaffected.statistics)
                 if self._correction.shift is not None:
-                    for target, contents in affected.shifted(self._correction.shift).items():
-                        await self._merge(tx, target, series, policy, contents, damaged)
+                    for target, shifted in affected.shift(self._correction.shift).items():
+                        await self._merge(tx, target, series, policy, shifted, damaged)
             if points >= SLICE_POINTS:
                 return moved, key, damaged
         return moved, keys[-1] if len(keys) == SLICE_HOURS else None, damaged
 
     async def _read(self, tx: Transaction, hour: int, series: int, damaged: list[tuple[int, str]]) -> _Contents:
-        """What there is of an hour; damaged chunks are put into quarantine."""
+        """Return the contents of an hour; put damaged chunks into quarantine."""
         contents = _Contents()
         for key, data in await _chunks(tx, hour, series):
             try:
-                found = decode(key, data)
+                decoded = decode(key, data)
             except BadChunk as error:
                 damaged.append((key, str(error)))
                 await quarantine(tx, key)
                 continue
-            if found and type(found[0][1]) is Statistics:
-                contents.minutes += found
+            if decoded and type(decoded[0][1]) is Statistics:
+                contents.minutes += decoded
             else:
-                contents.points += cast("list[Point]", found)
+                contents.points += cast("list[Point]", decoded)
         if not contents.points and not contents.minutes:
-            contents.hours += (await hours_of(tx, [hour_key(hour, series)])).values()
+            contents.hours += (await read_hours(tx, [hour_key(hour, series)])).values()
         contents.points.sort(key=stamp_of)
         return contents
 
@@ -279,45 +284,45 @@ class HistoryRepair:
         hour: int,
         series: int,
         policy: Policy,
-        contents: _Contents,
+        added: _Contents,
         damaged: list[tuple[int, str]],
     ) -> None:
-        """Add what was shifted to the hour where it belongs."""
-        old = (await hours_of(tx, [hour_key(hour, series)])).get(hour_key(hour, series))
-        there = await self._read(tx, hour, series, damaged)
-        known = there.statistics
-        # Where the chunk is gone, or is not whole, its statistics tell more than what is left of it.
-        more = old if old is not None and known is not None and known.count != old.count else None
-        added = contents.statistics
-        there.add(contents)
-        whole = there.statistics if more is None or added is None else combined((more, added))
-        await self._write(tx, hour, series, policy, there, whole)
+        """Add values with corrected stamps to the hour of these stamps."""
+        stored = (await read_hours(tx, [hour_key(hour, series)])).get(hour_key(hour, series))
+        contents = await self._read(tx, hour, series, damaged)
+        computed = contents.statistics
+        # If the chunk is gone or incomplete, the stored statistics are right, and those of the contents are not.
+        is_incomplete = stored is not None and computed is not None and computed.count != stored.count
+        added_statistics = added.statistics
+        contents.add(added)
+        if is_incomplete and stored is not None and added_statistics is not None:
+            total: Statistics | None = combine((stored, added_statistics))
+        else:
+            total = contents.statistics
+        await self._write(tx, hour, series, policy, contents, total)
 
     async def _write(
-        self, tx: Transaction, hour: int, series: int, policy: Policy, contents: _Contents, whole: Statistics | None
+        self, tx: Transaction, hour: int, series: int, policy: Policy, contents: _Contents, total: Statistics | None
     ) -> None:
-        """Replace what there is of an hour."""
+        """Replace the chunk of an hour with ``contents``, and its statistics with ``total``."""
         first, key = chunk_key(hour, series), hour_key(hour, series)
         await tx.execute("DELETE FROM chunks WHERE id BETWEEN ? AND ?", (first, chunk_key(hour, series, MAX_PART)))
-        pieces: list[tuple[int, bytes]] = []
+        parts: list[tuple[int, bytes]] = []
         if contents.minutes or (policy.mode == "minute" and contents.points):
-            by_minute: dict[int, list[Statistics]] = {}
-            for minute, one in (*contents.minutes, *minutes(contents.points)):
-                by_minute.setdefault(minute, []).append(one)
-            rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
-            pieces = [(first, encode_minutes(first, rows))]
+            rows = combine_minutes((*contents.minutes, *statistics_by_minute(contents.points)))
+            parts = [(first, encode_minutes(first, rows))]
         elif contents.points:
-            pieces = encoded(hour, series, 0, contents.points, "raw")
-        await tx.insert_many("chunks", ("id", "data"), pieces)
-        if whole is None:
+            parts = encode_parts(hour, series, 0, contents.points, "raw")
+        await tx.insert_many("chunks", ("id", "data"), parts)
+        if total is None:
             await tx.execute("DELETE FROM hours WHERE id = ?", (key,))
         else:
-            row = (key, *row_of(whole, hour * HOUR_MS))
+            row = (key, *to_row(total, hour * HOUR_MS))
             await tx.insert_many("hours", ("id", *COLUMNS), [row], replace=True)
-        await forget_days(tx, [key])
+        await delete_days(tx, [key])
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= self._now():
-            await sum_days(tx, {(series, day[0]): day})
+            await write_days(tx, {(series, day[0]): day})
 
     # -- latest values --------------------------------------------------------------------------------------------
 
@@ -330,30 +335,30 @@ class HistoryRepair:
             (after, correction.cutoff, correction.end, SLICE_LATEST),
         )
         restored: dict[int, tuple[int, Value]] = {}
-        alone = 0
+        without_history = 0
         for series, stamp in rows:
             policy = self._policies(series)
             if policy is None or not self._affects(series):
                 continue
-            # Of a datastream without a history, it is the only value.
-            alone += policy.mode == "off"
+            # A datastream without a history has no other value, which would be counted elsewhere.
+            without_history += policy.mode == "off"
             if correction.shift is not None:
                 values = (correction.corrected(stamp), series)
                 await tx.execute("UPDATE latest SET ts = ? WHERE series = ?", values)
                 continue
             await tx.execute("DELETE FROM latest WHERE series = ?", (series,))
             if row := await tx.fetch_one(_NEWEST_HOUR, (series, correction.cutoff // HOUR_MS)):
-                newest = of_row(row[1:], row[0] * HOUR_MS)
+                newest = from_row(row[1:], row[0] * HOUR_MS)
                 restored[series] = (newest.at, newest.last)
-        await keep_latest(tx, restored.items())
-        return restored, rows[-1][0] if len(rows) == SLICE_LATEST else None, alone
+        await write_latest(tx, restored.items())
+        return restored, rows[-1][0] if len(rows) == SLICE_LATEST else None, without_history
 
 
 def spans_of_tails(tails: Mapping[int, Sequence[Tail]], cutoff: int) -> dict[int, Span]:
-    """What is in memory with stamps after ``cutoff``, by series."""
+    """Return the span of the values in memory with stamps after ``cutoff``, by series."""
     spans: dict[int, Span] = {}
-    for series, several in tails.items():
-        for tail in several:
+    for series, series_tails in tails.items():
+        for tail in series_tails:
             if (
                 tail.stamps
                 and max(tail.stamps) > cutoff

@@ -1,6 +1,6 @@
-"""What is done to the history file besides writing it: old chunks go, erased series go, damage is looked for.
+"""Maintenance of the history file: delete expired chunks and erased series, and check for damage.
 
-All of it in slices of a few milliseconds, between commits.
+All of it is done in slices of a few milliseconds, between commits.
 """
 
 from __future__ import annotations
@@ -22,28 +22,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two passes over all chunks for what is older than it is kept, and before the first.
+#: Seconds between two passes that delete expired chunks, and before the first one.
 EXPIRE_EVERY = 86_400.0
 EXPIRE_FIRST = 3_600.0
-#: Series erased at once.
+#: Series erased together.
 ERASE_AT_ONCE = 64
-#: Seconds between two looks for damage: years of chunks take minutes, and nobody notices.
+#: Seconds between two slices of a check: years of chunks take minutes, without a noticeable load.
 CHECK_PAUSE = 0.02
-#: Rows of statistics looked at in one go.
+#: Rows of statistics checked in one slice.
 CHECK_ROWS = 5_000
 
 
-class Upkeep:
+class Retention:
+    """The maintenance of one history file, one slice at a time."""
+
     def __init__(self, database: Database, clock: Clock, policies: Policies) -> None:
         self._database = database
         self._clock = clock
         self._policies = policies
-        #: Chunks found damaged since the start.
+        #: The number of damaged chunks that were found since the start.
         self.damaged = 0
-        #: Told which series are erased for good.
+        #: Called with the series of which nothing is left in the file.
         self.on_erased: Callable[[list[int]], Awaitable[None]] | None = None
-        self._gone: list[int] = []
+        self._to_erase: list[int] = []
+        #: The series that are being erased, and the hour of the next slice.
         self._erasing: tuple[list[int], int] | None = None
+        #: When the next slice of a pass over all chunks is due, by trio's clock, and the key that it begins after.
         self._expire_at = float("inf")
         self._expire_from = 0
 
@@ -52,11 +56,11 @@ class Upkeep:
 
     @property
     def erasing(self) -> bool:
-        return bool(self._gone) or self._erasing is not None
+        return bool(self._to_erase) or self._erasing is not None
 
     @property
     def due(self) -> float:
-        """When `step` has something to do, by trio's clock."""
+        """The time at which `step` has something to do, by trio's clock."""
         return 0.0 if self.erasing else self._expire_at
 
     async def step(self) -> None:
@@ -67,13 +71,13 @@ class Upkeep:
             await self._expire()
 
     async def costs(self) -> dict[int, float]:
-        """Bytes that each series takes on disk in a month, going by the newest day that is sealed."""
+        """Return the bytes that each series takes on disk in a month, estimated from the newest day in chunks."""
         return dict(await self._database.fetch_all(compaction.COSTS))
 
-    # -- what goes ------------------------------------------------------------------------------------------------
+    # -- deleting -------------------------------------------------------------------------------------------------
 
     async def _expire(self) -> None:
-        """Look through some chunks for what is older than it is kept; not by a clock that may be wrong."""
+        """Delete the expired chunks of a slice, unless the clock may be wrong."""
         if not self._clock.believable:
             self._expire_at = trio.current_time() + EXPIRE_FIRST
             return
@@ -88,31 +92,31 @@ class Upkeep:
             self._expire_at = trio.current_time() + EXPIRE_EVERY
 
     def erase(self, series: Sequence[int]) -> None:
-        """Put series that have no policy any more on the list of what is erased."""
-        self._gone += series
+        """Queue series that have no policy any more; `step` erases them."""
+        self._to_erase += series
 
     async def _erase(self) -> None:
         if self._erasing is None:
-            chosen, self._gone = self._gone[:ERASE_AT_ONCE], self._gone[ERASE_AT_ONCE:]
+            chosen, self._to_erase = self._to_erase[:ERASE_AT_ONCE], self._to_erase[ERASE_AT_ONCE:]
             self._erasing = (chosen, 0)
         series, hour = self._erasing
 
         async def erase(tx: Transaction) -> int | None:
             return await compaction.erase(tx, series, hour)
 
-        further = await self._database.transaction(erase)
-        if further is None and self.on_erased is not None:
+        next_hour = await self._database.transaction(erase)
+        if next_hour is None and self.on_erased is not None:
             try:
                 await self.on_erased(series)
             except StorageError as error:
-                # Nothing is wrong with the history; the next start finds them on the list, and nothing left to erase.
-                log.warning("storage: what was erased stays on the list: %s", error)
-        self._erasing = None if further is None else (series, further)
+                # The history itself works. The next start erases these series again, and finds nothing of them.
+                log.warning("storage: erased series could not be removed from the list of series to erase: %s", error)
+        self._erasing = None if next_hour is None else (series, next_hour)
 
     # -- damage ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> str | None:
-        """Look through all that is kept, once, and put damaged chunks aside; returns what is wrong with the file."""
+        """Check the whole file once, and put damaged chunks into quarantine; return what is wrong with the file."""
         try:
             for table in ("migrations", "latest", "sealed", "log"):
                 (verdict,), *_ = await self._database.fetch_all(f"PRAGMA quick_check('{table}')")
@@ -134,26 +138,26 @@ class Upkeep:
         while after is not None:
             key = after
 
-            async def look(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
+            async def check(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
                 return await compaction.check(tx, key)
 
-            found, after = await self._database.read(look)
-            if found:
-                await self.quarantine(found)
+            damaged, after = await self._database.read(check)
+            if damaged:
+                await self.quarantine(damaged)
             await trio.sleep(CHECK_PAUSE)
 
     async def quarantine(self, chunks: list[tuple[int, str]]) -> None:
-        """Take damaged chunks out of the way. Raises `StorageError`."""
+        """Move damaged chunks to the table ``quarantine``, and report them. Raises `StorageError`."""
 
         async def move(tx: Transaction) -> None:
             for key, _ in chunks:
                 await compaction.quarantine(tx, key)
 
         await self._database.transaction(move)
-        self.found_damaged(chunks)
+        self.report_damaged(chunks)
 
-    def found_damaged(self, chunks: list[tuple[int, str]]) -> None:
-        """Count them, and say so."""
-        for key, why in chunks:
+    def report_damaged(self, chunks: list[tuple[int, str]]) -> None:
+        """Count damaged chunks, given as (key, reason), and log them."""
+        for key, reason in chunks:
             self.damaged += 1
-            log.error("storage: a chunk of series %d is damaged (%s) and was put aside", series_of_chunk(key), why)
+            log.error("storage: a chunk of series %d is damaged (%s) and was put aside", series_of_chunk(key), reason)

@@ -1,4 +1,4 @@
-"""The templates of a hub: the newest version of each, older ones that devices still have, and what was saved before."""
+"""The templates of a hub: the newest version of each, older ones to which devices are pinned, and saved versions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from hub.domain.devices import Devices
     from hub.storage import Row, Storage, Transaction
 
-#: Versions of a template that are kept, besides those that devices have.
+#: Saved versions of a template, in addition to those to which devices are pinned.
 MAX_VERSIONS = 100
 
 
 @attrs.frozen(kw_only=True)
 class Version:
-    """One that was saved: ``at`` in ms UTC, by whom ("user 3")."""
+    """A version of a template that was saved at the time ``at`` (ms UTC) by an actor ("user 3")."""
 
     number: int
     at: int
@@ -35,7 +35,7 @@ class Version:
 
 
 class Templates:
-    """All templates, by id: the newest version, which new devices get, and others if they follow."""
+    """All templates, by id, in their newest version: new devices get it, and others unless they are pinned."""
 
     def __init__(
         self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits, bodies: Bodies
@@ -47,7 +47,7 @@ class Templates:
         self._bodies = bodies
         self._devices = devices
         self.by_id: dict[str, Template] = {}
-        #: Older versions that devices have, by id and number; and the highest number that a datastream ever had.
+        #: Older versions to which devices are pinned, by id and version; and the highest id that a datastream ever had.
         self._older: dict[tuple[str, int], Template] = {}
         self._highest: dict[str, int] = {}
 
@@ -67,65 +67,69 @@ class Templates:
             self._highest[template.id] = max([highest, *(stream.id for stream in template.datastreams)])
         self._older = {(template.id, template.version): template for template in (from_row(*row) for row in older)}
 
-    def of_device(self, template: str, pinned: int | None) -> Template:
-        """What a device has: the newest version, or the one that it stays with."""
+    def for_device(self, template: str, pinned: int | None) -> Template:
+        """Return the newest version of a template, or the one to which a device is pinned."""
         return self.by_id[template] if pinned is None else self._older[template, pinned]
 
     def get(self, template: str) -> Template:
-        """Raises `NotFound`."""
-        if found := self.by_id.get(template):
-            return found
-        raise self.unknown()
+        """Return the newest version of a template. Raises `NotFound`."""
+        if newest := self.by_id.get(template):
+            return newest
+        raise self.not_found()
 
     @staticmethod
-    def unknown() -> NotFound:
-        """What is said of one that is not there, also to whom it is none of their business."""
+    def not_found() -> NotFound:
+        """Return the error for a missing template.
+
+        Also raised when the caller may not see the template, so that ids cannot be probed.
+        """
         return NotFound("Template is not found or you don't have access to it.")
 
     def for_org(self, org: Organization, template: str) -> Template:
-        """A template that devices of an organization may have. Raises `NotFound` also for others."""
-        found = self.by_id.get(template)
-        if found is None or not org.has(found):
-            raise self.unknown()
-        return found
+        """Return a template that is enabled in an organization. Raises `NotFound`, also if it is not enabled."""
+        newest = self.by_id.get(template)
+        if newest is None or not org.has(newest):
+            raise self.not_found()
+        return newest
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
     async def save(
         self, text: str, by: Principal, *, source: str = "template", prune: bool = False
     ) -> tuple[Template, list[str]]:
-        """Import TOML and let devices follow; see `put`."""
+        """Import a template from TOML, and give it to its devices; see `put`."""
         document = await self._bodies.decoded(text, lambda text: from_toml(text, source, self._limits))
         return await self.put(lambda: self.read(document, source), by, source=source, prune=prune)
 
     def read(self, document: Mapping[str, Any], source: str = "template") -> Template:
-        """A template from a document, with ids for what has none. Raises `BadTemplate`."""
+        """Return a template from a document, with ids for datastreams that have none. Raises `BadTemplate`."""
         return read(document, source, self.by_id, lambda template: self._highest.get(template, 0), self._limits)
 
     def check(self, new: Template, source: str = "template") -> None:
-        """Whether there can be such a template. Raises `BadTemplate`, `Conflict`."""
-        most = self._limits.templates
-        if new.id not in self.by_id and len(self.by_id) >= most:
-            raise BadTemplate([f"{source}: more than {most} templates ([limits] templates)"])
+        """Check that a template can be saved beside the others. Raises `BadTemplate`, `Conflict`."""
+        limit = self._limits.templates
+        if new.id not in self.by_id and len(self.by_id) >= limit:
+            raise BadTemplate([f"{source}: more than {limit} templates ([limits] templates)"])
         if any(t.name == new.name and t.id != new.id for t in self.by_id.values()):
             raise Conflict(f"{source}: there is another template named {new.name!r}")
 
     def changes(self, new: Template, *, apply: bool = True) -> tuple[list[str], list[tuple[int | None, Datastream]]]:
-        """What saving would change, a line each, and the datastreams whose values that would drop.
+        """Return the changes by saving a template, a line each, and the datastreams that would lose their values.
 
-        Those by the version that devices are pinned to, None for those that follow the newest.
+        Each datastream is preceded by the version to which its devices are pinned, None for devices that are not
+        pinned.
         """
         old = self.by_id.get(new.id)
-        lines, dropped = difference(old, new)
+        lines, streams = difference(old, new)
         if not apply:
             return lines, []
-        found: list[tuple[int | None, Datastream]] = [(None, stream) for stream in dropped]
-        behind = sorted(self._devices.versions_of(new.id))
-        for number in behind:
-            found += [(number, stream) for stream in difference(self._older[new.id, number], new)[1]]
-        if behind and not lines:
+        dropped: list[tuple[int | None, Datastream]] = [(None, stream) for stream in streams]
+        pinned = sorted(self._devices.pinned_versions(new.id))
+        for number in pinned:
+            dropped += [(number, stream) for stream in difference(self._older[new.id, number], new)[1]]
+        if pinned and not lines:
             lines = ["~ devices with older versions follow"]
-        return lines, found
+        return lines, dropped
 
     async def put(
         self,
@@ -136,10 +140,11 @@ class Templates:
         prune: bool = False,
         apply: bool = True,
     ) -> tuple[Template, list[str]]:
-        """Save a template as its next version; returns it and what changed. ``make`` is called when nobody else saves.
+        """Save a template as its next version; return it and its changes, a line each.
 
-        With ``apply`` all devices follow, else they stay with what they have. What would drop values is refused without
-        ``prune``. Raises `BadTemplate`, or `Conflict`.
+        ``make`` returns the template; it is called under the lock, so that no other call can change templates after it.
+        With ``apply`` all devices get the new version, else they are pinned to the version that they have. A change
+        that drops values is rejected without ``prune``. Raises `BadTemplate`, `Conflict`.
         """
         async with self._devices.lock:
             new = make()
@@ -181,9 +186,9 @@ class Templates:
                 "INSERT OR IGNORE INTO template_versions (template, version, at, by, document) VALUES (?, ?, ?, ?, ?)",
                 (new.id, new.version, at, by.actor_id, document),
             )
-            gone: list[int] = []
+            deleted: list[int] = []
             if apply:
-                gone = await self._devices.write_series(tx, new, dropped)
+                deleted = await self._devices.write_series(tx, new, dropped)
                 await tx.execute("UPDATE devices SET pinned = NULL WHERE template = ?", (new.id,))
             elif old is not None:
                 sql = "UPDATE devices SET pinned = ? WHERE template = ? AND pinned IS NULL"
@@ -193,19 +198,23 @@ class Templates:
                 " (SELECT pinned FROM devices WHERE template = ? AND pinned IS NOT NULL)",
                 (new.id, new.version - MAX_VERSIONS, new.id),
             )
-            return gone
+            return deleted
 
-        gone = await self._storage.transaction(write)
+        deleted = await self._storage.transaction(write)
         self.by_id[new.id], self._highest[new.id] = new, highest
         if apply:
-            await self._devices.follow(new, gone)
+            await self._devices.apply_template(new, deleted)
         elif old is not None and self._devices.pin(old):
             self._older[old.id, old.version] = old
-        kept = self._devices.versions_of(new.id)
-        self._older = {key: one for key, one in self._older.items() if key[0] != new.id or key[1] in kept}
+        pinned = self._devices.pinned_versions(new.id)
+        self._older = {
+            (id_, version): template
+            for (id_, version), template in self._older.items()
+            if id_ != new.id or version in pinned
+        }
 
     async def remove(self, template: Template, by: Principal) -> None:
-        """Delete a template that no device has. Raises `Conflict`."""
+        """Delete a template without devices. Raises `Conflict`."""
 
         async def write(tx: Transaction) -> None:
             [(count,)] = await tx.fetch_all("SELECT count(*) FROM devices WHERE template = ?", (template.id,))
@@ -217,13 +226,13 @@ class Templates:
             await self._storage.transaction(write)
             self.by_id.pop(template.id, None)
             self._highest.pop(template.id, None)
-            self._older = {key: one for key, one in self._older.items() if key[0] != template.id}
+            self._older = {key: older for key, older in self._older.items() if key[0] != template.id}
         self._bus.emit(TemplateDeleted(template, by))
 
-    # -- what was saved before ------------------------------------------------------------------------------------
+    # -- saved versions -------------------------------------------------------------------------------------------
 
     async def versions(self, template: Template) -> list[Version]:
-        """All that are kept, the newest first."""
+        """Return the saved versions of a template, the newest first."""
         sql = "SELECT version, at, by, document FROM template_versions WHERE template = ? ORDER BY version DESC"
         rows = await self._storage.configuration.fetch_all(sql, (template.id,))
         return [
@@ -232,7 +241,7 @@ class Templates:
         ]
 
     async def version(self, template: Template, number: int) -> Template:
-        """One that was saved. Raises `NotFound`."""
+        """Return a saved version of a template. Raises `NotFound`."""
         sql = "SELECT document FROM template_versions WHERE template = ? AND version = ?"
         rows = await self._storage.configuration.fetch_all(sql, (template.id, number))
         if not rows:
@@ -241,5 +250,5 @@ class Templates:
 
 
 def dropped_names(dropped: Sequence[tuple[int | None, Datastream]]) -> list[str]:
-    """Datastreams in words, each once."""
+    """Return the pins and names of datastreams, each once."""
     return list(dict.fromkeys(f"V{stream.pin} {stream.name}" for _, stream in dropped))

@@ -23,7 +23,7 @@ import trio
 from hub import timezones
 from hub.api import DEVICE, PUBLIC, File, Request, Response, Route
 from hub.datadir import partial_of, publish
-from hub.domain.timeline import MAX_PAGE, Filter
+from hub.domain.timeline import MAX_PAGE, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import Statistics
 from hub.history.query import Granularity
@@ -267,7 +267,7 @@ def _summary(one: Statistics, source: str, datastream: Datastream) -> Any:
 
 
 async def _events(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int, tuple[Any, ...]]]]:
-    wanted = Filter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
+    wanted = TimelineFilter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
     page, total = 0, 1
     while page * MAX_PAGE < total:
         events, total = await hub.timeline.find(wanted, page, MAX_PAGE)

@@ -111,7 +111,7 @@ class _Move(BulkAction):
         if body.to_org_id is None:
             raise Rejected("toOrgId is missing; name the organization to move the devices to")
         if not hub.is_allowed(principal, self.permission, org=body.to_org_id):
-            raise hub.organizations.unknown(body.to_org_id)
+            raise hub.organizations.not_found(body.to_org_id)
         self.target = hub.organizations.get(body.to_org_id)
 
     def problem(self, device: Device) -> str | None:

@@ -88,7 +88,7 @@ class BulkRoutes:
             if device is not None and self._hub.is_allowed(request.principal, VIEW_DEVICES, device):
                 devices.append(device)
             else:
-                problem = str(self._hub.devices.unknown(device_id))
+                problem = str(self._hub.devices.not_found(device_id))
                 missing.append(Result(device_id=device_id, name="", problem=problem))
         return devices, missing
 

@@ -203,7 +203,7 @@ class QueryCompiler:
         The texts are the device's name, tags, metadata and firmware, and the names of its location, template,
         organization and owner.
         """
-        device_with_token = self._hub.tokens.of(word)
+        device_with_token = self._hub.tokens.device_for(word)
         word = nfc(word).lower()
         orgs = {org.id for org in self._hub.organizations.by_id.values() if word in org.name.lower()}
         ids = self._tags.devices_matching(word, principal)
@@ -268,7 +268,7 @@ class QueryCompiler:
             "name": lambda device: device.name,
             "owner": attributes.owner_name,
             "activatedBy": attributes.activator_names(principal),
-            "status": hub.lifecycle.name,
+            "status": hub.lifecycle.status_name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
             "location": lambda device: locations.visible_name(device, principal),

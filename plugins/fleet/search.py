@@ -96,7 +96,7 @@ class DeviceSearch:
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
             "name": lambda d: d.name.lower(),
-            "status": lambda d: hub.lifecycle.name(d).lower(),
+            "status": lambda d: hub.lifecycle.status_name(d).lower(),
             "owner": lambda d: owner_name(d).lower(),
             "organization": lambda d: hub.organizations.get(d.org).name.lower(),
             "orgId": lambda d: d.org,
@@ -120,7 +120,7 @@ class DeviceSearch:
             template_id=device.template.id,
             template_name=device.template.name,
             owner_user_id=device.owner,
-            status=self._hub.lifecycle.name(device),
+            status=self._hub.lifecycle.status_name(device),
             created_at=device.created,
             activated_at=device.activated,
             activated_by=self._attributes.activator_names(principal)(device),

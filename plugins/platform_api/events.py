@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route, Time
-from hub.domain.timeline import UNKNOWN, Filter
+from hub.domain.timeline import UNKNOWN, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.model import Comment, Device, TimelineEvent
 
@@ -126,7 +126,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         types = [_TYPES[kind.lower()] for kind in event_type]
         if from_ >= to:
             raise Rejected("from must be before to")
-        wanted = Filter(
+        wanted = TimelineFilter(
             devices=[device.id],
             types=types,
             resolved=_YES_NO.get(resolved),
@@ -157,7 +157,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def resolve(request: Request) -> EventObject:
         body: EventNote = request.body
         device = hub.access.device_for(request, body.device_id)
-        done = await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal)
+        done = await hub.timeline.resolve_event(device, body.event_id, body.note, request.principal)
         return shown(request, device, done)
 
     async def comment(request: Request) -> EventObject:

@@ -128,7 +128,7 @@ class Feed:
                 yield on(EventChanged, self._add_event)
             case _:
                 yield on(ValueWritten, self._add_value, self.key.device)
-                yield on(StatusChanged, lambda fact: self._add_status(fact, hub.lifecycle.name(fact.device)))
+                yield on(StatusChanged, lambda fact: self._add_status(fact, hub.lifecycle.status_name(fact.device)))
                 yield on(ValueExpired, self._add_expired)
                 yield on(ValueCleared, self._add_cleared)
                 yield on(PropertyChanged, self._add_property)

@@ -34,7 +34,7 @@ def metadata_shown(viewer: DeviceDisplay, values: Mapping[str, str]) -> list[Met
     found = []
     for name, value in values.items():
         number, field = fields.get(name, (None, MetadataField(name=name, type=BUILT_IN.get(name, "text"))))
-        text = viewer.field(field, value)
+        text = viewer.field_text(field, value)
         found.append(MetaFieldValue(id=number, name=name, type=field.type, value=value, text=text))
     return found
 
@@ -79,7 +79,9 @@ class EraseProperty:
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
         device = hub.access.device_for(request, device_id)
-        return metadata_shown(await hub.display.of(device, request.principal), await hub.metadata.of(device))
+        return metadata_shown(
+            await hub.display.for_device(device, request.principal), await hub.metadata.values_for(device)
+        )
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body

@@ -237,7 +237,7 @@ class _Client:
             snapshot |= {
                 "device": device.id,
                 "online": device.status == ONLINE,
-                "status": hub.lifecycle.name(device),
+                "status": hub.lifecycle.status_name(device),
                 "values": {f"v{d.pin}": to_json(value) for d, value in known if value is not None},
             }
         elif what == "alarms":

@@ -64,7 +64,7 @@ class DeviceTransferRoutes:
         if body.new_org_id is not None:
             # The same error as for a missing organization, so that ids cannot be probed.
             if not hub.is_allowed(request.principal, request.permission, org=body.new_org_id):
-                raise hub.organizations.unknown(body.new_org_id)
+                raise hub.organizations.not_found(body.new_org_id)
             hub.organizations.get(body.new_org_id)
             target: tuple[int, int | None] = (body.new_org_id, None)
             request.transferred_to = body.new_org_id

@@ -148,7 +148,7 @@ class OrganizationRoutes:
                     "ownerUserId": device.owner,
                     "name": device.name,
                     "templateId": device.template.id,
-                    "metadata": await self._hub.metadata.of(device),
+                    "metadata": await self._hub.metadata.values_for(device),
                 }
                 for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
@@ -325,7 +325,7 @@ class OrganizationRoutes:
         granted = service.authorization.grants(request.principal) or frozenset()
         may_switch = "orgs.switch" in granted and self._organizations.contains(user.org, org_id)
         if org_id != user.org and not may_switch:
-            raise self._organizations.unknown(org_id)
+            raise self._organizations.not_found(org_id)
         organization = self._organizations.get(org_id)
         await service.credentials.switch_organization(session, organization.id)
         request.org, request.subject = organization.id, f"organization {organization.id}"

@@ -71,7 +71,7 @@ class UsersService:
         await self.credentials.load()
         await self.throttle.load()
         self.hub.devices.org_of_user = self._organization_of
-        self.hub.organizations.counts["users"] = self.users.count_by_organization
+        self.hub.organizations.add_usage_counter("users", self.users.count_by_organization)
         self.hub.names["user"] = self._name_of_user
         self.hub.user_of = self._user_with_email
         self.hub.display.system_of = self._unit_system_of

@@ -369,7 +369,7 @@ class UserRoutes:
         hub.organizations.check_quota(org.id, "users", self._users.count_by_organization(), leaving=user.org)
         if body.devices:
             for device in owned:
-                hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
+                hub.devices.check_placement(org.id, device.template, len(owned), leaving=device.org)
         request.partially_applied, request.org, request.transferred_to = True, user.org, org.id
         await self._users.change(user, org=org.id, role=role)
         for device in owned:

@@ -256,13 +256,13 @@ async def check_what_is_kept(hub):
         "tmpl": "TMPL0wire0001",
     }
     by_pin = {pin: point.datastream.id for pin, point in device.points.items()}
-    assert await hub.properties.of(device) == {
+    assert await hub.properties.values_for(device) == {
         by_pin[0]: {"color": ("#D3435C",), "isDisabled": ("true",)},
         by_pin[1]: {"isDisabled": ("true",)},
         by_pin[3]: {"labels": ("one", "two", "three")},
     }
-    assert await hub.metadata.of(device) == {"Serial Number": "SN-0001", "Hotspot Name": "Blynk Device-1"}
-    assert [(e.code, e.description, e.resolved) for e in await hub.timeline.of(device) if e.type != "online"] == [
+    assert await hub.metadata.values_for(device) == {"Serial Number": "SN-0001", "Hotspot Name": "Blynk Device-1"}
+    assert [(e.code, e.description, e.resolved) for e in await hub.timeline.newest(device) if e.type != "online"] == [
         ("too_cold", "It is -3 °C", CAPTURED_AT),
         ("too_hot", "", CAPTURED_AT),
     ]
