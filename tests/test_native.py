@@ -13,8 +13,9 @@ import trio.testing
 from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 from connectors.native import endpoint
+from connectors.native import session as native_session
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
-from connectors.native.protocol import Cmd, Connection, Status, frame, response
+from connectors.native.protocol import Cmd, Decoder, Status, frame, response
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
@@ -127,6 +128,7 @@ class Seconds:
 def seconds(monkeypatch):
     seconds = Seconds()
     monkeypatch.setattr(endpoint, "time", seconds)
+    monkeypatch.setattr(native_session, "time", seconds)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.002)
     return seconds
 
@@ -235,7 +237,7 @@ async def test_a_second_login_is_answered_with_4_and_changes_nothing(hub):
 
 @pytest.mark.parametrize("said", [frame(Cmd.HW_LOGIN, 1, ("x" * 32,))[:20], frame(Cmd.HW_LOGIN, 1, ("x" * 32,))])
 async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, monkeypatch, said):
-    monkeypatch.setattr(endpoint, "LOGIN_DEADLINE", 0.05)
+    monkeypatch.setattr(native_session, "LOGIN_DEADLINE", 0.05)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.01)
     async with dialled(hub) as client:
         await client.stream.send_all(said)
@@ -340,7 +342,7 @@ async def test_only_whole_frames_are_sent(hub):
             hub.command(device, SetDatastream(n, ("x" * 20,)))
         while len(received) < 200:
             received += await client.read()
-            assert b"" == client._connection._rest
+            assert b"" == client._decoder._incomplete
 
 
 async def test_what_old_firmware_has_and_nobody_answers(hub):
@@ -435,8 +437,8 @@ async def test_nothing_is_pushed_between_the_login_and_the_answer_to_the_info(hu
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
 async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(hub, monkeypatch, command):
-    assert 1 <= endpoint.INFO_PATIENCE <= 2
-    monkeypatch.setattr(endpoint, "INFO_PATIENCE", 0.05)
+    assert 1 <= native_session.INFO_PATIENCE <= 2
+    monkeypatch.setattr(native_session, "INFO_PATIENCE", 0.05)
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -448,7 +450,7 @@ async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
 async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monkeypatch, command):
-    monkeypatch.setattr(endpoint, "INFO_PATIENCE", 3600)
+    monkeypatch.setattr(native_session, "INFO_PATIENCE", 3600)
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -462,8 +464,8 @@ async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monk
 
 
 async def test_a_client_of_the_old_login_gets_one_frame_per_send_with_time_between(hub, monkeypatch):
-    assert 0.06 <= endpoint.SPACING
-    monkeypatch.setattr(endpoint, "SPACING", 0.15)
+    assert 0.06 <= native_session.SPACING
+    monkeypatch.setattr(native_session, "SPACING", 0.15)
     device, token = await add(hub)
     async with dialled(hub) as client:
         reads = []
@@ -1157,7 +1159,7 @@ SLOW = "[limits]\nmessages_per_second = 50\nburst = 100\n"
 @pytest.fixture
 def flooded(monkeypatch, seconds):
     """Time stands while a device that floods is not read."""
-    monkeypatch.setattr(endpoint, "FLOOD_PAUSE", 0)
+    monkeypatch.setattr(native_session, "FLOOD_PAUSE", 0)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 3600)
     return seconds
 
@@ -1173,7 +1175,7 @@ LIMITED = [(RESPONSE, 60_000, Status.QUOTA_LIMIT)]
 
 
 async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start, flooded, monkeypatch):
-    monkeypatch.setattr(endpoint, "FLOOD_PATIENCE", 3600)
+    monkeypatch.setattr(native_session, "FLOOD_PATIENCE", 3600)
     async with start(SLOW) as hub:
         _, token = await add(hub, "Kitchen")
         async with online(hub, token, h_beat=3600) as client:
@@ -1390,7 +1392,7 @@ async def test_the_client_says_when_the_hub_hangs_up_instead_of_answering():
 async def test_tasks_that_send_at_once_take_turns():
     """A heartbeat meets a value that the hub has not taken yet, as on a busy machine."""
     ours, theirs = trio.testing.lockstep_stream_pair()
-    client, heard = Client(ours), Connection()
+    client, heard = Client(ours), Decoder()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(client.write, 0, "x" * 500)
