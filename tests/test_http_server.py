@@ -541,7 +541,7 @@ async def test_a_streamed_answer_is_whole_for_who_has_nothing_more_to_ask(http):
 
 
 async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog, monkeypatch):
-    monkeypatch.setattr(endpoint, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(endpoint, "HALF_CLOSED_GRACE", 0.05)
     async with connected(hub) as http:
         await http.send(request("GET", "/test/endless") + HEALTH)
         await http._until(b"one,")
