@@ -338,7 +338,7 @@ async def test_a_login_is_not_a_megabyte(start):
                 pass
         await trio.aclose_forcefully(stream)
         [refusal] = started.refusals
-        assert "a frame of 65535 bytes is over the limit" in refusal.reason
+        assert "a body of 65535 bytes exceeds the limit" in refusal.reason
 
 
 # -- plugins ----------------------------------------------------------------------------------------------------------

@@ -357,11 +357,11 @@ async def test_a_browser_that_asks_before_any_other_request_is_refused(http, tar
     [
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
-            "Content-Length with Transfer-Encoding",
+            "both Content-Length and Transfer-Encoding",
         ),
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-            "Content-Length with Transfer-Encoding",
+            "both Content-Length and Transfer-Encoding",
         ),
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",

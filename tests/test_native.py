@@ -219,7 +219,7 @@ async def test_nothing_but_a_login_is_heard_before_the_login(hub):
         await client.send(Cmd.HARDWARE, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert "not a login" in reasons(hub)[-1]
+    assert "instead of a login" in reasons(hub)[-1]
     assert None is current(hub, device, 0)
 
 
@@ -267,12 +267,12 @@ async def test_a_login_that_announces_too_much_is_closed_at_once(hub, length):
 
         assert [] == await client.rest()
     [reason] = reasons(hub)
-    assert f"a frame of {length} bytes is over the limit" in reason
+    assert f"a body of {length} bytes exceeds the limit" in reason
 
 
 BROKEN = [
-    (b"\x14\0\2\x80\0", "a frame of 32768 bytes"),
-    (b"\x14\0\2\xff\xff" + bytes(100), "a frame of 65535 bytes"),
+    (b"\x14\0\2\x80\0", "a body of 32768 bytes"),
+    (b"\x14\0\2\xff\xff" + bytes(100), "a body of 65535 bytes"),
     (b"\x63\0\2\0\0", "command 99"),
     (b"\x01\0\2\0\0", "command 1 "),
     (b"GET / HTTP/1.1\r\n\r\n", "command 71"),
@@ -500,7 +500,7 @@ async def test_no_frame_is_longer_than_the_clients_buffer(hub, info, buffer):
 
     expected = [buffer - head - 1, 10] if buffer < 1024 else [10]
     assert expected == [len(parts[-1]) for parts in received]
-    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"its buffer of {buffer} bytes" in r])
+    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"buffer of {buffer} bytes" in r])
 
 
 async def test_what_is_too_long_for_the_buffer_does_not_hold_up_the_rest(hub):
@@ -1104,7 +1104,7 @@ async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(sta
             assert [] == await other.heard()
             await until(lambda: disconnected)
             assert [device] == [fact.device for fact in disconnected]
-            assert "nothing came" in disconnected[0].reason
+            assert "sent nothing" in disconnected[0].reason
 
 
 async def test_a_device_that_told_no_heartbeat_has_one_of_45_seconds(hub, seconds):
@@ -1219,7 +1219,7 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
             await client.rest()
             await until(lambda: disconnected)
 
-            assert ["it kept sending over its rate"] == [fact.reason for fact in disconnected]
+            assert ["the device kept sending more than 50 messages/s"] == [fact.reason for fact in disconnected]
             assert [] == await other.heard()
         assert 9 == current(hub, device, 0)
 

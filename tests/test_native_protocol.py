@@ -123,7 +123,7 @@ def test_a_frame_that_is_too_long_ends_the_connection_before_its_body_comes():
     found, error = heard(Decoder(128), [frame(Cmd.PING, 1) + b"\x1d\x00\x01\x00\x81"])
 
     assert [(Cmd.PING, 1, b"", 0)] == found
-    assert "a frame of 129 bytes is over the limit of 128" == error
+    assert "a body of 129 bytes exceeds the limit of 128" == error
 
 
 def test_the_limit_may_be_raised_between_two_frames_of_one_read():
@@ -142,7 +142,7 @@ def test_a_command_that_is_not_known_ends_the_connection(command):
     found, error = heard(Decoder(), [frame(Cmd.PING, 1) + bytes([command, 0, 1, 0, 0])])
 
     assert [(Cmd.PING, 1, b"", 0)] == found
-    assert f"command {command} is not known" == error
+    assert f"command {command} is unknown" == error
 
 
 def test_message_id_0_is_taken_from_a_client():

@@ -90,7 +90,7 @@ def sniff(first: bytes) -> bool:
 
 def overload_response(first: bytes) -> bytes:
     """Return the whole answer to a client over the limits of connections, given its first bytes."""
-    body = _error_body("There are too many clients.")
+    body = _error_body("The hub has reached its limit of connections; try again later.")
     target = first.lstrip(b"\r\n").partition(b" ")[2]
     headers = [
         (b"Retry-After", str(RETRY_AFTER).encode()),
@@ -210,8 +210,9 @@ class _PathApp:
         method, peer = scope["method"], scope["state"]["peer"]
         route = self._routes.get(method)
         if route is None:
-            allow = (b"allow", ", ".join(self._routes).encode())
-            await _send(send, 405, JSON, _error_body(f"{method} is not possible here."), [allow])
+            allowed = ", ".join(self._routes)
+            message = f"{method} is not allowed for this path; allowed: {allowed}."
+            await _send(send, 405, JSON, _error_body(message), [(b"allow", allowed.encode())])
             return
         try:
             query, headers = scope["query_string"], scope["headers"]
@@ -226,7 +227,8 @@ class _PathApp:
             await _send(send, *_describe_error(error))
         except Exception:
             log.exception("%s %s failed", route.method, route.path)
-            await _send(send, 500, JSON, _error_body("The hub has a fault; its log says more."), ())
+            message = "The request failed because of an error in the hub; see its log."
+            await _send(send, 500, JSON, _error_body(message), ())
         else:
             await _send_result(result, request, scope, receive, send)
 
@@ -297,7 +299,7 @@ async def _authorize(hub: Hub, request: Request, permission: str) -> None:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
-        raise NotAuthenticated("This needs an Authorization header with a bearer token.")
+        raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
     request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
     if permission != KNOWN:
         hub.authorize(request.principal, permission)

@@ -15,10 +15,10 @@ _RULES = {
         "A header line is a name, a colon and a value: no space before the colon, no control characters (RFC 9112 §5)."
     ),
     "continuation line": "The first header line must not begin with a space (RFC 9112 §2.2).",
-    "conflicting Content-Length": "Content-Length is there several times, with different values (RFC 9112 §6.3).",
+    "conflicting Content-Length": "Content-Length occurs several times with different values (RFC 9112 §6.3).",
     "bad Content-Length": "Content-Length must be a number of bytes in digits (RFC 9110 §8.6).",
-    "multiple Transfer-Encoding": "Transfer-Encoding is there several times; only chunked is understood.",
-    "Only Transfer-Encoding": "Transfer-Encoding must be chunked: no other is understood.",
+    "multiple Transfer-Encoding": "Transfer-Encoding occurs several times; the only supported value is chunked.",
+    "Only Transfer-Encoding": "Transfer-Encoding must be chunked; no other value is supported.",
     "illegal chunk header": "A chunk begins with a line that has its size in hexadecimal digits (RFC 9112 §7.1).",
     "malformed chunk footer": "A chunk ends with CR LF, after as many bytes as its size says (RFC 9112 §7.1).",
     "peer unexpectedly closed": "The connection ended in the middle of the request.",

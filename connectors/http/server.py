@@ -124,7 +124,7 @@ class HttpConnection:
                 headers = _check_headers(request, rules.body_limit)
                 if headers.get(b"upgrade", b"").lower() == b"websocket":
                     if request.method != b"GET" or request.http_version != b"1.1" or _BODY_HEADERS & headers.keys():
-                        raise HttpError(400, "This is no WebSocket handshake.")
+                        raise HttpError(400, "A WebSocket handshake is a GET request without a body (RFC 6455 §4.1).")
                     await self._upgrade(request, self._h11.trailing_data[0])
                     return
                 await _Exchange(self._h11, wire, request, headers, self._peer, path, rules).run(self._app)
@@ -165,7 +165,7 @@ class HttpConnection:
                 data = await self._wire.receive()
             if patience.cancelled_caught:
                 if self._state is State.HEADER:
-                    raise HttpError(408, "The header took too long.")
+                    raise HttpError(408, f"The header was not complete within {HEADER_DEADLINE:g} s.")
                 return None
             if not data:
                 if self._state is State.HEADER:
@@ -218,7 +218,7 @@ def _new_h11_connection() -> h11.Connection:
 def _http_error(error: h11.RemoteProtocolError, head: bytes = b"") -> HttpError:
     """Return the error that answers one of h11's, whose own text repeats the request, and secrets with it."""
     if error.error_status_hint == 431:
-        return HttpError(431, f"The header has more than {MAX_HEADER} bytes.")
+        return HttpError(431, f"The header exceeds the limit of {MAX_HEADER} bytes.")
     return HttpError(error.error_status_hint, broken_rule(str(error), head))
 
 
@@ -227,9 +227,9 @@ def _check_headers(request: h11.Request, body_limit: int) -> dict[bytes, bytes]:
     headers = dict(request.headers)
     header_bytes = sum(len(name) + len(value) + 4 for name, value in request.headers)
     if len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n") + header_bytes > MAX_HEADER:
-        raise HttpError(431, f"The header has more than {MAX_HEADER} bytes.")
+        raise HttpError(431, f"The header exceeds the limit of {MAX_HEADER} bytes.")
     if b"transfer-encoding" in headers and b"content-length" in headers:
-        raise HttpError(400, "Content-Length with Transfer-Encoding.")
+        raise HttpError(400, "A request must not have both Content-Length and Transfer-Encoding (RFC 9112 §6.1).")
     if int(headers.get(b"content-length", b"0")) > body_limit:
         raise body_too_large(body_limit)
     return headers
@@ -237,7 +237,7 @@ def _check_headers(request: h11.Request, body_limit: int) -> dict[bytes, bytes]:
 
 def body_too_large(body_limit: int) -> HttpError:
     """Return the error for a body with more than ``body_limit`` bytes."""
-    return HttpError(413, f"The body must have at most {body_limit} bytes here.")
+    return HttpError(413, f"The body exceeds the limit of {body_limit} bytes for this path.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -322,7 +322,7 @@ class _Exchange:
                 with trio.move_on_at(self._body_deadline) as patience:
                     connection.receive_data(await self._wire.receive())
                 if patience.cancelled_caught:
-                    raise HttpError(408, "The body took too long.")
+                    raise HttpError(408, f"The body was not complete within {BODY_DEADLINE:g} s.")
             elif isinstance(event, h11.Data):
                 self._body_bytes += len(event.data)
                 if self._body_bytes > self._rules.body_limit:

@@ -152,14 +152,16 @@ async def bridge(session: NativeSession, message_id: int, body: bytes, replies: 
     if verb == "i":
         target = session.hub.tokens.of(parts[2]) if len(parts) > 2 else None
         bridges = session.bridges = session.bridges or {}
-        if target is None or target.org != session.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
-            raise Forbidden("the bridge's token is not known here")
+        if target is None or target.org != session.device.org:
+            raise Forbidden("the bridge's token belongs to no device of this organization")
+        if pin not in bridges and len(bridges) >= MAX_BRIDGES:
+            raise Forbidden(f"a device may have at most {MAX_BRIDGES} bridges")
         bridges[pin] = target
         replies.append(response(message_id, Status.OK))
         return
     target = (session.bridges or {}).get(pin)
     if target is None:
-        raise Forbidden("the bridge was not initialised")
+        raise Forbidden(f"the bridge on pin {pin[:40]!r} has no target; initialize it with the target's token first")
     if verb != "vw" or len(parts) < 4 or parts[2] not in PIN_NUMBERS:
         replies.append(response(message_id, Status.ILLEGAL_COMMAND))
         return

@@ -102,9 +102,9 @@ class Decoder:
                 yield 0, message_id, b"", length
                 continue
             if command not in COMMANDS:
-                raise RemoteProtocolError(f"command {command} is not known")
+                raise RemoteProtocolError(f"command {command} is unknown")
             if length > self.max_body:
-                raise RemoteProtocolError(f"a frame of {length} bytes is over the limit of {self.max_body}")
+                raise RemoteProtocolError(f"a body of {length} bytes exceeds the limit of {self.max_body}")
             start = offset + HEADER_SIZE
             if end - start < length:
                 break
@@ -145,11 +145,11 @@ def frame(command: int, message_id: int, parts: Sequence[str] = ()) -> bytes:
     try:
         body = "\0".join(parts).encode()
     except UnicodeEncodeError as error:
-        raise LocalProtocolError(f"{error.object!r} is no text") from error
+        raise LocalProtocolError(f"{error.object!r} cannot be encoded as UTF-8") from error
     if len(body) > MAX_BODY:
-        raise LocalProtocolError(f"a body of {len(body)} bytes is too long")
+        raise LocalProtocolError(f"a body of {len(body)} bytes exceeds the limit of {MAX_BODY}")
     if not 0 < message_id <= 65_535:
-        raise LocalProtocolError(f"{message_id} is no message id")
+        raise LocalProtocolError(f"message id {message_id} is not between 1 and 65535")
     return _HEADER.pack(command, message_id, len(body)) + body
 
 

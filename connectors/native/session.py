@@ -259,7 +259,7 @@ class NativeSession:
                     break
         except RemoteProtocolError as error:
             self.close(str(error))
-            client = f"device {self.device.name}" if self.device is not None else "somebody who has not logged in"
+            client = f"device {self.device.name}" if self.device is not None else "a client that has not logged in"
             self.hub.refuse(self.address, f"{client} broke the protocol: {error}")
 
     async def _handle(self, data: bytes) -> None:
@@ -348,7 +348,7 @@ class NativeSession:
     async def _throttle(self) -> None:
         """Pause reading from a device over its rate; disconnect it when it does not slow down."""
         if time.monotonic() - self._flood_began_at > FLOOD_PATIENCE:
-            self.close("it kept sending over its rate")
+            self.close(f"the device kept sending more than {self.hub.config.limits.messages_per_second} messages/s")
             return
         self._throttle_due = False
         await trio.sleep(FLOOD_PAUSE)
@@ -358,7 +358,7 @@ class NativeSession:
     def _log_in(self, command: int, message_id: int, body: bytes, replies: list[bytes]) -> None:
         """Handle a login. Raises `RemoteProtocolError` for any other frame."""
         if command not in LOGINS:
-            raise RemoteProtocolError(f"its first frame was {describe(command, message_id, b'', 0)}, not a login")
+            raise RemoteProtocolError(f"the first frame was {describe(command, message_id, b'', 0)} instead of a login")
         token = trimmed(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.of(token)
         if device is None:
@@ -392,7 +392,7 @@ class NativeSession:
             self.close("no login")
         else:
             self._silent_seconds = self.heartbeat * self.hub.config.hub.heartbeat_factor
-            self.close(f"nothing came for {self._silent_seconds:.0f} s")
+            self.close(f"the device sent nothing for {self._silent_seconds:.0f} s")
 
     def close(self, reason: str) -> None:
         """Close the connection; the first ``reason`` is the one that the hub is given."""
@@ -404,7 +404,8 @@ class NativeSession:
         """Tell the hub that the connection has ended, and end the drain."""
         self._state = State.CLOSED
         if self.device is not None:
-            self.hub.sessions.closed(self, self._close_reason or "it closed the connection", self._silent_seconds)
+            reason = self._close_reason or "the device closed the connection"
+            self.hub.sessions.closed(self, reason, self._silent_seconds)
         self._wake_drain()
 
     # -- commands from the device ---------------------------------------------------------------------------------
@@ -447,7 +448,9 @@ class NativeSession:
         with suppress(ValueError):
             if (timestamp := stamp(decimal(text))) >= 0:
                 return timestamp
-        self.report_rejection(f"the group's stamp {text[:40]!r} is no number of milliseconds since 1970")
+        self.report_rejection(
+            f"the group's timestamp {text[:40]!r} is not a number of milliseconds since 1970; the hub's time is used"
+        )
         return None
 
     def _on_response(self, message_id: int) -> None:
@@ -538,7 +541,8 @@ class NativeSession:
             encoded = b""
         if encoded and len(encoded) - HEADER_SIZE < self.buffer:
             return encoded
-        self.report_rejection(f"{' '.join(parts[:2])} is too long for its buffer of {self.buffer} bytes")
+        content = " ".join(parts[:2])
+        self.report_rejection(f"{content} is not sent: it is too long for the device's buffer of {self.buffer} bytes")
         return None
 
     async def ping(self) -> float | None:

@@ -27,15 +27,15 @@ DEVICE_CLASSES: dict[str, type[SimulatedDevice]] = {
 
 
 def device_simulate(parser: argparse.ArgumentParser) -> None:
-    """Simulated devices that a template drives; deleted at the end unless --keep."""
+    """Run simulated devices of a template; they are deleted at the end unless --keep is given."""
     parser.add_argument("--template", metavar="ID", required=True)
     parser.add_argument("--count", metavar="N", type=int, default=1)
     parser.add_argument("--rate", metavar="R", type=float, default=1.0, help="values per second of each device")
-    parser.add_argument("--token", metavar="T", nargs="+", default=[], help="be these devices instead of new ones")
-    parser.add_argument("--url", metavar="HOST:PORT", help="a hub elsewhere (with --token)")
+    parser.add_argument("--token", metavar="T", nargs="+", default=[], help="simulate these devices, not new ones")
+    parser.add_argument("--url", metavar="HOST:PORT", help="connect to another hub (needs --token)")
     parser.add_argument("--transport", choices=["native", "mqtt", "http"], default="native")
-    parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="end after so long")
-    parser.add_argument("--keep", action="store_true", help="keep the devices")
+    parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="stop after S seconds")
+    parser.add_argument("--keep", action="store_true", help="do not delete the devices")
     parser.set_defaults(run=_simulate)
 
 
@@ -128,7 +128,7 @@ async def _run_devices(devices: list[SimulatedDevice], seconds: float, as_json: 
     if not connected:
         address = f"{devices[0].host}:{devices[0].port}"
         reason = f" ({errors[-1]})" if errors else ""
-        raise Unavailable(f"no device got into the hub at {address} in {seconds:g} s{reason}; is it the right address?")
+        raise Unavailable(f"no device could log in at {address} within {seconds:g} s{reason}; check the address")
 
 
 def _totals(devices: list[SimulatedDevice]) -> dict[str, int]:

@@ -42,7 +42,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
         return
     addresses = [address for address, tls in hub.listener.addresses if not tls]
     if not addresses:
-        log.warning("the demonstration needs a listener without TLS")
+        log.warning("the demonstration does not run: it needs a listener without TLS")
         return
     host, _, port = addresses[0].rpartition(":")
     loopback = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
