@@ -65,8 +65,8 @@ HALF_CLOSED_GRACE = 10.0
 DEVICE_PATHS = "/external/api/", "/health"
 
 JSON = b"application/json"
-#: Paths that pages of any origin may request: what gives access there is a device's token or an address that cannot be
-#: guessed, and a browser adds neither by itself (docs.blynk.io, Device HTTPS API; Fetch §3.2).
+#: Paths that pages of any origin may request: they need a device's token or an address that cannot be guessed, and a
+#: browser adds neither by itself (docs.blynk.io, Device HTTPS API; Fetch §3.2).
 CROSS_ORIGIN_PATHS = "/external/api/", "/reports/", "/device_uploads/"
 ANY_ORIGIN = ((b"Access-Control-Allow-Origin", b"*"),)
 #: Seconds for which a browser may cache the answer to a preflight request.

@@ -15,13 +15,13 @@ CLOSED  The connection has ended, or is about to: after the  -
         read that is being handled, `run` returns.
 ======  ===================================================  =========================================================
 
-Every state moves to CLOSED by `close` (the hub), `expire` (silence), a protocol error, a flood, or the client's hanging
-up.
+A connection moves to CLOSED from every state: by `close`, which the hub calls, and which follows silence (`expire`), a
+protocol error and a flood; and by `finish`, when the client has disconnected.
 
-What cannot be sent at once waits for a task, and the `Drain` says what that task does. It is IDLE (there is no task)
-until `_start_draining`; SENDING from then on; WAITING while only pushes wait and the state is INFO, until `_wake_drain`
-is called or INFO_PATIENCE is over; and IDLE again when nothing waits any more. Answers go before pushes. A newer push
-replaces the waiting one for the same pin.
+Frames that cannot be sent at once wait for a task, whose state is the `Drain`. It is IDLE (there is no task) until
+`_start_draining`; SENDING from then on; WAITING while only pushes wait and the connection is in INFO, until
+`_wake_drain` is called or INFO_PATIENCE is over; and IDLE again when no frame waits. Answers go before pushes. A push
+replaces a waiting push for the same pin.
 
 Rules of real clients that shape this: nothing but the answer may come between a login and the answer to the info frame;
 a client that logged in with command 2 loses every frame but the first of a read; no frame may be longer than the
@@ -142,7 +142,7 @@ class State(Enum):
 
 
 class Drain(Enum):
-    """The state of the task that sends what waits; see the theory of operation."""
+    """The state of the task that sends waiting frames; see the theory of operation."""
 
     IDLE = auto()
     WAITING = auto()
@@ -395,7 +395,7 @@ class NativeSession:
             self.close(f"the device sent nothing for {self._silent_seconds:.0f} s")
 
     def close(self, reason: str) -> None:
-        """Close the connection; the first ``reason`` is the one that the hub is given."""
+        """Close the connection; only the first ``reason`` is reported to the hub."""
         self._close_reason = self._close_reason or reason
         self._state = State.CLOSED
         self._wire.close()
