@@ -14,13 +14,14 @@ from typing import Any
 import trio
 
 from bench.hubprocess import TEMPLATE, written
-from hub.app import Hub, running
+from hub.app import Hub
 from hub.clock import Clock
 from hub.commands import settle
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.history.chunks import HOUR_MS
-from hub.model import SYSTEM, Point
+from hub.model import SYSTEM, DeviceDatastream
+from hub.run import running
 from hub.writes import Write
 
 MINUTE_MS, DAY_MS = 60_000, 24 * HOUR_MS
@@ -87,13 +88,13 @@ async def _history(points: int, series: int) -> dict[str, Any]:
     }
 
 
-async def _series(hub: Hub, count: int) -> list[Point]:
+async def _series(hub: Hub, count: int) -> list[DeviceDatastream]:
     template, _ = await hub.templates.save(TEMPLATE.replace("min = 0\n", ""), SYSTEM)
     devices = [NewDevice(name=f"Bench {n}", template=template) for n in range(-(-count // 5))]
     return [point for device, _ in await hub.devices.add(devices, SYSTEM) for point in device.points.values()][:count]
 
 
-async def _fill(hub: Hub, chosen: list[Point], points: int, now: list[int], stalls: _Stalls) -> None:
+async def _fill(hub: Hub, chosen: list[DeviceDatastream], points: int, now: list[int], stalls: _Stalls) -> None:
     chance = random.Random(1)
     values = [chance.randrange(150, 300) for _ in chosen]
     done, minute = 0, BEGIN
@@ -121,7 +122,7 @@ async def _fill(hub: Hub, chosen: list[Point], points: int, now: list[int], stal
     print(file=sys.stderr)
 
 
-async def _queries(hub: Hub, chosen: list[Point], now: int) -> tuple[float, float]:
+async def _queries(hub: Hub, chosen: list[DeviceDatastream], now: int) -> tuple[float, float]:
     """Medians in milliseconds: 24 hours of every value, and a year of days."""
     chance = random.Random(2)
     raw, daily = [], []

@@ -75,9 +75,9 @@ def _kill9(result: Result) -> str:
 
 def _history(result: Result) -> str:
     return (
-        f"{result['bytes_per_point']} bytes kept and {result['written_bytes_per_point']:.0f} written a value;"
+        f"{result['bytes_per_point']} bytes stored and {result['written_bytes_per_point']:.0f} written a value;"
         f" 24 h of values {result['day_raw_ms']} ms, a year of days {result['year_daily_ms']} ms;"
-        f" the loop was held for {result['longest_stall_ms']} ms at most"
+        f" the loop was blocked for {result['longest_stall_ms']} ms at most"
     )
 
 
@@ -94,7 +94,7 @@ def _stream(result: Result) -> str:
     own = result["cpu_percent"] - result["cpu_percent_unwatched"]
     return (
         f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms; {result['cpu_percent']} % of a core, {own:.1f} % of it"
-        " for telling"
+        " for the stream"
     )
 
 
@@ -114,7 +114,7 @@ def _api(result: Result) -> str:
 
 ROWS: Sequence[Row] = (
     Row(
-        "native, as fast as it goes, with a live subscriber",
+        "native, at the maximum rate, with a subscriber of the live stream",
         "ingest --transport native --connections 100 --rate max --subscriber",
         _ingest,
         (
@@ -156,7 +156,7 @@ ROWS: Sequence[Row] = (
         _ingest,
         (most("p99_ms", 25, "p99 ≤ 25 ms"), NOTHING_LOST),
     ),
-    Row("the same beside brokers that keep nothing", "brokers", _brokers),
+    Row("the same compared with brokers that store nothing", "brokers", _brokers),
     Row(
         "a quarter of a core, 256 MB, syncs 10 ms slower: 200 values/s from 100 devices, then heartbeats alone",
         "small",
@@ -168,7 +168,7 @@ ROWS: Sequence[Row] = (
         ),
     ),
     Row(
-        "the same with syncs as they are",
+        "the same with normal syncs",
         "small --quick-syncs",
         _small,
         (
@@ -229,8 +229,8 @@ ROWS: Sequence[Row] = (
         ),
     ),
     Row(
-        "50,000 devices: one device over one connection, a list of 1,000, words, two filters with metadata, a year of"
-        " the hours of 8 datastreams",
+        "50,000 devices: one device over one connection, a list of 1,000, a search by words, two filters with"
+        " metadata, a year of hourly values of 8 datastreams",
         "api",
         _api,
         (
@@ -242,20 +242,20 @@ ROWS: Sequence[Row] = (
         ),
     ),
     Row(
-        "1,000 values/s told to 200 clients that watch all",
+        "1,000 values/s to 200 clients of the live stream that watch all devices",
         "stream",
         _stream,
         (
             most("p99_ms", 60, "p99 ≤ 60 ms"),
-            Budget("≤ 12 % for telling", lambda r: r["cpu_percent"] - r["cpu_percent_unwatched"] <= 12),
+            Budget("≤ 12 % for the stream", lambda r: r["cpu_percent"] - r["cpu_percent_unwatched"] <= 12),
         ),
     ),
     Row(
-        "the worst requests that there are, on each route",
+        "the most expensive requests, on every route",
         "hostile",
         lambda r: (
-            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was held for {r['longest_gap_ms']} ms"
-            f" at most; {r['grown_mb']} MB more memory 10 s later"
+            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was blocked for"
+            f" {r['longest_gap_ms']} ms at most; {r['grown_mb']} MB more memory 10 s later"
         ),
         (most("longest_gap_ms", 100, "≤ 100 ms"), most("grown_mb", 20, "≤ 20 MB")),
     ),
@@ -280,7 +280,7 @@ ROWS: Sequence[Row] = (
             most("bytes_per_point", 8, "≤ 8 bytes"),
             most("written_bytes_per_point", 300, "≤ 300 written"),
             most("day_raw_ms", 2, "≤ 2 ms"),
-            most("longest_stall_ms", 50, "held ≤ 50 ms"),
+            most("longest_stall_ms", 50, "blocked ≤ 50 ms"),
         ),
     ),
 )

@@ -1,104 +1,62 @@
-"""What a plugin may import: ``from hub import hookimpl, Route, ValueWritten``. Everything else may change.
+"""What plugins and connectors may import: ``from hub import Hub, ValueWritten, hookimpl``.
 
-Names are loaded when they are used, so that a command which needs one does not pay for all.
+A name is public if the module that it is imported from lists it in ``__all__``: this one, the packages `hub.api`,
+`hub.domain`, `hub.history`, `hub.net`, `hub.storage` and `hub.templates`, and the modules `hub.datadir`,
+`hub.interrupts`, `hub.printing`, `hub.spellings`, `hub.structuring`, `hub.timezones` and `hub.values`. Everything else
+may change.
+
+The names here are loaded when they are used, so that a command which needs one of them starts without the others.
 """
 
 from __future__ import annotations
 
 import importlib
 
-# As in typing, which takes longer to load than all of this: a command is to answer Ctrl-C soon.
+# As `typing.TYPE_CHECKING`; but typing takes longer to load than all of this.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_HOMES = {
-    "hub.app": ("Credentials", "Hub"),
+#: The public names by the module that defines them. ``__init__.pyi`` has the same for type checkers.
+_NAMES = {
+    "hub.alarms": "Alarm",
+    "hub.api": (
+        "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created File Permission Request Response Route Socket "
+        "SocketRoute Stream secret"
+    ),
+    "hub.app": "Hub",
+    "hub.clock": "Clock",
+    "hub.config": "Config config_of on_this_machine",
     "hub.errors": (
-        "Conflict",
-        "Forbidden",
-        "HubError",
-        "NotAuthenticated",
-        "NotFound",
-        "Rejected",
-        "RequestError",
-        "StorageError",
-        "TooMany",
-        "Unavailable",
+        "MAX_PROBLEMS ConfigError Conflict Forbidden HubError NotAuthenticated NotFound Outdated Rejected "
+        "RequestError StartupError StorageError TooMany Unavailable UnknownPin WrongType first_of "
+        "first_problems translate"
     ),
     "hub.facts": (
-        "AlarmCleared",
-        "AlarmRaised",
-        "ChangeMade",
-        "ClockRepaired",
-        "DataErased",
-        "DeviceAdded",
-        "DeviceChanged",
-        "DeviceConnected",
-        "DeviceDeleted",
-        "DeviceDisconnected",
-        "DeviceInfo",
-        "EventChanged",
-        "EventLogged",
-        "EventResolved",
-        "Fact",
-        "MetadataChanged",
-        "OrganizationChanged",
-        "PluginFailed",
-        "PropertyChanged",
-        "Refused",
-        "RightsChanged",
-        "StatusChanged",
-        "StorageTrouble",
-        "TemplateChanged",
-        "TemplateDeleted",
-        "ValueCleared",
-        "ValueExpired",
-        "ValueSet",
-        "ValueWritten",
+        "AlarmCleared AlarmRaised ChangeMade ClockRepaired DataErased DeviceAdded DeviceChanged "
+        "DeviceConnected DeviceDeleted DeviceDisconnected DeviceInfo EventChanged EventLogged EventResolved "
+        "Fact MetadataChanged OrganizationChanged PluginFailed PropertyChanged Refused RightsChanged "
+        "StatusChanged StorageTrouble TemplateChanged TemplateDeleted ValueCleared ValueExpired ValueSet "
+        "ValueWritten WireFrame"
     ),
-    "hub.hookspecs": ("HOOK_VERSION", "hookimpl"),
-    "hub.net.wire": ("Peer", "Wire", "WireProtocol"),
+    "hub.hookspecs": "HOOK_VERSION hookimpl",
     "hub.model": (
-        "SYSTEM",
-        "AppConnected",
-        "Datastream",
-        "Device",
-        "EventType",
-        "MetadataField",
-        "Organization",
-        "Principal",
-        "Reboot",
-        "Reconfigure",
-        "Redirect",
-        "SetDatastream",
-        "SetMetadata",
-        "Template",
-        "TimelineEvent",
-        "Value",
+        "HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
+        "Comment Credentials Dashboard DataType Datastream Device DeviceDatastream EventKind EventType Expire "
+        "Exposure ExposureType HistoryMode Lifecycle MetadataField Organization OrganizationType Owned "
+        "Principal Reboot Reconfigure Redirect Scalar SetDatastream SetMetadata Show Status System Tab "
+        "Template TimelineEvent Value Widget"
     ),
-    "hub.api.routes": (
-        "DEVICE",
-        "KNOWN",
-        "LARGE_BODY",
-        "PUBLIC",
-        "Change",
-        "Created",
-        "File",
-        "Permission",
-        "Request",
-        "Response",
-        "Route",
-        "Socket",
-        "SocketRoute",
-        "Stream",
-        "secret",
-    ),
-    "hub.stamps": ("StampColumns",),
-    "hub.storage": ("Migration", "Transaction"),
-    "hub.writes": ("Write",),
+    "hub.net": "Peer Wire WireProtocol",
+    "hub.plugin": "Failure FailureKind Plugin",
+    "hub.rate_limits": "DailyQuota TokenBucket",
+    "hub.sessions": "Session",
+    "hub.stamps": "Correction StampColumns",
+    "hub.storage": "Migration Transaction",
+    "hub.timers": "Timers",
+    "hub.writes": "Write",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME)  # noqa: PLE0605 - pinned by a test
 

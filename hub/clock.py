@@ -1,20 +1,20 @@
-"""The only clock: what time it is, for stamps, and how long things take, for deadlines.
+"""The clock of the hub: stamps for what happens, and the monotonic time for deadlines.
 
-Boards boot with a clock of their own idea and NTP corrects it later, so a stamp is not simply the wall clock: stamps
-never run backwards, and they do not follow a wall clock into a future that it cannot prove.
+Boards boot with a wrong wall clock that NTP corrects later, so a stamp is not simply the wall clock: stamps never run
+backwards, and do not follow the wall clock into a future that it cannot prove.
 
 =========  =====================================================================  ==============================
 state      the wall clock is                                                      stamps
 =========  =====================================================================  ==============================
 FOLLOWING  at or after the newest stamp, by no more than time passed and a day    are the wall clock
-BEHIND     before the newest stamp                                                go on from it at half speed
-AHEAD      further after it (at a start: by a month), and that is not proven yet  go on from it, as time passes
+BEHIND     before the newest stamp                                                continue from it at half speed
+AHEAD      further after it (at a start: by a month), and that is not proven yet  continue from it, as time passes
 =========  =====================================================================  ==============================
 
-Only `Clock.now` moves it, and `Clock.hold` while a repair corrects what was stamped in the future. From BEHIND and
-AHEAD it goes back to FOLLOWING when the wall clock is where FOLLOWING has it; from AHEAD also when the jump has proved
-itself: the kernel says that the clock is synchronized (adjtimex(2)), or it has not jumped again for `STEADY` seconds.
-Stamps that were given already stay as they are, unless a repair (`hub.domain.clock_repair`) corrects them.
+`Clock.now` makes the transitions, and `Clock.hold` while a repair corrects stamps of the future. BEHIND and AHEAD
+return to FOLLOWING when the wall clock satisfies its condition; AHEAD also when the jump is proven: the kernel reports
+a synchronized clock (adjtimex(2)), or there was no other jump for `STEADY` seconds. Stamps that were given stay as they
+are, unless a repair (`hub.domain.clock_repair`) corrects them.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ import attrs
 
 log = logging.getLogger(__name__)
 
-#: A correction up to this many milliseconds is NTP at work, and nothing to tell anybody.
+#: Milliseconds up to which a correction is NTP's normal work, and not logged.
 TOLERANCE_MS = 2_000
-#: Stamps advance one millisecond for so many real ones while the wall clock is behind.
+#: Real milliseconds for each millisecond of stamps while the wall clock is behind.
 SLEW = 2
 #: Stamps are before this, in milliseconds UTC: the history counts its hours in 20 bits, until 2089.
 END_MS = (1 << 20) * 3_600_000
-#: Seconds without a jump after which nothing speaks against the clock; and when, at the start, it is further ahead of
-#: the newest record than `GAP_MS`, which may be a long pause or a wrong clock.
+#: Seconds without a jump after which the clock is believed; the second, if at the start it is further ahead of the
+#: newest record than `GAP_MS`, which may be a long pause or a wrong clock.
 STEADY = 3_600
 STEADY_AFTER_GAP = 86_400
-#: Milliseconds that the wall clock may be ahead of where stamps should be without a proof; at a start, when nobody
-#: knows how long the hub was off, a month.
+#: Milliseconds that the wall clock may be ahead of the expected stamp without a proof; at a start, when it is unknown
+#: how long the hub was off, a month.
 GAP_MS = 86_400_000
 START_GAP_MS = 31 * GAP_MS
-#: What adjtimex(2) returns of a clock that is not synchronized, and bytes that its struct surely has room in.
+#: The result of adjtimex(2) for a clock that is not synchronized, and an upper limit of the size of its struct.
 _TIME_ERROR, _TIMEX = 5, 512
 
 
 class State(enum.Enum):
+    """See the table above."""
+
     FOLLOWING = "following"
     BEHIND = "behind"
     AHEAD = "ahead"
@@ -56,10 +58,10 @@ class State(enum.Enum):
 
 @attrs.define(eq=False)
 class Doubt:
-    """Stamps that were given while the wall clock was not believed.
+    """A period of stamps that were given while the wall clock was not believed.
 
-    ``began`` and ``ended`` are the first stamp and the first one after them, None as long as it lasts; ``wall`` is what
-    the wall clock said at the beginning. All in milliseconds UTC.
+    ``began`` is its first stamp, ``ended`` the first one after it, None while it lasts; ``wall`` is the wall clock at
+    its beginning. All are milliseconds UTC.
     """
 
     state: State
@@ -77,14 +79,14 @@ def _adjtimex() -> Callable[[ctypes.Array[ctypes.c_char]], int] | None:
 
 
 def synchronized() -> bool:
-    """Whether the kernel says that its clock follows a time server; False also where it does not tell."""
+    """Whether the kernel reports that its clock follows a time server; False also if it cannot say."""
     adjtimex = _adjtimex()
-    # All zero: change nothing.
+    # A struct of zeros changes nothing.
     return adjtimex is not None and adjtimex(ctypes.create_string_buffer(_TIMEX)) not in (-1, _TIME_ERROR)
 
 
 class Clock:
-    """``wall`` gives nanoseconds since the epoch, ``monotonic`` seconds; tests pass their own."""
+    """The clock. ``wall`` returns nanoseconds since the epoch, ``monotonic`` seconds; tests pass their own."""
 
     def __init__(
         self,
@@ -97,26 +99,26 @@ class Clock:
         self._synchronized = synchronized
         self.state = State.FOLLOWING
         self._newest = 0
-        #: While the wall clock is below this and not below the newest stamp, nothing has to be looked at.
+        #: While the wall clock is between the newest stamp and this, it needs no checks.
         self._followed_until = 0
         self._gap = START_GAP_MS
-        #: From when, by the monotonic clock, and from which stamp stamps go on while the wall clock is not believed.
+        #: The monotonic time and the stamp from which stamps continue while the wall clock is not believed.
         self._base = (0.0, 0)
         self._proven = False
         self._steady_since = monotonic()
         self._patience = STEADY
         self._reference = (monotonic(), wall() // 1_000_000)
-        #: Since the start, oldest first.
+        #: The periods since the start, oldest first.
         self.doubts: list[Doubt] = []
         self._held = False
 
     @property
     def wall(self) -> int:
-        """What the machine's clock says, believed or not, in milliseconds UTC."""
+        """The machine's clock, believed or not, in milliseconds UTC."""
         return min(self._wall() // 1_000_000, END_MS - 1)
 
     def not_before(self, newest: int) -> None:
-        """Tell the clock the newest stamp on record, in milliseconds UTC."""
+        """Give no stamp before ``newest``, the newest one on record (milliseconds UTC)."""
         if newest and self.wall - newest > GAP_MS:
             self._patience = STEADY_AFTER_GAP
         self._newest = max(self._newest, newest)
@@ -127,37 +129,37 @@ class Clock:
         return self._newest
 
     def hold(self) -> int:
-        """Return to the wall clock, and stamp with this very millisecond until `release`; returns it.
+        """Return to the wall clock, and give this one stamp until `release`; returns it.
 
-        Stamps that were given before may be later: they are about to be corrected, and no new one may be among them.
+        Earlier stamps may be later than it: they are about to be corrected, and no new stamp may be among them.
         """
         wall = self._follow(self.wall)
         self._held, self._followed_until = True, 0
         return wall
 
     def release(self, newest: int = 0) -> None:
-        """Follow the wall clock again; go on from ``newest`` when nothing was corrected after all."""
+        """Follow the wall clock again; continue from ``newest`` if nothing was corrected after all."""
         self._held = False
         self.not_before(newest)
 
     @property
     def behind(self) -> bool:
-        """Whether the wall clock is not believed, because it is behind what was already recorded."""
+        """Whether the wall clock is not believed because it is behind the newest record."""
         return self.state is State.BEHIND
 
     @property
     def synchronized(self) -> bool:
-        """Whether the kernel says that the wall clock follows a time server."""
+        """Whether the kernel reports that the wall clock follows a time server."""
         return self._synchronized()
 
     @property
     def unproven(self) -> bool:
-        """Whether the wall clock is not believed, because it is ahead of where it should be."""
+        """Whether the wall clock is not believed because it is further ahead than time has passed."""
         return self.state is State.AHEAD
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, and for how long it will be, in a sentence without a beginning; None while all is well."""
+        """The problem of the clock and when it will be over, for an alarm; None without a problem."""
         wall, newest = self.wall, self._newest
         if self.state is State.BEHIND and newest > wall:
             return (
@@ -174,24 +176,24 @@ class Clock:
 
     @property
     def believable(self) -> bool:
-        """Whether to delete what the clock says is old: boards boot with a wrong clock, and what is gone is gone."""
+        """Whether records may be deleted for their age: boards boot with a wrong clock."""
         return self.state is State.FOLLOWING and self.monotonic() - self._steady_since >= self._patience
 
     @property
     def deletable_before(self) -> int:
-        """What ended before this, in milliseconds UTC, may be deleted; nothing while the clock is not `believable`."""
+        """The time in milliseconds UTC before which expired records may be deleted; 0 unless `believable`."""
         return self.now() if self.believable else 0
 
     def now(self) -> int:
-        """A stamp: milliseconds UTC, never smaller than one given before."""
+        """Return a stamp: milliseconds UTC, never smaller than an earlier one."""
         wall = self._wall() // 1_000_000
-        # Every value comes by here.
+        # Every value comes through here.
         if self._newest <= wall < self._followed_until:
             self._newest = wall
             return wall
-        return self._look(min(wall, END_MS - 1))
+        return self._checked(min(wall, END_MS - 1))
 
-    def _look(self, wall: int) -> int:
+    def _checked(self, wall: int) -> int:
         newest = self._newest
         if self._held:
             return newest
@@ -250,7 +252,7 @@ class Clock:
         self._proven = self.state is State.AHEAD and (steady or self._synchronized())
 
     def check(self) -> int:
-        """Say so when the wall clock jumped since the last call; returns the jump in milliseconds."""
+        """Log a jump of the wall clock since the last call; returns it in milliseconds."""
         monotonic, wall = self.monotonic(), self._wall() // 1_000_000
         jump = wall - self._reference[1] - int((monotonic - self._reference[0]) * 1000)
         if abs(jump) > TOLERANCE_MS:

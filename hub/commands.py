@@ -37,7 +37,7 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    # Until a hub listens to signals itself there is nothing to end.
+    # Until the hub handles signals itself, Ctrl-C ends the process at once.
     with at_once():
         return _run_hub(args)
 
@@ -47,7 +47,7 @@ def _run_hub(args: argparse.Namespace) -> int:
 
     from hub import logs
 
-    # What the hub writes is nobody else's.
+    # Files of the hub are readable by its own user only.
     os.umask(0o077)
     _return_freed_blocks()
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
@@ -66,10 +66,10 @@ def _run_hub(args: argparse.Namespace) -> int:
 
 
 def _return_freed_blocks() -> None:
-    """Fix the size from which glibc gives a freed block back to the system (mallopt(3)).
+    """Fix the size from which glibc returns a freed block to the system (mallopt(3)).
 
     By default it grows with the largest block that was freed: after one large body, or one password hash, blocks of
-    that size stay with the process for good.
+    that size stay with the process.
     """
     import ctypes
 
@@ -78,7 +78,7 @@ def _return_freed_blocks() -> None:
 
 
 def settle() -> None:
-    """Let the garbage collector leave alone what is there for good, and look seldom: a look held the loop for 30 ms."""
+    """Exclude permanent objects from garbage collection, and collect seldom: a collection blocks the loop for 30 ms."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -87,8 +87,8 @@ def settle() -> None:
 async def _serve(config: Config, args: argparse.Namespace) -> None:
     import trio
 
-    from hub.app import announced, running
-    from hub.net.links import reachable
+    from hub.api.links import reachable
+    from hub.run import announced, running
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, safe=args.safe) as hub, announced(hub) as state:
@@ -106,7 +106,7 @@ async def _serve(config: Config, args: argparse.Namespace) -> None:
 
 
 def _costs(data: Path) -> list[str]:
-    """What each datastream takes on disk in a month, a line each."""
+    """Return a line for each datastream with its bytes on disk a month."""
     from hub import storage
     from hub.errors import StorageError
     from hub.history.compaction import COSTS
@@ -118,12 +118,12 @@ def _costs(data: Path) -> list[str]:
     )
     try:
         names = {row[0]: row[1:] for row in storage.look_into(data / "pinwheel.db", of_series)}
-        found = storage.look_into(data / "history.db", COSTS)
+        costs = storage.look_into(data / "history.db", COSTS)
     except StorageError:
-        # A file that is not there, or of an earlier version, has nothing to say.
+        # The files are missing, or of an earlier version.
         return []
     total: dict[tuple[str, int, str], float] = {}
-    for series, size in found:
+    for series, size in costs:
         if series in names:
             total[names[series]] = total.get(names[series], 0) + size
     return [
@@ -145,9 +145,9 @@ def _check(args: argparse.Namespace) -> int:
 
     config, problems = examined(args)
     hooks = Hooks(Bus())
-    for look in (partial(hooks.discover, config), partial(_check_certificate, config)):
+    for check in (partial(hooks.discover, config), partial(_check_certificate, config)):
         try:
-            look()
+            check()
         except StartupError as error:
             problems += error.problems
     problems += [f"plugin {p.name}: {p.problem}" for p in hooks.plugins.values() if p.problem]
@@ -160,11 +160,11 @@ def _check(args: argparse.Namespace) -> int:
         problems += _template_problems(path)
     for problem in problems:
         warn(problem)
-    found = {"configuration": config.source, "databases": [str(path) for path in databases], "problems": problems}
+    result = {"configuration": config.source, "databases": [str(path) for path in databases], "problems": problems}
     lines = [f"configuration: {config.source}", *(f"database: {path}" for path in databases)]
     if not problems:
         lines += [*_costs(config.data), "all is well"]
-    report(args, found, *lines)
+    report(args, result, *lines)
     return 2 if problems else 0
 
 

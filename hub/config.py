@@ -1,4 +1,4 @@
-"""The configuration: one TOML file. Every mistake in it is said at once, with its key."""
+"""The configuration: one TOML file, whose mistakes are all reported at once, each with its key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Listen:
     serve: tuple[str, ...] = SERVED[:3]
 
     def serves(self, protocol: str) -> bool:
-        """Whether clients may use a protocol here; one of a plugin where they may use all of the hub's own."""
+        """Whether this address serves a protocol; a plugin's protocol where it serves all of the hub's own."""
         if protocol in SERVED:
             return protocol in self.serve or f"device-{protocol}" in self.serve
         return set(SERVED[:3]) <= set(self.serve)
@@ -123,12 +123,12 @@ class Config:
 
 
 def load(path: Path | None = None) -> Config:
-    """The configuration in ``path``, or the shipped default. Raises `ConfigError`."""
-    return _sound(*examine(path))
+    """Load the configuration in ``path``, or the shipped default. Raises `ConfigError`."""
+    return _valid(*examine(path))
 
 
 def examine(path: Path | None = None) -> tuple[Config, list[str]]:
-    """The configuration in ``path`` as far as it holds, with defaults for the rest, and every problem in it."""
+    """Return the valid parts of the configuration in ``path``, with defaults for the rest, and every problem in it."""
     if path is None:
         path = Path(str(default()))
     try:
@@ -138,20 +138,20 @@ def examine(path: Path | None = None) -> tuple[Config, list[str]]:
     return _examined(text, str(path))
 
 
-def _sound(config: Config, problems: list[str]) -> Config:
+def _valid(config: Config, problems: list[str]) -> Config:
     if problems:
         raise ConfigError(*problems)
     return config
 
 
 def default() -> Path:
-    """The shipped, annotated default."""
+    """Return the path of the shipped, annotated default."""
     return Path(__file__).parent.parent / "config" / "hub.toml"
 
 
 def parse(text: str, source: str = "configuration") -> Config:
-    """Raises `ConfigError` with every problem."""
-    return _sound(*_examined(text, source))
+    """Parse a configuration. Raises `ConfigError` with every problem."""
+    return _valid(*_examined(text, source))
 
 
 def _examined(text: str, source: str) -> tuple[Config, list[str]]:
@@ -172,10 +172,10 @@ def _examined(text: str, source: str) -> tuple[Config, list[str]]:
     try:
         config = structure(document, Config)
     except ValidationErrors as error:
-        problems += [f"{path}: {what}" if path else what for path, what in error.problems]
-        # What has the right shape is still looked at, so that its problems are said too.
-        for path, what in error.problems:
-            _drop(document, path, what)
+        problems += [f"{path}: {problem}" if path else problem for path, problem in error.problems]
+        # The rest is still checked, so that its problems are reported too.
+        for path, problem in error.problems:
+            _drop(document, path, problem)
         try:
             config = structure(document, Config)
         except ValidationErrors:
@@ -187,7 +187,7 @@ def _examined(text: str, source: str) -> tuple[Config, list[str]]:
 
 
 def _drop(document: Any, path: str, text: str) -> None:
-    """Take out of ``document`` what ``path`` names as wrong."""
+    """Remove from ``document`` the key that ``path``, or the unknown key that ``text``, names."""
     keys: list[Any] = [int(key) if key.isdecimal() else key for key in re.findall(r"[^.\[\]]+", path)]
     if text.startswith("unknown key "):
         keys.append(re.split("[,;] ", text.removeprefix("unknown key "))[0])
@@ -199,7 +199,7 @@ def _drop(document: Any, path: str, text: str) -> None:
 
 
 def _resolved(table: Any, path: str, problems: list[str]) -> Any:
-    """``table`` with every ``{ file = … }`` and ``{ env = … }`` replaced by the secret it names."""
+    """Return ``table`` with every ``{ file = … }`` and ``{ env = … }`` replaced by the secret that it names."""
     if isinstance(table, list):
         return [_resolved(item, f"{path}[{n}]", problems) for n, item in enumerate(table)]
     if not isinstance(table, dict):
@@ -268,11 +268,11 @@ def _listen_problems(listen: Listen) -> list[str]:
     return problems
 
 
-# -- of a command's arguments ------------------------------------------------------------------------------------------
+# -- a command's configuration -----------------------------------------------------------------------------------------
 
 
 def config_of(args: argparse.Namespace) -> Config:
-    """The configuration that the arguments name, of a hub on this machine. Raises `ConfigError`, `StartupError`."""
+    """Load the configuration that the arguments name. Raises `ConfigError`, and `StartupError` as `examined`."""
     config, problems = examined(args)
     if problems:
         raise ConfigError(*problems)
@@ -280,9 +280,9 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
-    """The configuration that the arguments name, as far as it holds, and every problem in it.
+    """`examine` the configuration that the arguments name.
 
-    Raises `StartupError` when a hub elsewhere is meant.
+    Raises `StartupError` when they name a hub on another machine.
     """
     on_this_machine(args)
     path = args.config
@@ -293,7 +293,7 @@ def examined(args: argparse.Namespace) -> tuple[Config, list[str]]:
 
 
 def on_this_machine(args: argparse.Namespace) -> None:
-    """Return when a hub on this machine is meant. Raises `StartupError`."""
+    """Raise `StartupError` when the arguments name a hub on another machine."""
     if url_of(args):
         command = args.parser.prog if hasattr(args, "parser") else "this command"
         raise StartupError(
@@ -302,9 +302,9 @@ def on_this_machine(args: argparse.Namespace) -> None:
 
 
 def url_of(args: argparse.Namespace) -> str:
-    """The address of the hub on another machine that the arguments mean, or "". Raises `StartupError`."""
-    said = str(getattr(args, "hub_url", ""))
-    here = bool(args.data or args.config)
-    if said and here:
+    """Return the URL of the hub on another machine that the arguments name, or "". Raises `StartupError`."""
+    url = str(getattr(args, "hub_url", ""))
+    is_local = bool(args.data or args.config)
+    if url and is_local:
         raise StartupError("--url names a hub on another machine, --data and --config one on this; give only one")
-    return said or ("" if here else os.environ.get("PINWHEEL_URL", ""))
+    return url or ("" if is_local else os.environ.get("PINWHEEL_URL", ""))

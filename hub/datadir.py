@@ -1,4 +1,4 @@
-"""The data directory: one hub at a time uses it, and small files in it are there whole."""
+"""The data directory: its lock, which one hub holds at a time, and durable writes of small files."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ from pathlib import Path
 
 from hub.errors import StartupError
 
-#: Seconds in which somebody who only looks is done.
+__all__ = [
+    "is_running",
+    "locked",
+    "partial_of",
+    "publish",
+    "sync",
+    "write_together",
+    "write_whole",
+]
+
+#: Seconds to wait for the lock: a command that checks whether a hub runs holds it for an instant.
 PATIENCE = 0.2
 
 
 def partial_of(path: Path) -> Path:
-    """What a file is called until it is whole; see `publish`."""
+    """Return the path of a file until it is complete; see `publish`."""
     return path.with_name(path.name + ".partial")
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a small file so that after a power cut it is there whole, or not at all. Raises OSError."""
+    """Write a small file atomically: after a power cut it is complete or unchanged. Raises OSError."""
     write_together({path: (content, mode)})
 
 
 def write_together(files: dict[Path, tuple[bytes, int]]) -> None:
-    """Write small files (contents and mode) that belong together, so that a full disk leaves all of them as they were.
+    """Write small files (content and mode) that belong together, so that a full disk leaves all of them unchanged.
 
-    They get their names in the given order, when all are on the disk: a power cut may leave the first of them new and
-    the rest old, but each of them whole. Raises OSError.
+    They are renamed in the given order when all are on the disk: after a power cut the first may be new and the others
+    old, but each is complete. Raises OSError.
     """
     partials = [partial_of(path) for path in files]
     try:
@@ -46,9 +56,9 @@ def write_together(files: dict[Path, tuple[bytes, int]]) -> None:
 
 
 def publish(path: Path) -> None:
-    """Give a file that was written as `partial_of` its name. Raises OSError.
+    """Rename a file that was written as `partial_of` to its path. Raises OSError.
 
-    Contents, then name, then the directory are synced: POSIX promises none of them without it.
+    The content, then the name, then the directory are synced: POSIX guarantees none of them otherwise.
     """
     sync(partial_of(path))
     _rename(path)
@@ -60,7 +70,7 @@ def _rename(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return when a file's contents, or a directory's names, are on the disk. Raises OSError."""
+    """Flush a file's content, or a directory's names, to the disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -69,7 +79,7 @@ def sync(path: Path) -> None:
 
 
 class locked:  # noqa: N801 - used as a function
-    """Hold ``<data>/lock``: one hub per data directory. Makes the directory; raises `StartupError`."""
+    """Hold ``<data>/lock`` in the block: one hub per data directory. Makes the directory. Raises `StartupError`."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -90,13 +100,13 @@ class locked:  # noqa: N801 - used as a function
                 f"another hub (process {holder or '?'}) uses the data directory {self._data};"
                 " stop it, or name another with --data"
             ) from error
-        # Only a hint for whoever wants the directory too; a full disk has no room for it.
+        # A hint for the message above; a full disk has no room for it.
         with suppress(OSError):
             os.truncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def _take(self) -> None:
-        """Raises OSError when somebody else has it, and not only to look whether a hub runs."""
+        """Raises OSError when another process holds the lock for longer than `PATIENCE`."""
         until = time.monotonic() + PATIENCE
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Every error the hub raises on purpose. Each surface has one table from these to its own statuses."""
+"""Errors that the hub raises on purpose. Each surface has one table from these to its own statuses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_PROBLEMS = 100
 
 
 class HubError(Exception):
-    """What a person can be told in one line."""
+    """An error whose message is a line for users."""
 
 
 class StartupError(HubError):
-    """The hub refuses to start (exit code 2). ``problems`` holds one line each, all that were found."""
+    """The hub cannot start (exit code 2). ``problems`` has a line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -27,7 +27,7 @@ class StartupError(HubError):
 
 
 class ConfigError(StartupError):
-    """The configuration does not hold; every problem at once, with file and key."""
+    """The configuration is invalid; every problem with its file and key."""
 
 
 class PluginError(StartupError):
@@ -39,19 +39,19 @@ class MigrationError(StartupError):
 
 
 class RequestError(HubError):
-    """What was asked for is refused; the asker is told why."""
+    """A request is rejected; the message tells the client why."""
 
 
 class NotAuthenticated(RequestError):
-    """Nobody we know."""
+    """The credentials are missing or unknown."""
 
 
 class Forbidden(RequestError):
-    """Somebody we know, without the right."""
+    """The principal lacks a permission."""
 
 
 class NotFound(RequestError):
-    """No such thing, or none that the asker may know of."""
+    """There is no such thing, or the principal may not see it."""
 
 
 class Rejected(RequestError):
@@ -67,15 +67,15 @@ class WrongType(Rejected):
 
 
 class Conflict(RequestError):
-    """It exists already, or something still uses it."""
+    """The state does not allow it: it exists already, or is still in use."""
 
 
 class Outdated(Conflict):
-    """It has changed since the asker read it."""
+    """The thing has changed since the client read it."""
 
 
 class TooMany(RequestError):
-    """A limit. ``retry_after`` is in seconds."""
+    """A rate limit or quota is exceeded. ``retry_after`` is in seconds."""
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
@@ -83,28 +83,28 @@ class TooMany(RequestError):
 
 
 class Unavailable(RequestError):
-    """Nothing wrong with the request: the hub cannot keep its promise right now."""
+    """The hub cannot keep its promise at the moment; nothing is wrong with the request."""
 
 
 class StorageError(HubError):
-    """The disk does not take what it is given. Acknowledgements stop until it does."""
+    """The disk does not take a write, or a file cannot be read. Acknowledgements stop until it does."""
 
 
 def first_problems(problems: Iterable[str]) -> list[str]:
-    """Of any number of problems the first ones, and how many more there are."""
-    rest = iter(problems)
-    first = list(islice(rest, MAX_PROBLEMS))
-    more = sum(1 for _ in rest)
-    return [*first, f"and {more} more problems"] if more else first
+    """Return the first `MAX_PROBLEMS` problems, and a line with the number of the others."""
+    iterator = iter(problems)
+    first = list(islice(iterator, MAX_PROBLEMS))
+    rest = sum(1 for _ in iterator)
+    return [*first, f"and {rest} more problems"] if rest else first
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The first error inside nested groups: nurseries wrap what their tasks raise."""
+    """Return the first error inside nested groups: nurseries wrap the errors of their tasks."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def said_as(error: HubError, table: Mapping[type[HubError], T]) -> T:
-    """What a surface's ``table`` has for an error: for its class, else for the nearest it derives from."""
+def translate(error: HubError, table: Mapping[type[HubError], T]) -> T:
+    """Return the entry of a surface's ``table`` for an error's class, else for the nearest base class."""
     return next(table[kind] for kind in type(error).__mro__ if kind in table)

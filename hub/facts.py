@@ -1,27 +1,34 @@
-"""Everything that can have happened, a class each. ``hub.subscribe(Fact, fn)`` and ``hub_event`` receive them."""
+"""Facts: what has happened in the hub, a class each. ``hub.subscribe(Fact, fn)`` and `hub_event` receive them.
+
+(Blynk calls what a device logs an "event", so what the hub emits is a fact.) Facts are emitted synchronously, in the
+order in which they happen. Unless a fact's docstring says otherwise, it is emitted after the commit that made it
+durable. Stamps are milliseconds UTC.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 
-from hub.model import Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
+from hub.model import Change, Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
 from hub.stamps import Correction
-
-if TYPE_CHECKING:
-    from hub.api.routes import Change
 
 
 class Fact:
-    """Base of all facts. A subscriber must not change or keep one."""
+    """Base of all facts. A subscriber must not change a fact, nor keep it."""
 
     __slots__ = ()
 
 
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
 @attrs.define
 class ValueWritten(Fact):
-    """A value was accepted. It is in memory, and on disk after the next commit. ``ts`` is milliseconds UTC."""
+    """A value was accepted, from a device or for it. Emitted before the commit: it is in memory only.
+
+    ``via`` is the transport ("native", "mqtt", "http" …). ``latest`` is False for a value older than the datastream's
+    latest one.
+    """
 
     device: Device
     datastream: Datastream
@@ -33,7 +40,7 @@ class ValueWritten(Fact):
 
 @attrs.frozen
 class ValueSet(Fact):
-    """Somebody else than a device wrote a value, as `ValueWritten` also tells."""
+    """A principal other than the device wrote a value. Emitted before the commit, besides `ValueWritten`."""
 
     device: Device
     datastream: Datastream
@@ -44,8 +51,34 @@ class ValueSet(Fact):
 
 
 @attrs.frozen
+class ValueExpired(Fact):
+    """No value followed a datastream's latest one in time: it is displayed as ``show`` now. Nothing is stored."""
+
+    device: Device
+    datastream: Datastream
+    show: str
+
+
+@attrs.frozen
+class ValueCleared(Fact):
+    """A datastream has no latest value any more, until it is written again."""
+
+    device: Device
+    datastream: Datastream
+
+
+@attrs.frozen
+class DataErased(Fact):
+    """The latest values and the history of these datastreams of a device were erased."""
+
+    device: Device
+    datastreams: tuple[Datastream, ...]
+    by: Principal
+
+
+@attrs.frozen
 class PropertyChanged(Fact):
-    """``value`` is empty when the property was erased."""
+    """A property of a datastream on a device, such as its label, was set; ``value`` is empty when it was erased."""
 
     device: Device
     datastream: Datastream
@@ -53,17 +86,12 @@ class PropertyChanged(Fact):
     value: tuple[str, ...]
 
 
-@attrs.frozen
-class MetadataChanged(Fact):
-    device: Device
-    name: str
-    value: str
-    by: Principal
+# -- devices ----------------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class DeviceConnected(Fact):
-    """A device has a connection that had none. A session that replaces another of the same device tells nothing."""
+    """A device that had no session has one. A session that replaces another of the same device emits nothing."""
 
     device: Device
     via: str
@@ -72,7 +100,9 @@ class DeviceConnected(Fact):
 
 @attrs.frozen
 class DeviceDisconnected(Fact):
-    """A connection ended, ``silent`` seconds after anything came; the device may be back before it is offline."""
+    """A device's session ended, ``silent`` seconds after its last message. The device is not offline yet: it may return
+    before `StatusChanged` says so.
+    """
 
     device: Device
     reason: str
@@ -80,37 +110,97 @@ class DeviceDisconnected(Fact):
 
 
 @attrs.frozen
+class StatusChanged(Fact):
+    """A device's lifecycle status changed to online, offline, or a status of its template, at the stamp ``at``.
+
+    Emitted before the commit.
+    """
+
+    device: Device
+    status: str
+    at: int
+
+
+@attrs.frozen
 class DeviceInfo(Fact):
-    """The device told what it runs: its info message as key and value."""
+    """A device reported its firmware: ``device.firmware`` has the pairs of its info message."""
 
     device: Device
 
 
 @attrs.frozen
 class DeviceAdded(Fact):
+    """A device was added."""
+
     device: Device
     by: Principal
 
 
 @attrs.frozen
 class DeviceChanged(Fact):
+    """A device's name, organization, owner, token, or the version of its template changed."""
+
     device: Device
     by: Principal
 
 
 @attrs.frozen
 class DeviceDeleted(Fact):
+    """A device was deleted, with its tokens and its history."""
+
     device: Device
     by: Principal
 
 
 @attrs.frozen
-class DataErased(Fact):
-    """What these datastreams of a device held is gone for good."""
+class MetadataChanged(Fact):
+    """A metadata field of a device was set."""
 
     device: Device
-    datastreams: tuple[Datastream, ...]
+    name: str
+    value: str
     by: Principal
+
+
+@attrs.frozen
+class EventLogged(Fact):
+    """An event was logged for a device and is on its timeline, unless its id is 0."""
+
+    device: Device
+    event: TimelineEvent
+
+
+@attrs.frozen
+class EventResolved(Fact):
+    """``count`` open events with a code were resolved at once."""
+
+    device: Device
+    code: str
+    count: int
+
+
+@attrs.frozen
+class EventChanged(Fact):
+    """An event was commented on, resolved or archived."""
+
+    device: Device
+    event: TimelineEvent
+
+
+@attrs.frozen
+class WireFrame(Fact):
+    """A frame was decoded or encoded, secrets redacted; emitted only while the device's wire is watched.
+
+    ``direction`` is "<" from the device and ">" to it. Nothing is stored.
+    """
+
+    device: Device
+    at: int
+    direction: str
+    text: str
+
+
+# -- organizations, templates, rights ---------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -124,71 +214,38 @@ class OrganizationChanged(Fact):
 
 @attrs.frozen
 class RightsChanged(Fact):
-    """Who may do what has changed: whoever keeps something open for somebody asks again whether they may."""
+    """Permissions changed: who serves a principal over a longer time must check its permissions again."""
 
 
 @attrs.frozen
 class TemplateChanged(Fact):
+    """A template was added, or has a new version."""
+
     template: Template
     by: Principal
 
 
 @attrs.frozen
 class TemplateDeleted(Fact):
+    """A template was deleted."""
+
     template: Template
     by: Principal
 
 
 @attrs.frozen
-class EventLogged(Fact):
-    device: Device
-    event: TimelineEvent
+class ChangeMade(Fact):
+    """A request changed something, and every plugin has recorded it (`hub_changed`)."""
+
+    change: Change
 
 
-@attrs.frozen
-class EventResolved(Fact):
-    device: Device
-    code: str
-    count: int
-
-
-@attrs.frozen
-class EventChanged(Fact):
-    """Somebody commented on an event, resolved or archived it."""
-
-    device: Device
-    event: TimelineEvent
-
-
-@attrs.frozen
-class StatusChanged(Fact):
-    """A device is something else in its lifecycle: online, offline, or a status of its template's own."""
-
-    device: Device
-    status: str
-    at: int
-
-
-@attrs.frozen
-class ValueExpired(Fact):
-    """Nothing came for a value for so long that it is shown as ``show``."""
-
-    device: Device
-    datastream: Datastream
-    show: str
-
-
-@attrs.frozen
-class ValueCleared(Fact):
-    """A datastream holds nothing any more, until it is written again."""
-
-    device: Device
-    datastream: Datastream
+# -- the hub itself ---------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class Refused(Fact):
-    """Somebody was turned away, or something they sent was. ``at`` is milliseconds UTC; no secret is in here."""
+    """A connection, message or request was rejected. ``reason`` holds no secret. Nothing is stored."""
 
     at: int
     address: str
@@ -197,31 +254,16 @@ class Refused(Fact):
 
 
 @attrs.frozen
-class WireFrame(Fact):
-    """One decoded frame, secrets masked; told only while somebody watches the device's wire."""
-
-    device: Device
-    at: int
-    direction: str
-    text: str
-
-
-@attrs.frozen
 class PluginFailed(Fact):
+    """A plugin failed; emitted once in an hour for the same reason. Nothing is stored."""
+
     plugin: str
     reason: str
 
 
 @attrs.frozen
-class ChangeMade(Fact):
-    """Somebody changed something through a route, and it was put down."""
-
-    change: Change
-
-
-@attrs.frozen
 class AlarmRaised(Fact):
-    """Something is wrong with the hub; ``critical`` when promises cannot be kept."""
+    """Something is wrong with the hub; ``critical`` when it cannot keep its promises. Nothing is stored."""
 
     id: str
     text: str
@@ -230,14 +272,17 @@ class AlarmRaised(Fact):
 
 @attrs.frozen
 class AlarmCleared(Fact):
+    """An alarm is over."""
+
     id: str
 
 
 @attrs.frozen
 class ClockRepaired(Fact):
-    """Stamps of a wrong clock were corrected in the configuration file; what is in memory is to be corrected likewise.
+    """Stamps of a wrong clock were corrected in the configuration file.
 
-    Emitted after the commit, before the next stamp is given. Values in the history follow.
+    Emitted after that commit and before the next stamp is given: subscribers correct the stamps that they have in
+    memory. The values of the history are corrected afterwards.
     """
 
     correction: Correction
@@ -245,6 +290,6 @@ class ClockRepaired(Fact):
 
 @attrs.frozen
 class StorageTrouble(Fact):
-    """``problem`` is None when it is over."""
+    """Values cannot be written to the history; ``problem`` is None when they can be again."""
 
     problem: str | None

@@ -1,137 +1,94 @@
-"""The way to the plugins: finding them, holding them to the contract, and containing what goes wrong in them.
+"""Typed facade over pluggy: registration and validation of plugins, calls of their hooks, containment of failures.
 
-Nobody else touches pluggy. It is sync and knows nothing of awaiting, so implementations are called one by one here.
+No other module calls pluggy. Since pluggy is sync and does not await, this module calls implementations one by one. A
+failure of a third party's plugin never stops the hub: it is recorded in its `Plugin`, logged, and emitted.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import importlib.util
 import logging
-import sys
 import time
 import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import pluggy
 import trio
 
 from hub import hookspecs
-from hub.api.routes import Change, Permission, Route, SocketRoute
+from hub.api.routes import Permission, Route, SocketRoute
+from hub.app import Hub
+from hub.bus import Bus
+from hub.config import Config
+from hub.discovery import discover
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
+from hub.model import Change, Credentials, Owned, Principal
 from hub.net.wire import WireProtocol
+from hub.plugin import Failure, FailureKind, Plugin
 from hub.stamps import StampColumns
 from hub.storage import Migration
 from hub.structuring import ValidationErrors, structure
-
-if TYPE_CHECKING:
-    from hub.app import Credentials, Hub
-    from hub.bus import Bus
-    from hub.config import Config
-    from hub.model import Owned, Principal
-    from hub.writes import Filter
+from hub.writes import Filter
 
 log = logging.getLogger(__name__)
 
-#: Seconds an awaited hook may take.
+#: Seconds that an async hook may take.
 HOOK_DEADLINE = 5.0
-#: Seconds before a plugin that died is started again: doubled each time up to the second.
+#: Seconds before a plugin that stopped is started again: doubled each time, up to the second number.
 BACKOFF = 1.0, 60.0
 
-#: Seconds in which the same failure of a plugin is not logged again, and failures that are remembered of each.
+#: Seconds in which the same failure of a plugin is logged once, and reasons that are remembered of each plugin.
 QUIET, MAX_REASONS = 3600.0, 100
-#: Reasons of a plugin's trouble that its alarm lists.
-MAX_TROUBLES = 10
 
-OURS = "pinwheel-hub"
-#: Hooks whose failure does not end what else the plugin does.
-IN_PASSING = (
-    "hub_event",
-    "hub_filter_write",
-    "hub_authenticate",
-    "hub_authorize",
-    "hub_changed",
-    "hub_personal_data",
-    "hub_forget",
+#: Hooks that the hub calls while the plugin runs: when one fails, the plugin goes on.
+NON_FATAL_HOOKS = frozenset(
+    (
+        "hub_event",
+        "hub_filter_write",
+        "hub_authenticate",
+        "hub_authorize",
+        "hub_changed",
+        "hub_personal_data",
+        "hub_forget",
+    )
 )
 T = TypeVar("T")
-State = Literal["loaded", "running", "failed", "off", "waiting"]
-
-
-@attrs.define
-class Plugin:
-    """A plugin as the operator sees it. ``problem`` is the last thing that went wrong."""
-
-    name: str
-    origin: str
-    version: str = ""
-    built_in: bool = False
-    module: Any = None
-    state: State = "loaded"
-    problem: str = ""
-    failures: int = 0
-    #: Longest time in seconds that it held the loop.
-    held: float = 0.0
-    hooks: list[str] = attrs.Factory(list)
-    #: Every reason why an operator should look at it, oldest first.
-    troubles: list[str] = attrs.Factory(list)
-    #: Until when a reason to fail is not logged again, by the monotonic clock.
-    quiet_until: dict[str, float] = attrs.field(factory=dict, repr=False)
-
-    def record_trouble(self, reason: str) -> None:
-        """Add a reason to `troubles`; of more than `MAX_TROUBLES` the oldest goes."""
-        if reason not in self.troubles:
-            self.troubles = [*self.troubles, reason][-MAX_TROUBLES:]
-
-    def set_running(self) -> None:
-        """Its `hub_start` returned: reasons why the plugin was not running are over."""
-        self.state = "running"
-        self.troubles = [reason for reason in self.troubles if reason.startswith(IN_PASSING)]
-
-    def owns(self, filename: str) -> bool:
-        """Whether a source file is part of this plugin."""
-        home = getattr(self.module, "__file__", None)
-        if home is None:
-            return False
-        return (
-            filename.startswith(home.removesuffix("__init__.py")) if home.endswith("__init__.py") else filename == home
-        )
+#: A hook's implementation: its plugin, the function, and the names of its arguments.
+Implementation = tuple[Plugin, Callable[..., Any], tuple[str, ...]]
 
 
 class Hooks:
+    """The plugins of a hub and their hooks."""
+
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._manager = pluggy.PluginManager("pinwheel")
         self._manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, Plugin] = {}
+        #: The plugins of subscribers and write filters.
         self._owners: dict[Callable[..., Any], Plugin] = {}
         self._settings: dict[type, Any] = {}
-        self._authorizers: tuple[tuple[Plugin, Callable[..., Any], tuple[str, ...]], ...] = ()
-        bus.on_failure = self._subscriber_failed
+        self._authorizers: tuple[Implementation, ...] = ()
+        bus.report_failures_to(self._subscriber_failed)
 
-    # -- discovery ------------------------------------------------------------------------------------------------
+    # -- registration ---------------------------------------------------------------------------------------------
 
     def discover(self, config: Config, safe: bool = False) -> None:
-        """Load our own plugins, then (unless ``safe``) those of other packages and of ``<data>/plugins``.
+        """Load the built-in plugins and, unless ``safe``, those of other packages and of ``<data>/plugins``.
 
-        A third party's plugin that cannot be loaded is kept out and reported. Raises `ConfigError`, `PluginError`.
+        A third party's plugin that cannot be loaded is left out, and its failure recorded. Raises `ConfigError`,
+        `PluginError`.
         """
-        for entry, package, number in _installed():
-            plugin = Plugin(entry.name, package, number, built_in=package == OURS)
+        for plugin, load in discover(config.data):
             if plugin.built_in or not safe:
-                self._load(plugin, entry.load, config)
-        folder = config.data / "plugins"
-        for path in sorted(folder.glob("*.py")) if folder.is_dir() and not safe else ():
-            self._load(Plugin(path.stem, str(path)), functools.partial(_load_file, path), config)
-        self._check_tables(config, safe)
+                self._load(plugin, load, config)
+        self._structure_settings(config, safe)
 
     def _load(self, plugin: Plugin, load: Callable[[], Any], config: Config) -> None:
         if other := self.plugins.get(plugin.name):
@@ -147,29 +104,30 @@ class Hooks:
         except Exception as error:
             if plugin.built_in:
                 raise
-            loaded = isinstance(error, PluginError)
-            self.failed(plugin, str(error) if loaded else f"could not be loaded: {_described_error(error)}", error)
+            is_ours = isinstance(error, PluginError)
+            reason = str(error) if is_ours else f"could not be loaded: {_describe_error(error)}"
+            self._record(plugin, FailureKind.UNUSABLE, reason, error)
 
     def _leave_out(self, other: Plugin, plugin: Plugin) -> None:
-        """Of two plugins with one name neither is meant more than the other; but our own stay."""
+        """Leave out both of two plugins with one name, since neither is more right; built-in plugins stay."""
         reason = f"is left out: two plugins are named {plugin.name}: {other.origin} and {plugin.origin}"
         self.plugins[plugin.origin] = plugin
-        self.failed(plugin, reason)
+        self._record(plugin, FailureKind.UNUSABLE, reason)
         if not other.built_in and other.state != "failed":
             if self._manager.has_plugin(other.name):
                 self._manager.unregister(name=other.name)
-            self.failed(other, reason)
+            self._record(other, FailureKind.UNUSABLE, reason)
 
     def register(self, plugin: Plugin) -> None:
-        """Take a plugin's hooks in. Raises `PluginError` when it breaks the contract."""
+        """Add a plugin's hooks. Raises `PluginError` when they break the contract."""
         module = plugin.module
         self.plugins[plugin.name] = plugin
         version = HOOK_VERSION if plugin.built_in else getattr(module, "PINWHEEL_HOOKS", None)
         if version != HOOK_VERSION:
-            said = (
+            mismatch = (
                 "does not say which hooks it was written for" if version is None else f"was written for hooks {version}"
             )
-            raise PluginError(f"plugin {plugin.name} {said}; this hub has PINWHEEL_HOOKS = {HOOK_VERSION}")
+            raise PluginError(f"plugin {plugin.name} {mismatch}; this hub has PINWHEEL_HOOKS = {HOOK_VERSION}")
         try:
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
@@ -180,9 +138,10 @@ class Hooks:
         callers = self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or []
         plugin.hooks = sorted({caller.name for caller in callers})
         for _, fn, _ in self._implementations("hub_event"):
-            _facts(plugin, fn)
+            _facts_of(plugin, fn)
 
-    def _check_tables(self, config: Config, safe: bool) -> None:
+    def _structure_settings(self, config: Config, safe: bool) -> None:
+        """Structure the plugins' tables of the configuration. Raises `ConfigError`."""
         problems = []
         for name, table in config.plugins.items():
             plugin = self.plugins.get(name)
@@ -191,45 +150,48 @@ class Hooks:
                     problems.append(f"{config.source}: plugins.{name}: there is no such plugin")
             elif plugin.state == "loaded" and "hub_config" not in plugin.hooks and set(table) - {"enabled"}:
                 problems.append(f"{config.source}: plugins.{name}: this plugin has no settings")
-        for plugin, cls in self._each("hub_config", _settings_class):
-            table = {k: v for k, v in config.plugins.get(plugin.name, {}).items() if k != "enabled"}
+        for plugin, cls in self._contributions("hub_config", _settings_class):
+            table = {key: value for key, value in config.plugins.get(plugin.name, {}).items() if key != "enabled"}
             try:
                 self._settings[cls] = structure(table, cls)
             except ValidationErrors as error:
                 problems += [
-                    f"{config.source}: plugins.{plugin.name}{'.' if p else ''}{p}: {text}" for p, text in error.problems
+                    f"{config.source}: plugins.{plugin.name}{'.' if path else ''}{path}: {text}"
+                    for path, text in error.problems
                 ]
         if problems:
             raise ConfigError(*problems)
 
     def settings(self, cls: type[Any]) -> Any:
-        """The table of the plugin whose `hub_config` returned ``cls``."""
+        """Return the table of the plugin whose `hub_config` returned ``cls``."""
         return self._settings[cls]
 
     # -- contributions --------------------------------------------------------------------------------------------
 
-    def _implementations(self, hook: str) -> Iterator[tuple[Plugin, Callable[..., Any], tuple[str, ...]]]:
-        """In the order of the plugins' names, ours first."""
-        found = getattr(self._manager.hook, hook).get_hookimpls()
-        for impl in sorted(found, key=lambda i: (not self.plugins[i.plugin_name].built_in, i.plugin_name)):
+    def _implementations(self, hook: str) -> Iterator[Implementation]:
+        """Yield a hook's implementations: those of built-in plugins first, then by the plugins' names."""
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        for impl in sorted(implementations, key=lambda i: (not self.plugins[i.plugin_name].built_in, i.plugin_name)):
             plugin = self.plugins[impl.plugin_name]
             if plugin.state != "failed":
                 yield plugin, impl.function, impl.argnames
 
-    def _each(self, hook: str, read: Callable[[Any], T], **arguments: Any) -> Iterator[tuple[Plugin, T]]:
-        """Each plugin with what its hook returned, as ``read`` makes of it; a third party's failure keeps it out."""
+    def _contributions(self, hook: str, check: Callable[[Any], T], **arguments: Any) -> Iterator[tuple[Plugin, T]]:
+        """Yield each plugin with ``check`` of what its hook returned; a third party's plugin that fails is left out."""
         for plugin, fn, names in self._implementations(hook):
             try:
-                result = read(fn(*(arguments[name] for name in names)))
+                result = check(fn(*(arguments[name] for name in names)))
             except Exception as error:
                 if plugin.built_in:
                     raise
-                self.failed(plugin, f"{hook} failed: {error!r}", error)
+                self._record(plugin, FailureKind.UNUSABLE, f"{hook} failed: {error!r}", error)
             else:
                 yield plugin, result
 
-    def _all(self, hook: str, kinds: tuple[type[T], ...], key: Callable[[T], str], **arguments: Any) -> list[T]:
-        def read(items: Any) -> list[tuple[str, T]]:
+    def _unique(self, hook: str, kinds: tuple[type[T], ...], key: Callable[[T], str], **arguments: Any) -> list[T]:
+        """Return the items of all plugins. Raises `PluginError` when two plugins contribute the same key."""
+
+        def check(items: Any) -> list[tuple[str, T]]:
             listed = list(items)
             for item in listed:
                 if not isinstance(item, kinds):
@@ -237,60 +199,61 @@ class Hooks:
             return [(key(item), item) for item in listed]
 
         owners: dict[str, Plugin] = {}
-        found = []
-        for plugin, items in self._each(hook, read, **arguments):
+        contributed = []
+        for plugin, items in self._contributions(hook, check, **arguments):
             for name, item in items:
                 if other := owners.get(name):
                     raise PluginError(f"{name} comes from two plugins: {other.name} and {plugin.name}")
                 owners[name] = plugin
-                found.append(item)
-        return found
+                contributed.append(item)
+        return contributed
 
     def migrations(self) -> dict[str, Sequence[Migration]]:
-        def read(items: Any) -> tuple[Migration, ...]:
+        def check(items: Any) -> tuple[Migration, ...]:
             listed = tuple(items)
             if not all(isinstance(item, Migration) for item in listed):
                 raise TypeError("not all of it are migrations")
             return listed
 
-        return {plugin.name: found for plugin, found in self._each("hub_migrations", read)}
+        return {plugin.name: listed for plugin, listed in self._contributions("hub_migrations", check)}
 
     def stamps(self, hub: Hub) -> list[StampColumns]:
-        return self._all("hub_stamps", (StampColumns,), str, hub=hub)
+        return self._unique("hub_stamps", (StampColumns,), str, hub=hub)
 
     def permissions(self) -> list[Permission]:
-        return self._all("hub_permissions", (Permission,), lambda p: p.id)
+        return self._unique("hub_permissions", (Permission,), lambda permission: permission.id)
 
     def protocols(self, hub: Hub) -> list[WireProtocol]:
-        return self._all("hub_protocols", (WireProtocol,), lambda p: p.name, hub=hub)
+        return self._unique("hub_protocols", (WireProtocol,), lambda protocol: protocol.name, hub=hub)
 
     def routes(self, hub: Hub) -> list[Route | SocketRoute]:
         def key(route: Route | SocketRoute) -> str:
             return f"{getattr(route, 'method', 'WebSocket')} {route.path}"
 
-        return self._all("hub_routes", (Route, SocketRoute), key, hub=hub)
+        return self._unique("hub_routes", (Route, SocketRoute), key, hub=hub)
 
     def compile(self) -> tuple[Filter, ...]:
-        """Turn what is called per value into plain calls: subscribes `hub_event`, returns the write filters."""
+        """Compile what is called per value into plain calls: subscribe `hub_event`, return the write filters."""
         for plugin, fn, _ in self._implementations("hub_event"):
             self._owners[fn] = plugin
-            for fact in _facts(plugin, fn):
+            for fact in _facts_of(plugin, fn):
                 self._bus.subscribe(fact, fn)
         self._authorizers = tuple(self._implementations("hub_authorize"))
         filters = []
         for plugin, fn, names in self._implementations("hub_filter_write"):
-            called = fn if names == ("device", "datastream", "value") else _by_name(fn, names)
-            self._owners[called] = plugin
-            filters.append(called)
+            compiled = fn if names == ("device", "datastream", "value") else _by_name(fn, names)
+            self._owners[compiled] = plugin
+            filters.append(compiled)
         return tuple(filters)
 
-    # -- asking ---------------------------------------------------------------------------------------------------
+    # -- questions and records ------------------------------------------------------------------------------------
 
     async def authenticate(self, hub: Hub, credentials: Credentials) -> Principal | None:
+        """Return the first principal that a plugin knows, or None. Raises `NotAuthenticated` when a plugin says why."""
         arguments = {"hub": hub, "credentials": credentials}
         for plugin, fn, names in self._implementations("hub_authenticate"):
             try:
-                # Every request comes by here: `fail_after` takes longer.
+                # Every request comes through here, and `fail_after` takes longer.
                 with trio.move_on_after(HOOK_DEADLINE) as deadline:
                     principal: Principal | None = await fn(*(arguments[name] for name in names))
                 if deadline.cancelled_caught:
@@ -298,57 +261,59 @@ class Hooks:
             except NotAuthenticated:
                 raise
             except Exception as error:  # noqa: BLE001 - contained
-                self.failed(plugin, f"hub_authenticate failed: {error!r}", error)
+                self._hook_failed(plugin, "hub_authenticate", error)
                 continue
             if principal is not None:
                 return principal
         return None
 
-    async def changed(self, hub: Hub, change: Change) -> None:
-        """Raises `Unavailable` when a plugin could not put it down."""
-        arguments = {"hub": hub, "change": change}
-        await self._every("hub_changed", arguments, "The change was made, but could not be recorded.")
-        hub.emit(ChangeMade(change))
-
-    async def personal_data(self, hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
-        """What each plugin keeps about somebody. Raises `Unavailable` when one could not say."""
-        arguments = {"hub": hub, "who": who, "asker": asker}
-        found = await self._every("hub_personal_data", arguments, "Not everything could be read.")
-        return {name: kept for name, kept in found.items() if kept is not None}
-
-    async def forget(self, hub: Hub, who: str) -> None:
-        """Raises `Unavailable` when a plugin still has something of them."""
-        await self._every("hub_forget", {"hub": hub, "who": who}, "They were deleted, but something of them is left.")
-
-    async def _every(self, hook: str, arguments: dict[str, Any], failed: str) -> dict[str, Any]:
-        """What every plugin's implementation returned, by the plugin's name; the first failure is `Unavailable`."""
-        found = {}
-        for plugin, fn, names in self._implementations(hook):
-            try:
-                found[plugin.name] = await fn(*(arguments[name] for name in names))
-            except Exception as error:
-                self.failed(plugin, f"{hook} failed: {error!r}", error)
-                raise Unavailable(failed) from error
-        return found
-
     def authorize(self, hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None) -> bool:
+        """Whether at least one plugin allows it and none denies it; a plugin that fails denies."""
         arguments = {"hub": hub, "principal": principal, "permission": permission, "device": device, "org": org}
         allowed = False
         for plugin, fn, names in self._authorizers:
             try:
                 answer = fn(*(arguments[name] for name in names))
             except Exception as error:  # noqa: BLE001 - contained
-                self.failed(plugin, f"hub_authorize failed: {error!r}", error)
+                self._hook_failed(plugin, "hub_authorize", error)
                 return False
             if answer is False:
                 return False
             allowed = allowed or answer is True
         return allowed
 
+    async def changed(self, hub: Hub, change: Change) -> None:
+        """Have every plugin record a change. Raises `Unavailable` when one could not."""
+        arguments = {"hub": hub, "change": change}
+        await self._call_all("hub_changed", arguments, "The change was made, but could not be recorded.")
+        self._bus.emit(ChangeMade(change))
+
+    async def personal_data(self, hub: Hub, user: str, asker: Principal) -> dict[str, Any]:
+        """Return what each plugin stores about a user ("user 3"). Raises `Unavailable` when one could not answer."""
+        arguments = {"hub": hub, "who": user, "asker": asker}
+        answers = await self._call_all("hub_personal_data", arguments, "Not everything could be read.")
+        return {name: answer for name, answer in answers.items() if answer is not None}
+
+    async def forget(self, hub: Hub, user: str) -> None:
+        """Have every plugin erase a user ("user 3"). Raises `Unavailable` when one could not."""
+        arguments = {"hub": hub, "who": user}
+        await self._call_all("hub_forget", arguments, "They were deleted, but something of them is left.")
+
+    async def _call_all(self, hook: str, arguments: dict[str, Any], problem: str) -> dict[str, Any]:
+        """Return every implementation's result, by plugin. The first failure raises `Unavailable` with ``problem``."""
+        results = {}
+        for plugin, fn, names in self._implementations(hook):
+            try:
+                results[plugin.name] = await fn(*(arguments[name] for name in names))
+            except Exception as error:
+                self._hook_failed(plugin, hook, error)
+                raise Unavailable(problem) from error
+        return results
+
     # -- running --------------------------------------------------------------------------------------------------
 
     async def run(self, hub: Hub, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run every plugin's `hub_start` in a nursery of its own; started when each has returned or failed once."""
+        """Run every plugin's `hub_start` in its own nursery; started when each has returned or failed once."""
         async with trio.open_nursery() as nursery:
             for plugin, fn, names in self._implementations("hub_start"):
                 await nursery.start(self._run_plugin, plugin, fn, names, hub)
@@ -363,8 +328,9 @@ class Hooks:
         *,
         task_status: trio.TaskStatus[None],
     ) -> None:
+        """Run a plugin until it has no tasks left, and again after a pause when it fails."""
         wait, longest = BACKOFF
-        told = False
+        reported = False
         while True:
             try:
                 async with trio.open_nursery() as nursery:
@@ -372,8 +338,8 @@ class Hooks:
                     with trio.fail_after(HOOK_DEADLINE):
                         await fn(*(arguments[name] for name in names))
                     plugin.set_running()
-                    if not told:
-                        told = True
+                    if not reported:
+                        reported = True
                         task_status.started()
                 return
             except Exception as error:
@@ -382,89 +348,75 @@ class Hooks:
                 cause = first_of(error)
                 slow = isinstance(cause, trio.TooSlowError)
                 reason = f"hub_start took more than {HOOK_DEADLINE:.0f} s" if slow else f"died: {cause!r}"
-                self.failed(plugin, reason, None if slow else cause)
-            if not told:
-                told = True
+                self._record(plugin, FailureKind.STOPPED, reason, None if slow else cause)
+            if not reported:
+                reported = True
                 task_status.started()
             await trio.sleep(wait)
             wait = min(2 * wait, longest)
 
-    # -- containing -----------------------------------------------------------------------------------------------
+    # -- containment ----------------------------------------------------------------------------------------------
 
-    def failed(self, plugin: Plugin, reason: str, error: BaseException | None = None) -> None:
-        """Record and report that a plugin failed.
+    def _hook_failed(self, plugin: Plugin, hook: str, error: BaseException) -> None:
+        kind = FailureKind.HOOK if hook in NON_FATAL_HOOKS else FailureKind.UNUSABLE
+        self._record(plugin, kind, f"{hook} failed: {error!r}", error)
 
-        The log has each reason once in `QUIET` seconds, with the traceback of an ``error`` in a third party's code.
+    def _record(self, plugin: Plugin, kind: FailureKind, reason: str, error: BaseException | None = None) -> None:
+        """Record a failure, and emit `PluginFailed`.
+
+        Each reason is logged and emitted once in `QUIET` seconds; with the traceback of an ``error`` that comes from a
+        third party's code.
         """
-        plugin.failures += 1
-        plugin.problem = reason
-        if not reason.startswith("held"):
-            plugin.record_trouble(reason)
+        plugin.record(Failure(kind, reason))
         now = time.monotonic()
-        new = now >= plugin.quiet_until.get(reason, 0.0)
-        if new:
-            plugin.quiet_until = {old: until for old, until in plugin.quiet_until.items() if until > now}
-            if len(plugin.quiet_until) >= MAX_REASONS:
-                del plugin.quiet_until[next(iter(plugin.quiet_until))]
-            plugin.quiet_until[reason] = now + QUIET
-        # What happens in passing does not end the plugin.
-        if not reason.startswith((*IN_PASSING, "held")):
-            plugin.state = "failed"
-        if new:
-            place = _place(plugin, error)
-            log.error(
-                "plugin %s (%s) %s%s", plugin.name, plugin.origin, reason, place, exc_info=error if place else None
-            )
-            self._bus.emit(PluginFailed(plugin.name, reason))
+        if now < plugin.quiet_until.get(reason, 0.0):
+            return
+        plugin.quiet_until = {other: until for other, until in plugin.quiet_until.items() if until > now}
+        if len(plugin.quiet_until) >= MAX_REASONS:
+            del plugin.quiet_until[next(iter(plugin.quiet_until))]
+        plugin.quiet_until[reason] = now + QUIET
+        place = _place(plugin, error)
+        log.error("plugin %s (%s) %s%s", plugin.name, plugin.origin, reason, place, exc_info=error if place else None)
+        self._bus.emit(PluginFailed(plugin.name, reason))
 
     def filter_failed(self, fn: Filter, error: Exception) -> None:
-        """A write filter raised what it should not."""
-        self.failed(self._owners[fn], f"hub_filter_write failed: {error!r}", error)
+        """Record that a write filter raised an error other than a `RequestError`."""
+        self._hook_failed(self._owners[fn], "hub_filter_write", error)
 
     def _subscriber_failed(self, fn: Callable[..., Any], error: Exception) -> None:
         plugin = self._owners.get(fn)
         if plugin is None:
             log.error("%s failed: %r", getattr(fn, "__qualname__", fn), error, exc_info=error)
         else:
-            self.failed(plugin, f"hub_event failed: {error!r}", error)
+            self._hook_failed(plugin, "hub_event", error)
 
-    def holding(self, frame: types.FrameType | None, seconds: float) -> Plugin | None:
-        """Blame the plugin in whose code the loop hangs for holding it; None when it is nobody's."""
+    def plugin_of(self, frame: types.FrameType | None) -> Plugin | None:
+        """Return the third party's plugin whose code a stack is in, or None."""
         while frame is not None:
             for plugin in self.plugins.values():
                 if plugin.owns(frame.f_code.co_filename) and not plugin.built_in:
-                    plugin.held = max(plugin.held, seconds)
                     return plugin
             frame = frame.f_back
         return None
 
+    def blame_for_blocking(self, plugin: Plugin, reason: str) -> None:
+        """Record that a plugin blocks the event loop."""
+        self._record(plugin, FailureKind.BLOCKED, reason)
 
-def _described_error(error: Exception) -> str:
-    """An error on one line; of a file that is no Python, its line."""
+
+def _describe_error(error: Exception) -> str:
+    """An error on one line; a syntax error with its file and line."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name} line {error.lineno}: {error.msg}"
     return repr(error)
 
 
 def _place(plugin: Plugin, error: BaseException | None) -> str:
-    """Where in a third party's plugin an error comes from, as the end of a sentence; "" where it does not."""
+    """The file and line of a third party's plugin that an error comes from, as the end of a sentence, or ""."""
     if error is None or plugin.built_in:
         return ""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if plugin.owns(frame.filename)]
     return f" ({Path(frames[-1].filename).name} line {frames[-1].lineno})" if frames else ""
-
-
-@functools.cache
-def _installed() -> list[tuple[importlib.metadata.EntryPoint, str, str]]:
-    """Plugins of installed packages, by name, with their package and its version; looked up once: it takes a while."""
-    described = functools.cache(_described)
-    entries = sorted(importlib.metadata.entry_points(group="pinwheel"), key=lambda entry: entry.name)
-    return [(entry, *described(entry.dist)) for entry in entries]
-
-
-def _described(dist: importlib.metadata.Distribution | None) -> tuple[str, str]:
-    """Name and version of a package; looked up in its metadata, which takes a millisecond."""
-    return ("?", "") if dist is None else (dist.name, dist.version)
 
 
 def _settings_class(cls: Any) -> type:
@@ -481,24 +433,13 @@ def _by_name(fn: Callable[..., Any], names: tuple[str, ...]) -> Filter:
     return call
 
 
-def _facts(plugin: Plugin, fn: Callable[..., Any]) -> Sequence[type[Fact]]:
-    """The facts that an implementation of `hub_event` asks for, from its annotation."""
+def _facts_of(plugin: Plugin, fn: Callable[..., Any]) -> Sequence[type[Fact]]:
+    """The facts that an implementation of `hub_event` subscribes to, from its annotation. Raises `PluginError`."""
     try:
-        wanted = typing.get_type_hints(fn).get("event")
+        annotation = typing.get_type_hints(fn).get("event")
     except Exception as error:
         raise PluginError(f"plugin {plugin.name}: hub_event: {error}") from error
-    kinds = typing.get_args(wanted) or (wanted,)
+    kinds = typing.get_args(annotation) or (annotation,)
     if not all(isinstance(kind, type) and issubclass(kind, Fact) and kind is not Fact for kind in kinds):
         raise PluginError(f"plugin {plugin.name}: hub_event: annotate event with a fact, such as ValueWritten")
     return kinds
-
-
-def _load_file(path: Path) -> types.ModuleType:
-    name = f"pinwheel_plugins.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

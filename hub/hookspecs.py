@@ -1,8 +1,8 @@
-"""Every hook: the whole contract between the hub and its plugins.
+"""All hooks: the whole contract between the hub and its plugins.
 
 A plugin is a module with functions marked ``@hookimpl`` and a line ``PINWHEEL_HOOKS = 1``, the version of this
-contract it was written for. Functions take any of the arguments below, by name. Hooks that contribute and ask are
-called seldom; what happens per value is compiled once into plain calls.
+contract that it was written for. A function may take any of the arguments below, by name. Most hooks are called
+rarely; `hub_filter_write` and `hub_event` are compiled into plain calls when a plugin is registered.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+# Not at run time: a plugin's commands import ``hookimpl`` with its module, and must start quickly.
 if TYPE_CHECKING:
     import trio
 
-    from hub.api.routes import Change, Permission, Route, SocketRoute
-    from hub.app import Credentials, Hub
+    from hub.api.routes import Permission, Route, SocketRoute
+    from hub.app import Hub
     from hub.facts import Fact
-    from hub.model import Datastream, Device, Owned, Principal, Value
+    from hub.model import Change, Credentials, Datastream, Device, Owned, Principal, Value
     from hub.net.wire import WireProtocol
     from hub.stamps import StampColumns
     from hub.storage import Migration
 
-#: The version of this contract. It grows when a hook changes its meaning; new hooks do not count.
+#: The version of this contract. It increases when a hook changes its meaning, not when a hook is added.
 HOOK_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("pinwheel")
@@ -32,98 +33,100 @@ hookimpl = pluggy.HookimplMarker("pinwheel")
 
 @hookspec
 def hub_config() -> type:
-    """The attrs class of the plugin's table ``[plugins.NAME]``.
+    """Return the attrs class of the plugin's table ``[plugins.NAME]``.
 
-    Called once, before anything else. The hub checks the table against it (unknown keys are errors) and hands out
-    the instance as ``hub.settings(Class)``.
+    Called once, before any other hook. The hub validates the table against the class (unknown keys are errors) and
+    returns the instance as ``hub.settings(Class)``.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_migrations() -> Sequence[Migration]:
-    """The plugin's tables in the configuration file, as numbered changes that are never edited afterwards.
+    """Return the schema of the plugin's tables in the configuration database, as numbered migrations.
 
-    Called once, before the databases open. They run in order, in one transaction, after a backup copy. Name tables
-    with the plugin's name in front.
+    Called once, before the databases are opened. The migrations run in order, in one transaction, after a backup
+    copy. A released migration is never edited. Begin the names of tables with the plugin's name.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_stamps(hub: Hub) -> Sequence[StampColumns]:
-    """The columns of the plugin's tables that hold times, in milliseconds UTC.
+    """Return the columns of the plugin's tables that hold times, in milliseconds UTC.
 
-    ``pinwheel clock --repair`` corrects them, in one transaction with those of all others. The plugin subscribes to
-    ``ClockRepaired`` to correct what it has in memory.
+    ``pinwheel clock --repair`` corrects them, in one transaction with those of the hub and of all other plugins. A
+    plugin that has times in memory subscribes to ``ClockRepaired`` to correct them.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_permissions() -> Sequence[Permission]:
-    """The permissions that the plugin's routes ask for and that are not there yet."""
+    """Return the permissions that the plugin's routes require and that do not exist yet."""
     raise AssertionError
 
 
 @hookspec
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
-    """Wire protocols for the front door, each with how its first bytes look and who serves it.
+    """Return wire protocols, each with a function that recognizes its first bytes and one that serves a connection.
 
-    A listener serves them if it serves native, http and mqtt, as it does by default.
+    A listener serves them if its ``serve`` contains native, http and mqtt, which is the default.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    """HTTP routes. Two plugins with the same method and path are a StartupError."""
+    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError."""
     raise AssertionError
 
 
 @hookspec
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    """Start what the plugin runs in the background, in its own nursery, and return within 5 seconds.
+    """Start the plugin's background tasks in its own nursery, and return within 5 seconds.
 
-    Called when the hub is ready to work, before devices are accepted. There is no stop hook: the nursery is
-    cancelled. When a task dies, this plugin's nursery goes down, is reported, and started again after a while.
+    Called when the hub is ready, before it accepts devices. There is no stop hook: the nursery is cancelled. When a
+    task dies, the nursery of this plugin is cancelled, the failure is reported, and the plugin is started again after
+    a while.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_changed(hub: Hub, change: Change) -> None:
-    """Put down that somebody changed something through a route; the answer waits for it.
+    """Record a change that was made through a route. The response is sent after all implementations return.
 
-    An exception is reported, and the asker hears that the change was made but could not be recorded.
+    An exception is reported, and the caller is told that the change was made but could not be recorded.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> Any:
-    """What the plugin keeps about somebody ("user 3"), as JSON's types; None for nothing.
+    """Return the personal data that the plugin stores about a user, as JSON types, or None.
 
-    Only what ``asker``, who exports it, may see. An exception fails the export.
+    ``who`` names the user, as in "user 3". Return only what ``asker``, who exports the data, is allowed to see. An
+    exception fails the export.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_forget(hub: Hub, who: str) -> None:
-    """Somebody ("user 3") was erased: take away what tells who they were.
+    """Delete what identifies a user who has been erased. ``who`` names the user, as in "user 3".
 
-    An exception is reported, and whoever erased them hears that something is left.
+    An exception is reported, and the caller is told that some data is left.
     """
     raise AssertionError
 
 
 @hookspec
 async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | None:
-    """Who presents these credentials; None when it is nobody known here. The first answer counts.
+    """Return the principal that these credentials belong to, or None if they are unknown. The first result counts.
 
-    Raise ``NotAuthenticated`` to say why not, such as that a token has expired. Another exception, or no answer
-    within 5 seconds, counts as None.
+    Raise ``NotAuthenticated`` to reject the login with a reason, such as an expired token. Any other exception, or no
+    result within 5 seconds, counts as None.
     """
     raise AssertionError
 
@@ -132,37 +135,37 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 def hub_authorize(
     hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None
 ) -> bool | None:
-    """Whether ``principal`` may do what ``permission`` names, on ``device`` or in ``org`` where it is about one.
+    """Return whether ``principal`` has ``permission`` for ``device`` or in ``org``, or None for no opinion.
 
-    What a plugin has that is somebody's own, such as a location, is asked for like a device. Of the devices of a list
-    those with the same owner in the same organization are asked for once.
+    With neither, return whether the principal has the permission anywhere. An object of a plugin that has an owner,
+    such as a location, is passed as ``device``. For a list, the hub asks once for all devices that have the same
+    owner and organization.
 
-    With neither, whether they may anywhere.
-
-    Any False denies, else any True allows, else it is denied; an exception counts as False. Must not block.
+    One False denies, otherwise one True allows, otherwise access is denied; an exception counts as False. Must not
+    block.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_filter_write(device: Device, datastream: Datastream, value: Value) -> Value:
-    """The value to use instead of ``value``; called for every write, so be quick.
+    """Return the value to use instead of ``value``. Called for every write, so it must be fast.
 
-    Raise ``Rejected`` to refuse the write; any other exception refuses it too. Filters run in the order of their
-    plugins' names, and what they return must fit the datastream.
+    Raise ``Rejected`` to reject the write; any other exception rejects it too. Filters run in the order of their
+    plugins' names. The returned value must fit the datastream.
     """
     raise AssertionError
 
 
 @hookspec
 def hub_event(event: Fact) -> None:
-    """Hear of what happened: annotate ``event`` with the fact's class, such as ``ValueWritten``.
+    """Handle a fact. Annotate ``event`` with the class of the fact, such as ``ValueWritten``.
 
-    Several functions are possible with ``@hookimpl(specname="hub_event")``. Sync, must not block; start a task in
-    the plugin's nursery for work. An exception is reported and does not disturb anybody else.
+    Several functions are possible with ``@hookimpl(specname="hub_event")``. Must not block; start a task in the
+    plugin's nursery for longer work. An exception is reported and does not affect other subscribers.
     """
     raise AssertionError
 
 
-#: Names of all hooks, and what each may return for the documentation's sake.
+#: All hook specifications by name.
 HOOKS: dict[str, Any] = {name: fn for name, fn in list(globals().items()) if name.startswith("hub_")}

@@ -1,6 +1,6 @@
-"""What Ctrl-C does to a command: until it has begun something it ends at once, then it ends what it has begun.
+"""Ctrl-C in commands: it ends the process at once until a command has begun something, and interrupts that then.
 
-The script is not safe from a traceback before this is loaded, so it imports next to nothing.
+This module imports next to nothing: until it is loaded, Ctrl-C shows a traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: What a shell has for a program that Ctrl-C ended: 128 + SIGINT.
+__all__ = [
+    "INTERRUPTED",
+    "at_once",
+    "deferred",
+    "interruptible",
+    "leave",
+]
+
+#: The exit code of a program that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
 
 
@@ -22,7 +30,7 @@ def leave(*_: object) -> None:
 
 
 class _Handler:
-    """Another handler in the block, unless somebody has set one of their own."""
+    """Replaces the handler of SIGINT in the block, if it is ``instead_of``."""
 
     def __init__(self, new: Any, *, instead_of: Any) -> None:
         self._new = new
@@ -39,20 +47,20 @@ class _Handler:
 
 
 def interruptible() -> _Handler:
-    """Ctrl-C raises KeyboardInterrupt in the block."""
+    """Let Ctrl-C raise KeyboardInterrupt in the block."""
     return _Handler(signal.default_int_handler, instead_of=leave)
 
 
 def at_once() -> _Handler:
-    """Ctrl-C ends the process in the block, as while modules are loaded: an exception there may get lost."""
+    """Let Ctrl-C end the process in the block, as while modules are loaded, when an exception can get lost."""
     return _Handler(leave, instead_of=signal.default_int_handler)
 
 
 class deferred:  # noqa: N801 - used as a function
-    """Ctrl-C, and the signals that end a process, wait for the end of the block."""
+    """Defer Ctrl-C, and the signals that end a process, to the end of the block."""
 
     def __enter__(self) -> None:
-        # What has come already is raised here, before anything has begun.
+        # A pending signal is raised here, before anything has begun.
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))

@@ -1,4 +1,4 @@
-"""Logging: one line per thing, on stderr, without a secret."""
+"""Logging to stderr: one line per message, secrets redacted, repetitions throttled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from hub.rate_limits import TokenBucket
 
-#: Query strings and bearers never reach a log, whoever put them in a message.
+#: Tokens, bearers, passwords and keys never reach the log, whatever message they are in.
 _SECRET = re.compile(r"(?i)(token=|bearer\s+|password=|key=)[^\s&\"']+")
 
 
-class _Masked(logging.Formatter):
+class _Redacting(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return _SECRET.sub(r"\1…", super().format(record))
 
@@ -25,16 +25,16 @@ def setup(level: int = logging.INFO) -> None:
     """Log to stderr; under systemd the journal adds the time."""
     handler = logging.StreamHandler(sys.stderr)
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    handler.setFormatter(_Masked(f"{stamp}%(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Redacting(f"{stamp}%(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("aiosqlite", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 class ThrottledLog:
-    """Warnings that come again and again: the same one is logged once in its time, and ``most`` in ``per`` seconds.
+    """A log of warnings that repeat: each is logged once in its quiet time, and at most ``most`` in ``per`` seconds.
 
-    At most ``most`` texts are remembered; a new one takes the place of the least recently used.
+    At most ``most`` texts are remembered; a new one evicts the least recently used.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class ThrottledLog:
         self._most = most
         self._monotonic = monotonic
         self._budget = TokenBucket(most / per, most, monotonic())
-        #: Until when a text is not logged again, the least recently used first.
+        #: When each text may be logged again, the least recently used first.
         self._quiet_until: OrderedDict[str, float] = OrderedDict()
         self._dropped = 0
 
     def emit(self, text: str, quiet: float) -> bool:
-        """Log a text; False if that was done in the last ``quiet`` seconds. Over the limit it is only counted."""
+        """Log a text, or only count it over the limit; return False if it was logged in the last ``quiet`` seconds."""
         now = self._monotonic()
         if (until := self._quiet_until.get(text)) is not None:
             self._quiet_until.move_to_end(text)
@@ -66,8 +66,8 @@ class ThrottledLog:
             self._quiet_until.popitem(last=False)
         return True
 
-    def summarize(self, what: str) -> None:
-        """Log how many were not logged since the last time, if any: ``what`` says of which."""
+    def summarize(self, subject: str) -> None:
+        """Log how many messages about a ``subject`` were not logged since the last call, if any."""
         if self._dropped:
-            self._log.warning("%s: %d more were not logged, for they were too many at once", what, self._dropped)
+            self._log.warning("%s: %d more were not logged, for they were too many at once", subject, self._dropped)
             self._dropped = 0

@@ -1,4 +1,4 @@
-"""The nouns of the platform, in Blynk's words. Plain values: no behaviour that needs the hub."""
+"""The nouns of the platform, in Blynk's words. Plain values without behaviour that needs the hub."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import attrs
 
 from hub.errors import NotFound, Rejected, UnknownPin
 from hub.spellings import nfc
-from hub.units import System
 
-#: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
+#: The value of a datastream. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str
 Value = Scalar | tuple[Scalar, ...]
 
 DataType = Literal["integer", "double", "string", "enum", "location"]
-#: How much of what a datastream held is kept: nothing, its minutes, or every value.
+#: The history of a datastream: none, averages of minutes, or every value.
 HistoryMode = Literal["off", "minute", "raw"]
+#: A system of units.
+System = Literal["metric", "imperial"]
 EventKind = Literal["info", "warning", "critical", "content"]
 
-#: Statuses of every lifecycle; others are called what their template calls them.
+#: The statuses of every lifecycle; templates define more.
 ONLINE, OFFLINE = "online", "offline"
 
-#: The organization everything belongs to until there are others.
+#: The id of the root organization.
 ROOT_ORG = 1
 
 
@@ -35,12 +36,11 @@ OrganizationType = Literal[
 
 @attrs.frozen(kw_only=True)
 class Organization:
-    """Owns devices and people. ``templates`` are those its devices may have; None is all, as in the root.
+    """An organization owns devices and users, and may have organizations below it.
 
-    ``quotas`` are the most of "devices", "users" and "organizations" that it and all below it may have.
-    ``units`` is the system in which its people see values, unless they have one of their own, and
-    ``unit_overrides`` says which unit instead, by group of `hub.units`; those below it follow where
-    they say none.
+    ``templates`` are the ids of those that its devices may have; None is all, as in the root. ``quotas`` limit the
+    number of "devices", "users" and "organizations" in it and all below it. ``units`` is the system of units for its
+    users' displays, and ``unit_overrides`` are exceptions by group of `hub.domain.units`; both are inherited.
     """
 
     id: int
@@ -56,29 +56,29 @@ class Organization:
     unit_overrides: dict[str, str] = attrs.Factory(dict)
 
     def has(self, template: Template) -> bool:
-        """Whether its devices may be of a template."""
+        """Whether a template is enabled for its devices."""
         return self.templates is None or template.id in self.templates
 
 
-#: What is shown of a value that has expired (docs.blynk.io, Invalidate value).
+#: How an expired value is displayed (docs.blynk.io, Invalidate value).
 Show = Literal["Nothing", "Default", "No Data", "Empty", "--"]
 
 
 @attrs.frozen(kw_only=True)
 class Expire:
-    """A value that nothing came after for so long is shown as ``show``; it stays what it is."""
+    """The expiry of values: one that is not followed by another for the duration ``after`` is displayed as ``show``."""
 
     after: str
     show: Show = "No Data"
 
 
-#: What automations take a datastream for (docs.blynk.io, Automations: Datastream).
+#: What a datastream is to automations (docs.blynk.io, Automations: Datastream).
 ExposureType = Literal["power_switch", "switch", "range", "color", "enum", "sensor", "brightness", "temperature"]
 
 
 @attrs.frozen(kw_only=True)
 class Exposure:
-    """An automation may begin with it (``condition``), and set it (``action``)."""
+    """The use of a datastream in automations: in a ``condition``, and in an ``action``."""
 
     type: ExposureType
     condition: bool = True
@@ -87,14 +87,15 @@ class Exposure:
 
 @attrs.frozen(kw_only=True)
 class Datastream:
-    """One value that a device of the template has. ``id`` is unique in its template, ``pin`` 0..255."""
+    """A datastream of a template. ``id`` is unique in its template, ``pin`` is 0..255."""
 
     id: int
     pin: int
     name: str = attrs.field(converter=nfc)
     type: DataType = "double"
-    #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as
-    #: a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
+    #: The unit of the values that the device sends. If it is one of `hub.domain.units`, displays convert it to the
+    #: user's unit if ``convert``, and to a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") of the
+    #: datastream that has the same quantity in another unit.
     units: str = ""
     convert: bool = True
     scale: bool = True
@@ -104,21 +105,21 @@ class Datastream:
     decimals: str = ""
     default: Value | None = None
     history: HistoryMode = "raw"
-    #: A duration; "" is the hub's own.
+    #: The duration for which raw values are retained; "" is the hub's default.
     retain_raw: str = ""
     sync: bool = False
-    #: A duration in which the device must answer a write from elsewhere by writing the pin; "" is never.
+    #: The duration in which the device must confirm a write from elsewhere by writing the pin; "" is never.
     confirm: str = ""
     expire: Expire | None = None
     values: dict[int, str] = attrs.Factory(dict)
     fallback: int | None = None
-    #: What people call it, unless they say otherwise.
+    #: The default of the name that users can give it on a device.
     alias: str = ""
-    #: The Device HTTPS API does not know it.
+    #: Whether the Device HTTPS API treats it as unknown.
     hide_from_http: bool = False
-    #: What automations may do with it; None is nothing.
+    #: Its use in automations; None is none.
     automation: Exposure | None = None
-    #: What it means, whatever it is called: at most one of `hub.templates.document.TAGS` and four of one's own.
+    #: Its meaning, whatever its name: at most one of `hub.templates.document.TAGS` and four others.
     tags: tuple[str, ...] = ()
     icon: str = ""
     color: str = ""
@@ -126,18 +127,18 @@ class Datastream:
 
 @attrs.frozen(kw_only=True)
 class EventType:
-    """What a device may log under ``code``: of it every ``every``-th is kept, and at most one in a ``period``."""
+    """A kind of event that devices log by its ``code``: every ``every``-th is recorded, at most one in a ``period``."""
 
     code: str
     name: str = attrs.field(converter=nfc)
     type: EventKind = "info"
     description: str = ""
-    #: Whether it is on the timeline.
+    #: Whether events of this type are on the timeline.
     timeline: bool = True
     archivable: bool = True
     every: int = 1
     period: str = ""
-    #: Of type content.
+    #: For events of type content.
     subtitle: str = ""
     image: str = ""
     action_title: str = ""
@@ -146,10 +147,10 @@ class EventType:
 
 @attrs.frozen(kw_only=True)
 class MetadataField:
-    """``type`` is one of `hub.domain.metadata.TYPES`; ``min`` to ``step`` are of numbers, ``options`` of a list or a
-    switch.
+    """A metadata field of a template's devices. ``type`` is one of `hub.domain.metadata.TYPES`.
 
-    One that is not ``editable`` is set by the device alone.
+    ``min`` to ``step`` apply to numbers, ``options`` to lists and switches. A field that is not ``editable`` is set by
+    the device alone.
     """
 
     name: str = attrs.field(converter=nfc)
@@ -167,7 +168,7 @@ class MetadataField:
 
 @attrs.frozen(kw_only=True)
 class Status:
-    """A device is this when it has been away for ``after``, until the next one's time or until it is back."""
+    """A status that a device has when it has been offline for the duration ``after``, until the next status applies."""
 
     name: str = attrs.field(converter=nfc)
     after: str
@@ -177,9 +178,10 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """A device that is gone counts as gone ``wait`` after it was last heard of (docs.blynk.io, Connection lifecycle).
+    """When a device counts as online and offline (docs.blynk.io, Connection lifecycle).
 
-    With ``reports_data`` a value over HTTP makes it online for that time.
+    A device is offline when it has been disconnected for the duration ``wait``. With ``reports_data`` a value over
+    HTTP makes it online for that time.
     """
 
     wait: str = "1m"
@@ -192,10 +194,10 @@ class Lifecycle:
 
 @attrs.frozen(kw_only=True)
 class Widget:
-    """What a tab shows at ``x``, ``y`` of a grid, from the top left; ``pins`` ("V1") are what it shows.
+    """A widget of a tab at ``x``, ``y`` of its grid, from the top left; ``pins`` ("V1") are its datastreams.
 
-    What there is for ``type`` and ``options``, `hub.templates.widgets` says. What is not said, such as a title, units
-    and limits, is the datastream's.
+    `hub.templates.widgets` lists the types and their ``options``. A title, units and limits that are missing are the
+    datastream's.
     """
 
     type: str
@@ -210,7 +212,7 @@ class Widget:
 
 @attrs.frozen(kw_only=True)
 class Tab:
-    """``roles`` are the names of those who see it; none is all."""
+    """A tab of a dashboard. ``roles`` are the names of the roles that see it; none is all."""
 
     name: str = attrs.field(converter=nfc)
     roles: tuple[str, ...] = ()
@@ -224,9 +226,9 @@ class Dashboard:
 
 @attrs.frozen(kw_only=True)
 class Template:
-    """What devices of one product have in common. ``id`` is what the firmware has as ``BLYNK_TEMPLATE_ID``.
+    """The template of a product's devices. ``id`` is the firmware's ``BLYNK_TEMPLATE_ID``.
 
-    Devices of a template that is a ``gateway`` may speak for others (docs.blynk.io, MQTT Gateway API). ``version``
+    Devices of a ``gateway`` template may publish for other devices (docs.blynk.io, MQTT Gateway API). ``version``
     counts from 1.
     """
 
@@ -248,31 +250,31 @@ class Template:
 
 
 class Owned(Protocol):
-    """What belongs to an organization, and may be somebody's own in it."""
+    """A thing that belongs to an organization, and may be a user's own in it."""
 
     @property
     def org(self) -> int:
         """Its organization's id."""
 
     def is_of(self, user: int | str) -> bool:
-        """Whether it is a user's own."""
+        """Whether it is the user's own."""
 
 
 @attrs.define(kw_only=True, eq=False)
-class Point:
-    """Where a device's datastream is kept: ``series`` keys its latest value and its history."""
+class DeviceDatastream:
+    """A datastream of one device; ``series`` is the key of its latest value and its history."""
 
     series: int
     datastream: Datastream
     device: Device = attrs.field(repr=False)
-    #: Whether somebody waits for its values, or for none coming.
+    #: Whether its values have a timeout (`hub.domain.value_timeouts`).
     watched: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.watched = bool(self.datastream.confirm) or self.datastream.expire is not None
 
 
-#: What an info message calls things, in the API's words; the first key that is there counts.
+#: Keys of an info message, by their name in the API; the first key that is present counts.
 HARDWARE = {
     "version": ("mcu", "ncp", "fw", "ver"),
     "fwType": ("fw-type",),
@@ -285,53 +287,53 @@ HARDWARE = {
 
 @attrs.define(kw_only=True, eq=False)
 class Device:
-    """A device as the running hub knows it. ``points`` is keyed by pin."""
+    """A device in memory. ``points`` are its datastreams by pin; times are milliseconds UTC."""
 
     id: int
     org: int
     name: str = attrs.field(converter=nfc)
     template: Template = attrs.field(repr=lambda template: template.id)
-    #: It stays with this version of its template until somebody lets it follow.
+    #: The version of its template that it is pinned to; None follows the newest.
     pinned: int | None = None
     created: int
-    #: The user whose own device it is.
+    #: The id of the user who owns it.
     owner: int | None = None
     activated: int | None = None
     firmware: dict[str, str] = attrs.Factory(dict)
-    #: Who added it ("user 3"), "" when that was not noted.
+    #: The actor who added it ("user 3"); "" when that was not recorded.
     added_by: str = ""
     connected: int | None = None
     disconnected: int | None = None
-    #: Where it is in its lifecycle ("" before it ever came), since when, and since when it is away.
+    #: Its lifecycle status ("" before it first connected), since when, and since when it is offline.
     status: str = ""
     status_at: int | None = None
     away: int | None = None
-    #: The zone of its Location, and of its Time Zone; "" where it says none.
+    #: The time zones of its metadata Location and Time Zone; "" where there is none.
     place_timezone: str = ""
     own_timezone: str = ""
-    points: dict[int, Point] = attrs.field(factory=dict, repr=False)
-    #: Values that came, by which way, since somebody last took the count away.
+    points: dict[int, DeviceDatastream] = attrs.field(factory=dict, repr=False)
+    #: Messages received since the last time they were counted, by transport.
     messages: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int), repr=False)
 
     def is_of(self, user: int | str) -> bool:
-        """Whether it is a user's own."""
+        """Whether it is the user's own."""
         return self.owner == user
 
-    def point(self, datastream: int) -> Point | None:
-        """The point of a datastream id."""
+    def point(self, datastream: int) -> DeviceDatastream | None:
+        """Return its datastream with an id, or None."""
         return next((p for p in self.points.values() if p.datastream.id == datastream), None)
 
     @property
     def hardware(self) -> dict[str, str]:
-        """What firmware said of itself, as `HARDWARE` calls it."""
+        """What its firmware reported, by the names of `HARDWARE`."""
         return {
             name: next(self.firmware[key] for key in keys if key in self.firmware)
             for name, keys in HARDWARE.items()
             if any(key in self.firmware for key in keys)
         }
 
-    def find(self, pin: str | None, datastream: int | None = None) -> Point:
-        """The point on a pin (``V1``, ``v1``) or of a datastream by its name, or by its id.
+    def find(self, pin: str | None, datastream: int | None = None) -> DeviceDatastream:
+        """Return its datastream with a pin (``V1``, ``v1``) or name, or with an id.
 
         Raises `NotFound`, `UnknownPin`, and `Rejected` when both are given.
         """
@@ -342,15 +344,17 @@ class Device:
             if (point := self.point(datastream)) is None:
                 raise NotFound(f"Data stream with identifier {datastream} is not found!")
             return point
-        found = [p for p in points if f"v{p.datastream.pin}" == (pin or "").lower()]
-        found += [p for p in points if p.datastream.name == nfc(pin or "")]
-        if not found:
+        matches = [p for p in points if f"v{p.datastream.pin}" == (pin or "").lower()]
+        matches += [p for p in points if p.datastream.name == nfc(pin or "")]
+        if not matches:
             raise UnknownPin(f"device {self.name} has no datastream on pin {pin}")
-        return found[0]
+        return matches[0]
 
 
 @attrs.frozen(kw_only=True)
 class Comment:
+    """A comment on an event: at ``ts`` (milliseconds UTC), by an actor ("user 3")."""
+
     ts: int
     by: str
     text: str
@@ -358,7 +362,7 @@ class Comment:
 
 @attrs.frozen(kw_only=True)
 class TimelineEvent:
-    """``ts``, ``resolved`` and ``archived`` are milliseconds UTC. An event that is not on the timeline has the id 0."""
+    """An event of a device. Times are milliseconds UTC. An event that is not on the timeline has the id 0."""
 
     id: int
     device: int
@@ -376,10 +380,10 @@ class TimelineEvent:
 
 @attrs.frozen
 class Principal:
-    """Who is asking: ``kind`` is ``local`` (the command on this machine), ``device``, or a plugin's own word.
+    """An authenticated actor. ``kind`` is ``local`` (the commands on this machine), ``device``, or a plugin's own.
 
-    ``org`` is the organization they act in. With ``scopes`` they may do no more than these permissions; ``session``
-    is what ends when their access is taken away.
+    ``org`` is the organization that it acts in. ``scopes`` limit it to these permissions; ``session`` identifies the
+    session or key that ends when its access is revoked.
     """
 
     kind: str
@@ -390,27 +394,56 @@ class Principal:
     session: int | str = ""
 
     @property
-    def who(self) -> str:
-        """What is kept of them: "user 3", and no name, which goes when they are erased."""
+    def actor_id(self) -> str:
+        """The identity for records: "user 3", without a name, which is erased with the user."""
         return f"{self.kind} {self.id}".strip()
 
 
-#: The key in ``<data>/local.key``: whoever can read that file may do everything.
+#: The holder of the key in ``<data>/local.key``, who has every permission.
 LOCAL = Principal("local", label="local key")
-#: What somebody is called who is none of the asker's business.
-SOMEBODY = "somebody else"
-#: Who has not said who they are.
+#: The name of an actor whose name the asker may not see.
+REDACTED_NAME = "somebody else"
+#: A request without credentials.
 NOBODY = Principal("nobody")
 #: The hub itself.
 SYSTEM = Principal("system", label="hub")
 
 
-# What the hub may ask of a connected device. Transports translate these; those a transport cannot say are dropped.
+@attrs.frozen
+class Credentials:
+    """What a client presents: ``kind`` is "bearer", "client" for an OAuth2 client's id and secret, or a plugin's own.
+
+    ``name`` is the user name or id that goes with the secret, if any.
+    """
+
+    kind: str
+    secret: str = attrs.field(repr=False)
+    address: str = ""
+    name: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """A change that a request made, for the audit. ``at`` is milliseconds UTC; ``details`` are free of secrets.
+
+    ``org`` is the organization in whose audit it is recorded, ``subject`` what was changed ("device 7").
+    """
+
+    at: int
+    principal: Principal
+    address: str
+    org: int
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+# Commands to a connected device. Transports translate them; a command that a transport cannot express is dropped.
 
 
 @attrs.define
 class SetDatastream:
-    """``pin`` has a new value; ``text`` is what the wire shows, one string per value."""
+    """Set a datastream. ``text`` is the value as on the wire, one string per element."""
 
     pin: int
     text: tuple[str, ...]
@@ -418,29 +451,33 @@ class SetDatastream:
 
 @attrs.define
 class SetMetadata:
+    """Set a metadata field."""
+
     name: str
     value: str
 
 
 @attrs.define
 class Redirect:
+    """Connect to another server."""
+
     host: str
     port: int
 
 
 @attrs.define
 class Reboot:
-    pass
+    """Restart."""
 
 
 @attrs.define
 class Reconfigure:
-    """The device opens its own network and waits for another one's name and password."""
+    """Open the provisioning network and wait for new Wi-Fi credentials."""
 
 
 @attrs.define
 class AppConnected:
-    """Somebody started (``present``) or stopped watching the device."""
+    """A user started (``present``) or stopped watching the device."""
 
     present: bool
 

@@ -1,4 +1,4 @@
-"""What commands print: results as JSON or in words, and warnings."""
+"""Output of commands: results as JSON or text, and warnings."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import json
 import sys
 from typing import Any
 
+__all__ = [
+    "megabytes_a_month",
+    "report",
+    "show",
+    "warn",
+]
+
 
 def show(value: Any) -> None:
-    """Print as JSON."""
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def report(args: argparse.Namespace, value: Any, *lines: str) -> None:
-    """Print what was done: as JSON with ``--json``, else in words."""
+    """Print a result: ``value`` as JSON with ``--json``, else ``lines``."""
     if args.json:
         show(value)
     else:
@@ -22,10 +29,10 @@ def report(args: argparse.Namespace, value: Any, *lines: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print to stderr what should be known beside the result."""
+    """Print a warning to stderr."""
     print(f"pinwheel: {text}", file=sys.stderr)
 
 
 def megabytes_a_month(size: float) -> str:
-    """Bytes that are written in a month, in words."""
+    """Format a number of bytes that are written in a month."""
     return f"{size / 1e6:.2f} MB a month" if size >= 10_000 else "less than 0.01 MB a month"

@@ -1,10 +1,10 @@
-"""How fast somebody may go."""
+"""Rate limits: token buckets, and quotas of a day."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """A token bucket: ``rate`` per second over a longer time, ``burst`` at once. Times are monotonic seconds."""
+    """A rate limit of ``rate`` per second in the long run and ``burst`` at once. Times are monotonic seconds."""
 
     __slots__ = ("_at", "_burst", "_rate", "tokens")
 
@@ -19,24 +19,24 @@ class TokenBucket:
         self._at = now
 
     def take(self) -> bool:
-        """Take one; False when there is none."""
+        """Take a token; False when there is none."""
         if self.tokens < 1:
             return False
         self.tokens -= 1
         return True
 
-    def owe(self) -> None:
-        """Take one also when there is none."""
+    def take_on_credit(self) -> None:
+        """Take a token that may not be there yet: the next ones are late."""
         self.tokens -= 1
 
     @property
     def wait(self) -> float:
-        """Seconds until there is one again."""
+        """Seconds until there is a token again."""
         return max(0.0, (1 - self.tokens) / self._rate)
 
 
 class DailyQuota:
-    """How much each device may do in a day of UTC; counted since the start of the hub."""
+    """A quota of each device for a day of UTC, counted in memory since the start of the hub."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -44,16 +44,16 @@ class DailyQuota:
         self._count: dict[int, int] = {}
 
     def take(self, device: int, count: int, now: int) -> float | None:
-        """Count it at ``now`` (milliseconds UTC); over the limit, the seconds until there is room again, uncounted."""
+        """Take ``count`` at ``now`` (milliseconds UTC); return None, or the seconds until the next day if exceeded."""
         day = now // 86_400_000
         if day != self._day:
             self._day, self._count = day, {}
-        taken = self._count.get(device, 0)
-        if taken + count > self.limit:
+        used = self._count.get(device, 0)
+        if used + count > self.limit:
             return 86_400 - now // 1000 % 86_400
-        self._count[device] = taken + count
+        self._count[device] = used + count
         return None
 
     def give_back(self, device: int, count: int) -> None:
-        """It came to nothing after all."""
+        """Return ``count`` that was taken for something that failed."""
         self._count[device] = max(0, self._count.get(device, 0) - count)

@@ -1,38 +1,35 @@
-"""Who is connected. One session per device: the newest wins, without an offline flap in between."""
+"""Sessions of connected devices: one per device, of which the newest wins, without an offline flap in between."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
+from hub.bus import Bus
+from hub.clock import Clock
 from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from hub.bus import Bus
-    from hub.clock import Clock
-    from hub.model import Command, Device
+from hub.model import Command, Device
 
 
 class Session(Protocol):
-    """What a transport gives the core: a way to a device. Both methods are sync and never block."""
+    """A transport's way to a connected device. ``send`` and ``close`` are sync and never block."""
 
     device: Device
     via: str
     address: str
-    #: What the device logged in with.
+    #: The token that the device logged in with.
     token: str
 
     @property
     def rtt(self) -> float | None:
-        """Milliseconds to the device and back; None where the transport does not know."""
+        """The round-trip time in milliseconds; None when the transport has not measured it."""
 
     def send(self, command: Command) -> None:
-        """Hand a command over, now or as soon as the device takes it; what it cannot say is dropped."""
+        """Send a command now or as soon as the device takes it; drop it if the transport cannot express it."""
 
     async def ping(self) -> float | None:
-        """Milliseconds until the device has answered; None when it does not."""
+        """Ping the device; return the milliseconds until its answer, or None when there is none."""
 
     def close(self, reason: str) -> None:
         """End the connection."""
@@ -42,72 +39,72 @@ class Sessions:
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
-        self._of: dict[int, Session] = {}
-        #: Who else gets what is sent to a device: gateways, and what is kept for one that is away.
+        self._by_device: dict[int, Session] = {}
+        #: Other sessions that get what is sent to a device: of gateways, and queues for a device that is offline.
         self._followers: dict[int, tuple[Session, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._by_device)
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(tuple(self._of.values()))
+        return iter(tuple(self._by_device.values()))
 
     def get(self, device: int) -> Session | None:
-        return self._of.get(device)
+        return self._by_device.get(device)
 
     def follow(self, session: Session) -> None:
-        """Let a session that is not the device's own get what is sent to the device."""
+        """Send what is sent to a session's device also to this session, which is not the device's own."""
         device = session.device.id
         self._followers[device] = (*self._followers.get(device, ()), session)
 
     def unfollow(self, session: Session) -> None:
-        left = tuple(one for one in self._followers.pop(session.device.id, ()) if one is not session)
-        if left:
-            self._followers[session.device.id] = left
+        rest = tuple(other for other in self._followers.pop(session.device.id, ()) if other is not session)
+        if rest:
+            self._followers[session.device.id] = rest
 
-    def recipients(self, device: Device, besides: Session | None = None) -> tuple[Session, ...]:
-        """Everybody who gets what is sent to a device, ``besides`` whom it comes from."""
-        session = self._of.get(device.id)
-        own = () if session is None or session is besides else (session,)
+    def recipients(self, device: Device, sender: Session | None = None) -> tuple[Session, ...]:
+        """Return the sessions that get what is sent to a device, without the one that sent it."""
+        session = self._by_device.get(device.id)
+        own = () if session is None or session is sender else (session,)
         if not self._followers:
             return own
-        return own + tuple(one for one in self._followers.get(device.id, ()) if one is not besides)
+        return own + tuple(other for other in self._followers.get(device.id, ()) if other is not sender)
 
-    def opened(self, session: Session) -> None:
-        """A device logged in. An older session of the same device is closed."""
+    def connected(self, session: Session) -> None:
+        """Add the session of a device that logged in, and close an older one of the same device."""
         device = session.device
-        older = self._of.get(device.id)
-        self._of[device.id] = session
+        older = self._by_device.get(device.id)
+        self._by_device[device.id] = session
         device.connected = self._clock.now()
         if older is not None:
             older.close("the device connected again")
         else:
             self._bus.emit(DeviceConnected(device, session.via, session.address))
 
-    def closed(self, session: Session, reason: str, silent: float = 0.0) -> None:
-        """A connection ended, ``silent`` seconds after anything came; nothing happens if it had been replaced."""
+    def disconnected(self, session: Session, reason: str, silent: float = 0.0) -> None:
+        """Remove a session that ended ``silent`` seconds after its last message, unless it had been replaced."""
         device = session.device
-        if self._of.get(device.id) is session:
-            del self._of[device.id]
+        if self._by_device.get(device.id) is session:
+            del self._by_device[device.id]
             device.disconnected = self._clock.now()
             self._bus.emit(DeviceDisconnected(device, reason, silent))
 
     def command(self, device: Device, command: Command) -> None:
-        """Send ``command`` to a connected device. Raises `Conflict` when it is not."""
-        hearing = self.recipients(device)
-        if not hearing:
+        """Send ``command`` to a device. Raises `Conflict` when it is offline."""
+        recipients = self.recipients(device)
+        if not recipients:
             raise Conflict(f"device {device.name} is offline")
-        for session in hearing:
+        for session in recipients:
             session.send(command)
 
     async def ping(self, device: Device) -> float | None:
-        """Milliseconds until a connected device has answered; None when it does not. Raises `Conflict`."""
-        session = self._of.get(device.id)
+        """Ping a device; return the milliseconds until its answer, or None. Raises `Conflict` when it is offline."""
+        session = self._by_device.get(device.id)
         if session is None:
             raise Conflict(f"device {device.name} is offline")
         return await session.ping()
 
-    def end(self, device: Device, reason: str) -> None:
-        """Disconnect a device, if it is connected."""
-        if session := self._of.get(device.id):
+    def disconnect(self, device: Device, reason: str) -> None:
+        """Close a device's session, if it has one."""
+        if session := self._by_device.get(device.id):
             session.close(reason)

@@ -1,8 +1,8 @@
-"""Reading what people and devices write: one lenient reader for each notation. Pure functions.
+"""Readers of what users and devices write: one lenient, pure function for each notation.
 
-A reader accepts the spellings that clients of the field are known to send, and raises ValueError with a sentence for
-everything else. ``tests/spellings.toml`` is the table of what is accepted and refused; every row of it is tried here
-and on each way into the hub.
+A reader accepts the spellings that clients in the field are known to send, and raises ValueError with a sentence for
+all others. ``tests/spellings.toml`` is the table of what is accepted and rejected; each of its rows is tested here and
+on each way into the hub.
 """
 
 from __future__ import annotations
@@ -23,11 +23,39 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-#: ASCII white space, and the byte order mark that editors and PowerShell put in front of text.
+__all__ = [
+    "BLANKS",
+    "Table",
+    "as_integer",
+    "base_url",
+    "csv_field",
+    "decimal",
+    "decode_text",
+    "escape",
+    "host",
+    "integer",
+    "is_blank",
+    "is_name",
+    "is_printable",
+    "is_words",
+    "local_time",
+    "nfc",
+    "offset_of",
+    "read_text",
+    "stamp",
+    "strip_padding",
+    "table",
+    "timed_values",
+    "unit_hint",
+    "value_of_csv",
+    "zone_id",
+]
+
+#: ASCII white space, and the byte order mark that editors and PowerShell write before text.
 BLANKS = " \t\n\v\f\r\ufeff"
-#: Around a number: C programs send the NUL that ends a string, and `float` takes separators for white space.
+#: Padding of a number: C programs send the NUL that ends a string, and `float` counts separators as white space.
 _PADDING = BLANKS + "\0\x1c\x1d\x1e\x1f"
-#: Characters of a whole number, leading zeros included.
+#: Characters of a whole number, including leading zeros.
 MAX_DIGITS = 40
 #: C++ sends an int that was a float as "5.0000000".
 _INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
@@ -38,11 +66,11 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def integer(text: str) -> int:
-    """A whole number: ``5``, ``+5``, ``5.000``, with any white space, byte order mark and NUL around it.
+    """Read a whole number: ``5``, ``+5``, ``5.000``, with padding around it (white space, byte order marks, NULs).
 
     Raises ValueError, whose text is "" or a hint.
     """
-    # Most numbers have nothing around them, and this is the path of every value.
+    # Every value comes through here, and most have no padding.
     if _INTEGER.fullmatch(text) is None:
         text = text.strip(_PADDING)
         if _INTEGER.fullmatch(text) is None:
@@ -53,11 +81,11 @@ def integer(text: str) -> int:
 
 
 def decimal(text: str) -> float:
-    """A number: ``21.5``, ``.5``, ``1e3``, with the same around it as in `integer`; infinite where it is too large.
+    """Read a number: ``21.5``, ``.5``, ``1e3``, with padding as in `integer`; infinite if it is too large.
 
     Raises ValueError, whose text is "" or a hint.
     """
-    # The path of every value: what is none for `float`, or one that only Python writes so, is looked at closely.
+    # Every value comes through here: only text that `float` rejects, or that only Python spells so, is parsed again.
     try:
         number = float(text)
     except ValueError:
@@ -71,18 +99,18 @@ def decimal(text: str) -> float:
     return float(text)
 
 
-def trimmed(text: str) -> str:
-    """Text without what may stand around a number, and around a token: white space, byte order marks and NULs."""
+def strip_padding(text: str) -> str:
+    """Remove the padding of a number or token: white space, byte order marks and NULs."""
     return text.strip(_PADDING)
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing but what may stand around a number is there."""
+    """Whether text consists of padding alone."""
     return not text.strip(_PADDING)
 
 
 def _number_hint(text: str) -> str:
-    """What to change about a number with a comma, or "" where there is nothing to suggest."""
+    """Return how to correct a number with a comma; "" for other text."""
     if "," in text and _DECIMAL.fullmatch(text.replace(",", "")):
         return f"{text[:40]!r} has a comma: write a point, as in 21.5, and nothing between thousands."
     return ""
@@ -92,14 +120,14 @@ def _number_hint(text: str) -> str:
 
 #: Whole numbers up to here are exact as a double (RFC 8259 §6).
 MAX_EXACT = 2**53 - 1
-#: Stamps from 2001 on, were they seconds; as milliseconds they are between 12 January 1970 and 3 March 1973.
+#: Stamps that are in seconds from 2001 on; as milliseconds they are between 12 January 1970 and 3 March 1973.
 _SECONDS = range(10**9, 10**11)
-#: Stamps from this on are microseconds (from 2001) or nanoseconds; as milliseconds they are after the year 33658.
+#: The smallest stamp in microseconds (from 2001 on) or nanoseconds; as milliseconds it is after the year 33658.
 _MICROSECONDS = 10**15
 
 
-def whole(raw: object) -> int | None:
-    """A whole number of JSON as an int; None for anything else.
+def as_integer(raw: object) -> int | None:
+    """Return a whole number of JSON as an int; None for anything else.
 
     JSON has one kind of number (RFC 8259 §6): ArduinoJson and Lua write large whole numbers as ``1.795794e12``.
     """
@@ -111,7 +139,7 @@ def whole(raw: object) -> int | None:
 
 
 def stamp(raw: object) -> int:
-    """A stamp of JSON in milliseconds UTC; a fraction of a millisecond is dropped (``time.time() * 1000``).
+    """Read a stamp of JSON in milliseconds UTC; fractions of a millisecond (``time.time() * 1000``) are dropped.
 
     Raises ValueError.
     """
@@ -123,7 +151,7 @@ def stamp(raw: object) -> int:
 
 
 def unit_hint(at: int) -> str:
-    """A sentence about a stamp that is not in milliseconds; "" when it may be."""
+    """Return a sentence about a stamp that is not in milliseconds; "" if it may be."""
     if at in _SECONDS:
         return f"The timestamp {at} is in seconds: milliseconds are meant, as in {at * 1000}."
     if at >= _MICROSECONDS:
@@ -131,26 +159,26 @@ def unit_hint(at: int) -> str:
     return ""
 
 
-def timed_values(rows: object, most: int) -> list[tuple[int, Any]]:
-    """``[[stamp in ms, value], …]`` of JSON, at most ``most`` of them, as (stamp, value). Raises ValueError."""
+def timed_values(rows: object, limit: int) -> list[tuple[int, Any]]:
+    """Read ``[[stamp in ms, value], …]`` of JSON, at most ``limit`` pairs. Raises ValueError."""
     if not isinstance(rows, list):
         raise ValueError("a batch with timestamps is [[milliseconds, value], …]")  # noqa: TRY004 - of JSON, not of ours
-    if len(rows) > most:
-        raise ValueError(f"a batch has at most {most} values, not {len(rows)}")
-    found = []
+    if len(rows) > limit:
+        raise ValueError(f"a batch has at most {limit} values, not {len(rows)}")
+    points = []
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != 2:
             raise ValueError(f"point {number}: must be [milliseconds, value]")
         try:
-            found.append((stamp(row[0]), row[1]))
+            points.append((stamp(row[0]), row[1]))
         except ValueError as error:
             raise ValueError(f"point {number}: {error}") from None
-    return found
+    return points
 
 
 # -- time zones -------------------------------------------------------------------------------------------------------
 
-#: ``java.time.ZoneId.SHORT_IDS``, which docs.blynk.io points to for tzName; EST, MST and HST are IANA names too.
+#: ``java.time.ZoneId.SHORT_IDS``, to which docs.blynk.io refers for tzName; EST, MST and HST are IANA names too.
 _SHORT_IDS = {
     "ACT": "Australia/Darwin",
     "AET": "Australia/Sydney",
@@ -180,21 +208,21 @@ _SHORT_IDS = {
     "UT": "UTC",
     "Z": "UTC",
 }
-#: ``ZoneId.of``: an offset, alone or after UTC, GMT or UT. A query that leaves ``+`` unescaped has a space for it.
+#: ``ZoneId.of``: an offset, alone or after UTC, GMT or UT. An unescaped ``+`` in a query is a space.
 _OFFSET = re.compile(r"(?:UTC|GMT|UT)?([+ -])([0-9]{1,2})(?::?([0-9]{2})(?::?00)?)?")
-#: Hours east of UTC that have an IANA name, and how far ``java.time.ZoneOffset`` goes, in minutes.
+#: Hours east of UTC that have an IANA name, and the largest ``java.time.ZoneOffset`` in minutes.
 _NAMED_HOURS, _MAX_OFFSET = range(-12, 15), 18 * 60
 
 
 def zone_id(text: str) -> str:
-    """The IANA name for an id of ``java.time.ZoneId``, or an offset such as ``+05:30`` where IANA has no name for it.
+    """Return the IANA name for an id of ``java.time.ZoneId``, or an offset such as ``+05:30`` that has no IANA name.
 
-    ``GMT+2`` is ``Etc/GMT-2`` there, whose sign is the other way round. Anything else is returned as it is.
+    ``GMT+2`` is IANA's ``Etc/GMT-2``, with the opposite sign. Any other text is returned unchanged.
     """
     text = text.strip(BLANKS)
-    if (found := _OFFSET.fullmatch(text)) is None:
+    if (match := _OFFSET.fullmatch(text)) is None:
         return _SHORT_IDS.get(text, text)
-    sign, hours, minutes = -1 if found[1] == "-" else 1, int(found[2]), int(found[3] or 0)
+    sign, hours, minutes = -1 if match[1] == "-" else 1, int(match[2]), int(match[3] or 0)
     east = sign * (hours * 60 + minutes)
     if minutes > 59 or abs(east) > _MAX_OFFSET:
         return text
@@ -206,20 +234,20 @@ def zone_id(text: str) -> str:
 
 
 def offset_of(zone: str) -> int | None:
-    """Minutes east of UTC of an offset as `zone_id` writes it; None for anything else."""
-    found = re.fullmatch(r"([+-])([0-9]{2}):([0-9]{2})", zone)
-    if found is None or int(found[3]) > 59 or (minutes := int(found[2]) * 60 + int(found[3])) > _MAX_OFFSET:
+    """Return the minutes east of UTC of an offset as `zone_id` writes it; None for anything else."""
+    match = re.fullmatch(r"([+-])([0-9]{2}):([0-9]{2})", zone)
+    if match is None or int(match[3]) > 59 or (minutes := int(match[2]) * 60 + int(match[3])) > _MAX_OFFSET:
         return None
-    return -minutes if found[1] == "-" else minutes
+    return -minutes if match[1] == "-" else minutes
 
 
 # -- text files -------------------------------------------------------------------------------------------------------
 
 
-def decoded(data: bytes) -> str:
-    """Text that a person saved: UTF-8, or UTF-16 with its byte order mark. Line ends are as they were.
+def decode_text(data: bytes) -> str:
+    """Decode a text file: UTF-8, or UTF-16 with a byte order mark. Line ends stay as they are.
 
-    Raises ValueError, which names the line and what the encoding may be.
+    Raises ValueError, which names the line and the likely encoding.
     """
     if len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
@@ -240,18 +268,18 @@ def decoded(data: bytes) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file, `decoded`, with a line feed at the end of each line. Raises OSError and ValueError."""
-    return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+    """Read and decode a text file, with line feeds at the ends of lines. Raises OSError and ValueError."""
+    return decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
 
 
-#: Blank rows in front of a header.
+#: Blank rows before a header.
 MAX_BLANK = 100
 
 
 class Table(NamedTuple):
-    """A file of CSV. A row has the line that it ends on, counted from 1, and its fields: none, if all are blank.
+    """A CSV file. A row is the line that it ends on, counted from 1, and its fields: none if all of them are blank.
 
-    Going on to the next row raises ValueError for what is no CSV.
+    Iterating raises ValueError at malformed CSV.
     """
 
     separator: str
@@ -260,15 +288,14 @@ class Table(NamedTuple):
 
 
 def table(text: str) -> Table:
-    """CSV as spreadsheets write it: separated by comma, semicolon or tab, whichever the header has, or ``sep=`` names.
+    """Read CSV as spreadsheets write it, separated by the comma, semicolon or tab of the header, or by ``sep=``.
 
-    Rows without anything in them are no rows, and empty columns without a name at the end are no columns.
-    Raises ValueError.
+    Blank rows, and empty columns without a name at the end, are dropped. Raises ValueError.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0].rstrip("\r")
     named = re.fullmatch(r"sep=(.)", first, re.IGNORECASE)
-    separator = named[1] if named else next((one for one in ",;\t" if one in first), ",")
+    separator = named[1] if named else next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         if named:
@@ -283,7 +310,7 @@ def table(text: str) -> Table:
 
 
 def _rows(reader: Any, named: int, width: int) -> Iterator[tuple[int, list[str]]]:
-    """The rows after a header of ``width`` columns, of which the first ``named`` have a name."""
+    """Yield the rows after a header of ``width`` columns, of which the first ``named`` have a name."""
     try:
         for row in reader:
             if not any(field.strip() for field in row):
@@ -298,16 +325,16 @@ def _rows(reader: Any, named: int, width: int) -> Iterator[tuple[int, list[str]]
 # -- values and times in CSV ------------------------------------------------------------------------------------------
 
 _NUMBER_WITH_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
-#: As `Get device report` of docs.blynk.io writes them: ISO_US and ISO_SIMPLE, which `datetime.fromisoformat` reads.
+#: The format ISO_US of `Get device report` (docs.blynk.io); `datetime.fromisoformat` reads its ISO_SIMPLE.
 _US_TIME = "%m/%d/%y %I:%M:%S %p"
-#: Numbers below are no stamps but days of a spreadsheet, years, or seconds before 2001.
+#: The smallest stamp: smaller numbers are days of a spreadsheet, years, or seconds before 2001.
 _FIRST_STAMP = 10**9
 
 
 def csv_field(value: Any) -> str:
-    """A value as `value_of_csv` reads it back: text as it is, several values as a JSON array.
+    """Write a value so that `value_of_csv` reads it back: text unchanged, several values as a JSON array.
 
-    Text that reads as several values, or as text that was quoted for that reason, is a JSON string.
+    Text that would be read as several values, or as quoted text, becomes a JSON string.
     """
     if isinstance(value, str):
         return json.dumps(value) if _needs_quotes(value) else value
@@ -315,9 +342,9 @@ def csv_field(value: Any) -> str:
 
 
 def value_of_csv(field: str, kind: str, separator: str = ",") -> Any:
-    """The value in a field for a datastream of type ``kind``: text, or a list of several values.
+    """Read the value of a field for a datastream of type ``kind``: text, or a list of several values.
 
-    A decimal comma is a point where the fields are not separated by commas.
+    A decimal comma is read as a point if the fields are not separated by commas.
     """
     if kind == "string":
         several = _several_texts(field)
@@ -331,17 +358,17 @@ def value_of_csv(field: str, kind: str, separator: str = ",") -> Any:
 
 
 def _needs_quotes(text: str) -> bool:
-    """Whether it is a JSON array of texts, or such an array as a JSON string, however often."""
+    """Whether text is a JSON array of strings, or such an array quoted as a JSON string, any number of times."""
     while text.startswith('"') and isinstance(inner := _json(text), str):
         text = inner
     return _several_texts(text) is not None
 
 
 def _several_texts(text: str) -> list[str] | None:
-    """A JSON array of two or more texts; None for anything else."""
-    found = _json(text) if text.startswith("[") else None
-    several = isinstance(found, list) and len(found) > 1 and all(isinstance(one, str) for one in found)
-    return found if several else None
+    """Return a JSON array of two or more strings; None for anything else."""
+    parsed = _json(text) if text.startswith("[") else None
+    several = isinstance(parsed, list) and len(parsed) > 1 and all(isinstance(item, str) for item in parsed)
+    return parsed if several else None
 
 
 def _json(text: str) -> Any:
@@ -351,11 +378,11 @@ def _json(text: str) -> Any:
         return None
 
 
-def moment(text: str, zone: tzinfo, after: int | None = None) -> int:
-    """A time in milliseconds UTC: a stamp, ISO 8601, or as a report of Blynk has it (``11/20/26 02:30:00 PM``).
+def local_time(text: str, zone: tzinfo, after: int | None = None) -> int:
+    """Read a time as milliseconds UTC: a stamp, ISO 8601, or Blynk's report format (``11/20/26 02:30:00 PM``).
 
-    One without an offset is in ``zone``. Where the clocks are set back a time comes twice: it is the first, unless that
-    is before ``after``, the time of the row before. Raises ValueError.
+    A time without an offset is in ``zone``. When the clocks are set back a time occurs twice: the first is meant,
+    unless it is before ``after``, the time of the previous row. Raises ValueError.
     """
     text = text.strip(BLANKS)
     if _DECIMAL.fullmatch(text):
@@ -365,12 +392,12 @@ def moment(text: str, zone: tzinfo, after: int | None = None) -> int:
             return at
         raise ValueError(f"{text[:40]!r} is not a valid time, nor a number of milliseconds since 1970")
     try:
-        then = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        then = _us_time(text)
-    if then.tzinfo is not None:
-        return round(then.timestamp() * 1000)
-    first, second = (round(then.replace(tzinfo=zone, fold=fold).timestamp() * 1000) for fold in (0, 1))
+        parsed = _us_time(text)
+    if parsed.tzinfo is not None:
+        return round(parsed.timestamp() * 1000)
+    first, second = (round(parsed.replace(tzinfo=zone, fold=fold).timestamp() * 1000) for fold in (0, 1))
     return second if after is not None and first < after <= second else first
 
 
@@ -382,63 +409,64 @@ def _us_time(text: str) -> datetime:
         raise ValueError(f"{text[:40]!r} is not a valid time: write {hint}") from None
 
 
-# -- names and other text for people ----------------------------------------------------------------------------------
+# -- names and other text for users -----------------------------------------------------------------------------------
 
 #: Zero width joiner and non-joiner: emoji, Persian and the scripts of India are written with them.
 _JOINERS = frozenset("\u200c\u200d")
-#: Characters that are normalized: it takes the square of the number of marks, 22 s for 100,000 of them.
+#: Characters that are normalized: the time grows with the square of the number of marks, 22 s for 100,000.
 MAX_NFC = 256
 
 
 def nfc(text: str) -> str:
-    """A name in Unicode's normalization form C, so that what looks the same is the same: macOS writes "é" as two.
+    """Return a name in Unicode's normalization form C: macOS writes "é" as two characters.
 
-    Text that is too long for any name is returned as it is.
+    Text that is too long for any name is returned unchanged.
     """
     return text if text.isascii() or len(text) > MAX_NFC else unicodedata.normalize("NFC", text)
 
 
 def is_printable(text: str) -> bool:
-    """Whether people can read it: letters of any script, all spaces, and joiners.
+    """Whether text is readable: letters of any script, all spaces, and joiners.
 
-    Control characters, overrides of the direction, line separators and what is invisible otherwise are refused.
+    Control characters, direction overrides, line separators and other invisible characters are not.
     """
-    return text.isprintable() or all(one.isprintable() or _is_space(one) or one in _JOINERS for one in text)
+    return text.isprintable() or all(char.isprintable() or _is_space(char) or char in _JOINERS for char in text)
 
 
-def is_name(text: str, most: int) -> bool:
-    """Whether it has 1 to ``most`` printable characters, and one of them can be seen."""
-    return len(text) <= most and is_printable(text) and any(not _is_space(one) and one not in _JOINERS for one in text)
+def is_name(text: str, limit: int) -> bool:
+    """Whether text has 1 to ``limit`` printable characters, and at least one is visible."""
+    visible = any(not _is_space(char) and char not in _JOINERS for char in text)
+    return len(text) <= limit and is_printable(text) and visible
 
 
-def is_words(text: str, more: str) -> bool:
-    """Whether it has only letters (of any script, with what is above and below them), digits, spaces, and ``more``."""
+def is_words(text: str, extra: str) -> bool:
+    """Whether text has only letters of any script with their marks, digits, spaces, and characters of ``extra``."""
     return all(
-        one.isalnum() or one in more or one in _JOINERS or _is_space(one) or unicodedata.category(one)[0] == "M"
-        for one in text
+        char.isalnum() or char in extra or char in _JOINERS or _is_space(char) or unicodedata.category(char)[0] == "M"
+        for char in text
     )
 
 
-def shown(text: str) -> str:
-    """Text for people's eyes, part of which came from outside: what is not printable is escaped."""
-    return "".join(one if is_printable(one) else ascii(one)[1:-1] for one in text)
+def escape(text: str) -> str:
+    """Escape the unprintable characters of text from outside, for logs and messages."""
+    return "".join(char if is_printable(char) else ascii(char)[1:-1] for char in text)
 
 
-def _is_space(one: str) -> bool:
-    return unicodedata.category(one) == "Zs"
+def _is_space(char: str) -> bool:
+    return unicodedata.category(char) == "Zs"
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
 
-#: A label of a name in DNS (RFC 1123 §2.1), with the underscore that some networks have.
+#: A label of a DNS name (RFC 1123 §2.1), with the underscore that some networks use.
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 MAX_HOST = 253
 
 
 def host(text: str) -> str:
-    """A host as it is looked for in DNS: lower case, A-labels for other scripts (RFC 5891), no dot at the end.
+    """Return a host name in DNS form: lower case, A-labels for other scripts (RFC 5891), no dot at the end.
 
-    An IP address is written as `ipaddress` does, without brackets. Raises ValueError.
+    An IP address is normalized, without brackets. Raises ValueError.
     """
     import idna
 
@@ -458,12 +486,12 @@ def host(text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    """An address that paths are put behind: ``https://hub.example.org``, with a port where one is given.
+    """Normalize a base URL such as ``https://hub.example.org``, to which paths are appended.
 
     Raises ValueError.
     """
     example = "such as https://hub.example.org"
-    if not is_printable(text) or any(_is_space(one) for one in text):
+    if not is_printable(text) or any(_is_space(char) for char in text):
         raise ValueError(f"must have no spaces, {example}, not {text[:100]!r}")
     try:
         parts = urlsplit(text)

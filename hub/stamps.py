@@ -6,14 +6,11 @@ The history corrects values itself (`hub.history.repair`). All other times are i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from hub.storage import Transaction
+from hub.storage import Transaction
 
 #: Later than any stamp.
 NEVER = 1 << 62
@@ -43,17 +40,17 @@ class Correction:
         return self.cutoff < stamp <= self.end
 
     def corrected(self, stamp: int) -> int:
-        """A time as it should be."""
+        """Return the corrected time."""
         if not self.affects(stamp):
             return stamp
         return self.cutoff if self.shift is None else stamp - self.shift
 
     def corrected_end(self, end: int, stamp: int) -> int:
-        """The end of something that was given its length at ``stamp``."""
+        """Return the corrected end of something whose length was set at ``stamp``."""
         return end - (stamp - self.corrected(stamp))
 
     def is_about(self, device: int | None) -> bool:
-        """Whether it corrects the stamps of a device, or, for None, of what belongs to no device."""
+        """Whether it corrects the stamps of a device; with None, of things that belong to no device."""
         return self.device is None or self.device == device
 
 
@@ -76,7 +73,7 @@ class StampColumns:
 
 
 def _conditions(columns: StampColumns, correction: Correction) -> Iterable[tuple[tuple[str, ...], str, str]]:
-    """(columns, their stamp, the rows that are affected) of each statement that corrects a table."""
+    """Yield (columns, their stamp, condition of the affected rows) of each statement that corrects a table."""
     if correction.device is not None and not columns.device:
         return
     belongs = "" if correction.device is None else f" AND {columns.device} = ?3"
@@ -90,9 +87,9 @@ def _values(correction: Correction) -> list[int]:
 
 
 async def find(tx: Transaction, columns: StampColumns, correction: Correction) -> tuple[int, int]:
-    """(times after the cutoff of a correction, the newest of them) in a table; (0, 0) without any.
+    """Return (number of times after a correction's cutoff, the newest of them) in a table; (0, 0) without any.
 
-    Columns that go by another stamp say nothing for sure, and are not counted.
+    Columns that depend on another stamp are not counted: they prove nothing.
     """
     count = newest = 0
     correction = attrs.evolve(correction, shift=None)
@@ -104,7 +101,7 @@ async def find(tx: Transaction, columns: StampColumns, correction: Correction) -
 
 
 async def correct(tx: Transaction, columns: StampColumns, correction: Correction) -> None:
-    """Correct a table."""
+    """Correct the columns of a table."""
     by = "({stamp}) - ?1" if correction.shift is None else str(correction.shift)
     for names, stamp, where in _conditions(columns, correction):
         if columns.removed or (correction.shift is None and columns.dropped):

@@ -1,4 +1,4 @@
-"""From TOML and JSON to attrs classes: strict about types and unknown keys, and everything wrong is said at once."""
+"""Structuring of TOML and JSON as attrs classes: strict about types and unknown keys, reporting all errors at once."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from hub.errors import MAX_PROBLEMS
 from hub.model import Value
-from hub.spellings import whole
+from hub.spellings import as_integer
+
+__all__ = [
+    "Duration",
+    "ValidationErrors",
+    "between",
+    "duration_problem",
+    "seconds",
+    "structure",
+]
 
 T = TypeVar("T")
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
-#: Entries of a list or table, checked before any is structured. Twice what any route takes, so that its own, better
-#: message comes first.
+#: Entries of a list or table, checked before any is structured: twice what any route accepts, whose own message is
+#: better.
 MAX_ENTRIES = 20_000
-#: Unknown keys that are named, and those that there are.
-MAX_NAMED, MAX_KNOWN = 10, 20
+#: Unknown keys, and possible keys, that an error lists.
+MAX_UNKNOWN, MAX_POSSIBLE = 10, 20
 
 
 class ValidationErrors(Exception):
-    """Data does not have the shape of a class. ``problems`` are (path like ``limits.connections``, what is wrong)."""
+    """Data does not fit a class. ``problems`` are pairs of a path such as ``limits.connections`` and an error."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in problems))
@@ -54,9 +63,9 @@ def _is_checked(kind: Any) -> bool:
 
 
 def _checked_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """A value that functions beside its type have looked at, which raise ValueError."""
+    """Structure an ``Annotated`` type whose metadata are functions that check the value and raise ValueError."""
     inner = get_args(kind)[0]
-    hook, checks = converter.get_structure_hook(inner), [one for one in kind.__metadata__ if callable(one)]
+    hook, checks = converter.get_structure_hook(inner), [check for check in kind.__metadata__ if callable(check)]
 
     def structure(raw: Any, _: Any) -> Any:
         value = hook(raw, inner)
@@ -70,12 +79,12 @@ def _checked_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any]
 def _text_or_number(raw: Any, _: Any) -> str | float:
     if type(raw) is not str and not _is_number(raw):
         raise TypeError(f"must be text or a number, not {_short(raw)}")
-    found: str | float = raw
-    return found
+    value: str | float = raw
+    return value
 
 
 def _is_number(raw: Any) -> bool:
-    """Whether it is a number that JSON, SQLite and arithmetic can all have."""
+    """Whether a value is a number that JSON, SQLite and arithmetic can all represent."""
     return math.isfinite(raw) if type(raw) is float else _is_whole(raw)
 
 
@@ -88,7 +97,7 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 100
 
 
 def _short(raw: Any) -> str:
-    """A value for a message: as Python writes it, however large it is."""
+    """Return a value's shortened ``repr`` for a message."""
     if isinstance(raw, int) and abs(raw) >= 10**100:
         return "a very large number"
     return _repr.repr(raw)
@@ -104,7 +113,7 @@ def _is_dict(kind: Any) -> bool:
 
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """A list or tuple from a list; text is not taken for a list of letters."""
+    """Structure a list or tuple from a list; text does not count as a list of letters."""
     entry = get_args(kind)[0]
     hook = converter.get_structure_hook(entry)
 
@@ -137,7 +146,7 @@ def _check_size(raw: list[Any] | dict[Any, Any]) -> None:
 
 
 def _each(kind: Any, items: Iterable[tuple[Any, Any]], convert: Callable[[Any], Any]) -> list[Any]:
-    """Convert the items, each given with its place. Raises `IterableValidationError` after `MAX_PROBLEMS` bad ones."""
+    """Convert (place, item) pairs. Raises `IterableValidationError` after `MAX_PROBLEMS` bad items."""
     converted, errors = [], []
     for place, item in items:
         try:
@@ -154,7 +163,7 @@ def _each(kind: Any, items: Iterable[tuple[Any, Any]], convert: Callable[[Any], 
 
 def _strict(kind: type) -> Any:
     def structure(raw: Any, _: Any) -> Any:
-        if kind is int and (number := whole(raw)) is not None:
+        if kind is int and (number := as_integer(raw)) is not None:
             raw = number
         fits = type(raw) is kind
         if kind is float:
@@ -181,7 +190,7 @@ def structure(
     using: cattrs.Converter = converter,
     key_of: Callable[[attrs.Attribute[Any]], str] = _own_name,
 ) -> T:
-    """``data`` as an instance of ``cls``; ``key_of`` is what the data calls a field. Raises `ValidationErrors`."""
+    """Return ``data`` as an instance of ``cls``; ``key_of`` maps fields to keys. Raises `ValidationErrors`."""
     if attrs.has(cls) and not isinstance(data, dict):
         raise ValidationErrors([("", f"must be a table, not {_short(data)}")])
     try:
@@ -189,7 +198,7 @@ def structure(
     except cattrs.BaseValidationError as error:
         problems = _problems(error, key_of)
         _drop_frames(error)
-    # Not inside of ``except``: a context would keep the data alive with it.
+    # Not inside ``except``: the error's context would keep the data alive.
     raise ValidationErrors(problems)
 
 
@@ -208,52 +217,53 @@ def _problems(
 
 
 def _drop_frames(error: BaseException) -> None:
-    """Take the tracebacks off a group of errors.
+    """Remove the tracebacks of a group of errors.
 
     A frame that collects errors is part of their tracebacks. Such a cycle would keep the data, and everything made of
-    it, until the garbage collector looks at it, which is seldom.
+    it, until the garbage collector runs, which is seldom.
     """
     pending = [error]
     while pending:
-        one = pending.pop()
-        one.__traceback__ = None
-        if isinstance(one, BaseExceptionGroup):
-            pending += one.exceptions
+        current = pending.pop()
+        current.__traceback__ = None
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions
 
 
 def _message(error: BaseException, kind: type | None, key_of: Callable[[attrs.Attribute[Any]], str]) -> str:
     if isinstance(error, KeyError):
         return "is missing"
     if isinstance(error, AttributeError):
-        # cattrs looks for keys in what is no table.
+        # cattrs looked for keys in something that is not a table.
         return "must be a table"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        names = heapq.nsmallest(MAX_NAMED, error.extra_fields)
-        more = len(error.extra_fields) - len(names)
-        unknown = f"unknown key {', '.join(map(_name, names))}{f' and {more} more' if more else ''}"
-        known = list(map(key_of, attrs.fields(error.cl))) if attrs.has(error.cl) else []
-        return f"{unknown}; there are {', '.join(known[:MAX_KNOWN])}{', …' if known[MAX_KNOWN:] else ''}"
-    # Of `Literal[…] | None` it is the first part.
-    literal = next((one for one in (kind, *get_args(kind)) if get_origin(one) is Literal), None)
+        names = heapq.nsmallest(MAX_UNKNOWN, error.extra_fields)
+        rest = len(error.extra_fields) - len(names)
+        unknown = f"unknown key {', '.join(map(_shorten, names))}{f' and {rest} more' if rest else ''}"
+        possible = list(map(key_of, attrs.fields(error.cl))) if attrs.has(error.cl) else []
+        listed = ", ".join(possible[:MAX_POSSIBLE])
+        return f"{unknown}; there are {listed}{', …' if possible[MAX_POSSIBLE:] else ''}"
+    # In `Literal[…] | None` it is the first part.
+    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
     if literal is not None and not str(error).startswith("must"):
         return f"must be one of {', '.join(map(str, get_args(literal)))}"
     return str(error)
 
 
-def _name(key: str) -> str:
+def _shorten(key: str) -> str:
     return key if len(key) <= 100 else key[:100] + "…"
 
 
-def duration_problem(text: str, least: float = 0, most: float = float("inf")) -> str | None:
-    """What is wrong with a duration that must be ``least`` to ``most`` seconds; "" is none and always right."""
+def duration_problem(text: str, low: float = 0, high: float = float("inf")) -> str | None:
+    """Return what is wrong with a duration of ``low`` to ``high`` seconds, or None; "" is no duration, and valid."""
     if not text:
         return None
     try:
         value = seconds(text)
     except ValueError as error:
         return str(error)
-    if not least <= value <= most:
-        return f"must be {least:g} s to {most:g} s, not {text}"
+    if not low <= value <= high:
+        return f"must be {low:g} s to {high:g} s, not {text}"
     return None
 
 
@@ -261,22 +271,22 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds(text: str) -> float:
-    """A duration such as ``500ms``, ``5s``, ``10m``, ``2h``, ``90d`` in seconds. Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
-    if found is None:
+    """Return the seconds of a duration such as ``500ms``, ``5s``, ``10m``, ``2h``, ``90d``. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
+    if match is None:
         raise ValueError(f"must be a duration such as 500ms, 5s, 10m, 2h or 90d, not {text!r}")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 #: The type of a setting that is a duration; see `seconds`.
 Duration = Annotated[str, seconds]
 
 
-def between(least: float, most: float) -> Callable[[float], None]:
-    """A check that raises ValueError, as part of the type of a setting; both ends are allowed."""
+def between(low: float, high: float) -> Callable[[float], None]:
+    """Return a check for the type of a setting, which raises ValueError; both limits are allowed."""
 
     def check(value: float) -> None:
-        if not least <= value <= most:
-            raise ValueError(f"must be {least} to {most}, not {value}")
+        if not low <= value <= high:
+            raise ValueError(f"must be {low} to {high}, not {value}")
 
     return check

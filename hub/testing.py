@@ -1,7 +1,7 @@
-"""Fixtures for plugin authors, loaded by pytest as soon as Pinwheel is installed; the hub's own tests use them too.
+"""Fixtures for plugin authors, which pytest loads when Pinwheel is installed; the hub's own tests use them too.
 
-Override `hub_toml` (configuration) and `hub_plugins` (modules to load) in a test module; `hub` is then a running hub
-on a free port of the loopback interface, with its data in a temporary directory.
+Override `hub_toml` (configuration) and `hub_plugins` (modules to load) in a test module. `hub` is a running hub on a
+free port of the loopback interface, with its data in a temporary directory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import pytest
 import pytest_trio
 import trio
 
-from hub.app import Hub, running
+from hub.app import Hub
 from hub.bus import Bus
 from hub.config import Config, parse
 from hub.domain.devices import NewDevice
 from hub.hooks import Hooks
 from hub.model import SYSTEM, Device
+from hub.run import running
 from hub.storage import open_storage
 
 if TYPE_CHECKING:
@@ -35,19 +36,19 @@ address = "127.0.0.1:0"
 
 @pytest.fixture
 def hub_toml() -> str:
-    """The hub's configuration."""
+    """Return the hub's configuration."""
     return LOOPBACK
 
 
 @pytest.fixture
 def hub_plugins() -> tuple[Any, ...]:
-    """Modules to load as plugins."""
+    """Return modules to load as plugins."""
     return ()
 
 
 @pytest.fixture
 def hub_config(tmp_path: Path, hub_toml: str) -> Config:
-    """A configuration of its own, with the files of a hub that has not begun yet."""
+    """Return a configuration whose data directory has empty, migrated databases."""
     config = parse(hub_toml).with_data(str(tmp_path / "data"))
     config.data.mkdir()
     for name, content in _blank().items():
@@ -57,7 +58,7 @@ def hub_config(tmp_path: Path, hub_toml: str) -> Config:
 
 @functools.cache
 def _blank() -> dict[str, bytes]:
-    """The databases, migrated and empty: made once, for that takes longer than many a test."""
+    """Return empty, migrated databases; made once, since that takes longer than many tests."""
 
     async def make() -> None:
         hooks = Hooks(Bus())
@@ -73,20 +74,20 @@ def _blank() -> dict[str, bytes]:
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]
 async def hub(hub_config: Config, hub_plugins: tuple[Any, ...]) -> AsyncIterator[Hub]:
-    """A running hub."""
+    """Yield a running hub."""
     async with running(hub_config, plugins=hub_plugins) as started:
         yield started
 
 
 def address_of(hub: Hub, listener: int = 0) -> tuple[str, int]:
-    """Where a listener of a running hub is."""
+    """Return the address of a running hub's listener."""
     assert hub.listener is not None, "the hub has listeners"
     host, _, port = hub.listener.addresses[listener][0].rpartition(":")
     return host.strip("[]"), int(port)
 
 
 async def add_device(hub: Hub, template: str, name: str = "Device") -> tuple[Device, str]:
-    """Import a template (TOML) and add a device of it; returns it with its token."""
+    """Import a template (TOML) and add a device of it; return the device and its token."""
     imported, _ = await hub.templates.save(template, SYSTEM)
     [added] = await hub.devices.add([NewDevice(name=name, template=imported)], SYSTEM)
     return added

@@ -1,4 +1,4 @@
-"""Many deadlines, one task: what is due is called, what was set again or cancelled is not."""
+"""Timers: many deadlines in one task, which can be postponed and cancelled cheaply."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable
 
 import trio
 
-#: Deadlines called in one go before others get their turn.
+#: Deadlines that are called before other tasks get their turn.
 AT_ONCE = 500
-#: Deadlines that may be left of what was cancelled.
+#: Cancelled deadlines that may stay in the heap.
 MOST_STALE = 64
 
 
 class Timers:
-    """``due(key)`` is sync and must not block. Times are trio's."""
+    """Deadlines by key; ``due(key)`` is called when one has passed, is sync and must not block. Times are trio's."""
 
     def __init__(self, due: Callable[[Hashable], None]) -> None:
         self._due = due
@@ -27,17 +27,17 @@ class Timers:
         return key in self._at
 
     def set(self, key: Hashable, at: float) -> None:
-        """Call for ``key`` at this time and at no earlier one."""
-        before = self._at.get(key)
+        """Set or replace the deadline of ``key``."""
+        previous = self._at.get(key)
         self._at[key] = at
-        # A deadline that is put off is looked at when it would have been due.
-        if before is None or at < before:
+        # A deadline that is postponed is pushed again when it would have been due.
+        if previous is None or at < previous:
             self._push(key, at)
 
     def cancel(self, key: Hashable) -> None:
         self._at.pop(key, None)
         if len(self._heap) > MOST_STALE and len(self._heap) > 4 * len(self._at):
-            # Whoever sets and cancels again and again must not fill the memory until all that is due.
+            # A key that is set and cancelled again and again must not fill the heap.
             self._heap = [(at, number, key) for number, (key, at) in enumerate(self._at.items())]
             heapq.heapify(self._heap)
             self._count = len(self._heap)
@@ -49,7 +49,7 @@ class Timers:
             self._wake.set()
 
     async def run(self) -> None:
-        """Call what is due, until cancelled."""
+        """Call ``due`` for deadlines as they pass, until cancelled."""
         while True:
             self._wake = trio.Event()
             with trio.move_on_at(self._heap[0][0] if self._heap else float("inf")):

@@ -1,4 +1,4 @@
-"""What devices ask about their time zone: offsets, the POSIX rule, the next changes. From the IANA database."""
+"""Time zones from the IANA database: days and hours, offsets, the POSIX rule, and the next changes."""
 
 from __future__ import annotations
 
@@ -10,35 +10,51 @@ from zoneinfo import ZoneInfo
 
 from hub.spellings import offset_of, zone_id
 
-#: How far ahead to look for a change of the offset.
+__all__ = [
+    "changes",
+    "day",
+    "days",
+    "has_whole_hours",
+    "hour",
+    "iana",
+    "is_known",
+    "iso",
+    "names",
+    "offset",
+    "offsets",
+    "posix_rule",
+    "zone",
+]
+
+#: How far ahead changes of the offset are searched, and the steps of the search.
 _HORIZON = timedelta(days=550)
 _STEP = timedelta(days=7)
-#: Characters of a name; IANA's longest has 32.
+#: Characters of a name; the longest of IANA has 32.
 MAX_NAME = 64
 
 
 @lru_cache(maxsize=1)
 def names() -> frozenset[str]:
-    """Every IANA name."""
+    """Return every IANA name."""
     return frozenset((resources.files("tzdata") / "zones").read_text().split())
 
 
 def is_known(name: object) -> bool:
-    """Whether it is a time zone: an IANA name, or an id that `hub.spellings.zone_id` understands."""
+    """Whether a name is a time zone: an IANA name, or an id that `hub.spellings.zone_id` reads."""
     if not isinstance(name, str) or len(name) > MAX_NAME:
         return False
-    return (found := iana(name)) in names() or offset_of(found) is not None
+    return (canonical := iana(name)) in names() or offset_of(canonical) is not None
 
 
 @lru_cache(maxsize=1024)
 def iana(name: str) -> str:
-    """The IANA name of a time zone that `is_known`, or an offset such as ``+05:30``, which has none."""
+    """Return the IANA name of a time zone that `is_known`, or an offset such as ``+05:30``, which has none."""
     return zone_id(name)
 
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> tzinfo:
-    """A time zone that `is_known`."""
+    """Return the time zone of a name that `is_known`."""
     minutes = offset_of(iana(name))
     return ZoneInfo(iana(name)) if minutes is None else timezone(timedelta(minutes=minutes))
 
@@ -48,12 +64,12 @@ def _at(name: str, ts: int) -> datetime:
 
 
 def day(name: str, ts: int) -> tuple[int, int]:
-    """The day that ``ts`` is in, as (first millisecond UTC, first of the next day): 23 to 25 hours, mostly 24."""
+    """Return the day of ``ts``, as (first millisecond UTC, first of the next day): 23 to 25 hours, mostly 24."""
     return next(days(name, ts, ts + 1))
 
 
 def hour(name: str, ts: int) -> int:
-    """The first millisecond of the hour that ``ts`` is in, by the clocks of the zone."""
+    """Return the first millisecond of the hour of ``ts``, by the clocks of the zone."""
     return int(_at(name, ts).replace(minute=0, second=0, microsecond=0).timestamp()) * 1000
 
 
@@ -63,13 +79,13 @@ def has_whole_hours(name: str, start: int, end: int) -> bool:
 
 
 def days(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The days from the one that ``start`` is in to the one before ``end``, as `day` has them."""
+    """Yield the days from that of ``start`` to the last one that begins before ``end``, as `day` returns them."""
     local = _at(name, start).date()
     begin = _midnight(name, local)
     while begin < end:
         local += timedelta(days=1)
         following = _midnight(name, local)
-        # A date that the zone skipped has no length; where the clocks go back over midnight, an evening comes twice.
+        # A date that the zone skipped is empty; when clocks are set back over midnight, an evening occurs twice.
         if following > max(begin, start):
             yield begin, following
         begin = following
@@ -77,9 +93,9 @@ def days(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=8192)
 def _midnight(name: str, of: date) -> int:
-    """The first millisecond of a date; one that the zone skipped has none and begins with the next."""
-    moment = datetime(of.year, of.month, of.day, tzinfo=zone(name))
-    return int(moment.timestamp()) * 1000
+    """Return the first millisecond of a date, or of the next date if the zone skipped it."""
+    midnight = datetime(of.year, of.month, of.day, tzinfo=zone(name))
+    return int(midnight.timestamp()) * 1000
 
 
 def _minutes(offset: timedelta | None) -> int:
@@ -87,24 +103,24 @@ def _minutes(offset: timedelta | None) -> int:
 
 
 def offset(name: str, ts: int) -> int:
-    """Minutes east of UTC at ``ts`` (milliseconds UTC)."""
+    """Return the minutes east of UTC at ``ts`` (milliseconds UTC)."""
     return _minutes(_at(name, ts).utcoffset())
 
 
 def offsets(name: str, ts: int) -> tuple[int, int]:
-    """(standard offset, daylight saving on top of it) at ``ts``, in minutes."""
-    then = _at(name, ts)
-    saving = _minutes(then.dst())
-    return _minutes(then.utcoffset()) - saving, saving
+    """Return (standard offset, additional daylight saving) at ``ts``, in minutes."""
+    local = _at(name, ts)
+    saving = _minutes(local.dst())
+    return _minutes(local.utcoffset()) - saving, saving
 
 
 def iso(name: str, ts: int) -> str:
-    """Local time as ISO 8601 with its offset, in seconds."""
+    """Return local time as ISO 8601 with its offset, to the second."""
     return _at(name, ts).isoformat(timespec="seconds")
 
 
 def posix_rule(name: str) -> str:
-    """The POSIX TZ string, such as ``EET-2EEST,M3.5.0/3,M10.5.0/4``: the last line of the TZif file (RFC 8536, 3.3)."""
+    """Return the POSIX TZ string, such as ``EET-2EEST,M3.5.0/3,M10.5.0/4``, from the TZif file (RFC 8536, 3.3)."""
     name = iana(name)
     if (minutes := offset_of(name)) is not None:
         # POSIX counts west of Greenwich.
@@ -114,12 +130,12 @@ def posix_rule(name: str) -> str:
 
 
 def changes(name: str, ts: int, count: int = 2) -> list[tuple[int, int]]:
-    """Up to ``count`` next changes after ``ts``: (seconds UTC, the offset from then on in minutes)."""
+    """Return up to ``count`` changes after ``ts``, as (seconds UTC, offset from then on in minutes)."""
     place = zone(name)
     now = datetime.fromtimestamp(ts // 1000, UTC)
     end = now + _HORIZON
-    found: list[tuple[int, int]] = []
-    while now < end and len(found) < count:
+    upcoming: list[tuple[int, int]] = []
+    while now < end and len(upcoming) < count:
         before, after = now, now + _STEP
         offset_before = before.astimezone(place).utcoffset()
         if after.astimezone(place).utcoffset() != offset_before:
@@ -129,6 +145,6 @@ def changes(name: str, ts: int, count: int = 2) -> list[tuple[int, int]]:
                     before = middle
                 else:
                     after = middle
-            found.append((int(after.timestamp()), _minutes(after.astimezone(place).utcoffset())))
+            upcoming.append((int(after.timestamp()), _minutes(after.astimezone(place).utcoffset())))
         now = after
-    return found
+    return upcoming

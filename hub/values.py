@@ -1,7 +1,7 @@
-"""From what came in to what a datastream holds, and back to text. Pure functions.
+"""Values of datastreams: coercion of what came in to the datastream's type, and back to text. Pure functions.
 
-The rules, in order: a wrong type is refused; a number outside min and max is clamped; an enum value that is not in
-the list becomes the fallback, or is refused when there is none.
+The rules, in order: a wrong type is rejected; a number outside min and max is clamped; an enum value that is not in
+the list becomes the fallback, or is rejected without one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,36 @@ from hub import spellings
 from hub.errors import WrongType
 from hub.model import Datastream, Scalar, Value
 
+__all__ = [
+    "MAX_STRING",
+    "MISMATCH",
+    "Raw",
+    "coerce",
+    "describe_choices",
+    "from_label",
+    "is_text",
+    "pack",
+    "text_of",
+    "texts_of",
+    "to_json",
+    "unpack",
+]
+
 INT32 = range(-(2**31), 2**31)
 #: Bytes of UTF-8 in one string (docs.blynk.io, Limits, Hardware).
 MAX_STRING = 1024
 
 MISMATCH = "Value doesn't match the Datastream data type."
 
-#: What comes in: text from a wire, or what JSON made of it.
+#: A value as it came in: text from a wire, or parsed JSON.
 Raw = str | float | bool | Sequence[Any]
 
 
 def coerce(datastream: Datastream, raw: Raw) -> Value:
-    """The value that ``datastream`` holds when ``raw`` is written to it. Raises `WrongType`.
+    """Coerce ``raw`` to the datastream's type. Raises `WrongType`.
 
-    Several values (a multi-value array) come as a list or tuple; a list of one is that one. Numbers may have white
-    space, a byte order mark and NULs around them (`hub.spellings`); text is kept as it is.
+    Several values (a multi-value array) are a list or tuple; a list of one is that value. Numbers may have padding
+    (`hub.spellings`); text stays as it is.
     """
     convert = _COERCE[datastream.type]
     if isinstance(raw, str) and datastream.type != "location":
@@ -44,7 +59,7 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
             return convert(datastream, raw[0])
         if not raw:
             raise WrongType(MISMATCH)
-        values = tuple(convert(datastream, one) for one in raw)
+        values = tuple(convert(datastream, item) for item in raw)
         if sum(len(text_of(value).encode()) + 1 for value in values) > MAX_STRING:
             raise WrongType(f"Value is longer than {MAX_STRING} bytes.")
         return values
@@ -54,12 +69,12 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
 
 
 def _mismatch(error: ValueError) -> WrongType:
-    """The error for a text that is no number, with the reader's hint."""
+    """Return the error for text that is not a number, with the reader's hint."""
     return WrongType(f"{MISMATCH} {error}".rstrip())
 
 
 def _without_padding(values: Sequence[Any]) -> Sequence[Any]:
-    """Several values without the empty ones at the end: a NUL that ends a text looks like one between two."""
+    """Remove empty values at the end: the NUL that ends a text looks like the separator of two values."""
     end = len(values)
     while end > 1 and isinstance(last := values[end - 1], str) and spellings.is_blank(last):
         end -= 1
@@ -142,12 +157,12 @@ def _enum(datastream: Datastream, raw: Any) -> Scalar:
 
 
 def from_label(datastream: Datastream, raw: Raw) -> Raw:
-    """What people write to an enum: the number of a label, whatever its case if that is unique; else ``raw``.
+    """Return the number of an enum's label, in any case if that is unique; else ``raw``.
 
     Devices send numbers only (docs.blynk.io, Enum).
     """
     if isinstance(raw, (list, tuple)):
-        return [from_label(datastream, one) for one in raw]
+        return [from_label(datastream, item) for item in raw]
     if datastream.type != "enum" or not isinstance(raw, str):
         return raw
     with suppress(ValueError):
@@ -160,8 +175,8 @@ def from_label(datastream: Datastream, raw: Raw) -> Raw:
     return raw
 
 
-def described_choices(datastream: Datastream) -> str:
-    """The values of an enum in words: ``0 (Off) or 1 (On)``."""
+def describe_choices(datastream: Datastream) -> str:
+    """Return the values of an enum in words: ``0 (Off) or 1 (On)``."""
     choices = [f"{number} ({label})" for number, label in datastream.values.items()]
     return " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:])))
 
@@ -191,7 +206,7 @@ _COERCE: dict[str, Callable[[Datastream, Any], Scalar]] = {
 
 
 def is_text(text: str) -> bool:
-    """Whether a string can be written as UTF-8: JSON and old wires may bring lone surrogates."""
+    """Whether a string can be encoded as UTF-8: JSON and old wires can have lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -200,27 +215,27 @@ def is_text(text: str) -> bool:
 
 
 def text_of(value: Scalar) -> str:
-    """The shortest text that reads back the same: ``100``, ``100.0``, ``21.5``."""
+    """Return the shortest text that reads back as the value: ``100``, ``100.0``, ``21.5``."""
     return value if isinstance(value, str) else repr(value)
 
 
 def texts_of(value: Value) -> tuple[str, ...]:
-    """One text per value of an array."""
+    """Return one text for each element of a value."""
     if isinstance(value, tuple):
         return tuple(map(text_of, value))
     return (text_of(value),)
 
 
 def to_json(value: Value) -> Any:
-    """A value as JSON has it: an array for a tuple."""
+    """Return a value as JSON's type: an array for a tuple."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def pack(value: Value) -> int | float | str | bytes:
-    """A value as SQLite keeps it: scalars as they are, an array as a blob of JSON."""
+    """Return a value as SQLite stores it: scalars unchanged, an array as a blob of JSON."""
     return json.dumps(value).encode() if isinstance(value, tuple) else value
 
 
 def unpack(stored: float | str | bytes) -> Value:
-    """What `pack` made."""
+    """Return the value that `pack` packed."""
     return tuple(json.loads(stored)) if isinstance(stored, bytes) else stored

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-#: What pip names the directory of the package's metadata.
+#: The name of the directory of the package's metadata, around the version.
 _PREFIX, _SUFFIX = "pinwheel_hub-", ".dist-info"
 
 
 def installed() -> str:
-    """The version, from the name of the metadata's directory: importlib.metadata takes longer than all else here."""
+    """Return the version, from the name of the metadata's directory: importlib.metadata takes much longer."""
     for place in sys.path:
         try:
             names = os.listdir(place or ".")  # noqa: PTH208 - pathlib takes as long as the rest

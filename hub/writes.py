@@ -1,4 +1,9 @@
-"""The value path: one function for every write, whichever way it came in and whichever way it goes."""
+"""The value path: one function for every write, from every transport, to devices and subscribers.
+
+`Writes.write` coerces the value, applies the plugins' filters, makes it the latest, puts it in the open commit of the
+history, sends it to the device's sessions, and emits `ValueWritten`. Per value there is no await, no task and no call
+through pluggy.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import trio
 from hub.clock import END_MS
 from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueSet, ValueWritten
-from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
+from hub.model import SYSTEM, Datastream, Device, DeviceDatastream, Principal, SetDatastream, Value
 from hub.spellings import unit_hint
 from hub.values import Raw, coerce, texts_of
 
@@ -22,23 +27,19 @@ if TYPE_CHECKING:
     from hub.history import History, Receipt
     from hub.sessions import Session, Sessions
 
-#: A value filter: the value to use instead, or an exception to veto.
+#: A write filter returns the value to write, or raises to veto.
 Filter = Callable[[Device, Datastream, Value], Value]
 
-#: A stamp may be this far ahead of the hub's clock, in milliseconds.
+#: Milliseconds that a stamp may be ahead of the hub's clock.
 MAX_AHEAD_MS = 86_400_000
 
-
-#: Points imported before others get their turn: some milliseconds.
+#: Points that are imported before other tasks get their turn: some milliseconds.
 IMPORT_SLICE = 500
 
 
 @attrs.define
 class Write:
-    """A value on its way in. ``at`` is milliseconds UTC: the device's own stamp, unless the hub gave it (``shared``).
-
-    The hub's clock stamps what has none.
-    """
+    """A value on its way in. ``at`` is the client's own stamp in milliseconds UTC; None has the hub stamp it."""
 
     device: Device
     pin: int
@@ -47,7 +48,7 @@ class Write:
     principal: Principal
     at: int | None = None
     session: Session | None = None
-    #: ``at`` is the hub's stamp for several values at once.
+    #: Whether ``at`` is the hub's stamp, for several values at once.
     shared: bool = False
 
 
@@ -67,39 +68,42 @@ class Writes:
         self._bus = bus
         self._retention = retention
         self._watching = watching
-        watching.take_back = self._take_back
-        self.filters: tuple[Filter, ...] = ()
-        #: Hears of a filter that raised something else than a `RequestError`.
-        self.on_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
+        watching.take_back = self._restore
+        self._filters: tuple[Filter, ...] = ()
+        self._report_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
         self.count = 0
 
+    def install_filters(self, filters: Sequence[Filter], report_failure: Callable[[Filter, Exception], None]) -> None:
+        """Apply ``filters`` to every write; call ``report_failure`` when one raises other than a `RequestError`."""
+        self._filters = tuple(filters)
+        self._report_filter_failure = report_failure
+
     def write(self, write: Write) -> Receipt:
-        """Accept one value: check, keep, forward to the device, tell. Sync; await the receipt for durability.
+        """Accept one value. Sync; await the receipt for durability.
 
         Raises `UnknownPin`, `WrongType`, `Rejected` by a filter or for its stamp, `Unavailable` when buffers are full.
         """
         point, value, ts = self._check(write)
-        return self._keep(write, point, value, ts)
+        return self._apply(write, point, value, ts)
 
     def write_all(self, writes: Sequence[Write]) -> Receipt:
-        """Accept several values or none; the receipt is for all of them. Raises as `write` does."""
+        """Accept several values or none, with one receipt for all of them. Raises as `write` does."""
         if self._history.full:
             raise Unavailable("storage does not keep up")
         checked = [(write, *self._check(write)) for write in writes]
-        return [self._keep(*one) for one in checked][-1]
+        return [self._apply(*accepted) for accepted in checked][-1]
 
     async def import_points(
         self, device: Device, points: Sequence[tuple[Datastream, int, Raw]], via: str, principal: Principal
     ) -> Receipt | None:
-        """Accept values of the past, all or none; whatever their number, others get their turn.
+        """Accept values of the past, all or none; other tasks get their turn in between.
 
-        Subscribers and the device hear of the newest of each datastream, if it is newer than what it held.
-
-        The receipt is for all of them; None for none. Raises `Rejected` with the number of the first bad point,
-        `Conflict` when the device was erased meanwhile.
+        Only the newest value of each datastream is sent and emitted, if it is newer than the latest one. Returns one
+        receipt for all values; None without values. Raises `Rejected` with the number of the first bad point,
+        `Conflict` when the device's data was erased meanwhile.
         """
         writes = [Write(device, stream.pin, raw, via, principal, at) for stream, at, raw in points]
-        checked: list[tuple[Point, Value, int]] = []
+        checked: list[tuple[DeviceDatastream, Value, int]] = []
         for number, write in enumerate(writes, 1):
             try:
                 checked.append(self._check(write))
@@ -107,7 +111,7 @@ class Writes:
                 raise Rejected(f"point {number}: {error}") from error
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
-        receipt, newest = None, dict[int, Point]()
+        receipt, newest = None, dict[int, DeviceDatastream]()
         for number, (point, value, ts) in enumerate(checked, 1):
             if self._history.full:
                 await self._history.wait_for_space()
@@ -123,11 +127,11 @@ class Writes:
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
         for point in newest.values():
-            self._told(point, via)
+            self._publish_imported(point, via)
         return receipt
 
-    def _told(self, point: Point, via: str) -> None:
-        """Tell of the newest of what was imported; the past is nothing to act upon."""
+    def _publish_imported(self, point: DeviceDatastream, via: str) -> None:
+        """Send and emit the newest of the imported values; older ones are nothing to act upon."""
         latest = self._history.latest.get(point.series)
         if latest is None:
             return
@@ -138,22 +142,22 @@ class Writes:
         if self._bus.wants_value(point.device.id):
             self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via))
 
-    def check(self, device: Device, point: Point, at: int, raw: Raw) -> None:
-        """Whether a value with a stamp of its own would be accepted. Raises as `write` does."""
+    def check(self, device: Device, point: DeviceDatastream, at: int, raw: Raw) -> None:
+        """Raise as `write` would for a value with a client's stamp; accept nothing."""
         self._check(Write(device, point.datastream.pin, raw, "check", SYSTEM, at))
 
-    def _check(self, write: Write) -> tuple[Point, Value, int]:
-        """Where a value goes, what it is there, and its stamp."""
+    def _check(self, write: Write) -> tuple[DeviceDatastream, Value, int]:
+        """Return a write's datastream, coerced and filtered value, and stamp."""
         device = write.device
         point = device.points.get(write.pin)
         if point is None:
             raise UnknownPin("No datastream setup for that pin.")
         value = coerce(point.datastream, write.raw)
-        if self.filters:
+        if self._filters:
             value = self._filtered(device, point.datastream, value)
         return point, value, self._clock.now() if write.at is None else self.believable(point.datastream, write.at)
 
-    def _keep(self, write: Write, point: Point, value: Value, ts: int) -> Receipt:
+    def _apply(self, write: Write, point: DeviceDatastream, value: Value, ts: int) -> Receipt:
         device, datastream, series = write.device, point.datastream, point.series
         latest = self._history.latest
         stamped = write.at is None or write.shared
@@ -174,8 +178,8 @@ class Writes:
             self._bus.emit(ValueSet(device, datastream, value, ts, write.via, write.principal))
         return receipt
 
-    def _take_back(self, point: Point, value: Value) -> None:
-        """Put back what was there before a write that the device did not confirm; it is not told of either."""
+    def _restore(self, point: DeviceDatastream, value: Value) -> None:
+        """Restore the value before a write that the device did not confirm; it is not sent to the device."""
         ts = self._clock.now()
         try:
             self._history.put(point.series, ts, value, latest=True)
@@ -185,9 +189,10 @@ class Writes:
         self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, "confirmation"))
 
     def believable(self, datastream: Datastream, at: int) -> int:
-        """A stamp that is not the hub's. Raises `Rejected`.
+        """Return a client's stamp. Raises `Rejected`.
 
-        While the hub's own stamps are ahead of the wall clock, either may be wrong: what one of them allows is taken.
+        While the hub's own stamps are ahead of the wall clock, either may be wrong: a stamp that one of them allows is
+        accepted.
         """
         now = self._clock.now()
         if hint := unit_hint(at):
@@ -199,28 +204,28 @@ class Writes:
         return at
 
     def _filtered(self, device: Device, datastream: Datastream, value: Value) -> Value:
-        for fn in self.filters:
+        for fn in self._filters:
             try:
                 value = coerce(datastream, fn(device, datastream, value))
             except RequestError:
                 raise
             except Exception as error:
-                self.on_filter_failure(fn, error)
+                self._report_filter_failure(fn, error)
                 raise Rejected(f"a plugin's filter failed: {error!r}") from error
         return value
 
     def latest(self, device: Device, datastream: Datastream) -> tuple[int, Value] | None:
-        """Stamp and value last written, or None; the default is not considered."""
+        """Return the latest stamp and value, or None; the default does not count."""
         point = device.points.get(datastream.pin)
         return None if point is None else self._history.latest.get(point.series)
 
     def last_reported(self, device: Device) -> int | None:
-        """When the newest of a device's values was written, in ms UTC."""
+        """Return the stamp of a device's newest value, in milliseconds UTC, or None."""
         latest = self._history.latest
-        stamps = [found[0] for point in device.points.values() if (found := latest.get(point.series))]
+        stamps = [entry[0] for point in device.points.values() if (entry := latest.get(point.series))]
         return max(stamps, default=None)
 
     def current(self, device: Device, datastream: Datastream) -> Value | None:
-        """What a reader gets: the latest value, else the default, else None."""
+        """Return the latest value, else the default, else None."""
         latest = self.latest(device, datastream)
         return datastream.default if latest is None else latest[1]

@@ -21,12 +21,12 @@ from raw_http import ask, local_key
 from test_cli import CONFIG, TLS, House
 from times import until
 
-import hub.storage
+import hub.storage.directory
 import plugins.backup
-from hub.app import running
 from hub.config import parse
 from hub.errors import MigrationError, RequestError
 from hub.model import SYSTEM
+from hub.run import running
 from hub.storage import Migration, open_storage, shipped_migrations
 from hub.testing import LOOPBACK, add_device
 from hub.writes import Write
@@ -416,7 +416,7 @@ async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monk
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
 
         def alarms():
-            return [alarm.text for alarm in hub.problems() if alarm.id == "backup"]
+            return [alarm.text for alarm in hub.active_alarms() if alarm.id == "backup"]
 
         await until(alarms)
         assert ["the command after the backup failed (3): no disk"] == alarms()
@@ -445,7 +445,7 @@ async def test_a_failed_migration_of_one_file_leaves_both_working_with_the_old_v
         return [*shipped_migrations(file), Migration(999, sql)]
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub.storage, "shipped_migrations", newer)
+        patch.setattr(hub.storage.directory, "shipped_migrations", newer)
         with pytest.raises(MigrationError):
             async with open_storage(data, {}):
                 pass

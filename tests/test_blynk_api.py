@@ -11,9 +11,9 @@ from raw_http import connected
 from tenants import tenants
 from test_fleet import asking
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import LOCAL, ROOT_ORG, SYSTEM
+from hub.run import running
 from hub.writes import Write
 from plugins.users.model import ADMIN, STAFF, USER
 
@@ -466,7 +466,7 @@ async def test_who_activated_a_device_is_known_after_a_restart(hub_config):
         [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], LOCAL)
         before = device.added_by
     async with running(hub_config) as hub:
-        assert before == hub.devices.get(device.id).added_by == LOCAL.who
+        assert before == hub.devices.get(device.id).added_by == LOCAL.actor_id
 
 
 async def test_who_may_not_look_for_users_is_not_told_who_is_one(world, device):

@@ -13,7 +13,6 @@ from raw_http import local_key
 
 from client import Call, local, operations
 from client.remote import Remote
-from hub.app import running
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -26,6 +25,7 @@ from hub.errors import (
     Unavailable,
 )
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 from plugins.openapi.client import client

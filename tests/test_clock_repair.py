@@ -21,11 +21,11 @@ from test_cli import House
 from times import DAY, HOUR, MINUTE, NOON, Time, until
 
 import hub.history.repair
-from hub.app import running
 from hub.config import load
 from hub.errors import Conflict, StorageError, Unavailable
 from hub.history.repair import HistoryRepair
 from hub.model import SYSTEM
+from hub.run import running
 from hub.structuring import seconds
 from hub.testing import add_device
 from hub.writes import Write
@@ -181,7 +181,7 @@ async def test_a_shift_makes_the_hub_one_whose_clock_was_always_right(tmp_path, 
         assert await contents(right, wanted) == await contents(hub, device)
         assert job["values"] == job["plan"]["values"] > 150
         assert hub.clock.now() == time.wall
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
+        assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
         # It goes on as if nothing had been, and so after a restart.
         await lives(right, right_time, wanted, right_numbers)
         await lives(hub, time, device, numbers)
@@ -307,7 +307,7 @@ async def test_without_a_record_in_the_audit_nothing_is_changed(hub_config, monk
         async def changed(*_):
             raise Unavailable("no")
 
-        monkeypatch.setattr(hub.hooks, "changed", changed)
+        monkeypatch.setattr(hub, "record_change", changed)
         await asked(hub, shiftMs=AHEAD)
         assert "nothing was changed, since the audit could not record it" == (await finished(hub))["problem"]
         assert before == await contents(hub, hub.devices.get(1))
@@ -450,7 +450,7 @@ sys.path.insert(0, {tests!r})
 import trio
 import hub.history.repair as repair
 from times import Time
-from hub.app import running
+from hub.run import running
 from hub.config import parse
 from hub.testing import LOOPBACK
 from hub.model import LOCAL

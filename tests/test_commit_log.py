@@ -13,11 +13,11 @@ from times import MINUTE, Time, until
 
 import hub.history.commit_log
 import hub.history.log
-from hub.app import running
 from hub.config import parse
 from hub.history.keys import EVERY_SERIES
 from hub.history.log import LATEST, STAMPED, DamagedBatch, Unpackable, packed, unpacked
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import add_device
 from hub.values import pack
 from hub.writes import Write

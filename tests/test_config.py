@@ -8,9 +8,9 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.app import running
 from hub.config import Config, Limits, Listen, load, parse
 from hub.errors import ConfigError, StartupError
+from hub.run import running
 
 
 def problems_of(text, source="hub.toml"):

@@ -15,9 +15,9 @@ from raw_http import ask, connected, local_key
 from times import DAY, HOUR, MINUTE, NOON, until
 
 from connectors.native import client
-from hub.app import running
 from hub.config import parse
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -313,7 +313,9 @@ async def test_reports_have_a_limit_a_day(hub_config, time, tmp_path):
             answers = [await http.get(f"/external/api/data/get?token={token}") for _ in range(3)]
         assert [200, 200, 429] == [answer.status for answer in answers]
         assert "retry-after" in answers[2].headers
-        assert ["device Meter: at most 2 reports a day"] == [r.reason for r in hub.refusals if r.device == device.id]
+        assert ["device Meter: at most 2 reports a day"] == [
+            r.reason for r in hub.rejections.recent if r.device == device.id
+        ]
 
 
 # -- import -----------------------------------------------------------------------------------------------------------
@@ -379,12 +381,12 @@ async def test_imports_have_a_limit_a_day(time, tmp_path):
             api = Api(hub, http, device, token)
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 3)).status
             assert 400 == (await api.batch("v0", [[NOON, "x"]] * 2)).status, "what was refused does not count"
-            assert "device Meter: import of 2 values: point 1: Value" in hub.refusals[-1].reason
+            assert "device Meter: import of 2 values: point 1: Value" in hub.rejections.recent[-1].reason
             assert 429 == (await api.batch("v0", [[NOON, 1]] * 3)).status
-            assert "at most 5 imported values a day" in hub.refusals[-1].reason
+            assert "at most 5 imported values a day" in hub.rejections.recent[-1].reason
             answers = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
             assert [200, 429] == [answer.status for answer in answers]
-            assert "event 'leak': Event leak was logged less than a second ago." in hub.refusals[-1].reason
+            assert "event 'leak': Event leak was logged less than a second ago." in hub.rejections.recent[-1].reason
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 2)).status
 
 

@@ -343,7 +343,7 @@ async def test_a_batch_with_a_value_that_a_plugin_refuses_writes_nothing(hub, ap
 async def test_an_unknown_pin_is_listed_with_the_line_that_adds_it(hub, api):
     await api("update", "v77=1")
 
-    [refusal] = hub.refusals
+    [refusal] = hub.rejections.recent
     assert "device Hall: template TMPL0thermo has no V77" in refusal.reason
     assert 'pin = "V77"' in refusal.reason
 

@@ -4,7 +4,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
@@ -12,6 +11,7 @@ from hub.domain.tokens import digest
 from hub.errors import Conflict, NotFound, Rejected, UnknownPin
 from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted
 from hub.model import SYSTEM
+from hub.run import running
 from hub.writes import Write
 
 LAMP = """
@@ -257,7 +257,7 @@ async def test_a_deleted_device_is_gone(hub):
 async def test_deleting_a_device_ends_its_session(hub):
     device, _ = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     await hub.devices.delete(device, SYSTEM)
 
     assert ["the device was deleted"] == session.closed
@@ -291,7 +291,7 @@ async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
 async def test_a_new_token_ends_the_old_one_and_its_session(hub):
     device, old = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     new = await hub.tokens.rotate(device, SYSTEM)
 
     assert old != new
@@ -303,7 +303,7 @@ async def test_a_new_token_ends_the_old_one_and_its_session(hub):
 async def test_with_an_overlap_both_tokens_work_for_a_while(hub, time):
     device, old = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     new = await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
 
     time.ms += 7 * DAY - 1

@@ -19,11 +19,11 @@ import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
-from hub.app import running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 

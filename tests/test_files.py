@@ -13,9 +13,9 @@ from raw_http import ask, local_key
 from tenants import THERMOMETER, tenants
 from times import until
 
-from hub.app import running
 from hub.errors import Rejected
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import add_device, address_of
 from plugins.files import MAX_FILES, MAX_SIZE, Files, form_file, plain_name
 
@@ -227,6 +227,6 @@ async def test_malformed_forms_are_put_down_once_and_fill_no_log(hub, device, ca
         form = b"--x\r\n" + bytes([n]) * n + b"\r\n\xff\x00broken"
         headers = {"Content_Type": "multipart/form-data; boundary=x"}
         assert 400 == (await ask(hub, "POST", f"{UPLOAD}?token={device[1]}", form, **headers)).status
-    assert 20 == len([one for one in hub.refusals if "upload:" in one.reason])
+    assert 20 == len([one for one in hub.rejections.recent if "upload:" in one.reason])
     lines = [record.getMessage() for record in caplog.records]
     assert [f"refused: 127.0.0.1 device {device[0].name}: upload: The form is malformed."] == lines

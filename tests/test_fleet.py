@@ -9,10 +9,10 @@ import pytest
 from raw_http import connected, local_key
 from tenants import tenants
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.domain.metadata import LOCATION
 from hub.model import SYSTEM
+from hub.run import running
 from hub.writes import Write
 from plugins.users.model import USER
 

@@ -25,11 +25,11 @@ import hub.history.log
 import hub.history.query
 import hub.history.retention
 import hub.writes
-from hub.app import running
 from hub.config import parse
 from hub.errors import Rejected
 from hub.history.chunks import BadChunk, Statistics, combined, decode, encode, encode_minutes, minutes, statistics
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import add_device
 from hub.writes import Write
 
@@ -704,7 +704,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
         started.history.upkeep.on_erased = locked
         await started.devices.erase(device, [device.points[0].datastream], SYSTEM)
         await until(lambda: not started.history.working)
-        assert [] == [alarm.text for alarm in started.problems() if alarm.id == "writes"]
+        assert [] == [alarm.text for alarm in started.active_alarms() if alarm.id == "writes"]
         await write(started, device, 0, 2).durable()
     async with start() as started:
         await until(lambda: not started.history.working)
@@ -713,7 +713,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
 
 
 async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.02)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)

@@ -10,9 +10,9 @@ from test_fleet import Asker
 from test_history import sealed
 from times import Time
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
+from hub.run import running
 from hub.writes import Write
 
 TEMPLATE = """

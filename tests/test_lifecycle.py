@@ -11,10 +11,10 @@ from times import until
 import connectors.native.endpoint
 import connectors.native.session
 from connectors.native import client
-from hub.app import running
 from hub.config import parse
 from hub.facts import DeviceDisconnected, StatusChanged, ValueExpired
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -39,14 +39,14 @@ class Session:
         self.sent = []
 
     def open(self):
-        self.hub.sessions.opened(self)
+        self.hub.sessions.connected(self)
         return self
 
     def send(self, command):
         self.sent.append(command)
 
     def close(self, reason):
-        self.hub.sessions.closed(self, reason)
+        self.hub.sessions.disconnected(self, reason)
 
 
 @pytest.fixture
@@ -110,11 +110,11 @@ async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
         device, _, seen = await device_of(hub, 'wait = "60s"')
         session = Session(hub, device).open()
         # 45 s of heartbeat by 1.5 are more than the minute: offline at once.
-        hub.sessions.closed(session, "nothing came", 67.5)
+        hub.sessions.disconnected(session, "nothing came", 67.5)
         await until(lambda: device.status == "offline", 2)
         assert ["online", "offline"] == seen
         session = Session(hub, device).open()
-        hub.sessions.closed(session, "nothing came", 59.8)
+        hub.sessions.disconnected(session, "nothing came", 59.8)
         assert "online" == device.status
         await until(lambda: device.status == "offline", 2)
         assert device.status_at - device.away >= 60_000 - 50

@@ -32,13 +32,13 @@ from connectors.mqtt.packets import (
     Will,
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
 from hub.history import Receipt
 from hub.model import SYSTEM, Reboot, Reconfigure, Redirect
 from hub.net.wire import Wire
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -1278,7 +1278,7 @@ async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
     async with online(hub, token, will=Will("ds/Label", b"gone")):
         pass
     await until(lambda: held(hub, other, 2) == "gone")
-    assert "" == hub.hooks.plugins["mqtt"].problem
+    assert "" == hub.plugins["mqtt"].problem
 
 
 async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):

@@ -16,13 +16,13 @@ from connectors.native import endpoint
 from connectors.native import session as native_session
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Conflict
 from hub.facts import DeviceConnected, DeviceDisconnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect, SetDatastream
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -209,7 +209,7 @@ async def test_a_first_frame_that_is_no_login_ends_the_connection_without_an_ans
         await client.send(command, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_nothing_but_a_login_is_heard_before_the_login(hub):
@@ -666,7 +666,7 @@ async def test_an_unbelievable_stamp_is_refused(timed, stamp):
         assert [] == await client.heard()
 
     assert 3 == current(timed, device, 0)
-    assert 1 == len(timed.refusals)
+    assert 1 == len(timed.rejections.recent)
 
 
 async def test_a_group_ends_with_its_connection(timed, stamps):
@@ -826,7 +826,7 @@ async def test_what_is_no_event_is_answered_with_2_and_not_kept(hub, parts):
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.EVENT_LOG, *parts)
 
     assert [] == await timeline(hub, device)
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_events_of_one_code_come_a_second_apart(timed, stamps):

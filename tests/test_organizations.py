@@ -12,10 +12,10 @@ from patience import patient
 from raw_http import ask, local_key
 from tenants import ORG, tenants
 
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, Rejected
 from hub.model import ROOT_ORG, SYSTEM, Organization
+from hub.run import running
 from hub.testing import LOOPBACK
 from plugins.audit.chain import Chain
 from plugins.users.model import ADMIN, USER

@@ -11,12 +11,12 @@ import trio
 from raw_http import PATIENCE, ask, connected, local_key
 
 from connectors.native import client
-from hub.api.routes import KNOWN, OPEN, PUBLIC, Route, SocketRoute
-from hub.app import running
+from hub.api import AUTHENTICATED, OPEN, PUBLIC, Route, SocketRoute
 from hub.config import parse
 from hub.facts import DeviceDisconnected
 from hub.hookspecs import hookimpl
 from hub.model import SYSTEM, Principal
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 
 LAMP = """\
@@ -125,7 +125,7 @@ def routes(hub, kind=Route):
 async def test_every_route_has_a_permission_that_exists(hub):
     permissions = {permission.id for permission in hub.permissions}
 
-    assert [] == [route.path for route in hub.routes if route.permission not in {*OPEN, KNOWN, *permissions}]
+    assert [] == [route.path for route in hub.routes if route.permission not in {*OPEN, AUTHENTICATED, *permissions}]
     assert {"/api/v1/stream"} == {route.path for route in routes(hub, SocketRoute)}
     public = {route.path for route in routes(hub) if route.permission == PUBLIC}
     assert {
@@ -195,7 +195,7 @@ class Guests:
 async def test_somebody_without_the_permission_is_refused_with_403(hub, lamp):
     async with connected(hub) as http:
         for route in routes(hub):
-            if route.permission not in (*OPEN, KNOWN, "org_devices.view"):
+            if route.permission not in (*OPEN, AUTHENTICATED, "org_devices.view"):
                 answer = await http.ask(route.method, route.path, b"" if route.method != "GET" else None, "guest")
                 assert 403 == answer.status, route.path
                 assert route.permission in answer.message
@@ -745,7 +745,7 @@ async def test_the_status_tells_how_the_hub_does(hub, lamp, api):
 async def test_every_plugin_is_listed(hub, api):
     plugins = {plugin["name"]: plugin for plugin in (await api.get("/api/v1/plugins")).json}
 
-    assert set(hub.hooks.plugins) == set(plugins)
+    assert set(hub.plugins) == set(plugins)
     assert "hub_routes" in plugins["platform_api"]["hooks"]
 
 

@@ -12,9 +12,9 @@ from raw_http import PATIENCE, ask, connected, local_key
 from tenants import ORG, PASSWORD, tenants
 from websockets.trio.client import connect
 
-from hub.app import running
 from hub.errors import StorageError
 from hub.model import ROOT_ORG, SYSTEM
+from hub.run import running
 from hub.testing import address_of
 from plugins.users.model import ADMIN, STAFF, USER
 from plugins.users.passwords import blynk_hash

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_fleet import Asker
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
+from hub.run import running
 from hub.templates import widgets
 from hub.templates.document import BadTemplate, read, to_document
 from hub.writes import Write

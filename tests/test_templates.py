@@ -9,12 +9,12 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.app import running
 from hub.config import parse as parse_config
 from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, WrongType
 from hub.facts import TemplateChanged
 from hub.model import SYSTEM, Datastream, EventType, Expire, Lifecycle, MetadataField, Status, Template
+from hub.run import running
 from hub.templates.document import BadTemplate, difference, parse, to_toml
 from hub.values import coerce
 from hub.writes import Write
@@ -664,8 +664,8 @@ async def test_templates_survive_a_restart(tmp_path):
     ],
 )
 async def test_a_template_over_a_limit_is_refused_and_the_limit_named(tmp_path, limit, said):
-    from hub.app import running
     from hub.config import parse as configuration
+    from hub.run import running
 
     two = '[template]\nname = "Two"\n[[datastream]]\npin = "V0"\nname = "A"\n[[datastream]]\npin = "V1"\nname = "B"\n'
     two += '[[event]]\ncode = "a"\nname = "A"\n[[event]]\ncode = "b"\nname = "B"\n'
@@ -678,9 +678,9 @@ async def test_a_template_over_a_limit_is_refused_and_the_limit_named(tmp_path, 
 
 
 async def test_devices_have_a_limit(tmp_path):
-    from hub.app import running
     from hub.config import parse as configuration
     from hub.errors import Rejected
+    from hub.run import running
 
     async with running(configuration("[limits]\ndevices = 2").with_data(str(tmp_path / "data")), listen=False) as hub:
         template, _ = await hub.templates.save('[template]\nname = "One"', SYSTEM)

@@ -10,12 +10,12 @@ from times import DAY, HOUR, MINUTE, NOON
 
 from connectors.native import client
 from connectors.native.protocol import Cmd
-from hub.app import running
 from hub.config import parse
 from hub.domain.metadata import TYPES, WrongValue, field_problems
 from hub.domain.timeline import Filter
 from hub.errors import NotFound, Rejected, TooMany
 from hub.model import SYSTEM, MetadataField, Principal
+from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
 
 TEMPLATE = """

@@ -12,12 +12,12 @@ from patience import patient
 from tenants import tenants
 from test_fleet import asking
 
-from hub import units
-from hub.app import running
+from hub.domain import units
 from hub.domain.devices import NewDevice
+from hub.domain.units import GROUPS, UNITS
 from hub.model import SYSTEM
+from hub.run import running
 from hub.templates.document import BadTemplate
-from hub.units import GROUPS, UNITS
 from hub.writes import Write
 
 NUMBERS = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
@@ -86,7 +86,7 @@ def test_every_unit_has_one_of_its_group_in_the_other_system():
     ],
 )
 def test_a_unit_stays_where_it_is_at_home(base, system, expected):
-    assert expected == units.in_system(base, system)
+    assert expected == units.equivalent(base, system)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from times import DAY
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict
 from hub.model import ROOT_ORG
+from hub.run import running
 from hub.testing import add_device, address_of
 from plugins.users import passwords, throttle
 from plugins.users.login_routes import matching

@@ -12,9 +12,9 @@ from tenants import THERMOMETER
 from times import DAY
 
 from connectors.native import client
-from hub.app import running
 from hub.facts import DeviceDisconnected
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import add_device, address_of
 from hub.writes import Write
 from plugins.vitals import DAYS

@@ -10,8 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api.bodies import parse_json
-from hub.api.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Handler, Request, Response, Route
+from hub.api import DEVICE, LARGE_BODY, PUBLIC_BODY, Handler, Request, Response, Route, parse_json
 from hub.domain.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
@@ -66,7 +65,7 @@ def _route(method: str, path: str, handler: Handler, summary: str, max_body: int
         handler,
         DEVICE,
         summary,
-        lenient=True,
+        raw_query=True,
         media=("application/json",),
         max_body=max_body,
     )
@@ -81,7 +80,7 @@ class DeviceApi:
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def update(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         keys = {key for key, _ in pairs}
         if "dataStreamId" in keys or "pin" in keys:
             datastream = _find_datastream(device, pairs)
@@ -94,7 +93,7 @@ class DeviceApi:
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         await self._write(request, device, _values_by_pin(pairs), MISMATCH_WITHOUT_STOP)
         return OK
 
@@ -111,11 +110,11 @@ class DeviceApi:
         try:
             receipt = hub.writes.write_all(writes)
         except UnknownPin:
-            hub.unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
+            hub.reject_unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
             raise
         except WrongType as error:
             types = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
-            hub.refuse(request.address, f"device {device.name}: {types}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: {types}: {error}", device.id)
             raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
             hub.lifecycle.heard(device)
@@ -127,28 +126,28 @@ class DeviceApi:
         Raises `Rejected`, naming the first invalid value.
         """
         hub = self._hub
-        device, pairs = hub.device_of(request)
+        device, pairs = hub.access.authenticate_device(request)
         datastream = _find_datastream(device, pairs)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
         try:
             rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
         except Rejected:
-            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
+            hub.reject(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
             raise Rejected("Request with incorrect parameters") from None
         try:
             if isinstance(rows, list) and len(rows) > MAX_BATCH:
                 raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
             points = [(datastream, timestamp, value) for timestamp, value in timed_values(rows, MAX_BATCH)]
         except (Rejected, ValueError) as error:
-            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
             raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
-        hub.take(hub.imports, device, len(points), "imported values")
+        hub.take_quota(hub.imports, device, len(points), "imported values")
         try:
             receipt = await hub.writes.import_points(device, points, "https", principal_of(device))
         except Rejected as error:
             hub.imports.give_back(device.id, len(rows))
-            hub.refuse(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
             raise Rejected(MISMATCH_WITHOUT_STOP if MISMATCH in str(error) else str(error)) from error
         if receipt is not None:
             await receipt.durable()
@@ -157,7 +156,7 @@ class DeviceApi:
     # -- metadata -------------------------------------------------------------------------------------------------
 
     async def meta(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         name = parameters.get("metaFieldId") or parameters.get("metaFieldName")
         if not name:
@@ -174,7 +173,7 @@ class DeviceApi:
 
     async def update_meta(self, request: Request) -> Response:
         hub = self._hub
-        device, pairs = hub.device_of(request)
+        device, pairs = hub.access.authenticate_device(request)
         parameters = dict(pairs)
         field_id, name, value = parameters.get("metaFieldId"), parameters.get("metaFieldName"), parameters.get("value")
         if not (name or (field_id and _is_id(field_id))):
@@ -192,12 +191,12 @@ class DeviceApi:
         except NotFound:
             raise Rejected("MetaField doesn't exist") from None
         except WrongValue as error:
-            hub.refuse(request.address, f"device {device.name}: metadata {name or field_id}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: metadata {name or field_id}: {error}", device.id)
             raise Rejected("Wrong value") from error
         return EMPTY
 
     async def update_property(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         pins = [value for key, value in pairs if key == "pin"]
         if not pins or any(pin not in PIN_NUMBERS for pin in pins):
             raise Rejected(WRONG_PIN)
@@ -212,7 +211,7 @@ class DeviceApi:
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         code = parameters.get("code")
         if not code:
@@ -220,14 +219,14 @@ class DeviceApi:
         try:
             await self._hub.timeline.log(device, code, parameters.get("description") or "")
         except (Rejected, TooMany) as error:
-            self._hub.refuse(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
+            self._hub.reject(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
             raise
         return EMPTY
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
             datastream = _find_datastream(device, pairs, WRONG_PIN)
             return Response(body=_to_text(self._hub.writes.current(device, datastream)))
@@ -241,14 +240,14 @@ class DeviceApi:
         return _json({key: to_json(value) for key, value in values.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
-        device, _ = self._hub.device_of(request)
+        device, _ = self._hub.access.authenticate_device(request)
         datastreams = (point.datastream for _, point in sorted(device.points.items()))
         visible = (datastream for datastream in datastreams if not datastream.hide_from_http)
         latest = ((datastream.pin, self._hub.writes.latest(device, datastream)) for datastream in visible)
         return _json({f"v{pin}": to_json(point[1]) for pin, point in latest if point is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
-        device, _ = self._hub.device_of(request)
+        device, _ = self._hub.access.authenticate_device(request)
         online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 

@@ -14,10 +14,19 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
-from hub.api import routes
-from hub.api.bodies import parse_json
-from hub.api.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
-from hub.app import Credentials
+from hub import api
+from hub.api import (
+    AUTHENTICATED,
+    BODY,
+    DEVICE,
+    OPEN,
+    Request,
+    Route,
+    SocketRoute,
+    from_json,
+    parse_json,
+    to_json,
+)
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -30,10 +39,10 @@ from hub.errors import (
     TooMany,
     Unavailable,
     first_of,
-    said_as,
+    translate,
 )
 from hub.hookspecs import hookimpl
-from hub.model import NOBODY
+from hub.model import NOBODY, Credentials
 from hub.net.proxy_protocol import client_address
 from hub.net.wire import WireProtocol
 
@@ -76,7 +85,7 @@ PREFLIGHT_MAX_AGE = 86_400
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=overload_response)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, overload_response=overload_response)]
 
 
 def sniff(first: bytes) -> bool:
@@ -128,7 +137,7 @@ class Endpoint:
             await self._upgrade(wire, peer, request, trailing)
 
         def report(reason: str) -> None:
-            self._hub.refuse(peer.address, reason)
+            self._hub.reject(peer.address, reason)
 
         await server.HttpConnection(self._app, upgrade, self._rules_for, report, wire, peer).run()
 
@@ -170,7 +179,7 @@ class Endpoint:
             wire.send(_encode_rejected_upgrade(error))
             return
         if socket := self._accept(wire, peer, upgrade_request, trailing):
-            peer.admit()
+            peer.authenticated()
             await route.handler(request, websocket.TextSocket(socket))
             await socket.aclose()
 
@@ -190,7 +199,7 @@ class Endpoint:
         """Accept a WebSocket; None when its handshake was malformed, which is answered and reported."""
         socket = websocket.accept(wire, upgrade_request, trailing, subprotocols)
         if socket is None:
-            self._hub.refuse(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
+            self._hub.reject(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
         else:
             wire.busy = False
         return socket
@@ -220,7 +229,7 @@ class _PathApp:
             await _authorize(self._hub, request, route.permission)
             result = await self._execute(route, request, receive)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
-                peer.admit()
+                peer.authenticated()
         except server.HttpError:
             raise
         except HubError as error:
@@ -294,14 +303,14 @@ async def _authorize(hub: Hub, request: Request, permission: str) -> None:
     """
     request.permission = permission
     if permission == DEVICE:
-        hub.device_of(request)
+        hub.access.authenticate_device(request)
     if permission in OPEN:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
     request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
-    if permission != KNOWN:
+    if permission != AUTHENTICATED:
         hub.authorize(request.principal, permission)
 
 
@@ -321,7 +330,7 @@ async def _read_body(receive: server.Receive, body_limit: int, grown_to: Callabl
 
 def _describe_error(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
     """Return the status, media type, body and headers of the answer to an error."""
-    status = said_as(error, STATUS)
+    status = translate(error, STATUS)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -373,7 +382,7 @@ async def _answer_preflight(scope: server.Scope, send: server.Send) -> None:
 
 
 async def _send_stream(
-    stream: routes.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: server.Receive, send: server.Send
+    stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: server.Receive, send: server.Send
 ) -> None:
     """Send an answer piece by piece until the client disconnects."""
 
@@ -402,19 +411,19 @@ async def _send_result(result: Any, request: Request, scope: Any, receive: Any, 
     """Send the answer that a handler has returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
-        case routes.Response():
+        case api.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
             headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
             await _send(send, result.status, result.type.encode(), body, etag + headers)
         case None:
             await send({"type": "http.response.start", "status": 204, "headers": etag})
             await send({"type": "http.response.body", "body": b""})
-        case routes.File():
+        case api.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
-        case routes.Stream():
+        case api.Stream():
             await _send_stream(result, etag, receive, send)
-        case routes.Created():
+        case api.Created():
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:
             await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), etag)

@@ -62,12 +62,12 @@ class WebSocketWire(Wire):
         self._wire.closing = self._wire.closing or closing
 
     @property
-    def goodbye(self) -> bytes:
-        return self._wire.goodbye
+    def farewell(self) -> bytes:
+        return self._wire.farewell
 
-    @goodbye.setter
-    def goodbye(self, data: bytes) -> None:
-        self._wire.goodbye = Frame(Opcode.BINARY, data).serialize(mask=False) if data else b""
+    @farewell.setter
+    def farewell(self, data: bytes) -> None:
+        self._wire.farewell = Frame(Opcode.BINARY, data).serialize(mask=False) if data else b""
 
     async def receive_message(self) -> str | bytes | None:
         """Return the next message, text as str; None when the connection has ended."""

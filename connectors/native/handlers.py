@@ -169,7 +169,7 @@ async def bridge(session: NativeSession, message_id: int, body: bytes, replies: 
     try:
         session.hub.writes.write(Write(target, target_pin, parts[3:], "bridge", session.principal))
     except UnknownPin:
-        session.hub.unknown_pin(target, target_pin, session.address)
+        session.hub.reject_unknown_pin(target, target_pin, session.address)
     online = session.hub.sessions.get(target.id) is not None
     replies.append(response(message_id, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
 

@@ -69,7 +69,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.model import (
@@ -84,7 +84,7 @@ from hub.model import (
     SetMetadata,
 )
 from hub.rate_limits import TokenBucket
-from hub.spellings import decimal, is_printable, stamp, trimmed
+from hub.spellings import decimal, is_printable, stamp, strip_padding
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class NativeSession:
         except RemoteProtocolError as error:
             self.close(str(error))
             client = f"device {self.device.name}" if self.device is not None else "a client that has not logged in"
-            self.hub.refuse(self.address, f"{client} broke the protocol: {error}")
+            self.hub.reject(self.address, f"{client} broke the protocol: {error}")
 
     async def _handle(self, data: bytes) -> None:
         """Handle all frames of one read, with one write of the replies and no await for values."""
@@ -341,7 +341,7 @@ class NativeSession:
             self._limit_answered_at = now
             replies.append(response(message_id, Status.QUOTA_LIMIT))
             rate = self.hub.config.limits.messages_per_second
-            self.hub.refuse(
+            self.hub.reject(
                 self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id
             )
 
@@ -359,10 +359,10 @@ class NativeSession:
         """Handle a login. Raises `RemoteProtocolError` for any other frame."""
         if command not in LOGINS:
             raise RemoteProtocolError(f"the first frame was {describe(command, message_id, b'', 0)} instead of a login")
-        token = trimmed(body.decode("utf-8", "surrogateescape"))
+        token = strip_padding(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.of(token)
         if device is None:
-            self.hub.refuse(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
+            self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message_id, Status.INVALID_TOKEN))
             return
         if self._state is State.LOGIN:
@@ -372,12 +372,12 @@ class NativeSession:
         self._decoder.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in_at = trio.current_time()
-        self._bucket = self.hub.budget(device, time.monotonic())
+        self._bucket = self.hub.message_budget(device, time.monotonic())
         self._mark_alive()
-        self._peer.admit()
+        self._peer.authenticated()
         replies.append(response(message_id, Status.OK))
         self._reply(replies)
-        self.hub.sessions.opened(self)
+        self.hub.sessions.connected(self)
 
     def _set_ready(self) -> None:
         """Let pushes be sent from now on."""
@@ -388,7 +388,7 @@ class NativeSession:
     def expire(self) -> None:
         """Close the connection because nothing was received for too long."""
         if self.device is None:
-            self.hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
+            self.hub.reject(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
             self.close("no login")
         else:
             self._silent_seconds = self.heartbeat * self.hub.config.hub.heartbeat_factor
@@ -405,7 +405,7 @@ class NativeSession:
         self._state = State.CLOSED
         if self.device is not None:
             reason = self._close_reason or "the device closed the connection"
-            self.hub.sessions.closed(self, reason, self._silent_seconds)
+            self.hub.sessions.disconnected(self, reason, self._silent_seconds)
         self._wake_drain()
 
     # -- commands from the device ---------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ class NativeSession:
                 Write(self.device, pin, raw, "native", self.principal, self._group_timestamp, self, self._group_shared)
             )
         except UnknownPin:
-            self.hub.unknown_pin(self.device, pin, self.address)
+            self.hub.reject_unknown_pin(self.device, pin, self.address)
         except Rejected as error:
             replies.append(response(message_id, Status.ILLEGAL_COMMAND))
             self.report_rejection(f"V{pin} ({self.device.points[pin].datastream.type}): {error}")
@@ -466,7 +466,7 @@ class NativeSession:
         try:
             await handler(self, message_id, body, replies)
         except (RequestError, StorageError) as error:
-            replies.append(response(message_id, said_as(error, STATUS)))
+            replies.append(response(message_id, translate(error, STATUS)))
             self.report_rejection(f"{Cmd(command).name}: {error}")
 
     async def on_info(self, message_id: int, parts: list[str], replies: list[bytes]) -> None:
@@ -480,7 +480,7 @@ class NativeSession:
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
         template = info.get("tmpl")
         if template is not None and template != self.device.template.id:
-            self.hub.refuse(
+            self.hub.reject(
                 self.address,
                 f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
                 self.device.id,
@@ -493,7 +493,7 @@ class NativeSession:
 
     def report_rejection(self, reason: str) -> None:
         """Report to the hub that something of the device was rejected."""
-        self.hub.refuse(self.address, f"device {self.device.name}: {reason}", self.device.id)
+        self.hub.reject(self.address, f"device {self.device.name}: {reason}", self.device.id)
 
     # -- commands to the device -----------------------------------------------------------------------------------
 

@@ -1,1 +1,87 @@
-"""HTTP as plain values: routes, what a handler's signature says of its route, bodies, and how a request is executed."""
+"""The HTTP API as plain values: requests, answers, routes and their parameters. Connectors serve them.
+
+The names below are public. `hub.app` also uses `access` (what a request is about) and `execution` (of routes).
+"""
+
+from hub.api.bodies import parse_json
+from hub.api.changes import details_of
+from hub.api.links import ONLY_HERE, is_only_here, reachable
+from hub.api.messages import (
+    MAX_PAGE,
+    PAGE,
+    Created,
+    File,
+    Page,
+    PageNumber,
+    PageSize,
+    Pairs,
+    Request,
+    Response,
+    Socket,
+    SortOrder,
+    Stream,
+    page_of,
+)
+from hub.api.parameters import MAX_TIME, MAX_WHOLE, Between, Parameter, Time, Timestamp, optional, parse_timestamp
+from hub.api.routes import (
+    AUTHENTICATED,
+    BODY,
+    DEVICE,
+    LARGE_BODY,
+    OPEN,
+    PUBLIC,
+    PUBLIC_BODY,
+    VIEW_DEVICES,
+    Handler,
+    Permission,
+    Route,
+    SocketRoute,
+)
+from hub.api.schema import camel, from_json, json_name, secret, to_json
+
+__all__ = [
+    "AUTHENTICATED",
+    "BODY",
+    "DEVICE",
+    "LARGE_BODY",
+    "MAX_PAGE",
+    "MAX_TIME",
+    "MAX_WHOLE",
+    "ONLY_HERE",
+    "OPEN",
+    "PAGE",
+    "PUBLIC",
+    "PUBLIC_BODY",
+    "VIEW_DEVICES",
+    "Between",
+    "Created",
+    "File",
+    "Handler",
+    "Page",
+    "PageNumber",
+    "PageSize",
+    "Pairs",
+    "Parameter",
+    "Permission",
+    "Request",
+    "Response",
+    "Route",
+    "Socket",
+    "SocketRoute",
+    "SortOrder",
+    "Stream",
+    "Time",
+    "Timestamp",
+    "camel",
+    "details_of",
+    "from_json",
+    "is_only_here",
+    "json_name",
+    "optional",
+    "page_of",
+    "parse_json",
+    "parse_timestamp",
+    "reachable",
+    "secret",
+    "to_json",
+]

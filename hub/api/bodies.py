@@ -1,4 +1,4 @@
-"""Bodies of requests: counted before they are decoded, and decoded beside the event loop when they are large."""
+"""Request bodies: their memory is limited before they are decoded, and large ones are decoded in a thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.errors import HubError, Rejected, Unavailable
 B = TypeVar("B", bytes, str)
 T = TypeVar("T")
 
-#: Bytes from which a body is large: decoding it would hold the loop for milliseconds.
+#: Bytes from which a body is large: decoding it would block the event loop for milliseconds.
 LARGE = 64 * 1024
 #: Values in the JSON of one body.
 MAX_VALUES = 100_000
@@ -26,7 +26,7 @@ _OTHERS = bytes(set(range(256)) - set(b'",'))
 
 
 class Bodies:
-    """The large bodies of a hub, whoever sends them."""
+    """The memory and the thread that all large bodies of a hub share."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -34,9 +34,9 @@ class Bodies:
 
     @contextmanager
     def counted(self) -> Iterator[Callable[[int], None]]:
-        """Count a body as long as the block lasts: call what this yields with the body's size whenever it grows.
+        """Yield a function to be called with the body's size in bytes whenever it grows during the block.
 
-        That raises `Unavailable` when too many bytes of large bodies are in memory.
+        The function raises `Unavailable` when too many bytes of large bodies are in memory.
         """
         counted = 0
 
@@ -54,7 +54,7 @@ class Bodies:
             self._held -= counted
 
     async def decoded(self, body: B, decode: Callable[[B], T]) -> T:
-        """``decode(body)``, in a thread and one at a time if the body is large. Raises what ``decode`` raises."""
+        """Return ``decode(body)``; large bodies are decoded in a thread, one at a time. Raises what that raises."""
         if len(body) <= LARGE:
             return decode(body)
 
@@ -65,7 +65,7 @@ class Bodies:
                 error.__cause__ = error.__context__ = None
                 return error.with_traceback(None)
 
-        # An error that leaves the thread with its frames would stay in a cycle with trio's, and the body with it.
+        # An error with its frames would stay in a cycle with trio's, and the body with it.
         result = await trio.to_thread.run_sync(attempt, limiter=self._one_at_a_time)
         if not isinstance(result, HubError):
             return result
@@ -76,16 +76,16 @@ class Bodies:
 
 
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
-    """What JSON a body is (RFC 8259); with ``constants`` also NaN and Infinity, as JavaScript libraries write them.
+    """Parse JSON (RFC 8259); with ``constants`` also NaN and Infinity, as JavaScript libraries write them.
 
-    Raises `Rejected` when it is no JSON, no UTF-8, or has too many values.
+    Raises `Rejected` when the body is not JSON, not UTF-8, or has too many values.
     """
     if len(body) > LARGE and _count(body) > MAX_VALUES:
         raise Rejected(f"The body has more than {MAX_VALUES} values.")
     try:
         parsed = json.loads(body.decode("utf-8-sig"), parse_constant=float if constants else _no_constant)
         if b"\\u" in body:
-            # Lone surrogates are JSON, but no text.
+            # Lone surrogates are JSON, but not text.
             json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Rejected("The body is not JSON.") from error
@@ -93,16 +93,16 @@ def parse_json(body: bytes, *, constants: bool = False) -> Any:
 
 
 def _count(body: bytes) -> int:
-    """About how many values a body has: each that follows another one needs a comma, outside of strings.
+    """Estimate the number of values in a body: each that follows another one needs a comma outside of strings.
 
-    Only as many operations as there are lines here, none of which holds the interpreter for long.
+    As many operations as there are lines here, none of which holds the interpreter lock for long.
     """
     if (commas := body.count(b",")) <= MAX_VALUES:
         return commas
     marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
     if (strings := marks.count(b'"') // 2) > 2 * MAX_VALUES:
         return (strings + 1) // 2
-    # Two quotes side by side have no comma between them; without them the others still begin and end strings in turn.
+    # Two adjacent quotes have no comma between them; without them the others still begin and end strings in turn.
     return sum(outside.count(b",") for outside in marks.replace(b'""', b"").split(b'"')[::2])
 
 

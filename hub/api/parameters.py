@@ -1,8 +1,8 @@
-"""What a handler's signature says of its route: parameters of the query, and what is answered.
+"""Parameters of a route, read from its handler's signature, and the type of its answer.
 
 ``async def devices(request: Request, *, page: int = 0, org_id: int | None = None) -> DeviceList`` takes ``page`` and
-``orgId`` from the query and answers 200 with a `DeviceList`; so the types that mypy checks are those that clients read
-in the OpenAPI document. An argument of an attrs class stands for its fields.
+``orgId`` from the query and answers 200 with a `DeviceList`: the types that mypy checks are those that clients read in
+the OpenAPI document. An argument of an attrs class stands for its fields.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from urllib.parse import unquote_plus
 
 import attrs
 
+from hub.api.schema import camel
 from hub.errors import Rejected
 from hub.spellings import unit_hint
 
-#: Digits of a whole number, and the largest one.
+#: Digits of a whole number, and the largest such number.
 MAX_DIGITS = 15
 MAX_WHOLE = 10**MAX_DIGITS - 1
-#: Parameters that are named when there is none of a name.
-MAX_KNOWN = 20
+#: Parameters that the answer to an unknown one lists.
+MAX_LISTED = 20
 #: Times are below 2109, in milliseconds UTC.
 MAX_TIME = 2**42 - 1
 
 
 @attrs.frozen
 class Between:
-    """In ``Annotated[int, Between(1, 1000)]``: both ends are allowed."""
+    """The limits of a number, in ``Annotated[int, Between(1, 1000)]``; both are allowed."""
 
     low: int
     high: int
 
 
-class Moment:
-    """In `Time`."""
+class Timestamp:
+    """The mark of a point in time, in `Time`."""
 
 
 #: Milliseconds UTC, which a client may also give as ISO 8601.
-Time = Annotated[int, Moment()]
+Time = Annotated[int, Timestamp()]
 
 
 @attrs.frozen
 class Parameter:
-    """One parameter of the query. ``argument`` is what the handler calls it; ``read`` raises `Rejected`.
+    """One parameter of the query. ``argument`` is the handler's argument; ``read`` raises `Rejected`.
 
-    One of several that are a field each of an attrs class has the class and its argument as ``group``.
+    ``group`` is the argument and attrs class of which the parameter is a field, if it is one.
     """
 
     name: str
@@ -60,20 +61,14 @@ class Parameter:
     group: tuple[str, type] | None = None
 
 
-def camel(name: str) -> str:
-    """``device_id`` as ``deviceId``, and ``from_`` as ``from``."""
-    first, *rest = name.rstrip("_").split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 def parameters(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """Those of a handler: all its arguments but the first, which is the request."""
-    found = []
+    """Return a handler's parameters: all its arguments but the first, which is the request."""
+    found: list[Parameter] = []
     for argument, value in list(inspect.signature(handler).parameters.items())[1:]:
-        kind = evaluated(value.annotation, handler)
+        kind = resolve_annotation(value.annotation, handler)
         if attrs.has(kind):
             fields, group = attrs.fields(attrs.resolve_types(kind)), (argument, kind)
-            found += [_parameter(one.name, one.type, one.default, attrs.NOTHING, group) for one in fields]
+            found += [_parameter(field.name, field.type, field.default, attrs.NOTHING, group) for field in fields]
         else:
             found.append(_parameter(argument, kind, value.default, inspect.Parameter.empty))
     return tuple(found)
@@ -86,27 +81,27 @@ def _parameter(
     return Parameter(name, argument, kind, required, None if required else default, _reader(name, kind), group)
 
 
-def answer(handler: Callable[..., Any]) -> Any:
-    """The type that a handler says it returns; `Any` where it does not say, or names what is not there at run time."""
+def return_type(handler: Callable[..., Any]) -> Any:
+    """Return a handler's annotated return type; `Any` without an annotation, or one that is not there at run time."""
     annotation = inspect.signature(handler).return_annotation
     try:
-        return Any if annotation is inspect.Signature.empty else evaluated(annotation, handler)
+        return Any if annotation is inspect.Signature.empty else resolve_annotation(annotation, handler)
     except NameError:
         return Any
 
 
-def evaluated(annotation: Any, where: Callable[..., Any]) -> Any:
-    """An annotation as a type: modules have them as text."""
-    function = inspect.unwrap(getattr(where, "__func__", where))
+def resolve_annotation(annotation: Any, handler: Callable[..., Any]) -> Any:
+    """Return the type that a handler's annotation names: modules have annotations as text."""
+    function = inspect.unwrap(getattr(handler, "__func__", handler))
     return eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation  # noqa: S307 - our own
 
 
-def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
-    """What a handler is called with, from a query. Raises `Rejected`, naming everything that is wrong."""
+def arguments(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
+    """Return a handler's arguments, read from a query. Raises `Rejected`, naming everything that is wrong."""
     given, problems = split(query), []
     result: dict[str, Any] = {}
     groups: dict[tuple[str, type], dict[str, Any]] = {}
-    for parameter in found:
+    for parameter in declared:
         into = result if parameter.group is None else groups.setdefault(parameter.group, {})
         text = given.pop(parameter.name, None)
         if text is None:
@@ -119,33 +114,33 @@ def arguments(found: Sequence[Parameter], query: str) -> dict[str, Any]:
             into[parameter.argument] = parameter.read(text)
         except Rejected as error:
             problems.append(str(error))
-    known = ", ".join([parameter.name for parameter in found][:MAX_KNOWN]) or "none"
-    problems += [f"there is no parameter {name[:60]!r}; there are {known}" for name in given]
+    names = ", ".join([parameter.name for parameter in declared][:MAX_LISTED]) or "none"
+    problems += [f"there is no parameter {name[:60]!r}; there are {names}" for name in given]
     if problems:
         raise Rejected("; ".join(problems))
     return result | {argument: cls(**values) for (argument, cls), values in groups.items()}
 
 
 def split(query: str) -> dict[str, str]:
-    """A query's parameters. Raises `Rejected` when one comes twice, and when it is no UTF-8."""
-    found: dict[str, str] = {}
+    """Return a query's parameters. Raises `Rejected` when one is repeated, and when the query is not UTF-8."""
+    values: dict[str, str] = {}
     for part in query.split("&"):
         if part:
             key, _, value = part.partition("=")
             try:
                 name = unquote_plus(key, errors="strict")
-                if name in found:
+                if name in values:
                     raise Rejected(f"{name[:60]} is there twice")
-                found[name] = unquote_plus(value, errors="strict")
+                values[name] = unquote_plus(value, errors="strict")
             except UnicodeDecodeError as error:
                 raise Rejected("The query is not UTF-8.") from error
-    return found
+    return values
 
 
 def optional(kind: Any) -> tuple[Any, bool]:
-    """``X | None`` as X, and whether it was one."""
+    """Return ``X | None`` as X, and whether the type was such a union."""
     if get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind):
-        rest = [one for one in get_args(kind) if one is not type(None)]
+        rest = [arg for arg in get_args(kind) if arg is not type(None)]
         return rest[0] if len(rest) == 1 else Union[tuple(rest)], True  # noqa: UP007 - made at run time
     return kind, False
 
@@ -155,8 +150,8 @@ def _reader(name: str, kind: Any) -> Callable[[str], Any]:
     limits: Sequence[Any] = ()
     if get_origin(kind) is Annotated:
         kind, *limits = get_args(kind)
-    if any(isinstance(one, Moment) for one in limits):
-        return lambda text: moment(text, name)
+    if any(isinstance(limit, Timestamp) for limit in limits):
+        return lambda text: parse_timestamp(text, name)
     if get_origin(kind) is Literal:
         return lambda text: _one_of(text, name, get_args(kind))
     if get_origin(kind) is tuple:
@@ -165,7 +160,7 @@ def _reader(name: str, kind: Any) -> Callable[[str], Any]:
     simple: Mapping[Any, Callable[[str, str], Any]] = {int: _whole, bool: _boolean, str: lambda text, _: text}
     if (read := simple.get(str if kind is inspect.Parameter.empty else kind)) is None:
         raise TypeError(f"{name} cannot be a parameter of a query: it is {kind!r}")
-    between = next((one for one in limits if isinstance(one, Between)), None)
+    between = next((limit for limit in limits if isinstance(limit, Between)), None)
     if between is None:
         return lambda text: read(text, name)
     return lambda text: _within(read(text, name), name, between)
@@ -195,18 +190,15 @@ def _one_of(text: str, name: str, allowed: Sequence[str]) -> str:
     return text
 
 
-def moment(text: str, name: str) -> int:
-    """A time, as milliseconds UTC: a number of them, or ISO 8601, of which UTC is meant where it says no zone.
-
-    Raises `Rejected`.
-    """
+def parse_timestamp(text: str, name: str) -> int:
+    """Parse a timestamp: milliseconds UTC, or ISO 8601, which is UTC unless it names a zone. Raises `Rejected`."""
     hint = ""
     if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
         at, hint = int(text), unit_hint(int(text))
     else:
         try:
-            then = datetime.fromisoformat(text)
-            at = int((then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() * 1000)
+            parsed = datetime.fromisoformat(text)
+            at = int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, OverflowError):
             raise Rejected(
                 f"{name} must be milliseconds since 1970 or a time such as 2026-11-24T12:00:00Z or 2026-11-24"

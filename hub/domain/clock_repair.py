@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api.routes import Change
 from hub.errors import Conflict, Rejected, RequestError, StorageError, Unavailable
 from hub.facts import ClockRepaired, ValueCleared, ValueWritten
 from hub.history.repair import HistoryRepair, Span
+from hub.model import Change
 from hub.stamps import Correction, StampColumns, correct, find
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class ClockRepairs:
         ]
 
     def _columns(self) -> Iterable[StampColumns]:
-        return (*COLUMNS, *self._hub.hooks.stamps(self._hub))
+        return (*COLUMNS, *self._hub.stamp_columns())
 
     async def plan(self, shift: int | None, device: int | None) -> RepairPlan:
         """What a repair would correct now. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`."""
@@ -292,7 +292,7 @@ class ClockRepairs:
             },
         )
         try:
-            await self._hub.hooks.changed(self._hub, change)
+            await self._hub.record_change(change)
         except Unavailable as error:
             raise Unavailable("nothing was changed, since the audit could not record it") from error
 
@@ -340,7 +340,7 @@ class ClockRepairs:
         """Correct the configuration file, and note how far the log is to be corrected, in one transaction."""
         upto = await self._hub.history.last_batch(batch)
         if reset:
-            await self._hub.keep_doubts()
+            await self._hub.clock_doubts.persist()
 
         async def write(tx: Transaction) -> int:
             for columns in self._columns():

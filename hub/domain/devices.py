@@ -17,7 +17,7 @@ from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, war
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.compaction import Policy
-from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
+from hub.model import ROOT_ORG, Datastream, Device, DeviceDatastream, Principal, Template
 from hub.spellings import is_name, nfc
 from hub.structuring import seconds
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hub.domain.organizations import Organizations
     from hub.history import History
     from hub.sessions import Sessions
+    from hub.stamps import Correction
     from hub.storage import Row, Storage, Transaction
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Devices:
         #: The newest version of a template, which raises `NotFound`: set by the hub.
         self.newest: Callable[[str], Template]
         self._most = most
-        self.by_series: dict[int, Point] = {}
+        self.by_series: dict[int, DeviceDatastream] = {}
         self.by_id: dict[int, Device] = {}
         self.by_org: dict[int, dict[int, Device]] = {}
         self._unsaved: set[Device] = set()
@@ -145,7 +146,7 @@ class Devices:
             if of_template is None:
                 of_template = streams[key] = {d.id: d for d in device.template.datastreams}
             if stream := of_template.get(datastream):
-                point = Point(series=number, datastream=stream, device=device)
+                point = DeviceDatastream(series=number, datastream=stream, device=device)
                 device.points[stream.pin] = self.by_series[number] = point
 
     def _unplace(self, series: Iterable[int]) -> None:
@@ -163,6 +164,14 @@ class Devices:
                 await tx.execute("DELETE FROM gone WHERE series = ?", (number,))
 
         await self._storage.transaction(write)
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct the times of the devices that a clock repair is about."""
+        for device_id, device in self.by_id.items():
+            if correction.is_about(device_id):
+                for name in ("created", "activated", "status_at", "away", "connected", "disconnected"):
+                    if (at := getattr(device, name)) is not None:
+                        setattr(device, name, correction.corrected(at))
 
     def policy(self, series: int) -> Policy | None:
         """How a series is kept; None when it is no more."""
@@ -217,7 +226,7 @@ class Devices:
             await tx.insert_many(
                 "devices",
                 ("id", "org", "owner", "template", "name", "created", "added_by"),
-                [(i, n.org, n.owner, n.template.id, n.name, now, by.who) for i, n in zip(ids, new, strict=True)],
+                [(i, n.org, n.owner, n.template.id, n.name, now, by.actor_id) for i, n in zip(ids, new, strict=True)],
             )
             await tx.insert_many(
                 "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
@@ -232,7 +241,7 @@ class Devices:
         added = []
         for id_, n, token in zip(ids, new, tokens, strict=True):
             device = Device(
-                id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.who
+                id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.actor_id
             )
             self._keep(device)
             self._tokens.keep(digest(token), device)
@@ -333,7 +342,7 @@ class Devices:
             self.by_id.pop(device.id, None)
             self.by_org[device.org].pop(device.id, None)
         self._tokens.forget(device)
-        self._sessions.end(device, "the device was deleted")
+        self._sessions.disconnect(device, "the device was deleted")
         points, device.points = device.points, {}
         self._unplace(point.series for point in points.values())
         self._bus.emit(DeviceDeleted(device, by))

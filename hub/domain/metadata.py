@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hub import timezones, units
+from hub import timezones
+from hub.domain import units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import timezones, units
+from hub import timezones
+from hub.domain import units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal, Template

@@ -5,33 +5,36 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from hub.net.wire import Wire
-
-#: An address that may have a port: one in brackets, or IPv4.
+#: An address that may have a port: in brackets, or IPv4.
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]+)?", re.ASCII)
 PROXY_V1 = b"PROXY "
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
-async def introduced(wire: Wire, first: bytes, address: str) -> tuple[str, bytes]:
-    """The client's address and first bytes behind a PROXY protocol header (haproxy's proxy-protocol.txt, v1 and v2)."""
+class Readable(Protocol):
+    """A connection that `read_header` reads from."""
+
+    async def receive(self) -> bytes: ...
+
+
+async def read_header(wire: Readable, first: bytes, address: str) -> tuple[str, bytes]:
+    """Return the client's address and first bytes behind a PROXY protocol header, or ``address`` without a header."""
     if not (PROXY_V1.startswith(first[:6]) or PROXY_V2.startswith(first[:12])):
         return address, first
-    while (found := proxy_header(first)) is None:
-        more = await wire.receive()
-        if not more:
+    while (header := proxy_header(first)) is None:
+        data = await wire.receive()
+        if not data:
             return address, b""
-        first += more
-    client, length = found
+        first += data
+    client, length = header
     rest = first[length:] or await wire.receive()
     return client or address, rest
 
 
 def proxy_header(data: bytes) -> tuple[str, int] | None:
-    """(client address or "", length of the header); None when more is needed, ("", 0) when there is no header."""
+    """Return (client address or "", length of the header); None when more data is needed, ("", 0) without a header."""
     if data.startswith(PROXY_V1):
         end = data.find(b"\r\n", 0, 107)
         if end == -1:
@@ -56,10 +59,10 @@ def proxy_header(data: bytes) -> tuple[str, int] | None:
 
 
 def parse_address(text: str) -> str:
-    """An IP address in its shortest form; "" when ``text`` is none.
+    """Return an IP address in its shortest form; "" when ``text`` is not one.
 
-    A port, brackets, quotes, a zone id, and an IPv4 address written as IPv6 (RFC 4291, 2.5.5.2) are taken off: proxies
-    write all of them into X-Forwarded-For.
+    A port, brackets, quotes and a zone id are removed, and an IPv4 address mapped to IPv6 (RFC 4291, 2.5.5.2) becomes
+    IPv4: proxies write all of them into X-Forwarded-For.
     """
     text = text.strip(' \t"')
     if with_port := _WITH_PORT.fullmatch(text):
@@ -73,11 +76,11 @@ def parse_address(text: str) -> str:
 
 
 def client_address(address: str, forwarded: str, trusts: Callable[[str], bool]) -> str:
-    """The address of a client behind any number of trusted proxies.
+    """Return the address of a client behind any number of trusted proxies.
 
-    ``address`` is that of the connection, ``forwarded`` the value of X-Forwarded-For, to which each proxy appends the
-    address that it was called from: from the right, the first that is no trusted proxy. What stands left of it, or of
-    something that is no address, may be anybody's invention.
+    ``address`` is the connection's, ``forwarded`` the value of X-Forwarded-For, to which each proxy appends the address
+    of its own client. The result is the first address from the right that is not a trusted proxy's. Everything left of
+    it, or left of something that is not an address, may be forged.
     """
     for text in reversed(forwarded.split(",")):
         if not trusts(address) or not (before := parse_address(text)):
@@ -87,7 +90,7 @@ def client_address(address: str, forwarded: str, trusts: Callable[[str], bool]) 
 
 
 def subscriber_of(address: str) -> str:
-    """What limits count an address as: IPv4 as it is, of IPv6 the /64 that every subscriber has to choose from."""
+    """Return the subscriber that limits count an address as: IPv4 itself, IPv6 its /64, which one subscriber has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

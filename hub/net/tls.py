@@ -1,4 +1,4 @@
-"""Certificates: the user's own, or a local CA and a certificate made at first start. Reloaded with sessions kept."""
+"""Certificates: the operator's, or a local CA's that the hub makes at its first start; reloaded without a restart."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import trio
 
+from hub.config import TlsSection
 from hub.datadir import write_together
 from hub.errors import StartupError
 from hub.net.tls_files import check, is_pair, no_passphrase
 from hub.spellings import host
 
-if TYPE_CHECKING:
-    from hub.config import TlsSection
-
 log = logging.getLogger(__name__)
 
-#: Apple's devices refuse server certificates that live longer than 825 days.
+#: Apple's devices reject server certificates that are valid for more than 825 days.
 CERTIFICATE_LIFE = timedelta(days=820)
-#: A day before the first warning, which so means that the certificate could not be renewed.
+#: A day before the first warning: a warning means that the certificate could not be renewed.
 RENEW_BEFORE = timedelta(days=31)
-#: Days before its end at which a certificate is warned of; 0 is when it has ended.
+#: Days before the expiry at which there is a warning; 0 is after it.
 WARN_DAYS = (30, 7, 1, 0)
-#: Seconds between two looks at the files.
-WATCH_EVERY = 10.0
+#: Seconds between two checks of the files.
+WATCH_PERIOD = 10.0
 
 
 class Certificates:
-    """``context`` is for the next handshake: replaced as a whole when the files change. ``names`` go into our own."""
+    """The certificate of the TLS ports. ``context`` serves the next handshake, and is replaced when the files change.
+
+    ``names`` are the host names and addresses for a certificate that the hub makes itself.
+    """
 
     def __init__(self, section: TlsSection, data: Path, names: list[str]) -> None:
         self._own = not section.cert
@@ -45,14 +45,14 @@ class Certificates:
         self._seen: tuple[float, ...] = ()
         self._loaded = False
         self._warned: int | None = None
-        #: Why the disk did not take a new certificate; logged once.
-        self._refused = ""
+        #: The last reason why no certificate could be made; each is logged once.
+        self._make_problem = ""
         self.context: ssl.SSLContext
         self.begins: datetime
         self.expires: datetime
 
     def load(self) -> None:
-        """Make what is missing, and load it. Raises `StartupError`."""
+        """Make missing certificates, and load them. Raises `StartupError`."""
         try:
             if self._own:
                 self._names = _certifiable(self._names)
@@ -62,20 +62,20 @@ class Certificates:
             raise StartupError(f"[tls] {self._cert}, {self._key}: {error}") from error
 
     def _make(self) -> bool:
-        """Make what is missing or ends soon; False when that fails and the pair from before stays in use.
+        """Make what is missing or expires soon; return False when that fails and the present pair stays in use.
 
-        Raises OSError and ValueError when there is no such pair.
+        Raises OSError and ValueError when there is no present pair.
         """
         try:
             make_certificates(self._folder, self._names)
         except (OSError, ValueError, TypeError) as error:
             if not self._loaded and not (_there(self._cert, self._key) and is_pair(self._cert, self._key)):
                 raise
-            if str(error) != self._refused:
+            if str(error) != self._make_problem:
                 log.error("tls: no new certificate could be made: %s; the one from before stays in use", error)
-                self._refused = str(error)
+                self._make_problem = str(error)
             return False
-        self._refused = ""
+        self._make_problem = ""
         return True
 
     def _load(self) -> None:
@@ -93,7 +93,7 @@ class Certificates:
         return tuple(path.stat().st_mtime for path in (self._cert, self._key))
 
     def reload(self) -> None:
-        """Load the files again for new connections; if they do not hold, say so and keep what there is."""
+        """Load the files again for new connections; log an error and keep the present certificate if they are bad."""
         try:
             self._load()
         except (OSError, ValueError) as error:
@@ -104,10 +104,10 @@ class Certificates:
             self._warned = None
 
     async def watch(self) -> None:
-        """Reload when the files change, renew our own in time, and warn before the user's expires."""
+        """Reload changed files, renew the hub's own certificate, and warn before another one expires."""
         while True:
             self.warn()
-            await trio.sleep(WATCH_EVERY)
+            await trio.sleep(WATCH_PERIOD)
             try:
                 changed = self._stamps() != self._seen
             except OSError:
@@ -116,12 +116,12 @@ class Certificates:
                 self.reload()
 
     def days_left(self) -> int:
-        """Whole days until the certificate expires; below 0 when it is not valid now."""
+        """Return the whole days until the certificate expires; below 0 when it is not valid now."""
         now = datetime.now(UTC)
         return -1 if now < self.begins else (self.expires - now).days
 
     def validity(self) -> str:
-        """How long the certificate is valid, as the end of a sentence that begins with it."""
+        """Return how long the certificate is valid, as the end of a sentence that begins with it."""
         now = datetime.now(UTC)
         if now < self.begins:
             return f"is not valid before {self.begins:%Y-%m-%d %H:%M} UTC: is this machine's clock right?"
@@ -144,9 +144,9 @@ def _days(span: timedelta) -> str:
 
 
 def make_certificates(folder: Path, names: list[str]) -> None:
-    """Make the CA if there is none, and a certificate if there is none, it ends soon, or lacks one of ``names``.
+    """Make the CA if it is missing, and a certificate if it is missing, expires soon, or lacks one of ``names``.
 
-    A power cut may have left a key that is not the one of its certificate: such a pair is made again.
+    A key that does not belong to its certificate, as after a power cut, is replaced with it.
     """
     import trustme
 
@@ -162,7 +162,7 @@ def make_certificates(folder: Path, names: list[str]) -> None:
         ca = trustme.CA(path_length=0, organization_name="Pinwheel", organization_unit_name=f"CA of {host}")
         files[ca_key] = ca.private_key_pem.bytes(), 0o600
         files[ca_pem] = ca.cert_pem.bytes(), 0o644
-    # A board may ask before its clock, or the hub's, is right.
+    # A board may connect before its clock, or the hub's, is right.
     start = datetime.now(UTC) - timedelta(days=2)
     made = ca.issue_cert(
         *names,
@@ -179,43 +179,43 @@ def make_certificates(folder: Path, names: list[str]) -> None:
 
 
 def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
-    """Whether a certificate was signed by this CA, lasts, and is for all ``names``."""
+    """Whether a certificate was signed by this CA, does not expire soon, and is for all ``names``."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
-    now = x509.load_pem_x509_certificate(cert.read_bytes())
+    current = x509.load_pem_x509_certificate(cert.read_bytes())
     try:
-        # A CA that was made again has the name of the one before.
-        now.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.read_bytes()))
+        # A CA that was made again has the same name as before.
+        current.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.read_bytes()))
     except (ValueError, InvalidSignature):
         return False
-    san = now.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    known = {str(name.value) for name in san}
-    lasts = now.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
-    return lasts and known >= set(names)
+    san = current.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certified = {str(name.value) for name in san}
+    lasts = current.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+    return lasts and certified >= set(names)
 
 
 def _there(*paths: Path) -> bool:
-    """Whether files are there and hold something: a power cut may leave empty ones."""
+    """Whether files exist and are not empty, as a power cut may leave them."""
     return all(path.exists() and path.stat().st_size for path in paths)
 
 
-#: Addresses that nobody has (RFC 5737, RFC 3849), to ask for the way to others.
+#: Addresses for documentation (RFC 5737, RFC 3849): the route to them is the route to the network.
 _PROBES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 
 def lan_address(family: socket.AddressFamily) -> str:
-    """The address of this machine that it uses towards others; "" when it has none."""
+    """Return this machine's address in its network; "" when it has none."""
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect((_PROBES[family], 9))  # sends nothing: asks which of our addresses would be used
+            sock.connect((_PROBES[family], 9))  # sends nothing; chooses the local address
         except OSError:
             return ""
         return str(sock.getsockname()[0].partition("%")[0])
 
 
 def local_names(url: str) -> list[str]:
-    """What this machine may be called by its devices: host names, addresses, and the host of ``[hub].url``."""
+    """Return the names that devices may use for this machine: host names, addresses, and the host of ``[hub].url``."""
     from urllib.parse import urlsplit
 
     machine = socket.gethostname() or "pinwheel"
@@ -227,14 +227,14 @@ def local_names(url: str) -> list[str]:
 
 
 def _certifiable(names: list[str]) -> list[str]:
-    """The names that a certificate may have (RFC 5280 §4.2.1.6), as DNS has them; the log says which it may not."""
-    found = []
+    """Return the names that a certificate may have (RFC 5280 §4.2.1.6), in DNS form; log those that it may not."""
+    certifiable = []
     for name in names:
         try:
-            known = host(name)
-            if "_" in known:
+            dns_name = host(name)
+            if "_" in dns_name:
                 raise ValueError(f"{name!r} has an underscore, which no certificate may have")
-            found.append(known)
+            certifiable.append(dns_name)
         except ValueError as error:
             log.warning("tls: left out of the hub's certificate: %s; devices cannot verify this name", error)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(certifiable))

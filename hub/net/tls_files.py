@@ -1,6 +1,6 @@
-"""Certificate and key files as people put them: what each is, and what to do when they do not fit each other.
+"""Certificate and key files: checks that name what a wrong file is, and what to do about it.
 
-OpenSSL's own words ("[SSL] PEM lib", "no certificate assigned") say neither. Nothing here asks for a passphrase.
+OpenSSL's own messages ("[SSL] PEM lib", "no certificate assigned") do neither. Nothing here asks for a passphrase.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-#: Bytes of one file: chains have some thousand.
+#: Bytes of one file; chains have some thousands.
 MAX_SIZE = 1_000_000
 _LABEL = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----[ \t\r]*$", re.MULTILINE)
 
 
 def check(cert: Path, key: Path) -> list[Certificate]:
-    """The certificates of the chain in ``cert``, the first of which is the one of ``key``; both are PEM.
+    """Return the certificates of the PEM chain in ``cert``, the first of which belongs to the key in ``key``.
 
     Raises OSError, and ValueError with a sentence that names the file, what it is, and what to do.
     """
@@ -34,29 +34,29 @@ def check(cert: Path, key: Path) -> list[Certificate]:
 
 
 def is_pair(cert: Path, key: Path) -> bool:
-    """Whether the first certificate in ``cert`` is the one of ``key``. Raises OSError, and ValueError as `check`."""
+    """Whether the first certificate in ``cert`` belongs to ``key``. Raises OSError, and ValueError as `check`."""
     _, numbers = _matched(cert, key)
     return numbers[:1] == [0]
 
 
 def _matched(cert: Path, key: Path) -> tuple[list[Certificate], list[int]]:
-    """The certificates in ``cert``, and the numbers of those that are of ``key``."""
+    """Return the certificates in ``cert``, and the indices of those that belong to ``key``."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     chain, secret = _certificates(cert), _key(key)
     try:
         public = serialization.load_pem_private_key(secret, None).public_key()
-        return chain, [number for number, one in enumerate(chain) if one.public_key() == public]
+        return chain, [index for index, certificate in enumerate(chain) if certificate.public_key() == public]
     except UnsupportedAlgorithm:
-        # OpenSSL may know it.
+        # OpenSSL may support it.
         return chain, [0]
     except (ValueError, TypeError) as error:
         raise ValueError(f"the private key in {key} cannot be read: {error}") from None
 
 
 def no_passphrase() -> str:
-    """For OpenSSL, which would ask for one on the terminal and let the whole hub wait. Raises ValueError."""
+    """Raise ValueError: OpenSSL's default would ask on the terminal and block the whole hub."""
     raise ValueError("the key has a passphrase")
 
 
@@ -105,14 +105,14 @@ def _key(path: Path) -> bytes:
     return data
 
 
-def _read(path: Path, what: str) -> bytes:
-    # A terminal or a pipe would be waited for.
+def _read(path: Path, setting: str) -> bytes:
+    # Reading a terminal or a pipe would block.
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file: {what} must be one")
+        raise ValueError(f"{path} is no regular file: {setting} must be one")
     with path.open("rb") as file:
         data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
-        raise ValueError(f"{path} has more than {MAX_SIZE} bytes: it is no {what}")
+        raise ValueError(f"{path} has more than {MAX_SIZE} bytes: it is no {setting}")
     if not data.strip():
         raise ValueError(f"{path} is empty")
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
@@ -121,7 +121,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _binary(path: Path, data: bytes) -> str:
-    """What a file in DER is, and how it becomes PEM; "" for anything else."""
+    """Return what a file in DER is and how to convert it to PEM; "" for anything else."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -151,5 +151,5 @@ def _binary(path: Path, data: bytes) -> str:
     return f"{path} is binary: it must be PEM"
 
 
-#: The object identifier 1.2.840.113549.1.7.1 (data), which PKCS#12 begins with after its version (RFC 7292 §4).
+#: The object identifier 1.2.840.113549.1.7.1 (data), which follows the version in PKCS#12 (RFC 7292 §4).
 _PKCS12 = bytes.fromhex("06092a864886f70d010701")

@@ -1,4 +1,4 @@
-"""A connection as a protocol sees it: bytes in, bytes out, plain or through TLS. And what a protocol registers."""
+"""Wires: connections as protocols see them, plain or through TLS; and `WireProtocol`, which a connector registers."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from hub.config import Listen
 from hub.net.proxy_protocol import subscriber_of
 
-if TYPE_CHECKING:
-    from hub.config import Listen
-
-#: Bytes taken in one read: more would make everybody else wait longer beside a flood, and cost no less CPU.
+#: Bytes of one read: with more, others would wait longer beside a flood, and CPU would not be saved.
 CHUNK = 4096
-#: Seconds for a client to take what is left for it when its connection ends.
+#: Seconds for a client to take the rest of the output when its connection ends.
 FLUSH_DEADLINE = 2.0
-#: Seconds in which a client must take something of what waits for it.
+#: Seconds in which a client must take some of the pending output.
 STALL_DEADLINE = 30.0
-#: Seconds in which a client that was refused may finish what it is sending.
+#: Seconds in which a rejected client may finish sending.
 LINGER = 1.0
 
-#: Where `tcpi_rtt`, in microseconds, stands in Linux' `struct tcp_info` (linux/tcp.h).
+#: The offset of `tcpi_rtt`, in microseconds, in Linux' `struct tcp_info` (linux/tcp.h).
 TCP_INFO_RTT = 68
 
-#: What a client's TLS alert means to somebody who reads the log.
+#: The meaning of a client's TLS alert, for the log.
 _ALERTS = {
     "UNKNOWN_CA": "does not trust this certificate",
     "BAD_CERTIFICATE": "does not accept this certificate (is it made for the name that the client dials?)",
@@ -45,60 +42,61 @@ _ALERTS = {
 
 @attrs.define(eq=False)
 class Peer:
-    """Who is at the other end."""
+    """The remote side of a connection, and the limits that count it."""
 
     address: str
     tls: bool
     listen: Listen
-    #: Connections by address that have not logged in, and the address that this one counts for.
-    _unknown: Counter[str] = attrs.Factory(Counter)
+    #: Connections that have not logged in, by address; shared by all peers of a listener.
+    _unauthenticated: Counter[str] = attrs.Factory(Counter)
+    #: The address under which this one is counted, or "".
     _counted: str = ""
-    #: The hub's address that it came to.
+    #: The hub's address that the connection came to.
     local: str = ""
 
     def count(self) -> None:
-        """Count as one of its address that has not logged in."""
+        """Count the connection as one that has not logged in."""
         self._counted = subscriber_of(self.address)
-        self._unknown[self._counted] += 1
+        self._unauthenticated[self._counted] += 1
 
-    def admit(self) -> None:
-        """It logged in, or is gone: it no longer counts."""
+    def authenticated(self) -> None:
+        """Stop counting the connection: it has logged in, or ended."""
         if self._counted:
-            self._unknown[self._counted] -= 1
-            if not self._unknown[self._counted]:
-                del self._unknown[self._counted]
+            self._unauthenticated[self._counted] -= 1
+            if not self._unauthenticated[self._counted]:
+                del self._unauthenticated[self._counted]
             self._counted = ""
 
 
 class Wire:
-    """A connection as a protocol sees it. ``send`` is sync: what the socket does not take at once is drained later."""
+    """A connection. ``send`` is sync: output that the socket does not take at once is sent by a task."""
 
-    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "goodbye", "spawn")
+    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "farewell", "spawn")
 
     def __init__(self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         self._sock = sock
-        #: Starts ``await fn()`` as a task of the front door; it must not raise.
+        #: Starts ``await fn()`` as a task of the listener; it must not raise.
         self.spawn = spawn
         self._first = b""
         self._out = bytearray()
         self._drained: trio.Event | None = None
-        #: Why nothing can be sent any more; "" while it can.
+        #: The reason why nothing can be sent any more, or "".
         self.broken = ""
-        #: A protocol sets this while it owes an answer; such a connection is not cut at a stop.
+        #: Set by the protocol while it owes an answer: the connection is not closed at a stop.
         self.busy = False
-        #: The hub stops: answer what is owed and end.
+        #: Set when the hub stops: the protocol sends what it owes and returns.
         self.closing = False
-        #: What the client hears last when the hub stops.
-        self.goodbye = b""
+        #: Set by the protocol: the last bytes to the client when the hub stops.
+        self.farewell = b""
 
     @property
     def pending(self) -> int:
-        """Bytes that wait for the client to take them."""
+        """Bytes of output that the client has not taken yet."""
         return len(self._out)
 
     @property
     def hung_up(self) -> bool:
-        """Whether the client has ended the connection, and nothing more is to be read."""
+        """Whether the client has ended the connection and all its input was read."""
         try:
             return self._sock.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
@@ -108,7 +106,7 @@ class Wire:
 
     @property
     def rtt(self) -> float | None:
-        """Milliseconds to the client and back, as the kernel has measured it; None where it does not tell."""
+        """The round-trip time in milliseconds that the kernel has measured; None if unknown."""
         try:
             info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_RTT + 4)
         except (OSError, AttributeError):
@@ -116,7 +114,7 @@ class Wire:
         return float(int.from_bytes(info[TCP_INFO_RTT:], sys.byteorder)) / 1000 if len(info) > TCP_INFO_RTT else None
 
     async def receive(self) -> bytes:
-        """What has come in, at most 4 KiB; b"" when the connection has ended."""
+        """Return the next input, at most 4 KiB; b"" when the connection has ended."""
         if self._first:
             data, self._first = self._first, b""
             return data
@@ -132,7 +130,7 @@ class Wire:
         return b""
 
     def unread(self, data: bytes) -> None:
-        """Give back what was looked at; the next `receive` returns it."""
+        """Put input back; the next `receive` returns it."""
         self._first = data
 
     def send(self, data: bytes) -> None:
@@ -176,7 +174,7 @@ class Wire:
             self._drained.set()
 
     def keep_alive(self) -> None:
-        """Let the kernel find out when the client is gone: it asks after a minute of silence, and every 20 s then."""
+        """Have the kernel probe a client that is silent for a minute, every 20 s, to notice that it is gone."""
         with suppress(OSError, AttributeError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
@@ -184,25 +182,25 @@ class Wire:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     async def drained(self) -> None:
-        """Return when nothing waits any more."""
+        """Return when no output is pending."""
         while self._out and self._drained is not None:
             await self._drained.wait()
 
     async def drained_in(self, seconds: float) -> None:
-        """Return when nothing waits any more, at the latest after so many seconds, also when cancelled."""
+        """Return when no output is pending, or after so many seconds; also when cancelled."""
         if self._out:
             with trio.move_on_after(seconds, shield=True):
                 await self.drained()
 
     def close(self) -> None:
-        """End the connection now; whoever is in `receive` gets b""."""
+        """Close the connection now; a task in `receive` gets b""."""
         self.broken = self.broken or "closed"
         if self._sock.fileno() != -1:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
     async def linger(self) -> None:
-        """Say that nothing more comes, and discard what the client still sends, for a while.
+        """Shut down the output, and discard what the client still sends, for at most `LINGER` seconds.
 
         Closing with input unread would reset the connection, and the client might never see the last answer.
         """
@@ -216,7 +214,7 @@ class Wire:
                 pass
 
     async def aclose(self) -> None:
-        """End the connection after what waits for the client, at the latest after some seconds."""
+        """Close the connection when no output is pending, at the latest after `FLUSH_DEADLINE` seconds."""
         await self.drained_in(FLUSH_DEADLINE)
         self.close()
 
@@ -233,13 +231,13 @@ class TlsWire(Wire):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        #: What the client found wrong, in words.
+        #: The client's TLS alert in words, or "".
         self.failure = ""
-        #: Whether the client was sent close_notify.
+        #: Whether close_notify was sent.
         self._notified = False
 
     async def handshake(self, raw: bytes, at_once: trio.Semaphore) -> None:
-        """Shake hands, given the first bytes. At most so many are worked on at once, so that others get their turn.
+        """Do the handshake, given the first bytes. ``at_once`` limits how many are computed at once.
 
         Raises ssl.SSLError, or EOFError when the client goes away.
         """
@@ -276,7 +274,7 @@ class TlsWire(Wire):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
-                # With TLS 1.3 the client's verdict on our certificate comes after our side of the handshake.
+                # With TLS 1.3 the client checks the hub's certificate after the hub has finished the handshake.
                 self.failure = alert(error)
                 return b""
 
@@ -301,9 +299,9 @@ class TlsWire(Wire):
         await super().linger()
 
     async def aclose(self) -> None:
-        """End the connection as `Wire.aclose` does, but read the client's own close_notify first.
+        """Close the connection as `Wire.aclose` does, but read the client's own close_notify first.
 
-        Left unread it would make the kernel reset the connection, which the client may see as an error.
+        Unread, it would make the kernel reset the connection, which the client may see as an error.
         """
         if self._notify():
             await self.drained_in(FLUSH_DEADLINE)
@@ -313,20 +311,20 @@ class TlsWire(Wire):
     def _notify(self) -> bool:
         """Send close_notify (RFC 8446 §6.1, RFC 5246 §7.2.1), once; returns whether it was sent now.
 
-        Without it the client cannot tell a whole answer from one that was cut off.
+        Without it the client cannot tell a complete answer from a truncated one.
         """
         if self._notified or self.broken or self._tls.version() is None:
             return False
         self._notified = True
         with suppress(ssl.SSLError):
-            # The client's answer is not waited for here: that it wants to be read is an error of OpenSSL's.
+            # OpenSSL raises when the client's close_notify was not read; it is not waited for here.
             self._tls.unwrap()
         self._flush()
         return True
 
 
 def alert(error: ssl.SSLError) -> str:
-    """What a TLS error means, as the end of a sentence that begins with an address."""
+    """Return the meaning of a TLS error, as the end of a sentence that begins with an address."""
     reason = (
         (error.reason or "")
         .upper()
@@ -339,15 +337,16 @@ def alert(error: ssl.SSLError) -> str:
 
 @attrs.frozen(kw_only=True)
 class WireProtocol:
-    """What a connector registers: how its first bytes look (``sniff``), and who talks (``serve(wire, peer)``).
+    """A protocol that a connector registers.
 
-    ``busy(first bytes)`` is what a client hears that is one too many, as far as it speaks this protocol without TLS.
-    With ``websocket_path`` the HTTP connector hands over WebSockets on that path too, as a wire of binary messages.
+    ``sniff(first bytes)`` is whether a connection speaks it, and ``serve(wire, peer)`` serves one until it ends.
+    ``overload_response(first bytes)`` is the answer to a connection over the limits, without TLS. With
+    ``websocket_path`` the HTTP connector serves WebSockets on that path too, as a wire of binary messages.
     """
 
     name: str
     sniff: Callable[[bytes], bool]
     serve: Callable[[Wire, Peer], Awaitable[None]]
-    busy: Callable[[bytes], bytes] = lambda _first: b""
+    overload_response: Callable[[bytes], bytes] = lambda _first: b""
     websocket_path: str | None = None
     subprotocol: str | None = None

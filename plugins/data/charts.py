@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 import attrs
 
 from hub import timezones
-from hub.api.routes import VIEW_DEVICES, Request, Route, Stream
+from hub.api import VIEW_DEVICES, Request, Route, Stream
 from hub.domain.display import DeviceDisplay
+from hub.domain.units import Conversion
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import HOUR_MS, Statistics, combined
 from hub.history.query import TOGETHER, Granularity
 from hub.history.query import Aggregate as Numeric
 from hub.model import Datastream, Device
-from hub.model import Point as Place
-from hub.units import Conversion
+from hub.model import DeviceDatastream as Place
 from hub.values import to_json
 from plugins.data.history_routes import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 
@@ -84,7 +84,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
         With ``across`` what all devices have at a time becomes one line for each pin.
         """
-        devices = [hub.device_for(request, number) for number in dict.fromkeys(device_ids)]
+        devices = [hub.access.device_for(request, number) for number in dict.fromkeys(device_ids)]
         wanted = list(dict.fromkeys(pins))
         if not devices or not wanted:
             raise Rejected("deviceIds and pins must name at least one each")

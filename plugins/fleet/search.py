@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
+from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
 from hub.errors import Rejected
 from hub.model import Device, Principal
 from hub.spellings import nfc
@@ -128,7 +128,7 @@ class Fleet:
     async def found(self, request: Request, find: Find, org: int | None, segment: int | None = None) -> list[Device]:
         """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
         hub = self._hub
-        top = hub.organization_for(request, org).id
+        top = hub.access.organization_for(request, org).id
         tests = await self.finder.tests(find, request.principal)
         if segment is not None:
             chosen_segment = self.segments.segment_for(request, segment)
@@ -137,7 +137,7 @@ class Fleet:
         chosen = [device for devices in orgs for device in devices.values()]
         for test in tests:
             chosen = [device for device in chosen if test(device)]
-        return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
+        return sorted(hub.access.allowed_devices(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
     def sorted(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
         hub, activated_by = self._hub, self.finder.activators(principal)
@@ -207,7 +207,7 @@ def routes(fleet: Fleet) -> Sequence[Route]:
     words = "Devices by words in their names, tags, metadata and what they belong to"
     return [
         Route("GET", "/api/v1/organization/search/devices", by_words, VIEW_DEVICES, words),
-        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, quiet=True),
+        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, audited=False),
     ]
 
 

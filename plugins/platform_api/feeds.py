@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import to_json as plain
+from hub.api import to_json as plain
 from hub.facts import (
     AlarmCleared,
     AlarmRaised,
@@ -35,8 +35,8 @@ from hub.values import to_json
 from plugins.platform_api.events import event_shown
 
 if TYPE_CHECKING:
-    from hub.api.routes import Change
     from hub.app import Hub
+    from hub.model import Change
 
 #: Seconds between two changes of one value.
 MIN_GAP = 0.05
@@ -313,7 +313,7 @@ def told(change: Change) -> dict[str, Any]:
     """A change as the stream tells it."""
     return {
         "at": change.at,
-        "who": change.principal.who,
+        "who": change.principal.actor_id,
         "org": change.org,
         "action": change.action,
         "subject": change.subject,

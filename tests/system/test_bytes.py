@@ -13,10 +13,10 @@ import pytest
 import trio
 from patience import patient
 
-from hub.app import running
 from hub.clock import Clock
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect
+from hub.run import running
 from hub.testing import LOOPBACK, address_of
 from hub.writes import Write
 
@@ -357,6 +357,6 @@ async def test_a_push_waits_for_the_info_frame(hub, link):
 async def test_a_wrong_token(hub, link):
     """It ends the connection itself when it hears 9; the hub does not."""
     await play(link, [(b"\x1d\x00\x01\x00\x20ffffffffffffffffffffffffffffffff", b"\x00\x00\x01\x00\x09")])
-    assert [refused.reason for refused in hub.refusals] == ["unknown token ending …ff"]
+    assert [refused.reason for refused in hub.rejections.recent] == ["unknown token ending …ff"]
     await link.stream.send_eof()
     await link.ended()

@@ -9,10 +9,10 @@ import trio
 from patience import patient
 
 from connectors.native.client import Disconnected, connect
-from hub.app import running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
+from hub.run import running
 from hub.testing import address_of
 
 EACH = 100

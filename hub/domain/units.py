@@ -1,7 +1,7 @@
-"""Units of measurement: which there are, how one becomes another, and how a value reads best. Pure.
+"""Units of measurement: their conversions, and the formatting of values. Pure functions.
 
-What a device sends in, its base unit, is what is kept and what the API and exports have; in which unit somebody sees it
-is a matter of display only (docs.blynk.io, Unit conversion). `hub.domain.display` says in which.
+Values are stored and exported in the unit that the device sends, the base unit; conversion is a matter of display only
+(docs.blynk.io, Unit conversion). `hub.domain.display` chooses the unit for a user.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
 
 import attrs
 
-System = Literal["metric", "imperial"]
+from hub.model import System
 
-#: Digits after the point where nobody says how many; of less than a tenth, those that are not 0.
+#: Digits after the point by default; of values below 0.1, significant digits.
 DIGITS = 2
 MAX_DIGITS = 10
-#: What is not shown with all its digits.
+#: The smallest value that is formatted with an exponent.
 LARGEST = 1e15
 
 
 @attrs.frozen
 class Unit:
-    """``value * factor + offset`` is the value in the first unit of its group. ``other`` is its unit elsewhere."""
+    """A unit: ``value * factor + offset`` is the value in the first unit of its group.
+
+    ``other`` is its counterpart in the other system, or "".
+    """
 
     name: str
     group: str
@@ -37,14 +39,14 @@ class Unit:
 
 @attrs.frozen
 class Conversion:
-    """``value * factor + offset`` is the value in ``units``."""
+    """A conversion: ``value * factor + offset`` is the value in ``units``."""
 
     units: str
     factor: float = 1.0
     offset: float = 0.0
 
     def __call__(self, value: float) -> float:
-        """A whole number that stays what it is stays whole."""
+        """Return the converted value; an unchanged whole number stays an int."""
         return value if self.factor == 1 and not self.offset else value * self.factor + self.offset
 
 
@@ -85,16 +87,16 @@ _ALL = [
     *_of("time", None, ("s", 1, ""), ("ms", 0.001, ""), ("min", 60, ""), ("h", 3600, ""), ("d", 86_400, "")),
 ]
 UNITS: Mapping[str, Unit] = {unit.name: unit for unit in _ALL}
-#: Groups whose units differ from system to system.
+#: Groups whose units differ between the systems.
 GROUPS = tuple(dict.fromkeys(unit.group for unit in _ALL if unit.other))
-#: How else people write them.
-_ALSO = {
+#: Other spellings.
+_ALIASES = {
     "L": "l", "mL": "ml", "L/min": "l/min", "L/h": "l/h", "lpm": "l/min", "gpm": "gal/min", "m3": "m³", "m2": "m²",
     "m3/h": "m³/h", "ft2": "ft²", "ft3": "ft³", "km/hr": "km/h", "lbs": "lb", "inch": "in", "sec": "s", "hr": "h",
     "min.": "min", "℃": "°C", "℉": "°F",
 }  # fmt: skip
 
-#: Units that a value may be scaled to, from small to large, and those that read as two parts.
+#: Units to which values are scaled, from small to large, and units that are formatted as two parts.
 _SCALES: Sequence[Sequence[str]] = (
     ("mm", "m", "km"), ("mg", "g", "kg", "t"), ("ml", "l"), ("Pa", "kPa", "MPa"), ("mW", "W", "kW", "MW"),
     ("Wh", "kWh", "MWh"), ("mV", "V", "kV"), ("mA", "A"), ("Hz", "kHz", "MHz"), ("B", "KB", "MB", "GB"),
@@ -106,64 +108,64 @@ _PARTS: Mapping[str, Sequence[tuple[str, int]]] = {
     "oz": (("lb", 16), ("oz", 1)),
     "lb": (("lb", 16), ("oz", 1)),
 }
-#: The small part of those that are no times.
+#: The smaller part of units that are not times.
 _SMALL = {"in": "in", "ft": "in", "oz": "oz", "lb": "oz"}
 
 
 def unit(name: str) -> Unit | None:
-    """The unit that somebody means, or None."""
-    return UNITS.get(name_of(name))
+    """Return the unit with a name, in any spelling, or None."""
+    return UNITS.get(canonical_name(name))
 
 
-def name_of(name: str) -> str:
-    """How a unit is written here, however somebody has written it."""
-    return _ALSO.get(name, name)
+def canonical_name(name: str) -> str:
+    """Return the canonical spelling of a unit."""
+    return _ALIASES.get(name, name)
 
 
 @lru_cache(1024)
 def conversion(base: str, wanted: str) -> Conversion | None:
-    """From one unit to another of its group; None where there is no way."""
-    one, other = unit(base), unit(wanted)
-    if one is None or other is None or one.group != other.group:
+    """Return the conversion between two units; None unless both are known and of one group."""
+    source, target = unit(base), unit(wanted)
+    if source is None or target is None or source.group != target.group:
         return None
-    if one is other:
+    if source is target:
         return Conversion(base)
-    factor, offset = one.factor / other.factor, (one.offset - other.offset) / other.factor
+    factor, offset = source.factor / target.factor, (source.offset - target.offset) / target.factor
     # 1.8 and not 1.7999999999999998.
-    return Conversion(other.name, float(f"{factor:.15g}"), float(f"{offset:.15g}"))
+    return Conversion(target.name, float(f"{factor:.15g}"), float(f"{offset:.15g}"))
 
 
-def in_system(base: str, system: System) -> str:
-    """What a unit is in a system: itself where it is of it, or of none."""
-    found = unit(base)
-    return base if found is None or not found.other or found.system == system else found.other
+def equivalent(base: str, system: System) -> str:
+    """Return the equivalent of a unit in a system; unchanged if it belongs to it or has no counterpart."""
+    known = unit(base)
+    return base if known is None or not known.other or known.system == system else known.other
 
 
 def text(value: float, units: str, decimals: str = "", *, scale: bool = True) -> str:
-    """A value as people read it, such as ``2.5 kg`` for 2500 g, ``2 days 19 hr`` for seconds, ``5 ft 8 in``.
+    """Format a value for users, such as ``2.5 kg`` for 2500 g, ``2 days 19 hr`` for seconds, ``5 ft 8 in``.
 
     ``decimals`` is a datastream's: ``#.##`` is at most two digits after the point, ``#.00`` always two.
     """
-    found = unit(units)
-    if scale and found is not None and value and abs(value * found.factor) < LARGEST:
-        if parts := _PARTS.get(found.group) or _PARTS.get(found.name):
-            small = value * found.factor if found.group == "time" else _small(value, found)
+    known = unit(units)
+    if scale and known is not None and value and abs(value * known.factor) < LARGEST:
+        if parts := _PARTS.get(known.group) or _PARTS.get(known.name):
+            small = value * known.factor if known.group == "time" else _small(value, known)
             if composed := _in_parts(small, parts):
                 return composed
-        value, scaled = _scaled(value, found)
-        if scaled != found.name:
-            # So many digits are meant of the unit that it had.
+        value, scaled = _scaled(value, known)
+        if scaled != known.name:
+            # The number of decimals is meant for the unscaled unit.
             units, decimals = scaled, ""
-    shown = number(value, decimals)
-    return f"{shown} {units}" if units and units != "%" else f"{shown}{units}"
+    digits = number(value, decimals)
+    return f"{digits} {units}" if units and units != "%" else f"{digits}{units}"
 
 
-def _small(value: float, found: Unit) -> float:
-    return value * found.factor / UNITS[_SMALL[found.name]].factor
+def _small(value: float, source: Unit) -> float:
+    return value * source.factor / UNITS[_SMALL[source.name]].factor
 
 
 def _in_parts(value: float, parts: Sequence[tuple[str, int]]) -> str:
-    """Two parts that follow each other, the first of which there is one of; "" when there is none but the last."""
+    """Format a value as two consecutive parts, of which the first is not 0; "" when only the last part is not 0."""
     sign, value = "-" if value < 0 else "", abs(value)
     for (name, size), (smaller, fraction) in pairwise(parts):
         whole, rest = divmod(round(value / fraction), size // fraction)
@@ -173,17 +175,18 @@ def _in_parts(value: float, parts: Sequence[tuple[str, int]]) -> str:
     return ""
 
 
-def _scaled(value: float, found: Unit) -> tuple[float, str]:
-    scale = next((scale for scale in _SCALES if found.name in scale), ())
+def _scaled(value: float, source: Unit) -> tuple[float, str]:
+    """Return a value in the largest unit of its scale in which it is at least 1, and that unit."""
+    scale = next((scale for scale in _SCALES if source.name in scale), ())
     for name in reversed(scale):
-        # What would be 1000 of the smaller one when it is rounded is one of this.
-        if round(abs(scaled := value * found.factor / UNITS[name].factor), 4) >= 1:
+        # A value that rounds to 1000 of the smaller unit is 1 of this one.
+        if round(abs(scaled := value * source.factor / UNITS[name].factor), 4) >= 1:
             return scaled, name
-    return (value * found.factor / UNITS[scale[0]].factor, scale[0]) if scale else (value, found.name)
+    return (value * source.factor / UNITS[scale[0]].factor, scale[0]) if scale else (value, source.name)
 
 
 def number(value: float, decimals: str = "") -> str:
-    """A number with as many digits after the point as ``decimals`` says, else with two, or two that tell something."""
+    """Format a number with the digits after the point of ``decimals``, else with two, or two significant ones."""
     _, _, after = decimals.partition(".")
     if isinstance(value, int):
         return f"{value}.{'0' * after.count('0')}" if "0" in after else str(value)
@@ -191,9 +194,9 @@ def number(value: float, decimals: str = "") -> str:
         return f"{value:g}"
     digits = len(after)
     if not decimals:
-        less = 0 if abs(value) >= 0.1 or not value else -1 - math.floor(math.log10(abs(value)))
-        digits = min(DIGITS + less, MAX_DIGITS)
-    shown = f"{value:.{digits}f}"
-    if "0" not in after and "." in shown:
-        shown = shown.rstrip("0").rstrip(".")
-    return shown if float(shown) else shown.removeprefix("-")
+        zeros = 0 if abs(value) >= 0.1 or not value else -1 - math.floor(math.log10(abs(value)))
+        digits = min(DIGITS + zeros, MAX_DIGITS)
+    text = f"{value:.{digits}f}"
+    if "0" not in after and "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text if float(text) else text.removeprefix("-")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hub.net.tls import lan_address, local_names
 
 if TYPE_CHECKING:
-    from hub.api.routes import Request
+    from hub.api.messages import Request
     from hub.config import Config
     from hub.net.listener import Listener
 
