@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 from patience import patient
 
-from connectors.native.protocol import Cmd, Connection, Status, frame, split
+from connectors.native.protocol import Cmd, Decoder, Status, frame, split
 from hub.testing import address_of
 
 #: Seconds for anything that should happen soon.
@@ -21,7 +21,7 @@ class Raw:
 
     def __init__(self, stream):
         self.stream = stream
-        self._connection = Connection()
+        self._decoder = Decoder()
         self._waiting = deque()
         self._last = 0
 
@@ -42,7 +42,7 @@ class Raw:
                 data = bytes(await self.stream.receive_some(65_536))
             except trio.BrokenResourceError:
                 return []
-        received = list(self._connection.receive(data))
+        received = list(self._decoder.receive(data))
         return [(c, m, s) if c == Cmd.RESPONSE else (c, m, *split(body)) for c, m, body, s in received]
 
     async def next(self):

@@ -983,7 +983,7 @@ def test_simulation_that_never_connects_fails(lived_in, transport):
 
     assert 1 == done.code
     said = done.err.splitlines()[-1]
-    assert f"pinwheel: no device got into the hub at {where}" in said
+    assert f"pinwheel: no device could log in at {where}" in said
     assert "cannot connect: all attempts to connect" in said
 
 

@@ -111,7 +111,7 @@ async def test_errors_are_what_the_hub_raised(hub, ask):
         await trio.to_thread.run_sync(nobody, operations.get_status())
     with pytest.raises(NotAuthenticated):
         await trio.to_thread.run_sync(Remote(f"http://{nobody.host}:{nobody.port}"), operations.get_status())
-    with pytest.raises(RequestError, match="not possible here"):
+    with pytest.raises(RequestError, match="is not allowed for this path"):
         await ask(Call("DELETE", "/health"))
     with pytest.raises(NotFound, match="nothing at"):
         await ask(Call("GET", "/api/v1/nowhere"))

@@ -7,7 +7,7 @@ import pytest
 from client import remote
 from connectors.http import endpoint as http
 from connectors.mqtt import connection as mqtt
-from connectors.native import endpoint as native
+from connectors.native import session as native
 from hub.errors import RequestError, StorageError, TooMany, translate
 
 

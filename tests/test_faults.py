@@ -13,6 +13,7 @@ from patience import patient
 from times import DAY, HOUR, NOON, until
 
 import connectors.native.endpoint
+import connectors.native.session
 import hub.errors
 import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
@@ -159,6 +160,7 @@ async def full_disk(hub):
 async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(start, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
+    monkeypatch.setattr(connectors.native.session, "FULL_CHECK_EVERY", 0.05)
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
@@ -336,7 +338,7 @@ async def test_a_login_is_not_a_megabyte(start):
                 pass
         await trio.aclose_forcefully(stream)
         [refusal] = started.refusals
-        assert "a frame of 65535 bytes is over the limit" in refusal.reason
+        assert "a body of 65535 bytes exceeds the limit" in refusal.reason
 
 
 # -- plugins ----------------------------------------------------------------------------------------------------------

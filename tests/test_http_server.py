@@ -362,11 +362,11 @@ async def test_a_browser_that_asks_before_any_other_request_is_refused(http, tar
     [
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
-            "Content-Length with Transfer-Encoding",
+            "both Content-Length and Transfer-Encoding",
         ),
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-            "Content-Length with Transfer-Encoding",
+            "both Content-Length and Transfer-Encoding",
         ),
         (
             "POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
@@ -546,7 +546,7 @@ async def test_a_streamed_answer_is_whole_for_who_has_nothing_more_to_ask(http):
 
 
 async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog, monkeypatch):
-    monkeypatch.setattr(endpoint, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(endpoint, "HALF_CLOSED_GRACE", 0.05)
     async with connected(hub) as http:
         await http.send(request("GET", "/test/endless") + HEALTH)
         await http._until(b"one,")

@@ -9,6 +9,7 @@ import trio
 from times import until
 
 import connectors.native.endpoint
+import connectors.native.session
 from connectors.native import client
 from hub.config import parse
 from hub.facts import DeviceDisconnected, StatusChanged, ValueExpired
@@ -120,7 +121,7 @@ async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
 
 
 async def test_a_silent_board_is_offline_when_its_heartbeats_and_the_wait_are_over(start, monkeypatch):
-    monkeypatch.setattr(connectors.native.endpoint, "HEARTBEATS", (0, 3600))
+    monkeypatch.setattr(connectors.native.session, "HEARTBEATS", (0, 3600))
     monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
     async with start() as hub:
         device, token, _ = await device_of(hub, 'wait = "1500ms"')

@@ -26,7 +26,7 @@ from raw_http import ask
 from raw_native import OK, PATIENCE, Raw, online, reasons, until
 from websockets.trio.client import connect
 
-import connectors.native.endpoint
+import connectors.native.session
 import hub.net.listener
 import hub.net.tls
 import hub.net.wire
@@ -1027,7 +1027,7 @@ async def test_a_client_that_takes_nothing_is_given_up(start, monkeypatch):
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
 async def test_a_client_that_asks_and_does_not_read_is_not_read(start, monkeypatch, command):
     """Its answers would have to be kept: the hub leaves the questions where they are."""
-    monkeypatch.setattr(connectors.native.endpoint, "SPACING", 3600)
+    monkeypatch.setattr(connectors.native.session, "SPACING", 3600)
     pings = frame(Cmd.PING, 7) * 800
     limit = 16 * 1024 * 1024
     sent = 0

@@ -13,8 +13,9 @@ import trio.testing
 from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 from connectors.native import endpoint
+from connectors.native import session as native_session
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
-from connectors.native.protocol import Cmd, Connection, Status, frame, response
+from connectors.native.protocol import Cmd, Decoder, Status, frame, response
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
@@ -127,6 +128,7 @@ class Seconds:
 def seconds(monkeypatch):
     seconds = Seconds()
     monkeypatch.setattr(endpoint, "time", seconds)
+    monkeypatch.setattr(native_session, "time", seconds)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.002)
     return seconds
 
@@ -217,7 +219,7 @@ async def test_nothing_but_a_login_is_heard_before_the_login(hub):
         await client.send(Cmd.HARDWARE, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert "not a login" in reasons(hub)[-1]
+    assert "instead of a login" in reasons(hub)[-1]
     assert None is current(hub, device, 0)
 
 
@@ -235,7 +237,7 @@ async def test_a_second_login_is_answered_with_4_and_changes_nothing(hub):
 
 @pytest.mark.parametrize("said", [frame(Cmd.HW_LOGIN, 1, ("x" * 32,))[:20], frame(Cmd.HW_LOGIN, 1, ("x" * 32,))])
 async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, monkeypatch, said):
-    monkeypatch.setattr(endpoint, "LOGIN_DEADLINE", 0.05)
+    monkeypatch.setattr(native_session, "LOGIN_DEADLINE", 0.05)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.01)
     async with dialled(hub) as client:
         await client.stream.send_all(said)
@@ -265,12 +267,12 @@ async def test_a_login_that_announces_too_much_is_closed_at_once(hub, length):
 
         assert [] == await client.rest()
     [reason] = reasons(hub)
-    assert f"a frame of {length} bytes is over the limit" in reason
+    assert f"a body of {length} bytes exceeds the limit" in reason
 
 
 BROKEN = [
-    (b"\x14\0\2\x80\0", "a frame of 32768 bytes"),
-    (b"\x14\0\2\xff\xff" + bytes(100), "a frame of 65535 bytes"),
+    (b"\x14\0\2\x80\0", "a body of 32768 bytes"),
+    (b"\x14\0\2\xff\xff" + bytes(100), "a body of 65535 bytes"),
     (b"\x63\0\2\0\0", "command 99"),
     (b"\x01\0\2\0\0", "command 1 "),
     (b"GET / HTTP/1.1\r\n\r\n", "command 71"),
@@ -340,7 +342,7 @@ async def test_only_whole_frames_are_sent(hub):
             hub.command(device, SetDatastream(n, ("x" * 20,)))
         while len(received) < 200:
             received += await client.read()
-            assert b"" == client._connection._rest
+            assert b"" == client._decoder._incomplete
 
 
 async def test_what_old_firmware_has_and_nobody_answers(hub):
@@ -435,8 +437,8 @@ async def test_nothing_is_pushed_between_the_login_and_the_answer_to_the_info(hu
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
 async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(hub, monkeypatch, command):
-    assert 1 <= endpoint.INFO_PATIENCE <= 2
-    monkeypatch.setattr(endpoint, "INFO_PATIENCE", 0.05)
+    assert 1 <= native_session.INFO_PATIENCE <= 2
+    monkeypatch.setattr(native_session, "INFO_PATIENCE", 0.05)
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -448,7 +450,7 @@ async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
 async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monkeypatch, command):
-    monkeypatch.setattr(endpoint, "INFO_PATIENCE", 3600)
+    monkeypatch.setattr(native_session, "INFO_PATIENCE", 3600)
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -462,8 +464,8 @@ async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monk
 
 
 async def test_a_client_of_the_old_login_gets_one_frame_per_send_with_time_between(hub, monkeypatch):
-    assert 0.06 <= endpoint.SPACING
-    monkeypatch.setattr(endpoint, "SPACING", 0.15)
+    assert 0.06 <= native_session.SPACING
+    monkeypatch.setattr(native_session, "SPACING", 0.15)
     device, token = await add(hub)
     async with dialled(hub) as client:
         reads = []
@@ -498,7 +500,7 @@ async def test_no_frame_is_longer_than_the_clients_buffer(hub, info, buffer):
 
     expected = [buffer - head - 1, 10] if buffer < 1024 else [10]
     assert expected == [len(parts[-1]) for parts in received]
-    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"its buffer of {buffer} bytes" in r])
+    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"buffer of {buffer} bytes" in r])
 
 
 async def test_what_is_too_long_for_the_buffer_does_not_hold_up_the_rest(hub):
@@ -664,7 +666,7 @@ async def test_an_unbelievable_stamp_is_refused(timed, stamp):
         assert [] == await client.heard()
 
     assert 3 == current(timed, device, 0)
-    assert 1 == len(timed.refusals)
+    assert 1 == len(timed.rejections.recent)
 
 
 async def test_a_group_ends_with_its_connection(timed, stamps):
@@ -1102,7 +1104,7 @@ async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(sta
             assert [] == await other.heard()
             await until(lambda: disconnected)
             assert [device] == [fact.device for fact in disconnected]
-            assert "nothing came" in disconnected[0].reason
+            assert "sent nothing" in disconnected[0].reason
 
 
 async def test_a_device_that_told_no_heartbeat_has_one_of_45_seconds(hub, seconds):
@@ -1157,7 +1159,7 @@ SLOW = "[limits]\nmessages_per_second = 50\nburst = 100\n"
 @pytest.fixture
 def flooded(monkeypatch, seconds):
     """Time stands while a device that floods is not read."""
-    monkeypatch.setattr(endpoint, "FLOOD_PAUSE", 0)
+    monkeypatch.setattr(native_session, "FLOOD_PAUSE", 0)
     monkeypatch.setattr(endpoint, "SWEEP_EVERY", 3600)
     return seconds
 
@@ -1173,7 +1175,7 @@ LIMITED = [(RESPONSE, 60_000, Status.QUOTA_LIMIT)]
 
 
 async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start, flooded, monkeypatch):
-    monkeypatch.setattr(endpoint, "FLOOD_PATIENCE", 3600)
+    monkeypatch.setattr(native_session, "FLOOD_PATIENCE", 3600)
     async with start(SLOW) as hub:
         _, token = await add(hub, "Kitchen")
         async with online(hub, token, h_beat=3600) as client:
@@ -1217,7 +1219,7 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
             await client.rest()
             await until(lambda: disconnected)
 
-            assert ["it kept sending over its rate"] == [fact.reason for fact in disconnected]
+            assert ["the device kept sending more than 50 messages/s"] == [fact.reason for fact in disconnected]
             assert [] == await other.heard()
         assert 9 == current(hub, device, 0)
 
@@ -1390,7 +1392,7 @@ async def test_the_client_says_when_the_hub_hangs_up_instead_of_answering():
 async def test_tasks_that_send_at_once_take_turns():
     """A heartbeat meets a value that the hub has not taken yet, as on a busy machine."""
     ours, theirs = trio.testing.lockstep_stream_pair()
-    client, heard = Client(ours), Connection()
+    client, heard = Client(ours), Decoder()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(client.write, 0, "x" * 500)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from connectors.native.protocol import (
     MAX_BODY,
     Cmd,
-    Connection,
+    Decoder,
     LocalProtocolError,
     MessageIds,
     RemoteProtocolError,
@@ -23,7 +23,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 def frames(data, max_body=MAX_BODY):
-    return list(Connection(max_body).receive(data))
+    return list(Decoder(max_body).receive(data))
 
 
 def heard(connection, chunks):
@@ -55,18 +55,18 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=8)
 
 @given(st.lists(SENT, max_size=6).map(b"".join), CUTS)
 def test_any_split_of_the_bytes_gives_the_same_frames(data, cuts):
-    assert (frames(data), None) == heard(Connection(), chunked(data, cuts))
+    assert (frames(data), None) == heard(Decoder(), chunked(data, cuts))
 
 
 @given(st.binary(max_size=80), CUTS)
 @example(b"\x14\x00\x01\x00\x03abc\xff\x00\x01\x00\x00", [2, 9])
 def test_any_split_of_garbage_gives_the_same_frames_and_the_same_error(data, cuts):
-    assert heard(Connection(40), [data]) == heard(Connection(40), chunked(data, cuts))
+    assert heard(Decoder(40), [data]) == heard(Decoder(40), chunked(data, cuts))
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_frames_or_a_remote_protocol_error(data):
-    found, error = heard(Connection(), [data])
+    found, error = heard(Decoder(), [data])
 
     for received in found:
         assert isinstance(describe(*received), str)
@@ -75,7 +75,7 @@ def test_garbage_is_frames_or_a_remote_protocol_error(data):
 
 @given(st.lists(SENT, min_size=1, max_size=4))
 def test_one_byte_at_a_time_is_enough(sent):
-    connection = Connection()
+    connection = Decoder()
     found = [f for byte in b"".join(sent) for f in connection.receive(bytes([byte]))]
 
     assert frames(b"".join(sent)) == found
@@ -120,14 +120,14 @@ def test_a_body_may_have_32767_bytes():
 
 
 def test_a_frame_that_is_too_long_ends_the_connection_before_its_body_comes():
-    found, error = heard(Connection(128), [frame(Cmd.PING, 1) + b"\x1d\x00\x01\x00\x81"])
+    found, error = heard(Decoder(128), [frame(Cmd.PING, 1) + b"\x1d\x00\x01\x00\x81"])
 
     assert [(Cmd.PING, 1, b"", 0)] == found
-    assert "a frame of 129 bytes is over the limit of 128" == error
+    assert "a body of 129 bytes exceeds the limit of 128" == error
 
 
 def test_the_limit_may_be_raised_between_two_frames_of_one_read():
-    connection = Connection(128)
+    connection = Decoder(128)
     data = frame(Cmd.HW_LOGIN, 1, [TOKEN]) + frame(Cmd.INTERNAL, 2, ["x" * 500])
     bodies = []
     for _, _, body, _ in connection.receive(data):
@@ -139,10 +139,10 @@ def test_the_limit_may_be_raised_between_two_frames_of_one_read():
 
 @pytest.mark.parametrize("command", [1, 3, 5, 22, 0x47, 0x50, 0xFF])
 def test_a_command_that_is_not_known_ends_the_connection(command):
-    found, error = heard(Connection(), [frame(Cmd.PING, 1) + bytes([command, 0, 1, 0, 0])])
+    found, error = heard(Decoder(), [frame(Cmd.PING, 1) + bytes([command, 0, 1, 0, 0])])
 
     assert [(Cmd.PING, 1, b"", 0)] == found
-    assert f"command {command} is not known" == error
+    assert f"command {command} is unknown" == error
 
 
 def test_message_id_0_is_taken_from_a_client():

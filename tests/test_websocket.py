@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.trio.client import connect
 
 from connectors.native import client
-from connectors.native.protocol import Cmd, Connection, Status, frame, response
+from connectors.native.protocol import Cmd, Decoder, Status, frame, response
 from hub.facts import DeviceConnected, DeviceDisconnected, ValueWritten
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
@@ -100,7 +100,7 @@ def written(hub):
 
 async def hear(socket, count):
     """So many frames, however they come in messages."""
-    connection, frames = Connection(), []
+    connection, frames = Decoder(), []
     with trio.fail_after(PATIENCE):
         while len(frames) < count:
             frames += connection.receive(await socket.recv())

@@ -1,11 +1,11 @@
-"""HTTP for people and devices: the hub's routes as an ASGI app, and errors as statuses."""
+"""The HTTP plugin: serves the hub's routes as an ASGI app, upgrades WebSockets, and maps errors to statuses."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The status that answers each error.
 STATUS: dict[type[HubError], int] = {
     NotAuthenticated: 401,
     Forbidden: 403,
@@ -65,58 +66,58 @@ STATUS: dict[type[HubError], int] = {
     Unavailable: 503,
     StorageError: 503,
 }
-#: Seconds after which a client may ask again when the hub could not keep its promise.
+#: Seconds after which a client may retry a request that was answered with 503.
 RETRY_AFTER = 5
-#: Seconds for the rest of a streamed answer to a client that has ended its side of the connection.
-LAST_WORDS = 10.0
-#: What a listener that serves "device-http" answers; everything else is not there.
+#: Seconds for the rest of a streamed answer to a client that has closed its side of the connection.
+HALF_CLOSED_GRACE = 10.0
+#: The only paths on a listener that serves "device-http"; any other is answered with 404.
 DEVICE_PATHS = "/external/api/", "/health"
 
-_Receive = Callable[[], Awaitable[server.Message]]
-_Send = Callable[[server.Message], Awaitable[None]]
-
 JSON = b"application/json"
-#: Paths that a page of any origin may ask: there a device's token, or an address that cannot be guessed, is all that
-#: counts. A browser sends along nothing that would (docs.blynk.io, Device HTTPS API; Fetch §3.2).
-PAGE_PATHS = "/external/api/", "/reports/", "/device_uploads/"
+#: Paths that pages of any origin may request: they need a device's token or an address that cannot be guessed, and a
+#: browser adds neither by itself (docs.blynk.io, Device HTTPS API; Fetch §3.2).
+CROSS_ORIGIN_PATHS = "/external/api/", "/reports/", "/device_uploads/"
 ANY_ORIGIN = ((b"Access-Control-Allow-Origin", b"*"),)
-#: Seconds for which a browser need not ask again whether it may ask.
-PREFLIGHT_LASTS = 86_400
+#: Seconds for which a browser may cache the answer to a preflight request.
+PREFLIGHT_MAX_AGE = 86_400
 
 
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, overload_response=busy)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, overload_response=overload_response)]
 
 
 def sniff(first: bytes) -> bool:
-    """A method, maybe after empty lines: no other protocol begins with a capital letter, or with those alone."""
+    """Return whether a connection begins with a method, maybe after empty lines, or with empty lines only.
+
+    No other protocol begins with a capital letter or a line end.
+    """
     method = first.lstrip(b"\r\n")
     return not method or 0x41 <= method[0] <= 0x5A
 
 
-def busy(first: bytes) -> bytes:
-    """The whole answer to a client over the limits of connections."""
-    body = _error("There are too many clients.")
+def overload_response(first: bytes) -> bytes:
+    """Return the whole answer to a client over the limits of connections, given its first bytes."""
+    body = _error_body("The hub has reached its limit of connections; try again later.")
     target = first.lstrip(b"\r\n").partition(b" ")[2]
     headers = [
         (b"Retry-After", str(RETRY_AFTER).encode()),
         (b"Connection", b"close"),
         (b"Content-Type", JSON),
         (b"Content-Length", str(len(body)).encode()),
-        *_cross_origin(target.decode("latin-1")),
+        *_cross_origin_headers(target.decode("latin-1")),
     ]
-    return server.head(503, headers) + body
+    return server.encode_head(503, headers) + body
 
 
-def _cross_origin(path: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers by which a page of another origin may read what is answered at a path."""
-    return ANY_ORIGIN if path.startswith(PAGE_PATHS) or path == PAGE_PATHS[0].rstrip("/") else ()
+def _cross_origin_headers(path: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers with which a page of another origin may read the answers at a path."""
+    return ANY_ORIGIN if path.startswith(CROSS_ORIGIN_PATHS) or path == CROSS_ORIGIN_PATHS[0].rstrip("/") else ()
 
 
 class Endpoint:
-    """Serves the routes of a hub."""
+    """Serves the routes of a hub and its WebSockets."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -125,73 +126,82 @@ class Endpoint:
             if isinstance(route, Route):
                 by_path.setdefault(route.path, {})[route.method] = route
         self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
-        #: Paths with a name in braces, which stands for a part of any text.
+        #: Paths with a name in braces, which matches any text.
         self._patterns = [(compile_path(path)[0], app) for path, app in self._paths.items() if "{" in path]
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
 
     async def serve(self, wire: Wire, peer: Peer) -> None:
+        """Serve one connection until it ends."""
+
         async def upgrade(request: h11.Request, trailing: bytes) -> None:
             await self._upgrade(wire, peer, request, trailing)
 
-        def refuse(reason: str) -> None:
+        def report(reason: str) -> None:
             self._hub.reject(peer.address, reason)
 
-        await server.serve(self._app, upgrade, self._rules, refuse, wire, peer)
+        await server.HttpConnection(self._app, upgrade, self._rules_for, report, wire, peer).run()
 
-    def _rules(self, path: str) -> server.PathRules:
-        app = self._paths.get(path) or self._with_names(path)
-        return server.PathRules(BODY if app is None else app.max_body, _cross_origin(path))
+    def _rules_for(self, path: str) -> server.PathRules:
+        app = self._paths.get(path) or self._match_pattern(path)
+        return server.PathRules(BODY if app is None else app.max_body, _cross_origin_headers(path))
 
-    async def _app(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
-        app = self._paths.get(scope["path"]) or self._with_names(scope["path"])
-        if scope["method"] == "OPTIONS" and _cross_origin(scope["path"]):
-            await _preflight(scope, send)
-        elif app is None or not _open_here(scope["path"], scope["state"]["peer"]):
-            await _send(send, 404, JSON, _error(f"There is nothing at {scope['path']}."), ())
+    async def _app(self, scope: server.Scope, receive: server.Receive, send: server.Send) -> None:
+        """Answer one request: ASGI's entry point."""
+        app = self._paths.get(scope["path"]) or self._match_pattern(scope["path"])
+        if scope["method"] == "OPTIONS" and _cross_origin_headers(scope["path"]):
+            await _answer_preflight(scope, send)
+        elif app is None or not _is_served(scope["path"], scope["state"]["peer"]):
+            await _send(send, 404, JSON, _error_body(f"There is nothing at {scope['path']}."), ())
         else:
             await app(scope, receive, send)
 
-    def _with_names(self, path: str) -> _PathApp | None:
+    def _match_pattern(self, path: str) -> _PathApp | None:
         return next((app for pattern, app in self._patterns if pattern.match(path)), None)
 
-    async def _upgrade(self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes) -> None:
-        target, _, query = request.target.decode("ascii", "replace").partition("?")
+    async def _upgrade(self, wire: Wire, peer: Peer, upgrade_request: h11.Request, trailing: bytes) -> None:
+        """Serve a WebSocket until it ends: of a protocol, such as the native one, or of a `SocketRoute`."""
+        target, _, query = upgrade_request.target.decode("ascii", "replace").partition("?")
         path = target.rstrip("/")
-        asked = _request(self._hub, "GET", path, query.encode(), request.headers, peer)
-        for protocol in self._hub.protocols:
-            # Blynk's old clients also ask for "/websocket".
-            where = protocol.websocket_path
-            if where and path in (where, where.removesuffix("s")) and protocol.name in peer.listen.serve:
-                subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
-                if socket := self._accepted(wire, peer, request, trailing, subprotocols):
-                    wire.busy = False
-                    peer.address = asked.address
-                    await protocol.serve(socket, peer)
-                    await socket.aclose()
-                return
+        request = _build_request(self._hub, "GET", path, query.encode(), upgrade_request.headers, peer)
+        if (protocol := self._find_protocol(path, peer)) is not None:
+            subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
+            if socket := self._accept(wire, peer, upgrade_request, trailing, subprotocols):
+                peer.address = request.address
+                await protocol.serve(socket, peer)
+                await socket.aclose()
+            return
         route = self._sockets.get(path)
         try:
-            if route is None or not _open_here(path, peer):
+            if route is None or not _is_served(path, peer):
                 raise NotFound("There is no WebSocket here.")
-            await _admit(self._hub, asked, route.permission)
+            await _authorize(self._hub, request, route.permission)
         except HubError as error:
-            status, kind, body, more = _problem(error)
-            head = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-            wire.send(server.head(status, (*head, *more)) + body)
+            wire.send(_encode_rejected_upgrade(error))
             return
-        if socket := self._accepted(wire, peer, request, trailing):
-            wire.busy = False
+        if socket := self._accept(wire, peer, upgrade_request, trailing):
             peer.authenticated()
-            await route.handler(asked, websocket.TextSocket(socket))
+            await route.handler(request, websocket.TextSocket(socket))
             await socket.aclose()
 
-    def _accepted(
-        self, wire: Wire, peer: Peer, request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()
+    def _find_protocol(self, path: str, peer: Peer) -> WireProtocol | None:
+        """Return the protocol whose WebSockets have this path on the client's listener."""
+        for protocol in self._hub.protocols:
+            socket_path = protocol.websocket_path
+            # Blynk's old clients also ask for "/websocket".
+            is_its_path = socket_path and path in (socket_path, socket_path.removesuffix("s"))
+            if is_its_path and protocol.name in peer.listen.serve:
+                return protocol
+        return None
+
+    def _accept(
+        self, wire: Wire, peer: Peer, upgrade_request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()
     ) -> websocket.WebSocketWire | None:
-        """The WebSocket that a client asked for; None when its handshake was malformed, which is put down."""
-        socket = websocket.accept(wire, request, trailing, subprotocols)
+        """Accept a WebSocket; None when its handshake was malformed, which is answered and reported."""
+        socket = websocket.accept(wire, upgrade_request, trailing, subprotocols)
         if socket is None:
             self._hub.reject(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
+        else:
+            wire.busy = False
         return socket
 
 
@@ -205,57 +215,62 @@ class _PathApp:
         if "GET" in routes:
             self._routes.setdefault("HEAD", routes["GET"])
 
-    async def __call__(self, scope: server.Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: server.Scope, receive: server.Receive, send: server.Send) -> None:
         method, peer = scope["method"], scope["state"]["peer"]
         route = self._routes.get(method)
         if route is None:
-            allow = (b"allow", ", ".join(self._routes).encode())
-            await _send(send, 405, JSON, _error(f"{method} is not possible here."), [allow])
+            allowed = ", ".join(self._routes)
+            message = f"{method} is not allowed for this path; allowed: {allowed}."
+            await _send(send, 405, JSON, _error_body(message), [(b"allow", allowed.encode())])
             return
         try:
-            request = _request(self._hub, scope["method"], scope["path"], scope["query_string"], scope["headers"], peer)
-            await _admit(self._hub, request, route.permission)
-            result = await self._result(route, request, receive)
+            query, headers = scope["query_string"], scope["headers"]
+            request = _build_request(self._hub, method, scope["path"], query, headers, peer)
+            await _authorize(self._hub, request, route.permission)
+            result = await self._execute(route, request, receive)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
                 peer.authenticated()
-        except server.Refusal:
+        except server.HttpError:
             raise
         except HubError as error:
-            await _send(send, *_problem(error))
+            await _send(send, *_describe_error(error))
         except Exception:
             log.exception("%s %s failed", route.method, route.path)
-            await _send(send, 500, JSON, _error("The hub has a fault; its log says more."), ())
+            message = "The request failed because of an error in the hub; see its log."
+            await _send(send, 500, JSON, _error_body(message), ())
         else:
-            await _answer(result, request, scope, receive, send)
+            await _send_result(result, request, scope, receive, send)
 
-    async def _result(self, route: Route, request: Request, receive: _Receive) -> Any:
+    async def _execute(self, route: Route, request: Request, receive: server.Receive) -> Any:
+        """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
         if route.method == "GET":
             return await self._hub.execute(route, request)
         bodies = self._hub.bodies
         with bodies.counted() as grown_to:
-            request.body = body = await _body(receive, route.max_body, grown_to)
+            request.body = body = await _read_body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
                 request.body = await bodies.decoded(body, lambda body: from_json(parse_json(body), cls))
             return await self._hub.execute(route, request)
 
 
-def _request(
+def _build_request(
     hub: Hub, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], peer: Peer
 ) -> Request:
+    """Return a request whose principal is not known yet, with its client's address as trusted proxies tell it."""
     decoded: dict[str, str] = {}
     for name, value in headers:
         key, text = name.decode("latin-1"), value.decode("latin-1")
-        # A list may come in several lines (RFC 9110, 5.3); of others the last counts.
+        # A list may be split over several lines (RFC 9110, 5.3); of other headers the last counts.
         decoded[key] = f"{decoded[key]},{text}" if key.startswith("x-forwarded-") and key in decoded else text
     address, tls, host, forwarded = peer.address, peer.tls, decoded.get("host", ""), False
     if hub.listener is not None and hub.listener.trusts(address):
         address = client_address(address, decoded.get("x-forwarded-for", ""), hub.listener.trusts)
-        # Of several, the word of the proxy that is trusted comes last.
-        tls = _last(decoded, "x-forwarded-proto").lower() == "https" if "x-forwarded-proto" in decoded else tls
+        # The trusted proxy appends its value to those that the client sent.
+        tls = _last_item(decoded, "x-forwarded-proto").lower() == "https" if "x-forwarded-proto" in decoded else tls
         forwarded = "x-forwarded-host" in decoded
-        host = _last(decoded, "x-forwarded-host") if forwarded else host
+        host = _last_item(decoded, "x-forwarded-host") if forwarded else host
     if not forwarded and "http" not in peer.listen.serve:
-        # What links lead to is not served there.
+        # The pages that links lead to are not served there.
         host = ""
     return Request(
         method=method,
@@ -271,17 +286,21 @@ def _request(
     )
 
 
-def _last(headers: Mapping[str, str], name: str) -> str:
-    """The last of a header's list."""
+def _last_item(headers: Mapping[str, str], name: str) -> str:
+    """Return the last item of a header that is a list."""
     return headers[name].rpartition(",")[2].strip()
 
 
-def _open_here(path: str, peer: Peer) -> bool:
+def _is_served(path: str, peer: Peer) -> bool:
+    """Return whether the client's listener serves a path."""
     return "http" in peer.listen.serve or path.startswith(DEVICE_PATHS)
 
 
-async def _admit(hub: Hub, request: Request, permission: str) -> None:
-    """Find out who is asking, and whether they may. Raises `NotAuthenticated`, `Forbidden`."""
+async def _authorize(hub: Hub, request: Request, permission: str) -> None:
+    """Set the request's principal or device, and check its permission. Raises `NotAuthenticated`, `Forbidden`.
+
+    For a device also raises `Rejected`, `TooMany`.
+    """
     request.permission = permission
     if permission == DEVICE:
         hub.access.authenticate_device(request)
@@ -289,27 +308,28 @@ async def _admit(hub: Hub, request: Request, permission: str) -> None:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
-        raise NotAuthenticated("This needs an Authorization header with a bearer token.")
+        raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
     request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
     if permission != AUTHENTICATED:
         hub.authorize(request.principal, permission)
 
 
-async def _body(receive: _Receive, limit: int, grown_to: Callable[[int], None]) -> bytes:
-    """A request's body. Raises `server.Refusal` when it has more than ``limit`` bytes."""
+async def _read_body(receive: server.Receive, body_limit: int, grown_to: Callable[[int], None]) -> bytes:
+    """Return a request's body. Raises `server.HttpError` when it has more than ``body_limit`` bytes."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > limit:
-            # A path's limit is that of its largest route.
-            raise server.too_large(limit)
+        if len(body) > body_limit:
+            # The server applies the path's limit, which is that of its largest route.
+            raise server.body_too_large(body_limit)
         grown_to(len(body))
         if not message.get("more_body"):
             return bytes(body)
 
 
-def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
+def _describe_error(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
+    """Return the status, media type, body and headers of the answer to an error."""
     status = translate(error, STATUS)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
@@ -318,57 +338,67 @@ def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, 
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     elif status == 503:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
-    return status, JSON, _error(str(error)), headers
+    return status, JSON, _error_body(str(error)), headers
 
 
-def _error(message: str) -> bytes:
+def _encode_rejected_upgrade(error: HubError) -> bytes:
+    """Encode the whole answer to a WebSocket handshake that is rejected."""
+    status, media_type, body, extra_headers = _describe_error(error)
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    return server.encode_head(status, (*headers, *extra_headers)) + body
+
+
+def _error_body(message: str) -> bytes:
     return json.dumps({"error": {"message": message}}, ensure_ascii=False, separators=(",", ":")).encode(
         errors="replace"
     )
 
 
 async def _send(
-    send: _Send,
+    send: server.Send,
     status: int,
-    kind: bytes,
+    media_type: bytes,
     body: bytes,
     headers: Sequence[tuple[bytes, bytes]],
 ) -> None:
-    head = [(b"content-length", str(len(body)).encode()), *headers]
+    """Send a whole answer."""
+    all_headers = [(b"content-length", str(len(body)).encode()), *headers]
     if body:
-        head.append((b"content-type", kind))
-    await send({"type": "http.response.start", "status": status, "headers": head})
+        all_headers.append((b"content-type", media_type))
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def _preflight(scope: server.Scope, send: _Send) -> None:
-    """Let a browser's page ask with any of our methods, and with whatever headers it wants to (Fetch §3.2.2)."""
-    wanted = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
+async def _answer_preflight(scope: server.Scope, send: server.Send) -> None:
+    """Allow a page all methods of cross-origin paths, and the headers that its browser asks for (Fetch §3.2.2)."""
+    requested_headers = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
     headers = [
         (b"Access-Control-Allow-Methods", b"GET, HEAD, POST, OPTIONS"),
-        (b"Access-Control-Allow-Headers", wanted or b"*"),
-        (b"Access-Control-Max-Age", str(PREFLIGHT_LASTS).encode()),
+        (b"Access-Control-Allow-Headers", requested_headers or b"*"),
+        (b"Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE).encode()),
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _stream(stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: _Receive, send: _Send) -> None:
-    """Send an answer piece by piece, as long as the client is there."""
+async def _send_stream(
+    stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: server.Receive, send: server.Send
+) -> None:
+    """Send an answer piece by piece until the client disconnects."""
 
-    async def watch() -> None:
+    async def stop_on_disconnect() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        # It may only have nothing more to ask (`nc -N`), which looks the same.
-        await trio.sleep(LAST_WORDS)
+        # A client that has only closed its sending side (`nc -N`) looks the same, and still reads.
+        await trio.sleep(HALF_CLOSED_GRACE)
         nursery.cancel_scope.cancel()
 
-    kind = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
+    media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
     try:
         async with trio.open_nursery() as nursery, aclosing(stream.chunks) as chunks:
-            nursery.start_soon(watch)
-            head = [(b"content-type", kind.encode()), *etag]
-            await send({"type": "http.response.start", "status": 200, "headers": head})
+            nursery.start_soon(stop_on_disconnect)
+            headers = [(b"content-type", media_type.encode()), *etag]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
@@ -377,8 +407,8 @@ async def _stream(stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], 
         raise first_of(group) from None
 
 
-async def _answer(result: Any, request: Request, scope: Any, receive: Any, send: Any) -> None:
-    """Send what a handler returned."""
+async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any) -> None:
+    """Send the answer that a handler has returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
         case api.Response():
@@ -392,7 +422,7 @@ async def _answer(result: Any, request: Request, scope: Any, receive: Any, send:
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
         case api.Stream():
-            await _stream(result, etag, receive, send)
+            await _send_stream(result, etag, receive, send)
         case api.Created():
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:

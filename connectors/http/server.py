@@ -1,7 +1,21 @@
 """An ASGI server over a `Wire`: HTTP/1.1 by h11. WebSockets are handed over, see `connectors.http.websocket`.
 
-One connection is one task. What a client gets wrong is answered with its status and ends the connection; nothing is
-logged per request.
+Theory of operation. One connection is one task, which runs `HttpConnection.run` and moves the `State`:
+
+========  ============================================  =============================================================
+state     meaning                                       left for
+========  ============================================  =============================================================
+IDLE      The client may begin a request; empty lines   HEADER, at the first other byte. The connection ends when the
+          before it are ignored.                        client ends it, and after IDLE_DEADLINE.
+HEADER    The header of a request has begun.            EXCHANGE, when it is complete. The connection ends with 408
+                                                        after HEADER_DEADLINE, and with 400 or 431 for a bad header.
+EXCHANGE  A request is being answered: by the app, or   IDLE, when request and answer are complete and the client may
+          by ``upgrade``, which takes the connection    send another. The connection ends if it may not, if the hub
+          over until it ends.                           stops, after an upgrade, and with 400, 408 or 413 for the body.
+========  ============================================  =============================================================
+
+Within an exchange h11 knows how far the request and the answer are. An error of the client is an `HttpError`: it is
+reported, answered if nothing has been sent yet, and ends the connection. Nothing is logged per request.
 """
 
 from __future__ import annotations
@@ -10,6 +24,7 @@ import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +39,10 @@ if TYPE_CHECKING:
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
-#: Takes over a connection whose client asked for a WebSocket; given the request and what followed it.
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Takes over a connection whose client asks for a WebSocket, given the request and the bytes after it.
 Upgrade = Callable[[h11.Request, bytes], Awaitable[None]]
 
 #: Bytes of request line and headers together.
@@ -34,11 +51,11 @@ MAX_HEADER = 16 * 1024
 HEADER_DEADLINE = 15.0
 BODY_DEADLINE = 60.0
 IDLE_DEADLINE = 75.0
-#: Bytes that wait for a client before it is asked for another request.
+#: Bytes that wait for a client before its next request is read.
 MAX_PENDING = 64 * 1024
 
-_BODY = {b"content-length", b"transfer-encoding"}
-#: What stands before a request line and is ignored (RFC 9112 §2.2): some boards end a body with a line end too many.
+_BODY_HEADERS = {b"content-length", b"transfer-encoding"}
+#: Line ends before a request line, which are ignored (RFC 9112 §2.2): some boards send one too many after a body.
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 #: Reason phrases by status: sketches compare "200 OK" (RFC 9112 §4 lets a server leave the words out).
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -46,160 +63,186 @@ REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _SPELLINGS = {b"etag": b"ETag", b"www-authenticate": b"WWW-Authenticate"}
 
 
-class Refusal(Exception):
-    """The request cannot be served; ``status`` says why."""
+class HttpError(Exception):
+    """The client's error that ends the connection, with the ``status`` that answers it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
+class State(Enum):
+    """The state of a connection; see the theory of operation."""
+
+    IDLE = auto()
+    HEADER = auto()
+    EXCHANGE = auto()
+
+
 @attrs.frozen
 class PathRules:
-    """What holds for every request to a path: bytes of its body, and headers of every answer, errors too."""
+    """The limit of a body in bytes, and the headers of every answer, errors too, for all requests to a path."""
 
     body_limit: int
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-async def serve(
-    app: App,
-    upgrade: Upgrade,
-    rules_of: Callable[[str], PathRules],
-    refuse: Callable[[str], None],
-    wire: Wire,
-    peer: Peer,
-) -> None:
-    """Serve one connection until it ends. ``refuse`` is told why a request was refused before any route saw it."""
-    connection = _new_connection()
-    rules = unknown = PathRules(0)
-    try:
+#: The rules before the path of a request is known.
+_NO_PATH = PathRules(0)
+
+
+class HttpConnection:
+    """One connection. ``report`` is called with the reason of every request rejected before a route saw it."""
+
+    def __init__(
+        self,
+        app: App,
+        upgrade: Upgrade,
+        rules_for: Callable[[str], PathRules],
+        report: Callable[[str], None],
+        wire: Wire,
+        peer: Peer,
+    ) -> None:
+        self._app = app
+        self._upgrade = upgrade
+        self._rules_for = rules_for
+        self._report = report
+        self._wire = wire
+        self._peer = peer
+        self._h11 = _new_h11_connection()
+        self._state = State.IDLE
+
+    async def run(self) -> None:
+        """Serve requests until the connection ends."""
+        wire, rules = self._wire, _NO_PATH
+        try:
+            while (request := await self._next_request()) is not None:
+                self._state = State.EXCHANGE
+                wire.busy = True
+                path = _decode_path(request.target.partition(b"?")[0])
+                rules = self._rules_for(path)
+                headers = _check_headers(request, rules.body_limit)
+                if headers.get(b"upgrade", b"").lower() == b"websocket":
+                    if request.method != b"GET" or request.http_version != b"1.1" or _BODY_HEADERS & headers.keys():
+                        raise HttpError(400, "A WebSocket handshake is a GET request without a body (RFC 6455 §4.1).")
+                    await self._upgrade(request, self._h11.trailing_data[0])
+                    return
+                await _Exchange(self._h11, wire, request, headers, self._peer, path, rules).run(self._app)
+                if not self._start_next_cycle():
+                    return
+                rules = _NO_PATH
+                if wire.pending > MAX_PENDING:
+                    await wire.drained()
+        except (h11.RemoteProtocolError, HttpError) as error:
+            http_error = error if isinstance(error, HttpError) else _http_error(error)
+            self._report(f"HTTP {http_error.status}: {http_error}")
+            self._send_error(http_error, rules.headers)
+            await wire.linger()
+        except OSError:
+            if not wire.broken:
+                raise
+
+    async def _next_request(self) -> h11.Request | None:
+        """Return the next request; None when the client sends none. Raises `HttpError`."""
+        head = self._h11.trailing_data[0]
+        fed = len(head)
+        if head[:1] in (b"\r", b"\n"):
+            # h11 takes an empty line for an empty request: the next request goes to an h11 connection without it.
+            self._h11, fed = _new_h11_connection(), 0
+        self._state, deadline = State.IDLE, trio.current_time() + IDLE_DEADLINE
         while True:
-            rules = unknown
-            connection, request = await _next_request(connection, wire)
-            if request is None:
-                return
-            wire.busy = True
-            path = _path(request.target.partition(b"?")[0])
-            rules = rules_of(path)
-            headers = _checked(request, rules.body_limit)
-            if headers.get(b"upgrade", b"").lower() == b"websocket":
-                if request.method != b"GET" or request.http_version != b"1.1" or _BODY & headers.keys():
-                    raise Refusal(400, "This is no WebSocket handshake.")
-                await upgrade(request, connection.trailing_data[0])
-                return
-            await _Exchange(connection, wire, request, headers, peer, path, rules).run(app)
-            while connection.their_state is h11.SEND_BODY and connection.next_event() is not h11.NEED_DATA:
-                pass
-            wire.busy = False
-            if wire.closing or wire.broken or connection.our_state is h11.MUST_CLOSE:
-                return
-            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
-                return
-            connection.start_next_cycle()
-            if wire.pending > MAX_PENDING:
-                await wire.drained()
-    except (h11.RemoteProtocolError, Refusal) as error:
-        refusal = error if isinstance(error, Refusal) else _refusal(error)
-        refuse(f"HTTP {refusal.status}: {refusal}")
-        _refuse(connection, wire, refusal, rules.headers)
-        await wire.linger()
-    except OSError:
-        if not wire.broken:
-            raise
+            if not fed and (empty := _EMPTY_LINES.match(head)):
+                head = head[empty.end() :]
+            if head not in (b"", b"\r"):
+                if self._state is State.IDLE:
+                    self._state, deadline = State.HEADER, trio.current_time() + HEADER_DEADLINE
+                if fed < len(head):
+                    self._h11.receive_data(head[fed:])
+                    fed = len(head)
+                if (request := self._parse_request(head)) is not None:
+                    return request
+            with trio.move_on_at(deadline) as patience:
+                data = await self._wire.receive()
+            if patience.cancelled_caught:
+                if self._state is State.HEADER:
+                    raise HttpError(408, f"The header was not complete within {HEADER_DEADLINE:g} s.")
+                return None
+            if not data:
+                if self._state is State.HEADER:
+                    raise HttpError(400, broken_rule("peer unexpectedly closed", head))
+                return None
+            head += data
+
+    def _parse_request(self, head: bytes) -> h11.Request | None:
+        """Return the request that h11 has been fed; None while it is incomplete. Raises `HttpError`."""
+        try:
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            raise _http_error(error, head) from error
+        return event if isinstance(event, h11.Request) else None
+
+    def _start_next_cycle(self) -> bool:
+        """Prepare for another request after an exchange; return whether the client may send one."""
+        connection, wire = self._h11, self._wire
+        while connection.their_state is h11.SEND_BODY and connection.next_event() is not h11.NEED_DATA:
+            pass
+        wire.busy = False
+        if wire.closing or wire.broken:
+            return False
+        if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+            return False
+        connection.start_next_cycle()
+        return True
+
+    def _send_error(self, error: HttpError, extra_headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Answer with an error, unless an answer has begun."""
+        connection = self._h11
+        if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        body = str(error).encode()
+        headers = [
+            (b"Content-Type", b"text/plain"),
+            (b"Content-Length", str(len(body)).encode()),
+            (b"Connection", b"close"),
+            (b"Date", _http_date().encode()),
+            *extra_headers,
+        ]
+        events = (_h11_response(error.status, headers), h11.Data(data=body), h11.EndOfMessage())
+        self._wire.send(b"".join(connection.send(event) or b"" for event in events))
 
 
-def _new_connection() -> h11.Connection:
+def _new_h11_connection() -> h11.Connection:
     return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
 
 
-def _refusal(error: h11.RemoteProtocolError, head: bytes = b"") -> Refusal:
-    """h11's own words repeat the request, and with it what is secret in it."""
+def _http_error(error: h11.RemoteProtocolError, head: bytes = b"") -> HttpError:
+    """Return the error that answers one of h11's, whose own text repeats the request, and secrets with it."""
     if error.error_status_hint == 431:
-        return Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
-    return Refusal(error.error_status_hint, broken_rule(str(error), head))
+        return HttpError(431, f"The header exceeds the limit of {MAX_HEADER} bytes.")
+    return HttpError(error.error_status_hint, broken_rule(str(error), head))
 
 
-async def _next_request(connection: h11.Connection, wire: Wire) -> tuple[h11.Connection, h11.Request | None]:
-    """The next request, None when there is none, and the connection to go on with.
-
-    Empty lines before it are ignored. Raises `Refusal`.
-    """
-    head = connection.trailing_data[0]
-    given = len(head)
-    if head[:1] in (b"\r", b"\n"):
-        # h11 takes an empty line for a request without anything: what it has of the next one goes to another.
-        connection, given = _new_connection(), 0
-    idle_until, began = trio.current_time() + IDLE_DEADLINE, 0.0
-    while True:
-        if not given and (empty := _EMPTY_LINES.match(head)):
-            head = head[empty.end() :]
-        if head not in (b"", b"\r"):
-            began = began or trio.current_time()
-            if given < len(head):
-                connection.receive_data(head[given:])
-                given = len(head)
-            if (request := _request_in(connection, head)) is not None:
-                return connection, request
-        with trio.move_on_at(began + HEADER_DEADLINE if began else idle_until) as deadline:
-            data = await wire.receive()
-        if deadline.cancelled_caught:
-            if began:
-                raise Refusal(408, "The header took too long.")
-            return connection, None
-        if not data:
-            if began:
-                raise Refusal(400, broken_rule("peer unexpectedly closed", head))
-            return connection, None
-        head += data
-
-
-def _request_in(connection: h11.Connection, head: bytes) -> h11.Request | None:
-    """The request that has come; None while it has not come whole. Raises `Refusal`."""
-    try:
-        event = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise _refusal(error, head) from error
-    return event if isinstance(event, h11.Request) else None
-
-
-def _checked(request: h11.Request, limit: int) -> dict[bytes, bytes]:
+def _check_headers(request: h11.Request, body_limit: int) -> dict[bytes, bytes]:
+    """Return the headers as a dictionary. Raises `HttpError` if they are too long, or announce a body that is."""
     headers = dict(request.headers)
-    fields = sum(len(name) + len(value) + 4 for name, value in request.headers)
-    if len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n") + fields > MAX_HEADER:
-        raise Refusal(431, f"The header has more than {MAX_HEADER} bytes.")
+    header_bytes = sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if len(request.method) + len(request.target) + len("  HTTP/1.1\r\n\r\n") + header_bytes > MAX_HEADER:
+        raise HttpError(431, f"The header exceeds the limit of {MAX_HEADER} bytes.")
     if b"transfer-encoding" in headers and b"content-length" in headers:
-        raise Refusal(400, "Content-Length with Transfer-Encoding.")
-    if int(headers.get(b"content-length", b"0")) > limit:
-        raise too_large(limit)
+        raise HttpError(400, "A request must not have both Content-Length and Transfer-Encoding (RFC 9112 §6.1).")
+    if int(headers.get(b"content-length", b"0")) > body_limit:
+        raise body_too_large(body_limit)
     return headers
 
 
-def too_large(limit: int) -> Refusal:
-    """The refusal of a body with more than ``limit`` bytes."""
-    return Refusal(413, f"The body must have at most {limit} bytes here.")
-
-
-def _refuse(connection: h11.Connection, wire: Wire, refusal: Refusal, more: Iterable[tuple[bytes, bytes]]) -> None:
-    """Answer with an error, if an answer is still possible; the connection ends after it."""
-    if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-        return
-    body = str(refusal).encode()
-    headers = [
-        (b"Content-Type", b"text/plain"),
-        (b"Content-Length", str(len(body)).encode()),
-        (b"Connection", b"close"),
-        (b"Date", _date().encode()),
-        *more,
-    ]
-    parts = (_response(refusal.status, headers), h11.Data(data=body), h11.EndOfMessage())
-    sent = [connection.send(part) for part in parts]
-    wire.send(b"".join(part for part in sent if part))
+def body_too_large(body_limit: int) -> HttpError:
+    """Return the error for a body with more than ``body_limit`` bytes."""
+    return HttpError(413, f"The body exceeds the limit of {body_limit} bytes for this path.")
 
 
 @functools.lru_cache(maxsize=256)
-def spelled(name: bytes) -> bytes:
-    """A header name as most servers spell it; one with a capital letter is left alone.
+def capitalize(name: bytes) -> bytes:
+    """Return a header name with its usual capital letters; a name with any capital letter is left alone.
 
     Names are case-insensitive (RFC 9110 §5.1), but ASGI has them in small letters, and clients that are flashed into
     boards, such as ArduinoHttpClient, compare them letter by letter.
@@ -207,19 +250,19 @@ def spelled(name: bytes) -> bytes:
     return name if name != name.lower() else _SPELLINGS.get(name, name.title())
 
 
-def head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The status line and headers of an answer that is sent without h11."""
-    lines = b"".join(b"%s: %s\r\n" % (spelled(name), value) for name, value in headers)
+def encode_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Encode the status line and headers of an answer that is sent without h11."""
+    lines = b"".join(b"%s: %s\r\n" % (capitalize(name), value) for name, value in headers)
     return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, REASONS.get(status, b""), lines)
 
 
-def _response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
-    spelled_headers = [(spelled(name), value) for name, value in headers]
-    return h11.Response(status_code=status, headers=spelled_headers, reason=REASONS.get(status, b""))
+def _h11_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
+    capitalized = [(capitalize(name), value) for name, value in headers]
+    return h11.Response(status_code=status, headers=capitalized, reason=REASONS.get(status, b""))
 
 
 class _Exchange:
-    """One request and its answer, as ASGI has it."""
+    """One request and its answer, with ASGI's ``receive`` and ``send``."""
 
     def __init__(
         self,
@@ -236,11 +279,12 @@ class _Exchange:
         self._wire = wire
         self._request = request
         self._expects_continue = b"expect" in headers
-        self._received = 0
-        self._body_until = trio.current_time() + BODY_DEADLINE
-        self._head = b""
-        #: The request is read to its end: what comes now is another one, or nothing more.
-        self._whole = False
+        self._body_bytes = 0
+        self._body_deadline = trio.current_time() + BODY_DEADLINE
+        #: The answer's head, which is sent with the first piece of its body.
+        self._encoded_head = b""
+        #: The request has been read to its end: bytes after it belong to another request.
+        self._request_complete = False
         target, _, query = request.target.partition(b"?")
         self._scope: Scope = {
             "type": "http",
@@ -261,71 +305,73 @@ class _Exchange:
         await app(self._scope, self._receive, self._send)
 
     async def _receive(self) -> Message:
-        if self._whole:
-            await self._until_gone()
+        """Return the next piece of the request's body, or the client's disconnect. Raises `HttpError`."""
+        if self._request_complete:
+            await self._wait_for_disconnect()
             return {"type": "http.disconnect"}
         connection = self._connection
         if self._expects_continue and connection.they_are_waiting_for_100_continue:
-            sent = connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=REASONS[100]))
-            self._wire.send(sent or b"")
+            encoded = connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=REASONS[100]))
+            self._wire.send(encoded or b"")
         while True:
             try:
                 event = connection.next_event()
             except h11.RemoteProtocolError as error:
-                raise _refusal(error) from error
+                raise _http_error(error) from error
             if event is h11.NEED_DATA:
-                with trio.move_on_at(self._body_until) as deadline:
+                with trio.move_on_at(self._body_deadline) as patience:
                     connection.receive_data(await self._wire.receive())
-                if deadline.cancelled_caught:
-                    raise Refusal(408, "The body took too long.")
+                if patience.cancelled_caught:
+                    raise HttpError(408, f"The body was not complete within {BODY_DEADLINE:g} s.")
             elif isinstance(event, h11.Data):
-                self._received += len(event.data)
-                if self._received > self._rules.body_limit:
-                    raise too_large(self._rules.body_limit)
+                self._body_bytes += len(event.data)
+                if self._body_bytes > self._rules.body_limit:
+                    raise body_too_large(self._rules.body_limit)
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             elif isinstance(event, h11.EndOfMessage):
-                self._whole = True
+                self._request_complete = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             else:
                 return {"type": "http.disconnect"}
 
-    async def _until_gone(self) -> None:
-        """Return when the client is gone. Requests that it sends ahead are kept for later, so many as fit a header."""
-        read = 0
-        while read < MAX_HEADER and (data := await self._wire.receive()):
-            read += len(data)
+    async def _wait_for_disconnect(self) -> None:
+        """Return when the client has disconnected; up to MAX_HEADER bytes of its next requests are buffered."""
+        buffered = 0
+        while buffered < MAX_HEADER and (data := await self._wire.receive()):
+            buffered += len(data)
             self._connection.receive_data(data)
-        if read >= MAX_HEADER:
+        if buffered >= MAX_HEADER:
             await trio.sleep_forever()
 
     async def _send(self, message: Message) -> None:
+        """Send the head of the answer or a piece of its body. Raises OSError when the client has disconnected."""
         connection = self._connection
         if self._wire.broken:
             raise OSError(self._wire.broken)
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"date", _date().encode()), *self._rules.headers]
+            headers = [*message.get("headers", ()), (b"date", _http_date().encode()), *self._rules.headers]
             if self._wire.closing:
                 headers.append((b"connection", b"close"))
-            self._head = connection.send(_response(message["status"], headers)) or b""
+            self._encoded_head = connection.send(_h11_response(message["status"], headers)) or b""
             return
-        parts = [self._head]
-        self._head = b""
+        encoded = [self._encoded_head]
+        self._encoded_head = b""
         if (body := message.get("body", b"")) and self._request.method != b"HEAD":
-            parts.append(connection.send(h11.Data(data=body)) or b"")
-        more = message.get("more_body", False)
-        if not more:
-            parts.append(connection.send(h11.EndOfMessage()) or b"")
-        self._wire.send(b"".join(parts))
-        if more:
+            encoded.append(connection.send(h11.Data(data=body)) or b"")
+        more_body = message.get("more_body", False)
+        if not more_body:
+            encoded.append(connection.send(h11.EndOfMessage()) or b"")
+        self._wire.send(b"".join(encoded))
+        if more_body:
             await self._wire.drained()
 
 
-def _path(target: bytes) -> str:
-    """The decoded path, without the slash at its end that some of Blynk's own examples have."""
+def _decode_path(target: bytes) -> str:
+    """Return the decoded path, without a slash at its end, which some of Blynk's own examples have."""
     from urllib.parse import unquote
 
     if target == b"*":
-        # The asterisk form is of no path (RFC 9112, 3.2.4).
+        # The asterisk form has no path (RFC 9112, 3.2.4).
         return "*"
     if not target.startswith(b"/"):
         # The absolute form (RFC 9112, 3.2.2).
@@ -334,12 +380,13 @@ def _path(target: bytes) -> str:
     return path.rstrip("/") or "/"
 
 
-_dated: tuple[float, str] = (0.0, "")
+_cached_date: tuple[float, str] = (0.0, "")
 
 
-def _date() -> str:
-    global _dated  # noqa: PLW0603 - once a second is enough
+def _http_date() -> str:
+    """Return the time for a Date header, formatted once a second."""
+    global _cached_date  # noqa: PLW0603
     now = trio.current_time()
-    if now - _dated[0] >= 1:
-        _dated = (now, formatdate(usegmt=True))
-    return _dated[1]
+    if now - _cached_date[0] >= 1:
+        _cached_date = (now, formatdate(usegmt=True))
+    return _cached_date[1]

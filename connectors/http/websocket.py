@@ -1,6 +1,6 @@
-"""WebSockets by websockets' sans-io protocol, as a wire of messages.
+"""A WebSocket as a `Wire` of messages, by websockets' sans-io protocol.
 
-They bypass ASGI: a wire's ``send`` is sync, and a device's protocol on ``/websockets`` must not know that it is on one.
+WebSockets bypass ASGI: a wire's ``send`` is sync, and a protocol on ``/websockets`` needs no code for WebSockets.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from hub.net.wire import Wire
 if TYPE_CHECKING:
     import h11
 
-#: Bytes of one message.
+#: Bytes of one message, at most.
 MAX_MESSAGE = 64 * 1024
-#: Frames of one message: empty ones cost no bytes, but memory.
+#: Frames of one message, at most: empty frames count for no bytes, but take memory.
 MAX_FRAGMENTS = 256
-#: Bytes that wait for a client before more of its messages are read.
+#: Bytes that wait for a client before its next message is read.
 MAX_PENDING = 64 * 1024
 
 
 class WebSocketWire(Wire):
-    """A wire whose every ``send`` is one message, over the wire of the connection. ``text`` is for `receive_text`."""
+    """A wire over the connection's wire: each ``send`` is one binary message."""
 
     __slots__ = ("_fragments", "_messages", "_protocol", "_wire")
 
@@ -43,7 +43,7 @@ class WebSocketWire(Wire):
     def pending(self) -> int:
         return self._wire.pending
 
-    # What the front door looks at is the wire below.
+    # The listener looks at the connection's wire: what a protocol sets here must be seen there.
 
     @property
     def busy(self) -> bool:
@@ -66,11 +66,11 @@ class WebSocketWire(Wire):
         return self._wire.farewell
 
     @farewell.setter
-    def farewell(self, said: bytes) -> None:
-        self._wire.farewell = Frame(Opcode.BINARY, said).serialize(mask=False) if said else b""
+    def farewell(self, data: bytes) -> None:
+        self._wire.farewell = Frame(Opcode.BINARY, data).serialize(mask=False) if data else b""
 
-    async def message(self) -> str | bytes | None:
-        """The next message; None when the connection has ended."""
+    async def receive_message(self) -> str | bytes | None:
+        """Return the next message, text as str; None when the connection has ended."""
         if self._wire.pending > MAX_PENDING:
             await self._wire.drained()
         while not self._messages:
@@ -86,35 +86,37 @@ class WebSocketWire(Wire):
         return self._messages.popleft()
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes from the connection."""
+        """Decode bytes of the connection into messages."""
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
-                self._take(event)
+                self._on_frame(event)
         self._flush()
         if self._protocol.close_expected() or self._protocol.parser_exc is not None:
-            # What comes last is sent and read by `aclose`: the task that reads ends now.
+            # The task that reads ends now; `aclose` does the rest of the closing handshake.
             self.broken = "closed"
 
-    def _take(self, frame: Frame) -> None:
+    def _on_frame(self, frame: Frame) -> None:
+        """Add a frame to the message that it belongs to."""
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
         self._fragments.append(frame)
         if len(self._fragments) > MAX_FRAGMENTS:
             self._protocol.fail(1009, "too many fragments")
         elif frame.fin:
-            kind = self._fragments[0].opcode
+            opcode = self._fragments[0].opcode
             data = b"".join(bytes(fragment.data) for fragment in self._fragments)
             self._fragments = []
-            self._messages.append(data.decode("utf-8", "replace") if kind is Opcode.TEXT else data)
+            self._messages.append(data.decode("utf-8", "replace") if opcode is Opcode.TEXT else data)
 
     async def receive(self) -> bytes:
-        """The next binary message; text is passed over, as Blynk's clients never send it.
+        """Return the next binary message; b"" when the connection has ended.
 
-        MQTT's must not (MQTT-6.0.0-1): with its subprotocol, text ends the connection.
+        A text message is skipped: Blynk's clients never send any. With MQTT's subprotocol it ends the connection
+        (MQTT-6.0.0-1).
         """
         while True:
-            message = await self.message()
+            message = await self.receive_message()
             if isinstance(message, str) and self._protocol.subprotocol:
                 self._protocol.fail(1003, "binary messages only")
                 self._flush()
@@ -131,13 +133,13 @@ class WebSocketWire(Wire):
             self._flush()
 
     def send_text(self, data: bytes) -> None:
-        """Send a text message, given its UTF-8."""
+        """Send a text message, encoded as UTF-8."""
         if not self._wire.broken and not self.broken:
             self._protocol.send_text(data)
             self._flush()
 
     def send_frames(self, data: bytes) -> None:
-        """Send frames that are whole messages."""
+        """Send encoded frames that are complete messages."""
         if not self._wire.broken and not self.broken:
             self._wire.send(data)
 
@@ -149,14 +151,15 @@ class WebSocketWire(Wire):
         await self._wire.drained()
 
     def close(self) -> None:
-        self._say_close()
+        self._send_close()
         self._wire.close()
 
     async def aclose(self) -> None:
-        self._say_close()
+        self._send_close()
         await self._wire.aclose()
 
-    def _say_close(self) -> None:
+    def _send_close(self) -> None:
+        """Send the closing handshake's frame, once."""
         if not self._wire.broken and not self.broken:
             try:
                 self._protocol.send_close(1001)
@@ -173,10 +176,10 @@ class TextSocket:
         self._wire = wire
 
     async def receive(self) -> str | bytes | None:
-        return await self._wire.message()
+        return await self._wire.receive_message()
 
     def send(self, message: str | bytes) -> None:
-        """Send a text message; bytes are its UTF-8 already."""
+        """Send a text message; bytes are text encoded as UTF-8."""
         self._wire.send_text(message.encode() if isinstance(message, str) else message)
 
     def prepare(self, message: bytes) -> bytes:
@@ -194,19 +197,19 @@ class TextSocket:
 
 
 def accept(wire: Wire, request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()) -> WebSocketWire | None:
-    """Answer the upgrade; None when the request was not a good one (it has been answered).
+    """Answer a WebSocket handshake and return its wire; None when the handshake was malformed, which is answered too.
 
-    The protocol insists on parsing the request itself, so it is given it once more.
+    ``trailing`` is the bytes after the request. `ServerProtocol` insists on parsing the request itself.
     """
     protocol = ServerProtocol(max_size=MAX_MESSAGE, subprotocols=list(subprotocols) or None)  # type: ignore[arg-type]
     head = b"GET " + request.target + b" HTTP/1.1\r\n"
     head += b"".join(name + b": " + value + b"\r\n" for name, value in request.headers.raw_items())
     protocol.receive_data(head + b"\r\n")
-    asked = [event for event in protocol.events_received() if isinstance(event, Request)]
-    if not asked:
+    requests = [event for event in protocol.events_received() if isinstance(event, Request)]
+    if not requests:
         wire.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         return None
-    response = protocol.accept(asked[0])
+    response = protocol.accept(requests[0])
     protocol.send_response(response)
     wire.send(b"".join(protocol.data_to_send()))
     if response.status_code != 101:

@@ -33,7 +33,7 @@ _INFO_KEYS = {"tmpl": "tmpl", "ver": "fw", "build": "build", "type": "fw-type", 
 
 #: Descriptions of datastream types in error texts.
 TYPE_DESCRIPTIONS = {
-    "integer": "a as_integer number",
+    "integer": "a whole number",
     "double": "a number",
     "string": "text",
     "enum": "one of the values",

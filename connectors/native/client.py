@@ -1,4 +1,4 @@
-"""A device's side of the protocol: what firmware does, in trio. Imports nothing of the hub."""
+"""The device's side of Blynk's binary protocol, as firmware has it, in trio. It imports nothing of the hub."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Generic, Self, TypeVar
 import attrs
 import trio
 
-from connectors.native.protocol import Cmd, Connection, Frame, MessageIds, Status, frame, split
+from connectors.native.protocol import Cmd, Decoder, Frame, MessageIds, Status, frame, split
 
 T = TypeVar("T")
 
+#: Bytes of one read.
 CHUNK = 4096
 
 
 class LoginFailed(Exception):
-    """The hub answered a login with something else than 200."""
+    """Raised when the hub answers a login with another status than 200."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"login failed with status {status}")
@@ -27,15 +28,15 @@ class LoginFailed(Exception):
 
 
 class Disconnected(Exception):
-    """The connection ended."""
+    """Raised when the connection has ended."""
 
     def __init__(self) -> None:
         super().__init__("the connection ended")
 
 
 @attrs.define
-class Each(Generic[T]):
-    """Asynchronous iteration over what a method returns, until None; unlike a generator it may be left at any time."""
+class CallIterator(Generic[T]):
+    """Iterates over the results of an async function until it returns None; unlike a generator it needs no closing."""
 
     _next: Callable[[], Awaitable[T | None]]
 
@@ -51,37 +52,40 @@ class Each(Generic[T]):
 
 @attrs.define(eq=False)
 class Client:
-    """One logged-in connection. Iterate `frames` or `writes` to hear the hub."""
+    """One connection to a hub. Iterate over `frames` or `writes` to receive from it."""
 
     _stream: trio.abc.Stream
-    _connection: Connection = attrs.Factory(Connection)
-    _ids: MessageIds = attrs.Factory(MessageIds)
+    _decoder: Decoder = attrs.Factory(Decoder)
+    _message_ids: MessageIds = attrs.Factory(MessageIds)
     _received: deque[Frame] = attrs.Factory(deque)
-    #: Held while a frame is sent: several tasks may send, and a trio stream takes only one of them at a time.
-    _sending: trio.Lock = attrs.Factory(trio.Lock)
+    #: Held while a frame is sent: several tasks may send, but a trio stream allows one at a time.
+    _send_lock: trio.Lock = attrs.Factory(trio.Lock)
 
     async def login(self, token: str, info: Mapping[str, str] | None = None, command: int = Cmd.HW_LOGIN) -> None:
-        """Log in, then tell ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
-        status = await self._answer(await self.send(command, token))
+        """Log in, then send ``info``, such as ``{"h-beat": "45"}``. Raises `LoginFailed`, `Disconnected`."""
+        status = await self._wait_for_status(await self.send(command, token))
         if status != Status.OK:
             raise LoginFailed(status)
         if info is not None:
-            message = await self.send(Cmd.INTERNAL, *(part for pair in info.items() for part in pair))
-            await self._answer(message)
+            message_id = await self.send(Cmd.INTERNAL, *(part for pair in info.items() for part in pair))
+            await self._wait_for_status(message_id)
 
-    async def _answer(self, message: int) -> int:
-        """The status of a message; what comes before it is kept."""
+    async def _wait_for_status(self, message_id: int) -> int:
+        """Return the status of the RESPONSE to a message; earlier frames are left to `next_frame`.
+
+        Raises `Disconnected`.
+        """
         early: list[Frame] = []
         async for received in self.frames():
-            command, number, _, status = received
-            if command == Cmd.RESPONSE and number == message:
+            command, received_id, _, status = received
+            if command == Cmd.RESPONSE and received_id == message_id:
                 self._received.extendleft(reversed(early))
                 return status
             early.append(received)
         raise Disconnected
 
     async def next_frame(self) -> Frame | None:
-        """The next frame from the hub; None when it has ended the connection."""
+        """Return the next frame from the hub; None when the connection has ended."""
         while not self._received:
             try:
                 data = await self._stream.receive_some(CHUNK)
@@ -89,11 +93,11 @@ class Client:
                 return None
             if not data:
                 return None
-            self._received.extend(self._connection.receive(bytes(data)))
+            self._received.extend(self._decoder.receive(bytes(data)))
         return self._received.popleft()
 
     async def next_write(self) -> tuple[int, list[str]] | None:
-        """(pin, values) of the next value the hub sends; other frames are passed over."""
+        """Return (pin, values) of the hub's next write, skipping other frames; None when the connection has ended."""
         while (received := await self.next_frame()) is not None:
             if received[0] == Cmd.HARDWARE:
                 _, pin, *values = split(received[2])
@@ -101,32 +105,32 @@ class Client:
         return None
 
     def frames(self) -> AsyncIterator[Frame]:
-        """`next_frame`, until the end."""
-        return Each(self.next_frame)
+        """Iterate over `next_frame` until the connection ends."""
+        return CallIterator(self.next_frame)
 
     def writes(self) -> AsyncIterator[tuple[int, list[str]]]:
-        """`next_write`, until the end."""
-        return Each(self.next_write)
+        """Iterate over `next_write` until the connection ends."""
+        return CallIterator(self.next_write)
 
     async def send(self, command: int, *parts: str) -> int:
-        """Send a frame, after those of other tasks; returns its message id. Raises `Disconnected`."""
-        message = self._ids.next()
+        """Send a frame, after those of other tasks, and return its message id. Raises `Disconnected`."""
+        message_id = self._message_ids.next()
         try:
-            async with self._sending:
-                await self._stream.send_all(frame(command, message, parts))
+            async with self._send_lock:
+                await self._stream.send_all(frame(command, message_id, parts))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Disconnected from None
-        return message
+        return message_id
 
     async def write(self, pin: int, *values: str) -> int:
-        """`virtualWrite`."""
+        """Write a pin, as ``virtualWrite`` does; return the message id."""
         return await self.send(Cmd.HARDWARE, "vw", str(pin), *values)
 
     async def ping(self) -> int:
         return await self.send(Cmd.PING)
 
     async def sync(self, *pins: int) -> int:
-        """`syncVirtual`, or `syncAll` without pins."""
+        """Ask for the values of pins, as ``syncVirtual`` does; of all without pins, as ``syncAll`` does."""
         return await (self.send(Cmd.HARDWARE_SYNC, "vr", *map(str, pins)) if pins else self.send(Cmd.HARDWARE_SYNC))
 
     async def aclose(self) -> None:
@@ -142,7 +146,7 @@ async def connect(
     info: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
-    """A logged-in client for the length of the block. Raises OSError, `LoginFailed`, `Disconnected`."""
+    """Connect and log in; the connection ends with the block. Raises OSError, `LoginFailed`, `Disconnected`."""
     stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if tls is not None:
         stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)

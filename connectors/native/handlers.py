@@ -1,15 +1,16 @@
-"""What a logged-in device asks for, but values: a function for each command, which appends its answers to ``replies``.
+"""Handlers of the commands of a logged-in device, except values, groups and pings, which the session handles itself.
 
-An answer that says "kept" is appended after the commit. What is refused is raised and answered by the session.
+Each appends its answers to ``replies``; an answer that promises that something is stored, after the commit. The session
+answers the errors that a handler raises.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from connectors.native.protocol import Cmd, Status, frame, response, split, split_stripped
+from connectors.native.protocol import PIN_NUMBERS, Cmd, Status, frame, response, split, split_stripped
 from hub import timezones
 from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, LAT_LON
 from hub.errors import Forbidden, NotFound, Rejected, UnknownPin
@@ -17,153 +18,169 @@ from hub.values import texts_of
 from hub.writes import Write
 
 if TYPE_CHECKING:
-    from connectors.native.endpoint import NativeSession
+    from connectors.native.session import Handler, NativeSession
 
 log = logging.getLogger(__name__)
 
-#: Targets of one device's bridges.
+#: Pins of one device that BRIDGE can connect to other devices.
 MAX_BRIDGES = 100
-#: How pins are written.
-PINS = {str(pin): pin for pin in range(256)}
-#: The first key of an info message, across the clients.
+#: Keys with which the info frames of the various clients begin.
 INFO_KEYS = frozenset(
     {"ver", "mcu", "ncp", "fw-type", "h-beat", "buff-in", "dev", "cpu", "tmpl", "fw", "build", "blynk", "con", "conn"}
 )
 
-Handler = Callable[["NativeSession", int, bytes, list[bytes]], Awaitable[None]]
+
+async def reject_second_login(_session: NativeSession, message_id: int, _body: bytes, replies: list[bytes]) -> None:
+    replies.append(response(message_id, Status.ALREADY_REGISTERED))
 
 
-async def login_again(_session: NativeSession, message: int, _body: bytes, replies: list[bytes]) -> None:
-    replies.append(response(message, Status.ALREADY_REGISTERED))
+async def sync(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Send the values of the named pins, or of all whose datastream has ``sync`` (HARDWARE_SYNC).
 
-
-async def sync(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
-    """HARDWARE_SYNC: every pin flagged for it, or the named ones whatever their flag. No value, no answer."""
+    Nothing is sent for a pin without a value.
+    """
     device, parts = session.device, split_stripped(body)
     if not body:
         pins = [pin for pin, point in device.points.items() if point.datastream.sync]
-    elif parts[0] == "vr" and all(part in PINS for part in parts[1:]):
-        pins = [PINS[part] for part in parts[1:]]
+    elif parts[0] == "vr" and all(part in PIN_NUMBERS for part in parts[1:]):
+        pins = [PIN_NUMBERS[part] for part in parts[1:]]
     elif parts[0] in ("dr", "ar"):
         return
     else:
-        replies.append(response(message, Status.ILLEGAL_COMMAND))
+        replies.append(response(message_id, Status.ILLEGAL_COMMAND))
         return
     for pin in pins:
         point = device.points.get(pin)
         value = None if point is None else session.hub.writes.current(device, point.datastream)
         if value is not None:
-            encoded = session.fitting(Cmd.HARDWARE, message or 1, ("vw", str(pin), *texts_of(value)))
+            encoded = session.encode_if_fits(Cmd.HARDWARE, message_id or 1, ("vw", str(pin), *texts_of(value)))
             replies += [encoded] if encoded else []
 
 
-async def internal(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
-    parts = split_stripped(body)
+async def internal(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Handle the info frame, and questions for the time, the location and metadata."""
+    hub, device, parts = session.hub, session.device, split_stripped(body)
     command, arguments = parts[0], parts[1:]
     if command in INFO_KEYS:
-        await session.told(message, parts, replies)
+        await session.on_info(message_id, parts, replies)
     elif command == "rtc":
-        now = session.hub.clock.now()
-        local = now // 1000 + timezones.offset(session.hub.timezone_of(session.device), now) * 60
-        replies.append(frame(Cmd.INTERNAL, message or 1, ("rtc", str(local))))
+        now = hub.clock.now()
+        local_seconds = now // 1000 + timezones.offset(hub.timezone_of(device), now) * 60
+        replies.append(frame(Cmd.INTERNAL, message_id or 1, ("rtc", str(local_seconds))))
     elif command == "utc" and arguments:
-        if (answer := _utc(arguments[0], session.hub.timezone_of(session.device), session.hub.clock.now())) is not None:
-            replies.append(frame(Cmd.INTERNAL, message or 1, ("utc", arguments[0], *answer)))
+        answer = _utc(arguments[0], hub.timezone_of(device), hub.clock.now())
+        if answer is not None:
+            replies.append(frame(Cmd.INTERNAL, message_id or 1, ("utc", arguments[0], *answer)))
     elif command == "loc" and arguments == ["all"]:
-        # Only MQTT clients are known to ask; the answer is theirs.
-        place = await session.hub.metadata.get(session.device, LAT_LON)
-        replies.append(frame(Cmd.INTERNAL, message or 1, ("loc", "all", place.replace(" ", ","))))
+        # Only MQTT clients are known to ask; this is the answer that they get.
+        place = await hub.metadata.get(device, LAT_LON)
+        replies.append(frame(Cmd.INTERNAL, message_id or 1, ("loc", "all", place.replace(" ", ","))))
     elif command == "meta" and len(arguments) > 1:
-        await meta(session, message, arguments, replies)
+        verb, name, *values = arguments
+        if verb == "get":
+            await _get_metadata(session, message_id, name, replies)
+        elif verb == "set":
+            await _set_metadata(session, message_id, name, "\0".join(values), replies)
 
 
-async def meta(session: NativeSession, message: int, arguments: list[str], replies: list[bytes]) -> None:
-    verb, name = arguments[:2]
-    if verb == "get":
-        shadowed = any(field.name == AUTH_TOKEN for field in session.device.template.metadata)
-        asked_token = name == AUTH_TOKEN and not shadowed
-        value = session.token if asked_token else await session.hub.metadata.get(session.device, name)
-        if encoded := session.fitting(Cmd.INTERNAL, message or 1, ("meta", name, value)):
-            replies.append(encoded)
-    elif verb == "set":
-        try:
-            kind = session.hub.metadata.field(session.device, name).type
-            if kind not in BY_DEVICE:
-                raise Rejected(f"metadata {name} is a {kind}, which firmware cannot change")
-            await session.hub.metadata.set(session.device, name, "\0".join(arguments[2:]), session.principal)
-        except NotFound:
-            log.debug("device %s set metadata %r, which its template does not have", session.device.name, name)
-        replies.append(response(message, Status.OK))
+async def _get_metadata(session: NativeSession, message_id: int, name: str, replies: list[bytes]) -> None:
+    """Answer with a metadata field.
+
+    "Auth Token" is the token that the device logged in with, unless the template has a field of that name.
+    """
+    is_field = any(field.name == AUTH_TOKEN for field in session.device.template.metadata)
+    if name == AUTH_TOKEN and not is_field:
+        value = session.token
+    else:
+        value = await session.hub.metadata.get(session.device, name)
+    if encoded := session.encode_if_fits(Cmd.INTERNAL, message_id or 1, ("meta", name, value)):
+        replies.append(encoded)
 
 
-async def property_(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
-    """Pins are the leading numbers; the first thing that is none is the property (`BlynkApi.h`)."""
+async def _set_metadata(session: NativeSession, message_id: int, name: str, value: str, replies: list[bytes]) -> None:
+    """Set a metadata field; one that the template does not have is ignored. Raises `Rejected`."""
+    metadata, device = session.hub.metadata, session.device
+    try:
+        field_type = metadata.field(device, name).type
+        if field_type not in BY_DEVICE:
+            raise Rejected(f"metadata {name} is a {field_type}, which firmware cannot change")
+        await metadata.set(device, name, value, session.principal)
+    except NotFound:
+        log.debug("device %s set metadata %r, which its template does not have", device.name, name)
+    replies.append(response(message_id, Status.OK))
+
+
+async def set_property(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Set a widget property of pins: the leading numbers are pins, the name comes next (`BlynkApi.h`)."""
     parts = split(body)
-    count = next((n for n, part in enumerate(parts) if part not in PINS), len(parts))
+    count = next((n for n, part in enumerate(parts) if part not in PIN_NUMBERS), len(parts))
     if not 0 < count < len(parts):
         raise Rejected("PROPERTY needs pins, a name and a value")
-    pins = [PINS[part] for part in parts[:count]]
+    pins = [PIN_NUMBERS[part] for part in parts[:count]]
     await session.hub.properties.set(session.device, pins, {parts[count]: parts[count + 1 :]})
-    replies.append(response(message, Status.OK))
+    replies.append(response(message_id, Status.OK))
 
 
-async def event_log(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
+async def log_event(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
     code, description = (*split(body), "")[:2]
     try:
         await session.hub.timeline.log(session.device, code, description)
     except Rejected as error:
-        replies.append(response(message, Status.ILLEGAL_COMMAND))
-        session.hub.reject(
-            session.address, f"device {session.device.name}: event {code[:50]!r}: {error}", session.device.id
-        )
+        replies.append(response(message_id, Status.ILLEGAL_COMMAND))
+        session.report_rejection(f"event {code[:50]!r}: {error}")
     else:
-        replies.append(response(message, Status.OK))
+        replies.append(response(message_id, Status.OK))
 
 
-async def event_clear(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
+async def resolve_event(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Resolve the newest event with a code, or every one (EVENT_CLEAR)."""
     code, scope = (*split(body), "")[:2]
     await session.hub.timeline.resolve(session.device, code, every=scope == "all")
-    replies.append(response(message, Status.OK))
+    replies.append(response(message_id, Status.OK))
 
 
-async def push(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
-    """A notification of old firmware: kept on the timeline."""
+async def log_notification(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Record a notification of old firmware (PUSH) on the timeline."""
     await session.hub.timeline.add_note(session.device, "Notification", " ".join(split(body)))
-    replies.append(response(message, Status.OK))
+    replies.append(response(message_id, Status.OK))
 
 
-async def bridge(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
+async def bridge(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    """Connect a pin to another device of the organization ("i"), or write to the device that it is connected to."""
     parts = split(body)
-    pin, kind = (*parts, "", "")[:2]
-    if kind == "i":
+    pin, verb = (*parts, "", "")[:2]
+    if verb == "i":
         target = session.hub.tokens.device_for(parts[2]) if len(parts) > 2 else None
         bridges = session.bridges = session.bridges or {}
-        if target is None or target.org != session.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
-            raise Forbidden("the bridge's token is not known here")
+        if target is None or target.org != session.device.org:
+            raise Forbidden("the bridge's token belongs to no device of this organization")
+        if pin not in bridges and len(bridges) >= MAX_BRIDGES:
+            raise Forbidden(f"a device may have at most {MAX_BRIDGES} bridges")
         bridges[pin] = target
-        replies.append(response(message, Status.OK))
+        replies.append(response(message_id, Status.OK))
         return
     target = (session.bridges or {}).get(pin)
     if target is None:
-        raise Forbidden("the bridge was not initialised")
-    if kind != "vw" or len(parts) < 4 or parts[2] not in PINS:
-        replies.append(response(message, Status.ILLEGAL_COMMAND))
+        raise Forbidden(f"the bridge on pin {pin[:40]!r} has no target; initialize it with the target's token first")
+    if verb != "vw" or len(parts) < 4 or parts[2] not in PIN_NUMBERS:
+        replies.append(response(message_id, Status.ILLEGAL_COMMAND))
         return
+    target_pin = PIN_NUMBERS[parts[2]]
     try:
-        session.hub.writes.write(Write(target, PINS[parts[2]], parts[3:], "bridge", session.principal))
+        session.hub.writes.write(Write(target, target_pin, parts[3:], "bridge", session.principal))
     except UnknownPin:
-        session.hub.reject_unknown_pin(target, PINS[parts[2]], session.address)
+        session.hub.reject_unknown_pin(target, target_pin, session.address)
     online = session.hub.sessions.get(target.id) is not None
-    replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
+    replies.append(response(message_id, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
 
 
-async def ignored(_session: NativeSession, _message: int, _body: bytes, _replies: list[bytes]) -> None:
+async def ignore(_session: NativeSession, _message_id: int, _body: bytes, _replies: list[bytes]) -> None:
     pass
 
 
-def _utc(kind: str, zone: str, now: int) -> Sequence[str] | None:
-    """The answer to ``utc <kind>`` (docs.blynk.io, Timezone / Location); None when it is not known."""
-    match kind:
+def _utc(question: str, zone: str, now: int) -> Sequence[str] | None:
+    """Return the answer to ``utc <question>`` (docs.blynk.io, Timezone / Location); None for an unknown question."""
+    match question:
         case "time":
             return (str(now),)
         case "iso":
@@ -179,15 +196,15 @@ def _utc(kind: str, zone: str, now: int) -> Sequence[str] | None:
     return None
 
 
-HANDLERS: dict[int, Handler] = {
-    Cmd.LOGIN: login_again,
-    Cmd.HW_LOGIN: login_again,
-    Cmd.PUSH: push,
+HANDLERS: Mapping[int, Handler] = {
+    Cmd.LOGIN: reject_second_login,
+    Cmd.HW_LOGIN: reject_second_login,
+    Cmd.PUSH: log_notification,
     Cmd.BRIDGE: bridge,
     Cmd.HARDWARE_SYNC: sync,
     Cmd.INTERNAL: internal,
-    Cmd.PROPERTY: property_,
-    Cmd.DEBUG_PRINT: ignored,
-    Cmd.EVENT_LOG: event_log,
-    Cmd.EVENT_CLEAR: event_clear,
+    Cmd.PROPERTY: set_property,
+    Cmd.DEBUG_PRINT: ignore,
+    Cmd.EVENT_LOG: log_event,
+    Cmd.EVENT_CLEAR: resolve_event,
 }

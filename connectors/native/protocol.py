@@ -1,9 +1,9 @@
-"""Blynk's binary protocol, without I/O and for both roles: bytes to frames, and back.
+"""Blynk's binary protocol, without I/O and for both roles: a decoder of frames, and functions that encode them.
 
 A frame is five bytes of header and a body: command (1), message id (2, big-endian), length (2). In a RESPONSE the
 length is a status and there is no body (`BlynkProtocolDefs.h`). A body is UTF-8 strings joined by NUL.
 
-`Connection.receive` yields frames as plain tuples, since a busy hub makes a hundred thousand of them a second:
+`Decoder.receive` yields frames as plain tuples, because a busy hub decodes a hundred thousand of them a second:
 ``(command, message id, body, status)``.
 """
 
@@ -17,10 +17,12 @@ Frame = tuple[int, int, bytes, int]
 
 _HEADER = Struct("!BHH")
 HEADER_SIZE = _HEADER.size
-#: The longest body that any known client announces (node-red-contrib-blynk-ws).
+#: Bytes of the longest body: the largest buffer that any known client announces (node-red-contrib-blynk-ws).
 MAX_BODY = 32_767
-#: The longest first frame: a token has 32 characters, old ones were longer.
+#: Bytes of the body of the longest login: a token has 32 characters, old ones were longer.
 MAX_LOGIN_BODY = 128
+#: The number of each pin, by its spelling in a body.
+PIN_NUMBERS = {str(pin): pin for pin in range(256)}
 
 
 class Cmd(IntEnum):
@@ -47,7 +49,7 @@ class Cmd(IntEnum):
 
 
 class Status(IntEnum):
-    """What a RESPONSE says (`BlynkProtocolDefs.h`)."""
+    """The status of a RESPONSE (`BlynkProtocolDefs.h`)."""
 
     OK = 200
     QUOTA_LIMIT = 1
@@ -69,50 +71,50 @@ _NAMES = {int(command): command.name for command in Cmd}
 
 
 class LocalProtocolError(Exception):
-    """We were asked to send what the protocol cannot say."""
+    """The caller asked for a frame that the protocol cannot express."""
 
 
 class RemoteProtocolError(Exception):
-    """The other side does not follow the protocol: end the connection."""
+    """The other side broke the protocol: the connection must be closed."""
 
 
-class Connection:
-    """Turns bytes into frames. ``max_body`` may be raised once the other side has logged in."""
+class Decoder:
+    """Decodes one connection's bytes into frames. ``max_body`` may be raised once the other side has logged in."""
 
-    __slots__ = ("_rest", "max_body")
+    __slots__ = ("_incomplete", "max_body")
 
     def __init__(self, max_body: int = MAX_BODY) -> None:
-        self._rest = b""
+        self._incomplete = b""
         self.max_body = max_body
 
     def receive(self, data: bytes) -> Iterator[Frame]:
-        """Yield every frame that is complete; consume all of them before the next call.
+        """Yield every complete frame; the caller consumes all of them before the next call.
 
-        Raises `RemoteProtocolError` in the place of a frame that is too long or whose command is not known.
+        Raises `RemoteProtocolError` in place of a frame that is too long or has an unknown command.
         """
-        if self._rest:
-            data = self._rest + data
+        if self._incomplete:
+            data = self._incomplete + data
         unpack, offset, end = _HEADER.unpack_from, 0, len(data)
         while end - offset >= HEADER_SIZE:
-            command, message, length = unpack(data, offset)
+            command, message_id, length = unpack(data, offset)
             if command == 0:
                 offset += HEADER_SIZE
-                yield 0, message, b"", length
+                yield 0, message_id, b"", length
                 continue
             if command not in COMMANDS:
-                raise RemoteProtocolError(f"command {command} is not known")
+                raise RemoteProtocolError(f"command {command} is unknown")
             if length > self.max_body:
-                raise RemoteProtocolError(f"a frame of {length} bytes is over the limit of {self.max_body}")
+                raise RemoteProtocolError(f"a body of {length} bytes exceeds the limit of {self.max_body}")
             start = offset + HEADER_SIZE
             if end - start < length:
                 break
             offset = start + length
-            yield command, message, data[start:offset], 0
-        self._rest = data[offset:]
+            yield command, message_id, data[start:offset], 0
+        self._incomplete = data[offset:]
 
 
 class MessageIds:
-    """One side's counter: 1 to 65535, never 0."""
+    """The counter of one side's message ids: 1 to 65535, never 0."""
 
     __slots__ = ("_last",)
 
@@ -125,7 +127,7 @@ class MessageIds:
 
 
 def split(body: bytes) -> list[str]:
-    """The strings of a body: UTF-8, else Latin-1, which is what the JavaScript client makes of "grün"."""
+    """Return the strings of a body: UTF-8, else Latin-1, in which the JavaScript client sends "grün"."""
     try:
         return body.decode().split("\0")
     except UnicodeDecodeError:
@@ -133,40 +135,43 @@ def split(body: bytes) -> list[str]:
 
 
 def split_stripped(body: bytes) -> list[str]:
-    """`split`, without one empty string at the end: the Linux build ends its info frame with a NUL."""
+    """Do as `split`, but drop an empty string at the end: the Linux build ends its info frame with a NUL."""
     parts = split(body)
     return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
 
 
-def frame(command: int, message: int, parts: Sequence[str] = ()) -> bytes:
-    """A frame with these strings as its body. Raises `LocalProtocolError`."""
+def frame(command: int, message_id: int, parts: Sequence[str] = ()) -> bytes:
+    """Encode a frame with the given strings as its body. Raises `LocalProtocolError`."""
     try:
         body = "\0".join(parts).encode()
     except UnicodeEncodeError as error:
-        raise LocalProtocolError(f"{error.object!r} is no text") from error
+        raise LocalProtocolError(f"{error.object!r} cannot be encoded as UTF-8") from error
     if len(body) > MAX_BODY:
-        raise LocalProtocolError(f"a body of {len(body)} bytes is too long")
-    if not 0 < message <= 65_535:
-        raise LocalProtocolError(f"{message} is no message id")
-    return _HEADER.pack(command, message, len(body)) + body
+        raise LocalProtocolError(f"a body of {len(body)} bytes exceeds the limit of {MAX_BODY}")
+    if not 0 < message_id <= 65_535:
+        raise LocalProtocolError(f"message id {message_id} is not between 1 and 65535")
+    return _HEADER.pack(command, message_id, len(body)) + body
 
 
-def response(message: int, status: int) -> bytes:
-    """A RESPONSE. Message id 0 (blynklib 0.2.6 after 65,535 messages) is answered with 1: clients drop a link on 0."""
-    return _HEADER.pack(0, message or 1, status)
+def response(message_id: int, status: int) -> bytes:
+    """Encode a RESPONSE.
+
+    Message id 0 (blynklib 0.2.6 sends it after 65,535 messages) is answered with 1: clients drop the connection on 0.
+    """
+    return _HEADER.pack(0, message_id or 1, status)
 
 
-def describe(command: int, message: int, body: bytes, status: int) -> str:
-    """One frame for people's eyes, with tokens masked."""
+def describe(command: int, message_id: int, body: bytes, status: int) -> str:
+    """Return a frame as text for the operator, with tokens redacted."""
     name = _NAMES.get(command, str(command))
     if command == Cmd.RESPONSE:
-        return f"{name} #{message} {status}"
+        return f"{name} #{message_id} {status}"
     if command in LOGINS:
-        return f"{name} #{message} (a token ending …{ascii(body[-2:].decode('latin-1'))[1:-1]})"
+        return f"{name} #{message_id} (a token ending …{ascii(body[-2:].decode('latin-1'))[1:-1]})"
     parts = split(body) if body else []
     if command == Cmd.BRIDGE and parts[1:2] == ["i"]:
         parts[2:] = ["…" + part[-2:] for part in parts[2:]]
     if command == Cmd.INTERNAL and parts[:1] == ["meta"] and "Auth Token" in parts[1:3]:
         parts[parts.index("Auth Token") + 1 :] = ["…"]
-    shown = " ".join(part if part.isprintable() else ascii(part) for part in parts)
-    return f"{name} #{message} {shown}".rstrip()
+    text = " ".join(part if part.isprintable() else ascii(part) for part in parts)
+    return f"{name} #{message_id} {text}".rstrip()

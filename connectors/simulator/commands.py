@@ -1,4 +1,4 @@
-"""``pinwheel device simulate``."""
+"""The command ``pinwheel device simulate``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from client.cli import api
 from client.operations import DeviceObject
 from client.remote import Remote
 from connectors.native.client import LoginFailed
-from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, streams_of
+from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, datastreams_of
 from hub.errors import Rejected, RequestError, Unavailable, first_of
 
-#: Seconds between two lines about what the devices do, where they are no terminal's.
+#: Seconds between two lines of progress when the output is no terminal.
 PROGRESS_EVERY = 10.0
 
-KINDS: dict[str, type[SimulatedDevice]] = {
+DEVICE_CLASSES: dict[str, type[SimulatedDevice]] = {
     "native": SimulatedDevice,
     "mqtt": SimulatedMqttDevice,
     "http": SimulatedHttpDevice,
@@ -27,15 +27,15 @@ KINDS: dict[str, type[SimulatedDevice]] = {
 
 
 def device_simulate(parser: argparse.ArgumentParser) -> None:
-    """Simulated devices that a template drives; deleted at the end unless --keep."""
+    """Run simulated devices of a template; they are deleted at the end unless --keep is given."""
     parser.add_argument("--template", metavar="ID", required=True)
     parser.add_argument("--count", metavar="N", type=int, default=1)
     parser.add_argument("--rate", metavar="R", type=float, default=1.0, help="values per second of each device")
-    parser.add_argument("--token", metavar="T", nargs="+", default=[], help="be these devices instead of new ones")
-    parser.add_argument("--url", metavar="HOST:PORT", help="a hub elsewhere (with --token)")
+    parser.add_argument("--token", metavar="T", nargs="+", default=[], help="simulate these devices, not new ones")
+    parser.add_argument("--url", metavar="HOST:PORT", help="connect to another hub (needs --token)")
     parser.add_argument("--transport", choices=["native", "mqtt", "http"], default="native")
-    parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="end after so long")
-    parser.add_argument("--keep", action="store_true", help="keep the devices")
+    parser.add_argument("--seconds", metavar="S", type=float, default=float("inf"), help="stop after S seconds")
+    parser.add_argument("--keep", action="store_true", help="do not delete the devices")
     parser.set_defaults(run=_simulate)
 
 
@@ -46,64 +46,65 @@ def _simulate(args: argparse.Namespace) -> None:
         if not isinstance(hub, Remote):
             raise Unavailable("the hub is not running; start it with: pinwheel run")
         template = hub(operations.get_organization_template(template_id=args.template))
-        host, port = _address(args.url) if args.url else (hub.host, hub.port)
-        tokens, made = list(args.token), []
+        host, port = _parse_address(args.url) if args.url else (hub.host, hub.port)
+        tokens = list(args.token)
+        created: list[DeviceObject] = []
         try:
             if not tokens:
                 for number in range(1, args.count + 1):
-                    made.append(_made(hub, args.template, number))
+                    created.append(_create_device(hub, args.template, number))
                     if args.json:
-                        _print_event("created", id=made[-1]["id"], name=made[-1]["name"])
-                tokens = [device["token"] for device in made]
-            kind = KINDS[args.transport]
+                        _print_event("created", id=created[-1]["id"], name=created[-1]["name"])
+                tokens = [device["token"] for device in created]
+            device_class = DEVICE_CLASSES[args.transport]
             devices = [
-                kind(
+                device_class(
                     host=host,
                     port=port,
                     token=token,
                     template=args.template,
-                    streams=streams_of(template),
+                    datastreams=datastreams_of(template),
                     rate=args.rate,
                     tls=None if args.url else hub.tls,
                 )
                 for token in tokens
             ]
-            trio.run(_run, devices, args.seconds, args.json)
+            trio.run(_run_devices, devices, args.seconds, args.json)
         except BaseExceptionGroup as group:
             error = first_of(group)
             if isinstance(error, LoginFailed):
                 raise RequestError(str(error)) from error
             raise error from None
         finally:
-            if made and not args.keep:
-                for device in made:
+            if created and not args.keep:
+                for device in created:
                     hub(operations.delete_organization_device(device_id=device["id"]))
 
 
-def _made(hub: Api, template: str, number: int) -> DeviceObject:
+def _create_device(hub: Api, template: str, number: int) -> DeviceObject:
     return hub(operations.post_organization_device_create(template_id=template, name=f"Simulated {number}"))
 
 
-def _address(text: str) -> tuple[str, int]:
+def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise Rejected(f"--url must be HOST:PORT, not {text!r}")
     return host.strip("[]"), int(port)
 
 
-async def _run(devices: list[SimulatedDevice], seconds: float, as_json: bool) -> None:
-    """Run the devices for so long. Raises `LoginFailed`, and `Unavailable` when none of them ever got in."""
-    said: list[str] = []
-    #: Whether some device has been online.
+async def _run_devices(devices: list[SimulatedDevice], seconds: float, as_json: bool) -> None:
+    """Run the devices for some seconds. Raises `LoginFailed`, and `Unavailable` if none of them was ever online."""
+    errors: list[str] = []
+    #: A device has been online.
     connected = False
 
-    def told(text: str) -> None:
-        """Say what went wrong, once however many devices it happens to."""
+    def report(text: str) -> None:
+        """Print an error, once for all devices."""
         nonlocal connected
         if text == "online":
             connected = True
-        elif text not in said:
-            said.append(text)
+        elif text not in errors:
+            errors.append(text)
             print(f"pinwheel: {text}", file=sys.stderr)
 
     on_terminal = sys.stderr.isatty() and not as_json
@@ -111,23 +112,23 @@ async def _run(devices: list[SimulatedDevice], seconds: float, as_json: bool) ->
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             for device in devices:
-                nursery.start_soon(device.run, told)
+                nursery.start_soon(device.run, report)
             while True:
                 await trio.sleep(pause)
-                # On a terminal a line that is written over; in a file or a pipe lines, and not so many.
+                # On a terminal one line that is overwritten; in a file or a pipe a new line, but seldom.
                 if as_json:
                     _print_event("progress", **_totals(devices))
                 else:
-                    _show(devices, end="" if on_terminal else "\n")
+                    _print_totals(devices, end="" if on_terminal else "\n")
                 pause = 1.0 if on_terminal else PROGRESS_EVERY
     if as_json:
         _print_event("ended", **_totals(devices))
     else:
-        _show(devices, end="\n")
+        _print_totals(devices, end="\n")
     if not connected:
-        where = f"{devices[0].host}:{devices[0].port}"
-        why = f" ({said[-1]})" if said else ""
-        raise Unavailable(f"no device got into the hub at {where} in {seconds:g} s{why}; is it the right address?")
+        address = f"{devices[0].host}:{devices[0].port}"
+        reason = f" ({errors[-1]})" if errors else ""
+        raise Unavailable(f"no device could log in at {address} within {seconds:g} s{reason}; check the address")
 
 
 def _totals(devices: list[SimulatedDevice]) -> dict[str, int]:
@@ -140,13 +141,13 @@ def _totals(devices: list[SimulatedDevice]) -> dict[str, int]:
 
 
 def _print_event(event: str, **fields: object) -> None:
-    """Print a JSON object on a line of its own."""
+    """Print an event as a line of JSON."""
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def _show(devices: list[SimulatedDevice], end: str) -> None:
-    """Say how many devices are online and what they have done, on a terminal in the line where it stood before."""
+def _print_totals(devices: list[SimulatedDevice], end: str) -> None:
+    """Print the totals; on a terminal, over the line before."""
     totals = _totals(devices)
-    begin = "\r" if sys.stderr.isatty() else ""
+    start = "\r" if sys.stderr.isatty() else ""
     line = "{online}/{devices} online, {sent} values sent, {received} received".format(**totals)
-    print(begin + line, end=end, file=sys.stderr, flush=True)
+    print(start + line, end=end, file=sys.stderr, flush=True)

@@ -1,14 +1,15 @@
-"""Simulated devices: clients of the hub that do with their template's datastreams what a board would."""
+"""Simulated devices: clients that write values to a hub as a board would, over each of its transports."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 import re
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -23,15 +24,17 @@ from connectors.native.protocol import Status
 if TYPE_CHECKING:
     from client.operations import TemplateObject
 
-#: Seconds before a device that lost its hub dials again.
+#: Seconds after which a device connects again.
 RECONNECT_AFTER = 2.0
 #: Seconds between two heartbeats.
 HEARTBEAT = 20.0
+#: Seconds in which values go through one wave, as a day's temperature does.
+WAVE = 600
 
 
 @attrs.frozen(kw_only=True)
-class Stream:
-    """What the simulator knows of a datastream."""
+class SimulatedDatastream:
+    """The fields of a datastream that decide about its values; ``values`` are the keys of an enum."""
 
     pin: int
     name: str
@@ -41,57 +44,60 @@ class Stream:
     values: Sequence[int]
 
 
-def streams_of(template: TemplateObject) -> list[Stream]:
-    """The datastreams of a template as the API describes it."""
+def datastreams_of(template: TemplateObject) -> list[SimulatedDatastream]:
+    """Return the datastreams of a template from the API."""
     return [
-        Stream(
-            pin=int(str(d["pin"])[1:]),
-            name=d["name"],
-            type=d["type"],
-            min=d["min"],
-            max=d["max"],
-            values=[int(key) for key in d["values"]],
+        SimulatedDatastream(
+            pin=int(str(datastream["pin"])[1:]),
+            name=datastream["name"],
+            type=datastream["type"],
+            min=datastream["min"],
+            max=datastream["max"],
+            values=[int(key) for key in datastream["values"]],
         )
-        for d in template["datastreams"]
+        for datastream in template["datastreams"]
     ]
 
 
-def value(stream: Stream, phase: float, chance: random.Random) -> tuple[str, ...]:
-    """A plausible value: numbers wander like a day's temperature."""
-    low = 0.0 if stream.min is None else stream.min
-    high = low + 100 if stream.max is None else stream.max
-    wave = low + (high - low) * (0.5 + 0.4 * math.sin(phase) + 0.05 * chance.uniform(-1, 1))
-    match stream.type:
+def make_value(datastream: SimulatedDatastream, phase: float, generator: random.Random) -> tuple[str, ...]:
+    """Return a plausible value: numbers follow a sine wave with noise; ``phase`` is in radians."""
+    low = 0.0 if datastream.min is None else datastream.min
+    high = low + 100 if datastream.max is None else datastream.max
+    number = low + (high - low) * (0.5 + 0.4 * math.sin(phase) + 0.05 * generator.uniform(-1, 1))
+    match datastream.type:
         case "integer":
-            return (str(round(wave)),)
+            return (str(round(number)),)
         case "double":
-            return (f"{wave:.2f}",)
+            return (f"{number:.2f}",)
         case "enum":
-            return (str(chance.choice(stream.values)),)
+            return (str(generator.choice(datastream.values)),)
         case "location":
             return (f"{13.4 + 0.01 * math.sin(phase):.5f}", f"{52.5 + 0.01 * math.cos(phase):.5f}")
         case _:
-            return (f"simulated {chance.randint(1, 100)}",)
+            return (f"simulated {generator.randint(1, 100)}",)
 
 
 @attrs.define(kw_only=True)
 class SimulatedDevice:
-    """``rate`` is values per second. ``sent`` and ``received`` count values."""
+    """A device on the native protocol. ``rate`` is values per second; ``sent`` and ``received`` count values."""
 
     host: str
     port: int
     token: str
     template: str
-    streams: Sequence[Stream]
+    datastreams: Sequence[SimulatedDatastream]
     rate: float = 1.0
     tls: ssl.SSLContext | None = None
     sent: int = 0
     received: int = 0
     online: bool = False
-    _chance: random.Random = attrs.field(factory=random.Random)
+    _generator: random.Random = attrs.field(factory=random.Random)
 
-    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
-        """Stay connected and send values until cancelled. Raises `LoginFailed`: dialling again would not help."""
+    async def run(self, report: Callable[[str], None] = lambda _text: None) -> None:
+        """Stay connected and send values until cancelled; ``report`` is called with "online" and with errors.
+
+        Raises `LoginFailed`: connecting again would not help.
+        """
         info = {
             "ver": "1.0",
             "h-beat": str(int(HEARTBEAT)),
@@ -103,60 +109,64 @@ class SimulatedDevice:
             try:
                 async with connect(self.host, self.port, self.token, info=info, tls=self.tls) as client:
                     self.online = True
-                    told("online")
+                    report("online")
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._listen, client, nursery.cancel_scope)
+                        nursery.start_soon(self._receive, client, nursery.cancel_scope)
                         nursery.start_soon(self._send, client, nursery.cancel_scope)
-                        nursery.start_soon(self._beat, client, nursery.cancel_scope)
+                        nursery.start_soon(self._send_heartbeats, client, nursery.cancel_scope)
             except LoginFailed:
                 raise
             except (OSError, Disconnected) as error:
-                told(f"cannot connect: {error}")
+                report(f"cannot connect: {error}")
             self.online = False
             await trio.sleep(RECONNECT_AFTER)
 
-    async def _listen(self, client: Client, over: trio.CancelScope) -> None:
+    def _values(self) -> Iterator[tuple[SimulatedDatastream, tuple[str, ...]]]:
+        """Yield a new value of each datastream in turn, without end."""
+        offset = self._generator.uniform(0, 2 * math.pi)
+        for number in itertools.count():
+            datastream = self.datastreams[number % len(self.datastreams)]
+            yield datastream, make_value(datastream, offset + time.time() / WAVE * 2 * math.pi, self._generator)
+
+    async def _receive(self, client: Client, connection_scope: trio.CancelScope) -> None:
         async for _ in client.writes():
             self.received += 1
-        over.cancel()
+        connection_scope.cancel()
 
-    async def _beat(self, client: Client, over: trio.CancelScope) -> None:
+    async def _send_heartbeats(self, client: Client, connection_scope: trio.CancelScope) -> None:
         try:
             while True:
                 await trio.sleep(HEARTBEAT)
                 await client.ping()
         except Disconnected:
-            over.cancel()
+            connection_scope.cancel()
 
-    async def _send(self, client: Client, over: trio.CancelScope) -> None:
-        offset = self._chance.uniform(0, 2 * math.pi)
+    async def _send(self, client: Client, connection_scope: trio.CancelScope) -> None:
         try:
-            for number in range(2**62):
-                stream = self.streams[number % len(self.streams)]
-                phase = offset + time.time() / 600 * 2 * math.pi
-                await client.write(stream.pin, *value(stream, phase, self._chance))
+            for datastream, texts in self._values():
+                await client.write(datastream.pin, *texts)
                 self.sent += 1
                 await trio.sleep(1 / self.rate)
         except Disconnected:
-            over.cancel()
+            connection_scope.cancel()
 
 
 @attrs.define(kw_only=True)
 class SimulatedMqttDevice(SimulatedDevice):
-    """A device over MQTT; ``sent`` counts what was acknowledged."""
+    """A device over MQTT; ``sent`` counts acknowledged values."""
 
-    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
-        """As `SimulatedDevice.run`."""
+    async def run(self, report: Callable[[str], None] = lambda _text: None) -> None:
+        """Do as `SimulatedDevice.run`."""
         while True:
             try:
                 keep_alive = int(HEARTBEAT * 2)
-                dial = mqtt.connect(self.host, self.port, self.token, keep_alive=keep_alive, tls=self.tls)
-                async with dial as client, trio.open_nursery() as nursery:
-                    nursery.start_soon(self._hear, client, nursery.cancel_scope)
+                connection = mqtt.connect(self.host, self.port, self.token, keep_alive=keep_alive, tls=self.tls)
+                async with connection as client, trio.open_nursery() as nursery:
+                    nursery.start_soon(self._receive_messages, client, nursery.cancel_scope)
                     await client.subscribe("downlink/#")
                     await client.publish("info/mcu", json.dumps({"tmpl": self.template, "ver": "1.0"}).encode())
                     self.online = True
-                    told("online")
+                    report("online")
                     nursery.start_soon(self._publish, client)
                     while True:
                         await trio.sleep(HEARTBEAT)
@@ -164,34 +174,31 @@ class SimulatedMqttDevice(SimulatedDevice):
             except* mqtt.LoginFailed as group:
                 raise LoginFailed(group.exceptions[0].reason) from None  # type: ignore[union-attr]
             except* (OSError, mqtt.Disconnected) as group:
-                told(f"cannot connect: {group.exceptions[0]}")
+                report(f"cannot connect: {group.exceptions[0]}")
             self.online = False
             await trio.sleep(RECONNECT_AFTER)
 
-    async def _hear(self, client: mqtt.Client, over: trio.CancelScope) -> None:
-        def heard(message: Publish) -> None:
+    async def _receive_messages(self, client: mqtt.Client, connection_scope: trio.CancelScope) -> None:
+        def on_message(message: Publish) -> None:
             self.received += message.topic.startswith("downlink/ds/")
 
-        await client.listen(heard)
-        over.cancel()
+        await client.listen(on_message)
+        connection_scope.cancel()
 
     async def _publish(self, client: mqtt.Client) -> None:
-        offset = self._chance.uniform(0, 2 * math.pi)
-        for number in range(2**62):
-            stream = self.streams[number % len(self.streams)]
-            phase = offset + time.time() / 600 * 2 * math.pi
-            separator = "," if stream.type == "location" else "\0"
-            await client.publish(f"ds/{stream.name}", separator.join(value(stream, phase, self._chance)).encode())
+        for datastream, texts in self._values():
+            separator = "," if datastream.type == "location" else "\0"
+            await client.publish(f"ds/{datastream.name}", separator.join(texts).encode())
             self.sent += 1
             await trio.sleep(1 / self.rate)
 
 
 @attrs.define(kw_only=True)
 class SimulatedHttpDevice(SimulatedDevice):
-    """A device that only writes, over the Device HTTPS API; ``sent`` counts what was answered with 200."""
+    """A device on the Device HTTPS API, which only writes; ``sent`` counts values that were answered with 200."""
 
-    async def run(self, told: Callable[[str], None] = lambda _: None) -> None:
-        """Send values until cancelled. Raises `LoginFailed` when the hub does not know the token."""
+    async def run(self, report: Callable[[str], None] = lambda _text: None) -> None:
+        """Send values until cancelled. Raises `LoginFailed` when the hub rejects the token."""
         while True:
             try:
                 stream: trio.abc.Stream = await trio.open_tcp_stream(self.host, self.port)
@@ -199,37 +206,34 @@ class SimulatedHttpDevice(SimulatedDevice):
                     stream = trio.SSLStream(stream, self.tls, server_hostname=self.host, https_compatible=True)
                 async with stream:
                     self.online = True
-                    told("online")
+                    report("online")
                     await self._update(stream)
             except (OSError, trio.BrokenResourceError) as error:
-                told(f"cannot connect: {str(error) or 'the connection ended'}")
+                report(f"cannot connect: {str(error) or 'the connection ended'}")
             self.online = False
             await trio.sleep(RECONNECT_AFTER)
 
     async def _update(self, stream: trio.abc.Stream) -> None:
-        offset = self._chance.uniform(0, 2 * math.pi)
-        for number in range(2**62):
-            one = self.streams[number % len(self.streams)]
-            texts = value(one, offset + time.time() / 600 * 2 * math.pi, self._chance)
-            query = urlencode([("token", self.token), *((f"v{one.pin}", text) for text in texts)])
+        for datastream, texts in self._values():
+            query = urlencode([("token", self.token), *((f"v{datastream.pin}", text) for text in texts)])
             head = f"GET /external/api/update?{query} HTTP/1.1\r\nHost: {self.host}\r\n\r\n"
             await stream.send_all(head.encode())
-            status = await _status(stream)
+            status = await _read_status(stream)
             if status == 400:
                 raise LoginFailed(Status.INVALID_TOKEN)
             self.sent += status == 200
             await trio.sleep(1 / self.rate)
 
 
-async def _status(stream: trio.abc.Stream) -> int:
-    """The status of an answer, read to its end. Raises `trio.BrokenResourceError` when the connection ends before."""
+async def _read_status(stream: trio.abc.Stream) -> int:
+    """Read a whole answer and return its status. Raises `trio.BrokenResourceError` if the connection ends early."""
     answer = b""
     while True:
         head, end, body = answer.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if end and len(body) >= (int(length[1]) if length else 0):
             return int(head.split(b" ")[1])
-        more = await stream.receive_some(4096)
-        if not more:
+        data = await stream.receive_some(4096)
+        if not data:
             raise trio.BrokenResourceError
-        answer += more
+        answer += data
