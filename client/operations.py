@@ -12,7 +12,7 @@ from client import Call
 
 
 class ActivatedDevice(TypedDict):
-    """A device that is new; activation_time is in ms UTC."""
+    """A device that connected for the first time at activation_time, in ms UTC."""
 
     id: int
     name: str
@@ -30,7 +30,7 @@ class ActivatedDevicePage(TypedDict):
 
 
 class AddedDevice(TypedDict):
-    """token is shown only here."""
+    """A device that was added; token is shown only here."""
 
     id: int
     name: str
@@ -63,7 +63,7 @@ class Alarm(TypedDict):
 
 
 class Answered(TypedDict):
-    """Milliseconds until a device has answered; null when it has not."""
+    """Milliseconds until the device answered; null if it did not."""
 
     ms: float | None
 
@@ -91,9 +91,10 @@ class ClientObjectPage(TypedDict):
 
 
 class ClockObject(TypedDict):
-    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem why they differ.
+    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem says why they differ.
 
-    synchronized is what the kernel says of the machine's clock. future has the devices with values after wall.
+    synchronized is the kernel's own statement about the machine's clock. future lists the devices with values
+    after wall.
     """
 
     now: int
@@ -167,7 +168,10 @@ class Dashboard(TypedDict):
 
 
 class DataStreamValue(TypedDict):
-    """The newest value of a datastream; updated_at is ms UTC, expired what is shown for a value too old."""
+    """The latest value of a datastream; updated_at is ms UTC.
+
+    expired is the text to show instead of the value when it has expired, else null.
+    """
 
     dataStreamId: int
     pin: str
@@ -183,7 +187,7 @@ class DataStreamValue(TypedDict):
 
 
 class DatastreamInfo(TypedDict):
-    """A datastream as Blynk's API has it: type is INT, DOUBLE, STRING, ENUM or LOCATION, pin a number."""
+    """A datastream of a template in Blynk's form: type is INT, DOUBLE, STRING, ENUM or LOCATION."""
 
     id: int
     label: str
@@ -246,7 +250,7 @@ class DeviceFile(TypedDict):
 
 
 class DeviceMetaField(TypedDict):
-    """A field of a device's metadata; id is None for one that every device has."""
+    """A metadata field of a device; id is null for a field that every device has."""
 
     id: int | None
     name: str
@@ -254,9 +258,9 @@ class DeviceMetaField(TypedDict):
 
 
 class DeviceObject(TypedDict):
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made.
+    """A device; times are ms UTC. token is set only in the answer to the request that added the device.
 
-    timezone is the one of its days and hours: its own, or its organization's, or the hub's.
+    timezone is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
@@ -306,9 +310,10 @@ class DeviceValues(TypedDict):
 
 
 class DisplayObject(TypedDict):
-    """How the asker sees a datastream: text is its value as they read it.
+    """A datastream in the caller's units; text is its value, formatted.
 
-    Other values are value * factor + offset in units; or pin has them, another datastream of the device.
+    Convert other values of the datastream with value * factor + offset; the result is in units. If pin is set,
+    take that datastream of the device instead: its values are in the caller's units already.
     """
 
     text: str
@@ -319,9 +324,10 @@ class DisplayObject(TypedDict):
 
 
 class DoubtObject(TypedDict):
-    """Stamps from began to before ended were given while the machine's clock was not believed; in ms UTC.
+    """A period in which the hub did not trust the machine's clock; times are ms UTC.
 
-    ended is null while it lasts, and when the hub was stopped meanwhile; wall is what the machine's clock said.
+    It covers stamps from began to before ended. ended is null while the period lasts, and if the hub was stopped
+    during it. wall is the machine's clock at its beginning.
     """
 
     state: str
@@ -331,13 +337,13 @@ class DoubtObject(TypedDict):
 
 
 class Erased(TypedDict):
-    """How many properties there were."""
+    """The number of properties that were erased."""
 
     erased: int
 
 
 class EventInfo(TypedDict):
-    """An event of a template as Blynk's API has it: type is INFORMATION, WARNING, CRITICAL or CONTENT."""
+    """An event type of a template in Blynk's form: type is INFORMATION, WARNING, CRITICAL or CONTENT."""
 
     id: int
     type: str
@@ -347,7 +353,7 @@ class EventInfo(TypedDict):
 
 
 class EventObject(TypedDict):
-    """Something on a device's timeline; times are ms UTC. resolved_comment is what was done about it."""
+    """An event on a device's timeline; times are ms UTC. resolved_comment is the note of its resolution."""
 
     id: int
     deviceId: int
@@ -383,7 +389,7 @@ class EventType(TypedDict):
 
 
 class Events(TypedDict):
-    """A page of events, and how many there are of each type."""
+    """A page of events. counters counts all matching events by type, whatever eventType selects."""
 
     content: list[EventObject]
     totalElements: int
@@ -518,7 +524,11 @@ class HistoryPointPage(TypedDict):
 
 
 class HubStatus(TypedDict):
-    """problems are sentences; uptime is in seconds."""
+    """The state of the hub.
+
+    status is "ok", "warning" or "critical", by the worst of problems; uptime is in seconds, disk_free the free
+    share of the disk, 0 to 1.
+    """
 
     name: str
     version: str
@@ -690,7 +700,7 @@ class Member(TypedDict):
 
 
 class MetaField(TypedDict):
-    """A field of a template; it is called by its id or its name. type is such as "Text"."""
+    """A metadata field of a template; requests select it by id or name. type is a word such as "Text"."""
 
     id: int
     name: str
@@ -701,7 +711,10 @@ class MetaField(TypedDict):
 
 
 class MetaFieldValue(TypedDict):
-    """id is None for a field that every device has; text is the value as the asker reads it, with its unit."""
+    """A metadata field of a device; id is null for a field that every device has.
+
+    text is the value in the caller's units, with the unit.
+    """
 
     id: int | None
     name: str
@@ -711,7 +724,7 @@ class MetaFieldValue(TypedDict):
 
 
 class MetaValue(TypedDict):
-    """text is the value as the asker reads it, with its unit."""
+    """text is the value in the caller's units, with the unit."""
 
     type: str
     value: str
@@ -890,6 +903,8 @@ class PlaceSent(TypedDict):
 
 
 class PluginState(TypedDict):
+    """A plugin; longest_hold_ms is the longest that one of its hooks has blocked the hub."""
+
     name: str
     origin: str
     version: str
@@ -905,7 +920,7 @@ class RecoveryCodes(TypedDict):
 
 
 class Refusal(TypedDict):
-    """Somebody was turned away, or something of theirs; at is in ms UTC."""
+    """A client, or something that a client sent, was refused; at is in ms UTC."""
 
     at: int
     address: str
@@ -978,7 +993,7 @@ class RoleObjectPage(TypedDict):
 
 
 class Saved(TypedDict):
-    """changes are lines; drops names the datastreams whose values went, or would go."""
+    """changes has a line for each difference; drops names the datastreams whose values are dropped."""
 
     id: str
     name: str
@@ -1086,7 +1101,7 @@ class TemplateObject(TypedDict):
 
 
 class TemplateSummary(TypedDict):
-    """behind is how many of its devices have stayed with an older version; it has one id, template_ids too."""
+    """behind counts the devices that stayed on an older version; template_ids has just id."""
 
     id: str
     templateIds: list[str]
@@ -1106,7 +1121,7 @@ class TemplateSummaryPage(TypedDict):
 
 
 class TemplatesImported(TypedDict):
-    """changes is empty when the template was the same already."""
+    """changes has a line for each difference; it is empty if the template already was the same."""
 
     id: str
     name: str
@@ -1121,7 +1136,7 @@ class TimedValue(TypedDict):
 
 
 class Token(TypedDict):
-    """A device's token, which is shown only here."""
+    """A device's new token; it is shown only here."""
 
     token: str
 
@@ -1201,7 +1216,10 @@ class Verdict(TypedDict):
 
 
 class VersionObject(TypedDict):
-    """at is in ms UTC (0: before there were versions), by who it was; changes what it changed."""
+    """A saved version, with its differences from the version before as changes.
+
+    at is in ms UTC, 0 for templates older than versions; by is the name of the user who saved it.
+    """
 
     version: int
     at: int
@@ -1856,7 +1874,7 @@ def get_organization_device_by_user_org(
 ) -> Call[DeviceObjectPage]:
     """The devices of a user's organization.
 
-    Those of the organization that somebody is in.
+    The devices of the organization that the user belongs to.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2010,7 +2028,7 @@ def get_organization_device_last_activated(
 ) -> Call[ActivatedDevicePage]:
     """Devices that are new.
 
-    Devices that came for the first time in the last minutes, the newest first.
+    Devices that connected for the first time in the last minutes, newest first.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2584,7 +2602,7 @@ def get_organization_tags(*, org_id: int | None = None) -> Call[list[TagObject]]
 def delete_organization_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
     """Delete a template.
 
-    With everything its devices too, with all that they held.
+    With everything its devices are deleted too, with all their data.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3041,7 +3059,7 @@ def get_status() -> Call[HubStatus]:
 def delete_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
     """Delete a template.
 
-    With everything its devices too, with all that they held.
+    With everything its devices are deleted too, with all their data.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3152,8 +3170,8 @@ def get_template_versions(
 def get_units() -> Call[list[Unit]]:
     """The units that values can be shown in.
 
-    A value times factor, plus offset, is the value in the first unit of the group.
+    value * factor + offset is the value in the first unit of the group.
 
-    other is what it is where the other system of units is used.
+    other is the unit's equivalent in the other system of measurement.
     """
     return Call("GET", "/api/v1/units")

@@ -305,7 +305,7 @@ async def test_a_value_with_an_old_stamp_comes_only_with_every(hub, device, watc
 
 
 async def test_a_client_that_lags_is_told_how_much_it_missed(device, watcher, write, monkeypatch):
-    monkeypatch.setattr(feeds, "MAX_OUT", 5)
+    monkeypatch.setattr(feeds, "MAX_QUEUED", 5)
     await watcher.subscribe(1, "device", device=device.id, every=True)
     write(device, 0, *range(12))
 
@@ -453,7 +453,7 @@ async def test_a_stream_is_no_page(hub):
 async def test_a_client_that_never_reads_is_kept_little_for_and_disturbs_nobody(
     hub, device, watcher, write, monkeypatch
 ):
-    monkeypatch.setattr(stream, "MAX_WAITING", 100)
+    monkeypatch.setattr(stream, "MAX_DEFERRED", 100)
     fact = Refused(0, "127.0.0.1", "x" * 1000)
     async with deaf(hub) as http:
         for number in range(5):
@@ -681,18 +681,18 @@ async def test_firmware_asks_whether_an_app_watches_its_device(hub, meter, watch
 async def written(hub, device, count, listener):
     """Write values one after the other, with time to tell each before the next."""
     told = hub.service(feeds.Feeds)
-    feed = told.watch(feeds.Key("devices", None, every=True), None, listener)
+    feed = told.subscribe(feeds.FeedKey("devices", None, every=True), None, listener)
     for number in range(count):
         hub.write(Write(device, 0, str(number), "test", SYSTEM))
         for _ in range(5):
             await trio.lowlevel.checkpoint()
-    told.leave(feed, listener)
+    told.unsubscribe(feed, listener)
 
 
 async def test_each_value_is_told_at_once_while_that_costs_little(hub, device):
     batches = []
     await written(hub, device, 100, batches.append)
-    assert [1] * 100 == [len(batch.items) for batch in batches]
+    assert [1] * 100 == [len(batch.messages) for batch in batches]
 
 
 async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
@@ -701,7 +701,7 @@ async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
     def tell(batch):
         batches.append(batch)
         began = time.thread_time()
-        while time.thread_time() - began < 2 * feeds.BURST:
+        while time.thread_time() - began < 2 * feeds.CPU_BURST:
             pass
 
     await written(hub, device, 100, tell)
@@ -710,10 +710,10 @@ async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
 
 
 async def test_how_long_values_are_gathered_is_bounded(autojump_clock):
-    pace = feeds._Pace()
+    budget = feeds._CpuBudget()
     for _ in range(10):
-        pace.spent(60.0)
-    assert 0 < pace.held_until - trio.current_time() <= feeds.MAX_GATHERED + 0.001
+        budget.charge(60.0)
+    assert 0 < budget.resume_at - trio.current_time() <= feeds.MAX_DELAY + 0.001
     await trio.sleep(10)
-    pace.spent(feeds.BURST / 2)
-    assert pace.held_until <= trio.current_time()
+    budget.charge(feeds.CPU_BURST / 2)
+    assert budget.resume_at <= trio.current_time()
