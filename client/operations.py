@@ -69,7 +69,7 @@ class Answered(TypedDict):
 
 
 class Chart(TypedDict):
-    """Several lines over the same time."""
+    """Lines over the same time."""
 
     series: list[Series]
 
@@ -126,7 +126,7 @@ class Conversion(TypedDict):
 
 
 class Cost(TypedDict):
-    """What a datastream of all a template's devices takes on disk in a month, in bytes."""
+    """The disk space that a datastream of a template takes in a month, for all devices together."""
 
     template: str
     pin: str
@@ -510,7 +510,7 @@ class FoundDevicePage(TypedDict):
 
 
 class HistoryPoint(TypedDict):
-    """One value and when it was, in ms UTC."""
+    """A value and its stamp, created_at, in ms UTC."""
 
     createdAt: int
     value: Any
@@ -546,7 +546,7 @@ class HubStatus(TypedDict):
 
 
 class Imported(TypedDict):
-    """How many values were taken."""
+    """The number of values that were imported."""
 
     imported: int
 
@@ -1027,10 +1027,11 @@ class SegmentObjectPage(TypedDict):
 
 
 class Series(TypedDict):
-    """A line of a chart: times (ms UTC) and what there is at each; more when there is more than is told.
+    """A line of a chart: times (ms UTC) and the value at each; more if the line was cut off.
 
-    How the asker sees a value is value * factor + offset in the units of display, which is null where that makes
-    no sense. Of one device it has deviceId and device, its name; of several the ids, devices.
+    value * factor + offset of display is the value in the caller's units; display is null if the values cannot be
+    converted. A line of one device has deviceId and device, its name; a line of several devices has their ids,
+    devices.
     """
 
     deviceId: NotRequired[int]
@@ -1129,7 +1130,7 @@ class TemplatesImported(TypedDict):
 
 
 class TimedValue(TypedDict):
-    """ts is in milliseconds UTC."""
+    """A value and its stamp, ts, in ms UTC."""
 
     value: Any
     ts: float
@@ -1633,9 +1634,9 @@ def get_history(
 ) -> Call[Chart | str]:
     """What several datastreams and devices held.
 
-    pins are pins ("V1") or datastreams' names; devices without one of them are passed over.
+    pins are pins ("V1") or names of datastreams; devices without such a datastream are skipped.
 
-    With across what all devices have at a time becomes one line for each pin.
+    With across the values that all devices have at a time become one line for each pin.
 
     Needs the permission org_devices.view: View organization devices.
     """

@@ -37,6 +37,7 @@ from hub import spellings, timezones
 from hub.datadir import partial_of, publish
 from hub.errors import Rejected, RequestError
 from hub.printing import report
+from plugins.data.formats import iso_time
 
 if TYPE_CHECKING:
     from client import Api
@@ -221,8 +222,6 @@ def device_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path)
 
     def run(args: argparse.Namespace) -> None:
-        from plugins.data.history_routes import iso
-
         unfinished = partial_of(args.file)
         count = 0
         try:
@@ -231,7 +230,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
                 writer = csv.writer(file)
                 writer.writerow(HEADER)
                 for at, pin, value in _everything(hub, device):
-                    writer.writerow((iso(at), pin, spellings.csv_field(value)))
+                    writer.writerow((iso_time(at), pin, spellings.csv_field(value)))
                     count += 1
             publish(args.file)
         except OSError as error:
