@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from test_cli import House
 
-from plugins.data.commands import chart
+from plugins.data.text_chart import chart
 
 HOUR = 3_600_000
 
