@@ -1,4 +1,4 @@
-"""``pinwheel template …`` and ``pinwheel device …``: ordinary clients of the API."""
+"""``pinwheel template …`` and ``pinwheel device …``: clients of the API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from client import Api
     from client.operations import DataStreamValue, DeviceObject, EventObject, OrganizationObject, Refusal
 
-#: Types of events, as templates have them.
+#: Types of events on a timeline, by their names in templates.
 EVENT_TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
 
 # -- templates --------------------------------------------------------------------------------------------------------
@@ -59,42 +59,43 @@ def template_import(parser: argparse.ArgumentParser) -> None:
     )
 
     def run(args: argparse.Namespace) -> int:
-        failed, done = False, []
+        failed, imported = False, []
         with api(args) as hub:
             for path in args.files:
                 try:
                     text = _template_text(path)
                     call = operations.post_template_import(toml=text, source=str(path), prune=args.prune)
-                    done.append(hub(call))
+                    template = hub(call)
                 except (OSError, ValueError, RequestError) as error:
                     failed = True
-                    why = error.strerror if isinstance(error, OSError) else error
-                    said = str(error) if isinstance(error, RequestError) else f"{path}: {why}"
-                    for line in said.splitlines():
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    message = str(error) if isinstance(error, RequestError) else f"{path}: {reason}"
+                    for line in message.splitlines():
                         warn(line)
                     continue
-                enabled = _enabled(hub, done[-1]["id"], organizations(hub)) if args.enable_below else []
+                imported.append(template)
+                enabled = _enable(hub, template["id"], organizations(hub)) if args.enable_below else []
                 if not args.json:
-                    unchanged = "" if done[-1]["changes"] or enabled else ": nothing to change"
-                    print(f"{done[-1]['id']} {done[-1]['name']}{unchanged}")
-                    for change in [*done[-1]["changes"], *_enabling(enabled)]:
+                    unchanged = "" if template["changes"] or enabled else ": nothing to change"
+                    print(f"{template['id']} {template['name']}{unchanged}")
+                    for change in [*template["changes"], *_enabled_lines(enabled)]:
                         print(f"  {change}")
         if args.json:
-            show(done)
+            show(imported)
         return int(failed)
 
     parser.set_defaults(run=run)
 
 
-def _enabled(hub: Api, template: str, orgs: Sequence[OrganizationObject]) -> list[OrganizationObject]:
-    """Enable a template in organizations, parents before their children; returns those where it was not."""
-    missing = [org for org in orgs if org["templates"] is not None and template not in org["templates"]]
-    for org in missing:
+def _enable(hub: Api, template: str, orgs: Sequence[OrganizationObject]) -> list[OrganizationObject]:
+    """Enable a template in organizations, parents before their children; return those where it was disabled."""
+    disabled = [org for org in orgs if org["templates"] is not None and template not in org["templates"]]
+    for org in disabled:
         hub(operations.put_organization(org_id=org["id"], templates=sorted([*(org["templates"] or ()), template])))
-    return missing
+    return disabled
 
 
-def _enabling(orgs: Sequence[OrganizationObject]) -> list[str]:
+def _enabled_lines(orgs: Sequence[OrganizationObject]) -> list[str]:
     return [f"+ enabled in {org['name']} ({org['id']})" for org in orgs]
 
 
@@ -109,36 +110,34 @@ def template_enable(parser: argparse.ArgumentParser) -> None:
             parser.error("either ORG or --below is needed")
         with api(args) as hub:
             template = hub(operations.get_organization_template(template_id=args.id))
-            every_org = organizations(hub)
-            meant = every_org if args.below else _with_parents([org_of(hub, text) for text in args.orgs], every_org)
-            enabled = _enabled(hub, args.id, meant)
-        found = [{"id": org["id"], "name": org["name"]} for org in enabled]
-        lines = _enabling(enabled) or ["nothing to change"]
-        report(
-            args, {"template": args.id, "enabled": found}, f"{args.id} {template['name']}", *(f"  {x}" for x in lines)
-        )
+            all_orgs = organizations(hub)
+            orgs = all_orgs if args.below else _with_parents([org_of(hub, text) for text in args.orgs], all_orgs)
+            enabled = _enable(hub, args.id, orgs)
+        result = {"template": args.id, "enabled": [{"id": org["id"], "name": org["name"]} for org in enabled]}
+        lines = _enabled_lines(enabled) or ["nothing to change"]
+        report(args, result, f"{args.id} {template['name']}", *(f"  {line}" for line in lines))
 
     parser.set_defaults(run=run)
 
 
 def _with_parents(
-    orgs: Sequence[OrganizationObject], every_org: Sequence[OrganizationObject]
+    orgs: Sequence[OrganizationObject], all_orgs: Sequence[OrganizationObject]
 ) -> list[OrganizationObject]:
-    """Organizations and those above them, as far as the asker sees them, parents before their children."""
-    by_id = {org["id"]: org for org in every_org}
-    meant = {org["id"] for org in orgs}
+    """Return organizations and their ancestors, as far as the caller sees them, parents before their children."""
+    by_id = {org["id"]: org for org in all_orgs}
+    ids = {org["id"] for org in orgs}
     for org in orgs:
-        above = by_id.get(org["parentOrganizationId"] or 0)
-        while above is not None:
-            meant.add(above["id"])
-            above = by_id.get(above["parentOrganizationId"] or 0)
-    return [org for org in every_org if org["id"] in meant]
+        parent = by_id.get(org["parentOrganizationId"] or 0)
+        while parent is not None:
+            ids.add(parent["id"])
+            parent = by_id.get(parent["parentOrganizationId"] or 0)
+    return [org for org in all_orgs if org["id"] in ids]
 
 
 def _template_text(path: Path) -> str:
-    """What is in a file; where there is none, the template of that name that comes with the hub.
+    """Return a file's text; if there is no such file, that of the template of this name that comes with the hub.
 
-    Raises OSError and ValueError.
+    Raises OSError or ValueError.
     """
     if not path.exists():
         from hub.templates.document import shipped
@@ -171,13 +170,13 @@ def template_list(parser: argparse.ArgumentParser) -> None:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            found = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+            templates = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
         if args.json:
-            show(found)
+            show(templates)
         else:
             show_table(
                 ("id", "name", "datastreams", "devices"),
-                [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found],
+                [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in templates],
             )
 
     parser.set_defaults(run=run)
@@ -186,19 +185,20 @@ def template_list(parser: argparse.ArgumentParser) -> None:
 def _list_shipped(as_json: bool) -> None:
     from hub.templates.document import parse, shipped
 
-    found = {name: parse(text, name) for name, text in shipped().items()}
-    rows = [(name, one.id, len(one.datastreams), one.description) for name, one in found.items()]
+    templates = {name: parse(text, name) for name, text in shipped().items()}
+    columns = ("name", "id", "datastreams", "description")
+    rows = [(name, t.id, len(t.datastreams), t.description) for name, t in templates.items()]
     if as_json:
-        show([dict(zip(("name", "id", "datastreams", "description"), row, strict=True)) for row in rows])
+        show([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        show_table(("name", "id", "datastreams", "description"), rows)
+        show_table(columns, rows)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
 
 
 def _token_from_stdin() -> str:
-    """A token that the board already carries; one that can be guessed is taken with a warning."""
+    """Read a token that the board already carries from stdin; warn if it can be guessed."""
     token = sys.stdin.readline().strip()
     if is_token(token) and is_weak(token):
         print(f"pinwheel: warning: {WEAK_WARNING}", file=sys.stderr)
@@ -227,14 +227,14 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             parser.error("--template and --name are needed, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            same = devices_named(hub, args.name)
+            namesakes = devices_named(hub, args.name)
             call = operations.post_organization_device_create(
                 template_id=args.template, name=args.name, org_id=org_id_of(hub, args.org), token=token
             )
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
-        if same:
-            warn(f"there are {len(same) + 1} devices named {args.name!r} now: commands need the id, {added['id']}")
+        if namesakes:
+            warn(f"there are {len(namesakes) + 1} devices named {args.name!r} now: commands need the id, {added['id']}")
 
     parser.set_defaults(run=run)
 
@@ -265,8 +265,8 @@ def device_list(parser: argparse.ArgumentParser) -> None:
                 ),
             )
             if args.status or args.query or args.tag:
-                meant = _found(hub, args, org)
-                devices = [device for device in devices if device["id"] in meant]
+                ids = _matching_ids(hub, args, org)
+                devices = [device for device in devices if device["id"] in ids]
             names = {} if args.json else names_of_organizations(hub)
         if args.json:
             show(devices)
@@ -288,24 +288,24 @@ def device_list(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _found(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
-    """The ids of the devices that the filters of ``device list`` mean."""
+def _matching_ids(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
+    """Return the ids of the devices that match the options of ``device list``."""
     filters: list[operations.Filter] = []
     if args.status:
         filters.append({"attribute": "status", "values": [args.status]})
     if args.tag:
         filters.append({"attribute": "tag", "values": [args.tag]})
-    found = every(
+    devices = every(
         hub,
         lambda page: operations.post_devices_search(
             query=args.query, filters=filters, org_id=org, page=page, size=PAGE
         ),
     )
-    return {device["id"] for device in found}
+    return {device["id"] for device in devices}
 
 
 def _last_seen(device: DeviceObject) -> str:
-    """When a device was there: now, or when it disconnected or its newest value came."""
+    """Return "now" for an online device, else the time of its last disconnection or value, whichever is later."""
     if device["lifecycleStatus"]["status"] == "ONLINE":
         return "now"
     return local_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
@@ -320,13 +320,13 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> int:
         if not args.org and not args.owner:
             parser.error("--org or --owner is needed")
-        failed, done = False, []
+        failed, transferred = False, []
         with api(args) as hub:
             owner = user_of(hub, args.owner) if args.owner else None
             org = org_of(hub, args.org)["id"] if args.org else None
             if owner is not None and org not in (None, owner["orgId"]):
                 raise Rejected(f"{owner['email']} is not in organization {args.org}: a device is where its owner is")
-            where = owner["email"] if owner else org_of(hub, args.org)["name"]
+            receiver = owner["email"] if owner else org_of(hub, args.org)["name"]
             for device in [device_of(hub, text) for text in args.devices]:
                 to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
                 try:
@@ -335,10 +335,10 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
                     failed = True
                     warn(f"{device['name']} ({device['id']}): {error}")
                 else:
-                    done.append({"id": device["id"], "name": device["name"]})
-        lines = [f"{one['name']} ({one['id']}) is {where}'s now" for one in done]
+                    transferred.append({"id": device["id"], "name": device["name"]})
+        lines = [f"{device['name']} ({device['id']}) is {receiver}'s now" for device in transferred]
         if args.json or lines:
-            report(args, done, *lines)
+            report(args, transferred, *lines)
         return int(failed)
 
     parser.set_defaults(run=run)
@@ -392,44 +392,46 @@ def device_events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--archive", type=int, metavar="EVENT")
 
     def run(args: argparse.Namespace) -> None:
-        types = [one.lower() for one in args.type.split(",") if one]
-        if wrong := [one for one in types if one not in EVENT_TYPES]:
-            raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(wrong)}")
+        types = [name.lower() for name in args.type.split(",") if name]
+        if unknown := [name for name in types if name not in EVENT_TYPES]:
+            raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(unknown)}")
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
+            device_id = device_of(hub, args.device)["id"]
             if args.resolve is not None:
-                hub(
-                    operations.post_organization_device_event_resolve(
-                        device_id=number, event_id=args.resolve, note=args.note
-                    )
-                )
+                call = operations.post_organization_device_event_resolve
+                hub(call(device_id=device_id, event_id=args.resolve, note=args.note))
             if args.comment is not None:
                 event, text = args.comment
                 if not event.isdecimal():
                     parser.error("--comment takes the number of an event and a text")
-                hub(operations.post_organization_device_event_comment(device_id=number, event_id=int(event), text=text))
+                comment = operations.post_organization_device_event_comment
+                hub(comment(device_id=device_id, event_id=int(event), text=text))
             if args.archive is not None:
-                hub(operations.post_organization_device_event_archive(device_id=number, event_id=args.archive))
-            call = operations.get_organization_device_timeline(
-                device_id=number,
+                archive = operations.post_organization_device_event_archive
+                hub(archive(device_id=device_id, event_id=args.archive))
+            timeline = operations.get_organization_device_timeline(
+                device_id=device_id,
                 event_type=types,
                 resolved="false" if args.open else None,
                 archived="true" if args.archived else "false",
                 query=args.query,
                 size=args.limit,
             )
-            found = hub(call)
+            page = hub(timeline)
         if args.json:
-            show(found)
+            show(page)
             return
-        rows = [(e["id"], local_time(e["ts"]), e["eventType"].lower(), e["name"], _told(e)) for e in found["content"]]
+        rows = [
+            (event["id"], local_time(event["ts"]), event["eventType"].lower(), event["name"], _full_description(event))
+            for event in page["content"]
+        ]
         show_table(("event", "time", "type", "name", "description"), rows)
 
     parser.set_defaults(run=run)
 
 
-def _told(event: EventObject) -> str:
-    """What was said of an event, and done about it."""
+def _full_description(event: EventObject) -> str:
+    """Return an event's description with its resolution and comments in brackets."""
     parts = [event["description"]]
     if event["isResolved"]:
         note = f": {event['resolvedComment']}" if event["resolvedComment"] else ""
@@ -445,19 +447,25 @@ def device_log(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
-            call = operations.get_organization_device_timeline(device_id=number, size=args.limit, archived="any")
+            device_id = device_of(hub, args.device)["id"]
+            call = operations.get_organization_device_timeline(device_id=device_id, size=args.limit, archived="any")
             events = hub(call)["content"]
-            refusals = [r for r in hub(operations.get_refusals()) if r["device"] == number]
-        lines: list[dict[str, Any]] = [
-            {"at": e["ts"], "kind": e["eventType"].lower(), "text": f"{e['name']} {_told(e)}".strip()} for e in events
+            refusals = [refusal for refusal in hub(operations.get_refusals()) if refusal["device"] == device_id]
+        entries: list[dict[str, Any]] = [
+            {
+                "at": event["ts"],
+                "kind": event["eventType"].lower(),
+                "text": f"{event['name']} {_full_description(event)}".strip(),
+            }
+            for event in events
         ]
-        lines += [{"at": r["at"], "kind": "refused", "text": r["reason"]} for r in refusals]
-        lines = sorted(lines, key=lambda line: line["at"])[-args.limit :]
+        entries += [{"at": refusal["at"], "kind": "refused", "text": refusal["reason"]} for refusal in refusals]
+        entries = sorted(entries, key=lambda entry: entry["at"])[-args.limit :]
         if args.json:
-            show(lines)
-        for line in () if args.json else lines:
-            print(f"{local_time(line['at'])}  {line['kind']:<8}  {line['text']}")
+            show(entries)
+            return
+        for entry in entries:
+            print(f"{local_time(entry['at'])}  {entry['kind']:<8}  {entry['text']}")
 
     parser.set_defaults(run=run)
 
@@ -471,8 +479,8 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
             renamed = hub(operations.put_organization_device(device_id=device["id"], name=args.name))
-        done = {"id": device["id"], "name": renamed["name"]}
-        report(args, done, f"{device['name']} ({device['id']}) is named {renamed['name']}")
+        result = {"id": device["id"], "name": renamed["name"]}
+        report(args, result, f"{device['name']} ({device['id']}) is named {renamed['name']}")
 
     parser.set_defaults(run=run)
 
@@ -487,8 +495,8 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
             device = device_of(hub, args.device)
             confirmed(args, f"delete {device['name']} ({device['id']}) with all its values and history")
             hub(operations.delete_organization_device(device_id=device["id"]))
-        done = {"id": device["id"], "name": device["name"]}
-        report(args, done, f"{device['name']} ({device['id']}) is deleted")
+        result = {"id": device["id"], "name": device["name"]}
+        report(args, result, f"{device['name']} ({device['id']}) is deleted")
 
     parser.set_defaults(run=run)
 
@@ -519,22 +527,22 @@ def device_write(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
-            hub(operations.post_organization_device_datastream(device_id=number, pin=args.pin, value=value))
-            stream = datastream_of(hub(operations.get_organization_device(device_id=number)), args.pin)
-        assert stream is not None, "the hub has written to it"
-        pin, name = stream["pin"].upper(), stream["dataStreamLabel"]
-        done = {"device": number, "pin": pin, "name": name, "value": stream["value"]}
-        report(args, done, f"{pin} {name} = {_stored(stream)}{_adjusted(args.values, stream)}")
+            device_id = device_of(hub, args.device)["id"]
+            hub(operations.post_organization_device_datastream(device_id=device_id, pin=args.pin, value=value))
+            datastream = datastream_of(hub(operations.get_organization_device(device_id=device_id)), args.pin)
+        assert datastream is not None, "the hub has written to it"
+        pin, name = datastream["pin"].upper(), datastream["dataStreamLabel"]
+        result = {"device": device_id, "pin": pin, "name": name, "value": datastream["value"]}
+        report(args, result, f"{pin} {name} = {_stored_value(datastream)}{_adjustment(args.values, datastream)}")
 
     parser.set_defaults(run=run)
 
 
-def _stored(stream: DataStreamValue) -> str:
-    """A value without its unit; of an enum its label."""
-    if stream["type"] == "enum":
-        return stream["display"]["text"]
-    value = stream["value"]
+def _stored_value(datastream: DataStreamValue) -> str:
+    """Return the value without its unit; for an enum its label."""
+    if datastream["type"] == "enum":
+        return datastream["display"]["text"]
+    value = datastream["value"]
     return ", ".join(map(_number, value if isinstance(value, list) else [value]))
 
 
@@ -542,18 +550,18 @@ def _number(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _adjusted(given: Sequence[str], stream: DataStreamValue) -> str:
-    """Why another number was stored than the one that was given, in brackets; "" when it is the same."""
-    value = stream["value"]
+def _adjustment(values: Sequence[str], datastream: DataStreamValue) -> str:
+    """Return in brackets why the hub stored another number than the one written; "" if it is the same."""
+    stored = datastream["value"]
     try:
-        number = float(given[0])
+        written = float(values[0])
     except ValueError:
         return ""
-    if len(given) > 1 or not isinstance(value, (int, float)) or number == value:
+    if len(values) > 1 or not isinstance(stored, (int, float)) or written == stored:
         return ""
-    if stream["type"] == "enum":
-        return f" ({given[0]} is none of its values)"
-    return f" ({given[0]} is {'above the maximum' if number > value else 'below the minimum'})"
+    if datastream["type"] == "enum":
+        return f" ({values[0]} is none of its values)"
+    return f" ({values[0]} is {'above the maximum' if written > stored else 'below the minimum'})"
 
 
 def device_watch(parser: argparse.ArgumentParser) -> None:
