@@ -1345,7 +1345,7 @@ def post_backup(*, path: str, directory: str | None = None) -> Call[dict[str, st
 
 
 def get_clock() -> Call[ClockObject]:
-    """What time it is, and whether that is believed.
+    """The hub's time, and whether it trusts the machine's clock.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -1353,7 +1353,7 @@ def get_clock() -> Call[ClockObject]:
 
 
 def get_clock_repair() -> Call[RepairJob]:
-    """How far a repair of the clock is, and how it ended.
+    """Progress and result of a repair of timestamps.
 
     Needs the permission clock.repair: Repair what a wrong clock has stamped.
     """
@@ -1363,7 +1363,7 @@ def get_clock_repair() -> Call[RepairJob]:
 def post_clock_repair(
     *, shift_ms: int | None = None, drop: bool | None = None, device_id: int | None = None, dry_run: bool | None = None
 ) -> Call[RepairPlan]:
-    """Begin to repair what a wrong clock has stamped.
+    """Start a repair of the timestamps of a wrong clock.
 
     Needs the permission clock.repair: Repair what a wrong clock has stamped.
     """
@@ -1395,7 +1395,7 @@ def get_device_actions(
 
 
 def post_device_erase(*, device_id: int, pin: str | None = None) -> Call[None]:
-    """Erase what a device or a datastream held.
+    """Erase the values of a device or a datastream.
 
     Needs the permission org_devices.delete_data: Delete data from devices.
     """
@@ -1632,7 +1632,7 @@ def get_history(
     period: str | None = None,
     tz: str | None = None,
 ) -> Call[Chart | str]:
-    """What several datastreams and devices held.
+    """The history of several datastreams and devices.
 
     pins are pins ("V1") or names of datastreams; devices without such a datastream are skipped.
 
@@ -1659,7 +1659,7 @@ def get_history(
 
 
 def get_history_costs() -> Call[list[Cost]]:
-    """What each datastream takes on disk in a month.
+    """The disk space that each datastream takes in a month.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -1973,7 +1973,7 @@ def post_organization_device_datastreams(*, device_id: int, values: Mapping[str,
 def post_organization_device_event_archive(
     *, device_id: int, event_id: int, archived: bool | None = None
 ) -> Call[EventObject]:
-    """Archive an event, or take it back.
+    """Archive an event, or bring it back.
 
     Needs the permission timeline.edit: Edit timeline.
     """
@@ -2027,7 +2027,7 @@ def post_organization_device_import_batch(
 def get_organization_device_last_activated(
     *, org_id: int | None = None, minutes: int | None = None, page: int | None = None, size: int | None = None
 ) -> Call[ActivatedDevicePage]:
-    """Devices that are new.
+    """Newly activated devices.
 
     Devices that connected for the first time in the last minutes, newest first.
 
@@ -3075,7 +3075,7 @@ def put_template(
     prune: bool | None = None,
     check: bool | None = None,
 ) -> Call[Saved]:
-    """Edit a template, or see what that would change.
+    """Edit a template, or preview the changes.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3087,7 +3087,7 @@ def put_template(
 
 
 def post_template_apply(*, template_id: str, prune: bool | None = None) -> Call[Saved]:
-    """Let all devices of a template follow.
+    """Move all devices of a template to its newest version.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3103,7 +3103,7 @@ def post_template_create(*, document: Mapping[str, Any]) -> Call[Saved]:
 
 
 def get_template_difference(*, template_id: str, from_: int, to: int) -> Call[list[str]]:
-    """What changed between two versions.
+    """The differences between two versions of a template.
 
     What changes from one version to another, a line each.
 
@@ -3147,7 +3147,7 @@ def post_template_import(*, toml: str, source: str | None = None, prune: bool | 
 def post_template_restore(
     *, template_id: str, version: int, apply: bool | None = None, prune: bool | None = None
 ) -> Call[Saved]:
-    """Go back to a version of a template.
+    """Restore an older version of a template.
 
     Needs the permission templates.edit: Edit templates.
     """

@@ -140,7 +140,7 @@ class ChartRoutes:
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = ChartRoutes(hub)
-    summary, media = "What several datastreams and devices held", ("application/json", CSV)
+    summary, media = "The history of several datastreams and devices", ("application/json", CSV)
     return [Route("GET", "/api/v1/history", api.history, VIEW_DEVICES, summary, media=media)]
 
 

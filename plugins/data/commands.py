@@ -57,7 +57,7 @@ MAX_TABLE_ROWS = 50
 
 
 def device_history(parser: argparse.ArgumentParser) -> None:
-    """Print the values that a datastream had: a chart, or lines with --csv or --json."""
+    """Print the history of a datastream: a chart, or lines with --csv or --json."""
     with_device(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
@@ -65,7 +65,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="TIME")
     parser.add_argument("--granularity", choices=["raw", "minute", "hour", "day"])
     parser.add_argument("--aggregate", choices=["avg", "min", "max", "sum", "count", "last"])
-    parser.add_argument("--tz", metavar="ZONE", help="whose hours and days; the device's, if not given")
+    parser.add_argument("--tz", metavar="ZONE", help="time zone of hours and days; by default the device's")
     parser.add_argument("--csv", action="store_true", help="print CSV")
 
     def run(args: argparse.Namespace) -> None:
@@ -198,10 +198,16 @@ def device_import(parser: argparse.ArgumentParser) -> None:
     """Read values from a CSV file as `device export` writes it; if one row is wrong, nothing is imported."""
     with_device(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
-    parser.add_argument("--pin", metavar="PIN", help="where the file has no column pin, as in a report")
-    parser.add_argument("--tz", metavar="ZONE", help="of times without an offset; the device's, if not given")
     parser.add_argument(
-        "--skip", metavar="VALUE", action="append", default=[], help="leave out rows with it, such as unavailable"
+        "--pin", metavar="PIN", help="the datastream of all rows, for a file without a column pin, such as a report"
+    )
+    parser.add_argument("--tz", metavar="ZONE", help="time zone of times without an offset; by default the device's")
+    parser.add_argument(
+        "--skip",
+        metavar="VALUE",
+        action="append",
+        default=[],
+        help="leave out rows with this value, such as unavailable",
     )
 
     def run(args: argparse.Namespace) -> None:
@@ -259,7 +265,7 @@ def _described(problems: Sequence[Problem]) -> list[str]:
 def device_erase(parser: argparse.ArgumentParser) -> None:
     """Erase the values, history and properties of a device, or of one of its pins, for good."""
     with_device(parser)
-    parser.add_argument("pin", metavar="PIN", nargs="?", help="only this one, such as V1, or a datastream's name")
+    parser.add_argument("pin", metavar="PIN", nargs="?", help="erase only this datastream: a pin such as V1, or a name")
     with_yes(parser)
 
     def run(args: argparse.Namespace) -> None:

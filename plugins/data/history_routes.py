@@ -226,7 +226,10 @@ def routes(hub: Hub) -> Sequence[Route]:
     view, control, delete = VIEW_DEVICES, "org_devices.control", "org_devices.delete_data"
     stream, media = "The history of a datastream, line by line", (NDJSON, CSV)
     batch, rows = "Import values of a datastream", "Import values of a device, or check them"
-    erase, costs = "Erase what a device or a datastream held", "What each datastream takes on disk in a month"
+    erase, costs = (
+        "Erase the values of a device or a datastream",
+        "The disk space that each datastream takes in a month",
+    )
     return [
         Route("GET", f"{ours}/history", api.stream, view, stream, media=media),
         Route("GET", f"{org}/datastream/history", api.page, view, "The history of a datastream, in pages"),

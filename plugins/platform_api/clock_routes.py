@@ -96,10 +96,12 @@ class ClockRoutes:
 def routes(hub: Hub) -> Sequence[Route]:
     api = ClockRoutes(hub)
     path, permission = "/api/v1/clock/repair", "clock.repair"
-    begin = "Begin to repair what a wrong clock has stamped"
+    begin = "Start a repair of the timestamps of a wrong clock"
     return [
-        Route("GET", "/api/v1/clock", api.clock, "hub.view", "What time it is, and whether that is believed"),
+        Route(
+            "GET", "/api/v1/clock", api.clock, "hub.view", "The hub's time, and whether it trusts the machine's clock"
+        ),
         # Quiet: the repair itself writes its audit record before it changes anything.
         Route("POST", path, api.repair, permission, begin, RepairClock, quiet=True),
-        Route("GET", path, api.repair_job, permission, "How far a repair of the clock is, and how it ended"),
+        Route("GET", path, api.repair_job, permission, "Progress and result of a repair of timestamps"),
     ]

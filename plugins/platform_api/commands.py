@@ -47,7 +47,7 @@ EVENT_TYPES = ("info", "warning", "critical", "content", "online", "offline", "s
 
 
 def template_import(parser: argparse.ArgumentParser) -> None:
-    """Import template files; shows what changes, and drops no values without --prune."""
+    """Import template files and show what changes; without --prune no values are dropped."""
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="a file, or the name of a template that comes with the hub"
     )
@@ -100,7 +100,7 @@ def _enabled_lines(orgs: Sequence[OrganizationObject]) -> list[str]:
 
 
 def template_enable(parser: argparse.ArgumentParser) -> None:
-    """Let organizations have devices of a template; also those between them and your own."""
+    """Enable a template in organizations, and in those between them and your own."""
     parser.add_argument("id", metavar="ID")
     parser.add_argument("orgs", metavar="ORG", nargs="*", help="an id, or a name if it is unique")
     parser.add_argument("--below", action="store_true", help="instead of ORG, all organizations below your own")
@@ -162,8 +162,10 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 
 
 def template_list(parser: argparse.ArgumentParser) -> None:
-    """List the templates, or those that come with the hub."""
-    parser.add_argument("--shipped", action="store_true", help="those that come with the hub, to import by name")
+    """List the templates, or with --shipped those that come with the hub."""
+    parser.add_argument(
+        "--shipped", action="store_true", help="list templates that come with the hub, to import by name"
+    )
 
     def run(args: argparse.Namespace) -> None:
         if args.shipped:
@@ -206,15 +208,18 @@ def _token_from_stdin() -> str:
 
 
 def device_add(parser: argparse.ArgumentParser) -> None:
-    """Add a device, or many from CSV; prints its token, which is shown only now."""
+    """Add a device, or many from CSV, and print the token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
-    with_org(parser, "the organization that it belongs to")
+    with_org(parser, "the organization that the device belongs to")
     parser.add_argument(
-        "--token-stdin", action="store_true", help="take the token that the board already carries from stdin"
+        "--token-stdin", action="store_true", help="read the token that the board already carries from stdin"
     )
     parser.add_argument(
-        "--csv", metavar="FILE", type=Path, help="columns name,template,token and metadata; all rows or none"
+        "--csv",
+        metavar="FILE",
+        type=Path,
+        help="add devices from a file with columns name,template,token and metadata; all rows or none",
     )
 
     def run(args: argparse.Namespace) -> None:
@@ -251,9 +256,11 @@ def _add_from_csv(args: argparse.Namespace) -> None:
 def device_list(parser: argparse.ArgumentParser) -> None:
     """List the devices of an organization and of those below it."""
     with_org(parser)
-    parser.add_argument("--status", metavar="S", help="only those with this status, such as offline")
-    parser.add_argument("--query", metavar="WORDS", help="only those with these words in their name, metadata or tags")
-    parser.add_argument("--tag", metavar="T", help="only those with this tag")
+    parser.add_argument("--status", metavar="S", help="only devices with this status, such as offline")
+    parser.add_argument(
+        "--query", metavar="WORDS", help="only devices with these words in their name, metadata or tags"
+    )
+    parser.add_argument("--tag", metavar="T", help="only devices with this tag")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -312,10 +319,10 @@ def _last_seen(device: DeviceObject) -> str:
 
 
 def device_transfer(parser: argparse.ArgumentParser) -> None:
-    """Give devices to another organization, or to an owner in one; their tokens, values and events go with them."""
+    """Transfer devices to another organization or owner, with their tokens, values and events."""
     parser.add_argument("devices", metavar="DEVICE", nargs="+", help="an id, or a name if it is unique")
     parser.add_argument("--org", metavar="ORG", help="an id, or a name if it is unique")
-    parser.add_argument("--owner", metavar="EMAIL", help="a user; the devices are in their organization then")
+    parser.add_argument("--owner", metavar="EMAIL", help="a user; the devices move to the user's organization")
 
     def run(args: argparse.Namespace) -> int:
         if not args.org and not args.owner:
@@ -379,12 +386,12 @@ def device_show(parser: argparse.ArgumentParser) -> None:
 
 
 def device_events(parser: argparse.ArgumentParser) -> None:
-    """The timeline of a device, newest first; --resolve, --comment and --archive act on one event."""
+    """List the events of a device, newest first; --resolve, --comment and --archive act on one event."""
     with_device(parser)
-    parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; or several, as in info,warning")
-    parser.add_argument("--open", action="store_true", help="only what is not resolved")
-    parser.add_argument("--archived", action="store_true", help="what was archived instead")
-    parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
+    parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; several as in info,warning")
+    parser.add_argument("--open", action="store_true", help="only events that are not resolved")
+    parser.add_argument("--archived", action="store_true", help="archived events instead")
+    parser.add_argument("--query", default="", metavar="TEXT", help="only events with this text")
     parser.add_argument("--limit", type=int, default=50, metavar="N")
     parser.add_argument("--resolve", type=int, metavar="EVENT", help="resolve an event; --note says how")
     parser.add_argument("--note", default="")
@@ -441,7 +448,7 @@ def _full_description(event: EventObject) -> str:
 
 
 def device_log(parser: argparse.ArgumentParser) -> None:
-    """What the hub noted about a device: events, coming and going, and what it refused, oldest first."""
+    """Print the log of a device: events, connections, and refused values, oldest first."""
     with_device(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N")
 
@@ -471,7 +478,7 @@ def device_log(parser: argparse.ArgumentParser) -> None:
 
 
 def device_rename(parser: argparse.ArgumentParser) -> None:
-    """Give a device another name."""
+    """Rename a device."""
     with_device(parser)
     parser.add_argument("name", metavar="NAME")
 
@@ -502,11 +509,11 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
 
 
 def device_token(parser: argparse.ArgumentParser) -> None:
-    """Give a device a new token; prints it, as it is shown only now."""
+    """Give a device a new token and print it; it is shown only now."""
     with_device(parser)
     parser.add_argument("--new", action="store_true", required=True, help="make a new token")
-    parser.add_argument("--overlap", default="", help=f"how long the old token goes on, {DURATION_HELP}")
-    parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
+    parser.add_argument("--overlap", default="", help=f"how long the old token stays valid, {DURATION_HELP}")
+    parser.add_argument("--token-stdin", action="store_true", help="read the new token from stdin")
 
     def run(args: argparse.Namespace) -> None:
         token = _token_from_stdin() if args.token_stdin else None
@@ -567,8 +574,10 @@ def _adjustment(values: Sequence[str], datastream: DataStreamValue) -> str:
 def device_watch(parser: argparse.ArgumentParser) -> None:
     """Print what a device does as it happens, until Ctrl-C."""
     parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
-    parser.add_argument("--wire", action="store_true", help="decoded frames, secrets masked")
-    parser.add_argument("--refused", action="store_true", help="who was refused and why: the last 1,000, and live")
+    parser.add_argument("--wire", action="store_true", help="print decoded frames, with secrets masked")
+    parser.add_argument(
+        "--refused", action="store_true", help="print refusals and their reasons: the last 1,000, then live"
+    )
 
     def run(args: argparse.Namespace) -> None:
         if args.refused == bool(args.device):

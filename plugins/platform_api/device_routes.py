@@ -397,7 +397,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route(
             "GET", f"{org}/device/by-user-org", api.by_user_organization, view, "The devices of a user's organization"
         ),
-        Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
+        Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Newly activated devices"),
         Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, edits="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),

@@ -151,5 +151,5 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{org}/event/resolve", api.resolve, edit, "Resolve an event", EventNote),
         Route("POST", f"{org}/resolve-event", api.resolve, edit, "Resolve an event", EventNote),
         Route("POST", f"{org}/event/comment", api.comment, edit, "Comment on an event", EventComment),
-        Route("POST", f"{org}/event/archive", api.archive, edit, "Archive an event, or take it back", EventArchive),
+        Route("POST", f"{org}/event/archive", api.archive, edit, "Archive an event, or bring it back", EventArchive),
     ]

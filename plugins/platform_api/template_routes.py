@@ -387,8 +387,8 @@ def routes(hub: Hub) -> Sequence[Route]:
     api = TemplateRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1/template"
     view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
-    head, apply = "Edit a template's name and description", "Let all devices of a template follow"
-    change, restore = "Edit a template, or see what that would change", "Go back to a version of a template"
+    head, apply = "Edit a template's name and description", "Move all devices of a template to its newest version"
+    change, restore = "Edit a template, or preview the changes", "Restore an older version of a template"
     editing: Any = {"edits": "template"}
     large: Any = {"max_body": LARGE_BODY}
     return [
@@ -418,6 +418,6 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{ours}/duplicate", api.duplicate, edit, "Make a copy of a template", DuplicateTemplate),
         Route("POST", f"{ours}/apply", api.apply, edit, apply, ApplyTemplate, **editing),
         Route("GET", f"{ours}/versions", api.versions, view, "The versions of a template"),
-        Route("GET", f"{ours}/difference", api.difference, view, "What changed between two versions"),
+        Route("GET", f"{ours}/difference", api.difference, view, "The differences between two versions of a template"),
         Route("POST", f"{ours}/restore", api.restore, edit, restore, RestoreTemplate, **editing),
     ]
