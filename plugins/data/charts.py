@@ -99,7 +99,7 @@ class ChartRoutes:
         devices = [hub.device_for(request, number) for number in dict.fromkeys(device_ids)]
         selected = list(dict.fromkeys(pins))
         if not devices or not selected:
-            raise Rejected("deviceIds and pins must name at least one each")
+            raise Rejected("deviceIds and pins must each have at least one entry")
         if across is not None and granularity == "raw":
             raise Rejected("across needs a granularity of minute, hour or day")
         start, end = time_range.bounds(hub.clock.now())
@@ -109,7 +109,9 @@ class ChartRoutes:
         if not lines:
             raise NotFound(f"None of the devices has a datastream {', '.join(selected)[:100]}.")
         if len(lines) > MAX_SERIES:
-            raise Rejected(f"{len(lines)} lines are meant, and at most {MAX_SERIES} can be")
+            raise Rejected(
+                f"The chart would have {len(lines)} lines; select fewer devices or pins, for at most {MAX_SERIES}."
+            )
         reader = _Reader(hub, granularity, across or aggregate, start, end)
         if format_ == "csv":
             return Stream(chunks=_csv(lines, reader), type=CSV)

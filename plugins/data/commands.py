@@ -70,7 +70,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         if args.csv and args.json:
-            parser.error("--csv and --json are two forms; give only one")
+            parser.error("give only one of --csv and --json")
         with (
             api(args) as hub,
             naming(**{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}),
@@ -133,7 +133,7 @@ def _chart_or_table(points: Sequence[Mapping[str, Any]], aggregate: str, labels:
     """Return the lines of a chart of numbers, or of a table of the changes of other values."""
     values = [(point["ts"], point["value"] if "value" in point else point.get(aggregate)) for point in points]
     if not values:
-        return ["nothing was kept in this time"]
+        return ["there are no values in this time"]
     numbers = [(at, value) for at, value in values if isinstance(value, (int, float))]
     if not labels and len(numbers) == len(values):
         count = sum(point.get("count", 1) for point in points)

@@ -60,7 +60,7 @@ class CsvReader:
         skipped, previous = 0, dict[str, int]()
         for line, cells in lines:
             if len(cells) != len(columns):
-                problems.append((line, f"must have {len(columns)} columns"))
+                problems.append((line, f"has {len(cells)} columns instead of {len(columns)}"))
                 continue
             row = dict(zip(columns, cells, strict=True))
             if row["value"].strip() in self.skip:
@@ -87,6 +87,6 @@ class CsvReader:
         if sorted(columns) != sorted(required):
             found, hint = ",".join(header) or "nothing", ""
             if sorted(columns) == ["time", "value"]:
-                hint = "; say with --pin which datastream it is"
+                hint = "; select the datastream with --pin"
             raise Rejected(f"{path}: the header must be {','.join(required)}, not {found[:200]}{hint}")
         return columns

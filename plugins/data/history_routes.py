@@ -138,7 +138,9 @@ class HistoryRoutes:
         series = self._hub.device_for(request, device_id).find(pin).series
         start, end = time_range.bounds()
         if (page + 1) * size > MAX_COUNTED:
-            raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
+            raise Rejected(
+                f"page * size must be at most {MAX_COUNTED}; narrow from and to, or use /api/v1/device/history"
+            )
         content: list[HistoryPoint] = []
         total = 0
         async with aclosing(self._hub.history.points(series, start, end)) as slices:

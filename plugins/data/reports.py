@@ -109,7 +109,7 @@ class ReportRoutes:
             raise NotFound("There is no such report.")
         path = _folder(self._hub) / key / name
         if not path.is_file() or _is_expired(self._hub, path):
-            raise NotFound("There is no such report, or its time is over.")
+            raise NotFound("There is no such report, or it has expired.")
         return File(path=path, type="application/zip", name=name)
 
 

@@ -83,7 +83,7 @@ class ClockRoutes:
     async def repair(self, request: Request) -> RepairPlan:
         body: RepairClock = request.body
         if body.drop == (body.shift_ms is not None):
-            raise Rejected("give either shiftMs or drop")
+            raise Rejected("Set either shiftMs or drop, and not both.")
         plan = await self._hub.clock_repairs.plan(body.shift_ms, body.device_id)
         if not body.dry_run:
             self._hub.clock_repairs.begin(plan, request.principal, request.address)

@@ -107,7 +107,7 @@ def template_enable(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         if args.below == bool(args.orgs):
-            parser.error("either ORG or --below is needed")
+            parser.error("give either ORG or --below")
         with api(args) as hub:
             template = hub(operations.get_organization_template(template_id=args.id))
             all_orgs = organizations(hub)
@@ -225,11 +225,11 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         if args.csv is not None:
             if args.template or args.name or args.token_stdin:
-                parser.error("with --csv, templates, names and tokens stand in the file")
+                parser.error("--csv cannot be combined with --template, --name or --token-stdin: the file has them")
             _add_from_csv(args)
             return
         if not args.template or not args.name:
-            parser.error("--template and --name are needed, or --csv")
+            parser.error("give --template and --name, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
             namesakes = devices_named(hub, args.name)
@@ -239,7 +239,10 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
         if namesakes:
-            warn(f"there are {len(namesakes) + 1} devices named {args.name!r} now: commands need the id, {added['id']}")
+            warn(
+                f"there are now {len(namesakes) + 1} devices named {args.name!r};"
+                f" select this one by its id, {added['id']}"
+            )
 
     parser.set_defaults(run=run)
 
@@ -326,13 +329,16 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> int:
         if not args.org and not args.owner:
-            parser.error("--org or --owner is needed")
+            parser.error("give --org or --owner")
         failed, transferred = False, []
         with api(args) as hub:
             owner = user_of(hub, args.owner) if args.owner else None
             org = org_of(hub, args.org)["id"] if args.org else None
             if owner is not None and org not in (None, owner["orgId"]):
-                raise Rejected(f"{owner['email']} is not in organization {args.org}: a device is where its owner is")
+                raise Rejected(
+                    f"{owner['email']} does not belong to organization {args.org};"
+                    " a device is in its owner's organization"
+                )
             receiver = owner["email"] if owner else org_of(hub, args.org)["name"]
             for device in [device_of(hub, text) for text in args.devices]:
                 to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
@@ -343,7 +349,7 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
                     warn(f"{device['name']} ({device['id']}): {error}")
                 else:
                     transferred.append({"id": device["id"], "name": device["name"]})
-        lines = [f"{device['name']} ({device['id']}) is {receiver}'s now" for device in transferred]
+        lines = [f"{device['name']} ({device['id']}) was transferred to {receiver}" for device in transferred]
         if args.json or lines:
             report(args, transferred, *lines)
         return int(failed)
@@ -410,7 +416,7 @@ def device_events(parser: argparse.ArgumentParser) -> None:
             if args.comment is not None:
                 event, text = args.comment
                 if not event.isdecimal():
-                    parser.error("--comment takes the number of an event and a text")
+                    parser.error(f"--comment needs the number of an event and a text; {event!r} is not a number")
                 comment = operations.post_organization_device_event_comment
                 hub(comment(device_id=device_id, event_id=int(event), text=text))
             if args.archive is not None:
@@ -581,7 +587,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         if args.refused == bool(args.device):
-            parser.error("either DEVICE or --refused is needed")
+            parser.error("give either DEVICE or --refused")
         with api(args) as hub:
             if args.refused:
                 for refusal in hub(operations.get_refusals()):
@@ -611,7 +617,7 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif frame := message.get("wire"):
         print(f"{local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
     elif "lagged" in message:
-        print(f"({message['lagged']} changes were too quick to show)", flush=True)
+        print(f"({message['lagged']} changes were dropped: they came too quickly)", flush=True)
     else:
         at = local_time(message["ts"]) if "ts" in message else ""
         if "online" in message:

@@ -319,7 +319,7 @@ class DeviceRoutes:
     async def write_several(self, request: Request) -> None:
         body: WriteValues = request.body
         if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
-            raise Rejected("values: must be values by datastream id")
+            raise Rejected("values: must have at least one value, by datastream id")
         device = self._hub.device_for(request, body.device_id)
         await self._write(request, device, {int(number): value for number, value in body.values.items()})
 

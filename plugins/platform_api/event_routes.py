@@ -92,7 +92,7 @@ class EventRoutes:
         names = [name.lower() for name in event_type]
         if unknown := set(names) - _EVENT_TYPES.keys():
             known = ", ".join(API_EVENT_TYPES.values())
-            raise Rejected(f"eventType must be of {known}, not {', '.join(sorted(unknown))}")
+            raise Rejected(f"eventType must be one of {known}, not {', '.join(sorted(unknown))}")
         if from_ >= to:
             raise Rejected("from must be before to")
         event_filter = Filter(

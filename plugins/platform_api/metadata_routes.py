@@ -87,7 +87,7 @@ class MetadataRoutes:
         body: EraseProperty = request.body
         device = self._hub.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
-            raise Rejected("property needs a pin")
+            raise Rejected("property cannot be given without pin")
         pin = None if body.pin is None else device.find(body.pin).datastream.pin
         return Erased(erased=await self._hub.properties.erase(device, pin, body.property))
 

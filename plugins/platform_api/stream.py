@@ -172,7 +172,7 @@ class _Connection:
             is_deleted = device is not None and self.hub.devices.by_id.get(device.id) is not device
             if is_deleted or not self.hub.may(self.principal, subscription.permission, device):
                 self._subscriptions.pop(number).end()
-                self.socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
+                self._send_error(number, "The subscription has ended: it is no longer allowed.")
         if not self.hub.may(self.principal, VIEW_DEVICES):
             self._cancel_scope.cancel()
 
@@ -217,27 +217,32 @@ class _Connection:
             try:
                 message = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise Rejected("not JSON") from error
+                raise Rejected("The message is not JSON.") from error
             if not isinstance(message, dict) or not isinstance(number := message.get("id"), (int, str)):
-                raise Rejected("a message is an object with an id")
+                raise Rejected("The message must be an object with an id, which is text or a whole number.")
             if message.get("unsubscribe"):
                 if subscription := self._subscriptions.pop(number, None):
                     subscription.end()
                 return
             self._subscribe(number, message)
         except RequestError as error:
-            self.socket.send(json.dumps({"id": number, "error": {"message": str(error)}}))
+            self._send_error(number, str(error))
+
+    def _send_error(self, number: int | str | None, text: str) -> None:
+        self.socket.send(json.dumps({"id": number, "error": {"message": text}}))
 
     def _subscribe(self, number: int | str, message: dict[str, Any]) -> None:
         if number in self._subscriptions:
-            raise Rejected(f"there is a subscription {number} already")
+            raise Rejected(f"The id {number} is in use; unsubscribe it first, or use another id.")
         if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            raise Rejected(f"there are {MAX_SUBSCRIPTIONS} subscriptions already")
+            raise Rejected(
+                f"This connection has {MAX_SUBSCRIPTIONS} subscriptions, which is the limit; unsubscribe one first."
+            )
         topic, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
         if not isinstance(topic, str) or topic not in TOPICS:
-            raise Rejected(f"subscribe must be {', '.join(TOPICS)}")
+            raise Rejected(f"subscribe must be one of {', '.join(TOPICS)}")
         if after is not None and (after := whole(after)) is None:
-            raise Rejected("after must be the seq of a message")
+            raise Rejected("after must be a whole number, the seq of a message")
         device, device_ids = None, None
         if topic in ("device", "wire"):
             if (device_id := whole(message.get("device"))) is None:

@@ -181,7 +181,7 @@ class TemplateRoutes:
     async def import_file(self, request: Request) -> TemplatesImported:
         body: ImportTemplate = request.body
         if "if-match" in request.headers:
-            raise Rejected("If-Match: a file says by itself which template it is; edit its document instead")
+            raise Rejected("If-Match cannot be used with a template file; edit the template's document instead.")
         templates = self._hub.templates
         template, changes = await templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
         request.subject = f"template {template.id}"
@@ -244,7 +244,7 @@ class TemplateRoutes:
         def make() -> Template:
             new = templates.read(document)
             if new.id in templates.by_id:
-                raise Conflict(f"there is a template {new.id} already")
+                raise Conflict(f"Template {new.id} already exists; edit it, or use another id.")
             return new
 
         return Created(value=await self._save(request, make))
@@ -270,7 +270,7 @@ class TemplateRoutes:
         document = dict(body.document)
         if isinstance(head := document.get("template"), dict):
             if head.get("id", old.id) != old.id:
-                raise Rejected("document: a template's id does not change")
+                raise Rejected(f"document: the id does not change; it must be {old.id}")
             document["template"] = head | {"id": old.id}
         saved = await self._save(
             request,
@@ -333,7 +333,9 @@ class TemplateRoutes:
         request.expect(template)
         devices = [device for device in self._hub.devices.by_id.values() if device.template.id == template.id]
         if devices and not everything:
-            raise Conflict(f"{len(devices)} devices have template {template.id}; everything=true deletes them too")
+            raise Conflict(
+                f"Template {template.id} has devices ({len(devices)}); delete them first, or with everything=true."
+            )
         for device in devices:
             self._hub.authorize(request.principal, "org_devices.delete", device)
         for device in devices:
