@@ -3105,7 +3105,7 @@ def post_template_create(*, document: Mapping[str, Any]) -> Call[Saved]:
 def get_template_difference(*, template_id: str, from_: int, to: int) -> Call[list[str]]:
     """The differences between two versions of a template.
 
-    What changes from one version to another, a line each.
+    A line for each difference between two versions.
 
     Needs the permission templates.view: View templates.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Lines of one chart.
 MAX_SERIES = 200
-#: Points of one line; clients get more of them from the stream of a datastream's history.
+#: Points of one line; more of them are in the history of the datastream, which is streamed.
 MAX_POINTS = 100_000
 #: Hours of all lines that are read in one query, which takes some tens of milliseconds.
 MAX_HOURS = 80_000

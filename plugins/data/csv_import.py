@@ -85,8 +85,8 @@ class CsvReader:
         required = COLUMNS if self.pin is None else ("time", "value")
         columns = [name.lower() for name in header]
         if sorted(columns) != sorted(required):
-            found, hint = ",".join(header) or "nothing", ""
+            names, hint = ",".join(header) or "nothing", ""
             if sorted(columns) == ["time", "value"]:
                 hint = "; select the datastream with --pin"
-            raise Rejected(f"{path}: the header must be {','.join(required)}, not {found[:200]}{hint}")
+            raise Rejected(f"{path}: the header must be {','.join(required)}, not {names[:200]}{hint}")
         return columns

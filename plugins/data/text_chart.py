@@ -28,8 +28,9 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
         return [f"{local_time(start)}  {_short(low)}" + (f", of {total} values" if total > 1 else "")]
     labels = [_short(low)] if low == high else _row_labels(low, high)
     margin = max(map(len, labels))
-    heights = _column_heights(values, max(10, width - margin - 3), low, high, len(labels))
-    column_width = min(MAX_COLUMN_WIDTH, max(10, width - margin - 3) // len(heights))
+    space = max(10, width - margin - 3)
+    heights = _column_heights(values, space, low, high, len(labels))
+    column_width = min(MAX_COLUMN_WIDTH, space // len(heights))
     lines = []
     for row in reversed(range(len(labels))):
         bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] * column_width for height in heights)

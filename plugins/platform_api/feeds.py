@@ -9,8 +9,8 @@ latest ones. The first subscription to a key makes the feed, which then subscrib
 =======  ======================================  =====================================================================
 step     done by                                 effect
 =======  ======================================  =====================================================================
-collect  the feed, called while a fact is        The message is queued. A latest value replaces the one of the same
-         emitted                                 device and pin that still waits.
+collect  the feed, called by the bus while a     The fact is queued as a message. A latest value replaces the one of
+         service of the hub emits a fact         the same device and pin that still waits.
 wake     the feed                                It is marked as dirty, and `Feeds.run` wakes up.
 flush    `Feeds.run`, the only task, for each    All queued messages become one batch, followed by the latest values
          dirty feed                              that are due: one message for each device.
@@ -18,8 +18,9 @@ deliver  each subscriber, called with the batch  It sends the batch, or defers i
                                                  `plugins.platform_api.stream`.
 =======  ======================================  =====================================================================
 
-Coalescing: messages with a value of the same pin are at least `MIN_GAP` apart, and each has the newest value. Nothing
-else is coalesced: a feed with ``every`` queues all values, and all feeds queue all other facts.
+Coalescing: messages with a value of the same pin are at least `MIN_GAP` apart, and each has the newest value; imported
+values of the past are ignored. Nothing else is coalesced: a feed with ``every`` queues all values, and all feeds queue
+all other facts.
 
 Pacing: delivery may use `CPU_SHARE` of a core (see `_CpuBudget`). Beyond it the next flush waits for up to `MAX_DELAY`
 seconds, so that it delivers more at once.

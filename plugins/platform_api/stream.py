@@ -25,12 +25,13 @@ The connection calls `catch_up` when the client has taken all bytes that were on
 
 A slow client loses:
 
-* of latest values all but the newest: only the pins are deferred, and their values are read when they are sent;
-* of other messages (and of values, with ``every``) the oldest ones beyond `MAX_DEFERRED`. It then gets
-  ``{"id": 1, "lagged": N}``.
+* all values of a pin but the newest: only the pin is deferred, and its value is read when it is sent;
+* the oldest of other messages (and of values, with ``every``) if there are more than `MAX_DEFERRED`. The client is told
+  how many: ``{"id": 1, "lagged": N}``.
 
-Rights are checked for each message when it is sent; the answers are cached until a fact of `_RIGHTS_FACTS` or
-`RECHECK_INTERVAL`. These also end subscriptions, and the connection, whose principal has lost the permission.
+Rights are checked for each message when it is sent. The results are cached until the next recheck, which happens at
+each fact of `_RIGHTS_FACTS` and every `RECHECK_INTERVAL` seconds. A recheck also ends subscriptions whose permission
+the principal has lost, and the connection if that is the permission to see devices.
 """
 
 from __future__ import annotations

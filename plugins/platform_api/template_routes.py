@@ -365,7 +365,7 @@ class TemplateRoutes:
         )
 
     async def difference(self, request: Request, template_id: str, from_: int, to: int) -> list[str]:
-        """What changes from one version to another, a line each."""
+        """A line for each difference between two versions."""
         template = self._template(request, template_id)
         old, new = [await self._hub.templates.version(template, number) for number in (from_, to)]
         return difference(old, new)[0]
