@@ -20,7 +20,7 @@ from hub.commands import settle
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.history.chunks import HOUR_MS
-from hub.model import SYSTEM, Point
+from hub.model import SYSTEM, DeviceDatastream
 from hub.writes import Write
 
 MINUTE_MS, DAY_MS = 60_000, 24 * HOUR_MS
@@ -67,8 +67,8 @@ async def _history(points: int, series: int) -> dict[str, Any]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.watch)
                 await _fill(hub, chosen, points, now, stalls)
-                hub.history.cut()
-                while hub.history.working:
+                hub.history.close_segment()
+                while hub.history.is_busy:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
             given, blocks = (after - then for then, after in zip(before, written(), strict=True))
@@ -87,13 +87,13 @@ async def _history(points: int, series: int) -> dict[str, Any]:
     }
 
 
-async def _series(hub: Hub, count: int) -> list[Point]:
+async def _series(hub: Hub, count: int) -> list[DeviceDatastream]:
     template, _ = await hub.templates.save(TEMPLATE.replace("min = 0\n", ""), SYSTEM)
     devices = [NewDevice(name=f"Bench {n}", template=template) for n in range(-(-count // 5))]
     return [point for device, _ in await hub.devices.add(devices, SYSTEM) for point in device.points.values()][:count]
 
 
-async def _fill(hub: Hub, chosen: list[Point], points: int, now: list[int], stalls: _Stalls) -> None:
+async def _fill(hub: Hub, chosen: list[DeviceDatastream], points: int, now: list[int], stalls: _Stalls) -> None:
     chance = random.Random(1)
     values = [chance.randrange(150, 300) for _ in chosen]
     done, minute = 0, BEGIN
@@ -114,14 +114,14 @@ async def _fill(hub: Hub, chosen: list[Point], points: int, now: list[int], stal
         minute += MINUTE_MS
         if minute % HOUR_MS == MINUTE_MS:
             # An hour passes here in less time than it takes to seal it.
-            while hub.history.working:
+            while hub.history.is_busy:
                 await trio.sleep(0.001)
     if receipt is not None:
         await receipt.durable()
     print(file=sys.stderr)
 
 
-async def _queries(hub: Hub, chosen: list[Point], now: int) -> tuple[float, float]:
+async def _queries(hub: Hub, chosen: list[DeviceDatastream], now: int) -> tuple[float, float]:
     """Medians in milliseconds: 24 hours of every value, and a year of days."""
     chance = random.Random(2)
     raw, daily = [], []

@@ -17,11 +17,11 @@ from typing import Any, Union, get_args, get_origin
 
 import attrs
 import trio
+from hub.run import running
 
 from bench.hubprocess import CONFIG, HubProcess
 from client import operations
-from hub.api.routes import Route, named
-from hub.app import running
+from hub.api import Route, json_name
 from hub.config import load
 from plugins.users.model import ADMIN, USER
 
@@ -204,7 +204,7 @@ def _cases(route: Route) -> Iterator[Case]:
         shapes = _form(size)
     kind = "multipart/form-data; boundary=b" if route.takes == "multipart/form-data" else route.takes
     for shape, body in shapes:
-        yield Case(route, shape, "pin=v0" if route.lenient else required, body[:size], kind)
+        yield Case(route, shape, "pin=v0" if route.raw_query else required, body[:size], kind)
 
 
 def _json(route: Route, size: int) -> Iterator[Body]:
@@ -220,11 +220,11 @@ def _json(route: Route, size: int) -> Iterator[Body]:
     if route.body is None:
         return
     fields = attrs.fields(attrs.resolve_types(route.body))
-    base = {named(f): _plausible(f.name, f.type) for f in fields if f.default is attrs.NOTHING}
+    base = {json_name(f): _plausible(f.name, f.type) for f in fields if f.default is attrs.NOTHING}
     for field in fields:
         for shape, value in _values(field.type, size - len(json.dumps(base)) - 200):
-            whole = json.dumps(base | {named(field): None}).encode()
-            yield f"{named(field)}: {shape}", whole.replace(b": null", b": " + value)
+            whole = json.dumps(base | {json_name(field): None}).encode()
+            yield f"{json_name(field)}: {shape}", whole.replace(b": null", b": " + value)
 
 
 def _values(kind: Any, size: int) -> Iterator[Body]:

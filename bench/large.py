@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import load
 from bench.hubprocess import CONFIG, HubProcess
-from hub.history.chunks import HOUR_MS, encode, row_of, statistics
+from hub.history.chunks import HOUR_MS, encode, statistics, to_row
 from hub.history.keys import chunk_key, hour_key
 
 #: Values of one chunk, as one every 3.5 seconds makes; random doubles of 8 bytes, since sensors would take all day.
@@ -44,7 +44,7 @@ def fill(hub: HubProcess, gigabytes: float) -> None:
                 points = [(hour * HOUR_MS + n * HOUR_MS // POINTS, value) for n, value in enumerate(values)]
                 key = chunk_key(hour, series)
                 connection.execute("INSERT INTO chunks VALUES (?, ?)", (key, encode(key, points)))
-                row = row_of(statistics(points), hour * HOUR_MS)
+                row = to_row(statistics(points), hour * HOUR_MS)
                 connection.execute(
                     f"INSERT INTO hours VALUES (?, {', '.join('?' * len(row))})", (hour_key(hour, series), *row)
                 )

@@ -78,9 +78,9 @@ def _stopped(config: Config) -> Iterator[Api]:
     """The same route handlers on a hub without listeners, in a thread of its own."""
     with at_once():
         import trio
+        from hub.run import running as started_hub
 
         from hub.app import Hub
-        from hub.app import running as started_hub
 
     started = threading.Event()
     state: dict[str, Any] = {}
@@ -122,22 +122,22 @@ def _stopped(config: Config) -> Iterator[Api]:
 
 async def _carried_out(hub: Any, call: Call[Any]) -> Any:
     """Call a route's handler as the HTTP connector would."""
-    from hub.api import routes
+    from hub import api
 
-    found = (r for r in hub.routes if isinstance(r, routes.Route) and (r.method, r.path) == (call.method, call.path))
+    found = (r for r in hub.routes if isinstance(r, api.Route) and (r.method, r.path) == (call.method, call.path))
     if (route := next(found, None)) is None:
         # As of a plugin that is turned off.
         raise NotFound(f"There is nothing at {call.path}.")
-    request = routes.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
+    request = api.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
-        request.body = routes.from_json(call.sent, route.body)
+        request.body = api.from_json(call.sent, route.body)
     request.permission = route.permission
     result = await hub.execute(route, request)
-    if isinstance(result, routes.Stream):
+    if isinstance(result, api.Stream):
         text = b"".join([chunk async for chunk in result.chunks]).decode()
-    elif isinstance(result, routes.Response):
+    elif isinstance(result, api.Response):
         text = result.body.decode() if isinstance(result.body, bytes) else result.body
     else:
-        return routes.to_json(result.value if isinstance(result, routes.Created) else result)
+        return api.to_json(result.value if isinstance(result, api.Created) else result)
     return json.loads(text) if result.type == "application/json" else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import PUBLIC, File, Permission, Request, Response, Route
+from hub.api import PUBLIC, File, Permission, Request, Response, Route
 from hub.errors import NotFound
 from hub.hookspecs import hookimpl
 
@@ -44,7 +44,7 @@ def hub_permissions() -> Sequence[Permission]:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     async def health(_request: Request) -> Health:
-        return Health(status="degraded" if any(p.critical for p in hub.problems()) else "ok")
+        return Health(status="degraded" if any(p.critical for p in hub.active_alarms()) else "ok")
 
     async def metrics(_request: Request) -> Response:
         return Response(body=_metrics(hub), type="text/plain; version=0.0.4; charset=utf-8")
@@ -65,7 +65,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             permission=allowed,
             summary="Metrics for Prometheus",
             media=("text/plain",),
-            lenient=True,
+            raw_query=True,
         ),
         Route(
             method="GET",
@@ -88,18 +88,18 @@ def _metrics(hub: Hub) -> str:
         ("pinwheel_connections_total", "counter", "Connections accepted", hub.listener.accepted if hub.listener else 0),
         ("pinwheel_values_total", "counter", "Values accepted", hub.writes.count),
         ("pinwheel_values_stored_total", "counter", "Values on disk", hub.history.stored),
-        ("pinwheel_refused_total", "counter", "Connections, messages and values refused", hub.refused),
+        ("pinwheel_refused_total", "counter", "Connections, messages and values refused", hub.rejections.count),
         (
             "pinwheel_storage_trouble",
             "gauge",
             "1 while values cannot be written",
-            float(hub.history.trouble is not None),
+            float(hub.history.fault is not None),
         ),
         ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share() or 0.0),
-        ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.problems())),
+        ("pinwheel_problems", "gauge", "What /api/v1/status lists", len(hub.active_alarms())),
         ("pinwheel_cpu_seconds_total", "counter", "CPU time, user and system", usage.ru_utime + usage.ru_stime),
     ]
-    alarms = hub.problems()
+    alarms = hub.active_alarms()
     lines = []
     for name, kind, text, value in values:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
@@ -110,5 +110,5 @@ def _metrics(hub: Hub) -> str:
         "# HELP pinwheel_plugin_failures_total Failures by plugin",
         "# TYPE pinwheel_plugin_failures_total counter",
     ]
-    lines += [f'pinwheel_plugin_failures_total{{plugin="{p.name}"}} {p.failures}' for p in hub.hooks.plugins.values()]
+    lines += [f'pinwheel_plugin_failures_total{{plugin="{p.name}"}} {p.failures}' for p in hub.plugins.values()]
     return "\n".join(lines) + "\n"

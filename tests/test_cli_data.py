@@ -139,7 +139,12 @@ NOW = int(time.time() * 1000)
         ("", ["the header must be time,pin,value, not nothing"]),
         (
             f"time,pin,value\n{NOW},v0,x\nnever,v0,1\n{NOW},v0\n{NOW},v9,1\n",
-            ["line 2: Value", "line 3: 'never' is not a valid time", "line 4: has 2 columns instead of 3", "line 5: device"],
+            [
+                "line 2: Value",
+                "line 3: 'never' is not a valid time",
+                "line 4: has 2 columns instead of 3",
+                "line 5: device",
+            ],
         ),
         (f"time,pin,value\n{NOW},v0,1\n{NOW},v77,1\n{NOW},v0,x\n", ["line 3: device", "line 4: Value doesn't match"]),
         (f"time,pin,value\n{NOW},v0,nan\n", ["line 2: Value doesn't match"]),

@@ -405,7 +405,10 @@ async def test_a_mistake_is_answered_and_the_stream_goes_on(hub, device, watcher
 async def test_an_id_is_used_once(watcher):
     await watcher.subscribe(1, "devices")
 
-    assert {"id": 1, "error": {"message": "The id 1 is in use; unsubscribe it first, or use another id."}} == await watcher.subscribe(1, "refused")
+    assert {
+        "id": 1,
+        "error": {"message": "The id 1 is in use; unsubscribe it first, or use another id."},
+    } == await watcher.subscribe(1, "refused")
 
 
 async def test_there_are_so_many_subscriptions_and_no_more(watcher, monkeypatch):

@@ -8,17 +8,17 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import attrs
+from hub.domain.units import Conversion
 
 from hub import timezones
-from hub.api.routes import VIEW_DEVICES, Request, Route, Stream
+from hub.api import VIEW_DEVICES, Request, Route, Stream
 from hub.domain.display import DeviceDisplay
 from hub.errors import NotFound, Rejected
-from hub.history.chunks import HOUR_MS, Statistics, combined
-from hub.history.query import TOGETHER, Granularity
+from hub.history.chunks import HOUR_MS, Statistics, combine
+from hub.history.query import MAX_SERIES_PER_QUERY, Granularity
 from hub.history.query import Aggregate as Numeric
 from hub.model import Datastream, Device
-from hub.model import Point as DeviceDatastream
-from hub.units import Conversion
+from hub.model import DeviceDatastream as DeviceDatastream
 from hub.values import to_json
 from plugins.data.formats import CSV, csv_field, iso_time
 from plugins.data.parameters import Aggregate, TimeRange, aggregate_of, time_zone
@@ -96,14 +96,14 @@ class ChartRoutes:
         With ``across`` the values that all devices have at a time become one line for each pin.
         """
         hub = self._hub
-        devices = [hub.device_for(request, number) for number in dict.fromkeys(device_ids)]
+        devices = [hub.access.device_for(request, number) for number in dict.fromkeys(device_ids)]
         selected = list(dict.fromkeys(pins))
         if not devices or not selected:
             raise Rejected("deviceIds and pins must each have at least one entry")
         if across is not None and granularity == "raw":
             raise Rejected("across needs a granularity of minute, hour or day")
         start, end = time_range.bounds(hub.clock.now())
-        displays = {device.id: await hub.display.of(device, request.principal) for device in devices}
+        displays = {device.id: await hub.display.for_device(device, request.principal) for device in devices}
         kind = "raw" if granularity == "raw" else across or aggregate
         lines = self._lines(devices, selected, tz, displays, kind, together=across is not None)
         if not lines:
@@ -170,7 +170,7 @@ def _display(display: DeviceDisplay, datastream: Datastream, kind: str) -> dict[
 
     None for values that are not numbers in the datastream's unit; and for sums if zero is not the same in both units.
     """
-    conversion = display.formula(datastream)
+    conversion = display.conversion_for(datastream)
     if datastream.type not in ("integer", "double"):
         return None
     if kind == "count" or (kind == "sum" and conversion.offset):
@@ -188,7 +188,7 @@ class _Reader:
         self._start = start
         self._end = end
         #: Lines that one query reads; between two queries other tasks can read.
-        self.lines_per_query = max(1, min(TOGETHER, MAX_HOURS * HOUR_MS // max(1, end - start)))
+        self.lines_per_query = max(1, min(MAX_SERIES_PER_QUERY, MAX_HOURS * HOUR_MS // max(1, end - start)))
 
     async def read(self, line: _Line, start: int | None = None) -> tuple[list[int], list[Any], bool]:
         """Return the times (ms UTC) from ``start`` on, the values, and whether the line was cut off."""
@@ -204,7 +204,7 @@ class _Reader:
             for source in line.sources:
                 async for at, statistics in self._buckets(source, line.zone, start):
                     by_time.setdefault(at, []).append(statistics)
-            buckets = [(at, combined(several)) for at, several in sorted(by_time.items())]
+            buckets = [(at, combine(several)) for at, several in sorted(by_time.items())]
         values = [to_json(aggregate_of(statistics, self._aggregate)) for _, statistics in buckets]
         return [at for at, _ in buckets], values, False
 

@@ -49,7 +49,7 @@ class CsvReader:
         Raises `Rejected` if the file cannot be read, or has the wrong columns.
         """
         try:
-            table = spellings.table(spellings.decoded(path.read_bytes()))
+            table = spellings.table(spellings.decode_text(path.read_bytes()))
             lines = [(line, cells) for line, cells in table.rows if cells]
         except (OSError, ValueError) as error:
             raise Rejected(f"{path}: {getattr(error, 'strerror', None) or error}") from error
@@ -68,7 +68,7 @@ class CsvReader:
                 continue
             pin = self.pin or row["pin"].strip()
             try:
-                at = previous[pin] = spellings.moment(row["time"], timezones.zone(self.zone), previous.get(pin))
+                at = previous[pin] = spellings.local_time(row["time"], timezones.zone(self.zone), previous.get(pin))
             except ValueError as error:
                 problems.append((line, str(error)))
                 continue

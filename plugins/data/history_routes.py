@@ -11,12 +11,12 @@ import attrs
 import trio
 
 from hub import spellings
-from hub.api.routes import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.api import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.errors import MAX_PROBLEMS, Rejected
 from hub.history.chunks import Point
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
-from hub.model import Point as DeviceDatastream
+from hub.model import DeviceDatastream as DeviceDatastream
 from hub.values import Raw, to_json
 from hub.writes import IMPORT_SLICE
 from plugins.data.formats import CSV, NDJSON, csv_field, iso_time
@@ -111,7 +111,7 @@ class HistoryRoutes:
         time_range: TimeRange,
         tz: str = "",
     ) -> Stream[str]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         series = device.find(pin).series
         if aggregate is not None and granularity == "raw":
             raise Rejected("aggregate needs a granularity of minute, hour or day")
@@ -135,7 +135,7 @@ class HistoryRoutes:
         size: PageSize = PAGE,
     ) -> Page[HistoryPoint]:
         """Blynk's own form: values in pages, oldest first."""
-        series = self._hub.device_for(request, device_id).find(pin).series
+        series = self._hub.access.device_for(request, device_id).find(pin).series
         start, end = time_range.bounds()
         if (page + 1) * size > MAX_COUNTED:
             raise Rejected(
@@ -155,7 +155,7 @@ class HistoryRoutes:
 
     async def import_batch(self, request: Request) -> None:
         body: ImportBatch = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         target = device.find(body.pin, body.data_stream_id)
         _check_count(body.values)
         points = [(target, spellings.stamp(timed.ts), timed.value) for timed in body.values]
@@ -163,7 +163,7 @@ class HistoryRoutes:
 
     async def import_rows(self, request: Request) -> Imported:
         body: ImportRows = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         _check_count(body.rows)
         points: list[tuple[DeviceDatastream, int, Raw]] = []
         problems: list[str] = []
@@ -195,7 +195,7 @@ class HistoryRoutes:
     ) -> None:
         """Import points, and count them against the device's daily quota; return after their commit."""
         hub = self._hub
-        hub.take(hub.imports, device, len(points), "imported values")
+        hub.take_quota(hub.imports, device, len(points), "imported values")
         values = [(target.datastream, at, value) for target, at, value in points]
         try:
             receipt = await hub.writes.import_points(device, values, "api", request.principal)
@@ -207,12 +207,12 @@ class HistoryRoutes:
 
     async def erase(self, request: Request) -> None:
         body: Erase = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         targets = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
         await self._hub.devices.erase(device, [target.datastream for target in targets], request.principal)
 
     async def clear(self, request: Request, device_id: int) -> None:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         await self._hub.devices.erase(device, device.template.datastreams, request.principal)
 
     async def costs(self, _request: Request) -> list[Cost]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import attrs
 
 from hub import timezones
-from hub.api.parameters import MAX_TIME, Time
+from hub.api import MAX_TIME, Time
 from hub.errors import Rejected
 from hub.history.chunks import Statistics
 from hub.model import Device

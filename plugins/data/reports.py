@@ -21,14 +21,14 @@ import attrs
 import trio
 
 from hub import timezones
-from hub.api.routes import DEVICE, PUBLIC, File, Request, Response, Route
+from hub.api import DEVICE, PUBLIC, File, Request, Response, Route
 from hub.datadir import partial_of, publish
-from hub.domain.timeline import MAX_PAGE, Filter
+from hub.domain.timeline import MAX_PAGE, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import Statistics
 from hub.history.query import Granularity
 from hub.model import Datastream, Device
-from hub.model import Point as DeviceDatastream
+from hub.model import DeviceDatastream as DeviceDatastream
 from hub.structuring import Duration, seconds
 from plugins.data.formats import csv_field
 from plugins.data.parameters import aggregate_of
@@ -117,7 +117,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     api = ReportRoutes(hub)
     zipped = ("application/zip",)
     return [
-        Route("GET", "/external/api/data/get", api.make, DEVICE, "Make a report of values and events", lenient=True),
+        Route("GET", "/external/api/data/get", api.make, DEVICE, "Make a report of values and events", raw_query=True),
         Route("GET", "/reports/{key}/{name}", api.fetch, PUBLIC, "Fetch a report by its link", media=zipped),
     ]
 
@@ -151,7 +151,7 @@ async def expire(hub: Hub) -> None:
 
 def _report(hub: Hub, request: Request) -> Report:
     """Return the report that a request is for. Raises `Rejected`, `BadReport`, `TooMany`."""
-    device, pairs = hub.device_of(request)
+    device, pairs = hub.access.authenticate_device(request)
     given = {key: value or "" for key, value in pairs}
     if given.keys() - PARAMETERS or given.get("output", "FILE") not in OUTPUTS:
         raise Rejected("Request with incorrect parameters")
@@ -166,7 +166,7 @@ def _report(hub: Hub, request: Request) -> Report:
     if not timezones.is_known(zone) or events not in ("true", "false"):
         raise Rejected("Request with incorrect parameters")
     datastreams = _datastreams(device, given)
-    hub.take(hub.exports, device, 1, "reports")
+    hub.take_quota(hub.exports, device, 1, "reports")
     end = hub.clock.now() + 1
     return Report(
         device=device,
@@ -266,7 +266,7 @@ def _summary(statistics: Statistics, source: str, datastream: Datastream) -> Any
 
 
 async def _event_rows(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int, tuple[Any, ...]]]]:
-    event_filter = Filter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
+    event_filter = TimelineFilter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
     page, total = 0, 1
     while page * MAX_PAGE < total:
         events, total = await hub.timeline.find(event_filter, page, MAX_PAGE)

@@ -156,7 +156,8 @@ async def _main() -> None:
     """Print the module, of a hub with the plugins that come with it."""
     import tempfile
 
-    from hub.app import running
+    from hub.run import running
+
     from hub.config import load
     from plugins.openapi.document import document
 

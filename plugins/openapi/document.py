@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub.api.parameters import MAX_WHOLE, Parameter, optional
-from hub.api.routes import KNOWN, OPEN, Created, File, Response, Route, Stream
+from hub.api import AUTHENTICATED, MAX_WHOLE, OPEN, Created, File, Parameter, Response, Route, Stream, optional
 from plugins.openapi.schema import Schema, Schemas, described
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         "responses": _responses(route, schemas),
     }
     about = [described(route.handler)] if described(route.handler) else []
-    if route.permission not in (*OPEN, KNOWN):
+    if route.permission not in (*OPEN, AUTHENTICATED):
         about.append(f"Needs the permission {route.permission}: {labels.get(route.permission, route.permission)}.")
     if about:
         operation["description"] = "\n\n".join(about)
@@ -95,7 +94,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(route.body, sent=True)}}}
-    elif route.lenient and route.method != "GET":
+    elif route.raw_query and route.method != "GET":
         operation["requestBody"] = {"content": {route.takes: {}}}
     return operation
 
@@ -115,11 +114,11 @@ def _of_path(path: str) -> Iterable[Schema]:
 
 
 def _of_headers(route: Route) -> Iterable[Schema]:
-    if route.edits:
+    if route.lock:
         about = "The ETag of what was read; if it has changed since, the edit is refused."
         schema: Schema = {"type": "string", "description": about}
         yield {"name": "If-Match", "in": "header", "required": False, "schema": schema}
-    if route.once:
+    if route.idempotent:
         about = "A key of your own; requests with the same key are carried out once."
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": about}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
@@ -140,7 +139,7 @@ def _parameter(one: Parameter, schemas: Schemas) -> Schema:
 
 def _responses(route: Route, schemas: Schemas) -> Schema:
     # Those that answer in others' words have their own problems too.
-    problem: Schema = {JSON: {} if route.lenient else {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problem: Schema = {JSON: {} if route.raw_query else {"schema": {"$ref": "#/components/schemas/Problem"}}}
     known = PROBLEMS if route.permission not in OPEN else {k: v for k, v in PROBLEMS.items() if k != "403"}
     found = {status: {"description": text, "content": problem} for status, text in known.items()}
     kind = route.returns

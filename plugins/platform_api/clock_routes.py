@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import Request, Route
+from hub.api import Request, Route
 from hub.domain.clock_repair import DeviceValues, RepairJob, RepairPlan
 from hub.errors import Rejected
 
@@ -102,6 +102,6 @@ def routes(hub: Hub) -> Sequence[Route]:
             "GET", "/api/v1/clock", api.clock, "hub.view", "The hub's time, and whether it trusts the machine's clock"
         ),
         # Quiet: the repair itself writes its audit record before it changes anything.
-        Route("POST", path, api.repair, permission, begin, RepairClock, quiet=True),
+        Route("POST", path, api.repair, permission, begin, RepairClock, audited=False),
         Route("GET", path, api.repair_job, permission, "Progress and result of a repair of timestamps"),
     ]

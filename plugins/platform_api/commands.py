@@ -34,7 +34,7 @@ from client.cli import (
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.errors import Rejected, RequestError
 from hub.printing import report, show, warn
-from hub.spellings import decoded, read_text
+from hub.spellings import decode_text, read_text
 
 if TYPE_CHECKING:
     from client import Api
@@ -249,7 +249,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
 
 def _add_from_csv(args: argparse.Namespace) -> None:
     try:
-        text = decoded(args.csv.read_bytes())
+        text = decode_text(args.csv.read_bytes())
     except (OSError, ValueError) as error:
         raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
     with api(args) as hub:
@@ -580,7 +580,7 @@ def _adjustment(values: Sequence[str], datastream: DataStreamValue) -> str:
 def device_watch(parser: argparse.ArgumentParser) -> None:
     """Print what a device does as it happens, until Ctrl-C."""
     parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
-    parser.add_argument("--wire", action="store_true", help="print decoded frames, with secrets masked")
+    parser.add_argument("--wire", action="store_true", help="print decode_text frames, with secrets masked")
     parser.add_argument(
         "--refused", action="store_true", help="print refusals and their reasons: the last 1,000, then live"
     )

@@ -10,11 +10,11 @@ import attrs
 import trio
 
 from hub import spellings
-from hub.api.parameters import Between
-from hub.api.routes import (
+from hub.api import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
+    Between,
     Created,
     Page,
     PageNumber,
@@ -28,7 +28,7 @@ from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.structuring import seconds
-from hub.values import described_choices, from_label, to_json
+from hub.values import describe_choices, from_label, to_json
 from hub.writes import Write
 from plugins.platform_api.device_schemas import (
     ActivatedDevice,
@@ -152,8 +152,8 @@ class DeviceRoutes:
 
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
-        org = self._hub.organization_for(request, body.org_id)
-        template = self._hub.template_for(request, org, body.template_id)
+        org = self._hub.access.organization_for(request, body.org_id)
+        template = self._hub.access.template_for(request, org, body.template_id)
         if body.owner_id is not None and self._hub.devices.org_of_user(body.owner_id) != org.id:
             raise NotFound(f"User with identifier {body.owner_id} is not found or belong to another organization.")
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
@@ -162,7 +162,7 @@ class DeviceRoutes:
         return Created(value=attrs.evolve(self._object(device), token=token))
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
-        org = self._hub.organization_for(request, request.body.org_id)
+        org = self._hub.access.organization_for(request, request.body.org_id)
         problems, new_devices = await self._read_csv(request, org)
         if problems:
             problems += self._hub.devices.problems(new_devices)
@@ -209,10 +209,10 @@ class DeviceRoutes:
         return problems, new_devices
 
     def _device_of_row(self, request: Request, org: Organization, line: int, row: dict[str, str]) -> NewDevice:
-        """Return the device that a row of CSV describes. Raises as `Hub.template_for`."""
+        """Return the device that a row of CSV describes. Raises as `Access.template_for`."""
         return NewDevice(
             name=row["name"],
-            template=self._hub.template_for(request, org, row["template"].strip()),
+            template=self._hub.access.template_for(request, org, row["template"].strip()),
             token=row.get("token", "").strip() or None,
             org=org.id,
             metadata={name: value for name, value in row.items() if name not in COLUMNS and value},
@@ -228,20 +228,20 @@ class DeviceRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
-        org = self._hub.organization_for(request, org_id)
-        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        org = self._hub.access.organization_for(request, org_id)
+        devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
         if not include_sub_org_devices:
             devices = [device for device in devices if device.org == org.id]
         devices.sort(key=lambda device: device.id)
         return page_of(devices, page, size, self._object)
 
     async def info(self, request: Request, device_id: int) -> DeviceObject:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         request.version(device.name)
         return await device_details(self._hub, device, request.principal)
 
     async def base_info(self, request: Request, device_id: int) -> DeviceObject:
-        return self._object(self._hub.device_for(request, device_id))
+        return self._object(self._hub.access.device_for(request, device_id))
 
     async def by_owner(
         self,
@@ -253,7 +253,9 @@ class DeviceRoutes:
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
         owner = self._hub.user_of(owner_email.lower())
-        visible = self._hub.devices_for(request.principal, VIEW_DEVICES, self._hub.organization_for(request, org_id).id)
+        visible = self._hub.access.devices_for(
+            request.principal, VIEW_DEVICES, self._hub.access.organization_for(request, org_id).id
+        )
         owned = [device for device in visible if owner is not None and device.owner == owner[0]]
         return page_of(owned, page, size, self._object)
 
@@ -265,10 +267,10 @@ class DeviceRoutes:
         principal = request.principal
         # A caller without users.view learns only about itself: the answer must not tell which addresses are users.
         is_self = user is not None and (principal.kind, principal.id) == ("user", user[0])
-        if user is None or not (is_self or self._hub.may(principal, "users.view", org=user[1])):
+        if user is None or not (is_self or self._hub.is_allowed(principal, "users.view", org=user[1])):
             return Page(content=[], total_elements=0)
         devices = self._hub.devices.by_org.get(user[1], {}).values()
-        return page_of(self._hub.allowed(principal, VIEW_DEVICES, devices), page, size, self._object)
+        return page_of(self._hub.access.allowed_devices(principal, VIEW_DEVICES, devices), page, size, self._object)
 
     async def last_activated(
         self,
@@ -280,9 +282,9 @@ class DeviceRoutes:
         size: PageSize = PAGE,
     ) -> Page[ActivatedDevice]:
         """Devices that connected for the first time in the last ``minutes``, newest first."""
-        org = self._hub.organization_for(request, org_id)
+        org = self._hub.access.organization_for(request, org_id)
         since = self._hub.clock.now() - minutes * 60_000
-        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
         activated = [
             device
             for device in devices
@@ -292,27 +294,27 @@ class DeviceRoutes:
         return page_of(activated, page, size, activated_device)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         request.expect(device.name)
         await self._hub.devices.rename(device, request.body.name, request.principal)
         request.version(device.name)
         return self._object(device)
 
     async def delete(self, request: Request, device_id: int) -> None:
-        await self._hub.devices.delete(self._hub.device_for(request, device_id), request.principal)
+        await self._hub.devices.delete(self._hub.access.device_for(request, device_id), request.principal)
 
     async def online(self, request: Request, device_id: int) -> Connected:
-        return Connected(connected=self._hub.device_for(request, device_id).status == ONLINE)
+        return Connected(connected=self._hub.access.device_for(request, device_id).status == ONLINE)
 
     async def datastreams(self, request: Request, device_id: int, pins: tuple[str, ...] = ()) -> dict[str, Any]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         selected = {pin.lower() for pin in pins}
         values = ((f"v{d.pin}", self._hub.writes.current(device, d)) for d in device.template.datastreams)
         return {pin: to_json(value) for pin, value in values if value is not None and (not selected or pin in selected)}
 
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         datastream = device.find(body.pin, body.data_stream_id).datastream
         await self._write(request, device, {datastream.id: body.value})
 
@@ -320,7 +322,7 @@ class DeviceRoutes:
         body: WriteValues = request.body
         if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
             raise Rejected("values: must have at least one value, by datastream id")
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         await self._write(request, device, {int(number): value for number, value in body.values.items()})
 
     async def _write(self, request: Request, device: Device, values: dict[int, Any]) -> None:
@@ -346,7 +348,7 @@ class DeviceRoutes:
             overlap = seconds(body.overlap) if body.overlap else 0
         except ValueError as error:
             raise Rejected(f"overlap: {error}") from error
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         token = await self._hub.tokens.rotate(device, request.principal, int(overlap * 1000), body.token)
         return Token(token=token)
 
@@ -354,16 +356,16 @@ class DeviceRoutes:
         body: RedirectDevice = request.body
         if not 0 < body.port < 65536 or not 0 < len(body.host) <= 63 or not body.host.isprintable():
             raise Rejected("host must have 1 to 63 characters, port must be 1 to 65535")
-        self._hub.command(self._hub.device_for(request, body.device_id), Redirect(body.host, body.port))
+        self._hub.command(self._hub.access.device_for(request, body.device_id), Redirect(body.host, body.port))
 
     async def reboot(self, request: Request) -> None:
-        self._hub.command(self._hub.device_for(request, request.body.device_id), Reboot())
+        self._hub.command(self._hub.access.device_for(request, request.body.device_id), Reboot())
 
     async def reconfigure(self, request: Request) -> None:
-        self._hub.command(self._hub.device_for(request, request.body.device_id), Reconfigure())
+        self._hub.command(self._hub.access.device_for(request, request.body.device_id), Reconfigure())
 
     async def ping(self, request: Request) -> Answered:
-        took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
+        took = await self._hub.sessions.ping(self._hub.access.device_for(request, request.body.device_id))
         return Answered(ms=None if took is None else round(took, 1))
 
 
@@ -375,7 +377,7 @@ def _line_number(problem: str) -> int:
 def _wrong_type(error: WrongType, datastreams: Sequence[Datastream]) -> str:
     """Describe the expected values: the choices of a single enum, else the type of each datastream."""
     if len(datastreams) == 1 and datastreams[0].type == "enum":
-        return f"V{datastreams[0].pin} {datastreams[0].name} is {described_choices(datastreams[0])}."
+        return f"V{datastreams[0].pin} {datastreams[0].name} is {describe_choices(datastreams[0])}."
     expected = ", ".join(f"V{datastream.pin} {datastream.name}: {datastream.type}" for datastream in datastreams)
     return f"{error} ({expected})"
 
@@ -398,16 +400,16 @@ def routes(hub: Hub) -> Sequence[Route]:
             "GET", f"{org}/device/by-user-org", api.by_user_organization, view, "The devices of a user's organization"
         ),
         Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Newly activated devices"),
-        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, edits="device"),
+        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, lock="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),
         Route("GET", f"{org}/device/datastreams", api.datastreams, view, "A device's values by pin"),
         # Quiet: the log of the device's actions records each value with its writer.
-        Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, quiet=True),
-        Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, quiet=True),
+        Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, audited=False),
+        Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, audited=False),
         Route("POST", f"{ours}/token", api.token, tokens, "Give a device a new token", NewToken),
         Route("POST", f"{ours}/redirect", api.redirect, control, redirect, RedirectDevice),
         Route("POST", f"{ours}/reboot", api.reboot, control, "Ask a device to reboot", DeviceId),
         Route("POST", f"{ours}/reconfigure", api.reconfigure, control, reconfigure, DeviceId),
-        Route("POST", f"{ours}/ping", api.ping, control, ping, DeviceId, quiet=True),
+        Route("POST", f"{ours}/ping", api.ping, control, ping, DeviceId, audited=False),
     ]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.domain.display import DeviceDisplay, Shown, text
-from hub.domain.metadata import BUILT_IN, label
+from hub.domain.display import DeviceDisplay, DisplayRule
+from hub.domain.metadata import BUILT_IN
 from hub.model import OFFLINE, Datastream, Device, MetadataField, Principal, Value
 from hub.values import to_json
 
@@ -124,16 +124,18 @@ class ActivatedDevice:
 
 async def device_details(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
     """Return a device with its values and metadata, in the units of ``principal``. Raises `StorageError`."""
-    metadata = await hub.metadata.of(device)
-    properties = await hub.properties.of(device)
-    display = await hub.display.of(device, principal)
+    metadata = await hub.metadata.values_for(device)
+    properties = await hub.properties.values_for(device)
+    display = await hub.display.for_device(device, principal)
     values = [
         _datastream_value(hub, display, datastream, properties.get(datastream.id, {}))
         for datastream in device.template.datastreams
     ]
     fields = [
         DeviceMetaField(
-            id=field.id, name=field.name, value=MetaValue(type=label(field.type), value=field.value, text=field.text)
+            id=field.id,
+            name=field.name,
+            value=MetaValue(type=type_label(field.type), value=field.value, text=field.text),
         )
         for field in meta_field_values(display, metadata)
     ]
@@ -149,7 +151,7 @@ def device_object(hub: Hub, device: Device) -> DeviceObject:
         org_id=device.org,
         owner_user_id=device.owner,
         name=device.name,
-        lifecycle_status={"name": hub.lifecycle.name(device), "status": device.status or OFFLINE},
+        lifecycle_status={"name": hub.lifecycle.status_name(device), "status": device.status or OFFLINE},
         created_at=device.created,
         activated_at=device.activated,
         first_connect_time=device.activated,
@@ -180,7 +182,7 @@ def meta_field_values(display: DeviceDisplay, metadata: Mapping[str, str]) -> li
     for name, value in metadata.items():
         built_in = MetadataField(name=name, type=BUILT_IN.get(name, "text"))
         number, field = template_fields.get(name, (None, built_in))
-        field_text = display.field(field, value)
+        field_text = display.field_text(field, value)
         field_values.append(MetaFieldValue(id=number, name=name, type=field.type, value=value, text=field_text))
     return field_values
 
@@ -191,7 +193,7 @@ def _datastream_value(
     device = display.device
     latest = hub.writes.latest(device, datastream)
     value = hub.writes.current(device, datastream)
-    expired = hub.watching.shown(device.points[datastream.pin])
+    expired = hub.value_timeouts.expired_text(device.points[datastream.pin])
     return DataStreamValue(
         data_stream_id=datastream.id,
         pin=f"v{datastream.pin}",
@@ -213,10 +215,10 @@ def _display_object(
     rule = display.shown(datastream)
     pair = None if rule.pin is None else display.device.points[rule.pin].datastream
     if pair is not None and (paired := hub.writes.current(display.device, pair)) is not None:
-        datastream, value, expired = pair, paired, hub.watching.shown(display.device.points[pair.pin])
+        datastream, value, expired = pair, paired, hub.value_timeouts.expired_text(display.device.points[pair.pin])
     elif pair is not None:
         # The paired datastream has no value yet: convert the value of this one.
-        pair, rule = None, Shown(display.formula(datastream))
+        pair, rule = None, DisplayRule(display.conversion_for(datastream))
     return DisplayObject(
         text=text(datastream, value, rule.conversion) if expired is None else expired,
         units=rule.conversion.units,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub.api.parameters import MAX_TIME, Time
-from hub.api.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
-from hub.domain.timeline import UNKNOWN, Filter
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route, Time
+from hub.domain.timeline import UNKNOWN, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.model import Device, TimelineEvent
 from plugins.platform_api.event_schemas import API_EVENT_TYPES, EventObject, event_object
@@ -88,14 +87,14 @@ class EventRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Events:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         names = [name.lower() for name in event_type]
         if unknown := set(names) - _EVENT_TYPES.keys():
             known = ", ".join(API_EVENT_TYPES.values())
             raise Rejected(f"eventType must be one of {known}, not {', '.join(sorted(unknown))}")
         if from_ >= to:
             raise Rejected("from must be before to")
-        event_filter = Filter(
+        event_filter = TimelineFilter(
             devices=[device.id],
             types=[_EVENT_TYPES[name] for name in names],
             resolved=_FILTER_VALUES[resolved],
@@ -114,7 +113,7 @@ class EventRoutes:
 
     async def trigger(self, request: Request) -> None:
         body: TriggerEvent = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         try:
             await self._hub.timeline.log(device, body.event_code, body.event_description)
         except Rejected as error:
@@ -124,19 +123,19 @@ class EventRoutes:
 
     async def resolve(self, request: Request) -> EventObject:
         body: EventNote = request.body
-        device = self._hub.device_for(request, body.device_id)
-        event = await self._hub.timeline.resolve_one(device, body.event_id, body.note, request.principal)
+        device = self._hub.access.device_for(request, body.device_id)
+        event = await self._hub.timeline.resolve_event(device, body.event_id, body.note, request.principal)
         return self._object(request, device, event)
 
     async def comment(self, request: Request) -> EventObject:
         body: EventComment = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         event = await self._hub.timeline.comment(device, body.event_id, body.text, request.principal)
         return self._object(request, device, event)
 
     async def archive(self, request: Request) -> EventObject:
         body: EventArchive = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         event = await self._hub.timeline.archive(device, body.event_id, body.archived)
         return self._object(request, device, event)
 

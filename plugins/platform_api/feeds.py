@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import to_json as body_to_json
+from hub.api import to_json as body_to_json
 from hub.facts import (
     AlarmCleared,
     AlarmRaised,
@@ -68,8 +68,8 @@ from hub.values import to_json
 from plugins.platform_api.event_schemas import event_object
 
 if TYPE_CHECKING:
-    from hub.api.routes import Change
     from hub.app import Hub
+    from hub.model import Change
 
 #: Seconds between two messages with a value of the same pin.
 MIN_GAP = 0.05
@@ -169,7 +169,9 @@ class Feed:
                 yield subscribe(EventChanged, self._on_event)
             case _:
                 yield subscribe(ValueWritten, self._on_value, self.key.device)
-                yield subscribe(StatusChanged, lambda fact: self._on_status(fact, hub.lifecycle.name(fact.device)))
+                yield subscribe(
+                    StatusChanged, lambda fact: self._on_status(fact, hub.lifecycle.status_name(fact.device))
+                )
                 yield subscribe(ValueExpired, self._on_expired)
                 yield subscribe(ValueCleared, self._on_cleared)
                 yield subscribe(PropertyChanged, self._on_property)
@@ -362,7 +364,7 @@ def _change_object(change: Change) -> dict[str, Any]:
     """Return a change of the audit log as the stream's JSON."""
     return {
         "at": change.at,
-        "who": change.principal.who,
+        "who": change.principal.actor_id,
         "org": change.org,
         "action": change.action,
         "subject": change.subject,

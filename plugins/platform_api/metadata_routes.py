@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, Request, Route
+from hub.api import VIEW_DEVICES, Request, Route
 from hub.errors import NotFound, Rejected
 from plugins.platform_api.device_schemas import MetaFieldValue, meta_field_values
 
@@ -57,14 +57,14 @@ class MetadataRoutes:
         self._hub = hub
 
     async def fields(self, request: Request, device_id: int) -> list[MetaFieldValue]:
-        device = self._hub.device_for(request, device_id)
-        display = await self._hub.display.of(device, request.principal)
-        return meta_field_values(display, await self._hub.metadata.of(device))
+        device = self._hub.access.device_for(request, device_id)
+        display = await self._hub.display.for_device(device, request.principal)
+        return meta_field_values(display, await self._hub.metadata.values_for(device))
 
     async def set_field(self, request: Request) -> None:
         body: SetField = request.body
         metadata = self._hub.metadata
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         try:
             name = body.name if body.name is not None else metadata.field(device, body.meta_field_id or 0).name
             await metadata.set(device, name, str(body.new_value), request.principal)
@@ -75,7 +75,7 @@ class MetadataRoutes:
 
     async def set_property(self, request: Request) -> None:
         body: SetProperty = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         values = body.value if isinstance(body.value, list) else [body.value]
         if not all(isinstance(value, str | int | float) for value in values):
             raise Rejected("value: must be text, a number, true or false, or a list of such")
@@ -85,7 +85,7 @@ class MetadataRoutes:
 
     async def erase_property(self, request: Request) -> Erased:
         body: EraseProperty = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
             raise Rejected("property cannot be given without pin")
         pin = None if body.pin is None else device.find(body.pin).datastream.pin

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+from hub.domain.units import UNITS, Unit
 
 from hub.alarms import Alarm
-from hub.api.routes import KNOWN, Request, Route
+from hub.api import AUTHENTICATED, Request, Route
 from hub.net.listener import Served
-from hub.units import UNITS, Unit
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -70,7 +70,7 @@ class StatusRoutes:
 
     async def status(self, _request: Request) -> HubStatus:
         hub = self._hub
-        alarms = hub.problems()
+        alarms = hub.active_alarms()
         listener = hub.listener
         return HubStatus(
             name=hub.organizations.root.name,
@@ -84,7 +84,7 @@ class StatusRoutes:
             templates=len(hub.templates.by_id),
             connections=listener.connections if listener else 0,
             values_stored=hub.history.stored,
-            refused=hub.refused,
+            refused=hub.rejections.count,
             disk_free=hub.storage.free_share(),
         )
 
@@ -107,18 +107,18 @@ class StatusRoutes:
                 longest_hold_ms=int(plugin.held * 1000),
                 hooks=plugin.hooks,
             )
-            for plugin in self._hub.hooks.plugins.values()
+            for plugin in self._hub.plugins.values()
         ]
 
     async def refusals(self, _request: Request) -> list[Refusal]:
-        return [Refusal(**attrs.asdict(refusal)) for refusal in self._hub.refusals]
+        return [Refusal(**attrs.asdict(refusal)) for refusal in self._hub.rejections.recent]
 
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = StatusRoutes(hub)
     return [
         Route("GET", "/api/v1/status", api.status, "hub.view", "The state of the hub"),
-        Route("GET", "/api/v1/units", api.units, KNOWN, "The units that values can be shown in"),
+        Route("GET", "/api/v1/units", api.units, AUTHENTICATED, "The units that values can be shown in"),
         Route("GET", "/api/v1/plugins", api.plugins, "hub.view", "Every plugin and its state"),
         Route("GET", "/api/v1/refusals", api.refusals, "hub.view", "The last 1,000 refused connections and values"),
     ]

@@ -44,16 +44,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
+from hub.api import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
-from hub.spellings import whole
+from hub.spellings import as_integer
 from hub.values import to_json
 from plugins.platform_api.feeds import Feed, FeedBatch, FeedKey, FeedMessage, Feeds
 
 if TYPE_CHECKING:
-    from hub.api.routes import Request, Socket
+    from hub.api import Request, Socket
     from hub.app import Hub
 
 #: Messages of a subscription that are deferred for a slow client.
@@ -90,7 +90,7 @@ class StreamRoutes:
 
     async def is_app_connected(self, request: Request) -> Response:
         """As in Blynk's legacy server: an app is a client of the stream that is subscribed to the device."""
-        device, _ = self._hub.device_of(request)
+        device, _ = self._hub.access.authenticate_device(request)
         return Response(body="true" if self._presence.is_watched(device) else "false", type="application/json")
 
 
@@ -106,7 +106,7 @@ def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
             api.is_app_connected,
             DEVICE,
             "Whether an app watches the device",
-            lenient=True,
+            raw_query=True,
             media=("application/json",),
         ),
     ]
@@ -159,10 +159,10 @@ class _Connection:
     def may_see(self, message: FeedMessage) -> bool:
         device = message.device
         if device is None:
-            return message.org is None or self.hub.may(self.principal, "users.log", org=message.org)
+            return message.org is None or self.hub.is_allowed(self.principal, "users.log", org=message.org)
         visible = self._visible.get(device.id)
         if visible is None:
-            visible = self._visible[device.id] = self.hub.may(self.principal, VIEW_DEVICES, device)
+            visible = self._visible[device.id] = self.hub.is_allowed(self.principal, VIEW_DEVICES, device)
         return visible
 
     def _recheck_rights(self, _fact: object) -> None:
@@ -171,10 +171,10 @@ class _Connection:
         for number, subscription in tuple(self._subscriptions.items()):
             device = subscription.device
             is_deleted = device is not None and self.hub.devices.by_id.get(device.id) is not device
-            if is_deleted or not self.hub.may(self.principal, subscription.permission, device):
+            if is_deleted or not self.hub.is_allowed(self.principal, subscription.permission, device):
                 self._subscriptions.pop(number).end()
                 self._send_error(number, "The subscription has ended: it is no longer allowed.")
-        if not self.hub.may(self.principal, VIEW_DEVICES):
+        if not self.hub.is_allowed(self.principal, VIEW_DEVICES):
             self._cancel_scope.cancel()
 
     async def _recheck_periodically(self) -> None:
@@ -220,7 +220,7 @@ class _Connection:
             except (ValueError, RecursionError) as error:
                 raise Rejected("The message is not JSON.") from error
             if not isinstance(message, dict) or not isinstance(number := message.get("id"), (int, str)):
-                raise Rejected("The message must be an object with an id, which is text or a whole number.")
+                raise Rejected("The message must be an object with an id, which is text or a as_integer number.")
             if message.get("unsubscribe"):
                 if subscription := self._subscriptions.pop(number, None):
                     subscription.end()
@@ -242,13 +242,13 @@ class _Connection:
         topic, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
         if not isinstance(topic, str) or topic not in TOPICS:
             raise Rejected(f"subscribe must be one of {', '.join(TOPICS)}")
-        if after is not None and (after := whole(after)) is None:
-            raise Rejected("after must be a whole number, the seq of a message")
+        if after is not None and (after := as_integer(after)) is None:
+            raise Rejected("after must be a as_integer number, the seq of a message")
         device, device_ids = None, None
         if topic in ("device", "wire"):
-            if (device_id := whole(message.get("device"))) is None:
+            if (device_id := as_integer(message.get("device"))) is None:
                 raise Rejected("device must be a device's id")
-            device = self.hub.device_for(self._request, device_id)
+            device = self.hub.access.device_for(self._request, device_id)
         elif topic not in ("devices", "events"):
             self.hub.authorize(self.principal, TOPICS[topic])
         elif (ids := message.get("devices")) is not None:
@@ -276,17 +276,17 @@ class _Connection:
             snapshot |= {
                 "device": device.id,
                 "online": device.status == ONLINE,
-                "status": hub.lifecycle.name(device),
+                "status": hub.lifecycle.status_name(device),
                 "values": {f"v{pin}": to_json(value) for pin, value in values if value is not None},
             }
         elif topic == "alarms":
-            snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.problems()]
+            snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.active_alarms()]
         return snapshot
 
 
 def _device_ids(ids: Any) -> frozenset[int]:
     """Return the device ids of a client's ``devices``. Raises `Rejected`."""
-    numbers = list(map(whole, ids)) if isinstance(ids, list) and len(ids) <= MAX_DEVICE_IDS else [None]
+    numbers = list(map(as_integer, ids)) if isinstance(ids, list) and len(ids) <= MAX_DEVICE_IDS else [None]
     if None in numbers:
         raise Rejected(f"devices must be a list of at most {MAX_DEVICE_IDS} ids")
     return frozenset(number for number in numbers if number is not None)
@@ -389,6 +389,6 @@ class _Subscription:
             if latest is not None:
                 values[f"v{pin}"] = to_json(latest[1])
                 stamps.append(latest[0])
-        if values and hub.may(self._connection.principal, VIEW_DEVICES, device):
+        if values and hub.is_allowed(self._connection.principal, VIEW_DEVICES, device):
             message = {"seq": self._feed.seq, "device": device.id, "values": values, "ts": max(stamps)}
             self._connection.socket.send(self._head + json.dumps(message)[1:].encode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import (
+from hub.api import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
@@ -172,7 +172,7 @@ class TemplateRoutes:
         self._hub = hub
 
     def _template(self, request: Request, template_id: str) -> Template:
-        template = self._hub.templates.for_org(self._hub.organization_for(request), template_id)
+        template = self._hub.templates.for_org(self._hub.access.organization_for(request), template_id)
         request.subject = f"template {template.id}"
         return template
 
@@ -197,8 +197,8 @@ class TemplateRoutes:
     ) -> Page[TemplateSummary]:
         devices: Counter[str] = Counter()
         behind: Counter[str] = Counter()
-        org = self._hub.organization_for(request, org_id)
-        for device in self._hub.devices_for(request.principal, VIEW_DEVICES, org.id):
+        org = self._hub.access.organization_for(request, org_id)
+        for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id):
             devices[device.template.id] += 1
             behind[device.template.id] += device.pinned is not None
 
@@ -305,7 +305,7 @@ class TemplateRoutes:
         if check:
             new = make_and_note_drops()
             templates.check(new)
-            request.nothing_changed = True
+            request.no_change = True
             saved, changes = templates.by_id.get(new.id, new), templates.changes(new, apply=apply)[0]
         else:
             saved, changes = await templates.put(make_and_note_drops, request.principal, prune=prune, apply=apply)
@@ -339,7 +339,7 @@ class TemplateRoutes:
         for device in devices:
             self._hub.authorize(request.principal, "org_devices.delete", device)
         for device in devices:
-            request.begun = True
+            request.partially_applied = True
             # Again: rights and owners may change while other devices are deleted.
             self._hub.authorize(request.principal, "org_devices.delete", device)
             await self._hub.devices.delete(device, request.principal)
@@ -391,7 +391,7 @@ def routes(hub: Hub) -> Sequence[Route]:
     view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
     head, apply = "Edit a template's name and description", "Move all devices of a template to its newest version"
     change, restore = "Edit a template, or preview the changes", "Restore an older version of a template"
-    editing: Any = {"edits": "template"}
+    editing: Any = {"lock": "template"}
     large: Any = {"max_body": LARGE_BODY}
     return [
         Route("GET", f"{org}/templates", api.summaries, view, "All templates"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api.routes import VIEW_DEVICES, Request, Route
+from hub.api import VIEW_DEVICES, Request, Route
 from hub.errors import StorageError
 from hub.facts import ClockRepaired, DeviceDeleted, DeviceDisconnected
 from hub.hookspecs import hookimpl
@@ -192,7 +192,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     async def vitals(request: Request, device_id: int) -> Vitals:
-        return await hub.service(Vitality).of(hub.device_for(request, device_id))
+        return await hub.service(Vitality).of(hub.access.device_for(request, device_id))
 
     return [
         Route(
