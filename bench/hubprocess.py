@@ -23,7 +23,7 @@ from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
 from hub.history.log import unpack_batch
-from plugins.platform_api.devices import MAX_ROWS
+from plugins.platform_api.device_routes import MAX_ROWS
 
 CONFIG = """\
 [[listen]]

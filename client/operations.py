@@ -12,7 +12,7 @@ from client import Call
 
 
 class ActivatedDevice(TypedDict):
-    """A device that is new; activation_time is in ms UTC."""
+    """A device that connected for the first time at activation_time, in ms UTC."""
 
     id: int
     name: str
@@ -30,7 +30,7 @@ class ActivatedDevicePage(TypedDict):
 
 
 class AddedDevice(TypedDict):
-    """token is shown only here."""
+    """A device that was added; token is shown only here."""
 
     id: int
     name: str
@@ -63,13 +63,13 @@ class Alarm(TypedDict):
 
 
 class Answered(TypedDict):
-    """Milliseconds until a device has answered; null when it has not."""
+    """Milliseconds until the device answered; null if it did not."""
 
     ms: float | None
 
 
 class Chart(TypedDict):
-    """Several lines over the same time."""
+    """Lines over the same time."""
 
     series: list[Series]
 
@@ -91,9 +91,10 @@ class ClientObjectPage(TypedDict):
 
 
 class ClockObject(TypedDict):
-    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem why they differ.
+    """now is the hub's stamp and wall the machine's clock, in ms UTC; problem says why they differ.
 
-    synchronized is what the kernel says of the machine's clock. future has the devices with values after wall.
+    synchronized is the kernel's own statement about the machine's clock. future lists the devices with values
+    after wall.
     """
 
     now: int
@@ -127,7 +128,7 @@ class Conversion(TypedDict):
 
 
 class Cost(TypedDict):
-    """What a datastream of all a template's devices takes on disk in a month, in bytes."""
+    """The disk space that a datastream of a template takes in a month, for all devices together."""
 
     template: str
     pin: str
@@ -169,7 +170,10 @@ class Dashboard(TypedDict):
 
 
 class DataStreamValue(TypedDict):
-    """The newest value of a datastream; updated_at is ms UTC, expired what is shown for a value too old."""
+    """The latest value of a datastream; updated_at is ms UTC.
+
+    expired is the text to show instead of the value when it has expired, else null.
+    """
 
     dataStreamId: int
     pin: str
@@ -185,7 +189,7 @@ class DataStreamValue(TypedDict):
 
 
 class DatastreamInfo(TypedDict):
-    """A datastream as Blynk's API has it: type is INT, DOUBLE, STRING, ENUM or LOCATION, pin a number."""
+    """A datastream of a template in Blynk's form: type is INT, DOUBLE, STRING, ENUM or LOCATION."""
 
     id: int
     label: str
@@ -248,7 +252,7 @@ class DeviceFile(TypedDict):
 
 
 class DeviceMetaField(TypedDict):
-    """A field of a device's metadata; id is None for one that every device has."""
+    """A metadata field of a device; id is null for a field that every device has."""
 
     id: int | None
     name: str
@@ -256,9 +260,9 @@ class DeviceMetaField(TypedDict):
 
 
 class DeviceObject(TypedDict):
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made.
+    """A device; times are ms UTC. token is set only in the answer to the request that added the device.
 
-    timezone is the one of its days and hours: its own, or its organization's, or the hub's.
+    timezone is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
@@ -328,9 +332,10 @@ class DeviceValues(TypedDict):
 
 
 class DisplayObject(TypedDict):
-    """How the asker sees a datastream: text is its value as they read it.
+    """A datastream in the caller's units; text is its value, formatted.
 
-    Other values are value * factor + offset in units; or pin has them, another datastream of the device.
+    Convert other values of the datastream with value * factor + offset; the result is in units. If pin is set,
+    take that datastream of the device instead: its values are in the caller's units already.
     """
 
     text: str
@@ -341,9 +346,10 @@ class DisplayObject(TypedDict):
 
 
 class DoubtObject(TypedDict):
-    """Stamps from began to before ended were given while the machine's clock was not believed; in ms UTC.
+    """A period in which the hub did not trust the machine's clock; times are ms UTC.
 
-    ended is null while it lasts, and when the hub was stopped meanwhile; wall is what the machine's clock said.
+    It covers stamps from began to before ended. ended is null while the period lasts, and if the hub was stopped
+    during it. wall is the machine's clock at its beginning.
     """
 
     state: str
@@ -353,13 +359,13 @@ class DoubtObject(TypedDict):
 
 
 class Erased(TypedDict):
-    """How many properties there were."""
+    """The number of properties that were erased."""
 
     erased: int
 
 
 class EventInfo(TypedDict):
-    """An event of a template as Blynk's API has it: type is INFORMATION, WARNING, CRITICAL or CONTENT."""
+    """An event type of a template in Blynk's form: type is INFORMATION, WARNING, CRITICAL or CONTENT."""
 
     id: int
     type: str
@@ -369,7 +375,7 @@ class EventInfo(TypedDict):
 
 
 class EventObject(TypedDict):
-    """Something on a device's timeline; times are ms UTC. resolved_comment is what was done about it."""
+    """An event on a device's timeline; times are ms UTC. resolved_comment is the note of its resolution."""
 
     id: int
     deviceId: int
@@ -405,7 +411,7 @@ class EventType(TypedDict):
 
 
 class Events(TypedDict):
-    """A page of events, and how many there are of each type."""
+    """A page of events. counters counts all matching events by type, whatever eventType selects."""
 
     content: list[EventObject]
     totalElements: int
@@ -510,7 +516,7 @@ class FoundDevicePage(TypedDict):
 
 
 class HistoryPoint(TypedDict):
-    """One value and when it was, in ms UTC."""
+    """A value and its stamp, created_at, in ms UTC."""
 
     createdAt: int
     value: Any
@@ -524,7 +530,11 @@ class HistoryPointPage(TypedDict):
 
 
 class HubStatus(TypedDict):
-    """problems are sentences; uptime is in seconds."""
+    """The state of the hub.
+
+    status is "ok", "warning" or "critical", by the worst of problems; uptime is in seconds, disk_free the free
+    share of the disk, 0 to 1.
+    """
 
     name: str
     version: str
@@ -542,7 +552,7 @@ class HubStatus(TypedDict):
 
 
 class Imported(TypedDict):
-    """How many values were taken."""
+    """The number of values that were imported."""
 
     imported: int
 
@@ -703,7 +713,7 @@ class Member(TypedDict):
 
 
 class MetaField(TypedDict):
-    """A field of a template; it is called by its id or its name. type is such as "Text"."""
+    """A metadata field of a template; requests select it by id or name. type is a word such as "Text"."""
 
     id: int
     name: str
@@ -714,7 +724,10 @@ class MetaField(TypedDict):
 
 
 class MetaFieldValue(TypedDict):
-    """id is None for a field that every device has; text is the value as the asker reads it, with its unit."""
+    """A metadata field of a device; id is null for a field that every device has.
+
+    text is the value in the caller's units, with the unit.
+    """
 
     id: int | None
     name: str
@@ -724,7 +737,7 @@ class MetaFieldValue(TypedDict):
 
 
 class MetaValue(TypedDict):
-    """text is the value as the asker reads it, with its unit."""
+    """text is the value in the caller's units, with the unit."""
 
     type: str
     value: str
@@ -904,6 +917,8 @@ class PlaceSent(TypedDict):
 
 
 class PluginState(TypedDict):
+    """A plugin; longest_hold_ms is the longest that one of its hooks has blocked the hub."""
+
     name: str
     origin: str
     version: str
@@ -919,7 +934,7 @@ class RecoveryCodes(TypedDict):
 
 
 class Refusal(TypedDict):
-    """Somebody was turned away, or something of theirs; at is in ms UTC."""
+    """A client, or something that a client sent, was refused; at is in ms UTC."""
 
     at: int
     address: str
@@ -992,7 +1007,7 @@ class RoleObjectPage(TypedDict):
 
 
 class Saved(TypedDict):
-    """changes are lines; drops names the datastreams whose values went, or would go."""
+    """changes has a line for each difference; drops names the datastreams whose values are dropped."""
 
     id: str
     name: str
@@ -1031,10 +1046,11 @@ class SegmentObjectPage(TypedDict):
 
 
 class Series(TypedDict):
-    """A line of a chart: times (ms UTC) and what there is at each; more when there is more than is told.
+    """A line of a chart: times (ms UTC) and the value at each; more if the line was cut off.
 
-    How the asker sees a value is value * factor + offset in the units of display, which is null where that makes
-    no sense. Of one device it has deviceId and device, its name; of several the ids, devices.
+    value * factor + offset of display is the value in the caller's units; display is null if the values cannot be
+    converted. A line of one device has deviceId and device, its name; a line of several devices has their ids,
+    devices.
     """
 
     deviceId: NotRequired[int]
@@ -1105,7 +1121,7 @@ class TemplateObject(TypedDict):
 
 
 class TemplateSummary(TypedDict):
-    """behind is how many of its devices have stayed with an older version; it has one id, template_ids too."""
+    """behind counts the devices that stayed on an older version; template_ids has just id."""
 
     id: str
     templateIds: list[str]
@@ -1125,7 +1141,7 @@ class TemplateSummaryPage(TypedDict):
 
 
 class TemplatesImported(TypedDict):
-    """changes is empty when the template was the same already."""
+    """changes has a line for each difference; it is empty if the template already was the same."""
 
     id: str
     name: str
@@ -1133,14 +1149,14 @@ class TemplatesImported(TypedDict):
 
 
 class TimedValue(TypedDict):
-    """ts is in milliseconds UTC."""
+    """A value and its stamp, ts, in ms UTC."""
 
     value: Any
     ts: float
 
 
 class Token(TypedDict):
-    """A device's token, which is shown only here."""
+    """A device's new token; it is shown only here."""
 
     token: str
 
@@ -1224,7 +1240,10 @@ class Verdict(TypedDict):
 
 
 class VersionObject(TypedDict):
-    """at is in ms UTC (0: before there were versions), by who it was; changes what it changed."""
+    """A saved version, with its differences from the version before as changes.
+
+    at is in ms UTC, 0 for templates older than versions; by is the name of the user who saved it.
+    """
 
     version: int
     at: int
@@ -1349,7 +1368,7 @@ def post_backup(*, path: str, directory: str | None = None) -> Call[dict[str, st
 
 
 def get_clock() -> Call[ClockObject]:
-    """What time it is, and whether that is believed.
+    """The hub's time, and whether it trusts the machine's clock.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -1357,7 +1376,7 @@ def get_clock() -> Call[ClockObject]:
 
 
 def get_clock_repair() -> Call[RepairJob]:
-    """How far a repair of the clock is, and how it ended.
+    """Progress and result of a repair of timestamps.
 
     Needs the permission clock.repair: Repair what a wrong clock has stamped.
     """
@@ -1367,7 +1386,7 @@ def get_clock_repair() -> Call[RepairJob]:
 def post_clock_repair(
     *, shift_ms: int | None = None, drop: bool | None = None, device_id: int | None = None, dry_run: bool | None = None
 ) -> Call[RepairPlan]:
-    """Begin to repair what a wrong clock has stamped.
+    """Start a repair of the timestamps of a wrong clock.
 
     Needs the permission clock.repair: Repair what a wrong clock has stamped.
     """
@@ -1399,7 +1418,7 @@ def get_device_actions(
 
 
 def post_device_erase(*, device_id: int, pin: str | None = None) -> Call[None]:
-    """Erase what a device or a datastream held.
+    """Erase the values of a device or a datastream.
 
     Needs the permission org_devices.delete_data: Delete data from devices.
     """
@@ -1636,11 +1655,11 @@ def get_history(
     period: str | None = None,
     tz: str | None = None,
 ) -> Call[Chart | str]:
-    """What several datastreams and devices held.
+    """The history of several datastreams and devices.
 
-    pins are pins ("V1") or datastreams' names; devices without one of them are passed over.
+    pins are pins ("V1") or names of datastreams; devices without such a datastream are skipped.
 
-    With across what all devices have at a time becomes one line for each pin.
+    With across the values that all devices have at a time become one line for each pin.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1663,7 +1682,7 @@ def get_history(
 
 
 def get_history_costs() -> Call[list[Cost]]:
-    """What each datastream takes on disk in a month.
+    """The disk space that each datastream takes in a month.
 
     Needs the permission hub.view: View the state of the hub.
     """
@@ -1879,7 +1898,7 @@ def get_organization_device_by_user_org(
 ) -> Call[DeviceObjectPage]:
     """The devices of a user's organization.
 
-    Those of the organization that somebody is in.
+    The devices of the organization that the user belongs to.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1977,7 +1996,7 @@ def post_organization_device_datastreams(*, device_id: int, values: Mapping[str,
 def post_organization_device_event_archive(
     *, device_id: int, event_id: int, archived: bool | None = None
 ) -> Call[EventObject]:
-    """Archive an event, or take it back.
+    """Archive an event, or bring it back.
 
     Needs the permission timeline.edit: Edit timeline.
     """
@@ -2031,9 +2050,9 @@ def post_organization_device_import_batch(
 def get_organization_device_last_activated(
     *, org_id: int | None = None, minutes: int | None = None, page: int | None = None, size: int | None = None
 ) -> Call[ActivatedDevicePage]:
-    """Devices that are new.
+    """Newly activated devices.
 
-    Devices that came for the first time in the last minutes, the newest first.
+    Devices that connected for the first time in the last minutes, newest first.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -2607,7 +2626,7 @@ def get_organization_tags(*, org_id: int | None = None) -> Call[list[TagObject]]
 def delete_organization_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
     """Delete a template.
 
-    With everything its devices too, with all that they held.
+    With everything its devices are deleted too, with all their data.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3064,7 +3083,7 @@ def get_status() -> Call[HubStatus]:
 def delete_template(*, template_id: str, everything: bool | None = None) -> Call[None]:
     """Delete a template.
 
-    With everything its devices too, with all that they held.
+    With everything its devices are deleted too, with all their data.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3079,7 +3098,7 @@ def put_template(
     prune: bool | None = None,
     check: bool | None = None,
 ) -> Call[Saved]:
-    """Edit a template, or see what that would change.
+    """Edit a template, or preview the changes.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3091,7 +3110,7 @@ def put_template(
 
 
 def post_template_apply(*, template_id: str, prune: bool | None = None) -> Call[Saved]:
-    """Let all devices of a template follow.
+    """Move all devices of a template to its newest version.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3107,9 +3126,9 @@ def post_template_create(*, document: Mapping[str, Any]) -> Call[Saved]:
 
 
 def get_template_difference(*, template_id: str, from_: int, to: int) -> Call[list[str]]:
-    """What changed between two versions.
+    """The differences between two versions of a template.
 
-    What changes from one version to another, a line each.
+    A line for each difference between two versions.
 
     Needs the permission templates.view: View templates.
     """
@@ -3151,7 +3170,7 @@ def post_template_import(*, toml: str, source: str | None = None, prune: bool | 
 def post_template_restore(
     *, template_id: str, version: int, apply: bool | None = None, prune: bool | None = None
 ) -> Call[Saved]:
-    """Go back to a version of a template.
+    """Restore an older version of a template.
 
     Needs the permission templates.edit: Edit templates.
     """
@@ -3175,8 +3194,8 @@ def get_template_versions(
 def get_units() -> Call[list[Unit]]:
     """The units that values can be shown in.
 
-    A value times factor, plus offset, is the value in the first unit of the group.
+    value * factor + offset is the value in the first unit of the group.
 
-    other is what it is where the other system of units is used.
+    other is the unit's equivalent in the other system of measurement.
     """
     return Call("GET", "/api/v1/units")

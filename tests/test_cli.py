@@ -749,7 +749,7 @@ def test_an_unknown_and_an_ambiguous_device_are_one_line(furnished):
     ids = [furnished.add("Twin")[1]]
     again = furnished("device", "add", "--template", "TMPL0cli", "--name", "Twin")
     ids.append(json.loads(again.out)["id"])
-    said = f"pinwheel: there are 2 devices named 'Twin' now: commands need the id, {ids[1]}\n"
+    said = f"pinwheel: there are now 2 devices named 'Twin'; select this one by its id, {ids[1]}\n"
     assert (0, said) == (again.code, again.err)
     for arguments in (("show",), ("delete",), ("rename", "X"), ("write", "V0", "1"), ("token", "--new"), ("watch",)):
         command, *rest = arguments

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from test_cli import House
 
-from plugins.data.commands import chart
+from plugins.data.text_chart import chart
 
 HOUR = 3_600_000
 
@@ -55,7 +55,7 @@ def test_history_is_a_chart_or_csv_or_lines(house, station):
         ).out.splitlines()
     ]
     assert 24 == sum(day["count"] for day in found)
-    assert "nothing was kept" in house("device", "history", station, "V1").out
+    assert "there are no values" in house("device", "history", station, "V1").out
 
 
 #: A template whose names are composed, decomposed, and that of another pin.
@@ -139,7 +139,12 @@ NOW = int(time.time() * 1000)
         ("", ["the header must be time,pin,value, not nothing"]),
         (
             f"time,pin,value\n{NOW},v0,x\nnever,v0,1\n{NOW},v0\n{NOW},v9,1\n",
-            ["line 2: Value", "line 3: 'never' is not a valid time", "line 4: must have 3 columns", "line 5: device"],
+            [
+                "line 2: Value",
+                "line 3: 'never' is not a valid time",
+                "line 4: has 2 columns instead of 3",
+                "line 5: device",
+            ],
         ),
         (f"time,pin,value\n{NOW},v0,1\n{NOW},v77,1\n{NOW},v0,x\n", ["line 3: device", "line 4: Value doesn't match"]),
         (f"time,pin,value\n{NOW},v0,nan\n", ["line 2: Value doesn't match"]),
@@ -161,7 +166,7 @@ def test_a_bad_file_imports_nothing_and_every_mistake_is_said(house, text, said)
     assert all(
         line.startswith("pinwheel: bad.csv: ") and wanted in line for line, wanted in zip(lines, said, strict=True)
     )
-    assert "nothing was kept" in house("device", "history", number, "V0").out
+    assert "there are no values" in house("device", "history", number, "V0").out
 
 
 def test_a_file_that_is_not_there_is_named(house, station):
@@ -172,7 +177,7 @@ def test_a_file_that_is_not_there_is_named(house, station):
 def test_erasing_asks_and_is_for_good(house, station):
     assert "Run again with --yes." in house("device", "erase", station, "V0").error
     assert 0 == house("device", "erase", station, "V0", "--yes").code
-    assert "nothing was kept" in house("device", "history", station, "V0").out
+    assert "there are no values" in house("device", "history", station, "V0").out
 
 
 def test_events_are_listed_and_acted_upon(house):

@@ -99,7 +99,7 @@ def test_devices_are_transferred_to_organizations_and_owners(house):
     assert (1, "") == (again.code, again.out)
     assert "same owner" in again.err
     wrong = house("device", "transfer", "Shaker", "--org", "Works", "--owner", "owner@example.org")
-    assert "owner@example.org is not in organization Works" in wrong.error
+    assert "owner@example.org does not belong to organization Works" in wrong.error
     assert 2 == house("device", "transfer", "Shaker").code
 
 

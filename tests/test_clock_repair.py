@@ -414,8 +414,8 @@ async def test_what_cannot_be_repaired_is_refused_and_says_why(hub_config):
     time = await spoiled(hub_config)
     async with running(hub_config, clock=time.clock()) as hub:
         for body, status, message in (
-            ({}, 400, "give either shiftMs or drop"),
-            ({"shiftMs": AHEAD, "drop": True}, 400, "give either shiftMs or drop"),
+            ({}, 400, "Set either shiftMs or drop"),
+            ({"shiftMs": AHEAD, "drop": True}, 400, "Set either shiftMs or drop"),
             ({"shiftMs": 0}, 400, "the shift must be more than 0 seconds"),
             ({"shiftMs": -5}, 400, "the shift must be more than 0 seconds"),
             ({"shiftMs": time.wall + 1}, 400, "no more than since 1970"),

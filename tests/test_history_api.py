@@ -210,8 +210,8 @@ async def test_hours_of_a_zone_are_the_zones(meters, chart):
 @pytest.mark.parametrize(
     ("query", "status", "said"),
     [
-        ({"deviceIds": ""}, 400, "at least one each"),
-        ({"pins": ""}, 400, "at least one each"),
+        ({"deviceIds": ""}, 400, "at least one entry"),
+        ({"pins": ""}, 400, "at least one entry"),
         ({"deviceIds": "x"}, 400, "deviceIds must be a whole number"),
         ({"deviceIds": "999"}, 404, "Device with identifier 999"),
         ({"pins": "v9,Nothing"}, 404, "None of the devices has a datastream v9, Nothing"),

@@ -6,13 +6,13 @@ import pytest
 import trio
 from raw_mqtt import reasons, until
 
-from connectors.simulator.devices import SimulatedDevice, datastreams_of
+from connectors.simulator.devices import SimulatedDevice, streams_of
 from hub.api import to_json
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.templates.document import parse, shipped, to_toml
 from hub.testing import LOOPBACK, address_of
-from plugins.platform_api.template_schemas import template_shown
+from plugins.platform_api.template_schemas import template_object
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_a_device_of_each_is_understood(hub):
                 port=port,
                 token=token,
                 template=template.id,
-                datastreams=datastreams_of(to_json(template_shown(template))),
+                streams=streams_of(to_json(template_object(template))),
                 rate=500,
             )
             nursery.start_soon(simulated.run)

@@ -572,8 +572,8 @@ def test_values_are_read_from_csv_of_any_spreadsheet(house, case, text):
         ("time,pin,value\n{},level,1\n", ["line 2: device Case has no datastream on pin level"]),
         ("time,pin,value\n{},v0,unavailable\n", ["line 2: there is no value; --skip unavailable leaves such rows out"]),
         ("time,pin,value\n{},v0,\n", ["line 2: there is no value; --skip '' leaves such rows out"]),
-        ("time,value\n{},1\n", ["the header must be time,pin,value, not time,value; say with --pin"]),
-        ("time,pin,value\n{},v0,1,2\n", ["line 2: must have 3 columns"]),
+        ("time,value\n{},1\n", ["the header must be time,pin,value, not time,value; select the datastream with --pin"]),
+        ("time,pin,value\n{},v0,1,2\n", ["line 2: has 4 columns instead of 3"]),
     ],
 )
 def test_problem_of_csv_has_the_line_of_the_file(house, case, text, said):

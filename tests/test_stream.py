@@ -305,7 +305,7 @@ async def test_a_value_with_an_old_stamp_comes_only_with_every(hub, device, watc
 
 
 async def test_a_client_that_lags_is_told_how_much_it_missed(device, watcher, write, monkeypatch):
-    monkeypatch.setattr(feeds, "MAX_OUT", 5)
+    monkeypatch.setattr(feeds, "MAX_QUEUED", 5)
     await watcher.subscribe(1, "device", device=device.id, every=True)
     write(device, 0, *range(12))
 
@@ -373,22 +373,22 @@ async def test_the_wire_of_another_device_is_not_told(hub, meter, watcher):
 @pytest.mark.parametrize(
     ("message", "number", "said"),
     [
-        ("nonsense", None, "not JSON"),
-        ("[" * 50_000, None, "not JSON"),
-        ("[]", None, "a message is an object with an id"),
-        ("5", None, "a message is an object with an id"),
-        ("{}", None, "a message is an object with an id"),
-        ('{"subscribe": "devices"}', None, "a message is an object with an id"),
-        ('{"id": 1}', 1, "subscribe must be"),
-        ('{"id": 1, "subscribe": "nonsense"}', 1, "subscribe must be"),
-        ('{"id": 1, "subscribe": ["devices"]}', 1, "subscribe must be"),
-        ('{"id": 1, "subscribe": {}}', 1, "subscribe must be"),
+        ("nonsense", None, "The message is not JSON"),
+        ("[" * 50_000, None, "The message is not JSON"),
+        ("[]", None, "The message must be an object with an id"),
+        ("5", None, "The message must be an object with an id"),
+        ("{}", None, "The message must be an object with an id"),
+        ('{"subscribe": "devices"}', None, "The message must be an object with an id"),
+        ('{"id": 1}', 1, "subscribe must be one of"),
+        ('{"id": 1, "subscribe": "nonsense"}', 1, "subscribe must be one of"),
+        ('{"id": 1, "subscribe": ["devices"]}', 1, "subscribe must be one of"),
+        ('{"id": 1, "subscribe": {}}', 1, "subscribe must be one of"),
         ('{"id": 1, "subscribe": "device"}', 1, "device must be a device's id"),
         ('{"id": 1, "subscribe": "device", "device": "1"}', 1, "device must be a device's id"),
         ('{"id": 1, "subscribe": "device", "device": true}', 1, "device must be a device's id"),
         ('{"id": 1, "subscribe": "wire"}', 1, "device must be a device's id"),
         ('{"id": 1, "subscribe": "device", "device": 99}', 1, "Device with identifier 99 is not found"),
-        ('{"id": "\\ud800", "subscribe": "x"}', "\ud800", "subscribe must be"),
+        ('{"id": "\\ud800", "subscribe": "x"}', "\ud800", "subscribe must be one of"),
     ],
 )
 async def test_a_mistake_is_answered_and_the_stream_goes_on(hub, device, watcher, write, message, number, said):
@@ -405,7 +405,10 @@ async def test_a_mistake_is_answered_and_the_stream_goes_on(hub, device, watcher
 async def test_an_id_is_used_once(watcher):
     await watcher.subscribe(1, "devices")
 
-    assert {"id": 1, "error": {"message": "there is a subscription 1 already"}} == await watcher.subscribe(1, "refused")
+    assert {
+        "id": 1,
+        "error": {"message": "The id 1 is in use; unsubscribe it first, or use another id."},
+    } == await watcher.subscribe(1, "refused")
 
 
 async def test_there_are_so_many_subscriptions_and_no_more(watcher, monkeypatch):
@@ -453,7 +456,7 @@ async def test_a_stream_is_no_page(hub):
 async def test_a_client_that_never_reads_is_kept_little_for_and_disturbs_nobody(
     hub, device, watcher, write, monkeypatch
 ):
-    monkeypatch.setattr(stream, "MAX_WAITING", 100)
+    monkeypatch.setattr(stream, "MAX_DEFERRED", 100)
     fact = Refused(0, "127.0.0.1", "x" * 1000)
     async with deaf(hub) as http:
         for number in range(5):
@@ -655,7 +658,7 @@ async def test_many_who_watch_the_same_hear_the_same(hub, device, write):
         ({"subscribe": "devices", "devices": list(range(10_001))}, "a list of at most"),
         ({"subscribe": "devices", "after": "x"}, "after must be"),
         ({"subscribe": "devices", "after": True}, "after must be"),
-        ({"subscribe": ["devices"]}, "subscribe must be"),
+        ({"subscribe": ["devices"]}, "subscribe must be one of"),
     ],
 )
 async def test_more_that_makes_no_sense_is_answered(watcher, message, said):
@@ -681,18 +684,18 @@ async def test_firmware_asks_whether_an_app_watches_its_device(hub, meter, watch
 async def written(hub, device, count, listener):
     """Write values one after the other, with time to tell each before the next."""
     told = hub.service(feeds.Feeds)
-    feed = told.watch(feeds.Key("devices", None, every=True), None, listener)
+    feed = told.subscribe(feeds.FeedKey("devices", None, every=True), None, listener)
     for number in range(count):
         hub.write(Write(device, 0, str(number), "test", SYSTEM))
         for _ in range(5):
             await trio.lowlevel.checkpoint()
-    told.leave(feed, listener)
+    told.unsubscribe(feed, listener)
 
 
 async def test_each_value_is_told_at_once_while_that_costs_little(hub, device):
     batches = []
     await written(hub, device, 100, batches.append)
-    assert [1] * 100 == [len(batch.items) for batch in batches]
+    assert [1] * 100 == [len(batch.messages) for batch in batches]
 
 
 async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
@@ -701,7 +704,7 @@ async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
     def tell(batch):
         batches.append(batch)
         began = time.thread_time()
-        while time.thread_time() - began < 2 * feeds.BURST:
+        while time.thread_time() - began < 2 * feeds.CPU_BURST:
             pass
 
     await written(hub, device, 100, tell)
@@ -710,10 +713,10 @@ async def test_values_are_gathered_while_telling_each_costs_much(hub, device):
 
 
 async def test_how_long_values_are_gathered_is_bounded(autojump_clock):
-    pace = feeds._Pace()
+    budget = feeds._CpuBudget()
     for _ in range(10):
-        pace.spent(60.0)
-    assert 0 < pace.held_until - trio.current_time() <= feeds.MAX_GATHERED + 0.001
+        budget.charge(60.0)
+    assert 0 < budget.resume_at - trio.current_time() <= feeds.MAX_DELAY + 0.001
     await trio.sleep(10)
-    pace.spent(feeds.BURST / 2)
-    assert pace.held_until <= trio.current_time()
+    budget.charge(feeds.CPU_BURST / 2)
+    assert budget.resume_at <= trio.current_time()

@@ -93,7 +93,7 @@ async def test_a_template_is_made_shown_edited_copied_and_deleted(hub, ask):
 async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_is_said(hub, ask, room):
     answer = await ask("DELETE", "template", templateId="TMPL0room")
     assert 409 == answer.status
-    assert "1 devices have template TMPL0room" in answer.message
+    assert "Template TMPL0room has devices (1)" in answer.message
     await ask("DELETE", "template", templateId="TMPL0room", everything="true")
     assert ({}, {}) == (hub.templates.by_id, hub.devices.by_id)
 

@@ -1,4 +1,4 @@
-"""What devices told over the years: queries, reports, import, export and erasure, and the commands for them."""
+"""The history of values: queries, charts, reports, import, export and erasure, over HTTP and as commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 
-# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
+# The hooks import what they need when they are called: a command imports this package too, and must start quickly.
 if TYPE_CHECKING:
     import trio
 

@@ -1,43 +1,38 @@
-"""Values over time, over HTTP: queries as a stream of lines, pages as Blynk has them, import and erasure."""
+"""Routes of history: a datastream's values as a stream or in pages; import, erasure, and what they take on disk."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import trio
 
-from hub import spellings, timezones
-from hub.api import LARGE_BODY, MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream, Time
+from hub import spellings
+from hub.api import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
 from hub.errors import MAX_PROBLEMS, Rejected
-from hub.history.chunks import Point, Statistics
+from hub.history.chunks import Point
 from hub.history.query import Bucket, Granularity
-from hub.model import Device
-from hub.model import DeviceDatastream as Place
-from hub.structuring import seconds
+from hub.model import Device, DeviceDatastream
 from hub.values import Raw, to_json
 from hub.writes import IMPORT_SLICE
+from plugins.data.formats import CSV, NDJSON, csv_field, iso_time
+from plugins.data.parameters import AGGREGATES, Aggregate, OpenTimeRange, TimeRange, aggregate_of, time_zone
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
 #: Points in one import (docs.blynk.io, Upload set of data).
 MAX_BATCH = 10_000
-#: Points counted for a page; whoever wants more asks for a stream.
+#: Points that are read for a page. Reading on costs as much as a stream of all values, which clients can have instead.
 MAX_COUNTED = 100_000
-#: What of a bucket may be asked for.
-Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
-AGGREGATES = get_args(Aggregate)
-LINES, CSV = "application/x-ndjson", "text/csv"
 
 
 @attrs.frozen(kw_only=True)
 class TimedValue:
-    """``ts`` is in milliseconds UTC."""
+    """A value and its stamp, ``ts``, in ms UTC."""
 
     value: Any
     ts: float
@@ -45,7 +40,7 @@ class TimedValue:
 
 @attrs.frozen(kw_only=True)
 class ImportBatch:
-    """Values with stamps in milliseconds UTC, of one datastream; all are taken, or none."""
+    """Values of one datastream, which ``data_stream_id`` or ``pin`` ("v1") selects; all are imported, or none."""
 
     device_id: int
     values: list[TimedValue]
@@ -55,7 +50,10 @@ class ImportBatch:
 
 @attrs.frozen(kw_only=True)
 class ImportRows:
-    """``rows`` are [stamp in ms UTC, pin, value], from line ``line`` of a file on; ``check`` writes nothing."""
+    """``rows`` are [stamp in ms UTC, pin, value]; all are imported, or none. With ``check`` nothing is imported.
+
+    ``line`` is the number of the first row in error messages.
+    """
 
     device_id: int
     rows: list[list[Any]]
@@ -65,14 +63,14 @@ class ImportRows:
 
 @attrs.frozen(kw_only=True)
 class Imported:
-    """How many values were taken."""
+    """The number of values that were imported."""
 
     imported: int
 
 
 @attrs.frozen(kw_only=True)
 class HistoryPoint:
-    """One value and when it was, in ms UTC."""
+    """A value and its stamp, ``created_at``, in ms UTC."""
 
     created_at: int
     value: Any
@@ -80,7 +78,7 @@ class HistoryPoint:
 
 @attrs.frozen(kw_only=True)
 class Cost:
-    """What a datastream of all a template's devices takes on disk in a month, in bytes."""
+    """The disk space that a datastream of a template takes in a month, for all devices together."""
 
     template: str
     pin: str
@@ -90,53 +88,18 @@ class Cost:
 
 @attrs.frozen(kw_only=True)
 class Erase:
-    """Everything of a device, or of the datastream on ``pin``."""
+    """All values of a device, or only those of the datastream on ``pin``."""
 
     device_id: int
     pin: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Span:
-    """From when to when is asked: of what is left out, the end is now and the beginning a period before."""
+class HistoryRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
-    from_: Time | None = None
-    to: Time | None = None
-    period: str = "1d"
-
-    def ends(self, now: int) -> tuple[int, int]:
-        """Its beginning, and what it ends before, in ms UTC. Raises `Rejected`."""
-        end = now + 1 if self.to is None else self.to
-        start = self.from_
-        if start is None:
-            try:
-                start = max(0, end - int(seconds(self.period) * 1000))
-            except ValueError as error:
-                raise Rejected(f"period {error}") from error
-        if start >= end:
-            raise Rejected("from must be before to")
-        return start, end
-
-
-@attrs.frozen(kw_only=True)
-class Range:
-    """From when to when is asked: of what is left out, all that there is."""
-
-    from_: Time = 0
-    to: Time = MAX_TIME
-
-
-def zone_of(hub: Hub, device: Device, name: str | None) -> str:
-    """Raises `Rejected` for a time zone that does not exist."""
-    if not name:
-        return hub.timezone_of(device)
-    if not timezones.is_known(name):
-        raise Rejected(f"there is no time zone {name[:50]!r}")
-    return name
-
-
-def routes(hub: Hub) -> Sequence[Route]:
-    async def history(
+    async def stream(
+        self,
         request: Request,
         device_id: int,
         pin: str,
@@ -144,62 +107,64 @@ def routes(hub: Hub) -> Sequence[Route]:
         granularity: Granularity = "raw",
         aggregate: Aggregate | None = None,
         format_: Literal["json", "csv"] = "json",
-        span: Span,
+        time_range: TimeRange,
         tz: str = "",
     ) -> Stream[str]:
-        device = hub.access.device_for(request, device_id)
-        place = device.find(pin)
+        device = self._hub.access.device_for(request, device_id)
+        series = device.find(pin).series
         if aggregate is not None and granularity == "raw":
             raise Rejected("aggregate needs a granularity of minute, hour or day")
-        start, end = span.ends(hub.clock.now())
-        zone, kind = zone_of(hub, device, tz), format_
+        start, end = time_range.bounds(self._hub.clock.now())
+        zone = time_zone(self._hub, device, tz)
         if granularity == "raw":
-            lines = _raw(hub.history.points(place.series, start, end), kind)
+            lines = _point_lines(self._hub.history.points(series, start, end), format_)
         else:
-            found = hub.history.buckets(place.series, start, end, granularity, zone)
-            lines = _buckets(found, kind, aggregate)
-        return Stream(chunks=lines, type=CSV if kind == "csv" else LINES)
+            buckets = self._hub.history.buckets(series, start, end, granularity, zone)
+            lines = _bucket_lines(buckets, format_, (aggregate,) if aggregate else AGGREGATES)
+        return Stream(chunks=lines, type=CSV if format_ == "csv" else NDJSON)
 
     async def page(
+        self,
         request: Request,
         device_id: int,
         pin: str,
         *,
-        range_: Range,
+        time_range: OpenTimeRange,
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[HistoryPoint]:
         """Blynk's own form: values in pages, oldest first."""
-        place = hub.access.device_for(request, device_id).find(pin)
-        start, end = range_.from_, range_.to
-        if start >= end:
-            raise Rejected("from must be before to")
+        series = self._hub.access.device_for(request, device_id).find(pin).series
+        start, end = time_range.bounds()
         if (page + 1) * size > MAX_COUNTED:
-            raise Rejected(f"page * size must be at most {MAX_COUNTED}; narrow from and to")
+            raise Rejected(
+                f"page * size must be at most {MAX_COUNTED}; narrow from and to, or use /api/v1/device/history"
+            )
         content: list[HistoryPoint] = []
         total = 0
-        async with aclosing(hub.history.points(place.series, start, end)) as pieces:
-            async for piece in pieces:
+        async with aclosing(self._hub.history.points(series, start, end)) as slices:
+            async for points in slices:
                 first = max(0, page * size - total)
-                wanted = piece[first : first + size - len(content)] if total + len(piece) > page * size else []
-                content += [HistoryPoint(created_at=at, value=to_json(value)) for at, value in wanted]
-                total += len(piece)
+                on_page = points[first : first + size - len(content)] if total + len(points) > page * size else []
+                content += [HistoryPoint(created_at=at, value=to_json(value)) for at, value in on_page]
+                total += len(points)
                 if total >= MAX_COUNTED:
                     break
         return Page(content=content, total_elements=min(total, MAX_COUNTED))
 
-    async def import_batch(request: Request) -> None:
+    async def import_batch(self, request: Request) -> None:
         body: ImportBatch = request.body
-        device = hub.access.device_for(request, body.device_id)
-        place = device.find(body.pin, body.data_stream_id)
+        device = self._hub.access.device_for(request, body.device_id)
+        target = device.find(body.pin, body.data_stream_id)
         _check_count(body.values)
-        await _import(request, device, [(place, spellings.stamp(one.ts), one.value) for one in body.values])
+        points = [(target, spellings.stamp(timed.ts), timed.value) for timed in body.values]
+        await self._import(request, device, points)
 
-    async def import_rows(request: Request) -> Imported:
+    async def import_rows(self, request: Request) -> Imported:
         body: ImportRows = request.body
-        device = hub.access.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         _check_count(body.rows)
-        found: list[tuple[Place, int, Raw]] = []
+        points: list[tuple[DeviceDatastream, int, Raw]] = []
         problems: list[str] = []
         for line, row in enumerate(body.rows, body.line):
             if len(problems) == MAX_PROBLEMS:
@@ -207,58 +172,73 @@ def routes(hub: Hub) -> Sequence[Route]:
             if (line - body.line) % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
             try:
-                if len(row) != 3 or not isinstance(row[1], str):
-                    raise Rejected("must be a stamp in milliseconds, a pin and a value")
-                place, at = device.find(row[1]), spellings.stamp(row[0])
-                hub.writes.check(device, place, at, row[2])
-                found.append((place, at, row[2]))
+                points.append(self._checked_row(device, row))
             except (Rejected, ValueError) as error:
                 problems.append(f"line {line}: {error}")
         if problems:
             raise Rejected("\n".join(problems))
         if not body.check:
-            await _import(request, device, found)
-        return Imported(imported=0 if body.check else len(found))
+            await self._import(request, device, points)
+        return Imported(imported=0 if body.check else len(points))
 
-    async def _import(request: Request, device: Device, rows: Sequence[tuple[Place, int, Raw]]) -> None:
-        hub.take_quota(hub.imports, device, len(rows), "imported values")
-        points = [(place.datastream, at, value) for place, at, value in rows]
+    def _checked_row(self, device: Device, row: list[Any]) -> tuple[DeviceDatastream, int, Raw]:
+        """Return the datastream, stamp and value of a row. Raises `Rejected` or ValueError."""
+        if len(row) != 3 or not isinstance(row[1], str):
+            raise Rejected("must be a stamp in milliseconds, a pin and a value")
+        target, at = device.find(row[1]), spellings.stamp(row[0])
+        self._hub.writes.check(device, target, at, row[2])
+        return target, at, row[2]
+
+    async def _import(
+        self, request: Request, device: Device, points: Sequence[tuple[DeviceDatastream, int, Raw]]
+    ) -> None:
+        """Import points, and count them against the device's daily quota; return after their commit."""
+        hub = self._hub
+        hub.take_quota(hub.imports, device, len(points), "imported values")
+        values = [(target.datastream, at, value) for target, at, value in points]
         try:
-            receipt = await hub.writes.import_points(device, points, "api", request.principal)
+            receipt = await hub.writes.import_points(device, values, "api", request.principal)
         except Rejected:
-            hub.imports.give_back(device.id, len(rows))
+            hub.imports.give_back(device.id, len(points))
             raise
         if receipt is not None:
             await receipt.durable()
 
-    async def erase(request: Request) -> None:
+    async def erase(self, request: Request) -> None:
         body: Erase = request.body
-        device = hub.access.device_for(request, body.device_id)
-        chosen = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
-        await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
+        device = self._hub.access.device_for(request, body.device_id)
+        targets = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
+        await self._hub.devices.erase(device, [target.datastream for target in targets], request.principal)
 
-    async def clear(request: Request, device_id: int) -> None:
-        device = hub.access.device_for(request, device_id)
-        await hub.devices.erase(device, device.template.datastreams, request.principal)
+    async def clear(self, request: Request, device_id: int) -> None:
+        device = self._hub.access.device_for(request, device_id)
+        await self._hub.devices.erase(device, device.template.datastreams, request.principal)
 
-    async def costs(_request: Request) -> list[Cost]:
+    async def costs(self, _request: Request) -> list[Cost]:
         return [
             Cost(template=template, pin=f"v{pin}", name=name, bytes_per_month=size)
-            for template, pin, name, size in await hub.storage_costs()
+            for template, pin, name, size in await self._hub.storage_costs()
         ]
 
+
+def routes(hub: Hub) -> Sequence[Route]:
+    api = HistoryRoutes(hub)
     org, ours = "/api/v1/organization/device", "/api/v1/device"
     view, control, delete = VIEW_DEVICES, "org_devices.control", "org_devices.delete_data"
+    stream, media = "The history of a datastream, line by line", (NDJSON, CSV)
     batch, rows = "Import values of a datastream", "Import values of a device, or check them"
-    erased, cost = "Erase what a device or a datastream held", "What each datastream takes on disk in a month"
+    erase, costs = (
+        "Erase the values of a device or a datastream",
+        "The disk space that each datastream takes in a month",
+    )
     return [
-        Route("GET", f"{ours}/history", history, view, "The history of a datastream, line by line", media=(LINES, CSV)),
-        Route("GET", f"{org}/datastream/history", page, view, "The history of a datastream, in pages"),
-        Route("POST", f"{org}/import/batch", import_batch, control, batch, ImportBatch, max_body=LARGE_BODY),
-        Route("POST", f"{ours}/import-rows", import_rows, control, rows, ImportRows, max_body=LARGE_BODY),
-        Route("POST", f"{ours}/erase", erase, delete, erased, Erase),
-        Route("DELETE", f"{org}/clear", clear, delete, "Erase values of a device"),
-        Route("GET", "/api/v1/history/costs", costs, "hub.view", cost),
+        Route("GET", f"{ours}/history", api.stream, view, stream, media=media),
+        Route("GET", f"{org}/datastream/history", api.page, view, "The history of a datastream, in pages"),
+        Route("POST", f"{org}/import/batch", api.import_batch, control, batch, ImportBatch, max_body=LARGE_BODY),
+        Route("POST", f"{ours}/import-rows", api.import_rows, control, rows, ImportRows, max_body=LARGE_BODY),
+        Route("POST", f"{ours}/erase", api.erase, delete, erase, Erase),
+        Route("DELETE", f"{org}/clear", api.clear, delete, "Erase values of a device"),
+        Route("GET", "/api/v1/history/costs", api.costs, "hub.view", costs),
     ]
 
 
@@ -267,45 +247,31 @@ def _check_count(rows: Sequence[Any]) -> None:
         raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
 
 
-async def _raw(found: AsyncIterator[list[Point]], kind: str) -> AsyncGenerator[bytes, None]:
-    if kind == "csv":
+async def _point_lines(slices: AsyncIterator[list[Point]], format_: str) -> AsyncGenerator[bytes, None]:
+    """Yield points as lines of CSV or JSON, one chunk for each slice."""
+    if format_ == "csv":
         yield b"time,value\n"
-    async for piece in found:
-        if kind == "csv":
-            lines = [f"{iso(at)},{csv_field(value)}\n" for at, value in piece]
+    async for points in slices:
+        if format_ == "csv":
+            lines = [f"{iso_time(at)},{csv_field(value)}\n" for at, value in points]
         else:
-            lines = [json.dumps({"ts": at, "value": to_json(value)}, ensure_ascii=False) + "\n" for at, value in piece]
+            lines = [json.dumps({"ts": at, "value": to_json(value)}, ensure_ascii=False) + "\n" for at, value in points]
         yield "".join(lines).encode()
 
 
-async def _buckets(found: AsyncIterator[list[Bucket]], kind: str, aggregate: str | None) -> AsyncGenerator[bytes, None]:
-    names = (aggregate,) if aggregate else AGGREGATES
-    if kind == "csv":
-        yield ",".join(("time", *names)).encode() + b"\n"
-    async for piece in found:
+async def _bucket_lines(
+    slices: AsyncIterator[list[Bucket]], format_: str, aggregates: Sequence[str]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the aggregates of buckets as lines of CSV or JSON, one chunk for each slice."""
+    if format_ == "csv":
+        yield ",".join(("time", *aggregates)).encode() + b"\n"
+    async for buckets in slices:
         lines = []
-        for start, one in piece:
-            values = [aggregated(one, name) for name in names]
-            if kind == "csv":
-                lines.append(",".join((iso(start), *(csv_field(value) for value in values))))
+        for start, statistics in buckets:
+            values = [aggregate_of(statistics, aggregate) for aggregate in aggregates]
+            if format_ == "csv":
+                lines.append(",".join((iso_time(start), *map(csv_field, values))))
             else:
-                shown = {name: to_json(value) for name, value in zip(names, values, strict=True)}
-                lines.append(json.dumps({"ts": start, **shown}, ensure_ascii=False))
+                fields = {name: to_json(value) for name, value in zip(aggregates, values, strict=True)}
+                lines.append(json.dumps({"ts": start, **fields}, ensure_ascii=False))
         yield ("\n".join(lines) + "\n").encode() if lines else b""
-
-
-def aggregated(one: Statistics, name: str) -> Any:
-    """What of a bucket is called ``name``; None where values are no numbers."""
-    return getattr(one, name)
-
-
-def iso(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def csv_field(value: Any) -> str:
-    """A value as a field of CSV, quoted; see `hub.spellings.csv_field`."""
-    if value is None:
-        return ""
-    text = spellings.csv_field(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text

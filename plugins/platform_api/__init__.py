@@ -1,4 +1,4 @@
-"""The Platform API: templates, devices, the live stream and the state of the hub, for people's programs and commands.
+"""The Platform API: templates, devices, the live stream and the state of the hub, over HTTP and as commands.
 
 Paths and bodies under ``/api/v1/organization`` are Blynk's; the rest of ``/api/v1`` is ours.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hub.hookspecs import hookimpl
 
-# The commands are in this package too, and would pay for all of a hub: its modules are loaded by the hooks.
+# The hooks import what they need when they are called: a command imports this package too, and must start quickly.
 if TYPE_CHECKING:
     import trio
 
@@ -50,7 +50,15 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    from plugins.platform_api import clock, devices, events, metadata_routes, status_routes, stream, templates
+    from plugins.platform_api import (
+        clock_routes,
+        device_routes,
+        event_routes,
+        metadata_routes,
+        status_routes,
+        stream,
+        template_routes,
+    )
 
-    modules = (devices, metadata_routes, events, templates, clock, status_routes, stream)
+    modules = (device_routes, metadata_routes, event_routes, template_routes, clock_routes, status_routes, stream)
     return [route for module in modules for route in module.routes(hub)]

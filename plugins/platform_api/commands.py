@@ -1,4 +1,4 @@
-"""``pinwheel template …`` and ``pinwheel device …``: ordinary clients of the API."""
+"""``pinwheel template …`` and ``pinwheel device …``: clients of the API."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from client import Api
     from client.operations import DataStreamValue, DeviceObject, EventObject, OrganizationObject, Refusal
 
-#: Types of events, as templates have them.
+#: Types of events on a timeline, by their names in templates.
 EVENT_TYPES = ("info", "warning", "critical", "content", "online", "offline", "status")
 
 # -- templates --------------------------------------------------------------------------------------------------------
 
 
 def template_import(parser: argparse.ArgumentParser) -> None:
-    """Import template files; shows what changes, and drops no values without --prune."""
+    """Import template files and show what changes; without --prune no values are dropped."""
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="a file, or the name of a template that comes with the hub"
     )
@@ -59,86 +59,85 @@ def template_import(parser: argparse.ArgumentParser) -> None:
     )
 
     def run(args: argparse.Namespace) -> int:
-        failed, done = False, []
+        failed, imported = False, []
         with api(args) as hub:
             for path in args.files:
                 try:
                     text = _template_text(path)
                     call = operations.post_template_import(toml=text, source=str(path), prune=args.prune)
-                    done.append(hub(call))
+                    template = hub(call)
                 except (OSError, ValueError, RequestError) as error:
                     failed = True
-                    why = error.strerror if isinstance(error, OSError) else error
-                    said = str(error) if isinstance(error, RequestError) else f"{path}: {why}"
-                    for line in said.splitlines():
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    message = str(error) if isinstance(error, RequestError) else f"{path}: {reason}"
+                    for line in message.splitlines():
                         warn(line)
                     continue
-                enabled = _enabled(hub, done[-1]["id"], organizations(hub)) if args.enable_below else []
+                imported.append(template)
+                enabled = _enable(hub, template["id"], organizations(hub)) if args.enable_below else []
                 if not args.json:
-                    unchanged = "" if done[-1]["changes"] or enabled else ": nothing to change"
-                    print(f"{done[-1]['id']} {done[-1]['name']}{unchanged}")
-                    for change in [*done[-1]["changes"], *_enabling(enabled)]:
+                    unchanged = "" if template["changes"] or enabled else ": nothing to change"
+                    print(f"{template['id']} {template['name']}{unchanged}")
+                    for change in [*template["changes"], *_enabled_lines(enabled)]:
                         print(f"  {change}")
         if args.json:
-            show(done)
+            show(imported)
         return int(failed)
 
     parser.set_defaults(run=run)
 
 
-def _enabled(hub: Api, template: str, orgs: Sequence[OrganizationObject]) -> list[OrganizationObject]:
-    """Enable a template in organizations, parents before their children; returns those where it was not."""
-    missing = [org for org in orgs if org["templates"] is not None and template not in org["templates"]]
-    for org in missing:
+def _enable(hub: Api, template: str, orgs: Sequence[OrganizationObject]) -> list[OrganizationObject]:
+    """Enable a template in organizations, parents before their children; return those where it was disabled."""
+    disabled = [org for org in orgs if org["templates"] is not None and template not in org["templates"]]
+    for org in disabled:
         hub(operations.put_organization(org_id=org["id"], templates=sorted([*(org["templates"] or ()), template])))
-    return missing
+    return disabled
 
 
-def _enabling(orgs: Sequence[OrganizationObject]) -> list[str]:
+def _enabled_lines(orgs: Sequence[OrganizationObject]) -> list[str]:
     return [f"+ enabled in {org['name']} ({org['id']})" for org in orgs]
 
 
 def template_enable(parser: argparse.ArgumentParser) -> None:
-    """Let organizations have devices of a template; also those between them and your own."""
+    """Enable a template in organizations, and in those between them and your own."""
     parser.add_argument("id", metavar="ID")
     parser.add_argument("orgs", metavar="ORG", nargs="*", help="an id, or a name if it is unique")
     parser.add_argument("--below", action="store_true", help="instead of ORG, all organizations below your own")
 
     def run(args: argparse.Namespace) -> None:
         if args.below == bool(args.orgs):
-            parser.error("either ORG or --below is needed")
+            parser.error("give either ORG or --below")
         with api(args) as hub:
             template = hub(operations.get_organization_template(template_id=args.id))
-            every_org = organizations(hub)
-            meant = every_org if args.below else _with_parents([org_of(hub, text) for text in args.orgs], every_org)
-            enabled = _enabled(hub, args.id, meant)
-        found = [{"id": org["id"], "name": org["name"]} for org in enabled]
-        lines = _enabling(enabled) or ["nothing to change"]
-        report(
-            args, {"template": args.id, "enabled": found}, f"{args.id} {template['name']}", *(f"  {x}" for x in lines)
-        )
+            all_orgs = organizations(hub)
+            orgs = all_orgs if args.below else _with_parents([org_of(hub, text) for text in args.orgs], all_orgs)
+            enabled = _enable(hub, args.id, orgs)
+        result = {"template": args.id, "enabled": [{"id": org["id"], "name": org["name"]} for org in enabled]}
+        lines = _enabled_lines(enabled) or ["nothing to change"]
+        report(args, result, f"{args.id} {template['name']}", *(f"  {line}" for line in lines))
 
     parser.set_defaults(run=run)
 
 
 def _with_parents(
-    orgs: Sequence[OrganizationObject], every_org: Sequence[OrganizationObject]
+    orgs: Sequence[OrganizationObject], all_orgs: Sequence[OrganizationObject]
 ) -> list[OrganizationObject]:
-    """Organizations and those above them, as far as the asker sees them, parents before their children."""
-    by_id = {org["id"]: org for org in every_org}
-    meant = {org["id"] for org in orgs}
+    """Return organizations and their ancestors, as far as the caller sees them, parents before their children."""
+    by_id = {org["id"]: org for org in all_orgs}
+    ids = {org["id"] for org in orgs}
     for org in orgs:
-        above = by_id.get(org["parentOrganizationId"] or 0)
-        while above is not None:
-            meant.add(above["id"])
-            above = by_id.get(above["parentOrganizationId"] or 0)
-    return [org for org in every_org if org["id"] in meant]
+        parent = by_id.get(org["parentOrganizationId"] or 0)
+        while parent is not None:
+            ids.add(parent["id"])
+            parent = by_id.get(parent["parentOrganizationId"] or 0)
+    return [org for org in all_orgs if org["id"] in ids]
 
 
 def _template_text(path: Path) -> str:
-    """What is in a file; where there is none, the template of that name that comes with the hub.
+    """Return a file's text; if there is no such file, that of the template of this name that comes with the hub.
 
-    Raises OSError and ValueError.
+    Raises OSError or ValueError.
     """
     if not path.exists():
         from hub.templates.document import shipped
@@ -163,21 +162,23 @@ def template_export(parser: argparse.ArgumentParser) -> None:
 
 
 def template_list(parser: argparse.ArgumentParser) -> None:
-    """List the templates, or those that come with the hub."""
-    parser.add_argument("--shipped", action="store_true", help="those that come with the hub, to import by name")
+    """List the templates, or with --shipped those that come with the hub."""
+    parser.add_argument(
+        "--shipped", action="store_true", help="list templates that come with the hub, to import by name"
+    )
 
     def run(args: argparse.Namespace) -> None:
         if args.shipped:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            found = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+            templates = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
         if args.json:
-            show(found)
+            show(templates)
         else:
             show_table(
                 ("id", "name", "datastreams", "devices"),
-                [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found],
+                [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in templates],
             )
 
     parser.set_defaults(run=run)
@@ -186,19 +187,20 @@ def template_list(parser: argparse.ArgumentParser) -> None:
 def _list_shipped(as_json: bool) -> None:
     from hub.templates.document import parse, shipped
 
-    found = {name: parse(text, name) for name, text in shipped().items()}
-    rows = [(name, one.id, len(one.datastreams), one.description) for name, one in found.items()]
+    templates = {name: parse(text, name) for name, text in shipped().items()}
+    columns = ("name", "id", "datastreams", "description")
+    rows = [(name, t.id, len(t.datastreams), t.description) for name, t in templates.items()]
     if as_json:
-        show([dict(zip(("name", "id", "datastreams", "description"), row, strict=True)) for row in rows])
+        show([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        show_table(("name", "id", "datastreams", "description"), rows)
+        show_table(columns, rows)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
 
 
 def _token_from_stdin() -> str:
-    """A token that the board already carries; one that can be guessed is taken with a warning."""
+    """Read a token that the board already carries from stdin; warn if it can be guessed."""
     token = sys.stdin.readline().strip()
     if is_token(token) and is_weak(token):
         print(f"pinwheel: warning: {WEAK_WARNING}", file=sys.stderr)
@@ -206,35 +208,41 @@ def _token_from_stdin() -> str:
 
 
 def device_add(parser: argparse.ArgumentParser) -> None:
-    """Add a device, or many from CSV; prints its token, which is shown only now."""
+    """Add a device, or many from CSV, and print the token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
-    with_org(parser, "the organization that it belongs to")
+    with_org(parser, "the organization that the device belongs to")
     parser.add_argument(
-        "--token-stdin", action="store_true", help="take the token that the board already carries from stdin"
+        "--token-stdin", action="store_true", help="read the token that the board already carries from stdin"
     )
     parser.add_argument(
-        "--csv", metavar="FILE", type=Path, help="columns name,template,token and metadata; all rows or none"
+        "--csv",
+        metavar="FILE",
+        type=Path,
+        help="add devices from a file with columns name,template,token and metadata; all rows or none",
     )
 
     def run(args: argparse.Namespace) -> None:
         if args.csv is not None:
             if args.template or args.name or args.token_stdin:
-                parser.error("with --csv, templates, names and tokens stand in the file")
+                parser.error("--csv cannot be combined with --template, --name or --token-stdin: the file has them")
             _add_from_csv(args)
             return
         if not args.template or not args.name:
-            parser.error("--template and --name are needed, or --csv")
+            parser.error("give --template and --name, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            same = devices_named(hub, args.name)
+            namesakes = devices_named(hub, args.name)
             call = operations.post_organization_device_create(
                 template_id=args.template, name=args.name, org_id=org_id_of(hub, args.org), token=token
             )
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
-        if same:
-            warn(f"there are {len(same) + 1} devices named {args.name!r} now: commands need the id, {added['id']}")
+        if namesakes:
+            warn(
+                f"there are now {len(namesakes) + 1} devices named {args.name!r};"
+                f" select this one by its id, {added['id']}"
+            )
 
     parser.set_defaults(run=run)
 
@@ -251,9 +259,11 @@ def _add_from_csv(args: argparse.Namespace) -> None:
 def device_list(parser: argparse.ArgumentParser) -> None:
     """List the devices of an organization and of those below it."""
     with_org(parser)
-    parser.add_argument("--status", metavar="S", help="only those with this status, such as offline")
-    parser.add_argument("--query", metavar="WORDS", help="only those with these words in their name, metadata or tags")
-    parser.add_argument("--tag", metavar="T", help="only those with this tag")
+    parser.add_argument("--status", metavar="S", help="only devices with this status, such as offline")
+    parser.add_argument(
+        "--query", metavar="WORDS", help="only devices with these words in their name, metadata or tags"
+    )
+    parser.add_argument("--tag", metavar="T", help="only devices with this tag")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
@@ -265,8 +275,8 @@ def device_list(parser: argparse.ArgumentParser) -> None:
                 ),
             )
             if args.status or args.query or args.tag:
-                meant = _found(hub, args, org)
-                devices = [device for device in devices if device["id"] in meant]
+                ids = _matching_ids(hub, args, org)
+                devices = [device for device in devices if device["id"] in ids]
             names = {} if args.json else names_of_organizations(hub)
         if args.json:
             show(devices)
@@ -288,45 +298,48 @@ def device_list(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _found(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
-    """The ids of the devices that the filters of ``device list`` mean."""
+def _matching_ids(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
+    """Return the ids of the devices that match the options of ``device list``."""
     filters: list[operations.Filter] = []
     if args.status:
         filters.append({"attribute": "status", "values": [args.status]})
     if args.tag:
         filters.append({"attribute": "tag", "values": [args.tag]})
-    found = every(
+    devices = every(
         hub,
         lambda page: operations.post_devices_search(
             query=args.query, filters=filters, org_id=org, page=page, size=PAGE
         ),
     )
-    return {device["id"] for device in found}
+    return {device["id"] for device in devices}
 
 
 def _last_seen(device: DeviceObject) -> str:
-    """When a device was there: now, or when it disconnected or its newest value came."""
+    """Return "now" for an online device, else the time of its last disconnection or value, whichever is later."""
     if device["lifecycleStatus"]["status"] == "ONLINE":
         return "now"
     return local_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
 
 
 def device_transfer(parser: argparse.ArgumentParser) -> None:
-    """Give devices to another organization, or to an owner in one; their tokens, values and events go with them."""
+    """Transfer devices to another organization or owner, with their tokens, values and events."""
     parser.add_argument("devices", metavar="DEVICE", nargs="+", help="an id, or a name if it is unique")
     parser.add_argument("--org", metavar="ORG", help="an id, or a name if it is unique")
-    parser.add_argument("--owner", metavar="EMAIL", help="a user; the devices are in their organization then")
+    parser.add_argument("--owner", metavar="EMAIL", help="a user; the devices move to the user's organization")
 
     def run(args: argparse.Namespace) -> int:
         if not args.org and not args.owner:
-            parser.error("--org or --owner is needed")
-        failed, done = False, []
+            parser.error("give --org or --owner")
+        failed, transferred = False, []
         with api(args) as hub:
             owner = user_of(hub, args.owner) if args.owner else None
             org = org_of(hub, args.org)["id"] if args.org else None
             if owner is not None and org not in (None, owner["orgId"]):
-                raise Rejected(f"{owner['email']} is not in organization {args.org}: a device is where its owner is")
-            where = owner["email"] if owner else org_of(hub, args.org)["name"]
+                raise Rejected(
+                    f"{owner['email']} does not belong to organization {args.org};"
+                    " a device is in its owner's organization"
+                )
+            receiver = owner["email"] if owner else org_of(hub, args.org)["name"]
             for device in [device_of(hub, text) for text in args.devices]:
                 to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
                 try:
@@ -335,10 +348,10 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
                     failed = True
                     warn(f"{device['name']} ({device['id']}): {error}")
                 else:
-                    done.append({"id": device["id"], "name": device["name"]})
-        lines = [f"{one['name']} ({one['id']}) is {where}'s now" for one in done]
+                    transferred.append({"id": device["id"], "name": device["name"]})
+        lines = [f"{device['name']} ({device['id']}) was transferred to {receiver}" for device in transferred]
         if args.json or lines:
-            report(args, done, *lines)
+            report(args, transferred, *lines)
         return int(failed)
 
     parser.set_defaults(run=run)
@@ -379,12 +392,12 @@ def device_show(parser: argparse.ArgumentParser) -> None:
 
 
 def device_events(parser: argparse.ArgumentParser) -> None:
-    """The timeline of a device, newest first; --resolve, --comment and --archive act on one event."""
+    """List the events of a device, newest first; --resolve, --comment and --archive act on one event."""
     with_device(parser)
-    parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; or several, as in info,warning")
-    parser.add_argument("--open", action="store_true", help="only what is not resolved")
-    parser.add_argument("--archived", action="store_true", help="what was archived instead")
-    parser.add_argument("--query", default="", metavar="TEXT", help="only with this text in it")
+    parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; several as in info,warning")
+    parser.add_argument("--open", action="store_true", help="only events that are not resolved")
+    parser.add_argument("--archived", action="store_true", help="archived events instead")
+    parser.add_argument("--query", default="", metavar="TEXT", help="only events with this text")
     parser.add_argument("--limit", type=int, default=50, metavar="N")
     parser.add_argument("--resolve", type=int, metavar="EVENT", help="resolve an event; --note says how")
     parser.add_argument("--note", default="")
@@ -392,44 +405,46 @@ def device_events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--archive", type=int, metavar="EVENT")
 
     def run(args: argparse.Namespace) -> None:
-        types = [one.lower() for one in args.type.split(",") if one]
-        if wrong := [one for one in types if one not in EVENT_TYPES]:
-            raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(wrong)}")
+        types = [name.lower() for name in args.type.split(",") if name]
+        if unknown := [name for name in types if name not in EVENT_TYPES]:
+            raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(unknown)}")
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
+            device_id = device_of(hub, args.device)["id"]
             if args.resolve is not None:
-                hub(
-                    operations.post_organization_device_event_resolve(
-                        device_id=number, event_id=args.resolve, note=args.note
-                    )
-                )
+                call = operations.post_organization_device_event_resolve
+                hub(call(device_id=device_id, event_id=args.resolve, note=args.note))
             if args.comment is not None:
                 event, text = args.comment
                 if not event.isdecimal():
-                    parser.error("--comment takes the number of an event and a text")
-                hub(operations.post_organization_device_event_comment(device_id=number, event_id=int(event), text=text))
+                    parser.error(f"--comment needs the number of an event and a text; {event!r} is not a number")
+                comment = operations.post_organization_device_event_comment
+                hub(comment(device_id=device_id, event_id=int(event), text=text))
             if args.archive is not None:
-                hub(operations.post_organization_device_event_archive(device_id=number, event_id=args.archive))
-            call = operations.get_organization_device_timeline(
-                device_id=number,
+                archive = operations.post_organization_device_event_archive
+                hub(archive(device_id=device_id, event_id=args.archive))
+            timeline = operations.get_organization_device_timeline(
+                device_id=device_id,
                 event_type=types,
                 resolved="false" if args.open else None,
                 archived="true" if args.archived else "false",
                 query=args.query,
                 size=args.limit,
             )
-            found = hub(call)
+            page = hub(timeline)
         if args.json:
-            show(found)
+            show(page)
             return
-        rows = [(e["id"], local_time(e["ts"]), e["eventType"].lower(), e["name"], _told(e)) for e in found["content"]]
+        rows = [
+            (event["id"], local_time(event["ts"]), event["eventType"].lower(), event["name"], _full_description(event))
+            for event in page["content"]
+        ]
         show_table(("event", "time", "type", "name", "description"), rows)
 
     parser.set_defaults(run=run)
 
 
-def _told(event: EventObject) -> str:
-    """What was said of an event, and done about it."""
+def _full_description(event: EventObject) -> str:
+    """Return an event's description with its resolution and comments in brackets."""
     parts = [event["description"]]
     if event["isResolved"]:
         note = f": {event['resolvedComment']}" if event["resolvedComment"] else ""
@@ -439,31 +454,37 @@ def _told(event: EventObject) -> str:
 
 
 def device_log(parser: argparse.ArgumentParser) -> None:
-    """What the hub noted about a device: events, coming and going, and what it refused, oldest first."""
+    """Print the log of a device: events, connections, and refused values, oldest first."""
     with_device(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
-            call = operations.get_organization_device_timeline(device_id=number, size=args.limit, archived="any")
+            device_id = device_of(hub, args.device)["id"]
+            call = operations.get_organization_device_timeline(device_id=device_id, size=args.limit, archived="any")
             events = hub(call)["content"]
-            refusals = [r for r in hub(operations.get_refusals()) if r["device"] == number]
-        lines: list[dict[str, Any]] = [
-            {"at": e["ts"], "kind": e["eventType"].lower(), "text": f"{e['name']} {_told(e)}".strip()} for e in events
+            refusals = [refusal for refusal in hub(operations.get_refusals()) if refusal["device"] == device_id]
+        entries: list[dict[str, Any]] = [
+            {
+                "at": event["ts"],
+                "kind": event["eventType"].lower(),
+                "text": f"{event['name']} {_full_description(event)}".strip(),
+            }
+            for event in events
         ]
-        lines += [{"at": r["at"], "kind": "refused", "text": r["reason"]} for r in refusals]
-        lines = sorted(lines, key=lambda line: line["at"])[-args.limit :]
+        entries += [{"at": refusal["at"], "kind": "refused", "text": refusal["reason"]} for refusal in refusals]
+        entries = sorted(entries, key=lambda entry: entry["at"])[-args.limit :]
         if args.json:
-            show(lines)
-        for line in () if args.json else lines:
-            print(f"{local_time(line['at'])}  {line['kind']:<8}  {line['text']}")
+            show(entries)
+            return
+        for entry in entries:
+            print(f"{local_time(entry['at'])}  {entry['kind']:<8}  {entry['text']}")
 
     parser.set_defaults(run=run)
 
 
 def device_rename(parser: argparse.ArgumentParser) -> None:
-    """Give a device another name."""
+    """Rename a device."""
     with_device(parser)
     parser.add_argument("name", metavar="NAME")
 
@@ -471,8 +492,8 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
         with api(args) as hub:
             device = device_of(hub, args.device)
             renamed = hub(operations.put_organization_device(device_id=device["id"], name=args.name))
-        done = {"id": device["id"], "name": renamed["name"]}
-        report(args, done, f"{device['name']} ({device['id']}) is named {renamed['name']}")
+        result = {"id": device["id"], "name": renamed["name"]}
+        report(args, result, f"{device['name']} ({device['id']}) is named {renamed['name']}")
 
     parser.set_defaults(run=run)
 
@@ -487,18 +508,18 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
             device = device_of(hub, args.device)
             confirmed(args, f"delete {device['name']} ({device['id']}) with all its values and history")
             hub(operations.delete_organization_device(device_id=device["id"]))
-        done = {"id": device["id"], "name": device["name"]}
-        report(args, done, f"{device['name']} ({device['id']}) is deleted")
+        result = {"id": device["id"], "name": device["name"]}
+        report(args, result, f"{device['name']} ({device['id']}) is deleted")
 
     parser.set_defaults(run=run)
 
 
 def device_token(parser: argparse.ArgumentParser) -> None:
-    """Give a device a new token; prints it, as it is shown only now."""
+    """Give a device a new token and print it; it is shown only now."""
     with_device(parser)
     parser.add_argument("--new", action="store_true", required=True, help="make a new token")
-    parser.add_argument("--overlap", default="", help=f"how long the old token goes on, {DURATION_HELP}")
-    parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
+    parser.add_argument("--overlap", default="", help=f"how long the old token stays valid, {DURATION_HELP}")
+    parser.add_argument("--token-stdin", action="store_true", help="read the new token from stdin")
 
     def run(args: argparse.Namespace) -> None:
         token = _token_from_stdin() if args.token_stdin else None
@@ -519,22 +540,22 @@ def device_write(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
-            hub(operations.post_organization_device_datastream(device_id=number, pin=args.pin, value=value))
-            stream = datastream_of(hub(operations.get_organization_device(device_id=number)), args.pin)
-        assert stream is not None, "the hub has written to it"
-        pin, name = stream["pin"].upper(), stream["dataStreamLabel"]
-        done = {"device": number, "pin": pin, "name": name, "value": stream["value"]}
-        report(args, done, f"{pin} {name} = {_stored(stream)}{_adjusted(args.values, stream)}")
+            device_id = device_of(hub, args.device)["id"]
+            hub(operations.post_organization_device_datastream(device_id=device_id, pin=args.pin, value=value))
+            datastream = datastream_of(hub(operations.get_organization_device(device_id=device_id)), args.pin)
+        assert datastream is not None, "the hub has written to it"
+        pin, name = datastream["pin"].upper(), datastream["dataStreamLabel"]
+        result = {"device": device_id, "pin": pin, "name": name, "value": datastream["value"]}
+        report(args, result, f"{pin} {name} = {_stored_value(datastream)}{_adjustment(args.values, datastream)}")
 
     parser.set_defaults(run=run)
 
 
-def _stored(stream: DataStreamValue) -> str:
-    """A value without its unit; of an enum its label."""
-    if stream["type"] == "enum":
-        return stream["display"]["text"]
-    value = stream["value"]
+def _stored_value(datastream: DataStreamValue) -> str:
+    """Return the value without its unit; for an enum its label."""
+    if datastream["type"] == "enum":
+        return datastream["display"]["text"]
+    value = datastream["value"]
     return ", ".join(map(_number, value if isinstance(value, list) else [value]))
 
 
@@ -542,29 +563,31 @@ def _number(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _adjusted(given: Sequence[str], stream: DataStreamValue) -> str:
-    """Why another number was stored than the one that was given, in brackets; "" when it is the same."""
-    value = stream["value"]
+def _adjustment(values: Sequence[str], datastream: DataStreamValue) -> str:
+    """Return in brackets why the hub stored another number than the one written; "" if it is the same."""
+    stored = datastream["value"]
     try:
-        number = float(given[0])
+        written = float(values[0])
     except ValueError:
         return ""
-    if len(given) > 1 or not isinstance(value, (int, float)) or number == value:
+    if len(values) > 1 or not isinstance(stored, (int, float)) or written == stored:
         return ""
-    if stream["type"] == "enum":
-        return f" ({given[0]} is none of its values)"
-    return f" ({given[0]} is {'above the maximum' if number > value else 'below the minimum'})"
+    if datastream["type"] == "enum":
+        return f" ({values[0]} is none of its values)"
+    return f" ({values[0]} is {'above the maximum' if written > stored else 'below the minimum'})"
 
 
 def device_watch(parser: argparse.ArgumentParser) -> None:
     """Print what a device does as it happens, until Ctrl-C."""
     parser.add_argument("device", metavar="DEVICE", nargs="?", help="an id, or a name if it is unique")
-    parser.add_argument("--wire", action="store_true", help="decoded frames, secrets masked")
-    parser.add_argument("--refused", action="store_true", help="who was refused and why: the last 1,000, and live")
+    parser.add_argument("--wire", action="store_true", help="print decode_text frames, with secrets masked")
+    parser.add_argument(
+        "--refused", action="store_true", help="print refusals and their reasons: the last 1,000, then live"
+    )
 
     def run(args: argparse.Namespace) -> None:
         if args.refused == bool(args.device):
-            parser.error("either DEVICE or --refused is needed")
+            parser.error("give either DEVICE or --refused")
         with api(args) as hub:
             if args.refused:
                 for refusal in hub(operations.get_refusals()):
@@ -594,7 +617,7 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif frame := message.get("wire"):
         print(f"{local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
     elif "lagged" in message:
-        print(f"({message['lagged']} changes were too quick to show)", flush=True)
+        print(f"({message['lagged']} changes were dropped: they came too quickly)", flush=True)
     else:
         at = local_time(message["ts"]) if "ts" in message else ""
         if "online" in message:

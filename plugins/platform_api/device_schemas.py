@@ -1,4 +1,4 @@
-"""What devices look like to clients of the API, in Blynk's words where it has some; times are ms UTC."""
+"""Devices, their values and their metadata as the API's JSON; field names are Blynk's where it has some."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub.domain.display import DeviceDisplay, DisplayRule, format_value
-from hub.domain.metadata import type_label
-from hub.model import OFFLINE, Datastream, Device, Principal, Value
+from hub.domain.metadata import BUILT_IN, type_label
+from hub.model import OFFLINE, Datastream, Device, MetadataField, Principal, Value
 from hub.values import to_json
-from plugins.platform_api.metadata_routes import metadata_shown
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -19,9 +18,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class DisplayObject:
-    """How the asker sees a datastream: ``text`` is its value as they read it.
+    """A datastream in the caller's units; ``text`` is its value, formatted.
 
-    Other values are ``value * factor + offset`` in ``units``; or ``pin`` has them, another datastream of the device.
+    Convert other values of the datastream with ``value * factor + offset``; the result is in ``units``. If ``pin`` is
+    set, take that datastream of the device instead: its values are in the caller's units already.
     """
 
     text: str
@@ -33,7 +33,10 @@ class DisplayObject:
 
 @attrs.frozen(kw_only=True)
 class DataStreamValue:
-    """The newest value of a datastream; ``updated_at`` is ms UTC, ``expired`` what is shown for a value too old."""
+    """The latest value of a datastream; ``updated_at`` is ms UTC.
+
+    ``expired`` is the text to show instead of the value when it has expired, else null.
+    """
 
     data_stream_id: int
     pin: str
@@ -50,7 +53,7 @@ class DataStreamValue:
 
 @attrs.frozen(kw_only=True)
 class MetaValue:
-    """``text`` is the value as the asker reads it, with its unit."""
+    """``text`` is the value in the caller's units, with the unit."""
 
     type: str
     value: str
@@ -59,7 +62,7 @@ class MetaValue:
 
 @attrs.frozen(kw_only=True)
 class DeviceMetaField:
-    """A field of a device's metadata; ``id`` is None for one that every device has."""
+    """A metadata field of a device; ``id`` is null for a field that every device has."""
 
     id: int | None
     name: str
@@ -67,10 +70,24 @@ class DeviceMetaField:
 
 
 @attrs.frozen(kw_only=True)
-class DeviceObject:
-    """A device as the Platform API has it; times are milliseconds UTC. The token is there only when it was made.
+class MetaFieldValue:
+    """A metadata field of a device; ``id`` is null for a field that every device has.
 
-    ``timezone`` is the one of its days and hours: its own, or its organization's, or the hub's.
+    ``text`` is the value in the caller's units, with the unit.
+    """
+
+    id: int | None
+    name: str
+    type: str
+    value: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class DeviceObject:
+    """A device; times are ms UTC. ``token`` is set only in the answer to the request that added the device.
+
+    ``timezone`` is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
@@ -95,7 +112,7 @@ class DeviceObject:
 
 @attrs.frozen(kw_only=True)
 class ActivatedDevice:
-    """A device that is new; ``activation_time`` is in ms UTC."""
+    """A device that connected for the first time at ``activation_time``, in ms UTC."""
 
     id: int
     name: str
@@ -105,23 +122,28 @@ class ActivatedDevice:
     activation_time: int
 
 
-async def whole(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
-    """A device with its values and metadata, as somebody sees them. Raises `StorageError`."""
-    fields = await hub.metadata.values_for(device)
+async def device_details(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
+    """Return a device with its values and metadata, in the units of ``principal``. Raises `StorageError`."""
+    metadata = await hub.metadata.values_for(device)
     properties = await hub.properties.values_for(device)
-    viewer = await hub.display.for_device(device, principal)
-    values = [_value(hub, viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
-    metadata = [
-        DeviceMetaField(
-            id=one.id, name=one.name, value=MetaValue(type=type_label(one.type), value=one.value, text=one.text)
-        )
-        for one in metadata_shown(viewer, fields)
+    display = await hub.display.for_device(device, principal)
+    values = [
+        _datastream_value(hub, display, datastream, properties.get(datastream.id, {}))
+        for datastream in device.template.datastreams
     ]
-    return attrs.evolve(device_shown(hub, device), data_stream_values=values, meta_field_values=metadata)
+    fields = [
+        DeviceMetaField(
+            id=field.id,
+            name=field.name,
+            value=MetaValue(type=type_label(field.type), value=field.value, text=field.text),
+        )
+        for field in meta_field_values(display, metadata)
+    ]
+    return attrs.evolve(device_object(hub, device), data_stream_values=values, meta_field_values=fields)
 
 
-def device_shown(hub: Hub, device: Device) -> DeviceObject:
-    """A device without its values and metadata."""
+def device_object(hub: Hub, device: Device) -> DeviceObject:
+    """Return a device without its values and metadata."""
     session = hub.sessions.get(device.id)
     return DeviceObject(
         id=device.id,
@@ -142,48 +164,7 @@ def device_shown(hub: Hub, device: Device) -> DeviceObject:
     )
 
 
-def _value(
-    hub: Hub, viewer: DeviceDisplay, stream: Datastream, properties: Mapping[str, Sequence[str]]
-) -> DataStreamValue:
-    device = viewer.device
-    latest = hub.writes.latest(device, stream)
-    value = hub.writes.current(device, stream)
-    expired = hub.value_timeouts.expired_text(device.points[stream.pin])
-    return DataStreamValue(
-        data_stream_id=stream.id,
-        pin=f"v{stream.pin}",
-        data_stream_label=stream.name,
-        data_stream_alias=stream.alias or stream.name,
-        type=stream.type,
-        units=stream.units,
-        value=None if value is None else to_json(value),
-        updated_at=None if latest is None else latest[0],
-        expired=expired,
-        properties=properties,
-        display=_display(hub, viewer, stream, value, expired),
-    )
-
-
-def _display(
-    hub: Hub, viewer: DeviceDisplay, stream: Datastream, value: Value | None, expired: str | None
-) -> DisplayObject:
-    shown = viewer.rule_for(stream)
-    pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
-    if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:
-        stream, value, expired = pair, paired, hub.value_timeouts.expired_text(viewer.device.points[pair.pin])
-    elif pair is not None:
-        # It has said nothing yet.
-        pair, shown = None, DisplayRule(viewer.conversion_for(stream))
-    return DisplayObject(
-        text=format_value(stream, value, shown.conversion) if expired is None else expired,
-        units=shown.conversion.units,
-        factor=shown.conversion.factor,
-        offset=shown.conversion.offset,
-        pin=None if pair is None else f"v{pair.pin}",
-    )
-
-
-def activated_shown(device: Device) -> ActivatedDevice:
+def activated_device(device: Device) -> ActivatedDevice:
     return ActivatedDevice(
         id=device.id,
         name=device.name,
@@ -191,4 +172,57 @@ def activated_shown(device: Device) -> ActivatedDevice:
         org_id=device.org,
         owner_user_id=device.owner,
         activation_time=device.activated or 0,
+    )
+
+
+def meta_field_values(display: DeviceDisplay, metadata: Mapping[str, str]) -> list[MetaFieldValue]:
+    """Return the metadata fields of the displayed device, given ``metadata``: its values by name."""
+    template_fields = {field.name: (number, field) for number, field in enumerate(display.device.template.metadata, 1)}
+    field_values = []
+    for name, value in metadata.items():
+        built_in = MetadataField(name=name, type=BUILT_IN.get(name, "text"))
+        number, field = template_fields.get(name, (None, built_in))
+        field_text = display.field_text(field, value)
+        field_values.append(MetaFieldValue(id=number, name=name, type=field.type, value=value, text=field_text))
+    return field_values
+
+
+def _datastream_value(
+    hub: Hub, display: DeviceDisplay, datastream: Datastream, properties: Mapping[str, Sequence[str]]
+) -> DataStreamValue:
+    device = display.device
+    latest = hub.writes.latest(device, datastream)
+    value = hub.writes.current(device, datastream)
+    expired = hub.value_timeouts.expired_text(device.points[datastream.pin])
+    return DataStreamValue(
+        data_stream_id=datastream.id,
+        pin=f"v{datastream.pin}",
+        data_stream_label=datastream.name,
+        data_stream_alias=datastream.alias or datastream.name,
+        type=datastream.type,
+        units=datastream.units,
+        value=None if value is None else to_json(value),
+        updated_at=None if latest is None else latest[0],
+        expired=expired,
+        properties=properties,
+        display=_display_object(hub, display, datastream, value, expired),
+    )
+
+
+def _display_object(
+    hub: Hub, display: DeviceDisplay, datastream: Datastream, value: Value | None, expired: str | None
+) -> DisplayObject:
+    rule = display.rule_for(datastream)
+    pair = None if rule.pin is None else display.device.points[rule.pin].datastream
+    if pair is not None and (paired := hub.writes.current(display.device, pair)) is not None:
+        datastream, value, expired = pair, paired, hub.value_timeouts.expired_text(display.device.points[pair.pin])
+    elif pair is not None:
+        # The paired datastream has no value yet: convert the value of this one.
+        pair, rule = None, DisplayRule(display.conversion_for(datastream))
+    return DisplayObject(
+        text=format_value(datastream, value, rule.conversion) if expired is None else expired,
+        units=rule.conversion.units,
+        factor=rule.conversion.factor,
+        offset=rule.conversion.offset,
+        pin=None if pair is None else f"v{pair.pin}",
     )

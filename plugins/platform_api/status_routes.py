@@ -1,4 +1,4 @@
-"""The state of the hub over HTTP: how it does, its plugins, who was turned away."""
+"""Routes of the hub's own state: status and alarms, plugins, refused connections; and the table of units."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HubStatus:
-    """``problems`` are sentences; ``uptime`` is in seconds."""
+    """The state of the hub.
+
+    ``status`` is "ok", "warning" or "critical", by the worst of ``problems``; ``uptime`` is in seconds, ``disk_free``
+    the free share of the disk, 0 to 1.
+    """
 
     name: str
     version: str
@@ -38,6 +42,8 @@ class HubStatus:
 
 @attrs.frozen(kw_only=True)
 class PluginState:
+    """A plugin; ``longest_hold_ms`` is the longest that one of its hooks has blocked the hub."""
+
     name: str
     origin: str
     version: str
@@ -50,7 +56,7 @@ class PluginState:
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """Somebody was turned away, or something of theirs; ``at`` is in ms UTC."""
+    """A client, or something that a client sent, was refused; ``at`` is in ms UTC."""
 
     at: int
     address: str
@@ -58,55 +64,61 @@ class Refusal:
     device: int | None
 
 
-def routes(hub: Hub) -> Sequence[Route]:
-    async def status(_request: Request) -> HubStatus:
-        problems = hub.active_alarms()
-        worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
-        door = hub.listener
+class StatusRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def status(self, _request: Request) -> HubStatus:
+        hub = self._hub
+        alarms = hub.active_alarms()
+        listener = hub.listener
         return HubStatus(
             name=hub.organizations.root.name,
             version=hub.version,
             uptime=int(time.monotonic() - hub.started),
-            status=worst,
-            problems=list(problems),
-            listen=door.described() if door else [],
+            status="critical" if any(alarm.critical for alarm in alarms) else "warning" if alarms else "ok",
+            problems=list(alarms),
+            listen=listener.described() if listener else [],
             devices=len(hub.devices.by_id),
             online=len(hub.sessions),
             templates=len(hub.templates.by_id),
-            connections=door.connections if door else 0,
+            connections=listener.connections if listener else 0,
             values_stored=hub.history.stored,
             refused=hub.rejections.count,
             disk_free=hub.storage.free_share(),
         )
 
-    async def known_units(_request: Request) -> list[Unit]:
-        """A value times ``factor``, plus ``offset``, is the value in the first unit of the group.
+    async def units(self, _request: Request) -> list[Unit]:
+        """``value * factor + offset`` is the value in the first unit of the group.
 
-        ``other`` is what it is where the other system of units is used.
+        ``other`` is the unit's equivalent in the other system of measurement.
         """
         return list(UNITS.values())
 
-    async def plugins(_request: Request) -> list[PluginState]:
+    async def plugins(self, _request: Request) -> list[PluginState]:
         return [
             PluginState(
-                name=p.name,
-                origin=p.origin,
-                version=p.version,
-                state=p.state,
-                problem=p.problem,
-                failures=p.failures,
-                longest_hold_ms=int(p.held * 1000),
-                hooks=p.hooks,
+                name=plugin.name,
+                origin=plugin.origin,
+                version=plugin.version,
+                state=plugin.state,
+                problem=plugin.problem,
+                failures=plugin.failures,
+                longest_hold_ms=int(plugin.held * 1000),
+                hooks=plugin.hooks,
             )
-            for p in hub.plugins.values()
+            for plugin in self._hub.plugins.values()
         ]
 
-    async def refusals(_request: Request) -> list[Refusal]:
-        return [Refusal(**attrs.asdict(refusal)) for refusal in hub.rejections.recent]
+    async def refusals(self, _request: Request) -> list[Refusal]:
+        return [Refusal(**attrs.asdict(refusal)) for refusal in self._hub.rejections.recent]
 
+
+def routes(hub: Hub) -> Sequence[Route]:
+    api = StatusRoutes(hub)
     return [
-        Route("GET", "/api/v1/status", status, "hub.view", "The state of the hub"),
-        Route("GET", "/api/v1/units", known_units, AUTHENTICATED, "The units that values can be shown in"),
-        Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
-        Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 refused connections and values"),
+        Route("GET", "/api/v1/status", api.status, "hub.view", "The state of the hub"),
+        Route("GET", "/api/v1/units", api.units, AUTHENTICATED, "The units that values can be shown in"),
+        Route("GET", "/api/v1/plugins", api.plugins, "hub.view", "Every plugin and its state"),
+        Route("GET", "/api/v1/refusals", api.refusals, "hub.view", "The last 1,000 refused connections and values"),
     ]

@@ -1,9 +1,37 @@
-"""``/api/v1/stream``: what happens, as it happens, over a WebSocket.
+"""The live stream, ``/api/v1/stream``: values, states, events and changes over a WebSocket, as they happen.
 
-The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or devices, events, audit, alarms, refused, wire),
-and ``{"id": 1, "unsubscribe": true}``. The first change of a value goes out at once, further ones at most every 50 ms
-per value, the newest; with ``"every": true`` all of them, and ``{"id": 1, "lagged": N}`` when N were dropped. Messages
-are numbered: with ``"after"`` a client that lost its connection hears what it missed.
+The client sends ``{"id": 1, "subscribe": "device", "device": 7}`` (or another of `TOPICS`), and
+``{"id": 1, "unsubscribe": true}``. The first change of a value is sent at once, then the newest value at most every
+50 ms; with ``"every": true`` all values are sent. Messages are numbered: with ``"after"`` a client that lost its
+connection gets the messages that it missed.
+
+Theory of operation
+===================
+
+A `_Connection` is one WebSocket; it has `_Subscription` objects, each to one feed (`plugins.platform_api.feeds`).
+
+===========  ==============================================  ==========================================================
+state        holds while                                     a batch of the feed
+===========  ==============================================  ==========================================================
+following    nothing is deferred                             is sent at once, if no more than `MAX_PENDING` bytes wait
+                                                             in the socket; else it is deferred
+behind       messages (`_deferred`) or pins (`_stale_pins`)  is deferred
+             are deferred
+===========  ==============================================  ==========================================================
+
+Only `_Subscription.deliver` moves a subscription to *behind*, and only `_Subscription.catch_up` back to *following*.
+The connection calls `catch_up` when the client has taken all bytes that were on their way; it sends until more than
+`MAX_PENDING` bytes wait again.
+
+A slow client loses:
+
+* all values of a pin but the newest: only the pin is deferred, and its value is read when it is sent;
+* the oldest of other messages (and of values, with ``every``) if there are more than `MAX_DEFERRED`. The client is told
+  how many: ``{"id": 1, "lagged": N}``.
+
+Rights are checked for each message when it is sent. The results are cached until the next recheck, which happens at
+each fact of `_RIGHTS_FACTS` and every `RECHECK_INTERVAL` seconds. A recheck also ends subscriptions whose permission
+the principal has lost, and the connection if that is the permission to see devices.
 """
 
 from __future__ import annotations
@@ -22,25 +50,26 @@ from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
 from hub.spellings import as_integer
 from hub.values import to_json
-from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
+from plugins.platform_api.feeds import Feed, FeedBatch, FeedKey, FeedMessage, Feeds
 
 if TYPE_CHECKING:
     from hub.api import Request, Socket
     from hub.app import Hub
 
-#: Messages kept for a client that is slower than what happens.
-MAX_WAITING = 10_000
-#: Bytes on their way to the client before it gets no more for now.
+#: Messages of a subscription that are deferred for a slow client.
+MAX_DEFERRED = 10_000
+#: Bytes on their way to the client; with more than that, messages are deferred.
 MAX_PENDING = 256 * 1024
 MAX_SUBSCRIPTIONS = 1_000
-#: Devices of one subscription that are named one by one.
-MAX_NAMED = 10_000
-#: Seconds after which it is asked again whether somebody may hear this, and what makes that be asked at once.
-ASK_EVERY = 10.0
-_MEANWHILE = (RightsChanged, DeviceChanged, OrganizationChanged)
+#: Device ids in the ``devices`` of one subscription.
+MAX_DEVICE_IDS = 10_000
+#: Seconds between two checks of the client's rights: API keys and sessions also expire without a fact.
+RECHECK_INTERVAL = 10.0
+#: Facts that change rights, upon which they are checked at once.
+_RIGHTS_FACTS = (RightsChanged, DeviceChanged, OrganizationChanged)
 
-#: What may be subscribed to, and what that needs.
-NEEDS = {
+#: The topics of subscriptions, and the permission that each needs.
+TOPICS = {
     "device": VIEW_DEVICES,
     "devices": VIEW_DEVICES,
     "events": VIEW_DEVICES,
@@ -51,23 +80,30 @@ NEEDS = {
 }
 
 
+class StreamRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._presence = _AppPresence(hub)
+
+    async def stream(self, request: Request, socket: Socket) -> None:
+        await _Connection(self._hub, self._presence, request, socket).run()
+
+    async def is_app_connected(self, request: Request) -> Response:
+        """As in Blynk's legacy server: an app is a client of the stream that is subscribed to the device."""
+        device, _ = self._hub.access.authenticate_device(request)
+        return Response(body="true" if self._presence.is_watched(device) else "false", type="application/json")
+
+
 def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    watchers = _Watchers(hub)
-
-    async def is_app_connected(request: Request) -> Response:
-        """As Blynk's legacy server has it: an app is a client of the stream that watches the device."""
-        device, _ = hub.access.authenticate_device(request)
-        return Response(body="true" if watchers.is_watched(device) else "false", type="application/json")
-
-    async def serve(request: Request, socket: Socket) -> None:
-        await _Client(hub, watchers, request, socket).run()
-
+    api = StreamRoutes(hub)
     return [
-        SocketRoute(path="/api/v1/stream", handler=serve, permission=VIEW_DEVICES, summary="Live values and states"),
+        SocketRoute(
+            path="/api/v1/stream", handler=api.stream, permission=VIEW_DEVICES, summary="Live values and states"
+        ),
         Route(
             "GET",
             "/external/api/isAppConnected",
-            is_app_connected,
+            api.is_app_connected,
             DEVICE,
             "Whether an app watches the device",
             raw_query=True,
@@ -76,84 +112,84 @@ def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
     ]
 
 
-class _Watchers:
-    """How many watch each device: firmware may want to know when the first comes and the last goes."""
+class _AppPresence:
+    """Counts the clients that watch each device, and tells the device when the first comes and the last goes."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._count: Counter[int] = Counter()
+        self._watchers: Counter[int] = Counter()
 
     def is_watched(self, device: Device) -> bool:
-        return device.id in self._count
+        return device.id in self._watchers
 
-    def add(self, device: Device) -> Callable[[], None]:
-        """Count one more; returns what ends it."""
-        self._count[device.id] += 1
-        if self._count[device.id] == 1:
-            self._tell(device, present=True)
+    def watch(self, device: Device) -> Callable[[], None]:
+        """Count a client; return a function that discounts it."""
+        self._watchers[device.id] += 1
+        if self._watchers[device.id] == 1:
+            self._notify(device, present=True)
 
-        def end() -> None:
-            self._count[device.id] -= 1
-            if not self._count[device.id]:
-                del self._count[device.id]
-                self._tell(device, present=False)
+        def unwatch() -> None:
+            self._watchers[device.id] -= 1
+            if not self._watchers[device.id]:
+                del self._watchers[device.id]
+                self._notify(device, present=False)
 
-        return end
+        return unwatch
 
-    def _tell(self, device: Device, *, present: bool) -> None:
+    def _notify(self, device: Device, *, present: bool) -> None:
         if self._hub.sessions.get(device.id) is not None:
             self._hub.command(device, AppConnected(present))
 
 
-class _Client:
-    """One connected client and its subscriptions."""
+class _Connection:
+    """A client's WebSocket and its subscriptions."""
 
-    def __init__(self, hub: Hub, watchers: _Watchers, request: Request, socket: Socket) -> None:
+    def __init__(self, hub: Hub, presence: _AppPresence, request: Request, socket: Socket) -> None:
         self.hub = hub
         self.socket = socket
         self.principal = request.principal
         self.feeds = hub.service(Feeds)
-        self._watchers = watchers
+        self._presence = presence
         self._request = request
-        self._subscriptions: dict[Any, _Subscription] = {}
+        self._subscriptions: dict[int | str, _Subscription] = {}
+        #: Whether the principal may see a device, by device id.
         self._visible: dict[int, bool] = {}
-        self._slow = trio.Event()
+        self._behind = trio.Event()
 
-    def sees(self, item: Item) -> bool:
-        """Whether whoever is at the other end may hear of something."""
-        device = item.device
+    def may_see(self, message: FeedMessage) -> bool:
+        device = message.device
         if device is None:
-            return item.org is None or self.hub.is_allowed(self.principal, "users.log", org=item.org)
-        seen = self._visible.get(device.id)
-        if seen is None:
-            seen = self._visible[device.id] = self.hub.is_allowed(self.principal, VIEW_DEVICES, device)
-        return seen
+            return message.org is None or self.hub.is_allowed(self.principal, "users.log", org=message.org)
+        visible = self._visible.get(device.id)
+        if visible is None:
+            visible = self._visible[device.id] = self.hub.is_allowed(self.principal, VIEW_DEVICES, device)
+        return visible
 
-    def _ask_again(self, _fact: object) -> None:
-        """Rights have changed: end what is no longer allowed, and the connection of whoever may nothing any more."""
+    def _recheck_rights(self, _fact: object) -> None:
+        """End subscriptions that are no longer allowed, and the connection if the principal may see no devices."""
         self._visible = {}
         for number, subscription in tuple(self._subscriptions.items()):
-            device = subscription.only
-            gone = self.hub.devices.by_id.get(device.id) is not device if device else False
-            if gone or not self.hub.is_allowed(self.principal, subscription.permission, device):
+            device = subscription.device
+            is_deleted = device is not None and self.hub.devices.by_id.get(device.id) is not device
+            if is_deleted or not self.hub.is_allowed(self.principal, subscription.permission, device):
                 self._subscriptions.pop(number).end()
-                self.socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
+                self._send_error(number, "The subscription has ended: it is no longer allowed.")
         if not self.hub.is_allowed(self.principal, VIEW_DEVICES):
-            self._ended.cancel()
+            self._cancel_scope.cancel()
 
-    async def _ask_now_and_then(self) -> None:
-        """Keys and sessions end by themselves too."""
+    async def _recheck_periodically(self) -> None:
         while True:
-            await trio.sleep(ASK_EVERY)
-            self._ask_again(None)
+            await trio.sleep(RECHECK_INTERVAL)
+            self._recheck_rights(None)
 
     async def run(self) -> None:
-        unsubscribe = [self.hub.subscribe(fact, self._ask_again) for fact in _MEANWHILE]
+        """Serve the client until it is gone, or may see no devices any more."""
+        unsubscribe = [self.hub.subscribe(fact, self._recheck_rights) for fact in _RIGHTS_FACTS]
         try:
             async with trio.open_nursery() as nursery:
-                self._ended = nursery.cancel_scope
+                self._cancel_scope = nursery.cancel_scope
                 nursery.start_soon(self._catch_up)
-                nursery.start_soon(self._ask_now_and_then)
+                nursery.start_soon(self._recheck_periodically)
                 while (message := await self.socket.receive()) is not None:
                     self._handle(message)
                 nursery.cancel_scope.cancel()
@@ -163,180 +199,196 @@ class _Client:
             for subscription in self._subscriptions.values():
                 subscription.end()
 
-    def is_slow(self) -> None:
-        """It takes less than there is: what waits is sent when it has taken what is on its way."""
-        self._slow.set()
+    def request_catch_up(self) -> None:
+        """Let subscriptions catch up as soon as the client has taken all bytes that are on their way."""
+        self._behind.set()
 
     async def _catch_up(self) -> None:
         while True:
-            await self._slow.wait()
-            self._slow = trio.Event()
+            await self._behind.wait()
+            self._behind = trio.Event()
             await self.socket.drained()
             for subscription in tuple(self._subscriptions.values()):
                 subscription.catch_up()
 
     def _handle(self, text: str | bytes) -> None:
+        """Carry out a client's message; answer errors with its id, if it has one."""
         number = None
         try:
             try:
                 message = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise Rejected("not JSON") from error
+                raise Rejected("The message is not JSON.") from error
             if not isinstance(message, dict) or not isinstance(number := message.get("id"), (int, str)):
-                raise Rejected("a message is an object with an id")
+                raise Rejected("The message must be an object with an id, which is text or a as_integer number.")
             if message.get("unsubscribe"):
                 if subscription := self._subscriptions.pop(number, None):
                     subscription.end()
                 return
             self._subscribe(number, message)
         except RequestError as error:
-            self.socket.send(json.dumps({"id": number, "error": {"message": str(error)}}))
+            self._send_error(number, str(error))
+
+    def _send_error(self, number: int | str | None, text: str) -> None:
+        self.socket.send(json.dumps({"id": number, "error": {"message": text}}))
 
     def _subscribe(self, number: int | str, message: dict[str, Any]) -> None:
         if number in self._subscriptions:
-            raise Rejected(f"there is a subscription {number} already")
+            raise Rejected(f"The id {number} is in use; unsubscribe it first, or use another id.")
         if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            raise Rejected(f"there are {MAX_SUBSCRIPTIONS} subscriptions already")
-        what, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
-        if not isinstance(what, str) or what not in NEEDS:
-            raise Rejected(f"subscribe must be {', '.join(NEEDS)}")
+            raise Rejected(
+                f"This connection has {MAX_SUBSCRIPTIONS} subscriptions, which is the limit; unsubscribe one first."
+            )
+        topic, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
+        if not isinstance(topic, str) or topic not in TOPICS:
+            raise Rejected(f"subscribe must be one of {', '.join(TOPICS)}")
         if after is not None and (after := as_integer(after)) is None:
-            raise Rejected("after must be the seq of a message")
-        device, named = None, None
-        if what in ("device", "wire"):
-            if (wanted := as_integer(message.get("device"))) is None:
+            raise Rejected("after must be a as_integer number, the seq of a message")
+        device, device_ids = None, None
+        if topic in ("device", "wire"):
+            if (device_id := as_integer(message.get("device"))) is None:
                 raise Rejected("device must be a device's id")
-            device = self.hub.access.device_for(self._request, wanted)
-        elif what not in ("devices", "events"):
-            self.hub.authorize(self.principal, NEEDS[what])
+            device = self.hub.access.device_for(self._request, device_id)
+        elif topic not in ("devices", "events"):
+            self.hub.authorize(self.principal, TOPICS[topic])
         elif (ids := message.get("devices")) is not None:
-            numbers = list(map(as_integer, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
-            if None in numbers:
-                raise Rejected(f"devices must be a list of at most {MAX_NAMED} ids")
-            named = frozenset(number for number in numbers if number is not None)
-        key = Key(what, device.id if device else None, every and what in ("device", "devices"))
-        subscription = _Subscription(self, number, NEEDS[what], device, named)
-        # Before it hears of what is new.
+            device_ids = _device_ids(ids)
+        key = FeedKey(topic, device.id if device else None, every and topic in ("device", "devices"))
+        subscription = _Subscription(self, number, TOPICS[topic], device, device_ids)
+        # Before new messages are delivered.
         missed = subscription.begin(key, after)
         self._subscriptions[number] = subscription
-        if what == "device" and device is not None:
-            subscription.ends.append(self._watchers.add(device))
-        self.socket.send(json.dumps(self._snapshot(number, what, device, resumed=missed is not None, after=after)))
+        if topic == "device" and device is not None:
+            subscription.at_end.append(self._presence.watch(device))
+        resumed = None if after is None else missed is not None
+        self.socket.send(json.dumps(self._snapshot(number, topic, device, resumed)))
         if missed:
-            subscription.hear(Batch(missed))
+            subscription.deliver(FeedBatch(missed))
 
-    def _snapshot(
-        self, number: int | str, what: str, device: Device | None, *, resumed: bool, after: int | None
-    ) -> dict[str, Any]:
+    def _snapshot(self, number: int | str, topic: str, device: Device | None, resumed: bool | None) -> dict[str, Any]:
+        """Return the first message of a subscription: the present state of its topic."""
         hub = self.hub
-        snapshot: dict[str, Any] = {"id": number, "subscribed": what}
-        if after is not None:
+        snapshot: dict[str, Any] = {"id": number, "subscribed": topic}
+        if resumed is not None:
             snapshot["resumed"] = resumed
-        if what == "device" and device is not None:
-            known = ((d, hub.writes.current(device, d)) for d in device.template.datastreams)
+        if topic == "device" and device is not None:
+            values = ((d.pin, hub.writes.current(device, d)) for d in device.template.datastreams)
             snapshot |= {
                 "device": device.id,
                 "online": device.status == ONLINE,
                 "status": hub.lifecycle.status_name(device),
-                "values": {f"v{d.pin}": to_json(value) for d, value in known if value is not None},
+                "values": {f"v{pin}": to_json(value) for pin, value in values if value is not None},
             }
-        elif what == "alarms":
+        elif topic == "alarms":
             snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.active_alarms()]
         return snapshot
 
 
+def _device_ids(ids: Any) -> frozenset[int]:
+    """Return the device ids of a client's ``devices``. Raises `Rejected`."""
+    numbers = list(map(as_integer, ids)) if isinstance(ids, list) and len(ids) <= MAX_DEVICE_IDS else [None]
+    if None in numbers:
+        raise Rejected(f"devices must be a list of at most {MAX_DEVICE_IDS} ids")
+    return frozenset(number for number in numbers if number is not None)
+
+
 class _Subscription:
-    """What one client hears of one feed."""
+    """A client's subscription to one feed; see the theory of operation above."""
 
     def __init__(
         self,
-        client: _Client,
+        connection: _Connection,
         number: int | str,
         permission: str,
-        only: Device | None,
-        named: frozenset[int] | None,
+        device: Device | None,
+        device_ids: frozenset[int] | None,
     ) -> None:
-        #: What it needs, and the device that it is about, if it is about one.
         self.permission = permission
-        self.only = only
-        self.ends: list[Callable[[], None]] = []
-        self._client = client
+        #: The device of a subscription to one device.
+        self.device = device
+        #: Called when the subscription ends.
+        self.at_end: list[Callable[[], None]] = []
+        self._connection = connection
         self._number = number
-        self._named = named
+        #: The devices that the client selected; None selects all.
+        self._device_ids = device_ids
         self._head = f'{{"id":{json.dumps(number)},'.encode()
         self._feed: Feed
-        #: What waits for a slow client: messages, and pins of which only the newest values count.
-        self._waiting: deque[Item] = deque()
-        self._lagged = 0
-        self._stale: dict[Device, set[int]] = {}
+        self._deferred: deque[FeedMessage] = deque()
+        self._dropped = 0
+        #: Pins whose latest values the client has not got.
+        self._stale_pins: dict[Device, set[int]] = {}
 
-    def begin(self, key: Key, after: int | None) -> list[Item] | None:
-        """Begin to hear; returns what came after a message that the client had before, if that is known."""
-        feeds = self._client.feeds
-        feed = self._feed = feeds.watch(key, self.only, self.hear)
-        self.ends.append(lambda: feeds.leave(feed, self.hear))
+    def begin(self, key: FeedKey, after: int | None) -> list[FeedMessage] | None:
+        """Subscribe to the feed; return what followed the message numbered ``after``, if that is still known."""
+        feeds = self._connection.feeds
+        feed = self._feed = feeds.subscribe(key, self.device, self.deliver)
+        self.at_end.append(lambda: feeds.unsubscribe(feed, self.deliver))
         return None if after is None else feed.after(after)
 
     def end(self) -> None:
-        for end in self.ends:
+        for end in self.at_end:
             end()
 
-    def hear(self, batch: Batch) -> None:
-        """Tell the client, now or when it has taken what is on its way."""
-        client = self._client
-        if self._waiting or self._stale or client.socket.pending > MAX_PENDING:
-            self._keep(batch.items)
-            client.is_slow()
+    def deliver(self, batch: FeedBatch) -> None:
+        """Send a batch, or defer it while the client is behind."""
+        connection = self._connection
+        if self._deferred or self._stale_pins or connection.socket.pending > MAX_PENDING:
+            self._defer(batch.messages)
+            connection.request_catch_up()
             return
-        # Whoever is the same, and calls it the same, hears the same bytes.
-        key = (client.principal, self._head, self._named)
-        if (data := batch.encoded.get(key)) is None:
-            mine = [item for item in batch.items if self._hears(item)]
-            data = batch.encoded[key] = b"".join(client.socket.prepare(self._head + item.body) for item in mine)
+        # Clients with the same principal, subscription id and device list share one encoded batch.
+        audience = (connection.principal, self._head, self._device_ids)
+        if (data := batch.encoded.get(audience)) is None:
+            prepare, head = connection.socket.prepare, self._head
+            messages = [message for message in batch.messages if self._includes(message)]
+            data = batch.encoded[audience] = b"".join(prepare(head + message.body) for message in messages)
         if data:
-            client.socket.send_prepared(data)
+            connection.socket.send_prepared(data)
 
-    def _hears(self, item: Item) -> bool:
-        if self._named is not None and (item.device is None or item.device.id not in self._named):
+    def _includes(self, message: FeedMessage) -> bool:
+        """Return whether the client selected the message's device, and may see it."""
+        device, device_ids = message.device, self._device_ids
+        if device_ids is not None and (device is None or device.id not in device_ids):
             return False
-        return self._client.sees(item)
+        return self._connection.may_see(message)
 
-    def _keep(self, items: Iterable[Item]) -> None:
-        for item in items:
-            if not self._hears(item):
+    def _defer(self, messages: Iterable[FeedMessage]) -> None:
+        for message in messages:
+            if not self._includes(message):
                 continue
-            if item.pins and item.device is not None and not self._feed.key.every:
-                self._stale.setdefault(item.device, set()).update(item.pins)
+            if message.pins and message.device is not None and not self._feed.key.every:
+                self._stale_pins.setdefault(message.device, set()).update(message.pins)
                 continue
-            if len(self._waiting) >= MAX_WAITING:
-                self._waiting.popleft()
-                self._lagged += 1
-            self._waiting.append(item)
+            if len(self._deferred) >= MAX_DEFERRED:
+                self._deferred.popleft()
+                self._dropped += 1
+            self._deferred.append(message)
 
     def catch_up(self) -> None:
-        """Send what waits, as far as the client takes it."""
-        client, send = self._client, self._client.socket.send
-        if self._lagged:
-            send(json.dumps({"id": self._number, "lagged": self._lagged}))
-            self._lagged = 0
-        while self._waiting and client.socket.pending <= MAX_PENDING:
-            item = self._waiting.popleft()
-            if self._hears(item):
-                send(self._head + item.body)
-        while self._stale and not self._waiting and client.socket.pending <= MAX_PENDING:
-            device, pins = self._stale.popitem()
-            self._send_newest(device, pins)
-        if self._waiting or self._stale:
-            client.is_slow()
+        """Send what was deferred, until `MAX_PENDING` bytes are on their way."""
+        connection, socket = self._connection, self._connection.socket
+        if self._dropped:
+            socket.send(json.dumps({"id": self._number, "lagged": self._dropped}))
+            self._dropped = 0
+        while self._deferred and socket.pending <= MAX_PENDING:
+            message = self._deferred.popleft()
+            if self._includes(message):
+                socket.send(self._head + message.body)
+        while self._stale_pins and not self._deferred and socket.pending <= MAX_PENDING:
+            device, pins = self._stale_pins.popitem()
+            self._send_latest(device, pins)
+        if self._deferred or self._stale_pins:
+            connection.request_catch_up()
 
-    def _send_newest(self, device: Device, pins: Iterable[int]) -> None:
-        hub = self._client.hub
+    def _send_latest(self, device: Device, pins: Iterable[int]) -> None:
+        hub = self._connection.hub
         values, stamps = {}, []
         for pin in sorted(pins):
             latest = hub.history.latest.get(point.series) if (point := device.points.get(pin)) else None
             if latest is not None:
                 values[f"v{pin}"] = to_json(latest[1])
                 stamps.append(latest[0])
-        if values and hub.is_allowed(self._client.principal, VIEW_DEVICES, device):
+        if values and hub.is_allowed(self._connection.principal, VIEW_DEVICES, device):
             message = {"seq": self._feed.seq, "device": device.id, "values": values, "ts": max(stamps)}
-            self._client.socket.send(self._head + json.dumps(message)[1:].encode())
+            self._connection.socket.send(self._head + json.dumps(message)[1:].encode())

@@ -1,4 +1,4 @@
-"""What templates look like to clients of the API."""
+"""Templates as the API's JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 from hub.domain.metadata import type_label
 from hub.model import (
     Dashboard,
+    Datastream,
     DataType,
     EventType,
     Expire,
@@ -19,7 +20,7 @@ from hub.model import (
     Template,
 )
 from hub.values import to_json
-from plugins.platform_api.events import NAMES
+from plugins.platform_api.event_schemas import API_EVENT_TYPES
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +54,7 @@ class DatastreamObject:
 
 @attrs.frozen(kw_only=True)
 class DatastreamInfo:
-    """A datastream as Blynk's API has it: ``type`` is INT, DOUBLE, STRING, ENUM or LOCATION, ``pin`` a number."""
+    """A datastream of a template in Blynk's form: ``type`` is INT, DOUBLE, STRING, ENUM or LOCATION."""
 
     id: int
     label: str
@@ -69,7 +70,7 @@ class DatastreamInfo:
 
 @attrs.frozen(kw_only=True)
 class EventInfo:
-    """An event of a template as Blynk's API has it: ``type`` is INFORMATION, WARNING, CRITICAL or CONTENT."""
+    """An event type of a template in Blynk's form: ``type`` is INFORMATION, WARNING, CRITICAL or CONTENT."""
 
     id: int
     type: str
@@ -80,7 +81,7 @@ class EventInfo:
 
 @attrs.frozen(kw_only=True)
 class MetaField:
-    """A field of a template; it is called by its ``id`` or its name. ``type`` is such as "Text"."""
+    """A metadata field of a template; requests select it by ``id`` or name. ``type`` is a word such as "Text"."""
 
     id: int
     name: str
@@ -110,56 +111,65 @@ class TemplateObject:
     mobile: Dashboard
 
 
-def template_shown(template: Template) -> TemplateObject:
-    plain = {field.name: getattr(template, field.name) for field in attrs.fields(Template)}
-    streams = [
-        DatastreamObject(
-            **attrs.asdict(stream, recurse=False)
-            | {
-                "pin": f"v{stream.pin}",
-                "default": None if stream.default is None else to_json(stream.default),
-                "values": {str(number): text for number, text in stream.values.items()},
-                "tags": list(stream.tags),
-            }
-        )
-        for stream in template.datastreams
-    ]
-    lists = {"events": list(template.events), "metadata": list(template.metadata), "datastreams": streams}
-    named = {
-        "org_id": plain.pop("org"),
+def template_object(template: Template) -> TemplateObject:
+    fields = {field.name: getattr(template, field.name) for field in attrs.fields(Template)}
+    renamed = {
+        "org_id": fields.pop("org"),
         "template_ids": [template.id],
-        "board_type": plain.pop("hardware"),
-        "connection_type": plain.pop("connection"),
+        "board_type": fields.pop("hardware"),
+        "connection_type": fields.pop("connection"),
     }
-    return TemplateObject(**plain | named | lists)
+    lists = {
+        "datastreams": [_datastream_object(datastream) for datastream in template.datastreams],
+        "events": list(template.events),
+        "metadata": list(template.metadata),
+    }
+    return TemplateObject(**fields | renamed | lists)
 
 
-def datastreams_shown(template: Template) -> list[DatastreamInfo]:
+def _datastream_object(datastream: Datastream) -> DatastreamObject:
+    return DatastreamObject(
+        **attrs.asdict(datastream, recurse=False)
+        | {
+            "pin": f"v{datastream.pin}",
+            "default": None if datastream.default is None else to_json(datastream.default),
+            "values": {str(number): name for number, name in datastream.values.items()},
+            "tags": list(datastream.tags),
+        }
+    )
+
+
+def datastream_infos(template: Template) -> list[DatastreamInfo]:
     return [
         DatastreamInfo(
-            id=stream.id,
-            label=stream.name,
-            alias=stream.alias or stream.name,
-            units=stream.units,
-            type="INT" if stream.type == "integer" else stream.type.upper(),
-            default_value=None if stream.default is None else to_json(stream.default),
-            pin=stream.pin,
-            min=stream.min,
-            max=stream.max,
+            id=datastream.id,
+            label=datastream.name,
+            alias=datastream.alias or datastream.name,
+            units=datastream.units,
+            type="INT" if datastream.type == "integer" else datastream.type.upper(),
+            default_value=None if datastream.default is None else to_json(datastream.default),
+            pin=datastream.pin,
+            min=datastream.min,
+            max=datastream.max,
         )
-        for stream in template.datastreams
+        for datastream in template.datastreams
     ]
 
 
-def events_shown(template: Template) -> list[EventInfo]:
+def event_infos(template: Template) -> list[EventInfo]:
     return [
-        EventInfo(id=number, type=NAMES[kind.type], name=kind.name, event_code=kind.code, description=kind.description)
-        for number, kind in enumerate(template.events, 1)
+        EventInfo(
+            id=number,
+            type=API_EVENT_TYPES[event.type],
+            name=event.name,
+            event_code=event.code,
+            description=event.description,
+        )
+        for number, event in enumerate(template.events, 1)
     ]
 
 
-def fields_shown(template: Template) -> list[MetaField]:
-    fields = enumerate(template.metadata, 1)
+def meta_fields(template: Template) -> list[MetaField]:
     return [
         MetaField(
             id=number,
@@ -169,5 +179,5 @@ def fields_shown(template: Template) -> list[MetaField]:
             description=field.description,
             required=field.required,
         )
-        for number, field in fields
+        for number, field in enumerate(template.metadata, 1)
     ]

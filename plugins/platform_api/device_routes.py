@@ -1,4 +1,4 @@
-"""Devices over HTTP: add, list, change, delete, read and write."""
+"""Routes of devices: add, list, rename and delete them; read and write values; send commands."""
 
 from __future__ import annotations
 
@@ -30,20 +30,28 @@ from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfig
 from hub.structuring import seconds
 from hub.values import describe_choices, from_label, to_json
 from hub.writes import Write
-from plugins.platform_api.device_schemas import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
+from plugins.platform_api.device_schemas import (
+    ActivatedDevice,
+    DeviceObject,
+    activated_device,
+    device_details,
+    device_object,
+)
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
-#: Rows of one file of devices, and those that are read before other tasks get their turn.
-MAX_ROWS, SLICE = 5_000, 200
-#: Columns of devices in CSV, whatever their case; others are names of metadata.
+#: Largest number of rows in a CSV file of devices.
+MAX_ROWS = 5_000
+#: Rows read before other tasks get their turn.
+ROWS_PER_CHECKPOINT = 200
+#: Columns of a CSV file of devices, in any case; other columns are names of metadata fields.
 COLUMNS = ("name", "template", "token")
 
 
 @attrs.frozen(kw_only=True)
 class CreateDevice:
-    """``token`` is what a board in the field already carries; without it one is made."""
+    """``token`` is the token that a board in the field already carries; without it the hub makes one."""
 
     template_id: str
     name: str
@@ -54,9 +62,9 @@ class CreateDevice:
 
 @attrs.frozen(kw_only=True)
 class DevicesCsv:
-    """Columns ``name,template,token`` and metadata fields; all rows are added, or none.
+    """Devices as CSV, with the columns ``name,template,token`` and metadata fields; all rows are added, or none.
 
-    ``org_id`` is the organization of all of them, by default the one that the asker acts in.
+    ``org_id`` is the organization of all these devices, by default the one that the caller acts in.
     """
 
     csv: str = secret()
@@ -65,7 +73,7 @@ class DevicesCsv:
 
 @attrs.frozen(kw_only=True)
 class AddedDevice:
-    """``token`` is shown only here."""
+    """A device that was added; ``token`` is shown only here."""
 
     id: int
     name: str
@@ -79,7 +87,7 @@ class Rename:
 
 @attrs.frozen(kw_only=True)
 class NewToken:
-    """``overlap`` (such as "7d") is how long the old token goes on."""
+    """``overlap`` (such as "7d") is how long the old token stays valid; without ``token`` the hub makes one."""
 
     device_id: int
     overlap: str = ""
@@ -88,7 +96,7 @@ class NewToken:
 
 @attrs.frozen(kw_only=True)
 class WriteValue:
-    """Either ``data_stream_id`` or ``pin`` ("v1") names the datastream."""
+    """Either ``data_stream_id`` or ``pin`` ("v1") selects the datastream."""
 
     device_id: int
     value: Any
@@ -98,7 +106,7 @@ class WriteValue:
 
 @attrs.frozen(kw_only=True)
 class WriteValues:
-    """``values`` by datastream id."""
+    """``values`` are keyed by datastream id."""
 
     device_id: int
     values: dict[str, Any]
@@ -123,14 +131,14 @@ class Connected:
 
 @attrs.frozen(kw_only=True)
 class Token:
-    """A device's token, which is shown only here."""
+    """A device's new token; it is shown only here."""
 
     token: str
 
 
 @attrs.frozen(kw_only=True)
 class Answered:
-    """Milliseconds until a device has answered; null when it has not."""
+    """Milliseconds until the device answered; null if it did not."""
 
     ms: float | None
 
@@ -139,8 +147,8 @@ class DeviceRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def _shown(self, device: Device) -> DeviceObject:
-        return device_shown(self._hub, device)
+    def _object(self, device: Device) -> DeviceObject:
+        return device_object(self._hub, device)
 
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
@@ -151,63 +159,65 @@ class DeviceRoutes:
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
         request.subject = f"device {device.id}"
-        return Created(value=attrs.evolve(self._shown(device), token=token))
+        return Created(value=attrs.evolve(self._object(device), token=token))
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
         org = self._hub.access.organization_for(request, request.body.org_id)
-        problems, new = await self._rows(request, org)
+        problems, new_devices = await self._read_csv(request, org)
         if problems:
-            found = [*problems, *self._hub.devices.problems(new)]
-            found.sort(key=lambda line: int("0" + line.partition(":")[0].rpartition(" ")[2]))
-            raise Rejected("\n".join(first_problems(found)))
-        added = await self._hub.devices.add(new, request.principal)
+            problems += self._hub.devices.problems(new_devices)
+            problems.sort(key=_line_number)
+            raise Rejected("\n".join(first_problems(problems)))
+        added = await self._hub.devices.add(new_devices, request.principal)
         if added:
             request.subject = f"devices {added[0][0].id} to {added[-1][0].id}"
         return Created(value=[AddedDevice(id=device.id, name=device.name, token=token) for device, token in added])
 
-    async def _rows(self, request: Request, org: Organization) -> tuple[list[str], list[NewDevice]]:
-        """What is wrong with the rows as such, and the devices of the others; other tasks get their turn.
+    async def _read_csv(self, request: Request, org: Organization) -> tuple[list[str], list[NewDevice]]:
+        """Return problems with rows as such ("line 3: …"), and the devices of the other rows.
 
-        Raises `Rejected` for more than `MAX_ROWS`.
+        Other tasks get their turn meanwhile. Raises `Rejected` when a required column is missing, or when there are
+        more than `MAX_ROWS` rows.
         """
-        problems, new = [], []
+        problems: list[str] = []
+        new_devices: list[NewDevice] = []
         try:
             table = spellings.table(request.body.csv)
-            # Names of metadata are written as they are; those of the three columns need not be.
+            # Names of metadata fields keep their case.
             columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
             if missing := [name for name in ("name", "template") if name not in columns]:
                 raise Rejected(f"The header has no column {', '.join(missing)}.")
-            for number, (line, values) in enumerate(table.rows, 1):
+            for number, (line, cells) in enumerate(table.rows, 1):
                 if number > MAX_ROWS:
                     raise Rejected(f"The file has more than {MAX_ROWS} rows; split it.")
-                if number % SLICE == 0:
+                if number % ROWS_PER_CHECKPOINT == 0:
                     await trio.lowlevel.checkpoint()
-                if not values:
+                if not cells:
                     continue
-                row = dict.fromkeys(columns, "") | dict(zip(columns, values, strict=False))
-                if len(values) > len(columns):
+                row = dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False))
+                if len(cells) > len(columns):
                     problems.append(f"line {line}: has more columns than the header")
                     continue
                 try:
-                    template = self._hub.access.template_for(request, org, row["template"].strip())
+                    new_devices.append(self._device_of_row(request, org, line, row))
                 except NotFound:
                     problems.append(f"line {line}: there is no template {row['template']!r}")
                 except Conflict as error:
                     problems.append(f"line {line}: {error}")
-                else:
-                    new.append(
-                        NewDevice(
-                            name=row["name"],
-                            template=template,
-                            token=row.get("token", "").strip() or None,
-                            org=org.id,
-                            metadata={k: v for k, v in row.items() if k not in COLUMNS and v},
-                            where=f"line {line}",
-                        )
-                    )
         except ValueError as error:
             problems.append(str(error))
-        return problems, new
+        return problems, new_devices
+
+    def _device_of_row(self, request: Request, org: Organization, line: int, row: dict[str, str]) -> NewDevice:
+        """Return the device that a row of CSV describes. Raises as `Access.template_for`."""
+        return NewDevice(
+            name=row["name"],
+            template=self._hub.access.template_for(request, org, row["template"].strip()),
+            token=row.get("token", "").strip() or None,
+            org=org.id,
+            metadata={name: value for name, value in row.items() if name not in COLUMNS and value},
+            where=f"line {line}",
+        )
 
     async def list(
         self,
@@ -223,17 +233,17 @@ class DeviceRoutes:
         if not include_sub_org_devices:
             devices = [device for device in devices if device.org == org.id]
         devices.sort(key=lambda device: device.id)
-        return page_of(devices, page, size, self._shown)
+        return page_of(devices, page, size, self._object)
 
     async def info(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.access.device_for(request, device_id)
         request.version(device.name)
-        return await whole(self._hub, device, request.principal)
+        return await device_details(self._hub, device, request.principal)
 
     async def base_info(self, request: Request, device_id: int) -> DeviceObject:
-        return self._shown(self._hub.access.device_for(request, device_id))
+        return self._object(self._hub.access.device_for(request, device_id))
 
-    async def of_owner(
+    async def by_owner(
         self,
         request: Request,
         owner_email: str,
@@ -246,23 +256,21 @@ class DeviceRoutes:
         visible = self._hub.access.devices_for(
             request.principal, VIEW_DEVICES, self._hub.access.organization_for(request, org_id).id
         )
-        found = [device for device in visible if owner is not None and device.owner == owner[0]]
-        return page_of(found, page, size, self._shown)
+        owned = [device for device in visible if owner is not None and device.owner == owner[0]]
+        return page_of(owned, page, size, self._object)
 
-    async def beside(
+    async def by_user_organization(
         self, request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[DeviceObject]:
-        """Those of the organization that somebody is in."""
+        """The devices of the organization that the user belongs to."""
         user = self._hub.user_of(user_email.lower())
-        # Who may not look for users is not told who is one, beside themselves.
-        who = request.principal
-        oneself = user is not None and (who.kind, who.id) == ("user", user[0])
-        if user is None or not (oneself or self._hub.is_allowed(who, "users.view", org=user[1])):
+        principal = request.principal
+        # A caller without users.view learns only about itself: the answer must not tell which addresses are users.
+        is_self = user is not None and (principal.kind, principal.id) == ("user", user[0])
+        if user is None or not (is_self or self._hub.is_allowed(principal, "users.view", org=user[1])):
             return Page(content=[], total_elements=0)
-        beside = self._hub.devices.by_org.get(user[1], {}).values()
-        return page_of(
-            self._hub.access.allowed_devices(request.principal, VIEW_DEVICES, beside), page, size, self._shown
-        )
+        devices = self._hub.devices.by_org.get(user[1], {}).values()
+        return page_of(self._hub.access.allowed_devices(principal, VIEW_DEVICES, devices), page, size, self._object)
 
     async def last_activated(
         self,
@@ -273,20 +281,24 @@ class DeviceRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[ActivatedDevice]:
-        """Devices that came for the first time in the last minutes, the newest first."""
+        """Devices that connected for the first time in the last ``minutes``, newest first."""
         org = self._hub.access.organization_for(request, org_id)
         since = self._hub.clock.now() - minutes * 60_000
         devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
-        found = [one for one in devices if one.org == org.id and one.activated is not None and one.activated >= since]
-        found.sort(key=lambda device: -(device.activated or 0))
-        return page_of(found, page, size, activated_shown)
+        activated = [
+            device
+            for device in devices
+            if device.org == org.id and device.activated is not None and device.activated >= since
+        ]
+        activated.sort(key=lambda device: -(device.activated or 0))
+        return page_of(activated, page, size, activated_device)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.access.device_for(request, device_id)
         request.expect(device.name)
         await self._hub.devices.rename(device, request.body.name, request.principal)
         request.version(device.name)
-        return self._shown(device)
+        return self._object(device)
 
     async def delete(self, request: Request, device_id: int) -> None:
         await self._hub.devices.delete(self._hub.access.device_for(request, device_id), request.principal)
@@ -296,43 +308,38 @@ class DeviceRoutes:
 
     async def datastreams(self, request: Request, device_id: int, pins: tuple[str, ...] = ()) -> dict[str, Any]:
         device = self._hub.access.device_for(request, device_id)
-        wanted = {pin.lower() for pin in pins}
-        values = ((f"v{s.pin}", self._hub.writes.current(device, s)) for s in device.template.datastreams)
-        return {pin: to_json(value) for pin, value in values if value is not None and (not wanted or pin in wanted)}
+        selected = {pin.lower() for pin in pins}
+        values = ((f"v{d.pin}", self._hub.writes.current(device, d)) for d in device.template.datastreams)
+        return {pin: to_json(value) for pin, value in values if value is not None and (not selected or pin in selected)}
 
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
         device = self._hub.access.device_for(request, body.device_id)
-        stream = device.find(body.pin, body.data_stream_id).datastream
-        await self._write(request, device, {stream.id: body.value})
+        datastream = device.find(body.pin, body.data_stream_id).datastream
+        await self._write(request, device, {datastream.id: body.value})
 
     async def write_several(self, request: Request) -> None:
         body: WriteValues = request.body
         if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
-            raise Rejected("values: must be values by datastream id")
+            raise Rejected("values: must have at least one value, by datastream id")
         device = self._hub.access.device_for(request, body.device_id)
         await self._write(request, device, {int(number): value for number, value in body.values.items()})
 
     async def _write(self, request: Request, device: Device, values: dict[int, Any]) -> None:
-        points = {number: device.point(number) for number in values}
-        for number, point in points.items():
-            if point is None:
+        """Write values by datastream id; return after their commit."""
+        datastreams: list[Datastream] = []
+        for number in values:
+            if (point := device.point(number)) is None:
                 raise NotFound(f"Data stream with identifier {number} is not found!")
+            datastreams.append(point.datastream)
         writes = [
-            Write(
-                device,
-                point.datastream.pin,
-                from_label(point.datastream, values[number]),
-                "api",
-                request.principal,
-            )
-            for number, point in points.items()
-            if point is not None
+            Write(device, datastream.pin, from_label(datastream, values[datastream.id]), "api", request.principal)
+            for datastream in datastreams
         ]
         try:
             receipt = self._hub.writes.write_all(writes)
         except WrongType as error:
-            raise Rejected(_wrong_type(error, [point.datastream for point in points.values() if point])) from error
+            raise Rejected(_wrong_type(error, datastreams)) from error
         await receipt.durable()
 
     async def token(self, request: Request) -> Token:
@@ -362,57 +369,47 @@ class DeviceRoutes:
         return Answered(ms=None if took is None else round(took, 1))
 
 
-def _wrong_type(error: WrongType, streams: Sequence[Datastream]) -> str:
-    """What was expected, in words; of several datastreams their types."""
-    if len(streams) == 1 and streams[0].type == "enum":
-        return f"V{streams[0].pin} {streams[0].name} is {describe_choices(streams[0])}."
-    wanted = ", ".join(f"V{stream.pin} {stream.name}: {stream.type}" for stream in streams)
-    return f"{error} ({wanted})"
+def _line_number(problem: str) -> int:
+    """Return 3 for "line 3: …", and 0 for a problem of the file as a whole."""
+    return int("0" + problem.partition(":")[0].rpartition(" ")[2])
+
+
+def _wrong_type(error: WrongType, datastreams: Sequence[Datastream]) -> str:
+    """Describe the expected values: the choices of a single enum, else the type of each datastream."""
+    if len(datastreams) == 1 and datastreams[0].type == "enum":
+        return f"V{datastreams[0].pin} {datastreams[0].name} is {describe_choices(datastreams[0])}."
+    expected = ", ".join(f"V{datastream.pin} {datastream.name}: {datastream.type}" for datastream in datastreams)
+    return f"{error} ({expected})"
 
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = DeviceRoutes(hub)
-    org, ours = "/api/v1/organization", "/api/v1"
+    org, ours = "/api/v1/organization", "/api/v1/device"
     view, control, edit, add = VIEW_DEVICES, "org_devices.control", "org_devices.edit", "org_devices.add"
     delete, tokens = "org_devices.delete", "auth_tokens.edit"
-    several, moved = "Write several values", "Ask a device to join another network"
+    several, redirect = "Write several values", "Send a device to another server"
+    reconfigure, ping = "Ask a device to join another network", "How long a device takes to answer"
     return [
         Route("POST", f"{org}/device/create", api.create, add, "Add a device", CreateDevice),
-        Route(
-            "POST",
-            f"{ours}/device/import",
-            api.import_csv,
-            add,
-            "Add devices from CSV",
-            DevicesCsv,
-            max_body=LARGE_BODY,
-        ),
+        Route("POST", f"{ours}/import", api.import_csv, add, "Add devices from CSV", DevicesCsv, max_body=LARGE_BODY),
         Route("GET", f"{org}/devices", api.list, view, "Devices, a page at a time"),
         Route("GET", f"{org}/device", api.info, view, "One device with its values and metadata"),
         Route("GET", f"{org}/device/baseInfo", api.base_info, view, "One device without its values"),
-        Route("GET", f"{org}/device/by-owner", api.of_owner, view, "The devices of a user"),
-        Route("GET", f"{org}/device/by-user-org", api.beside, view, "The devices of a user's organization"),
-        Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
+        Route("GET", f"{org}/device/by-owner", api.by_owner, view, "The devices of a user"),
+        Route(
+            "GET", f"{org}/device/by-user-org", api.by_user_organization, view, "The devices of a user's organization"
+        ),
+        Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Newly activated devices"),
         Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, lock="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),
         Route("GET", f"{org}/device/datastreams", api.datastreams, view, "A device's values by pin"),
-        # Who wrote which value is in the log of the device's actions.
+        # Quiet: the log of the device's actions records each value with its writer.
         Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, audited=False),
         Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, audited=False),
-        Route("POST", f"{ours}/device/token", api.token, tokens, "Give a device a new token", NewToken),
-        Route(
-            "POST", f"{ours}/device/redirect", api.redirect, control, "Send a device to another server", RedirectDevice
-        ),
-        Route("POST", f"{ours}/device/reboot", api.reboot, control, "Ask a device to reboot", DeviceId),
-        Route("POST", f"{ours}/device/reconfigure", api.reconfigure, control, moved, DeviceId),
-        Route(
-            "POST",
-            f"{ours}/device/ping",
-            api.ping,
-            control,
-            "How long a device takes to answer",
-            DeviceId,
-            audited=False,
-        ),
+        Route("POST", f"{ours}/token", api.token, tokens, "Give a device a new token", NewToken),
+        Route("POST", f"{ours}/redirect", api.redirect, control, redirect, RedirectDevice),
+        Route("POST", f"{ours}/reboot", api.reboot, control, "Ask a device to reboot", DeviceId),
+        Route("POST", f"{ours}/reconfigure", api.reconfigure, control, reconfigure, DeviceId),
+        Route("POST", f"{ours}/ping", api.ping, control, ping, DeviceId, audited=False),
     ]

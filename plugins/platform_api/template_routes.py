@@ -1,4 +1,4 @@
-"""Templates over HTTP: as files and as documents, with all that was saved before."""
+"""Routes of templates: import and export as files, edit as documents, and their saved versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from hub.api import (
     page_of,
 )
 from hub.errors import Conflict, Rejected
-from hub.model import (
-    Template,
-)
+from hub.model import Template
 from hub.templates.document import difference, to_document, to_toml
 from hub.templates.store import dropped_names
 from plugins.platform_api.template_schemas import (
@@ -32,10 +30,10 @@ from plugins.platform_api.template_schemas import (
     EventInfo,
     MetaField,
     TemplateObject,
-    datastreams_shown,
-    events_shown,
-    fields_shown,
-    template_shown,
+    datastream_infos,
+    event_infos,
+    meta_fields,
+    template_object,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +42,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ImportTemplate:
-    """``toml`` is a template file, ``source`` its name in errors; without ``prune`` no values are dropped."""
+    """``toml`` is a template file, ``source`` its name in error messages.
+
+    With ``prune`` datastreams that the file no longer has are dropped with their values; without it they are an error.
+    """
 
     toml: str
     source: str = "template"
@@ -52,8 +53,8 @@ class ImportTemplate:
 
 
 @attrs.frozen(kw_only=True)
-class Imported:
-    """``changes`` is empty when the template was the same already."""
+class TemplatesImported:
+    """``changes`` has a line for each difference; it is empty if the template already was the same."""
 
     id: str
     name: str
@@ -93,7 +94,8 @@ class EditTemplateHead:
 class EditTemplate:
     """The whole ``document``, with the keys of a template file; with ``check`` nothing is saved.
 
-    With ``apply`` all devices follow, else only new ones have it. Without ``prune`` no values are dropped.
+    With ``apply`` all devices get the new version, else only new devices. With ``prune`` datastreams that the document
+    no longer has are dropped with their values; without it they are an error.
     """
 
     template_id: str
@@ -111,7 +113,7 @@ class DuplicateTemplate:
 
 @attrs.frozen(kw_only=True)
 class ApplyTemplate:
-    """Let all devices follow that have stayed with an older version."""
+    """Move all devices that stayed on an older version to the newest one."""
 
     template_id: str
     prune: bool = False
@@ -119,7 +121,7 @@ class ApplyTemplate:
 
 @attrs.frozen(kw_only=True)
 class RestoreTemplate:
-    """An older version becomes the newest one."""
+    """Save an older ``version`` as the newest one."""
 
     template_id: str
     version: int
@@ -129,7 +131,7 @@ class RestoreTemplate:
 
 @attrs.frozen(kw_only=True)
 class Saved:
-    """``changes`` are lines; ``drops`` names the datastreams whose values went, or would go."""
+    """``changes`` has a line for each difference; ``drops`` names the datastreams whose values are dropped."""
 
     id: str
     name: str
@@ -140,7 +142,7 @@ class Saved:
 
 @attrs.frozen(kw_only=True)
 class TemplateSummary:
-    """``behind`` is how many of its devices have stayed with an older version; it has one id, ``template_ids`` too."""
+    """``behind`` counts the devices that stayed on an older version; ``template_ids`` has just ``id``."""
 
     id: str
     template_ids: list[str]
@@ -154,7 +156,10 @@ class TemplateSummary:
 
 @attrs.frozen(kw_only=True)
 class VersionObject:
-    """``at`` is in ms UTC (0: before there were versions), ``by`` who it was; ``changes`` what it changed."""
+    """A saved version, with its differences from the version before as ``changes``.
+
+    ``at`` is in ms UTC, 0 for templates older than versions; ``by`` is the name of the user who saved it.
+    """
 
     version: int
     at: int
@@ -166,71 +171,70 @@ class TemplateRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def _of(self, request: Request, template_id: str) -> Template:
-        found = self._hub.templates.for_org(self._hub.access.organization_for(request), template_id)
-        request.subject = f"template {found.id}"
-        return found
+    def _template(self, request: Request, template_id: str) -> Template:
+        template = self._hub.templates.for_org(self._hub.access.organization_for(request), template_id)
+        request.subject = f"template {template.id}"
+        return template
 
-    # -- as a file ------------------------------------------------------------------------------------------------
+    # -- files ----------------------------------------------------------------------------------------------------
 
-    async def import_file(self, request: Request) -> Imported:
+    async def import_file(self, request: Request) -> TemplatesImported:
         body: ImportTemplate = request.body
         if "if-match" in request.headers:
-            raise Rejected("If-Match: a file says by itself which template it is; edit its document instead")
+            raise Rejected("If-Match cannot be used with a template file; edit the template's document instead.")
         templates = self._hub.templates
         template, changes = await templates.save(body.toml, request.principal, source=body.source, prune=body.prune)
         request.subject = f"template {template.id}"
-        return Imported(id=template.id, name=template.name, changes=changes)
+        return TemplatesImported(id=template.id, name=template.name, changes=changes)
 
     async def export_file(self, request: Request, template_id: str) -> Response:
-        return Response(body=to_toml(self._of(request, template_id)), type="application/toml")
+        return Response(body=to_toml(self._template(request, template_id)), type="application/toml")
 
-    # -- looking --------------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------------
 
-    async def listed(
+    async def summaries(
         self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[TemplateSummary]:
-        used: Counter[str] = Counter()
+        devices: Counter[str] = Counter()
         behind: Counter[str] = Counter()
         org = self._hub.access.organization_for(request, org_id)
         for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id):
-            used[device.template.id] += 1
+            devices[device.template.id] += 1
             behind[device.template.id] += device.pinned is not None
-        found = [template for template in self._hub.templates.by_id.values() if org.has(template)]
-        return page_of(
-            found,
-            page,
-            size,
-            lambda one: TemplateSummary(
-                id=one.id,
-                template_ids=[one.id],
-                org_id=one.org,
-                name=one.name,
-                version=one.version,
-                datastreams=len(one.datastreams),
-                devices=used[one.id],
-                behind=behind[one.id],
-            ),
-        )
+
+        def summary(template: Template) -> TemplateSummary:
+            return TemplateSummary(
+                id=template.id,
+                template_ids=[template.id],
+                org_id=template.org,
+                name=template.name,
+                version=template.version,
+                datastreams=len(template.datastreams),
+                devices=devices[template.id],
+                behind=behind[template.id],
+            )
+
+        enabled = [template for template in self._hub.templates.by_id.values() if org.has(template)]
+        return page_of(enabled, page, size, summary)
 
     async def info(self, request: Request, template_id: str) -> TemplateObject:
-        found = self._of(request, template_id)
-        request.version(found)
-        return template_shown(found)
+        template = self._template(request, template_id)
+        request.version(template)
+        return template_object(template)
 
     async def datastreams(self, request: Request, template_id: str) -> list[DatastreamInfo]:
-        return datastreams_shown(self._of(request, template_id))
+        return datastream_infos(self._template(request, template_id))
 
     async def events(self, request: Request, template_id: str) -> list[EventInfo]:
-        return events_shown(self._of(request, template_id))
+        return event_infos(self._template(request, template_id))
 
     async def metafields(self, request: Request, template_id: str) -> list[MetaField]:
-        return fields_shown(self._of(request, template_id))
+        return meta_fields(self._template(request, template_id))
 
     async def document(self, request: Request, template_id: str, *, version: int | None = None) -> dict[str, Any]:
-        found = self._of(request, template_id)
-        request.version(found)
-        return to_document(found if version is None else await self._hub.templates.version(found, version))
+        template = self._template(request, template_id)
+        request.version(template)
+        return to_document(template if version is None else await self._hub.templates.version(template, version))
 
     # -- changing -------------------------------------------------------------------------------------------------
 
@@ -240,33 +244,33 @@ class TemplateRoutes:
         def make() -> Template:
             new = templates.read(document)
             if new.id in templates.by_id:
-                raise Conflict(f"there is a template {new.id} already")
+                raise Conflict(f"Template {new.id} already exists; edit it, or use another id.")
             return new
 
         return Created(value=await self._save(request, make))
 
     async def create_head(self, request: Request) -> Created[TemplateObject]:
-        # The id is made once.
+        # Read once: reading a document without an id makes an id.
         new = self._hub.templates.read({"template": _head(request.body)})
         saved = await self._save(request, lambda: new)
-        return Created(value=template_shown(self._hub.templates.by_id[saved.id]))
+        return Created(value=template_object(self._hub.templates.by_id[saved.id]))
 
     async def edit_head(self, request: Request, template_id: str) -> TemplateObject:
-        document = to_document(self._of(request, template_id))
+        document = to_document(self._template(request, template_id))
         document["template"] |= _head(request.body)
         saved = await self._edit(request, EditTemplate(template_id=template_id, document=document))
-        return template_shown(self._hub.templates.by_id[saved.id])
+        return template_object(self._hub.templates.by_id[saved.id])
 
     async def edit(self, request: Request) -> Saved:
         return await self._edit(request, request.body)
 
     async def _edit(self, request: Request, body: EditTemplate) -> Saved:
-        old = self._of(request, body.template_id)
+        old = self._template(request, body.template_id)
         request.expect(old)
         document = dict(body.document)
         if isinstance(head := document.get("template"), dict):
             if head.get("id", old.id) != old.id:
-                raise Rejected("document: a template's id does not change")
+                raise Rejected(f"document: the id does not change; it must be {old.id}")
             document["template"] = head | {"id": old.id}
         saved = await self._save(
             request,
@@ -287,62 +291,69 @@ class TemplateRoutes:
         prune: bool = False,
         check: bool = False,
     ) -> Saved:
-        templates, found = self._hub.templates, list[str]()
+        """Save the template that ``make`` returns, or with ``check`` only tell what that would change.
 
-        def looked() -> Template:
+        The store calls ``make`` while it holds its lock, so that it sees the newest templates.
+        """
+        templates, drops = self._hub.templates, list[str]()
+
+        def make_and_note_drops() -> Template:
             new = make()
-            found[:] = dropped_names(templates.changes(new, apply=apply)[1])
+            drops[:] = dropped_names(templates.changes(new, apply=apply)[1])
             return new
 
         if check:
-            new = looked()
+            new = make_and_note_drops()
             templates.check(new)
             request.no_change = True
-            saved, lines = templates.by_id.get(new.id, new), templates.changes(new, apply=apply)[0]
+            saved, changes = templates.by_id.get(new.id, new), templates.changes(new, apply=apply)[0]
         else:
-            saved, lines = await templates.put(looked, request.principal, prune=prune, apply=apply)
+            saved, changes = await templates.put(make_and_note_drops, request.principal, prune=prune, apply=apply)
         request.subject = f"template {saved.id}"
-        return Saved(id=saved.id, name=saved.name, version=saved.version, changes=lines, drops=found)
+        return Saved(id=saved.id, name=saved.name, version=saved.version, changes=changes, drops=drops)
 
     async def duplicate(self, request: Request) -> Created[Saved]:
         body: DuplicateTemplate = request.body
-        document = to_document(self._of(request, body.template_id))
+        document = to_document(self._template(request, body.template_id))
         document["template"] = {key: value for key, value in document["template"].items() if key != "id"}
         document["template"]["name"] = body.name
-        # The id is made once.
+        # Read once: reading a document without an id makes an id.
         new = self._hub.templates.read(document)
         return Created(value=await self._save(request, lambda: new))
 
     async def apply(self, request: Request) -> Saved:
         body: ApplyTemplate = request.body
-        found = self._of(request, body.template_id)
-        request.expect(found)
-        return await self._save(request, lambda: self._hub.templates.get(found.id), prune=body.prune)
+        template = self._template(request, body.template_id)
+        request.expect(template)
+        return await self._save(request, lambda: self._hub.templates.get(template.id), prune=body.prune)
 
     async def delete(self, request: Request, template_id: str, *, everything: bool = False) -> None:
-        """With ``everything`` its devices too, with all that they held."""
-        found = self._of(request, template_id)
-        request.expect(found)
-        devices = [device for device in self._hub.devices.by_id.values() if device.template.id == found.id]
+        """With ``everything`` its devices are deleted too, with all their data."""
+        template = self._template(request, template_id)
+        request.expect(template)
+        devices = [device for device in self._hub.devices.by_id.values() if device.template.id == template.id]
         if devices and not everything:
-            raise Conflict(f"{len(devices)} devices have template {found.id}; everything=true deletes them too")
+            raise Conflict(
+                f"Template {template.id} has devices ({len(devices)}); delete them first, or with everything=true."
+            )
         for device in devices:
             self._hub.authorize(request.principal, "org_devices.delete", device)
         for device in devices:
             request.partially_applied = True
+            # Again: rights and owners may change while other devices are deleted.
             self._hub.authorize(request.principal, "org_devices.delete", device)
             await self._hub.devices.delete(device, request.principal)
-        await self._hub.templates.remove(found, request.principal)
+        await self._hub.templates.remove(template, request.principal)
 
-    # -- what was saved before ------------------------------------------------------------------------------------
+    # -- versions -------------------------------------------------------------------------------------------------
 
     async def versions(
         self, request: Request, template_id: str, *, page: PageNumber = 0, size: PageSize = 20
     ) -> Page[VersionObject]:
-        found = await self._hub.templates.versions(self._of(request, template_id))
-        before = [*found[1:], None]
+        versions = await self._hub.templates.versions(self._template(request, template_id))
+        predecessors = [*versions[1:], None]
         return page_of(
-            list(zip(found, before, strict=True)),
+            list(zip(versions, predecessors, strict=True)),
             page,
             size,
             lambda pair: VersionObject(
@@ -354,48 +365,43 @@ class TemplateRoutes:
         )
 
     async def difference(self, request: Request, template_id: str, from_: int, to: int) -> list[str]:
-        """What changes from one version to another, a line each."""
-        found = self._of(request, template_id)
-        old, new = [await self._hub.templates.version(found, number) for number in (from_, to)]
+        """A line for each difference between two versions."""
+        template = self._template(request, template_id)
+        old, new = [await self._hub.templates.version(template, number) for number in (from_, to)]
         return difference(old, new)[0]
 
     async def restore(self, request: Request) -> Saved:
         body: RestoreTemplate = request.body
-        found = self._of(request, body.template_id)
-        request.expect(found)
-        old = await self._hub.templates.version(found, body.version)
+        template = self._template(request, body.template_id)
+        request.expect(template)
+        old = await self._hub.templates.version(template, body.version)
         return await self._save(request, lambda: old, apply=body.apply, prune=body.prune)
 
 
 def _head(body: NewTemplateHead | EditTemplateHead) -> dict[str, str]:
-    """The keys of a template file that a body has."""
-    renamed = {"board_type": "hardware", "connection_type": "connection"}
-    given = attrs.asdict(body, filter=lambda _, value: value is not None)
-    return {renamed.get(name, name): value for name, value in given.items()}
+    """Return the fields that the body sets, by their keys in a template file."""
+    keys = {"board_type": "hardware", "connection_type": "connection"}
+    fields = attrs.asdict(body, filter=lambda _, value: value is not None)
+    return {keys.get(name, name): value for name, value in fields.items()}
 
 
 def routes(hub: Hub) -> Sequence[Route]:
     api = TemplateRoutes(hub)
     org, ours = "/api/v1/organization", "/api/v1/template"
     view, edit, toml = "templates.view", "templates.edit", ("application/toml",)
-    whole: Any = {"max_body": LARGE_BODY}
+    head, apply = "Edit a template's name and description", "Move all devices of a template to its newest version"
+    change, restore = "Edit a template, or preview the changes", "Restore an older version of a template"
+    editing: Any = {"lock": "template"}
+    large: Any = {"max_body": LARGE_BODY}
     return [
-        Route("GET", f"{org}/templates", api.listed, view, "All templates"),
+        Route("GET", f"{org}/templates", api.summaries, view, "All templates"),
         Route("GET", f"{org}/template", api.info, view, "One template"),
         Route("GET", f"{org}/template/datastreams", api.datastreams, view, "A template's datastreams"),
         Route("GET", f"{org}/template/events", api.events, view, "A template's events"),
         Route("GET", f"{org}/template/metafields", api.metafields, view, "A template's metadata"),
         Route("POST", f"{org}/template/create", api.create_head, edit, "Create an empty template", NewTemplateHead),
-        Route(
-            "PUT",
-            f"{org}/template",
-            api.edit_head,
-            edit,
-            "Edit a template's name and description",
-            EditTemplateHead,
-            lock="template",
-        ),
-        Route("DELETE", f"{org}/template", api.delete, edit, "Delete a template", lock="template"),
+        Route("PUT", f"{org}/template", api.edit_head, edit, head, EditTemplateHead, **editing),
+        Route("DELETE", f"{org}/template", api.delete, edit, "Delete a template", **editing),
         Route(
             "POST",
             f"{ours}/import",
@@ -403,42 +409,17 @@ def routes(hub: Hub) -> Sequence[Route]:
             edit,
             "Import a template file",
             ImportTemplate,
-            **whole,
-            lock="template",
+            **large,
+            **editing,
         ),
         Route("GET", f"{ours}/export", api.export_file, view, "A template as a file", media=toml),
         Route("GET", f"{ours}/document", api.document, view, "A template as a document, or one of its versions"),
-        Route("POST", f"{ours}/create", api.create, edit, "Make a template", NewTemplate, **whole),
-        Route(
-            "PUT",
-            ours,
-            api.edit,
-            edit,
-            "Edit a template, or see what that would change",
-            EditTemplate,
-            **whole,
-            lock="template",
-        ),
-        Route("DELETE", ours, api.delete, edit, "Delete a template", lock="template"),
+        Route("POST", f"{ours}/create", api.create, edit, "Make a template", NewTemplate, **large),
+        Route("PUT", ours, api.edit, edit, change, EditTemplate, **large, **editing),
+        Route("DELETE", ours, api.delete, edit, "Delete a template", **editing),
         Route("POST", f"{ours}/duplicate", api.duplicate, edit, "Make a copy of a template", DuplicateTemplate),
-        Route(
-            "POST",
-            f"{ours}/apply",
-            api.apply,
-            edit,
-            "Let all devices of a template follow",
-            ApplyTemplate,
-            lock="template",
-        ),
+        Route("POST", f"{ours}/apply", api.apply, edit, apply, ApplyTemplate, **editing),
         Route("GET", f"{ours}/versions", api.versions, view, "The versions of a template"),
-        Route("GET", f"{ours}/difference", api.difference, view, "What changed between two versions"),
-        Route(
-            "POST",
-            f"{ours}/restore",
-            api.restore,
-            edit,
-            "Go back to a version of a template",
-            RestoreTemplate,
-            lock="template",
-        ),
+        Route("GET", f"{ours}/difference", api.difference, view, "The differences between two versions of a template"),
+        Route("POST", f"{ours}/restore", api.restore, edit, restore, RestoreTemplate, **editing),
     ]
