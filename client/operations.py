@@ -226,7 +226,10 @@ class DatastreamObject(TypedDict):
 
 
 class Day(TypedDict):
-    """date is the beginning of the day in UTC, milliseconds."""
+    """Statistics of one day. date is the start of the day (UTC), in milliseconds since 1970.
+
+    messages is the number of messages by transport or other source.
+    """
 
     date: int
     messages: dict[str, int]
@@ -1217,9 +1220,10 @@ class VersionObjectPage(TypedDict):
 
 
 class Vitals(TypedDict):
-    """Times are milliseconds UTC; rtt is milliseconds to the device and back, None while that is not known.
+    """Statistics of a device. Times are milliseconds since 1970 (UTC).
 
-    online_for is milliseconds since it connected. days are the last 30, newest first, today among them.
+    rtt is the round-trip time to the device in milliseconds, None while it is unknown. online_for is the age of
+    the connection in milliseconds. days are the last 30 days with activity, newest first, including today.
     """
 
     online: bool
@@ -1501,7 +1505,7 @@ def post_device_token(*, device_id: int, overlap: str | None = None, token: str 
 
 
 def get_device_vitals(*, device_id: int) -> Call[Vitals]:
-    """The state of a device.
+    """Statistics of a device.
 
     Needs the permission org_devices.view: View organization devices.
     """
