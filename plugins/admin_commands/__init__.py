@@ -1,1 +1,1 @@
-"""Commands for whoever looks after a hub; nothing of it runs inside one."""
+"""Commands for the administrator of a hub. No part of the hub itself imports them."""
