@@ -21,9 +21,9 @@ check: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The Python client, made from the API's description.
+# Generates client/operations.py, the Python client, from the OpenAPI document.
 client: .venv/test.stamp
-	$(BIN)/python -m plugins.openapi.client > .venv/operations.py
+	$(BIN)/python -m plugins.openapi.client_generator > .venv/operations.py
 	$(BIN)/ruff format --stdin-filename client/operations.py - < .venv/operations.py > client/operations.py
 
 # Measures what docs/performance.md says and writes its table: an hour, or the benches that are named (ARGS="ingest small").

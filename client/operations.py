@@ -1,6 +1,6 @@
-"""Every operation of the API and what it takes and answers, made from its description by ``make client``.
+"""One function for each operation of the API, and the types of its parameters and results.
 
-Not written by hand: a change of a route, and ``make client``, change it.
+Generated from the OpenAPI document by ``make client``; do not edit it. To change it, change the route.
 """
 
 from __future__ import annotations
@@ -1688,7 +1688,7 @@ def post_logout() -> Call[None]:
 
 
 def get_openapi_json() -> Call[Any]:
-    """This API, as OpenAPI 3.1."""
+    """This API as an OpenAPI 3.1 document."""
     return Call("GET", "/api/v1/openapi.json")
 
 
