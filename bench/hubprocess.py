@@ -150,7 +150,7 @@ class HubProcess:
         return written(str(self.pid))
 
     def api(self) -> Remote:
-        return local.running(load(self._config).with_data(str(self.data)))
+        return local.connect(load(self._config).with_data(str(self.data)))
 
     def devices(self, count: int) -> list[str]:
         """Add devices; returns their tokens."""

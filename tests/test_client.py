@@ -119,8 +119,10 @@ async def test_errors_are_what_the_hub_raised(hub, ask):
 
 async def test_what_changed_since_it_was_read_is_not_edited(hub, ask):
     device, _ = await add_device(hub, TEMPLATE)
-    _, etag = await trio.to_thread.run_sync(ask.remote.ask, operations.get_organization_device(device_id=device.id))
-    rename = operations.put_organization_device(device_id=device.id, name="First").of_version(etag)
+    _, etag = await trio.to_thread.run_sync(
+        ask.remote.call_with_etag, operations.get_organization_device(device_id=device.id)
+    )
+    rename = operations.put_organization_device(device_id=device.id, name="First").if_match(etag)
     assert "First" == (await ask(rename))["name"]
     with pytest.raises(Outdated):
         await ask(attrs.evolve(rename, body={"name": "Second"}))
@@ -129,10 +131,16 @@ async def test_what_changed_since_it_was_read_is_not_edited(hub, ask):
 
 async def test_what_is_asked_twice_with_a_key_is_done_once(hub, ask):
     await hub.templates.save(TEMPLATE, SYSTEM)
-    call = operations.post_organization_device_create(template_id="TMPL0client", name="Once").once("key 1")
+    call = operations.post_organization_device_create(template_id="TMPL0client", name="Once").with_idempotency_key(
+        "key 1"
+    )
     assert (await ask(call))["id"] == (await ask(call))["id"]
     with pytest.raises(Conflict):
-        await ask(operations.post_organization_device_create(template_id="TMPL0client", name="Else").once("key 1"))
+        await ask(
+            operations.post_organization_device_create(template_id="TMPL0client", name="Else").with_idempotency_key(
+                "key 1"
+            )
+        )
     assert 1 == len(hub.devices.by_id)
 
 
@@ -209,7 +217,7 @@ async def test_a_subscription_that_is_refused_says_why(hub, ask):
 
 
 def test_what_a_stopped_hub_does_not_have_is_not_found(hub_config):
-    with local.opened(hub_config) as stopped:
+    with local.open_api(hub_config) as stopped:
         assert 0 == stopped(operations.get_organization_devices())["totalElements"]
         with pytest.raises(NotFound, match="There is nothing at /api/v1/nowhere"):
             stopped(Call("GET", "/api/v1/nowhere"))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client import operations
-from client.cli import api, confirmed, counted, device_of, local_time, progress, show_table, with_yes
+from client.cli import add_yes_option, api, confirm, find_device, format_time, print_table, quantity, show_progress
 from hub.config import config_of
 from hub.errors import RequestError, StartupError
 from hub.printing import megabytes_a_month, report, show
@@ -63,7 +63,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _status_lines(status: HubStatus) -> list[str]:
     listeners = ", ".join(entry["address"] + (" (TLS)" if entry["tls"] else "") for entry in status["listen"])
-    templates = counted(status["templates"], "template")
+    templates = quantity(status["templates"], "template")
     fields = {
         "listening on": listeners or "-",
         "up for": _format_uptime(status["uptime"]),
@@ -109,7 +109,7 @@ def clock(parser: argparse.ArgumentParser) -> None:
     )
     method.add_argument("--drop", action="store_true", help="delete the values and events")
     parser.add_argument("--device", metavar="DEVICE", help="repair only this device: an id, or a name if it is unique")
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         if not args.repair:
@@ -140,13 +140,13 @@ def _print_clock(args: argparse.Namespace, clock: ClockObject) -> None:
     report(
         args,
         clock,
-        f"stamps         {local_time(clock['now'])}",
-        f"machine        {local_time(clock['wall'])}{unsynchronized}",
+        f"stamps         {format_time(clock['now'])}",
+        f"machine        {format_time(clock['wall'])}{unsynchronized}",
         f"state          {clock['state']}{reason}",
         f"deletes        {expiry}",
         *(
-            f"doubted        from {local_time(doubt['began'])} to {local_time(doubt['ended'])}: {doubt['state']},"
-            f" the machine said {local_time(doubt['wall'])}"
+            f"doubted        from {format_time(doubt['began'])} to {format_time(doubt['ended'])}: {doubt['state']},"
+            f" the machine said {format_time(doubt['wall'])}"
             for doubt in clock["doubts"]
         ),
         *(f"in the future  {_describe_values(values)}" for values in clock["future"]),
@@ -155,15 +155,15 @@ def _print_clock(args: argparse.Namespace, clock: ClockObject) -> None:
 
 def _describe_values(values: DeviceValues) -> str:
     return (
-        f"{values['name']} ({values['deviceId']}): {counted(values['values'], 'value')} of"
-        f" {counted(values['datastreams'], 'datastream')}, from {local_time(values['oldest'])}"
-        f" to {local_time(values['newest'])}"
+        f"{values['name']} ({values['deviceId']}): {quantity(values['values'], 'value')} of"
+        f" {quantity(values['datastreams'], 'datastream')}, from {format_time(values['oldest'])}"
+        f" to {format_time(values['newest'])}"
     )
 
 
 def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
     """Show what a repair would change, ask for confirmation, then start the repair and wait for its end."""
-    device = None if args.device is None else device_of(hub, args.device)
+    device = None if args.device is None else find_device(hub, args.device)
     repair = partial(
         operations.post_clock_repair,
         shift_ms=args.shift,
@@ -171,28 +171,28 @@ def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
         device_id=None if device is None else device["id"],
     )
     plan = hub(repair(dry_run=True))
-    now = local_time(plan["now"])
+    now = format_time(plan["now"])
     if not (plan["values"] or plan["events"] or plan["otherTimes"]):
         report(args, _repair_result(plan, None), f"nothing is stamped after {now}: there is nothing to repair")
         return
-    values, events = counted(plan["values"], "value"), counted(plan["events"], "event")
-    times = counted(plan["otherTimes"], "other time")
+    values, events = quantity(plan["values"], "value"), quantity(plan["events"], "event")
+    times = quantity(plan["otherTimes"], "other time")
     if not args.json:
         print(f"stamped after {now}, which is what the machine's clock says:")
         for device_values in plan["devices"]:
             print(f"  {_describe_values(device_values)}")
         print(f"  {events}, {times}")
     if args.drop:
-        confirmed(args, f"delete {values} and {events}, and set {times} to now")
+        confirm(args, f"delete {values} and {events}, and set {times} to now")
     else:
-        confirmed(args, f"shift {values}, {events} and {times} after {now} back by {args.shift / 1000:g} seconds")
+        confirm(args, f"shift {values}, {events} and {times} after {now} back by {args.shift / 1000:g} seconds")
     hub(repair())
     job = _wait_for_repair(hub)
     outcome = "deleted" if args.drop else f"shifted back by {args.shift / 1000:g} seconds"
     report(
         args,
         _repair_result(plan, job),
-        f"{counted(job['values'], 'value')} and {events} {outcome}, {times} corrected",
+        f"{quantity(job['values'], 'value')} and {events} {outcome}, {times} corrected",
         f"the data from before is in {job['backup']}, which pinwheel restore brings back",
     )
 
@@ -200,11 +200,11 @@ def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
 def _wait_for_repair(hub: Api) -> RepairJob:
     """Show the progress of a repair until it has ended. Raises `RequestError` if it has failed."""
     while (job := hub(operations.get_clock_repair()))["running"]:
-        progress(job["done"], job["total"] or 1, job["step"])
+        show_progress(job["done"], job["total"] or 1, job["step"])
         time.sleep(POLL_INTERVAL)
     if job["problem"]:
         raise RequestError(job["problem"])
-    progress(1, 1, job["step"])
+    show_progress(1, 1, job["step"])
     return job
 
 
@@ -250,7 +250,7 @@ def _plugins(args: argparse.Namespace) -> int:
             (plugin["name"], plugin["version"], plugin["state"], _plugin_problem(plugin), " ".join(plugin["hooks"]))
             for plugin in listed
         ]
-        show_table(("name", "version", "state", "problem", "hooks"), rows)
+        print_table(("name", "version", "state", "problem", "hooks"), rows)
     return 0
 
 

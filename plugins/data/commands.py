@@ -20,17 +20,17 @@ import attrs
 from client import Api, operations
 from client.cli import (
     DURATION_HELP,
+    add_device_argument,
+    add_yes_option,
     api,
-    confirmed,
-    counted,
-    datastream_of,
-    device_of,
-    local_time,
-    naming,
-    progress,
-    table,
-    with_device,
-    with_yes,
+    confirm,
+    find_datastream,
+    find_device,
+    format_table,
+    format_time,
+    naming_options,
+    quantity,
+    show_progress,
 )
 from client.operations import DeviceObject
 from hub import spellings, timezones
@@ -68,7 +68,7 @@ SMALL_GAP = 2
 
 def device_history(parser: argparse.ArgumentParser) -> None:
     """Print the values that a datastream had: a chart, or lines with --csv or --json."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
     parser.add_argument("--from", dest="start", metavar="TIME", help="instead of --period, such as 2026-11-01 (of UTC)")
@@ -83,9 +83,11 @@ def device_history(parser: argparse.ArgumentParser) -> None:
             parser.error("--csv and --json are two forms; give only one")
         with (
             api(args) as hub,
-            naming(**{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}),
+            naming_options(
+                **{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}
+            ),
         ):
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             history = partial(
                 operations.get_device_history,
                 device_id=device["id"],
@@ -99,7 +101,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
                 lines_of = partial(history, granularity=args.granularity or "raw", aggregate=args.aggregate)
                 print(hub(lines_of(format="csv" if args.csv else "json")), end="")
                 return
-            stream = datastream_of(device, args.pin)
+            stream = find_datastream(device, args.pin)
             numbers = stream is not None and stream["type"] in ("integer", "double")
             granularity: Granularity = args.granularity or (_fitting(hub, history) if numbers else "raw")
             found = _points(hub, history, granularity)
@@ -147,8 +149,11 @@ def _drawn(found: Sequence[Mapping[str, Any]], aggregate: str, labels: Mapping[i
         return chart(numbers, shutil.get_terminal_size().columns, count)
     last = [(one["ts"], one.get("value", one.get("last"))) for one in found]
     changes = [new for old, new in zip([(0, None), *last], last, strict=False) if new[1] != old[1]]
-    rows = [(local_time(at), _labelled(value, labels)) for at, value in changes[-MAX_LINES:]]
-    return [*table(("time", "value"), rows), f"{counted(len(last), 'value')}, {counted(len(changes), 'change')}"]
+    rows = [(format_time(at), _labelled(value, labels)) for at, value in changes[-MAX_LINES:]]
+    return [
+        *format_table(("time", "value"), rows),
+        f"{quantity(len(last), 'value')}, {quantity(len(changes), 'change')}",
+    ]
 
 
 def _labelled(value: Any, labels: Mapping[int, str]) -> Any:
@@ -166,7 +171,7 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
     start, end = values[0][0], values[-1][0]
     many = len(values) if count is None else count
     if len(values) == 1:
-        return [f"{local_time(start)}  {_short(low)}" + (f", of {many} values" if many > 1 else "")]
+        return [f"{format_time(start)}  {_short(low)}" + (f", of {many} values" if many > 1 else "")]
     labels = [_short(low)] if low == high else _scale(low, high)
     margin = max(map(len, labels))
     columns = max(10, width - margin - 3)
@@ -176,7 +181,7 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
     for row in reversed(range(len(labels))):
         bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] * wide for height in heights)
         lines.append(f"{labels[row]:>{margin}} ┤{bars}".rstrip())
-    return [*lines, f"{'':>{margin}} └{local_time(start)} to {local_time(end)}, {many} values"]
+    return [*lines, f"{'':>{margin}} └{format_time(start)} to {format_time(end)}, {many} values"]
 
 
 def _short(value: float) -> str:
@@ -217,7 +222,7 @@ def _heights(values: Sequence[tuple[int, float]], columns: int, low: float, high
 
 def device_export(parser: argparse.ArgumentParser) -> None:
     """Write all values of a device to a CSV file: time, pin, value."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
 
     def run(args: argparse.Namespace) -> None:
@@ -227,7 +232,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
         count = 0
         try:
             with api(args) as hub, unfinished.open("w", newline="", encoding="utf-8") as file:
-                device = device_of(hub, args.device)
+                device = find_device(hub, args.device)
                 writer = csv.writer(file)
                 writer.writerow(HEADER)
                 for at, pin, value in _everything(hub, device):
@@ -239,7 +244,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
         finally:
             unfinished.unlink(missing_ok=True)
         done = {"device": device["id"], "values": count, "file": str(args.file)}
-        report(args, done, f"{counted(count, 'value')} of {device['name']} written to {args.file}")
+        report(args, done, f"{quantity(count, 'value')} of {device['name']} written to {args.file}")
 
     parser.set_defaults(run=run)
 
@@ -252,17 +257,17 @@ def _everything(hub: Api, device: DeviceObject) -> Iterator[tuple[int, str, Any]
         days = hub(history(granularity="day", tz="UTC", from_=0, to=now)).splitlines()
         start = json.loads(days[0])["ts"] if days else now
         for begin in range(start, now, WINDOW):
-            progress(number + (begin - start) / max(1, now - start), len(streams), "exporting")
+            show_progress(number + (begin - start) / max(1, now - start), len(streams), "exporting")
             text = hub(history(from_=begin, to=min(now, begin + WINDOW)))
             for line in text.splitlines():
                 point = json.loads(line)
                 yield point["ts"], stream["pin"], point["value"]
-    progress(1, 1, "exporting")
+    show_progress(1, 1, "exporting")
 
 
 def device_import(parser: argparse.ArgumentParser) -> None:
     """Read values from a CSV file as `device export` writes it; if one row is wrong, nothing is imported."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
     parser.add_argument("--pin", metavar="PIN", help="where the file has no column pin, as in a report")
     parser.add_argument("--tz", metavar="ZONE", help="of times without an offset; the device's, if not given")
@@ -272,7 +277,7 @@ def device_import(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             zone = args.tz or device["timezone"]
             if not timezones.is_known(zone):
                 raise Rejected(f"there is no time zone {zone[:50]!r}")
@@ -283,7 +288,7 @@ def device_import(parser: argparse.ArgumentParser) -> None:
             problems, rows, skipped = file.read(args.file)
             for check in (True, False):
                 for start in range(0, len(rows), BATCH):
-                    progress(start, len(rows), "checking" if check else "importing")
+                    show_progress(start, len(rows), "checking" if check else "importing")
                     batch = rows[start : start + BATCH]
                     values = [row for _, row in batch]
                     try:
@@ -298,10 +303,10 @@ def device_import(parser: argparse.ArgumentParser) -> None:
                     problems.sort(key=lambda problem: problem[0])
                     lines = [f"line {line}: {text}" if line else text for line, text in problems[:MAX_PROBLEMS]]
                     raise Rejected("\n".join(f"{args.file}: {line}" for line in lines))
-            progress(1, 1, "importing")
+            show_progress(1, 1, "importing")
         done = {"device": device["id"], "values": len(rows), "skipped": skipped, "file": str(args.file)}
-        left_out = f", {counted(skipped, 'row')} left out" if args.skip else ""
-        report(args, done, f"{counted(len(rows), 'value')} of {device['name']} imported{left_out}")
+        left_out = f", {quantity(skipped, 'row')} left out" if args.skip else ""
+        report(args, done, f"{quantity(len(rows), 'value')} of {device['name']} imported{left_out}")
 
     parser.set_defaults(run=run)
 
@@ -369,15 +374,15 @@ class _File:
 
 def device_erase(parser: argparse.ArgumentParser) -> None:
     """Erase the values, history and properties of a device, or of one of its pins, for good."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", nargs="?", help="only this one, such as V1, or a datastream's name")
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             what = f"{args.pin.upper()} of {device['name']}" if args.pin else f"all values of {device['name']}"
-            confirmed(args, f"erase {what} ({device['id']}) for good")
+            confirm(args, f"erase {what} ({device['id']}) for good")
             hub(operations.post_device_erase(device_id=device["id"], pin=args.pin))
         report(args, {"device": device["id"], "pin": args.pin}, f"erased {what}")
 

@@ -13,23 +13,23 @@ from client import operations
 from client.cli import (
     DURATION_HELP,
     PAGE,
+    add_device_argument,
+    add_organization_option,
+    add_yes_option,
     api,
-    confirmed,
-    datastream_of,
-    device_of,
-    devices_named,
-    every,
+    confirm,
+    device_ids_named,
+    fetch_all,
+    find_datastream,
+    find_device,
+    find_organization,
+    find_organization_id,
+    find_user,
     follow,
-    local_time,
-    names_of_organizations,
-    org_id_of,
-    org_of,
-    organizations,
-    show_table,
-    user_of,
-    with_device,
-    with_org,
-    with_yes,
+    format_time,
+    list_organizations,
+    organization_names,
+    print_table,
 )
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.errors import Rejected, RequestError
@@ -73,7 +73,7 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                     for line in said.splitlines():
                         warn(line)
                     continue
-                enabled = _enabled(hub, done[-1]["id"], organizations(hub)) if args.enable_below else []
+                enabled = _enabled(hub, done[-1]["id"], list_organizations(hub)) if args.enable_below else []
                 if not args.json:
                     unchanged = "" if done[-1]["changes"] or enabled else ": nothing to change"
                     print(f"{done[-1]['id']} {done[-1]['name']}{unchanged}")
@@ -109,8 +109,12 @@ def template_enable(parser: argparse.ArgumentParser) -> None:
             parser.error("either ORG or --below is needed")
         with api(args) as hub:
             template = hub(operations.get_organization_template(template_id=args.id))
-            every_org = organizations(hub)
-            meant = every_org if args.below else _with_parents([org_of(hub, text) for text in args.orgs], every_org)
+            every_org = list_organizations(hub)
+            meant = (
+                every_org
+                if args.below
+                else _with_parents([find_organization(hub, text) for text in args.orgs], every_org)
+            )
             enabled = _enabled(hub, args.id, meant)
         found = [{"id": org["id"], "name": org["name"]} for org in enabled]
         lines = _enabling(enabled) or ["nothing to change"]
@@ -171,11 +175,11 @@ def template_list(parser: argparse.ArgumentParser) -> None:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            found = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+            found = fetch_all(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
         if args.json:
             show(found)
         else:
-            show_table(
+            print_table(
                 ("id", "name", "datastreams", "devices"),
                 [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in found],
             )
@@ -191,7 +195,7 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         show([dict(zip(("name", "id", "datastreams", "description"), row, strict=True)) for row in rows])
     else:
-        show_table(("name", "id", "datastreams", "description"), rows)
+        print_table(("name", "id", "datastreams", "description"), rows)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     """Add a device, or many from CSV; prints its token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
-    with_org(parser, "the organization that it belongs to")
+    add_organization_option(parser, "the organization that it belongs to")
     parser.add_argument(
         "--token-stdin", action="store_true", help="take the token that the board already carries from stdin"
     )
@@ -227,9 +231,9 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             parser.error("--template and --name are needed, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            same = devices_named(hub, args.name)
+            same = device_ids_named(hub, args.name)
             call = operations.post_organization_device_create(
-                template_id=args.template, name=args.name, org_id=org_id_of(hub, args.org), token=token
+                template_id=args.template, name=args.name, org_id=find_organization_id(hub, args.org), token=token
             )
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
@@ -245,20 +249,20 @@ def _add_from_csv(args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
     with api(args) as hub:
-        show(hub(operations.post_device_import(csv=text, org_id=org_id_of(hub, args.org))))
+        show(hub(operations.post_device_import(csv=text, org_id=find_organization_id(hub, args.org))))
 
 
 def device_list(parser: argparse.ArgumentParser) -> None:
     """List the devices of an organization and of those below it."""
-    with_org(parser)
+    add_organization_option(parser)
     parser.add_argument("--status", metavar="S", help="only those with this status, such as offline")
     parser.add_argument("--query", metavar="WORDS", help="only those with these words in their name, metadata or tags")
     parser.add_argument("--tag", metavar="T", help="only those with this tag")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_id_of(hub, args.org)
-            devices: list[DeviceObject] = every(
+            org = find_organization_id(hub, args.org)
+            devices: list[DeviceObject] = fetch_all(
                 hub,
                 lambda page: operations.get_organization_devices(
                     org_id=org, include_sub_org_devices=True, page=page, size=PAGE
@@ -267,7 +271,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
             if args.status or args.query or args.tag:
                 meant = _found(hub, args, org)
                 devices = [device for device in devices if device["id"] in meant]
-            names = {} if args.json else names_of_organizations(hub)
+            names = {} if args.json else organization_names(hub)
         if args.json:
             show(devices)
             return
@@ -283,7 +287,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
             )
             for d in devices
         ]
-        show_table(("id", "name", "template", "org", "status", "last seen", "address"), rows)
+        print_table(("id", "name", "template", "org", "status", "last seen", "address"), rows)
 
     parser.set_defaults(run=run)
 
@@ -295,7 +299,7 @@ def _found(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
         filters.append({"attribute": "status", "values": [args.status]})
     if args.tag:
         filters.append({"attribute": "tag", "values": [args.tag]})
-    found = every(
+    found = fetch_all(
         hub,
         lambda page: operations.post_devices_search(
             query=args.query, filters=filters, org_id=org, page=page, size=PAGE
@@ -308,7 +312,7 @@ def _last_seen(device: DeviceObject) -> str:
     """When a device was there: now, or when it disconnected or its newest value came."""
     if device["lifecycleStatus"]["status"] == "ONLINE":
         return "now"
-    return local_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
+    return format_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
 
 
 def device_transfer(parser: argparse.ArgumentParser) -> None:
@@ -322,12 +326,12 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
             parser.error("--org or --owner is needed")
         failed, done = False, []
         with api(args) as hub:
-            owner = user_of(hub, args.owner) if args.owner else None
-            org = org_of(hub, args.org)["id"] if args.org else None
+            owner = find_user(hub, args.owner) if args.owner else None
+            org = find_organization(hub, args.org)["id"] if args.org else None
             if owner is not None and org not in (None, owner["orgId"]):
                 raise Rejected(f"{owner['email']} is not in organization {args.org}: a device is where its owner is")
-            where = owner["email"] if owner else org_of(hub, args.org)["name"]
-            for device in [device_of(hub, text) for text in args.devices]:
+            where = owner["email"] if owner else find_organization(hub, args.org)["name"]
+            for device in [find_device(hub, text) for text in args.devices]:
                 to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
                 try:
                     hub(operations.post_organization_device_transfer(device_id=device["id"], **to))
@@ -346,11 +350,11 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
 
 def device_show(parser: argparse.ArgumentParser) -> None:
     """Show a device with its values and metadata."""
-    with_device(parser)
+    add_device_argument(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
         if args.json:
             show(device)
             return
@@ -360,7 +364,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("template", device["templateId"]),
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
-            ("activated", local_time(device["activatedAt"])),
+            ("activated", format_time(device["activatedAt"])),
             *((field["name"], field["value"]["text"]) for field in device["metaFieldValues"] or ()),
         ):
             print(f"  {name:<14}{value}")
@@ -369,18 +373,18 @@ def device_show(parser: argparse.ArgumentParser) -> None:
                 v["pin"].upper(),
                 v["dataStreamLabel"],
                 v["display"]["text"],
-                local_time(v["updatedAt"]),
+                format_time(v["updatedAt"]),
             )
             for v in device["dataStreamValues"] or ()
         ]
-        show_table(("pin", "name", "value", "updated"), rows)
+        print_table(("pin", "name", "value", "updated"), rows)
 
     parser.set_defaults(run=run)
 
 
 def device_events(parser: argparse.ArgumentParser) -> None:
     """The timeline of a device, newest first; --resolve, --comment and --archive act on one event."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; or several, as in info,warning")
     parser.add_argument("--open", action="store_true", help="only what is not resolved")
     parser.add_argument("--archived", action="store_true", help="what was archived instead")
@@ -396,7 +400,7 @@ def device_events(parser: argparse.ArgumentParser) -> None:
         if wrong := [one for one in types if one not in EVENT_TYPES]:
             raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(wrong)}")
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
+            number = find_device(hub, args.device)["id"]
             if args.resolve is not None:
                 hub(
                     operations.post_organization_device_event_resolve(
@@ -422,8 +426,8 @@ def device_events(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(found)
             return
-        rows = [(e["id"], local_time(e["ts"]), e["eventType"].lower(), e["name"], _told(e)) for e in found["content"]]
-        show_table(("event", "time", "type", "name", "description"), rows)
+        rows = [(e["id"], format_time(e["ts"]), e["eventType"].lower(), e["name"], _told(e)) for e in found["content"]]
+        print_table(("event", "time", "type", "name", "description"), rows)
 
     parser.set_defaults(run=run)
 
@@ -440,12 +444,12 @@ def _told(event: EventObject) -> str:
 
 def device_log(parser: argparse.ArgumentParser) -> None:
     """What the hub noted about a device: events, coming and going, and what it refused, oldest first."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
+            number = find_device(hub, args.device)["id"]
             call = operations.get_organization_device_timeline(device_id=number, size=args.limit, archived="any")
             events = hub(call)["content"]
             refusals = [r for r in hub(operations.get_refusals()) if r["device"] == number]
@@ -457,19 +461,19 @@ def device_log(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(lines)
         for line in () if args.json else lines:
-            print(f"{local_time(line['at'])}  {line['kind']:<8}  {line['text']}")
+            print(f"{format_time(line['at'])}  {line['kind']:<8}  {line['text']}")
 
     parser.set_defaults(run=run)
 
 
 def device_rename(parser: argparse.ArgumentParser) -> None:
     """Give a device another name."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("name", metavar="NAME")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             renamed = hub(operations.put_organization_device(device_id=device["id"], name=args.name))
         done = {"id": device["id"], "name": renamed["name"]}
         report(args, done, f"{device['name']} ({device['id']}) is named {renamed['name']}")
@@ -479,13 +483,13 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
 
 def device_delete(parser: argparse.ArgumentParser) -> None:
     """Delete a device with all its values and history."""
-    with_device(parser)
-    with_yes(parser)
+    add_device_argument(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
-            confirmed(args, f"delete {device['name']} ({device['id']}) with all its values and history")
+            device = find_device(hub, args.device)
+            confirm(args, f"delete {device['name']} ({device['id']}) with all its values and history")
             hub(operations.delete_organization_device(device_id=device["id"]))
         done = {"id": device["id"], "name": device["name"]}
         report(args, done, f"{device['name']} ({device['id']}) is deleted")
@@ -495,7 +499,7 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
 
 def device_token(parser: argparse.ArgumentParser) -> None:
     """Give a device a new token; prints it, as it is shown only now."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--new", action="store_true", required=True, help="make a new token")
     parser.add_argument("--overlap", default="", help=f"how long the old token goes on, {DURATION_HELP}")
     parser.add_argument("--token-stdin", action="store_true", help="take the new token from stdin")
@@ -503,7 +507,7 @@ def device_token(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             call = operations.post_device_token(device_id=device["id"], overlap=args.overlap, token=token)
             print(json.dumps({"id": device["id"], "token": hub(call)["token"]}))
 
@@ -512,16 +516,16 @@ def device_token(parser: argparse.ArgumentParser) -> None:
 
 def device_write(parser: argparse.ArgumentParser) -> None:
     """Write a value to a pin; several values make an array."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("values", metavar="VALUE", nargs="+")
 
     def run(args: argparse.Namespace) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
-            number = device_of(hub, args.device)["id"]
+            number = find_device(hub, args.device)["id"]
             hub(operations.post_organization_device_datastream(device_id=number, pin=args.pin, value=value))
-            stream = datastream_of(hub(operations.get_organization_device(device_id=number)), args.pin)
+            stream = find_datastream(hub(operations.get_organization_device(device_id=number)), args.pin)
         assert stream is not None, "the hub has written to it"
         pin, name = stream["pin"].upper(), stream["dataStreamLabel"]
         done = {"device": number, "pin": pin, "name": name, "value": stream["value"]}
@@ -571,7 +575,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
                     _print_refusal(refusal, args.json)
                 subscription: dict[str, Any] = {"subscribe": "refused"}
             else:
-                device = device_of(hub, args.device)
+                device = find_device(hub, args.device)
                 subscription = {"subscribe": "wire" if args.wire else "device", "device": device["id"], "every": True}
             for message in follow(hub, subscription):
                 _print_message(message, args.json)
@@ -583,7 +587,7 @@ def _print_refusal(refusal: Refusal, as_json: bool) -> None:
     if as_json:
         print(json.dumps(refusal), flush=True)
     else:
-        print(f"{local_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
+        print(f"{format_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
 
 
 def _print_message(message: dict[str, Any], as_json: bool) -> None:
@@ -592,11 +596,13 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif as_json:
         print(json.dumps({key: value for key, value in message.items() if key != "id"}), flush=True)
     elif frame := message.get("wire"):
-        print(f"{local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
+        print(
+            f"{format_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True
+        )
     elif "lagged" in message:
         print(f"({message['lagged']} changes were too quick to show)", flush=True)
     else:
-        at = local_time(message["ts"]) if "ts" in message else ""
+        at = format_time(message["ts"]) if "ts" in message else ""
         if "online" in message:
             print(f"{at or '-':<19}  {message['status'].lower()}", flush=True)
         for pin, value in message.get("values", {}).items():
