@@ -18,7 +18,7 @@ from patience import patient
 import hub.app
 import hub.history.commit_log
 import hub.storage
-from bench.hubprocess import all_values
+from bench.hub_process import all_values
 from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
