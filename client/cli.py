@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
             print(f"pinwheel: {line}", file=sys.stderr)
         code = 2 if isinstance(error, StartupError) else 1
     except PermissionError as error:
-        print(f"pinwheel: {error.filename}: {error.strerror}; it belongs to another user", file=sys.stderr)
+        print(f"pinwheel: {error.filename}: {error.strerror}; the file belongs to another user", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         if sys.stderr.isatty():
@@ -246,7 +246,7 @@ def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
         from client.operations import post_logout
         from client.remote import Remote
     if args.hub_key_stdin and args.hub_user:
-        raise StartupError("--key-stdin and --user are two ways to be known; give only one")
+        raise StartupError("--key-stdin and --user exclude each other: authenticate with an API key or as a user")
     remote = Remote(url, tls=_tls_context(args.hub_ca) if args.hub_ca else None)
     if args.hub_user:
         with _advising_on_certificates():
@@ -259,7 +259,7 @@ def _remote(args: argparse.Namespace, url: str) -> Iterator[Remote]:
     remote.token = args.hub_key.strip()
     if not remote.token:
         raise StartupError(
-            "a hub on another machine wants to know who asks: give --user EMAIL, or an API key"
+            "a hub on another machine requires authentication: give --user EMAIL, or an API key"
             " (pinwheel key add, there) with --key-stdin or in PINWHEEL_KEY"
         )
     with _advising_on_certificates():
@@ -276,7 +276,7 @@ def _advising_on_certificates() -> Iterator[None]:
     except Unavailable as error:
         if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
             raise
-        advice = "name the CA that signed it with --ca FILE; a hub's own is at /ca.pem and in its data, tls/ca.pem"
+        advice = "name its CA with --ca FILE; a hub's own CA is at /ca.pem, and in its data directory, tls/ca.pem"
         raise Unavailable(f"{error}; {advice}") from error
 
 

@@ -64,7 +64,7 @@ def connect(config: Config) -> Remote:
         key = (config.data / "local.key").read_text().strip()
     except (OSError, ValueError) as error:
         raise Unavailable(
-            f"a hub uses {config.data} and does not say where it listens ({error}): it is starting, or its disk is full"
+            f"a hub uses {config.data}, but its addresses cannot be read ({error}): it is starting, or its disk is full"
         ) from error
     candidates = [listener for listener in listeners if "http" in listener["serve"]] or listeners
     encrypted = [listener for listener in candidates if listener["tls"]]

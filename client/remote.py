@@ -109,7 +109,7 @@ class Remote:
             raise self._no_answer(error) from error
         except ValueError:
             # "from None": the ValueError quotes the header, which may be the token.
-            raise Rejected("a token, key or ETag has letters that no header can have") from None
+            raise Rejected("a token, key or ETag has characters that are not allowed in an HTTP header") from None
         finally:
             connection.close()
         if response.status >= 400:
@@ -148,7 +148,9 @@ class Remote:
                     yield decoded
         except InvalidStatus as error:
             status = error.response.status_code
-            raise ERRORS.get(status, Unavailable)(f"the hub refuses its stream ({status})") from error
+            raise ERRORS.get(status, Unavailable)(
+                f"the hub rejected the connection to its live stream (status {status})"
+            ) from error
         except InvalidHandshake as error:
             raise self._not_a_hub(str(error)) from error
         except ConnectionClosed:
@@ -161,7 +163,7 @@ class Remote:
         return Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}")
 
     def _not_a_hub(self, reason: str) -> Unavailable:
-        return Unavailable(f"the server at {self.host}:{self.port} answers as no hub does: {reason}")
+        return Unavailable(f"the server at {self.host}:{self.port} does not answer as a hub: {reason}")
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.tls is None:

@@ -136,7 +136,7 @@ def _parse_seconds(text: str) -> int:
 def _print_clock(args: argparse.Namespace, clock: ClockObject) -> None:
     unsynchronized = "" if clock["synchronized"] else " (not synchronized)"
     reason = "" if clock["problem"] is None else f": {clock['problem']}"
-    expiry = "what is old" if clock["believable"] else "nothing, until the clock has proved itself"
+    expiry = "expired data" if clock["believable"] else "nothing, until the clock is confirmed"
     report(
         args,
         clock,
@@ -146,7 +146,7 @@ def _print_clock(args: argparse.Namespace, clock: ClockObject) -> None:
         f"deletes        {expiry}",
         *(
             f"doubted        from {format_time(doubt['began'])} to {format_time(doubt['ended'])}: {doubt['state']},"
-            f" the machine said {format_time(doubt['wall'])}"
+            f" the machine's clock said {format_time(doubt['wall'])}"
             for doubt in clock["doubts"]
         ),
         *(f"in the future  {_describe_values(values)}" for values in clock["future"]),
@@ -173,12 +173,12 @@ def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
     plan = hub(repair(dry_run=True))
     now = format_time(plan["now"])
     if not (plan["values"] or plan["events"] or plan["otherTimes"]):
-        report(args, _repair_result(plan, None), f"nothing is stamped after {now}: there is nothing to repair")
+        report(args, _repair_result(plan, None), f"no timestamp is after {now}: there is nothing to repair")
         return
     values, events = quantity(plan["values"], "value"), quantity(plan["events"], "event")
     times = quantity(plan["otherTimes"], "other time")
     if not args.json:
-        print(f"stamped after {now}, which is what the machine's clock says:")
+        print(f"with timestamps after {now}, the time of the machine's clock:")
         for device_values in plan["devices"]:
             print(f"  {_describe_values(device_values)}")
         print(f"  {events}, {times}")
@@ -193,7 +193,7 @@ def _repair_clock(args: argparse.Namespace, hub: Api) -> None:
         args,
         _repair_result(plan, job),
         f"{quantity(job['values'], 'value')} and {events} {outcome}, {times} corrected",
-        f"the data from before is in {job['backup']}, which pinwheel restore brings back",
+        f"the data before the repair is in {job['backup']}; pinwheel restore brings it back",
     )
 
 
@@ -233,8 +233,8 @@ def _plugins(args: argparse.Namespace) -> int:
     if args.action == "new":
         if not args.name or re.fullmatch(r"[a-z][a-z0-9_]{0,40}", args.name) is None:
             raise StartupError(
-                "the name of a plugin must have small letters, digits and _ only, such as:"
-                " pinwheel plugins new rain_alarm"
+                "the name of a plugin must begin with a small letter, and have only small letters, digits and _,"
+                " such as: pinwheel plugins new rain_alarm"
             )
         return _new_plugin(args)
     if args.action == "add":
@@ -425,5 +425,6 @@ def _check_owner(data: Path, user: pwd.struct_passwd) -> None:
     if user.pw_uid not in (0, data.stat().st_uid):
         owner = shlex.quote(f"{user.pw_name}:")
         raise StartupError(
-            f"{data} is not {user.pw_name}'s: sudo chown -R {owner} {shlex.quote(str(data))}, or --user NAME"
+            f"{data} does not belong to {user.pw_name}: run sudo chown -R {owner} {shlex.quote(str(data))}, or name its"
+            " owner with --user NAME"
         )
