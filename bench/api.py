@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import Any
 
 from bench.hub_process import HubProcess
-from hub.history.chunks import HOUR_MS, Statistics, row_of
+from hub.history.chunks import HOUR_MS, Statistics, to_row
 from plugins.users.model import ADMIN
 from plugins.users.passwords import blynk_hash, derive
 
@@ -153,7 +153,7 @@ def _fill(hub: HubProcess, devices: int) -> None:
     now = int(time.time() * 1000) // HOUR_MS
     with closing(sqlite3.connect(hub.data / "history.db")) as connection:
         hours = (
-            ((hour << 32) | series, *row_of(Statistics(60, 20.5, 22.5, 1290.0, 21.5, 0), 0))
+            ((hour << 32) | series, *to_row(Statistics(60, 20.5, 22.5, 1290.0, 21.5, 0), 0))
             for hour in range(now - 365 * 24, now + 1)
             for series in range(1, 11)
         )

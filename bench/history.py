@@ -20,7 +20,7 @@ from hub.commands import settle
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.history.chunks import HOUR_MS
-from hub.model import SYSTEM, Point
+from hub.model import SYSTEM, DeviceDatastream
 from hub.writes import Write
 
 MINUTE_MS, DAY_MS = 60_000, 24 * HOUR_MS
@@ -69,8 +69,8 @@ async def _history(points: int, series: int) -> dict[str, Any]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.run)
                 await _write_values(hub, datastreams, points, now, stalls)
-                hub.history.cut()
-                while hub.history.working:
+                hub.history.close_segment()
+                while hub.history.is_busy:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
             passed, blocks = (after - then for then, after in zip(before, written_bytes(), strict=True))
@@ -89,14 +89,16 @@ async def _history(points: int, series: int) -> dict[str, Any]:
     }
 
 
-async def _add_datastreams(hub: Hub, count: int) -> list[Point]:
+async def _add_datastreams(hub: Hub, count: int) -> list[DeviceDatastream]:
     """Add devices with together at least ``count`` datastreams, and return that many."""
     template, _ = await hub.templates.save(TEMPLATE.replace("min = 0\n", ""), SYSTEM)
     devices = [NewDevice(name=f"Bench {n}", template=template) for n in range(-(-count // DATASTREAMS))]
     return [point for device, _ in await hub.devices.add(devices, SYSTEM) for point in device.points.values()][:count]
 
 
-async def _write_values(hub: Hub, datastreams: list[Point], points: int, now: list[int], stalls: _StallMeter) -> None:
+async def _write_values(
+    hub: Hub, datastreams: list[DeviceDatastream], points: int, now: list[int], stalls: _StallMeter
+) -> None:
     """Write ``points`` values, one a minute for each datastream with jitter, and set the clock ``now`` to their times.
 
     The values are random walks with steps of 0.1, similar to those of sensors.
@@ -121,14 +123,14 @@ async def _write_values(hub: Hub, datastreams: list[Point], points: int, now: li
         minute += MINUTE_MS
         if minute % HOUR_MS == MINUTE_MS:
             # Wait for the compaction: the simulated hour is shorter than the compaction of an hour.
-            while hub.history.working:
+            while hub.history.is_busy:
                 await trio.sleep(0.001)
     if receipt is not None:
         await receipt.durable()
     print(file=sys.stderr)
 
 
-async def _query_ms(hub: Hub, datastreams: list[Point], now: int) -> tuple[float, float]:
+async def _query_ms(hub: Hub, datastreams: list[DeviceDatastream], now: int) -> tuple[float, float]:
     """Return the median duration in milliseconds of two queries: all values of 24 hours, and the days of a year."""
     chance = random.Random(2)
     raw, daily = [], []

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 
 from bench.hub_process import HubProcess
-from hub.history.chunks import HOUR_MS, encode, row_of, statistics
+from hub.history.chunks import HOUR_MS, encode, statistics, to_row
 from hub.history.keys import chunk_key, hour_key
 
 #: Values of one chunk, one every 3.5 seconds. They are random doubles of 8 bytes: values of sensors compress so well
@@ -44,5 +44,5 @@ def _insert_hour(connection: sqlite3.Connection, hour: int, series: int, values:
     points = [(hour * HOUR_MS + n * HOUR_MS // POINTS, value) for n, value in enumerate(values)]
     key = chunk_key(hour, series)
     connection.execute("INSERT INTO chunks VALUES (?, ?)", (key, encode(key, points)))
-    row = row_of(statistics(points), hour * HOUR_MS)
+    row = to_row(statistics(points), hour * HOUR_MS)
     connection.execute(f"INSERT INTO hours VALUES (?, {', '.join('?' * len(row))})", (hour_key(hour, series), *row))

@@ -18,11 +18,11 @@ from typing import Any, Union, get_args, get_origin
 
 import attrs
 import trio
+from hub.run import running
 
 from bench.hub_process import CONFIG, HubProcess
 from client import operations
-from hub.api.routes import Route, named
-from hub.app import running
+from hub.api import Route, json_name
 from hub.config import load
 from plugins.users.model import ADMIN, USER
 
@@ -236,7 +236,7 @@ def _cases(route: Route) -> Iterator[Case]:
         bodies = _form_bodies(size)
     content_type = "multipart/form-data; boundary=b" if route.takes == "multipart/form-data" else route.takes
     for shape, body in bodies:
-        yield Case(route, shape, "pin=v0" if route.lenient else required, body[:size], content_type)
+        yield Case(route, shape, "pin=v0" if route.raw_query else required, body[:size], content_type)
 
 
 def _json_bodies(route: Route, size: int) -> Iterator[Body]:
@@ -252,11 +252,11 @@ def _json_bodies(route: Route, size: int) -> Iterator[Body]:
     if route.body is None:
         return
     fields = attrs.fields(attrs.resolve_types(route.body))
-    base = {named(field): _plausible(field.name, field.type) for field in fields if field.default is attrs.NOTHING}
+    base = {json_name(field): _plausible(field.name, field.type) for field in fields if field.default is attrs.NOTHING}
     for field in fields:
         for shape, value in _values(field.type, size - len(json.dumps(base)) - 200):
-            body = json.dumps(base | {named(field): None}).encode()
-            yield f"{named(field)}: {shape}", body.replace(b": null", b": " + value)
+            body = json.dumps(base | {json_name(field): None}).encode()
+            yield f"{json_name(field)}: {shape}", body.replace(b": null", b": " + value)
 
 
 def _values(kind: Any, size: int) -> Iterator[Body]:

@@ -22,7 +22,7 @@ from client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
-from hub.history.log import unpacked
+from hub.history.log import unpack_batch
 from plugins.platform_api.devices import MAX_ROWS
 
 CONFIG = """\
@@ -197,7 +197,7 @@ def _values_in_log(connection: sqlite3.Connection) -> list[tuple[int, Any]]:
     return [
         (series, value)
         for number, count, data in batches
-        for series, _, value, _ in unpacked(number, count, data)
+        for series, _, value, _ in unpack_batch(number, count, data)
         if number > upto or series > done
     ]
 

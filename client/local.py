@@ -141,8 +141,7 @@ class _HubThread:
 
     async def _serve(self) -> None:
         import trio
-
-        from hub.app import running
+        from hub.run import running
 
         async with running(self._config, listen=False) as hub:
             self._running = _RunningHub(hub, trio.lowlevel.current_trio_token(), trio.Event())
@@ -159,22 +158,22 @@ class _HubThread:
 
 async def _execute(hub: Hub, call: Call[Any]) -> Any:
     """Call the handler of a route as the HTTP connector does, and return the decoded result. Raises `RequestError`."""
-    from hub.api import routes
+    from hub import api
 
-    matches = (r for r in hub.routes if isinstance(r, routes.Route) and (r.method, r.path) == (call.method, call.path))
+    matches = (r for r in hub.routes if isinstance(r, api.Route) and (r.method, r.path) == (call.method, call.path))
     if (route := next(matches, None)) is None:
         # Such as a route of a plugin that is turned off.
         raise NotFound(f"There is nothing at {call.path}.")
-    request = routes.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
+    request = api.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
-        request.body = routes.from_json(call.json_body, route.body)
+        request.body = api.from_json(call.json_body, route.body)
     request.permission = route.permission
     result = await hub.execute(route, request)
-    if isinstance(result, routes.Stream):
+    if isinstance(result, api.Stream):
         text = b"".join([chunk async for chunk in result.chunks]).decode()
-    elif isinstance(result, routes.Response):
+    elif isinstance(result, api.Response):
         text = result.body.decode() if isinstance(result.body, bytes) else result.body
     else:
-        return routes.to_json(result.value if isinstance(result, routes.Created) else result)
+        return api.to_json(result.value if isinstance(result, api.Created) else result)
     return json.loads(text) if result.type == "application/json" else text

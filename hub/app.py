@@ -31,7 +31,7 @@ from hub.domain.devices import Devices
 from hub.domain.display import Display
 from hub.domain.lifecycle import Lifecycles
 from hub.domain.metadata import Metadata
-from hub.domain.organizations import Organizations, not_enabled
+from hub.domain.organizations import Organizations, template_not_enabled
 from hub.domain.properties import Properties
 from hub.domain.timeline import Timeline
 from hub.domain.tokens import Tokens
@@ -109,7 +109,7 @@ class Hub:
             # The devices need the history first.
             policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
-            on_trouble=self._storage_trouble,
+            on_fault=self._storage_trouble,
         )
         self.organizations = Organizations(storage, bus, config.limits)
         self.sessions = Sessions(bus, clock)
@@ -128,9 +128,9 @@ class Hub:
         )
         self.bodies = Bodies()
         self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
-        self.devices.newest = self.templates.get
-        self.watching = ValueTimeouts(bus, clock, self.devices.by_series)
-        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.watching)
+        self.devices.newest_template = self.templates.get
+        self.value_timeouts = ValueTimeouts(bus, clock, self.devices.by_series)
+        self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
@@ -218,7 +218,7 @@ class Hub:
         device = self.devices.get(number)
         if not self.may(request.principal, request.permission, device):
             if not self.may(request.principal, VIEW_DEVICES, device):
-                raise self.devices.unknown(number)
+                raise self.devices.not_found(number)
             raise Forbidden(f"This needs the permission {request.permission}.")
         request.subject, request.org = f"device {device.id}", device.org
         return device
@@ -227,7 +227,7 @@ class Hub:
         """The organization that a request is about, by default the one its asker acts in. Raises as `device_for`."""
         org = self.organizations.get(request.principal.org if number is None else number)
         if not self.may(request.principal, request.permission, org=org.id):
-            raise self.organizations.unknown(org.id)
+            raise self.organizations.not_found(org.id)
         request.org = org.id
         return org
 
@@ -243,7 +243,7 @@ class Hub:
             found, own = self.templates.by_id.get(template), self.organizations.get(request.principal.org)
             if found is None or not own.has(found) or not self.may(request.principal, "templates.view", org=own.id):
                 raise
-        raise not_enabled(found, org)
+        raise template_not_enabled(found, org)
 
     def devices_for(self, principal: Principal, permission: str, top: int | None = None) -> list[Device]:
         """All devices on which somebody may do what a permission names, of an organization and those below it."""
@@ -319,7 +319,7 @@ class Hub:
         token = next((value for key, value in pairs if key == "token"), None)
         if not token:
             raise Rejected("No token provided.")
-        device = self.tokens.of(token)
+        device = self.tokens.device_for(token)
         if device is None:
             self.refuse(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
             raise Rejected("Invalid token.")
@@ -357,7 +357,7 @@ class Hub:
     async def storage_costs(self) -> list[tuple[str, int, str, int]]:
         """(template, pin, name, bytes a month over all its devices) of every datastream, the dearest first."""
         total: dict[tuple[str, int, str], float] = {}
-        for series, size in (await self.history.upkeep.costs()).items():
+        for series, size in (await self.history.retention.costs()).items():
             if point := self.devices.by_series.get(series):
                 stream = point.datastream
                 key = (point.device.template.id, stream.pin, stream.name)
@@ -371,13 +371,13 @@ class Hub:
 
     def _look_around(self) -> None:
         alarm, storage, clock = self.alarms.set, self.storage, self.clock
-        trouble = self.history.trouble
+        trouble = self.history.fault
         alarm("writes", None if trouble is None else f"values cannot be written: {trouble}", critical=True)
         free = storage.free_share()
         alarm("disk", f"the disk is low: {free:.0%} free" if free is not None and free < LOW_DISK else None)
         aside = storage.set_aside
         alarm("history", None if aside is None else f"a damaged history file was put aside as {aside}")
-        chunks = self.history.upkeep.damaged
+        chunks = self.history.retention.damaged
         alarm("chunks", f"{chunks} damaged chunks of history were put aside" if chunks else None)
         alarm("clock", clock.problem, said=True)
         if (certificates := self.certificates) is not None:
@@ -393,7 +393,7 @@ class Hub:
     async def _load(self) -> None:
         await self.organizations.load(self.config.hub.name)
         await self.templates.load()
-        await self.devices.load(self.templates.of_device)
+        await self.devices.load(self.templates.for_device)
         # Before anybody asks what time it is.
         self.clock.not_before(max((device.created for device in self.devices.by_id.values()), default=0))
         await self.metadata.load(self.devices.by_id)
@@ -402,7 +402,7 @@ class Hub:
         self.clock.not_before(await self.history.load(self.devices.by_series))
         self.devices.drop_cleared()
         self.clock.now()
-        self.watching.start(self.history.latest)
+        self.value_timeouts.start(self.history.latest)
         self._local_key = _local_key(self.config.data / "local.key")
         self.permissions = self.hooks.permissions()
         self.routes = self.hooks.routes(self)
@@ -429,10 +429,10 @@ class Hub:
             self.clock.check()
             with suppress(StorageError):
                 await self.keep_doubts()
-            self.tokens.end_expired()
+            self.tokens.close_expired_sessions()
             self._refusal_log.summarize("refused")
             self._look_around()
-            self.history.turn(self.clock.now())
+            self.history.roll_hour(self.clock.now())
             if self.clock.believable:
                 with suppress(StorageError):
                     await self.timeline.prune(self.clock.now() - int(seconds(self.config.storage.retain_events) * 1000))
@@ -497,7 +497,7 @@ async def running(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
                 nursery.start_soon(hub._look)  # noqa: SLF001
-                nursery.start_soon(hub.watching.run)
+                nursery.start_soon(hub.value_timeouts.run)
                 nursery.start_soon(hub.clock_repairs.run)
                 nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)

@@ -87,8 +87,8 @@ def settle() -> None:
 async def _serve(config: Config, args: argparse.Namespace) -> None:
     import trio
 
-    from hub.app import announced, running
-    from hub.net.links import reachable
+    from hub.api.links import reachable
+    from hub.run import announced, running
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, safe=args.safe) as hub, announced(hub) as state:

@@ -33,10 +33,10 @@ from hub.storage import Migration
 from hub.structuring import ValidationErrors, structure
 
 if TYPE_CHECKING:
-    from hub.app import Credentials, Hub
+    from hub.app import Hub
     from hub.bus import Bus
     from hub.config import Config
-    from hub.model import Owned, Principal
+    from hub.model import Credentials, Owned, Principal
     from hub.writes import Filter
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import trio
 
     from hub.api.routes import Change, Permission, Route, SocketRoute
-    from hub.app import Credentials, Hub
+    from hub.app import Hub
     from hub.facts import Fact
-    from hub.model import Datastream, Device, Owned, Principal, Value
+    from hub.model import Credentials, Datastream, Device, Owned, Principal, Value
     from hub.net.wire import WireProtocol
     from hub.stamps import StampColumns
     from hub.storage import Migration

@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from hub.errors import NotFound, Rejected, UnknownPin
+from hub.model import System
 from hub.spellings import nfc
-from hub.units import System
 
 #: What a datastream holds. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str
@@ -39,7 +39,7 @@ class Organization:
 
     ``quotas`` are the most of "devices", "users" and "organizations" that it and all below it may have.
     ``units`` is the system in which its people see values, unless they have one of their own, and
-    ``unit_overrides`` says which unit instead, by group of `hub.units`; those below it follow where
+    ``unit_overrides`` says which unit instead, by group of `hub.domain.units`; those below it follow where
     they say none.
     """
 
@@ -93,7 +93,7 @@ class Datastream:
     pin: int
     name: str = attrs.field(converter=nfc)
     type: DataType = "double"
-    #: What the device sends in. People see it in their own unit if it is one of `hub.units` and ``convert``, as
+    #: What the device sends in. People see it in their own unit if it is one of `hub.domain.units` and ``convert``, as
     #: a smaller or larger one if ``scale``; ``pair`` is the pin ("V2") that has the same in another unit.
     units: str = ""
     convert: bool = True
@@ -398,7 +398,7 @@ class Principal:
 #: The key in ``<data>/local.key``: whoever can read that file may do everything.
 LOCAL = Principal("local", label="local key")
 #: What somebody is called who is none of the asker's business.
-SOMEBODY = "somebody else"
+REDACTED_NAME = "somebody else"
 #: Who has not said who they are.
 NOBODY = Principal("nobody")
 #: The hub itself.

@@ -15,11 +15,11 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from hub.errors import MAX_PROBLEMS
 from hub.model import Value
-from hub.spellings import whole
+from hub.spellings import as_integer
 
 T = TypeVar("T")
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS = {str: "text", int: "a as_integer number", float: "a number", bool: "true or false"}
 
 #: Entries of a list or table, checked before any is structured. Twice what any route takes, so that its own, better
 #: message comes first.
@@ -154,7 +154,7 @@ def _each(kind: Any, items: Iterable[tuple[Any, Any]], convert: Callable[[Any], 
 
 def _strict(kind: type) -> Any:
     def structure(raw: Any, _: Any) -> Any:
-        if kind is int and (number := whole(raw)) is not None:
+        if kind is int and (number := as_integer(raw)) is not None:
             raw = number
         fits = type(raw) is kind
         if kind is float:

@@ -11,7 +11,7 @@ import trio
 from hub.clock import END_MS
 from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueSet, ValueWritten
-from hub.model import SYSTEM, Datastream, Device, Point, Principal, SetDatastream, Value
+from hub.model import SYSTEM, Datastream, Device, DeviceDatastream, Principal, SetDatastream, Value
 from hub.spellings import unit_hint
 from hub.values import Raw, coerce, texts_of
 
@@ -67,7 +67,7 @@ class Writes:
         self._bus = bus
         self._retention = retention
         self._watching = watching
-        watching.take_back = self._take_back
+        watching.restore = self._take_back
         self.filters: tuple[Filter, ...] = ()
         #: Hears of a filter that raised something else than a `RequestError`.
         self.on_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
@@ -99,7 +99,7 @@ class Writes:
         `Conflict` when the device was erased meanwhile.
         """
         writes = [Write(device, stream.pin, raw, via, principal, at) for stream, at, raw in points]
-        checked: list[tuple[Point, Value, int]] = []
+        checked: list[tuple[DeviceDatastream, Value, int]] = []
         for number, write in enumerate(writes, 1):
             try:
                 checked.append(self._check(write))
@@ -107,7 +107,7 @@ class Writes:
                 raise Rejected(f"point {number}: {error}") from error
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
-        receipt, newest = None, dict[int, Point]()
+        receipt, newest = None, dict[int, DeviceDatastream]()
         for number, (point, value, ts) in enumerate(checked, 1):
             if self._history.full:
                 await self._history.wait_for_space()
@@ -126,23 +126,23 @@ class Writes:
             self._told(point, via)
         return receipt
 
-    def _told(self, point: Point, via: str) -> None:
+    def _told(self, point: DeviceDatastream, via: str) -> None:
         """Tell of the newest of what was imported; the past is nothing to act upon."""
         latest = self._history.latest.get(point.series)
         if latest is None:
             return
         ts, value = latest
-        self._watching.imported(point, ts)
+        self._watching.on_import(point, ts)
         for session in self._sessions.recipients(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
             self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via))
 
-    def check(self, device: Device, point: Point, at: int, raw: Raw) -> None:
+    def check(self, device: Device, point: DeviceDatastream, at: int, raw: Raw) -> None:
         """Whether a value with a stamp of its own would be accepted. Raises as `write` does."""
         self._check(Write(device, point.datastream.pin, raw, "check", SYSTEM, at))
 
-    def _check(self, write: Write) -> tuple[Point, Value, int]:
+    def _check(self, write: Write) -> tuple[DeviceDatastream, Value, int]:
         """Where a value goes, what it is there, and its stamp."""
         device = write.device
         point = device.points.get(write.pin)
@@ -153,7 +153,7 @@ class Writes:
             value = self._filtered(device, point.datastream, value)
         return point, value, self._clock.now() if write.at is None else self.believable(point.datastream, write.at)
 
-    def _keep(self, write: Write, point: Point, value: Value, ts: int) -> Receipt:
+    def _keep(self, write: Write, point: DeviceDatastream, value: Value, ts: int) -> Receipt:
         device, datastream, series = write.device, point.datastream, point.series
         latest = self._history.latest
         stamped = write.at is None or write.shared
@@ -162,7 +162,7 @@ class Writes:
         if newest:
             if point.watched:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
-                self._watching.written(point, latest.get(series), by_device=by_device)
+                self._watching.on_write(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
             for session in self._sessions.recipients(device, write.session):
                 session.send(SetDatastream(datastream.pin, texts_of(value)))
@@ -174,7 +174,7 @@ class Writes:
             self._bus.emit(ValueSet(device, datastream, value, ts, write.via, write.principal))
         return receipt
 
-    def _take_back(self, point: Point, value: Value) -> None:
+    def _take_back(self, point: DeviceDatastream, value: Value) -> None:
         """Put back what was there before a write that the device did not confirm; it is not told of either."""
         ts = self._clock.now()
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import PUBLIC, File, Permission, Request, Response, Route
+from hub.api import PUBLIC, File, Permission, Request, Response, Route
 from hub.errors import NotFound
 from hub.hookspecs import hookimpl
 
@@ -46,7 +46,7 @@ class MetricsRoutes:
         self._hub = hub
 
     async def health(self, _request: Request) -> Health:
-        return Health(status="degraded" if any(alarm.critical for alarm in self._hub.problems()) else "ok")
+        return Health(status="degraded" if any(alarm.critical for alarm in self._hub.active_alarms()) else "ok")
 
     async def metrics(self, _request: Request) -> Response:
         return Response(body=_metrics_text(self._hub), type="text/plain; version=0.0.4; charset=utf-8")
@@ -66,13 +66,13 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     text, pem = ("text/plain",), ("application/x-pem-file",)
     return [
         Route("GET", "/health", api.health, PUBLIC, "Health: ok or degraded"),
-        Route("GET", "/metrics", api.metrics, permission, "Metrics for Prometheus", media=text, lenient=True),
+        Route("GET", "/metrics", api.metrics, permission, "Metrics for Prometheus", media=text, raw_query=True),
         Route("GET", "/ca.pem", api.ca, PUBLIC, "The CA that signed the hub's certificate", media=pem),
     ]
 
 
 def _metrics_text(hub: Hub) -> str:
-    alarms = hub.problems()
+    alarms = hub.active_alarms()
     lines = []
     for name, kind, description, value in _hub_metrics(hub):
         lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
@@ -84,8 +84,7 @@ def _metrics_text(hub: Hub) -> str:
         "# TYPE pinwheel_plugin_failures_total counter",
     ]
     lines += [
-        f'pinwheel_plugin_failures_total{{plugin="{plugin.name}"}} {plugin.failures}'
-        for plugin in hub.hooks.plugins.values()
+        f'pinwheel_plugin_failures_total{{plugin="{plugin.name}"}} {plugin.failures}' for plugin in hub.plugins.values()
     ]
     return "\n".join(lines) + "\n"
 
@@ -93,7 +92,7 @@ def _metrics_text(hub: Hub) -> str:
 def _hub_metrics(hub: Hub) -> list[tuple[str, str, str, float]]:
     """Return (name, type, description, value) of each metric without labels."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    listener, storage_fault = hub.listener, hub.history.trouble
+    listener, storage_fault = hub.listener, hub.history.fault
     return [
         ("pinwheel_up_seconds", "gauge", "Seconds since the start", time.monotonic() - hub.started),
         ("pinwheel_devices", "gauge", "Devices", len(hub.devices.by_id)),
@@ -102,9 +101,9 @@ def _hub_metrics(hub: Hub) -> list[tuple[str, str, str, float]]:
         ("pinwheel_connections_total", "counter", "Accepted connections", listener.accepted if listener else 0),
         ("pinwheel_values_total", "counter", "Accepted values", hub.writes.count),
         ("pinwheel_values_stored_total", "counter", "Values on disk", hub.history.stored),
-        ("pinwheel_refused_total", "counter", "Rejected connections, messages and values", hub.refused),
+        ("pinwheel_refused_total", "counter", "Rejected connections, messages and values", hub.rejections.count),
         ("pinwheel_storage_trouble", "gauge", "1 while values cannot be written", float(storage_fault is not None)),
         ("pinwheel_disk_free_ratio", "gauge", "Free share of the disk", hub.storage.free_share() or 0.0),
-        ("pinwheel_problems", "gauge", "Active alarms, as in /api/v1/status", len(hub.problems())),
+        ("pinwheel_problems", "gauge", "Active alarms, as in /api/v1/status", len(hub.active_alarms())),
         ("pinwheel_cpu_seconds_total", "counter", "CPU time, user and system", usage.ru_utime + usage.ru_stime),
     ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from hub.history.log import unpacked
+from hub.history.log import unpack_batch
 
 
 def entries(data):
     """(series, stamp, value, flags) of every value in the log of a data directory, in the order of acceptance."""
     with closing(sqlite3.connect(data / "history.db")) as other:
         batches = other.execute("SELECT number, n, data FROM log ORDER BY number").fetchall()
-    return [entry for batch in batches for entry in unpacked(*batch)]
+    return [entry for batch in batches for entry in unpack_batch(*batch)]

@@ -165,7 +165,7 @@ async def until(condition):
 
 def reasons(hub):
     """Why somebody was turned away, oldest first."""
-    return [refusal.reason for refusal in hub.refusals]
+    return [refusal.reason for refusal in hub.rejections.recent]
 
 
 def reset(raw):

@@ -7,12 +7,12 @@ import json
 
 import pytest
 import trio
+from hub.run import running
 from raw_http import connected, local_key
 from tenants import tenants
 from test_fleet import Asker, asking, found
 from test_template_api import DOCUMENT, changed, held, more, without
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.domain.metadata import LOCATION
 from hub.facts import MetadataChanged
@@ -204,7 +204,7 @@ async def test_answers_are_kept_as_long_as_there_is_room(hub, world, monkeypatch
         for number in range(30):
             body = {"name": f"Tag {number % 20}"} if number < 20 else {"name": f"Tag {number}"}
             await ask.http.ask("POST", "/api/v1/organization/tag/create", body, ask.key, idempotency_key=str(number))
-    assert sum(one.size for one in hub.requests._once.values()) <= 2_000
+    assert sum(one.size for one in hub.executor._once.values()) <= 2_000
 
 
 # -- no edit is lost --------------------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from raw_http import ask, local_key
 from test_cli import CONFIG, TLS, House
 from times import until
 
 import hub.storage
 import plugins.backup
-from hub.app import running
 from hub.config import parse
 from hub.errors import MigrationError, RequestError
 from hub.model import SYSTEM
@@ -61,9 +61,9 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
         device, token = await add_device(hub, TEMPLATE)
         for n in range(5000):
             receipt = hub.write(Write(device, 0, n, "test", SYSTEM))
-        hub.history.cut()
+        hub.history.close_segment()
         await receipt.durable()
-        await until(lambda: not hub.history.working)
+        await until(lambda: not hub.history.is_busy)
         acknowledged, stop = [], trio.Event()
 
         async def write():
@@ -90,7 +90,7 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
     archive.unpack(tmp_path / "b.tar", folder, quiet)
     async with running(config.with_data(str(folder))) as hub:
         [device] = hub.devices.by_id.values()
-        assert hub.tokens.of(token) is device
+        assert hub.tokens.device_for(token) is device
         found = [v async for piece in hub.history.points(device.points[0].series, 0, 2**42) for _, v in piece]
         assert [float(n) for n in range(5000)] == found[:5000]
         assert found[-1] >= before
@@ -416,7 +416,7 @@ async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monk
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
 
         def alarms():
-            return [alarm.text for alarm in hub.problems() if alarm.id == "backup"]
+            return [alarm.text for alarm in hub.active_alarms() if alarm.id == "backup"]
 
         await until(alarms)
         assert ["the command after the backup failed (3): no disk"] == alarms()

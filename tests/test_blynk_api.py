@@ -7,11 +7,11 @@ import hashlib
 
 import pytest
 import trio
+from hub.run import running
 from raw_http import connected
 from tenants import tenants
 from test_fleet import asking
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import LOCAL, ROOT_ORG, SYSTEM
 from hub.writes import Write
@@ -151,7 +151,7 @@ async def test_a_field_of_a_template_called_device_timezone_is_itself(hub, world
     template, _ = await hub.templates.save(document, SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], SYSTEM)
     await hub.metadata.set(device, "Device Timezone", "somewhere", LOCAL)
-    assert {"Device Timezone": "somewhere"} == await hub.metadata.of(device)
+    assert {"Device Timezone": "somewhere"} == await hub.metadata.values_for(device)
     assert "" == await hub.metadata.get(device, "Time Zone")
 
 
@@ -433,7 +433,7 @@ async def test_history_is_all_there_is_unless_somebody_says_when(hub, world, dev
 async def test_firmware_versions_are_sorted_as_versions(hub, world, device):
     for name, version in (("A", "1.9.0"), ("B", "1.10.0"), ("C", "1.2.0-rc1")):
         one = await world.device(world.orgs["acme"], name=name)
-        await hub.devices.told(one, {"mcu": version, "ver": "9"})
+        await hub.devices.update_firmware_info(one, {"mcu": version, "ver": "9"})
     async with asking(world) as ask:
         found = (await ask("GET", "organization/search/devices", query="", sortBy="Firmware%20Version"))["content"]
     assert ["Hall", "C", "A", "B"] == [one["name"] for one in found]
@@ -448,7 +448,7 @@ async def test_devices_are_found_and_sorted_by_who_activated_them(hub, world, de
         # It has not come yet.
         assert 0 == (await ask("POST", "devices/search", search))["totalElements"]
         for one in (device, hub.devices.get(made["id"])):
-            await hub.devices.told(one, {"ver": "1"})
+            await hub.devices.update_firmware_info(one, {"ver": "1"})
         [found] = (await ask("POST", "devices/search", search))["content"]
         assert (made["id"], "ada@example.org") == (found["id"], found["activatedBy"])
         by = await ask("GET", "organization/search/devices", query="", sortBy="Activated%20By")
@@ -466,7 +466,7 @@ async def test_who_activated_a_device_is_known_after_a_restart(hub_config):
         [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template)], LOCAL)
         before = device.added_by
     async with running(hub_config) as hub:
-        assert before == hub.devices.get(device.id).added_by == LOCAL.who
+        assert before == hub.devices.get(device.id).added_by == LOCAL.actor_id
 
 
 async def test_who_may_not_look_for_users_is_not_told_who_is_one(world, device):
@@ -484,7 +484,7 @@ async def test_who_may_not_look_for_users_is_not_told_who_activated_a_device(hub
     async with asking(world) as ask:
         body = {"templateId": "TMPL0thermo", "name": "Adas", "ownerId": uma.id}
         made = await ask("POST", "organization/device/create", body)
-    await hub.devices.told(hub.devices.get(made["id"]), {"ver": "1"})
+    await hub.devices.update_firmware_info(hub.devices.get(made["id"]), {"ver": "1"})
     async with asking(world, "uma") as ask:
         [found] = (await ask("GET", "organization/search/devices", query="Adas"))["content"]
         assert "ada@" not in found["activatedBy"]
@@ -495,7 +495,7 @@ async def test_who_may_not_look_for_users_is_not_told_who_activated_a_device(hub
 async def test_new_devices_of_those_below_are_theirs(hub, world, device):
     below = await world.device(world.orgs["works"])
     for one in (device, below):
-        await hub.devices.told(one, {"ver": "1"})
+        await hub.devices.update_firmware_info(one, {"ver": "1"})
     async with asking(world) as ask:
         found = await ask("GET", "organization/device/last-activated")
     assert [device.id] == [one["id"] for one in found["content"]]

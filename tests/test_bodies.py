@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_http import ask, connected, local_key
 
-from hub.api import bodies
-from hub.api.bodies import LARGE, Bodies, parse_json
-from hub.api.routes import OPEN, PUBLIC_BODY, Route, from_json
+from hub.api import OPEN, PUBLIC_BODY, Route, bodies, from_json, parse_json
+from hub.api.bodies import LARGE, Bodies
 from hub.errors import Rejected, Unavailable
 from hub.model import SYSTEM
 from hub.structuring import ValidationErrors, structure

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub.run import announced, running
 from raw_http import ask
 from tenants import PASSWORD
 
 from client.cli import main
-from hub.app import announced, running
 
 PINWHEEL = str(Path(sys.executable).parent / "pinwheel")
 CONFIG = '[[listen]]\naddress = "127.0.0.1:0"\n'

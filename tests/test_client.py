@@ -9,11 +9,11 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from hub.run import running
 from raw_http import local_key
 
 from client import Call, local, operations
 from client.remote import Remote
-from hub.app import running
 from hub.errors import (
     Conflict,
     Forbidden,

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from patience import patient
 from raw_http import ask, local_key
 from test_cli import House
 from times import DAY, HOUR, MINUTE, NOON, Time, until
 
 import hub.history.repair
-from hub.app import running
 from hub.config import load
 from hub.errors import Conflict, StorageError, Unavailable
 from hub.history.repair import HistoryRepair
@@ -73,8 +73,8 @@ def write(hub, device, pin, raw, at=None):
 
 
 async def sealed(hub):
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
 
 
 async def lives(hub, time, device, numbers, steps=60, gap=4 * MINUTE):
@@ -109,7 +109,7 @@ async def contents(hub, device):
         found[pin, "points"] = await points(hub, device, pin)
         for granularity in ("minute", "hour", "day"):
             found[pin, granularity] = await buckets(hub, device, pin, granularity)
-    events = await hub.timeline.of(device)
+    events = await hub.timeline.newest(device)
     found["events"] = sorted((event.ts, event.description) for event in events)
     found["created"] = device.created
     return found
@@ -181,7 +181,7 @@ async def test_a_shift_makes_the_hub_one_whose_clock_was_always_right(tmp_path, 
         assert await contents(right, wanted) == await contents(hub, device)
         assert job["values"] == job["plan"]["values"] > 150
         assert hub.clock.now() == time.wall
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
+        assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
         # It goes on as if nothing had been, and so after a restart.
         await lives(right, right_time, wanted, right_numbers)
         await lives(hub, time, device, numbers)
@@ -241,8 +241,8 @@ async def test_of_one_device_alone(hub_config):
         await repaired(hub, shiftMs=AHEAD, deviceId=1)
         assert [(NOON, 1), (NOON + MINUTE, 2)] == await points(hub, one, 0)
         assert [(NOON, 1), (NOON + AHEAD + 2 * MINUTE, 2)] == await points(hub, two, 0)
-        assert [NOON + MINUTE] == [event.ts for event in await hub.timeline.of(one)]
-        assert [NOON + AHEAD + 2 * MINUTE] == [event.ts for event in await hub.timeline.of(two)]
+        assert [NOON + MINUTE] == [event.ts for event in await hub.timeline.newest(one)]
+        assert [NOON + AHEAD + 2 * MINUTE] == [event.ts for event in await hub.timeline.newest(two)]
         # What stays in the future holds the stamps there.
         assert hub.clock.now() >= NOON + AHEAD + 2 * MINUTE
         [future] = (await ask(hub, "GET", "/api/v1/clock", key=local_key(hub))).json["future"]
@@ -250,7 +250,7 @@ async def test_of_one_device_alone(hub_config):
         await repaired(hub, drop=True, deviceId=2)
         assert [(NOON, 1)] == await points(hub, two, 0)
         assert (NOON, 1) == hub.history.latest[two.points[0].series]
-        assert [] == await hub.timeline.of(two)
+        assert [] == await hub.timeline.newest(two)
         assert hub.clock.now() == time.wall
 
 
@@ -450,7 +450,7 @@ sys.path.insert(0, {tests!r})
 import trio
 import hub.history.repair as repair
 from times import Time
-from hub.app import running
+from hub.run import running
 from hub.config import parse
 from hub.testing import LOOPBACK
 from hub.model import LOCAL
@@ -511,7 +511,7 @@ async def test_values_that_come_during_a_repair_are_stamped_right_and_stay(hub_c
             time.pass_(HOUR)
             write(hub, device, 0, str(len(new)))
             new.append((time.wall, len(new)))
-            hub.history.cut()
+            hub.history.close_segment()
             await step(repair)
 
         monkeypatch.setattr(HistoryRepair, "step", slower)

@@ -7,16 +7,16 @@ from contextlib import closing
 
 import pytest
 from commits import entries
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from times import MINUTE, Time, until
 
 import hub.history.commit_log
 import hub.history.log
-from hub.app import running
 from hub.config import parse
 from hub.history.keys import EVERY_SERIES
-from hub.history.log import LATEST, STAMPED, DamagedBatch, Unpackable, packed, unpacked
+from hub.history.log import LATEST, STAMPED, DamagedBatch, Unpackable, pack_batch, unpack_batch
 from hub.model import SYSTEM
 from hub.testing import add_device
 from hub.values import pack
@@ -51,24 +51,24 @@ batches = st.lists(st.tuples(st.integers(0, 2**32 - 1), stamps, values, st.integ
 
 @given(st.integers(1, 2**62), batches)
 def test_a_batch_gives_back_what_was_put_into_it(number, batch):
-    assert repr(batch) == repr(unpacked(number, len(batch), packed(number, batch)))
+    assert repr(batch) == repr(unpack_batch(number, len(batch), pack_batch(number, batch)))
 
 
 @given(batches, st.data())
 def test_a_batch_of_which_a_byte_is_another_is_not_taken_for_what_was_written(batch, data):
-    whole = packed(7, batch)
+    whole = pack_batch(7, batch)
     at = data.draw(st.integers(0, len(whole) - 1))
     other = whole[:at] + bytes((whole[at] ^ data.draw(st.integers(1, 255)),)) + whole[at + 1 :]
     with pytest.raises(DamagedBatch):
-        unpacked(7, len(batch), other)
+        unpack_batch(7, len(batch), other)
     with pytest.raises(DamagedBatch):
-        unpacked(8, len(batch), whole)
+        unpack_batch(8, len(batch), whole)
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", 2**63, (1.0, float("nan")), None, b"bytes"])
 def test_what_no_file_takes_is_not_packed(value):
     with pytest.raises(Unpackable):
-        packed(1, [(1, 1, 1.0, 3), (1, 2, value, 3)])
+        pack_batch(1, [(1, 1, 1.0, 3), (1, 2, value, 3)])
 
 
 @pytest.fixture
@@ -136,12 +136,12 @@ async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start
 async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_without_a_loss(
     start, time, monkeypatch
 ):
-    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "COMPACTION_POINTS", 1)
     async with start() as hub_:
         model = await fill(hub_, time, 50)
         [device] = hub_.devices.by_id.values()
         series = sorted(point.series for point in device.points.values())
-        seal = hub_.history._seal
+        seal = hub_.history._compact
         count = 0
 
         async def once(run):
@@ -151,17 +151,17 @@ async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_
                 raise hub.errors.StorageError("the power is gone")
             await seal(run)
 
-        monkeypatch.setattr(hub_.history, "_seal", once)
-        hub_.history.cut()
-        await until(lambda: hub_.history.trouble)
-        hub_.history.trouble = None
+        monkeypatch.setattr(hub_.history, "_compact", once)
+        hub_.history.close_segment()
+        await until(lambda: hub_.history.fault)
+        hub_.history.fault = None
     monkeypatch.undo()
     as_before(hub_.config.data, 0, 150, series[0])
     async with start() as hub_:
         [device] = hub_.devices.by_id.values()
         assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
-        hub_.history.cut()
-        await until(lambda: not hub_.history.working)
+        hub_.history.close_segment()
+        await until(lambda: not hub_.history.is_busy)
         assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
         assert [] == entries(hub_.config.data)
 

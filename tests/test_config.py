@@ -5,10 +5,10 @@ import string
 
 import pytest
 import tomli_w
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.app import running
 from hub.config import Config, Limits, Listen, load, parse
 from hub.errors import ConfigError, StartupError
 

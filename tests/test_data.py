@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import trio
+from hub.run import running
 from raw_http import ask, connected, local_key
 from times import DAY, HOUR, MINUTE, NOON, until
 
 from connectors.native import client
-from hub.app import running
 from hub.config import parse
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
@@ -313,7 +313,9 @@ async def test_reports_have_a_limit_a_day(hub_config, time, tmp_path):
             answers = [await http.get(f"/external/api/data/get?token={token}") for _ in range(3)]
         assert [200, 200, 429] == [answer.status for answer in answers]
         assert "retry-after" in answers[2].headers
-        assert ["device Meter: at most 2 reports a day"] == [r.reason for r in hub.refusals if r.device == device.id]
+        assert ["device Meter: at most 2 reports a day"] == [
+            r.reason for r in hub.rejections.recent if r.device == device.id
+        ]
 
 
 # -- import -----------------------------------------------------------------------------------------------------------
@@ -327,8 +329,8 @@ async def test_values_with_stamps_land_in_their_own_hours(api, hub, meter, time)
     found = await api.history(pin="v0", period="30d")
     assert sorted(rows) == [[line["ts"], line["value"]] for line in found]
     assert 0.0 == hub.writes.latest(device, device.points[0].datastream)[1]
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
     assert 500 == len(await api.history(pin="v0", period="30d", granularity="hour"))
     assert (200, b"OK") == ((answer := await api.batch("v2", [[NOON, [8.5, 47.4]]])).status, answer.body)
     assert [8.5, 47.4] == (await api.history(pin="v2"))[0]["value"]
@@ -379,12 +381,12 @@ async def test_imports_have_a_limit_a_day(time, tmp_path):
             api = Api(hub, http, device, token)
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 3)).status
             assert 400 == (await api.batch("v0", [[NOON, "x"]] * 2)).status, "what was refused does not count"
-            assert "device Meter: import of 2 values: point 1: Value" in hub.refusals[-1].reason
+            assert "device Meter: import of 2 values: point 1: Value" in hub.rejections.recent[-1].reason
             assert 429 == (await api.batch("v0", [[NOON, 1]] * 3)).status
-            assert "at most 5 imported values a day" in hub.refusals[-1].reason
+            assert "at most 5 imported values a day" in hub.rejections.recent[-1].reason
             answers = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
             assert [200, 429] == [answer.status for answer in answers]
-            assert "event 'leak': Event leak was logged less than a second ago." in hub.refusals[-1].reason
+            assert "event 'leak': Event leak was logged less than a second ago." in hub.rejections.recent[-1].reason
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 2)).status
 
 
@@ -429,7 +431,7 @@ async def test_a_pin_or_everything_is_erased(api, hub, meter, filled):
     await hub.properties.set(device, [0], {"label": ["L"]})
     assert 204 == (await api.post("device/erase", pin="v0")).status
     assert [] == await api.history(pin="v0", period="30d")
-    assert {} == await hub.properties.of(device)
+    assert {} == await hub.properties.values_for(device)
     assert 1 == len(await api.history(pin="v1"))
     answer = await api.http.ask("DELETE", f"/api/v1/organization/device/clear?deviceId={device.id}", key=api.key)
     assert 204 == answer.status
@@ -441,8 +443,8 @@ async def test_what_a_datastream_costs_is_told(api, hub, meter, time):
     for _ in range(30 * 60):
         time.pass_(MINUTE)
         hub.write(Write(device, 0, 1.5, "test", SYSTEM))
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
     [cost] = (await api.http.ask("GET", "/api/v1/history/costs", key=api.key)).json
     assert ("TMPL0", "v0", "Level") == (cost["template"], cost["pin"], cost["name"])
     assert 50_000 < cost["bytesPerMonth"] < 200_000

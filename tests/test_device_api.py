@@ -343,7 +343,7 @@ async def test_a_batch_with_a_value_that_a_plugin_refuses_writes_nothing(hub, ap
 async def test_an_unknown_pin_is_listed_with_the_line_that_adds_it(hub, api):
     await api("update", "v77=1")
 
-    [refusal] = hub.refusals
+    [refusal] = hub.rejections.recent
     assert "device Hall: template TMPL0thermo has no V77" in refusal.reason
     assert 'pin = "V77"' in refusal.reason
 
@@ -400,7 +400,7 @@ async def test_a_property_is_kept(hub, device, api):
         11: {"color": ("#D3435C",), "label": ("Both",)},
         12: {"label": ("Both",)},
         14: {"labels": ("Off", "Heat it")},
-    } == await hub.properties.of(device[0])
+    } == await hub.properties.values_for(device[0])
 
 
 @pytest.mark.parametrize(
@@ -417,21 +417,21 @@ async def test_a_property_is_kept(hub, device, api):
 )
 async def test_a_property_that_is_refused_is_not_kept(hub, device, api, query, message):
     assert error(message) == await api.got("update/property", query)
-    assert {} == await hub.properties.of(device[0])
+    assert {} == await hub.properties.values_for(device[0])
 
 
 @pytest.mark.parametrize("operation", ["logEvent", "logevent"])
 async def test_an_event_is_logged(hub, device, api, operation):
     assert (200, b"") == await api.got(operation, "code=too_hot&description=It%20is%2090+%C2%B0C")
 
-    [event] = await hub.timeline.of(device[0])
+    [event] = await hub.timeline.newest(device[0])
     assert ("too_hot", "warning", "Too hot", "It is 90 °C") == (event.code, event.type, event.name, event.description)
 
 
 async def test_an_event_without_a_description_has_that_of_its_template(hub, device, api):
     assert (200, b"") == await api.got("logEvent", "code=too_hot")
 
-    assert ["It burns"] == [event.description for event in await hub.timeline.of(device[0])]
+    assert ["It burns"] == [event.description for event in await hub.timeline.newest(device[0])]
 
 
 @pytest.mark.parametrize(
@@ -447,12 +447,12 @@ async def test_an_event_without_a_description_has_that_of_its_template(hub, devi
 )
 async def test_what_log_event_refuses(hub, device, api, query, message):
     assert error(message) == await api.got("logEvent", query)
-    assert [] == await hub.timeline.of(device[0])
+    assert [] == await hub.timeline.newest(device[0])
 
 
 async def test_an_event_with_a_description_that_is_too_long_is_discarded(hub, device, api):
     assert 400 == (await api("logEvent", "code=too_hot&description=" + "x" * 301)).status
-    assert [] == await hub.timeline.of(device[0])
+    assert [] == await hub.timeline.newest(device[0])
 
 
 async def test_an_event_twice_in_a_second_is_too_many(api):

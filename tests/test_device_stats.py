@@ -6,13 +6,13 @@ import json
 import sqlite3
 
 import trio
+from hub.run import running
 from patience import patient
 from raw_http import ask, local_key
 from tenants import THERMOMETER
 from times import DAY
 
 from connectors.native import client
-from hub.app import running
 from hub.facts import DeviceDisconnected
 from hub.model import SYSTEM
 from hub.testing import add_device, address_of

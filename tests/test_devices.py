@@ -3,8 +3,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 import pytest
+from hub.run import running
 
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
@@ -113,9 +113,9 @@ async def test_a_new_device_has_a_token_to_log_in_with(hub):
     device, token = await add(hub, "Kitchen")
 
     assert 32 == len(token)
-    assert device is hub.tokens.of(token)
+    assert device is hub.tokens.device_for(token)
     assert device is hub.devices.get(device.id)
-    assert [device] == hub.devices.named("Kitchen")
+    assert [device] == hub.devices.find_by_name("Kitchen")
     assert (NOON, None) == (device.created, device.activated)
 
 
@@ -131,14 +131,14 @@ async def test_a_token_that_nobody_has_is_nobody(hub):
     await add(hub)
 
     for token in ("", "x", TOKEN, "\udcff" * 32, "\0" * 32):
-        assert hub.tokens.of(token) is None
+        assert hub.tokens.device_for(token) is None
 
 
 async def test_a_board_in_the_field_keeps_the_token_it_has(hub):
     device, token = await add(hub, token=OTHER)
 
     assert OTHER == token
-    assert device is hub.tokens.of(OTHER)
+    assert device is hub.tokens.device_for(OTHER)
 
 
 async def test_a_token_is_nowhere_in_the_files(hub, tmp_path):
@@ -172,7 +172,7 @@ async def test_many_devices_are_added_at_once(hub):
     assert 1200 == len({token for _, token in added})
     assert [f"Lamp {n}" for n in range(1200)] == [device.name for device, _ in added]
     assert 2400 == len(set(hub.devices.by_series))
-    assert all(hub.tokens.of(token) is device for device, token in added)
+    assert all(hub.tokens.device_for(token) is device for device, token in added)
 
 
 async def test_one_bad_row_adds_nothing_and_every_mistake_is_said(hub):
@@ -195,7 +195,7 @@ async def test_one_bad_row_adds_nothing_and_every_mistake_is_said(hub):
     ]
     assert TOKEN not in str(refused.value)
     assert {taken.id: taken} == hub.devices.by_id
-    assert hub.tokens.of(OTHER) is None
+    assert hub.tokens.device_for(OTHER) is None
 
 
 async def test_what_was_refused_at_once_is_not_there_after_a_restart(started):
@@ -224,8 +224,8 @@ async def test_a_device_can_be_renamed(hub):
     hub.subscribe(DeviceChanged, told.append)
     await hub.devices.rename(device, "New", SYSTEM)
 
-    assert [device] == hub.devices.named("New")
-    assert [] == hub.devices.named("Old")
+    assert [device] == hub.devices.find_by_name("New")
+    assert [] == hub.devices.find_by_name("Old")
     assert [DeviceChanged(device, SYSTEM)] == told
 
 
@@ -246,7 +246,7 @@ async def test_a_deleted_device_is_gone(hub):
     device, token = await add(hub)
     await hub.devices.delete(device, SYSTEM)
 
-    assert hub.tokens.of(token) is None
+    assert hub.tokens.device_for(token) is None
     with pytest.raises(NotFound):
         hub.devices.get(device.id)
     with pytest.raises(UnknownPin):
@@ -257,7 +257,7 @@ async def test_a_deleted_device_is_gone(hub):
 async def test_deleting_a_device_ends_its_session(hub):
     device, _ = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     await hub.devices.delete(device, SYSTEM)
 
     assert ["the device was deleted"] == session.closed
@@ -268,7 +268,7 @@ async def test_the_token_of_a_deleted_device_can_be_given_to_another(hub):
     await hub.devices.delete(device, SYSTEM)
     another, _ = await add(hub, token=TOKEN)
 
-    assert another is hub.tokens.of(TOKEN)
+    assert another is hub.tokens.device_for(TOKEN)
 
 
 async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
@@ -291,29 +291,29 @@ async def test_ids_and_series_of_a_deleted_device_are_never_used_again(started):
 async def test_a_new_token_ends_the_old_one_and_its_session(hub):
     device, old = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     new = await hub.tokens.rotate(device, SYSTEM)
 
     assert old != new
-    assert hub.tokens.of(old) is None
-    assert device is hub.tokens.of(new)
+    assert hub.tokens.device_for(old) is None
+    assert device is hub.tokens.device_for(new)
     assert ["its token was replaced"] == session.closed
 
 
 async def test_with_an_overlap_both_tokens_work_for_a_while(hub, time):
     device, old = await add(hub)
     session = Session(device)
-    hub.sessions.opened(session)
+    hub.sessions.connected(session)
     new = await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
 
     time.ms += 7 * DAY - 1
-    assert device is hub.tokens.of(old)
-    assert device is hub.tokens.of(new)
+    assert device is hub.tokens.device_for(old)
+    assert device is hub.tokens.device_for(new)
     assert [] == session.closed
 
     time.ms += 1
-    assert hub.tokens.of(old) is None
-    assert device is hub.tokens.of(new)
+    assert hub.tokens.device_for(old) is None
+    assert device is hub.tokens.device_for(new)
 
 
 async def test_the_overlap_goes_on_after_a_restart(started, time):
@@ -322,12 +322,12 @@ async def test_the_overlap_goes_on_after_a_restart(started, time):
         new = await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
     time.ms += 6 * DAY
     async with started() as hub:
-        assert device.id == hub.tokens.of(old).id
+        assert device.id == hub.tokens.device_for(old).id
         time.ms += DAY
-        assert hub.tokens.of(old) is None
+        assert hub.tokens.device_for(old) is None
     async with started() as hub:
-        assert hub.tokens.of(old) is None
-        assert device.id == hub.tokens.of(new).id
+        assert hub.tokens.device_for(old) is None
+        assert device.id == hub.tokens.device_for(new).id
 
 
 async def test_a_second_rotation_does_not_make_the_first_token_last_longer(hub, time):
@@ -336,8 +336,8 @@ async def test_a_second_rotation_does_not_make_the_first_token_last_longer(hub, 
     await hub.tokens.rotate(device, SYSTEM, overlap_ms=7 * DAY)
     time.ms += DAY
 
-    assert hub.tokens.of(first) is None
-    assert device is hub.tokens.of(second)
+    assert hub.tokens.device_for(first) is None
+    assert device is hub.tokens.device_for(second)
 
 
 async def test_a_rotation_without_overlap_ends_all_older_tokens(hub):
@@ -345,14 +345,14 @@ async def test_a_rotation_without_overlap_ends_all_older_tokens(hub):
     second = await hub.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
     await hub.tokens.rotate(device, SYSTEM)
 
-    assert [None, None] == [hub.tokens.of(token) for token in (first, second)]
+    assert [None, None] == [hub.tokens.device_for(token) for token in (first, second)]
 
 
 async def test_a_token_can_be_replaced_by_one_that_a_board_carries(hub):
     device, _ = await add(hub)
 
     assert TOKEN == await hub.tokens.rotate(device, SYSTEM, token=TOKEN)
-    assert device is hub.tokens.of(TOKEN)
+    assert device is hub.tokens.device_for(TOKEN)
 
 
 async def test_a_token_of_another_device_is_not_given_out_again(hub):
@@ -363,7 +363,7 @@ async def test_a_token_of_another_device_is_not_given_out_again(hub):
         await hub.tokens.rotate(device, SYSTEM, token=TOKEN)
     with pytest.raises(Rejected):
         await hub.tokens.rotate(device, SYSTEM, token="short")
-    assert device is hub.tokens.of(old)
+    assert device is hub.tokens.device_for(old)
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -374,16 +374,16 @@ async def test_a_token_that_has_expired_can_be_given_to_another_device(started, 
         time.ms += 2 * DAY
         if not restarts:
             another, _ = await add(hub, "Other", token=TOKEN)
-            assert another is hub.tokens.of(TOKEN)
+            assert another is hub.tokens.device_for(TOKEN)
     if restarts:
         async with started() as hub:
             # A clock that stands a day ahead of the records may be wrong: what it calls ended is kept for a day.
-            hub.tokens.end_expired()
+            hub.tokens.close_expired_sessions()
             with pytest.raises(Rejected):
                 await add(hub, "Other", token=TOKEN)
             time.ms += 2 * DAY
             another, _ = await add(hub, "Other", token=TOKEN)
-            assert another is hub.tokens.of(TOKEN)
+            assert another is hub.tokens.device_for(TOKEN)
 
 
 # -- restarting -------------------------------------------------------------------------------------------------------
@@ -394,31 +394,31 @@ async def test_devices_survive_a_restart(started, time):
         device, token = await add(hub, "Kitchen", metadata={"Room": "Kitchen"})
         series = {pin: point.series for pin, point in device.points.items()}
         write(hub, device, 0, "55")
-        await hub.devices.told(device, {"ver": "1.4.0", "h-beat": "40"})
+        await hub.devices.update_firmware_info(device, {"ver": "1.4.0", "h-beat": "40"})
         await hub.devices.rename(device, "Hall", SYSTEM)
         await hub.properties.set(device, [0], {"color": ["#ff0000"]})
         await hub.timeline.log(device, "broken", "It flickers")
         known = (device.id, device.created, device.activated, device.firmware)
-        events = await hub.timeline.of(device)
+        events = await hub.timeline.newest(device)
     time.ms += DAY
     async with started() as hub:
-        again = hub.tokens.of(token)
+        again = hub.tokens.device_for(token)
 
         assert known == (again.id, again.created, again.activated, again.firmware)
         assert "Hall" == again.name
         assert series == {pin: point.series for pin, point in again.points.items()}
         assert 55 == current(hub, again, 0)
         assert "Kitchen" == await hub.metadata.get(again, "Room")
-        assert {1: {"color": ("#ff0000",)}} == await hub.properties.of(again)
-        assert events == await hub.timeline.of(again)
+        assert {1: {"color": ("#ff0000",)}} == await hub.properties.values_for(again)
+        assert events == await hub.timeline.newest(again)
 
 
 async def test_a_device_is_activated_by_what_it_first_tells(hub, time):
     device, _ = await add(hub)
     time.ms += DAY
-    await hub.devices.told(device, {"ver": "1"})
+    await hub.devices.update_firmware_info(device, {"ver": "1"})
     time.ms += DAY
-    await hub.devices.told(device, {"ver": "2"})
+    await hub.devices.update_firmware_info(device, {"ver": "2"})
 
     assert NOON + DAY == device.activated
     assert {"ver": "2"} == device.firmware
@@ -426,7 +426,7 @@ async def test_a_device_is_activated_by_what_it_first_tells(hub, time):
 
 async def test_what_a_device_tells_of_itself_is_bounded(hub):
     device, _ = await add(hub)
-    await hub.devices.told(device, {f"key {n}": "x" * 10_000 for n in range(1000)})
+    await hub.devices.update_firmware_info(device, {f"key {n}": "x" * 10_000 for n in range(1000)})
 
     assert 32 == len(device.firmware)
     assert {128} == {len(value) for value in device.firmware.values()}
@@ -463,7 +463,7 @@ async def test_metadata_with_a_name_that_is_no_text_is_not_found(hub):
 async def test_token_that_can_be_guessed_is_taken_with_a_warning(hub, caplog, token, weak):
     template, _ = await hub.templates.save('[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"', SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name="Old board", template=template, token=token)], SYSTEM)
-    assert device is hub.tokens.of(token)
+    assert device is hub.tokens.device_for(token)
     said = "tokens: Old board: the token can be guessed"
     assert weak == (said in caplog.text)
     # Nothing of the token itself.

@@ -12,13 +12,13 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from hub.run import running
 from patience import brief, patient
 from times import until
 
 import hub as public
 from hub import hookspecs
-from hub.api.routes import PUBLIC, Route
-from hub.app import running
+from hub.api import PUBLIC, Route
 from hub.config import Config, parse
 from hub.model import SYSTEM
 from hub.testing import add_device, address_of
@@ -119,7 +119,7 @@ def hub_toml():
 
 
 async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
-    from hub.api.routes import Request
+    from hub.api import Request
 
     [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
     assert len(plugin.splitlines()) < 30
@@ -127,7 +127,7 @@ async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
     folder.mkdir(parents=True)
     (folder / "frost.py").write_text(plugin)
     async with running(hub_config) as hub:
-        assert hub.hooks.plugins["frost"].problem == ""
+        assert hub.plugins["frost"].problem == ""
         template = '[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"\nunits = "°C"'
         device, _ = await add_device(hub, template, "Porch")
         hub.write(Write(device, 0, "-7", "test", SYSTEM))
@@ -185,9 +185,9 @@ async def lines_hub(hub_config):
     folder.mkdir(parents=True)
     (folder / "lines.py").write_text(transport)
     async with running(hub_config) as hub:
-        assert "" == hub.hooks.plugins["lines"].problem
+        assert "" == hub.plugins["lines"].problem
         yield hub
-    assert "" == hub.hooks.plugins["lines"].problem
+    assert "" == hub.plugins["lines"].problem
     sys.modules.pop("pinwheel_plugins.lines")
 
 
@@ -249,7 +249,7 @@ async def test_documented_transport_rejects_bad_logins_and_long_lines(lines_hub,
     device, token = await add_device(hub, LINES_TEMPLATE)
     async with dialled(hub) as client:
         assert ["error unknown token", None] == [await client.ask(f"login {'x' * 32}\n"), await client.line()]
-    assert "lines: unknown token" == hub.refusals[-1].reason
+    assert "lines: unknown token" == hub.rejections.recent[-1].reason
     for start in ("login ", f"login {token}\n"):
         async with dialled(hub) as client:
             await client.send(start + "1 " + "x" * 5000)
@@ -257,7 +257,7 @@ async def test_documented_transport_rejects_bad_logins_and_long_lines(lines_hub,
             while answers[-1] is not None:
                 answers.append(await client.line())
             assert answers[-2].startswith("error a line has less than 500 bytes")
-    monkeypatch.setattr(hub.hooks.plugins["lines"].module, "LOGIN", 0.05)
+    monkeypatch.setattr(hub.plugins["lines"].module, "LOGIN", 0.05)
     async with dialled(hub) as client:
         assert (await client.ask("log")).startswith("error ")
         assert await client.line() is None

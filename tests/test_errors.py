@@ -8,7 +8,7 @@ from client import remote
 from connectors.http import endpoint as http
 from connectors.mqtt import connection as mqtt
 from connectors.native import endpoint as native
-from hub.errors import RequestError, StorageError, TooMany, said_as
+from hub.errors import RequestError, StorageError, TooMany, translate
 
 
 def kinds(cls):
@@ -19,9 +19,9 @@ def kinds(cls):
 def test_every_error_has_a_status_on_every_surface(kind):
     error = kind.__new__(kind)
 
-    assert 400 <= said_as(error, http.STATUS) < 600
-    assert said_as(error, mqtt.REASONS) >= 0x80
-    assert said_as(error, native.STATUS) in set(native.Status) - {native.Status.OK}
+    assert 400 <= translate(error, http.STATUS) < 600
+    assert translate(error, mqtt.REASONS) >= 0x80
+    assert translate(error, native.STATUS) in set(native.Status) - {native.Status.OK}
 
 
 def test_the_client_raises_what_the_hub_said():

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from commits import entries
+from hub.run import running
 from patience import patient
 from times import DAY, HOUR, NOON, until
 
@@ -18,7 +19,6 @@ import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
-from hub.app import running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
@@ -64,12 +64,12 @@ def rows(data):
 
 async def housekept(hub):
     """Let the history seal, expire and prune all there is to."""
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
     while True:
-        hub.history.upkeep._expire_at = 0.0
-        await hub.history.upkeep._expire()
-        if not hub.history.upkeep._expire_from:
+        hub.history.retention._expire_at = 0.0
+        await hub.history.retention._expire()
+        if not hub.history.retention._expire_from:
             break
 
 
@@ -119,9 +119,9 @@ async def test_the_retention_deletes_when_the_clock_has_proved_itself(start, tim
 
 
 async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start, monkeypatch):
-    monkeypatch.setattr(hub.history.commit_log, "MAX_UNSEALED", 30)
+    monkeypatch.setattr(hub.history.commit_log, "MAX_UNCOMPACTED", 30)
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 10)
-    monkeypatch.setattr(hub.history.commit_log, "RUN_POINTS", 20)
+    monkeypatch.setattr(hub.history.commit_log, "SEGMENT_POINTS", 20)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         count = 0
@@ -181,7 +181,7 @@ async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(
                 while True:
                     await write(started, device, "7", pin=1).durable()
         with trio.fail_after(patient(20)):
-            while started.history.trouble or started.history.full or len(started.sessions):
+            while started.history.fault or started.history.full or len(started.sessions):
                 await trio.sleep(0.01)
         await write(started, device, "8").durable()
         assert 8.0 == started.writes.latest(device, device.points[0].datastream)[1]
@@ -306,10 +306,10 @@ async def test_the_session_of_a_token_ends_with_its_overlap(start, time):
         device, token = await add_device(started, TEMPLATE)
         async with connect(*address_of(started), token, info=INFO) as client:
             await started.tokens.rotate(device, SYSTEM, overlap_ms=DAY)
-            started.tokens.end_expired()
+            started.tokens.close_expired_sessions()
             assert 1 == len(started.sessions)
             time.pass_(2 * DAY)
-            started.tokens.end_expired()
+            started.tokens.close_expired_sessions()
 
             assert await client.next_frame() is None
 
@@ -321,7 +321,7 @@ async def test_an_empty_token_is_no_token(start):
             await started.tokens.rotate(device, SYSTEM, token="")
         with pytest.raises(Rejected):
             await started.devices.add([NewDevice(name="Other", template=device.template, token="")], SYSTEM)
-        assert device is started.tokens.of(token)
+        assert device is started.tokens.device_for(token)
 
 
 async def test_a_login_is_not_a_megabyte(start):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import trio
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
@@ -13,7 +14,6 @@ from raw_http import ask, local_key
 from tenants import THERMOMETER, tenants
 from times import until
 
-from hub.app import running
 from hub.errors import Rejected
 from hub.model import SYSTEM
 from hub.testing import add_device, address_of
@@ -227,6 +227,6 @@ async def test_malformed_forms_are_put_down_once_and_fill_no_log(hub, device, ca
         form = b"--x\r\n" + bytes([n]) * n + b"\r\n\xff\x00broken"
         headers = {"Content_Type": "multipart/form-data; boundary=x"}
         assert 400 == (await ask(hub, "POST", f"{UPLOAD}?token={device[1]}", form, **headers)).status
-    assert 20 == len([one for one in hub.refusals if "upload:" in one.reason])
+    assert 20 == len([one for one in hub.rejections.recent if "upload:" in one.reason])
     lines = [record.getMessage() for record in caplog.records]
     assert [f"refused: 127.0.0.1 device {device[0].name}: upload: The form is malformed."] == lines

@@ -16,7 +16,7 @@ import sys
 import fixed_ports
 import trio
 
-from hub.app import running
+from hub.run import running
 from hub.config import parse
 
 PROGRAM = "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))).close()"

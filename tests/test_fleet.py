@@ -6,10 +6,10 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from tenants import tenants
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.domain.metadata import LOCATION
 from hub.model import SYSTEM
@@ -325,7 +325,7 @@ async def test_any_of_several_filters_may_do(world, houses):
 
 async def test_devices_are_found_by_their_firmware_board_and_token(hub, world, houses):
     lamp = next(device for device in hub.devices.by_id.values() if device.name == LAMP)
-    await hub.devices.told(lamp, {"fw": "2.7.1-rc", "dev": "ESP32-C6", "tmpl": "TMPL0thermo"})
+    await hub.devices.update_firmware_info(lamp, {"fw": "2.7.1-rc", "dev": "ESP32-C6", "tmpl": "TMPL0thermo"})
     token = await hub.tokens.rotate(lamp, SYSTEM)
     async with asking(world) as ask:
         for query in ("2.7.1", "esp32-c6", token):

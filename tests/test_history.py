@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 from commits import entries
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
@@ -25,10 +26,18 @@ import hub.history.log
 import hub.history.query
 import hub.history.retention
 import hub.writes
-from hub.app import running
 from hub.config import parse
 from hub.errors import Rejected
-from hub.history.chunks import BadChunk, Statistics, combined, decode, encode, encode_minutes, minutes, statistics
+from hub.history.chunks import (
+    BadChunk,
+    Statistics,
+    combine,
+    decode,
+    encode,
+    encode_minutes,
+    statistics,
+    statistics_by_minute,
+)
 from hub.model import SYSTEM
 from hub.testing import add_device
 from hub.writes import Write
@@ -82,8 +91,8 @@ def write(hub, device, pin, raw, at=None):
 
 async def sealed(hub):
     """What came so far is in chunks."""
-    hub.history.cut()
-    await until(lambda: not hub.history.working)
+    hub.history.close_segment()
+    await until(lambda: not hub.history.is_busy)
 
 
 async def points(hub, device, pin, start=0, end=2**42):
@@ -151,7 +160,7 @@ def test_a_chunk_gives_back_what_was_put_into_it(found):
 @given(numbers)
 def test_a_chunk_of_minutes_gives_back_what_was_put_into_it(found):
     found.sort(key=lambda point: point[0])
-    rows = minutes(found)
+    rows = statistics_by_minute(found)
     assert rows == decode(7, encode_minutes(7, rows))
     assert sum(row.count for _, row in rows) == len(found)
 
@@ -159,7 +168,7 @@ def test_a_chunk_of_minutes_gives_back_what_was_put_into_it(found):
 @given(others)
 def test_a_chunk_of_minutes_of_other_things_has_how_many_and_the_last(found):
     found.sort(key=lambda point: point[0])
-    rows = minutes(found)
+    rows = statistics_by_minute(found)
     again = decode(7, encode_minutes(7, rows))
     rows = [row for row in rows if row[1].sum is not None] or rows
     assert [(m, one.count, one.last, one.at) for m, one in rows] == [
@@ -191,9 +200,9 @@ def test_an_hour_of_a_sensor_takes_two_bytes_a_value():
 
 def test_statistics_of_parts_are_those_of_the_whole():
     found = [(n, float(n % 7)) for n in range(100)]
-    assert statistics(found) == combined([statistics(found[:30]), statistics(found[30:31]), statistics(found[31:])])
-    assert Statistics(2, None, None, None, "b", 2) == combined([statistics([(2, "b")]), statistics([(1, "a")])])
-    assert statistics([(1, 5)]) == combined([statistics([(2, "b")]), statistics([(1, 5)])])
+    assert statistics(found) == combine([statistics(found[:30]), statistics(found[30:31]), statistics(found[31:])])
+    assert Statistics(2, None, None, None, "b", 2) == combine([statistics([(2, "b")]), statistics([(1, "a")])])
+    assert statistics([(1, 5)]) == combine([statistics([(2, "b")]), statistics([(1, 5)])])
 
 
 # -- points -----------------------------------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ async def test_values_are_read_before_and_after_they_are_sealed_and_after_a_rest
             write(hub, device, 0, n / 10)
             model.append((time.wall, n / 10))
         assert model == await points(hub, device, 0)
-        await until(lambda: not hub.history.working)
+        await until(lambda: not hub.history.is_busy)
         assert model == await points(hub, device, 0)
         await sealed(hub)
         assert model == await points(hub, device, 0)
@@ -274,7 +283,7 @@ async def test_minutes_hours_and_days_of_a_year_in_any_time_zone(start, time, zo
             write(hub, device, 0, value)
             model.append((time.wall, value))
             if n % 300 == 200:
-                await until(lambda: not hub.history.working)
+                await until(lambda: not hub.history.is_busy)
         for _ in range(2):
             for granularity in ("minute", "hour", "day"):
                 found = await buckets(hub, device, 0, granularity, zone, NOON, time.wall + 1)
@@ -423,7 +432,7 @@ async def test_what_is_erased_is_gone_from_reads_and_from_the_disk(start, time):
         assert ["new"] == [value for _, value in await points(started, device, 1)]
         await sealed(started)
         assert ["new"] == [value for _, value in await points(started, device, 1)]
-        await until(lambda: not started.history.working)
+        await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
         assert 0 == database.execute("SELECT count(*) FROM hours WHERE id & 0xffffffff = ?", (old,)).fetchone()[0]
         assert 0 == database.execute("SELECT count(*) FROM days WHERE id >> 24 = ?", (old,)).fetchone()[0]
@@ -445,10 +454,10 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
         async def never():
             raise hub.errors.StorageError("not now")
 
-        monkeypatch.setattr(started.history.upkeep, "_erase", never)
+        monkeypatch.setattr(started.history.retention, "_erase", never)
         await started.devices.delete(device, SYSTEM)
     async with start() as started:
-        await until(lambda: not started.history.working)
+        await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
         assert (
             0 == database.execute("SELECT (SELECT count(*) FROM hours) + (SELECT count(*) FROM chunks)").fetchone()[0]
@@ -456,7 +465,7 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
 
 
 async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "COMPACTION_POINTS", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         other, _ = await add_device(started, TEMPLATE, "Other")
@@ -466,7 +475,7 @@ async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, mon
                 write(started, one, 0, n)
                 write(started, one, 2, n)
         await write(started, device, 1, "x").durable()
-        seal, slices = started.history._seal, []
+        seal, slices = started.history._compact, []
 
         async def twice(run):
             if len(slices) == 2:
@@ -474,9 +483,9 @@ async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, mon
             slices.append(run)
             await seal(run)
 
-        monkeypatch.setattr(started.history, "_seal", twice)
-        started.history.cut()
-        await until(lambda: started.history.trouble)
+        monkeypatch.setattr(started.history, "_compact", twice)
+        started.history.close_segment()
+        await until(lambda: started.history.fault)
         assert 10 == len(await points(started, other, 0))
     monkeypatch.undo()
     async with start() as started:
@@ -490,7 +499,7 @@ async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, mon
 
 
 async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.commit_log, "SEAL_POINTS", 1)
+    monkeypatch.setattr(hub.history.commit_log, "COMPACTION_POINTS", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         count = 0
@@ -515,10 +524,10 @@ async def test_a_log_larger_than_memory_should_hold_is_sealed_at_the_start(start
         for n in range(1000):
             time.pass_(1000)
             write(started, device, 0, n)
-    monkeypatch.setattr(hub.history.commit_log, "RUN_POINTS", 300)
+    monkeypatch.setattr(hub.history.commit_log, "SEGMENT_POINTS", 300)
     async with start() as started:
         [device] = started.devices.by_id.values()
-        assert started.history._unsealed < 600
+        assert started.history._uncompacted < 600
         assert [float(n) for n in range(1000)] == [value for _, value in await points(started, device, 0)]
         assert 999 == started.writes.latest(device, device.points[0].datastream)[1]
 
@@ -548,11 +557,11 @@ async def test_a_flipped_bit_is_found_put_aside_and_the_rest_is_served(start, ti
             await started.history.check()
         found = [value for _, value in await points(started, device, 0)]
         assert [*range(59), *range(119, 300)] == found
-        assert 1 == started.history.upkeep.damaged
+        assert 1 == started.history.retention.damaged
         assert "is damaged (its checksum does not fit) and was put aside" in caplog.text
         assert days == await buckets(started, device, 0, "day"), "statistics are another row"
         assert [*range(59), *range(119, 300)] == [value for _, value in await points(started, device, 0)]
-        assert 1 == started.history.upkeep.damaged
+        assert 1 == started.history.retention.damaged
         # New values of that hour have a place.
         write(started, device, 0, 7, NOON + HOUR + 5)
         await sealed(started)
@@ -632,7 +641,7 @@ async def test_a_hub_whose_clock_is_beyond_all_keys_seals_and_starts_again(start
 
 
 async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.compaction, "ERASE", 1)
+    monkeypatch.setattr(hub.history.compaction, "ERASED_PER_SLICE", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for _ in range(50):
@@ -644,7 +653,7 @@ async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time
                 nursery.start_soon(write(started, device, 1, "x").durable)
         started.history.erase(range(100_000, 100_064))
         await write(started, device, 1, "y").durable()
-        assert started.history.working, "the erasure goes on after the acknowledgement"
+        assert started.history.is_busy, "the erasure goes on after the acknowledgement"
 
 
 async def test_a_day_query_of_all_time_beside_many_unsealed_values_holds_nobody_up(start, time):
@@ -701,24 +710,24 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
         async def locked(_series):
             raise hub.errors.StorageError("database is locked")
 
-        started.history.upkeep.on_erased = locked
+        started.history.retention.on_erased = locked
         await started.devices.erase(device, [device.points[0].datastream], SYSTEM)
-        await until(lambda: not started.history.working)
+        await until(lambda: not started.history.is_busy)
         assert [] == [alarm.text for alarm in started.problems() if alarm.id == "writes"]
         await write(started, device, 0, 2).durable()
     async with start() as started:
-        await until(lambda: not started.history.working)
+        await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "pinwheel.db")) as database:
         assert [] == database.execute("SELECT series FROM gone").fetchall()
 
 
 async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.02)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)
         await until(lambda: started.history.stored == 1)
         time.pass_(HOUR)
-        await until(lambda: started.history._sealed.run >= 1 and not started.history.working)
+        await until(lambda: started.history._progress.segment >= 1 and not started.history.is_busy)
         with closing(sqlite3.connect(started.config.data / "history.db")) as database:
             assert 1 == database.execute("SELECT count(*) FROM chunks").fetchone()[0]

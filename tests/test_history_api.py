@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from test_fleet import Asker
 from test_history import sealed
 from times import Time
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.writes import Write
@@ -48,7 +48,7 @@ async def meters(hub_config):
                     hub.write(Write(device, 1, "hello", "test", SYSTEM))
             time.pass_(HOUR // 2)
             if half == 60:
-                hub.history.cut()
+                hub.history.close_segment()
         hub.devices_of_test = devices
         yield hub
 

@@ -7,15 +7,15 @@ from textwrap import dedent
 
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 
 import hub.hooks
-from hub.app import Credentials, running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import ConfigError, Forbidden, NotAuthenticated, PluginError, Rejected, WrongType
 from hub.facts import PluginFailed, ValueWritten
-from hub.model import SYSTEM, Principal
+from hub.model import SYSTEM, Credentials, Principal
 from hub.writes import Write
 
 METER = """
@@ -79,7 +79,7 @@ def current(hub, device):
 
 
 def words(hub):
-    return " / ".join(problem.text for problem in hub.problems())
+    return " / ".join(problem.text for problem in hub.active_alarms())
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------
@@ -102,25 +102,25 @@ async def test_a_file_in_the_data_directory_is_a_plugin(plugin, started, data):
         """,
     )
     async with started() as hub:
-        hello = hub.hooks.plugins["hello"]
+        hello = hub.plugins["hello"]
         write(hub, await meter(hub), "5")
 
         assert ["started", 5.0] == hello.module.heard
         assert ("running", "") == (hello.state, hello.problem)
         assert ["hub_event", "hub_start"] == hello.hooks
         assert str(data / "plugins" / "hello.py") == hello.origin
-        assert [] == hub.problems()
+        assert [] == hub.active_alarms()
 
 
 async def test_built_in_plugins_are_there_without_being_asked_for(started):
     async with started() as hub:
-        assert hub.hooks.plugins["native"].built_in
+        assert hub.plugins["native"].built_in
         assert "native" in {protocol.name for protocol in hub.hooks.protocols(hub)}
 
 
 async def test_without_a_plugins_directory_there_is_none(tmp_path):
     async with running(parse("").with_data(str(tmp_path / "new")), listen=False) as hub:
-        assert all(plugin.built_in for plugin in hub.hooks.plugins.values())
+        assert all(plugin.built_in for plugin in hub.plugins.values())
 
 
 GOOD = """
@@ -149,10 +149,10 @@ async def test_a_plugin_that_cannot_be_loaded_is_kept_out_and_said(plugin, start
         plugin("broken", source, head)
     plugin("good", GOOD)
     async with started() as hub:
-        assert ("failed", 1) == (hub.hooks.plugins["broken"].state, hub.hooks.plugins["broken"].failures)
-        assert expected in hub.hooks.plugins["broken"].problem
+        assert ("failed", 1) == (hub.plugins["broken"].state, hub.plugins["broken"].failures)
+        assert expected in hub.plugins["broken"].problem
         assert "plugin broken" in words(hub)
-        assert "running" == hub.hooks.plugins["good"].state
+        assert "running" == hub.plugins["good"].state
         write(hub, await meter(hub), "5")
     assert "broken" in caplog.text
 
@@ -161,23 +161,23 @@ async def test_safe_loads_none_of_a_third_party(plugin, started):
     plugin("broken", "1 / 0")
     plugin("good", GOOD)
     async with started("[plugins.good]\nsomething = 1", safe=True) as hub:
-        assert not {"broken", "good"} & set(hub.hooks.plugins)
-        assert "native" in hub.hooks.plugins
-        assert [] == hub.problems()
+        assert not {"broken", "good"} & set(hub.plugins)
+        assert "native" in hub.plugins
+        assert [] == hub.active_alarms()
 
 
 async def test_a_plugin_can_be_turned_off(plugin, started):
     plugin("broken", "1 / 0")
     async with started("[plugins.broken]\nenabled = false") as hub:
-        assert "off" == hub.hooks.plugins["broken"].state
-        assert [] == hub.problems()
+        assert "off" == hub.plugins["broken"].state
+        assert [] == hub.active_alarms()
 
 
 async def test_a_plugin_with_the_name_of_one_of_ours_is_left_out(plugin, started, data):
     plugin("native", GOOD)
     async with started() as hub:
-        assert "running" != hub.hooks.plugins["native"].state != "failed"
-        left_out = hub.hooks.plugins[str(data / "plugins" / "native.py")]
+        assert "running" != hub.plugins["native"].state != "failed"
+        left_out = hub.plugins[str(data / "plugins" / "native.py")]
         assert ("failed", True) == (left_out.state, "two plugins are named native" in left_out.problem)
 
 
@@ -192,11 +192,11 @@ async def test_two_plugins_of_one_name_are_both_left_out(plugin, started, data, 
     monkeypatch.setattr(hub.hooks, "_installed", lambda: [*installed, (entry, "twin-package", "1.0")])
     plugin("twin", GOOD)
     async with started() as running_hub:
-        found = [one for one in running_hub.hooks.plugins.values() if one.name == "twin"]
+        found = [one for one in running_hub.plugins.values() if one.name == "twin"]
         assert ["failed", "failed"] == [one.state for one in found]
         assert all("two plugins are named twin: twin-package and" in one.problem for one in found)
         assert [] == sys.modules["twin_package"].heard
-        assert 2 == sum("two plugins are named twin" in alarm.text for alarm in running_hub.problems())
+        assert 2 == sum("two plugins are named twin" in alarm.text for alarm in running_hub.active_alarms())
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ async def hub_start(hub, nursery):
 async def test_a_plugin_gets_its_table(plugin, started):
     plugin("weather", CONFIGURED)
     async with started("[plugins.weather]\nenabled = true\ncity = 'Lviv'") as hub:
-        settings = hub.hooks.plugins["weather"].module.settings
+        settings = hub.plugins["weather"].module.settings
 
         assert ("Lviv", 60) == (settings.city, settings.every)
 
@@ -231,7 +231,7 @@ async def test_a_plugin_gets_its_table(plugin, started):
 async def test_a_plugin_without_a_table_gets_its_defaults(plugin, started):
     plugin("weather", CONFIGURED)
     async with started() as hub:
-        assert "Kyiv" == hub.hooks.plugins["weather"].module.settings.city
+        assert "Kyiv" == hub.plugins["weather"].module.settings.city
 
 
 async def test_every_mistake_in_plugin_tables_is_said_with_its_key(plugin, started):
@@ -283,13 +283,13 @@ async def test_a_plugin_that_crashes_at_the_start_is_started_again_and_disturbs_
     )
     plugin("good", GOOD)
     async with started() as hub:
-        crashes = hub.hooks.plugins["crashes"]
-        assert "running" == hub.hooks.plugins["good"].state
+        crashes = hub.plugins["crashes"]
+        assert "running" == hub.plugins["good"].state
         await until(lambda: crashes.state == "running")
 
         assert (4, 3) == (crashes.module.starts, crashes.failures)
         assert "not yet" in crashes.problem
-        assert [] == hub.problems()
+        assert [] == hub.active_alarms()
 
 
 async def test_a_task_that_dies_later_takes_down_its_own_plugin_only(plugin, started, quick):
@@ -325,20 +325,20 @@ async def test_a_task_that_dies_later_takes_down_its_own_plugin_only(plugin, sta
     told = []
     async with started() as hub:
         hub.subscribe(PluginFailed, told.append)
-        dies = hub.hooks.plugins["dies"]
+        dies = hub.plugins["dies"]
         dies.module.send.send_nowait(1)
         await until(lambda: dies.module.starts == 2 and dies.state == "running")
 
         assert 1 == dies.module.ended
         assert [PluginFailed("dies", "died: RuntimeError('died at work')")] == told
-        assert "running" == hub.hooks.plugins["good"].state
+        assert "running" == hub.plugins["good"].state
         await write(hub, await meter(hub), "5").durable()
 
 
 async def test_a_plugin_that_keeps_crashing_is_said_once_in_the_log(plugin, started, quick, caplog):
     plugin("crashes", "@hookimpl\nasync def hub_start(hub, nursery):\n    raise RuntimeError('again')")
     async with started() as hub:
-        await until(lambda: hub.hooks.plugins["crashes"].failures > 5)
+        await until(lambda: hub.plugins["crashes"].failures > 5)
         assert "again" in words(hub)
     assert 1 == caplog.text.count("died: RuntimeError('again')")
 
@@ -357,8 +357,8 @@ async def test_a_start_that_hangs_does_not_hang_the_hub(plugin, started, quick):
     plugin("good", GOOD)
     with trio.fail_after(patient(5)):
         async with started() as hub:
-            assert "hub_start took more than" in hub.hooks.plugins["hangs"].problem
-            assert "running" == hub.hooks.plugins["good"].state
+            assert "hub_start took more than" in hub.plugins["hangs"].problem
+            assert "running" == hub.plugins["good"].state
             await write(hub, await meter(hub), "5").durable()
 
 
@@ -388,7 +388,7 @@ async def test_stopping_the_hub_cancels_what_plugins_run(plugin, started):
         """,
     )
     async with started() as hub:
-        module = hub.hooks.plugins["works"].module
+        module = hub.plugins["works"].module
         assert [] == module.ended
     assert [True] == module.ended
 
@@ -406,7 +406,7 @@ async def test_each_failure_of_a_plugin_is_logged_once_with_its_place(plugin, st
         device = await meter(hub)
         for number in range(20):
             await write(hub, device, number).durable()
-        assert 20 == hub.hooks.plugins["raises"].failures
+        assert 20 == hub.plugins["raises"].failures
     lines = [record for record in caplog.records if "hub_event failed" in record.message]
     assert [
         "hub_event failed: KeyError('boom') (raises.py line 6)",
@@ -425,7 +425,7 @@ async def test_failures_that_are_remembered_of_a_plugin_are_bounded(plugin, star
         device = await meter(hub)
         for number in range(150):
             write(hub, device, number)
-        assert 100 == len(hub.hooks.plugins["raises"].quiet_until)
+        assert 100 == len(hub.plugins["raises"].quiet_until)
 
 
 async def test_a_subscriber_that_raises_disturbs_nobody(plugin, started, caplog):
@@ -439,9 +439,9 @@ async def test_a_subscriber_that_raises_disturbs_nobody(plugin, started, caplog)
         for number in range(3):
             await write(hub, device, number).durable()
 
-        assert [0.0, 1.0, 2.0] == hub.hooks.plugins["zz_hears"].module.heard
+        assert [0.0, 1.0, 2.0] == hub.plugins["zz_hears"].module.heard
         assert 2.0 == current(hub, device)
-        raises = hub.hooks.plugins["raises"]
+        raises = hub.plugins["raises"]
         assert (3, "hub_event failed: ZeroDivisionError('division by zero')") == (raises.failures, raises.problem)
     assert 1 == caplog.text.count("plugin raises")
 
@@ -468,7 +468,7 @@ async def test_alarm_of_a_plugin_lists_every_reason(plugin, started):
         """,
     )
     async with started() as hub:
-        broken, device = hub.hooks.plugins["broken"], await meter(hub)
+        broken, device = hub.plugins["broken"], await meter(hub)
         for value in ("1", "2"):
             write(hub, device, value)
         with pytest.raises(Rejected):
@@ -503,7 +503,7 @@ async def test_alarm_of_a_plugin_that_runs_again_has_no_reason_of_the_start(plug
         """,
     )
     async with started() as hub:
-        recovers = hub.hooks.plugins["recovers"]
+        recovers = hub.plugins["recovers"]
         write(hub, await meter(hub), "1")
         assert "died" in words(hub)
         recovers.module.failing = False
@@ -529,7 +529,7 @@ async def test_one_function_may_hear_of_several_facts_and_several_functions_of_o
     )
     async with started() as hub:
         write(hub, await meter(hub), "5")
-        assert ["TemplateChanged", "DeviceAdded", 5.0] == hub.hooks.plugins["hears"].module.heard
+        assert ["TemplateChanged", "DeviceAdded", 5.0] == hub.plugins["hears"].module.heard
 
 
 @pytest.mark.parametrize("annotation", ["", ": int", ": Fact", ": Nowhere", ": 'ValueWriten'"])
@@ -539,8 +539,8 @@ async def test_hub_event_must_be_annotated_with_a_fact(plugin, started, annotati
         "vague", source, "from __future__ import annotations\nfrom hub.hookspecs import hookimpl\nPINWHEEL_HOOKS = 1\n"
     )
     async with started() as hub:
-        assert "failed" == hub.hooks.plugins["vague"].state
-        assert "hub_event" in hub.hooks.plugins["vague"].problem
+        assert "failed" == hub.plugins["vague"].state
+        assert "hub_event" in hub.plugins["vague"].problem
 
 
 async def test_plugins_may_be_told_of_each_others_facts(plugin, started):
@@ -561,7 +561,7 @@ async def test_plugins_may_be_told_of_each_others_facts(plugin, started):
         """
     plugin("sun", source)
     async with started() as hub:
-        assert ["sunset"] == hub.hooks.plugins["sun"].module.heard
+        assert ["sunset"] == hub.plugins["sun"].module.heard
 
 
 # -- filtering --------------------------------------------------------------------------------------------------------
@@ -646,7 +646,7 @@ async def test_a_filter_that_fails_is_said_of_its_plugin(plugin, started):
     async with started() as hub:
         with pytest.raises(Rejected):
             write(hub, await meter(hub), "20")
-        assert "division by zero" in hub.hooks.plugins["fails"].problem
+        assert "division by zero" in hub.plugins["fails"].problem
 
 
 # -- contributing -----------------------------------------------------------------------------------------------------
@@ -697,7 +697,7 @@ async def test_two_plugins_with_one_protocol_are_both_named(plugin, started):
 async def test_a_contribution_that_is_none_keeps_its_plugin_out_and_the_hub_serves(plugin, started, hook, body):
     plugin("broken", f"@hookimpl\ndef {hook}:\n    {body}")
     async with started(LOOPBACK, listen=True) as hub:
-        assert "failed" == hub.hooks.plugins["broken"].state
+        assert "failed" == hub.plugins["broken"].state
         assert "plugin broken" in words(hub)
         await write(hub, await meter(hub), "5").durable()
 
@@ -721,7 +721,7 @@ async def test_a_plugin_has_tables_of_its_own(plugin, started):
     )
     for expected in ([("a",)], [("a",), ("a",)]):
         async with started() as hub:
-            assert expected == await hub.hooks.plugins["notes"].module.write(hub, "a")
+            assert expected == await hub.plugins["notes"].module.write(hub, "a")
 
 
 # -- asking -----------------------------------------------------------------------------------------------------------
@@ -799,7 +799,7 @@ async def test_a_plugin_that_holds_the_loop_is_named(plugin, started, caplog):
         """,
     )
     async with started() as hub:
-        device, slow = await meter(hub), hub.hooks.plugins["slow"]
+        device, slow = await meter(hub), hub.plugins["slow"]
         with trio.fail_after(patient(10)):
             while not slow.held:
                 write(hub, device, "5")

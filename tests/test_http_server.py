@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 import trio
+from hub.run import running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from patience import patient
@@ -13,8 +14,7 @@ from raw_http import connected, request
 from trio.testing import wait_all_tasks_blocked
 
 from connectors.http import endpoint, server
-from hub.api.routes import PUBLIC, Response, Route, Stream
-from hub.app import running
+from hub.api import PUBLIC, Response, Route, Stream
 from hub.hookspecs import hookimpl
 
 MAX_BODY = 2 * 1024 * 1024
@@ -79,7 +79,12 @@ class Kitchen:
     def hub_routes(self):
         return [
             Route(
-                method=method, path=f"/test/{path}", handler=handler, permission=PUBLIC, lenient=True, max_body=MAX_BODY
+                method=method,
+                path=f"/test/{path}",
+                handler=handler,
+                permission=PUBLIC,
+                raw_query=True,
+                max_body=MAX_BODY,
             )
             for method, path, handler in (
                 ("POST", "echo", self.echo),
@@ -396,7 +401,7 @@ async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, h
     assert (400, "close") == (answer.status, answer.headers["connection"])
     assert rule in answer.text
     assert await ended(http)
-    assert [("127.0.0.1", f"HTTP 400: {answer.text}")] == [(one.address, one.reason) for one in hub.refusals]
+    assert [("127.0.0.1", f"HTTP 400: {answer.text}")] == [(one.address, one.reason) for one in hub.rejections.recent]
     assert [f"refused: 127.0.0.1 HTTP 400: {answer.text}"] == caplog.messages
     assert "secret" not in answer.text
 
@@ -415,7 +420,7 @@ async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http
 
     answer = await http.answer()
     assert status == answer.status
-    assert [f"HTTP {status}: {answer.text}"] == [one.reason for one in hub.refusals]
+    assert [f"HTTP {status}: {answer.text}"] == [one.reason for one in hub.rejections.recent]
 
 
 @pytest.mark.parametrize("path", ["/websockets", "/mqtt"])
@@ -424,7 +429,7 @@ async def test_malformed_handshake_of_a_websocket_stands_in_the_list_of_refusals
 
     assert 400 == (await http.answer()).status
     assert ["HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1)."] == [
-        one.reason for one in hub.refusals
+        one.reason for one in hub.rejections.recent
     ]
 
 
@@ -439,7 +444,7 @@ async def test_empty_lines_before_a_request_are_ignored(hub, http, lines, pause)
         assert 200 == (await http.answer()).status
     await http.send(HEALTH + lines + HEALTH + lines)
     assert [200, 200] == [(await http.answer()).status for _ in range(2)]
-    assert [] == list(hub.refusals)
+    assert [] == list(hub.rejections.recent)
 
 
 async def test_empty_lines_do_not_keep_a_connection_open(http, monkeypatch):
@@ -758,7 +763,8 @@ async def test_a_header_too_long_is_refused_however_it_is_split(hub, at):
     ("sent", "for_pages"), [(HEALTH, False), (b"\r\n" + request("GET", "/external/api/get?token=x&v0"), True)]
 )
 async def test_one_client_too_many_is_answered_with_503(tmp_path, sent, for_pages):
-    from hub.app import running
+    from hub.run import running
+
     from hub.config import parse
     from hub.testing import LOOPBACK, address_of
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from hub.run import running
 from times import until
 
 import connectors.native.endpoint
 from connectors.native import client
-from hub.app import running
 from hub.config import parse
 from hub.facts import DeviceDisconnected, StatusChanged, ValueExpired
 from hub.model import SYSTEM
@@ -38,14 +38,14 @@ class Session:
         self.sent = []
 
     def open(self):
-        self.hub.sessions.opened(self)
+        self.hub.sessions.connected(self)
         return self
 
     def send(self, command):
         self.sent.append(command)
 
     def close(self, reason):
-        self.hub.sessions.closed(self, reason)
+        self.hub.sessions.disconnected(self, reason)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def device_of(hub, lifecycle):
 
 async def timeline(hub, device):
     """Types of events, oldest first."""
-    return [event.type for event in reversed(await hub.timeline.of(device))]
+    return [event.type for event in reversed(await hub.timeline.newest(device))]
 
 
 async def test_a_device_that_is_back_within_its_wait_was_never_offline(start):
@@ -99,7 +99,7 @@ async def test_a_device_is_offline_after_its_wait_and_then_what_its_template_say
         Session(hub, device).open()
         await until(lambda: not hub.lifecycle._unsaved)
         assert ["online", "status", "offline", "online"] == await timeline(hub, device)
-        [_, offline, away, _] = await hub.timeline.of(device)
+        [_, offline, away, _] = await hub.timeline.newest(device)
         assert ("Away", "It will be back") == (away.name, away.description)
         assert ("offline", "Offline") == (offline.code, offline.name)
 
@@ -109,11 +109,11 @@ async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
         device, _, seen = await device_of(hub, 'wait = "60s"')
         session = Session(hub, device).open()
         # 45 s of heartbeat by 1.5 are more than the minute: offline at once.
-        hub.sessions.closed(session, "nothing came", 67.5)
+        hub.sessions.disconnected(session, "nothing came", 67.5)
         await until(lambda: device.status == "offline", 2)
         assert ["online", "offline"] == seen
         session = Session(hub, device).open()
-        hub.sessions.closed(session, "nothing came", 59.8)
+        hub.sessions.disconnected(session, "nothing came", 59.8)
         assert "online" == device.status
         await until(lambda: device.status == "offline", 2)
         assert device.status_at - device.away >= 60_000 - 50
@@ -234,21 +234,21 @@ async def test_a_value_that_nothing_comes_after_is_shown_as_its_template_says(st
         hub.subscribe(ValueExpired, lambda fact: told.append(fact.show))
         for n in range(4):
             await write_and_wait(hub, device, n)
-            assert hub.watching.shown(point) is None
+            assert hub.value_timeouts.expired_text(point) is None
         await until(lambda: told)
         assert ["--"] == told
-        assert "--" == hub.watching.shown(point)
+        assert "--" == hub.value_timeouts.expired_text(point)
         assert 3.0 == hub.writes.current(device, point.datastream), "it stays what it is"
         hub.write(Write(device, 1, 5, "test", SYSTEM))
-        assert hub.watching.shown(point) is None
-        await until(lambda: hub.watching.shown(point))
+        assert hub.value_timeouts.expired_text(point) is None
+        await until(lambda: hub.value_timeouts.expired_text(point))
         now = hub.clock.now()
         await hub.writes.import_points(device, [(point.datastream, now, 6)], "test", SYSTEM)
-        assert hub.watching.shown(point) is None
-        await until(lambda: hub.watching.shown(point))
+        assert hub.value_timeouts.expired_text(point) is None
+        await until(lambda: hub.value_timeouts.expired_text(point))
     async with start() as hub:
         [device] = hub.devices.by_id.values()
-        await until(lambda: hub.watching.shown(device.points[1]) == "--")
+        await until(lambda: hub.value_timeouts.expired_text(device.points[1]) == "--")
 
 
 async def write_and_wait(hub, device, value):

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from hub.api.links import link
+from hub.run import running
 from raw_http import PATIENCE, ask, local_key
 from test_cli import House
 
-from hub.app import running
+from hub.api import is_only_here, reachable
 from hub.config import parse
-from hub.net.links import is_only_here, link, reachable
 from hub.net.tls import lan_address
 from hub.testing import add_device, address_of
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fixed_ports import remember
+from hub.run import running
 from hypothesis import example, given
 from hypothesis import strategies as st
 from patience import brief, patient
@@ -31,7 +32,6 @@ import hub.net.listener
 import hub.net.tls
 import hub.net.wire
 from connectors.native.protocol import Cmd, Status, frame
-from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
@@ -282,7 +282,7 @@ async def test_the_end_of_a_certificate_is_announced(start, mine, caplog, days, 
         await until(lambda: len(warned) == caplog.text.count("expires in"))
 
         assert all(f"expires in {text}" in caplog.text for text in warned)
-        assert problems == [problem.critical for problem in hub.problems()]
+        assert problems == [problem.critical for problem in hub.active_alarms()]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ async def test_expired_certificate_is_said_to_have_expired(start, mine, caplog, 
     mine.make_dated(-timedelta(days=9), -ago)
     async with start(mine.toml) as hub:
         await until(lambda: said in caplog.text)
-        [alarm] = hub.problems()
+        [alarm] = hub.active_alarms()
         assert (f"the TLS certificate {said}", True) == (alarm.text, alarm.critical)
 
 
@@ -305,7 +305,7 @@ async def test_certificate_of_tomorrow_is_said_not_to_be_valid(start, mine, capl
     mine.make_dated(timedelta(days=1), timedelta(days=90))
     async with start(mine.toml) as hub:
         await until(lambda: "is not valid before" in caplog.text)
-        [alarm] = hub.problems()
+        [alarm] = hub.active_alarms()
         assert alarm.critical
         assert "is this machine's clock right?" in alarm.text
 
@@ -380,7 +380,7 @@ async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(s
                 served.append(await serial_number(hub, client))
             assert [] == await device.heard()
         assert 3 == len(set(served))
-        assert [] == hub.problems()
+        assert [] == hub.active_alarms()
     assert "expires in" not in caplog.text
 
 
@@ -435,7 +435,7 @@ async def test_tls_on_a_plain_port_is_named(start):
         [reason] = await refused(hub, LOGIN, insecure())
 
         assert f"speaks TLS on the plain port {address_of(hub)[1]}" == reason
-        assert ["127.0.0.1"] == [refusal.address for refusal in hub.refusals]
+        assert ["127.0.0.1"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 @pytest.mark.parametrize("data", [LOGIN, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"])
@@ -453,7 +453,7 @@ async def test_a_client_that_does_not_trust_the_certificate_is_named(start, vers
     async with start(listen(tls="on")) as hub:
         with pytest.raises(ssl.SSLCertVerificationError):
             await trio.to_thread.run_sync(_shake_hands, address_of(hub), context)
-        await until(lambda: hub.refusals and not hub.listener.connections)
+        await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
         assert ["does not trust this certificate"] == reasons(hub)
 
@@ -480,7 +480,7 @@ async def test_a_client_that_goes_away_during_the_handshake_is_named(start):
     async with start(listen(tls="on")) as hub:
         async with dialled(hub) as stream:
             await stream.send_all(HALF_HELLO)
-        await until(lambda: hub.refusals and not hub.listener.connections)
+        await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
         [reason] = reasons(hub)
         assert "TLS handshake" in reason
@@ -640,21 +640,21 @@ async def test_tls_goes_on_behind_a_proxys_header(start):
         with trio.fail_after(PATIENCE):
             await encrypted.send_all(LOGIN)
             assert INVALID_TOKEN == await encrypted.receive_some(100)
-        assert ["203.0.113.7"] == [refusal.address for refusal in hub.refusals]
+        assert ["203.0.113.7"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", v2(command=0x20), b""])
 async def test_a_trusted_proxy_may_speak_for_itself(start, header):
     async with start(behind_proxy()) as hub:
         assert await answers(hub, before=header)
-        assert ["127.0.0.1"] == [refusal.address for refusal in hub.refusals]
+        assert ["127.0.0.1"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 @pytest.mark.parametrize("header", [V1, V2])
 async def test_nobody_else_is_believed(start, header):
     async with start('[hub]\ntrusted_proxies = ["192.0.2.0/24"]\n' + listen()) as hub:
         assert not await answers(hub, before=header + b"\r\n\r\n")
-        assert {"127.0.0.1"} >= {refusal.address for refusal in hub.refusals}
+        assert {"127.0.0.1"} >= {refusal.address for refusal in hub.rejections.recent}
 
 
 #: X-Forwarded-For as a proxy at 127.0.0.1 sends it, and the client's address.
@@ -690,7 +690,7 @@ async def test_forwarded_address_is_parsed_or_ignored(start, header, address):
             await stream.send_all(lines.encode("latin-1"))
             with trio.fail_after(PATIENCE):
                 assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 400")
-        assert [address] == [refusal.address for refusal in hub.refusals]
+        assert [address] == [refusal.address for refusal in hub.rejections.recent]
 
 
 async def test_forwarded_address_of_several_lines_is_one_list(start):
@@ -701,13 +701,13 @@ async def test_forwarded_address_of_several_lines_is_one_list(start):
             await stream.send_all(lines)
             with trio.fail_after(PATIENCE):
                 await stream.receive_some(100)
-        assert ["203.0.113.9"] == [refusal.address for refusal in hub.refusals]
+        assert ["203.0.113.9"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 async def test_forwarded_address_of_a_stranger_is_ignored(start):
     async with start('[hub]\ntrusted_proxies = ["192.0.2.0/24"]\n' + listen()) as hub:
         await ask(hub, "GET", "/external/api/get?token=bad&v0", X_Forwarded_For="203.0.113.9")
-        assert ["127.0.0.1"] == [refusal.address for refusal in hub.refusals]
+        assert ["127.0.0.1"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 @pytest.mark.parametrize(
@@ -731,7 +731,7 @@ async def test_forwarded_address_counts_for_devices_over_websockets(start):
             await socket.send(LOGIN)
             with trio.fail_after(PATIENCE):
                 assert INVALID_TOKEN == await socket.recv()
-        assert ["203.0.113.9"] == [refusal.address for refusal in hub.refusals]
+        assert ["203.0.113.9"] == [refusal.address for refusal in hub.rejections.recent]
 
 
 async def test_half_a_header_is_not_waited_for_for_ever(start, monkeypatch):
@@ -845,7 +845,7 @@ async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, he
 
             assert await closed(third)
         refused = proxy_header(headers[2])[0]
-        assert (refused, PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.refusals]
+        assert (refused, PER_ADDRESS) in [(refusal.address, refusal.reason) for refusal in hub.rejections.recent]
         assert await answers(hub, before=elsewhere)
 
 
@@ -947,7 +947,7 @@ async def test_a_hub_without_descriptors_goes_on_when_there_are_some_again(start
             with no_more_descriptors():
                 for sock in waiting:
                     sock.connect(address_of(hub))
-                await until(lambda: hub.refusals)
+                await until(lambda: hub.rejections.recent)
                 assert "no resources for another connection" in reasons(hub)[0]
             for sock in waiting:
                 sock.setblocking(False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hub.rejections import MAX_REMEMBERED
 from times import until
 
 import hub.app
-from hub.app import REFUSALS
 from hub.logs import ThrottledLog
 
 REASONS = [f"reason {number}" for number in range(1500)]
@@ -69,18 +69,18 @@ def test_least_recently_used_text_makes_place(throttled):
 
 @pytest.fixture
 def looking_often(monkeypatch):
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
 
 
 async def test_hub_logs_new_refusals_after_1500_different_ones(looking_often, hub, caplog):
-    log = hub._refusal_log
+    log = hub.rejections._log
     now = log._monotonic()
     log._monotonic = lambda: now
     for reason in REASONS:
-        hub.refuse("192.0.2.1", reason, quiet=3600.0)
+        hub.reject("192.0.2.1", reason, quiet=3600.0)
     assert REFUSALS == caplog.text.count("refused: 192.0.2.1 reason")
     await until(lambda: "refused: 500 more were not logged" in caplog.text)
     now += 60.0
-    hub.refuse("192.0.2.2", "something new")
+    hub.reject("192.0.2.2", "something new")
     assert "refused: 192.0.2.2 something new" in caplog.text
-    assert (1501, REFUSALS) == (hub.refused, len(log._quiet_until))
+    assert (1501, MAX_REMEMBERED) == (hub.rejections.count, len(log._quiet_until))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
+from hub.run import running
 from patience import brief
 from raw_http import connected, local_key
 from raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
@@ -32,7 +33,6 @@ from connectors.mqtt.packets import (
     Will,
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
@@ -566,7 +566,7 @@ async def test_a_repeated_message_is_acknowledged_no_earlier_than_the_first(hub,
             assert early.cancelled_caught
             ready.set()
             assert Ack(Kind.PUBREC, 9) == await second.next()
-    assert ["once"] == [event.description for event in await hub.timeline.of(one) if event.code == "hot"]
+    assert ["once"] == [event.description for event in await hub.timeline.newest(one) if event.code == "hot"]
 
 
 async def test_a_message_that_was_not_kept_is_taken_when_it_comes_again(hub, device, monkeypatch):
@@ -587,7 +587,7 @@ async def test_a_message_that_was_not_kept_is_taken_when_it_comes_again(hub, dev
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
         await client.send(Publish("event/hot", b"again", 2, 9, dup=True))
         assert Ack(Kind.PUBREC, 9) == await client.next()
-    assert ["again"] == [event.description for event in await hub.timeline.of(one) if event.code == "hot"]
+    assert ["again"] == [event.description for event in await hub.timeline.newest(one) if event.code == "hot"]
 
 
 async def test_names_that_are_no_text_are_refused_and_nothing_breaks(hub, device):
@@ -677,9 +677,9 @@ async def test_properties_are_set_and_erased(hub, device):
     async with online(hub, token, V5) as client:
         assert 0 == (await client.publish("ds/Temperature/prop/color", "#ff0000")).reason
         assert 0 == (await client.publish("ds/Temperature/prop/labels", b"a\0b")).reason
-        assert {"color": ("#ff0000",), "labels": ("a", "b")} == (await hub.properties.of(one))[1]
+        assert {"color": ("#ff0000",), "labels": ("a", "b")} == (await hub.properties.values_for(one))[1]
         assert 0 == (await client.publish("ds/Temperature/prop/color/erase")).reason
-        assert {"labels": ("a", "b")} == (await hub.properties.of(one))[1]
+        assert {"labels": ("a", "b")} == (await hub.properties.values_for(one))[1]
         assert 0x99 == (await client.publish("ds/Temperature/prop/nonsense", "x")).reason
         assert 0x90 == (await client.publish("ds/Nope/prop/color", "x")).reason
 
@@ -689,7 +689,7 @@ async def test_events_and_metadata(hub, device):
     async with online(hub, token, V5) as client:
         assert 0 == (await client.publish("event/hot", "42 degrees")).reason
         assert 0 == (await client.publish("event/cold")).reason
-        found = {event.code: event.description for event in await hub.timeline.of(one)}
+        found = {event.code: event.description for event in await hub.timeline.newest(one)}
         assert ("42 degrees", "It is cold") == (found["hot"], found["cold"])
         assert 0x90 == (await client.publish("event/none")).reason
         assert 0x97 == (await client.publish("event/hot")).reason
@@ -1278,7 +1278,7 @@ async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
     async with online(hub, token, will=Will("ds/Label", b"gone")):
         pass
     await until(lambda: held(hub, other, 2) == "gone")
-    assert "" == hub.hooks.plugins["mqtt"].problem
+    assert "" == hub.plugins["mqtt"].problem
 
 
 async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):

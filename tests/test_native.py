@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 import pytest
 import trio
 import trio.testing
+from hub.run import running
 from raw_native import OK, PATIENCE, dialled, online, reasons, until
 
 from connectors.native import endpoint
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Connection, Status, frame, response
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
@@ -207,7 +207,7 @@ async def test_a_first_frame_that_is_no_login_ends_the_connection_without_an_ans
         await client.send(command, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_nothing_but_a_login_is_heard_before_the_login(hub):
@@ -738,7 +738,7 @@ async def test_malformed_sync_is_answered_with_2(hub, parts):
 
 async def properties(hub, device):
     by_id = {stream.id: stream.pin for stream in device.template.datastreams}
-    return {by_id[number]: values for number, values in (await hub.properties.of(device)).items()}
+    return {by_id[number]: values for number, values in (await hub.properties.values_for(device)).items()}
 
 
 async def test_properties_are_kept_by_pin(hub):
@@ -793,7 +793,7 @@ async def test_what_is_no_property_is_answered_with_11_and_not_kept(hub, parts):
 
 async def timeline(hub, device):
     """Code, description and whether it is open, newest first."""
-    events = [event for event in await hub.timeline.of(device) if event.type not in ("online", "offline")]
+    events = [event for event in await hub.timeline.newest(device) if event.type not in ("online", "offline")]
     return [(event.code, event.description, event.resolved is None) for event in events]
 
 
@@ -824,7 +824,7 @@ async def test_what_is_no_event_is_answered_with_2_and_not_kept(hub, parts):
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.EVENT_LOG, *parts)
 
     assert [] == await timeline(hub, device)
-    assert 1 == len(hub.refusals)
+    assert 1 == len(hub.rejections.recent)
 
 
 async def test_events_of_one_code_come_a_second_apart(timed, stamps):
@@ -938,7 +938,7 @@ async def test_metadata_is_set_and_not_echoed(hub):
         assert OK == await client.status(Cmd.INTERNAL, "meta", "set", "Room", "")
         assert [] == await client.heard()
 
-    assert {"Room": "", "Hotspot Name": "AP-1", "Device UID": "00:11"} == await hub.metadata.of(device)
+    assert {"Room": "", "Hotspot Name": "AP-1", "Device UID": "00:11"} == await hub.metadata.values_for(device)
 
 
 async def test_fields_that_the_template_does_not_have(hub):
@@ -948,7 +948,7 @@ async def test_fields_that_the_template_does_not_have(hub):
         assert OK == await client.status(Cmd.INTERNAL, "meta", "set", "Nonsense", "x")
         assert Status.NO_DATA == await client.status(Cmd.INTERNAL, "meta", "get", "Nonsense")
 
-    assert {"Room": "Attic"} == await hub.metadata.of(device)
+    assert {"Room": "Attic"} == await hub.metadata.values_for(device)
 
 
 async def test_the_token_cannot_be_set_nor_seen_on_the_wire_of_a_watcher(hub):
@@ -963,7 +963,7 @@ async def test_the_token_cannot_be_set_nor_seen_on_the_wire_of_a_watcher(hub):
 
     assert frames
     assert [] == [fact.text for fact in frames if token in fact.text]
-    assert {"Room": "Attic"} == await hub.metadata.of(device)
+    assert {"Room": "Attic"} == await hub.metadata.values_for(device)
 
 
 # -- bridge -----------------------------------------------------------------------------------------------------------
@@ -1335,7 +1335,7 @@ async def test_a_full_disk_is_answered_with_19_until_there_is_room(start):
             assert {OK, int(Status.SERVER_ERROR)} >= set(told.values())
             assert Status.SERVER_ERROR == told[added[-1][0]]
             for device, status in told.items():
-                kept = await hub.properties.of(device)
+                kept = await hub.properties.values_for(device)
                 assert ({(label,)} if status == OK else set()) == {value["label"] for value in kept.values()}
         async with online(hub, added[-1][1]) as client:
             assert OK == await client.status(Cmd.PROPERTY, "0", "label", label)

@@ -8,11 +8,11 @@ import time
 
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 from raw_http import ask, local_key
 from tenants import ORG, tenants
 
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict, Rejected
 from hub.model import ROOT_ORG, SYSTEM, Organization

@@ -8,11 +8,11 @@ import ssl
 
 import pytest
 import trio
+from hub.run import running
 from raw_http import PATIENCE, ask, connected, local_key
 
 from connectors.native import client
-from hub.api.routes import KNOWN, OPEN, PUBLIC, Route, SocketRoute
-from hub.app import running
+from hub.api import AUTHENTICATED, OPEN, PUBLIC, Route, SocketRoute
 from hub.config import parse
 from hub.facts import DeviceDisconnected
 from hub.hookspecs import hookimpl
@@ -125,7 +125,7 @@ def routes(hub, kind=Route):
 async def test_every_route_has_a_permission_that_exists(hub):
     permissions = {permission.id for permission in hub.permissions}
 
-    assert [] == [route.path for route in hub.routes if route.permission not in {*OPEN, KNOWN, *permissions}]
+    assert [] == [route.path for route in hub.routes if route.permission not in {*OPEN, AUTHENTICATED, *permissions}]
     assert {"/api/v1/stream"} == {route.path for route in routes(hub, SocketRoute)}
     public = {route.path for route in routes(hub) if route.permission == PUBLIC}
     assert {
@@ -195,7 +195,7 @@ class Guests:
 async def test_somebody_without_the_permission_is_refused_with_403(hub, lamp):
     async with connected(hub) as http:
         for route in routes(hub):
-            if route.permission not in (*OPEN, KNOWN, "org_devices.view"):
+            if route.permission not in (*OPEN, AUTHENTICATED, "org_devices.view"):
                 answer = await http.ask(route.method, route.path, b"" if route.method != "GET" else None, "guest")
                 assert 403 == answer.status, route.path
                 assert route.permission in answer.message
@@ -283,7 +283,7 @@ async def test_a_device_is_added_with_a_token_of_its_own(hub, api):
     [device] = hub.devices.by_id.values()
     assert (201, device.id, "Hall") == (answer.status, answer.json["id"], answer.json["name"])
     assert 32 == len(answer.json["token"])
-    assert device is hub.tokens.of(answer.json["token"])
+    assert device is hub.tokens.device_for(answer.json["token"])
     async with client.connect(*address_of(hub), answer.json["token"]):
         pass
 
@@ -510,14 +510,14 @@ async def test_a_token_is_replaced_and_the_connection_ends(hub, lamp, api):
             await gone.wait()
 
     assert 200 == answer.status
-    assert [None, lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], answer.json["token"])]
+    assert [None, lamp[0]] == [hub.tokens.device_for(token) for token in (lamp[1], answer.json["token"])]
 
 
 async def test_an_old_token_goes_on_for_a_while(hub, lamp, api):
     body = {"deviceId": lamp[0].id, "overlap": "7d", "token": TOKEN}
 
     assert {"token": TOKEN} == (await api.post("/api/v1/device/token", body)).json
-    assert [lamp[0], lamp[0]] == [hub.tokens.of(token) for token in (lamp[1], TOKEN)]
+    assert [lamp[0], lamp[0]] == [hub.tokens.device_for(token) for token in (lamp[1], TOKEN)]
     assert 409 == (await api.post("/api/v1/device/token", body)).status
     assert "overlap" in await refused(
         await api.post("/api/v1/device/token", {"deviceId": lamp[0].id, "overlap": "soon"})
@@ -604,7 +604,7 @@ async def test_whether_a_device_is_online(hub, lamp, api):
 
 async def test_the_timeline_has_the_newest_event_first(hub, lamp, api):
     await hub.timeline.log(lamp[0], "broken", "Dark")
-    await hub.timeline.note(lamp[0], "Note", "Found it")
+    await hub.timeline.add_note(lamp[0], "Note", "Found it")
 
     listed = (await api.get(f"{ORG}/device/timeline?deviceId={lamp[0].id}")).json
 
@@ -745,7 +745,7 @@ async def test_the_status_tells_how_the_hub_does(hub, lamp, api):
 async def test_every_plugin_is_listed(hub, api):
     plugins = {plugin["name"]: plugin for plugin in (await api.get("/api/v1/plugins")).json}
 
-    assert set(hub.hooks.plugins) == set(plugins)
+    assert set(hub.plugins) == set(plugins)
     assert "hub_routes" in plugins["platform_api"]["hooks"]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+from hub.run import running
 from raw_http import connected, local_key
 from tenants import ORG, tenants
 
-from hub.app import running
 from hub.config import parse
 from hub.testing import LOOPBACK
 
@@ -39,7 +39,7 @@ async def test_an_organization_that_asks_too_often_is_told_when_it_may_again(hub
             assert 429 != (await http.get(target, world.tokens["ruth"])).status
             for _ in range(20):
                 assert 200 == (await http.get(target, local_key(hub))).status
-        assert any("more than 10 times a minute" in refusal.reason for refusal in hub.refusals)
+        assert any("more than 10 times a minute" in refusal.reason for refusal in hub.rejections.recent)
 
 
 # -- once -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import trio
 from raw_http import connected
 from tenants import ORG, tenants
 
-from hub.api.routes import KNOWN, OPEN, Route, camel
+from hub.api import AUTHENTICATED, OPEN, Route, camel
 from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM
 from plugins.fleet import _Service as Fleet
@@ -161,7 +161,7 @@ def denied(answer):
 
 async def test_every_route_is_in_the_matrix(hub):
     for route in hub.routes:
-        if isinstance(route, Route) and route.permission not in (*OPEN, KNOWN):
+        if isinstance(route, Route) and route.permission not in (*OPEN, AUTHENTICATED):
             assert kind_of(route) or f"{route.method} {route.path}" in ABOUT_NOTHING, route.path
 
 
@@ -180,7 +180,7 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
     SAMPLES["tag_id"] = MORE["tagId"] = (await tags.add(Tag(id=0, org=acme, name="Tag"))).id
     async with connected(hub) as http:
         for route in hub.routes:
-            if not isinstance(route, Route) or route.permission in (*OPEN, KNOWN):
+            if not isinstance(route, Route) or route.permission in (*OPEN, AUTHENTICATED):
                 continue
             name = f"{route.method} {route.path}"
             if name in ABOUT_NOTHING or kind_of(route) != kind:

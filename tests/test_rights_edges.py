@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 import trio
+from hub.run import running
 from patience import brief
 from raw_http import PATIENCE, ask, connected, local_key
 from tenants import ORG, PASSWORD, tenants
 from websockets.trio.client import connect
 
-from hub.app import running
 from hub.errors import StorageError
 from hub.model import ROOT_ORG, SYSTEM
 from hub.testing import address_of

@@ -7,7 +7,7 @@ import trio
 from raw_mqtt import reasons, until
 
 from connectors.simulator.devices import SimulatedDevice, streams_of
-from hub.api.routes import to_json
+from hub.api import to_json
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.templates.document import parse, shipped, to_toml

@@ -19,6 +19,7 @@ import pytest
 import raw_mqtt
 import raw_native
 from cryptography import x509
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_http import connected, local_key
@@ -28,7 +29,6 @@ from client import Call, operations
 from client.cli import api
 from connectors.native.protocol import Cmd
 from hub import spellings, timezones
-from hub.app import running
 from hub.config import TlsSection, parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
@@ -156,8 +156,8 @@ async def test_number_is_taken_or_refused_whichever_way_it_comes(hub, way):
     found = {}
     async for text in way(hub, token, table):
         held = hub.writes.latest(device, device.points[0].datastream)
-        if hub.refusals:
-            reason = hub.refusals.pop().reason
+        if hub.rejections.recent:
+            reason = hub.rejections.recent.pop().reason
             hint = table[text].removeprefix("refused: ") if isinstance(table[text], str) else None
             found[text] = f"refused: {hint}" if hint is not None and hint in reason else f"refused: {reason}"
         else:
@@ -285,7 +285,7 @@ async def _stamped_over_http(hub, device, token, text):
     async with connected(hub) as http:
         target = f"/external/api/batch/update?token={token}&pin=v0"
         await http.ask("POST", target, f"[[{text}, 21.5]]".encode(), Content_Type="application/json")
-    return [refusal.reason for refusal in hub.refusals]
+    return [refusal.reason for refusal in hub.rejections.recent]
 
 
 async def _stamped_over_mqtt(hub, device, token, text):
@@ -299,7 +299,7 @@ async def _stamped_over_native(hub, device, token, text):
         await client.send(Cmd.GROUP, "t", text)
         await client.send(Cmd.HARDWARE, "vw", "0", "21.5")
         await client.ask(Cmd.PING)
-    return [refusal.reason for refusal in hub.refusals]
+    return [refusal.reason for refusal in hub.rejections.recent]
 
 
 def _posted(path, body):
@@ -488,7 +488,7 @@ def test_text_file_is_read_as_it_was_saved(tmp_path, encoding, mark, end):
 @pytest.mark.parametrize(("encoding", "problem"), UNREADABLE)
 def test_text_file_of_another_encoding_is_named(encoding, problem):
     with pytest.raises(ValueError, match=re.escape(problem)):
-        spellings.decoded("# a\n# für\n".encode(encoding))
+        spellings.decode_text("# a\n# für\n".encode(encoding))
 
 
 ORG = '[organization]\nname = "Küche {}"\n'
@@ -674,17 +674,17 @@ def call(house, operation):
     ],
 )
 def test_time_without_an_offset_is_in_the_zone(text, expected):
-    assert expected == spellings.moment(text, timezones.zone("Europe/Berlin"))
+    assert expected == spellings.local_time(text, timezones.zone("Europe/Berlin"))
 
 
 def test_time_that_comes_twice_is_the_second_when_the_first_is_over():
     berlin, half_past_two = timezones.zone("Europe/Berlin"), "2026-10-25 02:30:00"
-    first = spellings.moment(half_past_two, berlin)
+    first = spellings.local_time(half_past_two, berlin)
     assert "2026-10-25T00:30:00+00:00" == timezones.iso("UTC", first)
-    assert first == spellings.moment(half_past_two, berlin, first)
-    assert first == spellings.moment(half_past_two, berlin, first - 60_000)
-    assert first + 3_600_000 == spellings.moment(half_past_two, berlin, first + 60_000)
-    assert first == spellings.moment(half_past_two, berlin, first + 2 * 3_600_000), "the file is not in order"
+    assert first == spellings.local_time(half_past_two, berlin, first)
+    assert first == spellings.local_time(half_past_two, berlin, first - 60_000)
+    assert first + 3_600_000 == spellings.local_time(half_past_two, berlin, first + 60_000)
+    assert first == spellings.local_time(half_past_two, berlin, first + 2 * 3_600_000), "the file is not in order"
 
 
 @pytest.mark.parametrize("form", ["TS", "ISO_SIMPLE", "ISO_US"])
@@ -838,7 +838,7 @@ async def test_two_names_that_look_the_same_are_one(hub, kind, more):
 
 
 def test_text_for_people_is_escaped_where_it_is_not_printable():
-    assert r"👨‍👩 Café\x00\u202e\n" == spellings.shown("👨\u200d👩 Café\0\u202e\n")
+    assert r"👨‍👩 Café\x00\u202e\n" == spellings.escape("👨\u200d👩 Café\0\u202e\n")
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------

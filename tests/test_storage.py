@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 
 import hub.app
 import hub.history.commit_log
 import hub.storage
 from bench.hub_process import all_values
-from hub.app import running
 from hub.clock import Clock
 from hub.config import parse
 from hub.datadir import write_whole
@@ -132,7 +132,7 @@ async def execute(database, *statements):
 
 
 def words(hub):
-    return " / ".join(problem.text for problem in hub.problems())
+    return " / ".join(problem.text for problem in hub.active_alarms())
 
 
 # -- transactions -----------------------------------------------------------------------------------------------------
@@ -353,8 +353,8 @@ async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
 
         assert [1.0, 2.0, 3.0] == logged(data)
         assert 3 == hub.history.stored
-        hub.history.cut()
-        await until(lambda: not hub.history.working)
+        hub.history.close_segment()
+        await until(lambda: not hub.history.is_busy)
         with pytest.raises(OverflowError):
             hub.history.put(device.points[1].series, 2**70, "bad", latest=False)
         await write(hub, device, 0, "4").durable()
@@ -436,10 +436,10 @@ async def test_a_full_disk_stops_acknowledgements_says_so_and_recovers_without_a
             assert await refused(write(hub, device, 1, "during"))
 
             assert "full" in words(hub)
-            assert [True] == [problem.critical for problem in hub.problems()]
+            assert [True] == [problem.critical for problem in hub.active_alarms()]
             assert ["before"] == logged(data)
             assert "during" == latest(hub, device, 1)[1]
-        await until(lambda: not hub.problems())
+        await until(lambda: not hub.active_alarms())
         await write(hub, device, 1, "after").durable()
 
         assert ["before", *(f"{n:03}" for n in range(50)), "during", "after"] == [
@@ -493,7 +493,7 @@ async def test_a_file_that_another_program_has_locked_stops_acknowledgements_unt
             assert await refused(write(hub, device, 0, "1"))
             assert "locked" in words(hub)
             other.execute("ROLLBACK")
-        await until(lambda: not hub.problems())
+        await until(lambda: not hub.active_alarms())
         await write(hub, device, 0, "2").durable()
 
         assert [1.0, 2.0] == logged(data)
@@ -734,7 +734,7 @@ async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data,
 
 async def test_latest_values_are_written_with_the_chunks(data):
     async with filled(data) as first:
-        first.history.cut()
+        first.history.close_segment()
         await until(lambda: len(seen(data / "history.db", "SELECT * FROM latest")) == 3)
 
 
@@ -742,7 +742,7 @@ async def test_trouble_with_the_checkpoint_is_over_when_it_is_over_though_nobody
     async with filled(data) as first:
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            first.history.cut()
+            first.history.close_segment()
             await until(first.problems)
             other.execute("ROLLBACK")
         await until(lambda: len(seen(data / "history.db", "SELECT * FROM latest")) == 3)
@@ -786,7 +786,7 @@ async def test_a_device_whose_clock_is_ahead_does_not_make_the_hub_doubt_its_own
     async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
         write(hub, known(hub), 0, "3")
 
-        assert [] == hub.problems()
+        assert [] == hub.active_alarms()
         assert (NOON + 60_000, 3.0) == latest(hub, known(hub), 0)
 
 
@@ -912,7 +912,7 @@ async def test_a_sound_history_is_left_alone(data):
         await write(hub, known(hub), 0, "3").durable()
 
         assert [] == set_aside(data)
-        assert [] == hub.problems()
+        assert [] == hub.active_alarms()
 
 
 def damage_configuration(data):
@@ -975,14 +975,14 @@ class Usage(NamedTuple):
 
 async def test_a_low_disk_is_said_before_it_is_full_and_until_there_is_room(data, monkeypatch, caplog):
     free = [5]
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100, 100 - free[0], free[0]))
     async with started(data) as running_hub:
-        await until(running_hub.problems)
-        assert ["the disk is low: 5% free"] == [problem.text for problem in running_hub.problems()]
-        assert not running_hub.problems()[0].critical
+        await until(running_hub.active_alarms)
+        assert ["the disk is low: 5% free"] == [problem.text for problem in running_hub.active_alarms()]
+        assert not running_hub.active_alarms()[0].critical
         free[0] = 50
-        await until(lambda: not running_hub.problems())
+        await until(lambda: not running_hub.active_alarms())
 
     assert 1 == caplog.text.count("the disk is low")
 
@@ -996,10 +996,10 @@ async def test_a_disk_that_cannot_be_asked_does_not_stop_the_hub(data, monkeypat
         asked.append(1)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hub.app, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
     monkeypatch.setattr(shutil, "disk_usage", usage)
     async with started(data) as running_hub:
         await until(lambda: len(asked) > 2)
         device = known(running_hub)
         await write(running_hub, device, 0, "1").durable()
-        running_hub.problems()
+        running_hub.active_alarms()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hub.run import running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_http import connected, local_key
 from test_fleet import Asker
 
-from hub.app import running
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
 from hub.templates import widgets
@@ -191,7 +191,7 @@ async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_con
         await hub.write(Write(newer, 9, 2.5, "test", SYSTEM)).durable()
     async with running(hub_config) as hub, connected(hub) as http:
         ask = Asker(http, local_key(hub))
-        [old], [newer] = hub.devices.named("Old"), hub.devices.named("Newer")
+        [old], [newer] = hub.devices.find_by_name("Old"), hub.devices.find_by_name("Newer")
         assert (1, 2, 3) == (old.template.version, newer.template.version, hub.templates.get("TMPL0room").version)
         assert (1.5, 2.5) == (held(hub, old, 0), held(hub, newer, 9))
         # What the older versions have and the newest has not would be dropped.
@@ -379,16 +379,16 @@ def test_every_widget_takes_what_it_says_and_nothing_else(kind):
     types = ["integer", "double", "string", "enum", "location"]
     for name, about in widgets.KINDS[kind].items():
         for n, of_type in enumerate(types):
-            count = max(about.least, 1)
+            count = max(about.min_datastreams, 1)
             streams = tuple(
                 Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
                 for i in range(count)
             )
-            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.most else 0)))
+            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.max_datastreams else 0)))
             template = Template(
                 id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
             )
-            fits = of_type in about.shows or not about.most
+            fits = of_type in about.types or not about.max_datastreams
             assert fits == (not widgets.problems(template)), (name, of_type, n)
 
 

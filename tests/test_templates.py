@@ -6,10 +6,10 @@ import tomllib
 import attrs
 import pytest
 import tomli_w
+from hub.run import running
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.app import running
 from hub.config import parse as parse_config
 from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, WrongType
@@ -664,7 +664,8 @@ async def test_templates_survive_a_restart(tmp_path):
     ],
 )
 async def test_a_template_over_a_limit_is_refused_and_the_limit_named(tmp_path, limit, said):
-    from hub.app import running
+    from hub.run import running
+
     from hub.config import parse as configuration
 
     two = '[template]\nname = "Two"\n[[datastream]]\npin = "V0"\nname = "A"\n[[datastream]]\npin = "V1"\nname = "B"\n'
@@ -678,7 +679,8 @@ async def test_a_template_over_a_limit_is_refused_and_the_limit_named(tmp_path, 
 
 
 async def test_devices_have_a_limit(tmp_path):
-    from hub.app import running
+    from hub.run import running
+
     from hub.config import parse as configuration
     from hub.errors import Rejected
 

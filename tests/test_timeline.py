@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from hub.run import running
 from raw_http import connected, local_key
 from times import DAY, HOUR, MINUTE, NOON
 
 from connectors.native import client
 from connectors.native.protocol import Cmd
-from hub.app import running
 from hub.config import parse
 from hub.domain.metadata import TYPES, WrongValue, field_problems
-from hub.domain.timeline import Filter
+from hub.domain.timeline import TimelineFilter
 from hub.errors import NotFound, Rejected, TooMany
 from hub.model import SYSTEM, MetadataField, Principal
 from hub.testing import LOOPBACK, add_device, address_of
@@ -121,15 +121,15 @@ async def test_an_event_that_is_not_on_the_timeline_is_told_all_the_same(hub, de
     hub.subscribe(EventLogged, told.append)
     assert 0 == (await hub.timeline.log(device, "quiet")).id
     assert ["quiet"] == [fact.event.code for fact in told]
-    assert [] == await hub.timeline.of(device)
+    assert [] == await hub.timeline.newest(device)
 
 
 async def test_the_timeline_is_found_by_type_state_time_and_words(hub, device, time, api):
     for code, text in (("leak", "in the cellar"), ("door", "50% open"), ("news", "it_works"), ("leak", "in the attic")):
         await hub.timeline.log(device, code, text)
         time.pass_(DAY)
-    [attic, news, door, cellar] = await hub.timeline.of(device)
-    await hub.timeline.resolve_one(device, cellar.id, "mopped up", OWNER)
+    [attic, news, door, cellar] = await hub.timeline.newest(device)
+    await hub.timeline.resolve_event(device, cellar.id, "mopped up", OWNER)
     await hub.timeline.archive(device, news.id, archived=True)
     await hub.timeline.comment(device, attic.id, "a bucket is there", OWNER)
 
@@ -186,7 +186,7 @@ async def test_an_event_of_another_device_is_not_there(hub, device, meter):
     other, _ = await add_device(hub, TEMPLATE, "Other")
     leak = await hub.timeline.log(other, "leak")
     with pytest.raises(NotFound):
-        await hub.timeline.resolve_one(device, leak.id, "", OWNER)
+        await hub.timeline.resolve_event(device, leak.id, "", OWNER)
 
 
 async def test_an_event_is_triggered_by_a_program(hub, device, api):
@@ -194,7 +194,7 @@ async def test_an_event_is_triggered_by_a_program(hub, device, api):
     assert 204 == (await api("POST", trigger, {"eventCode": "leak", "eventDescription": "wet"})).status
     answer = await api("POST", trigger, {"eventCode": "nonsense"})
     assert (404, "Event with provided code is not found.") == (answer.status, answer.message)
-    assert ["wet"] == [event.description for event in await hub.timeline.of(device)]
+    assert ["wet"] == [event.description for event in await hub.timeline.newest(device)]
 
 
 async def test_events_have_a_limit_a_day(tmp_path, time):
@@ -361,11 +361,11 @@ async def test_properties_are_set_and_erased_one_or_all(hub, device, api):
     assert {
         1: {"labels": ("A", "B"), "isDisabled": ("true",)},
         2: {"urls": ("", "http://b")},
-    } == await hub.properties.of(device)
+    } == await hub.properties.values_for(device)
     assert {"erased": 1} == (await api("POST", prop, {"pin": "v0", "property": "labels"})).json
     assert {"erased": 0} == (await api("POST", prop, {"pin": "v0", "property": "labels"})).json
     assert {"erased": 2} == (await api("POST", prop, {})).json
-    assert {} == await hub.properties.of(device)
+    assert {} == await hub.properties.values_for(device)
     for body, status in (({"pin": "v9"}, 400), ({"property": "label"}, 400)):
         assert status == (await api("POST", prop, body)).status
     assert 400 == (await api("POST", of, {"pin": "v0", "property": "nonsense", "value": "x"})).status
@@ -373,4 +373,4 @@ async def test_properties_are_set_and_erased_one_or_all(hub, device, api):
 
 async def test_a_filter_of_no_devices_finds_nothing(hub, device):
     await hub.timeline.log(device, "leak")
-    assert ([], 0) == await hub.timeline.find(Filter(devices=[]))
+    assert ([], 0) == await hub.timeline.find(TimelineFilter(devices=[]))

@@ -6,18 +6,18 @@ import math
 
 import pytest
 import trio
+from hub.domain.units import GROUPS, UNITS
+from hub.run import running
 from hypothesis import example, given
 from hypothesis import strategies as st
 from patience import patient
 from tenants import tenants
 from test_fleet import asking
 
-from hub import units
-from hub.app import running
+from hub.domain import units
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.templates.document import BadTemplate
-from hub.units import GROUPS, UNITS
 from hub.writes import Write
 
 NUMBERS = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
@@ -86,7 +86,7 @@ def test_every_unit_has_one_of_its_group_in_the_other_system():
     ],
 )
 def test_a_unit_stays_where_it_is_at_home(base, system, expected):
-    assert expected == units.in_system(base, system)
+    assert expected == units.equivalent(base, system)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ async def test_a_pair_that_has_expired_has(hub, world):
     assert "69 °F" == shown["v0"]["text"]
     [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
     with trio.fail_after(patient(10)):
-        while hub.watching.shown(device.points[1]) is None:
+        while hub.value_timeouts.expired_text(device.points[1]) is None:
             await trio.sleep(0.05)
     async with asking(world) as ask:
         values, _ = await read(ask, device)

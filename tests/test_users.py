@@ -13,13 +13,13 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from hub.run import running
 from raw_http import PATIENCE, ask, connected, local_key
 from tenants import ORG, PASSWORD, tenants
 from times import DAY
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from hub.app import running
 from hub.config import parse
 from hub.errors import Conflict
 from hub.model import ROOT_ORG

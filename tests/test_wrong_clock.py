@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hub.run import running
 from raw_http import ask, local_key
 from times import DAY, HOUR, MINUTE, NOON, Time
 
-from hub.app import running
 from hub.model import SYSTEM
 from hub.testing import add_device
 from hub.writes import Write
@@ -47,7 +47,7 @@ async def test_a_value_with_its_true_time_is_taken_while_stamps_are_in_the_futur
         headers = {"Content_Type": "application/json"}
         assert 200 == (await ask(hub, "POST", path, [[NOON - HOUR, 2]], **headers)).status
         assert "older than what is kept" in (await ask(hub, "POST", path, [[NOON - YEAR, 2]], **headers)).message
-        [alarm] = [alarm.text for alarm in hub.problems() if alarm.id == "clock"]
+        [alarm] = [alarm.text for alarm in hub.active_alarms() if alarm.id == "clock"]
         assert "behind the newest record, by 400 days" in alarm
         assert "stamps of the future until 2028-09-08" in alarm
 
@@ -61,7 +61,7 @@ async def test_a_start_far_in_the_future_moves_no_stamp(hub_config):
     async with running(hub_config, clock=clock_at(NOON + HOUR)) as hub:
         [(at, _)] = hub.history.latest.values()
         assert NOON <= at < NOON + MINUTE
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
+        assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
 
 
 async def test_a_wrong_moment_moves_no_stamp(hub_config):
@@ -74,12 +74,12 @@ async def test_a_wrong_moment_moves_no_stamp(hub_config):
         hub.write(Write(device, 0, "2", "test", SYSTEM))
         at, _ = hub.history.latest[next(iter(hub.history.latest))]
         assert NOON <= at < NOON + MINUTE
-        [alarm] = [alarm.text for alarm in hub.problems() if alarm.id == "clock"]
+        [alarm] = [alarm.text for alarm in hub.active_alarms() if alarm.id == "clock"]
         assert "365 days ahead of where it should be" in alarm
         time.wall -= YEAR
         hub.write(Write(device, 0, "3", "test", SYSTEM))
-        assert [] == [alarm for alarm in hub.problems() if alarm.id == "clock"]
-        await hub.keep_doubts()
+        assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
+        await hub.clock_doubts.persist()
         assert [("ahead", NOON + YEAR + 3000)] == await rows(hub, "SELECT state, wall FROM clock_doubts")
         assert [(1,)] == await rows(hub, "SELECT count(*) FROM clock_doubts WHERE ended IS NOT NULL")
 
@@ -89,7 +89,7 @@ async def test_which_values_are_of_the_future_can_be_seen(hub_config):
         device, _ = await add_device(hub, METER)
         await hub.write(Write(device, 0, "1", "test", SYSTEM)).durable()
     async with running(hub_config, clock=clock_at(NOON)) as hub:
-        await hub.keep_doubts()
+        await hub.clock_doubts.persist()
         seen = (await ask(hub, "GET", "/api/v1/clock", key=local_key(hub))).json
         assert ("behind", NOON, False) == (seen["state"], seen["wall"], seen["believable"])
         assert "behind the newest record, by 20 days" in seen["problem"]

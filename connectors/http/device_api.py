@@ -10,9 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api.bodies import parse_json
-from hub.api.routes import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route
-from hub.domain.metadata import BY_TOKEN, NAME, OWNER, PLACE, WrongValue, label
+from hub.api import DEVICE, LARGE_BODY, PUBLIC_BODY, Request, Response, Route, parse_json
+from hub.domain.metadata import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
 from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.hookspecs import hookimpl
 from hub.model import ONLINE, Datastream, Device, Principal, Value
@@ -64,7 +63,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             handler,
             DEVICE,
             summary,
-            lenient=True,
+            raw_query=True,
             media=("application/json",),
             max_body=LARGE_BODY if method == "POST" else PUBLIC_BODY,
         )
@@ -81,7 +80,7 @@ class DeviceApi:
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def update(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         keys = {key for key, _ in pairs}
         by_id = "dataStreamId" in keys
         if by_id or "pin" in keys:
@@ -95,7 +94,7 @@ class DeviceApi:
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         await self._write(request, device, _by_pin(pairs), MISMATCH_UNDOTTED)
         return OK
 
@@ -109,41 +108,41 @@ class DeviceApi:
         try:
             receipt = hub.writes.write_all(writes)
         except UnknownPin:
-            hub.unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
+            hub.reject_unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
             raise
         except WrongType as error:
             wanted = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
-            hub.refuse(request.address, f"device {device.name}: {wanted}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: {wanted}: {error}", device.id)
             raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
         if hub.sessions.get(device.id) is None:
-            hub.lifecycle.heard(device)
+            hub.lifecycle.on_data(device)
         await receipt.durable()
 
     async def import_points(self, request: Request) -> Response:
         """``[[stamp in ms, value], …]`` of one datastream: all, or none with the first that is wrong."""
         hub = self._hub
-        device, pairs = hub.device_of(request)
+        device, pairs = hub.access.authenticate_device(request)
         datastream = self._named(device, pairs)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
         try:
             rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
         except Rejected:
-            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
+            hub.reject(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
             raise Rejected("Request with incorrect parameters") from None
         try:
             if isinstance(rows, list) and len(rows) > MAX_BATCH:
                 raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
             points = [(datastream, at, value) for at, value in timed_values(rows, MAX_BATCH)]
         except (Rejected, ValueError) as error:
-            hub.refuse(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
             raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
-        hub.take(hub.imports, device, len(points), "imported values")
+        hub.take_quota(hub.imports, device, len(points), "imported values")
         try:
             receipt = await hub.writes.import_points(device, points, "https", principal_of(device))
         except Rejected as error:
             hub.imports.give_back(device.id, len(rows))
-            hub.refuse(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
             raise Rejected(MISMATCH_UNDOTTED if MISMATCH in str(error) else str(error)) from error
         if receipt is not None:
             await receipt.durable()
@@ -152,13 +151,13 @@ class DeviceApi:
     # -- metadata -------------------------------------------------------------------------------------------------
 
     async def meta(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         given = dict(pairs)
         name = given.get("metaFieldId") or given.get("metaFieldName")
         if not name:
             raise Rejected("Wrong metaField format.")
-        if name == PLACE:
-            return _json({"type": "Text", "value": await self._hub.metadata.get(device, PLACE)})
+        if name == LAT_LON:
+            return _json({"type": "Text", "value": await self._hub.metadata.get(device, LAT_LON)})
         if name in (NAME, OWNER):
             return _json({"type": "Text", "value": await self._hub.metadata.get(device, name)})
         try:
@@ -166,11 +165,11 @@ class DeviceApi:
             field = self._hub.metadata.field(device, int(name) if number else name)
         except NotFound as error:
             raise Rejected(str(error)) from error
-        return _json({"type": label(field.type), "value": await self._hub.metadata.get(device, field.name)})
+        return _json({"type": type_label(field.type), "value": await self._hub.metadata.get(device, field.name)})
 
     async def update_meta(self, request: Request) -> Response:
         hub = self._hub
-        device, pairs = hub.device_of(request)
+        device, pairs = hub.access.authenticate_device(request)
         given = dict(pairs)
         number, name, value = given.get("metaFieldId"), given.get("metaFieldName"), given.get("value")
         if not (name or (number and number.isascii() and number.isdecimal() and len(number) < 10)):
@@ -188,12 +187,12 @@ class DeviceApi:
         except NotFound:
             raise Rejected("MetaField doesn't exist") from None
         except WrongValue as error:
-            hub.refuse(request.address, f"device {device.name}: metadata {name or number}: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: metadata {name or number}: {error}", device.id)
             raise Rejected("Wrong value") from error
         return EMPTY
 
     async def update_property(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         pins = [value for key, value in pairs if key == "pin"]
         if not pins or any(pin not in PINS for pin in pins):
             raise Rejected(WRONG_PIN)
@@ -208,7 +207,7 @@ class DeviceApi:
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         given = dict(pairs)
         code = given.get("code")
         if not code:
@@ -216,14 +215,14 @@ class DeviceApi:
         try:
             await self._hub.timeline.log(device, code, given.get("description") or "")
         except (Rejected, TooMany) as error:
-            self._hub.refuse(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
+            self._hub.reject(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
             raise
         return EMPTY
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Response:
-        device, pairs = self._hub.device_of(request)
+        device, pairs = self._hub.access.authenticate_device(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
             return Response(body=_text(self._current(device, self._named(device, pairs, WRONG_PIN))))
         if not pairs or any(key not in PINS for key, _ in pairs):
@@ -236,13 +235,13 @@ class DeviceApi:
         return _json({key: to_json(value) for key, value in found.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
-        device, _ = self._hub.device_of(request)
+        device, _ = self._hub.access.authenticate_device(request)
         streams = (point.datastream for _, point in sorted(device.points.items()))
         latest = ((one.pin, self._hub.writes.latest(device, one)) for one in streams if not one.hide_from_http)
         return _json({f"v{pin}": to_json(found[1]) for pin, found in latest if found is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
-        device, _ = self._hub.device_of(request)
+        device, _ = self._hub.access.authenticate_device(request)
         online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 

@@ -14,10 +14,18 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
-from hub.api import routes
-from hub.api.bodies import parse_json
-from hub.api.routes import BODY, DEVICE, KNOWN, OPEN, Request, Route, SocketRoute, from_json, to_json
-from hub.app import Credentials
+from hub.api import (
+    AUTHENTICATED,
+    BODY,
+    DEVICE,
+    OPEN,
+    Request,
+    Route,
+    SocketRoute,
+    from_json,
+    parse_json,
+    to_json,
+)
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -30,10 +38,10 @@ from hub.errors import (
     TooMany,
     Unavailable,
     first_of,
-    said_as,
+    translate,
 )
 from hub.hookspecs import hookimpl
-from hub.model import NOBODY
+from hub.model import NOBODY, Credentials
 from hub.net.proxy_protocol import client_address
 from hub.net.wire import WireProtocol
 
@@ -78,7 +86,7 @@ PREFLIGHT_LASTS = 86_400
 @hookimpl
 def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     endpoint = Endpoint(hub)
-    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, busy=busy)]
+    return [WireProtocol(name="http", sniff=sniff, serve=endpoint.serve, overload_response=busy)]
 
 
 def sniff(first: bytes) -> bool:
@@ -125,7 +133,7 @@ class Endpoint:
             await self._upgrade(wire, peer, request, trailing)
 
         def refuse(reason: str) -> None:
-            self._hub.refuse(peer.address, reason)
+            self._hub.reject(peer.address, reason)
 
         await server.serve(self._app, upgrade, self._rules, refuse, wire, peer)
 
@@ -172,7 +180,7 @@ class Endpoint:
             return
         if socket := self._accepted(wire, peer, request, trailing):
             wire.busy = False
-            peer.admit()
+            peer.authenticated()
             await route.handler(asked, websocket.TextSocket(socket))
             await socket.aclose()
 
@@ -182,7 +190,7 @@ class Endpoint:
         """The WebSocket that a client asked for; None when its handshake was malformed, which is put down."""
         socket = websocket.accept(wire, request, trailing, subprotocols)
         if socket is None:
-            self._hub.refuse(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
+            self._hub.reject(peer.address, "HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1).")
         return socket
 
 
@@ -208,7 +216,7 @@ class _PathApp:
             await _admit(self._hub, request, route.permission)
             result = await self._result(route, request, receive)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
-                peer.admit()
+                peer.authenticated()
         except server.Refusal:
             raise
         except HubError as error:
@@ -275,14 +283,14 @@ async def _admit(hub: Hub, request: Request, permission: str) -> None:
     """Find out who is asking, and whether they may. Raises `NotAuthenticated`, `Forbidden`."""
     request.permission = permission
     if permission == DEVICE:
-        hub.device_of(request)
+        hub.access.authenticate_device(request)
     if permission in OPEN:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated("This needs an Authorization header with a bearer token.")
     request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
-    if permission != KNOWN:
+    if permission != AUTHENTICATED:
         hub.authorize(request.principal, permission)
 
 
@@ -301,7 +309,7 @@ async def _body(receive: _Receive, limit: int, grown_to: Callable[[int], None]) 
 
 
 def _problem(error: HubError) -> tuple[int, bytes, bytes, Sequence[tuple[bytes, bytes]]]:
-    status = said_as(error, STATUS)
+    status = translate(error, STATUS)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -344,9 +352,7 @@ async def _preflight(scope: server.Scope, send: _Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _stream(
-    stream: routes.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: _Receive, send: _Send
-) -> None:
+async def _stream(stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: _Receive, send: _Send) -> None:
     """Send an answer piece by piece, as long as the client is there."""
 
     async def watch() -> None:
@@ -374,19 +380,19 @@ async def _answer(result: Any, request: Request, scope: Any, receive: Any, send:
     """Send what a handler returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
-        case routes.Response():
+        case api.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
             headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
             await _send(send, result.status, result.type.encode(), body, etag + headers)
         case None:
             await send({"type": "http.response.start", "status": 204, "headers": etag})
             await send({"type": "http.response.body", "body": b""})
-        case routes.File():
+        case api.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
-        case routes.Stream():
+        case api.Stream():
             await _stream(result, etag, receive, send)
-        case routes.Created():
+        case api.Created():
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:
             await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), etag)

@@ -62,12 +62,12 @@ class WebSocketWire(Wire):
         self._wire.closing = self._wire.closing or closing
 
     @property
-    def goodbye(self) -> bytes:
-        return self._wire.goodbye
+    def farewell(self) -> bytes:
+        return self._wire.farewell
 
-    @goodbye.setter
-    def goodbye(self, said: bytes) -> None:
-        self._wire.goodbye = Frame(Opcode.BINARY, said).serialize(mask=False) if said else b""
+    @farewell.setter
+    def farewell(self, said: bytes) -> None:
+        self._wire.farewell = Frame(Opcode.BINARY, said).serialize(mask=False) if said else b""
 
     async def message(self) -> str | bytes | None:
         """The next message; None when the connection has ended."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from hub.rejections import QUIET as REFUSAL_QUIET
 
 from connectors.mqtt.device_session import DEVICE, GATEWAY_DEVICE, PROGRAMS, Client, Voice, addressed
 from connectors.mqtt.handlers import HANDLERS, masked, no_uplink, printable, shown, text, write
@@ -25,7 +26,6 @@ from connectors.mqtt.packets import (
 from connectors.mqtt.protocol import encode
 from connectors.mqtt.session import MAX_QUEUED, Connection, Delivered, Message, Repeated, is_shared
 from connectors.mqtt.topics import is_for_devices, is_for_gateways, through_gateway, uplink
-from hub.app import REFUSAL_QUIET
 from hub.errors import (
     Conflict,
     Forbidden,
@@ -38,7 +38,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.rate_limits import TokenBucket
@@ -292,15 +292,15 @@ class Link:
             self._reason = "it went away while it waited"
             return
         client.link, self._client = self, client
-        self.peer.admit()
+        self.peer.authenticated()
         present = self.endpoint.adopt(client, connect)
         connection.accept(connect, client.session, self.endpoint.now(), present=present)
         if connection.version == V5:
-            self.wire.goodbye = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
+            self.wire.farewell = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
         elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
             self.wire.keep_alive()
         if client.own is not None:
-            self.hub.sessions.opened(client.own)
+            self.hub.sessions.connected(client.own)
             for words in (why, self.endpoint.last_words(client), dropped):
                 if words:
                     client.own.diag(words)
@@ -390,14 +390,14 @@ class Link:
             return
         client.link = None
         if client.own is not None:
-            self.hub.sessions.closed(client.own, self._reason or "it closed the connection", self._silent)
+            self.hub.sessions.disconnected(client.own, self._reason or "it closed the connection", self._silent)
         # A hub that stops publishes no wills: its devices are not gone.
         stopping = self.hub.listener is not None and self.hub.listener.draining
         self.endpoint.left(client, None if stopping else self.connection.will)
 
     def _refuse(self, why: str) -> None:
         own = self._client.own if self._client is not None else None
-        self.hub.refuse(self.peer.address, why, own.device.id if own is not None else None)
+        self.hub.reject(self.peer.address, why, own.device.id if own is not None else None)
 
     # -- what the client says -------------------------------------------------------------------------------------
 
@@ -438,12 +438,12 @@ class Link:
         if publish.qos:
             self._owed.append((publish, taken))
         if client.own is None and self.hub.sessions.get(voice.device.id) is None:
-            self.hub.lifecycle.heard(voice.device)
+            self.hub.lifecycle.on_data(voice.device)
         return pause
 
     def _take(self, device: Device) -> float:
-        budget = self.hub.budget(device, time.monotonic())
-        budget.owe()
+        budget = self.hub.message_budget(device, time.monotonic())
+        budget.take_on_credit()
         return budget.wait if budget.tokens < 0 else 0.0
 
     def _charge(self, count: int) -> float:
@@ -453,12 +453,12 @@ class Link:
             self._budget = TokenBucket(limits.messages_per_second, limits.burst, now)
         self._budget.refill(now)
         for _ in range(count):
-            self._budget.owe()
+            self._budget.take_on_credit()
         return self._budget.wait if self._budget.tokens < 0 else 0.0
 
     def _dropped(self, publish: Publish, taken: Taken, voice: Voice | None, error: HubError) -> None:
         """Say why a message was not taken: in version 5 to the client, else only to its developer."""
-        reason, why = said_as(error, REASONS), printable(str(error))
+        reason, why = translate(error, REASONS), printable(str(error))
         taken.ends(None, reason, why)
         if self.connection.version < V5 and isinstance(error, (Unavailable, StorageError)):
             # There is no other way not to acknowledge it: the client sends it again.
@@ -473,7 +473,7 @@ class Link:
             return
         topic = masked(publish.topic.removeprefix(voice.prefix))[:60]
         quiet = UNKNOWN_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
-        self.hub.refuse(
+        self.hub.reject(
             self.peer.address, f"device {voice.device.name}: {topic!r}: {why}", voice.device.id, quiet=quiet
         )
         voice.diag(f"{topic}: {why}")

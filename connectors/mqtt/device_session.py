@@ -14,7 +14,7 @@ from connectors.mqtt.topics import DOWNLINK, GATEWAY, UNASKED, through_gateway
 from hub.errors import Forbidden, NotFound
 from hub.facts import WireFrame
 from hub.model import Command, Device, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata
-from hub.spellings import trimmed
+from hub.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,22 +68,22 @@ class Client:
         """Whether the login still holds."""
         hub = self.endpoint.hub
         if self.principal is not None:
-            return hub.may(self.principal, "org_devices.view", org=self.principal.org)
+            return hub.is_allowed(self.principal, "org_devices.view", org=self.principal.org)
         device = self.own.device if self.own else self.gateway
-        return hub.tokens.of(self.token) is device and (self.own is not None or device.template.gateway)  # type: ignore[union-attr]
+        return hub.tokens.device_for(self.token) is device and (self.own is not None or device.template.gateway)  # type: ignore[union-attr]
 
     def reaches(self, device: Device, permission: str) -> bool:
         """Whether a gateway speaks for a device: it is in its organization or below (docs.blynk.io, Gateway API)."""
         hub = self.endpoint.hub
         if self.principal is not None:
-            return hub.may(self.principal, permission, device)
+            return hub.is_allowed(self.principal, permission, device)
         return self.gateway is not None and hub.organizations.contains(self.gateway.org, device.org)
 
     def voice(self, token: str, permission: str) -> Voice | None:
         """The voice of the device with a token; None when it is none of the gateway's business."""
-        device = self.endpoint.hub.tokens.of(token)
+        device = self.endpoint.hub.tokens.device_for(token)
         # In a topic a token stands as it is: each spelling would be a voice of its own.
-        if device is None or token != trimmed(token) or not self.reaches(device, permission):
+        if device is None or token != strip_padding(token) or not self.reaches(device, permission):
             return None
         voice = self.voices.get(token)
         if voice is None or voice.device is not device:
@@ -205,7 +205,7 @@ class Voice:
     def _reached(self) -> bool:
         """Whether the gateway still speaks for the device, and with this token."""
         hub = self.hub
-        return hub.tokens.of(self.token) is self.device and self.client.reaches(self.device, "org_devices.view")
+        return hub.tokens.device_for(self.token) is self.device and self.client.reaches(self.device, "org_devices.view")
 
     def diag(self, text: str) -> None:
         """A sentence for whoever writes the firmware (docs.blynk.io, Server Diagnostics)."""
@@ -237,7 +237,7 @@ class Voice:
             self.client.link.end(Reason.SESSION_TAKEN_OVER if replaced else Reason.ADMINISTRATIVE, reason)
 
     def _lost(self, why: str) -> None:
-        self.hub.refuse(self.address, f"device {self.device.name}: not sent: {why}", self.device.id)
+        self.hub.reject(self.address, f"device {self.device.name}: not sent: {why}", self.device.id)
 
     def show(self, direction: str, text: str) -> None:
         """Tell whoever watches the device's wire."""

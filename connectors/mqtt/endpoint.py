@@ -22,7 +22,6 @@ from connectors.mqtt.packets import V5, Connack, Connect, Kind, Property, Reason
 from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.session import Message, Session, Terms
 from connectors.mqtt.topics import uplink
-from hub.app import Credentials
 from hub.errors import (
     Forbidden,
     RequestError,
@@ -38,6 +37,7 @@ from hub.facts import (
     ValueCleared,
 )
 from hub.hookspecs import hookimpl
+from hub.model import Credentials
 from hub.net.wire import WireProtocol
 from hub.rate_limits import TokenBucket
 from hub.structuring import Duration, between, seconds
@@ -86,7 +86,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
             name="mqtt",
             sniff=sniff,
             serve=hub.service(Endpoint).serve,
-            busy=busy,
+            overload_response=busy,
             websocket_path="/mqtt",
             subprotocol="mqtt",
         )
@@ -203,14 +203,14 @@ class Endpoint:
         fresh = Session(connect.client_id or f"pinwheel-{secrets.token_hex(8)}")
         if username not in (DEVICE, GATEWAY_DEVICE):
             credentials = Credentials("client", password, address, username)
-            principal = await self.hub.hooks.authenticate(self.hub, credentials) if username else None
+            principal = await self.hub.find_principal(credentials) if username else None
             if principal is None:
                 return None
             client = Client(self, ("client", principal.id, fresh.client_id), fresh, principal=principal)
             if not client.valid():
                 raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
-        device = self.hub.tokens.of(password)
+        device = self.hub.tokens.device_for(password)
         if device is None:
             return None
         if username == GATEWAY_DEVICE:
@@ -239,7 +239,7 @@ class Endpoint:
         if count <= FLAPPING:
             return ""
         said = "keeps taking the place of another connection with the same token, and waits"
-        self.hub.refuse(address, f"{client.name} {said}")
+        self.hub.reject(address, f"{client.name} {said}")
         if old.own is not None:
             old.own.diag(f"a connection from {address} {said}")
         why = f"this connection {said}; the other is from {old.link.peer.address}"
@@ -317,7 +317,7 @@ class Endpoint:
             if receipt is not None:
                 await receipt.durable()
         except (RequestError, StorageError) as error:
-            self.hub.refuse("will", f"{client.name}: its will: {error}", client.own.device.id if client.own else None)
+            self.hub.reject("will", f"{client.name}: its will: {error}", client.own.device.id if client.own else None)
 
     def _due(self, key: Any) -> None:
         what, client = key

@@ -11,14 +11,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hub.rejections import MAX_REASON
+
 from connectors.mqtt.topics import Uplink
 from hub import timezones
-from hub.app import MAX_REASON
-from hub.domain.metadata import BY_DEVICE, PLACE
+from hub.domain.metadata import BY_DEVICE, LAT_LON
 from hub.errors import NotFound, Rejected, UnknownPin, WrongType
 from hub.model import Datastream
-from hub.spellings import is_printable, nfc, timed_values, whole
-from hub.spellings import shown as escaped
+from hub.spellings import as_integer, is_printable, nfc, timed_values
+from hub.spellings import escape as escaped
 from hub.values import MISMATCH, text_of, texts_of
 from hub.writes import Write
 
@@ -93,7 +94,7 @@ def _datastream(voice: Voice, name: str) -> Datastream:
 
 #: Types of datastreams in messages.
 KINDS = {
-    "integer": "a whole number",
+    "integer": "a as_integer number",
     "double": "a number",
     "string": "text",
     "enum": "one of the values",
@@ -174,7 +175,7 @@ async def import_points(voice: Voice, said: Uplink, payload: bytes) -> Receipt |
         points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
     except ValueError as error:
         raise Rejected(str(error)) from None
-    hub.take(hub.imports, device, len(rows), "imported values")
+    hub.take_quota(hub.imports, device, len(rows), "imported values")
     try:
         return await hub.writes.import_points(device, points, voice.via, voice.principal)
     except Rejected:
@@ -276,7 +277,7 @@ async def get_time(voice: Voice, _said: Uplink, _payload: bytes) -> None:
 
 
 async def get_location(voice: Voice, _said: Uplink, _payload: bytes) -> None:
-    place = await voice.hub.metadata.get(voice.device, PLACE)
+    place = await voice.hub.metadata.get(voice.device, LAT_LON)
     voice.say("loc/all", place.replace(" ", ",").encode())
 
 
@@ -286,7 +287,7 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if not isinstance(found, dict):
         raise Rejected('the info message is a JSON object, such as {"ver": "1.0.0"}')
     told = {
-        str(_INFO.get(key, key)): text_of(one if (number := whole(one)) is None else number)
+        str(_INFO.get(key, key)): text_of(one if (number := as_integer(one)) is None else number)
         for key, one in found.items()
         if isinstance(one, (str, int, float)) and is_printable(key + str(one))
     }
@@ -294,10 +295,10 @@ async def info(voice: Voice, _said: Uplink, payload: bytes) -> None:
     if template != voice.device.template.id:
         why = f"runs firmware for template {template[:40]}, not {voice.device.template.id}"
         voice.diag(f"this device {why}")
-        voice.hub.refuse(voice.address, f"device {voice.device.name} {why}", voice.device.id)
+        voice.hub.reject(voice.address, f"device {voice.device.name} {why}", voice.device.id)
     if (size := told.get("buff-in", "")).isdecimal():
         voice.limit(int(size[:9]))
-    await voice.hub.devices.told(voice.device, told)
+    await voice.hub.devices.update_firmware_info(voice.device, told)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -46,7 +46,7 @@ from hub.errors import (
     TooMany,
     Unavailable,
     UnknownPin,
-    said_as,
+    translate,
 )
 from hub.facts import WireFrame
 from hub.hookspecs import hookimpl
@@ -63,7 +63,7 @@ from hub.model import (
 )
 from hub.net.wire import WireProtocol
 from hub.rate_limits import TokenBucket
-from hub.spellings import decimal, is_printable, stamp, trimmed
+from hub.spellings import decimal, is_printable, stamp, strip_padding
 from hub.writes import Write
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class NativeSession:
         except RemoteProtocolError as error:
             self._end(str(error))
             who = f"device {self.device.name}" if self.device is not None else "somebody who has not logged in"
-            hub.refuse(self.address, f"{who} broke the protocol: {error}")
+            hub.reject(self.address, f"{who} broke the protocol: {error}")
 
     async def _handle(self, data: bytes) -> None:
         """All frames of one read: one write of the replies, no await for values."""
@@ -329,7 +329,7 @@ class NativeSession:
             self._limit_answered = now
             replies.append(response(message, Status.QUOTA_LIMIT))
             rate = self.hub.config.limits.messages_per_second
-            self.hub.refuse(
+            self.hub.reject(
                 self.address, f"device {self.device.name} sends more than {rate} messages/s", self.device.id
             )
 
@@ -346,10 +346,10 @@ class NativeSession:
     def _before_login(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
         if command not in LOGINS:
             raise RemoteProtocolError(f"its first frame was {describe(command, message, b'', 0)}, not a login")
-        token = trimmed(body.decode("utf-8", "surrogateescape"))
-        device = self.hub.tokens.of(token)
+        token = strip_padding(body.decode("utf-8", "surrogateescape"))
+        device = self.hub.tokens.device_for(token)
         if device is None:
-            self.hub.refuse(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
+            self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message, Status.INVALID_TOKEN))
             return
         self.device, self.token = device, token
@@ -357,17 +357,17 @@ class NativeSession:
         self._connection.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in = trio.current_time()
-        self._budget = self.hub.budget(device, time.monotonic())
+        self._budget = self.hub.message_budget(device, time.monotonic())
         self._heard()
-        self._peer.admit()
+        self._peer.authenticated()
         replies.append(response(message, Status.OK))
         self._reply(replies)
-        self.hub.sessions.opened(self)
+        self.hub.sessions.connected(self)
 
     def ended(self) -> None:
         """The connection is over."""
         if self.device is not None:
-            self.hub.sessions.closed(self, self._reason or "it closed the connection", self._silent)
+            self.hub.sessions.disconnected(self, self._reason or "it closed the connection", self._silent)
         self._set_ready()
 
     def _set_ready(self) -> None:
@@ -382,7 +382,7 @@ class NativeSession:
     def expire(self) -> None:
         """Nothing came for too long."""
         if self.device is None:
-            self.hub.refuse(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
+            self.hub.reject(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
             self._end("no login")
         else:
             self._silent = self.heartbeat * self.hub.config.hub.heartbeat_factor
@@ -415,11 +415,11 @@ class NativeSession:
                 Write(self.device, pin, raw, "native", self.principal, self._group, self, self._group_shared)
             )
         except UnknownPin:
-            self.hub.unknown_pin(self.device, pin, self.address)
+            self.hub.reject_unknown_pin(self.device, pin, self.address)
         except Rejected as error:
             replies.append(response(message, Status.ILLEGAL_COMMAND))
             wanted = self.device.points[pin].datastream.type
-            self.hub.refuse(self.address, f"device {self.device.name}: V{pin} ({wanted}): {error}", self.device.id)
+            self.hub.reject(self.address, f"device {self.device.name}: V{pin} ({wanted}): {error}", self.device.id)
         except Unavailable:
             replies.append(response(message, Status.SERVER_ERROR))
 
@@ -440,7 +440,7 @@ class NativeSession:
             if (at := stamp(decimal(text))) >= 0:
                 return at
         why = f"the group's stamp {text[:40]!r} is no number of milliseconds since 1970"
-        self.hub.refuse(self.address, f"device {self.device.name}: {why}", self.device.id)
+        self.hub.reject(self.address, f"device {self.device.name}: {why}", self.device.id)
         return None
 
     async def _other(self, command: int, message: int, body: bytes, replies: list[bytes]) -> None:
@@ -451,9 +451,9 @@ class NativeSession:
         try:
             await handler(self, message, body, replies)
         except (RequestError, StorageError) as error:
-            replies.append(response(message, said_as(error, STATUS)))
+            replies.append(response(message, translate(error, STATUS)))
             name = Cmd(command).name
-            self.hub.refuse(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
+            self.hub.reject(self.address, f"device {self.device.name}: {name}: {error}", self.device.id)
 
     async def told(self, message: int, parts: list[str], replies: list[bytes]) -> None:
         """The info message: keys and values of what the device runs, and how it wants to be treated."""
@@ -466,7 +466,7 @@ class NativeSession:
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
         template = info.get("tmpl")
         if template is not None and template != self.device.template.id:
-            self.hub.refuse(
+            self.hub.reject(
                 self.address,
                 f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
                 self.device.id,
@@ -475,7 +475,7 @@ class NativeSession:
         self._reply(replies)
         self._set_ready()
         printable = {key: value for key, value in info.items() if is_printable(key + value)}
-        await self.hub.devices.told(self.device, printable)
+        await self.hub.devices.update_firmware_info(self.device, printable)
 
     # -- commands to the device -----------------------------------------------------------------------------------
 
@@ -535,7 +535,7 @@ class NativeSession:
         if encoded and len(encoded) - HEADER_SIZE < self.buffer:
             return encoded
         what = " ".join(parts[:2])
-        self.hub.refuse(
+        self.hub.reject(
             self.address,
             f"device {self.device.name}: {what} is too long for its buffer of {self.buffer} bytes",
             self.device.id,

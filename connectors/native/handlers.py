@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from connectors.native.protocol import Cmd, Status, frame, response, split, split_stripped
 from hub import timezones
-from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, PLACE
+from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, LAT_LON
 from hub.errors import Forbidden, NotFound, Rejected, UnknownPin
 from hub.values import texts_of
 from hub.writes import Write
@@ -71,7 +71,7 @@ async def internal(session: NativeSession, message: int, body: bytes, replies: l
             replies.append(frame(Cmd.INTERNAL, message or 1, ("utc", arguments[0], *answer)))
     elif command == "loc" and arguments == ["all"]:
         # Only MQTT clients are known to ask; the answer is theirs.
-        place = await session.hub.metadata.get(session.device, PLACE)
+        place = await session.hub.metadata.get(session.device, LAT_LON)
         replies.append(frame(Cmd.INTERNAL, message or 1, ("loc", "all", place.replace(" ", ","))))
     elif command == "meta" and len(arguments) > 1:
         await meta(session, message, arguments, replies)
@@ -113,7 +113,7 @@ async def event_log(session: NativeSession, message: int, body: bytes, replies: 
         await session.hub.timeline.log(session.device, code, description)
     except Rejected as error:
         replies.append(response(message, Status.ILLEGAL_COMMAND))
-        session.hub.refuse(
+        session.hub.reject(
             session.address, f"device {session.device.name}: event {code[:50]!r}: {error}", session.device.id
         )
     else:
@@ -128,7 +128,7 @@ async def event_clear(session: NativeSession, message: int, body: bytes, replies
 
 async def push(session: NativeSession, message: int, body: bytes, replies: list[bytes]) -> None:
     """A notification of old firmware: kept on the timeline."""
-    await session.hub.timeline.note(session.device, "Notification", " ".join(split(body)))
+    await session.hub.timeline.add_note(session.device, "Notification", " ".join(split(body)))
     replies.append(response(message, Status.OK))
 
 
@@ -136,7 +136,7 @@ async def bridge(session: NativeSession, message: int, body: bytes, replies: lis
     parts = split(body)
     pin, kind = (*parts, "", "")[:2]
     if kind == "i":
-        target = session.hub.tokens.of(parts[2]) if len(parts) > 2 else None
+        target = session.hub.tokens.device_for(parts[2]) if len(parts) > 2 else None
         bridges = session.bridges = session.bridges or {}
         if target is None or target.org != session.device.org or (pin not in bridges and len(bridges) >= MAX_BRIDGES):
             raise Forbidden("the bridge's token is not known here")
@@ -152,7 +152,7 @@ async def bridge(session: NativeSession, message: int, body: bytes, replies: lis
     try:
         session.hub.writes.write(Write(target, PINS[parts[2]], parts[3:], "bridge", session.principal))
     except UnknownPin:
-        session.hub.unknown_pin(target, PINS[parts[2]], session.address)
+        session.hub.reject_unknown_pin(target, PINS[parts[2]], session.address)
     online = session.hub.sessions.get(target.id) is not None
     replies.append(response(message, Status.OK if online else Status.DEVICE_NOT_IN_NETWORK))
 

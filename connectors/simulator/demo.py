@@ -53,7 +53,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
         for d in template.datastreams
     ]
     for name in DEMO:
-        known = [device for device in hub.devices.named(name) if device.template.id == template.id]
+        known = [device for device in hub.devices.find_by_name(name) if device.template.id == template.id]
         if known:
             token = await hub.tokens.rotate(known[0], SYSTEM)
         else:

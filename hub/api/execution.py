@@ -60,9 +60,9 @@ class Requests:
         if route.method == "GET":
             return await route.handler(request, **arguments)
         details = details_of(route, request)
-        if "if-match" in request.headers and not route.edits:
+        if "if-match" in request.headers and not route.lock:
             raise Rejected("If-Match is for what is read with an ETag and edited.")
-        if route.once and (key := request.headers.get("idempotency-key")) is not None:
+        if route.idempotent and (key := request.headers.get("idempotency-key")) is not None:
             return await self._carry_out_once(key, route, request, arguments, details)
         return await self._change(route, request, arguments, details)
 
@@ -76,33 +76,33 @@ class Requests:
             budget = self._budgets[who.org] = TokenBucket(limit / 60, limit, now)
         budget.refill(now)
         if not budget.take():
-            self._hub.refuse(request.address, f"organization {who.org} asks more than {limit} times a minute")
+            self._hub.reject(request.address, f"organization {who.org} asks more than {limit} times a minute")
             raise TooMany(f"An organization may ask {limit} times a minute.", budget.wait)
 
     async def _change(self, route: Route, request: Request, arguments: dict[str, Any], details: dict[str, Any]) -> Any:
         hub = self._hub
         try:
-            if route.edits:
+            if route.lock:
                 # One after the other: each looks at what the one before has left.
-                async with self._editing.setdefault(route.edits, trio.Lock()):
+                async with self._editing.setdefault(route.lock, trio.Lock()):
                     result = await route.handler(request, **arguments)
             else:
                 result = await route.handler(request, **arguments)
         except HubError as error:
-            if request.begun and not route.quiet:
+            if request.partially_applied and not route.audited:
                 change = changed(route, request, hub.clock.now(), details, whole=False)
                 try:
-                    await hub.hooks.changed(hub, change)
+                    await hub.record_change(change)
                 except Unavailable:
                     raise Unavailable(f"{error} What was changed before that could not be recorded.") from error
             raise
         refused = isinstance(result, Response) and result.status >= 400
         nobody = route.permission in OPEN and request.principal == NOBODY
-        if not (route.quiet or refused or nobody or request.nothing_changed):
+        if not (route.audited or refused or nobody or request.no_change):
             change = changed(route, request, hub.clock.now(), details)
-            await hub.hooks.changed(hub, change)
-            if request.given_to not in (None, change.org):
-                await hub.hooks.changed(hub, attrs.evolve(change, org=request.given_to))
+            await hub.record_change(change)
+            if request.transferred_to not in (None, change.org):
+                await hub.record_change(attrs.evolve(change, org=request.transferred_to))
         return result
 
     def correct_stamps(self, correction: Correction) -> None:
@@ -123,7 +123,7 @@ class Requests:
         if not 0 < len(key) <= MAX_KEY or not key.isprintable():
             raise Rejected(f"Idempotency-Key must have 1 to {MAX_KEY} printable characters")
         who = request.principal
-        id_ = _digest(who.who, who.org, str(who.session), sorted(who.scopes or ("all",)), route.path, key)
+        id_ = _digest(who.actor_id, who.org, str(who.session), sorted(who.scopes or ("all",)), route.path, key)
         asked = _digest(request.query, to_json(request.body) if route.body else bytes(request.body).hex())
         if (found := self._once.get(id_)) is not None and found.at + KNOWN_MS > self._hub.clock.now():
             if found.asked != asked:
@@ -139,7 +139,7 @@ class Requests:
             try:
                 answer = await self._change(route, request, arguments, details)
             except HubError:
-                if not request.begun:
+                if not request.partially_applied:
                     await self._forget(id_)
                 raise
             if isinstance(answer, Response) and answer.status >= 400:

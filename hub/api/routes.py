@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from hub.api.parameters import MAX_WHOLE, Between, Parameter, answer, arguments, camel, parameters
+from hub.api.parameters import MAX_WHOLE, Between, Parameter, arguments, camel, parameters, return_type
 from hub.errors import Outdated, Rejected
 from hub.model import LOCAL, Device, Principal
 from hub.structuring import ValidationErrors, converter, structure
@@ -25,7 +25,7 @@ S = TypeVar("S")
 
 #: The permission of a route that anybody may ask: such a handler checks for itself who is asking.
 PUBLIC = "public"
-#: The permission of a route for devices: the query's ``token`` is checked before a body is read; see `Hub.device_of`.
+#: The permission of a route for devices: the query's ``token`` is checked before a body is read; see `Access.authenticate_device`.
 DEVICE = "device"
 #: Those permissions that need no bearer token.
 OPEN = (PUBLIC, DEVICE)
@@ -94,7 +94,7 @@ class Request:
     address: str = ""
     tls: bool = False
     #: The host that the client asked, by its own word or (``forwarded``) by a trusted proxy's, and the hub's address
-    #: that it came to; see `hub.net.links`.
+    #: that it came to; see `hub.api.links`.
     host: str = ""
     forwarded: bool = False
     local: str = ""
@@ -144,7 +144,7 @@ class Request:
 
 @attrs.define(kw_only=True)
 class Response:
-    """An answer that is not JSON, or not 200."""
+    """An return_type that is not JSON, or not 200."""
 
     body: bytes | str = b""
     status: int = 200
@@ -191,7 +191,7 @@ class File:
 
 @attrs.define(kw_only=True)
 class Stream(Generic[T]):
-    """An answer of unknown length: text is ``Stream[str]``, and ``Stream[Chart]`` is JSON of the shape of a Chart."""
+    """An return_type of unknown length: text is ``Stream[str]``, and ``Stream[Chart]`` is JSON of the shape of a Chart."""
 
     chunks: AsyncGenerator[bytes, None]
     type: str = "application/octet-stream"
@@ -265,7 +265,7 @@ class Route:
     @property
     def returns(self) -> Any:
         """The type of what it answers."""
-        return answer(self.handler)
+        return return_type(self.handler)
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """What the handler is called with besides the request. Raises `Rejected`."""

@@ -178,7 +178,7 @@ class ClockRepairs:
         ]
 
     def _columns(self) -> Iterable[StampColumns]:
-        return (*COLUMNS, *self._hub.hooks.stamps(self._hub))
+        return (*COLUMNS, *self._hub.stamp_columns())
 
     async def plan(self, shift: int | None, device: int | None) -> RepairPlan:
         """What a repair would correct now. Raises `Rejected`, `NotFound`, `Conflict`, `StorageError`."""
@@ -292,7 +292,7 @@ class ClockRepairs:
             },
         )
         try:
-            await self._hub.hooks.changed(self._hub, change)
+            await self._hub.record_change(change)
         except Unavailable as error:
             raise Unavailable("nothing was changed, since the audit could not record it") from error
 
@@ -340,7 +340,7 @@ class ClockRepairs:
         """Correct the configuration file, and note how far the log is to be corrected, in one transaction."""
         upto = await self._hub.history.last_batch(batch)
         if reset:
-            await self._hub.keep_doubts()
+            await self._hub.clock_doubts.persist()
 
         async def write(tx: Transaction) -> int:
             for columns in self._columns():
@@ -358,7 +358,7 @@ class ClockRepairs:
     async def _correct_history(self, row: _Row) -> None:
         """Step 4 and 5."""
         history, job = self._hub.history, self.job
-        await history.all_sealed()
+        await history.wait_until_compacted()
         repair = history.repair(row.correction, lambda series: self._affects(series, row.correction.device))
         while not repair.done:
             await self._persist(repair.step)
@@ -395,7 +395,7 @@ class ClockRepairs:
                     hub.emit(ValueCleared(point.device, point.datastream))
                     continue
                 hub.history.latest[series] = left
-                hub.watching.imported(point, left[0])
+                hub.value_timeouts.on_import(point, left[0])
                 hub.emit(ValueWritten(point.device, point.datastream, left[1], left[0], "clock repair"))
 
     async def _finish(self, row: _Row) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.domain.organizations import not_enabled
+from hub.domain.organizations import template_not_enabled
 from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_of_weak
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.compaction import Policy
-from hub.model import ROOT_ORG, Datastream, Device, Point, Principal, Template
+from hub.model import ROOT_ORG, Datastream, Device, DeviceDatastream, Principal, Template
 from hub.spellings import is_name, nfc
 from hub.structuring import seconds
 
@@ -73,7 +73,7 @@ class Devices:
         self._retain_ms = retain_ms
         self._timezone = timezone
         self._organizations = organizations
-        organizations.counts["devices"] = self._by_organization
+        organizations.add_usage_counter("devices", self._by_organization)
         #: Held from what is checked until what is remembered, so that memory and disk do not part.
         self.lock = trio.Lock()
         #: The organization of a user; None of one who is not there. Set by the plugin that has users.
@@ -81,7 +81,7 @@ class Devices:
         #: The newest version of a template, which raises `NotFound`: set by the hub.
         self.newest: Callable[[str], Template]
         self._most = most
-        self.by_series: dict[int, Point] = {}
+        self.by_series: dict[int, DeviceDatastream] = {}
         self.by_id: dict[int, Device] = {}
         self.by_org: dict[int, dict[int, Device]] = {}
         self._unsaved: set[Device] = set()
@@ -118,7 +118,7 @@ class Devices:
         for hash_, number, expires, replaced in tokens:
             self._tokens.keep(hash_, self.by_id[number], expires, replaced)
         self._place(series)
-        self._history.upkeep.on_erased = self._erased
+        self._history.retention.on_erased = self._erased
         self._history.erase(number for (number,) in gone)
 
     def drop_cleared(self) -> None:
@@ -145,7 +145,7 @@ class Devices:
             if of_template is None:
                 of_template = streams[key] = {d.id: d for d in device.template.datastreams}
             if stream := of_template.get(datastream):
-                point = Point(series=number, datastream=stream, device=device)
+                point = DeviceDatastream(series=number, datastream=stream, device=device)
                 device.points[stream.pin] = self.by_series[number] = point
 
     def _unplace(self, series: Iterable[int]) -> None:
@@ -217,7 +217,7 @@ class Devices:
             await tx.insert_many(
                 "devices",
                 ("id", "org", "owner", "template", "name", "created", "added_by"),
-                [(i, n.org, n.owner, n.template.id, n.name, now, by.who) for i, n in zip(ids, new, strict=True)],
+                [(i, n.org, n.owner, n.template.id, n.name, now, by.actor_id) for i, n in zip(ids, new, strict=True)],
             )
             await tx.insert_many(
                 "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
@@ -232,7 +232,7 @@ class Devices:
         added = []
         for id_, n, token in zip(ids, new, tokens, strict=True):
             device = Device(
-                id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.who
+                id=id_, org=n.org, owner=n.owner, name=n.name, template=n.template, created=now, added_by=by.actor_id
             )
             self._keep(device)
             self._tokens.keep(digest(token), device)
@@ -282,7 +282,7 @@ class Devices:
         """Whether an organization may have more devices of a template. Raises `NotFound`, `Conflict`."""
         found = self._organizations.get(org)
         if not found.has(template):
-            raise not_enabled(template, found)
+            raise template_not_enabled(template, found)
         self._organizations.check_quota(org, "devices", self._by_organization(), more, leaving)
 
     def _by_organization(self) -> Counter[int]:
@@ -333,7 +333,7 @@ class Devices:
             self.by_id.pop(device.id, None)
             self.by_org[device.org].pop(device.id, None)
         self._tokens.forget(device)
-        self._sessions.end(device, "the device was deleted")
+        self._sessions.disconnect(device, "the device was deleted")
         points, device.points = device.points, {}
         self._unplace(point.series for point in points.values())
         self._bus.emit(DeviceDeleted(device, by))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub import units
-from hub.model import Datastream, Device, MetadataField, Principal, Value
-from hub.units import Conversion, System
+from hub.domain import units
+from hub.domain.units import Conversion
+from hub.model import Datastream, Device, MetadataField, Principal, System, Value
 
 if TYPE_CHECKING:
     from hub.domain.metadata import Metadata
@@ -45,7 +45,7 @@ class Display:
         if fields := [field for field in device.template.metadata if field.type == SWITCH]:
             said = await self._metadata.of(device)
             switched = {
-                units.name_of(option): said[field.name]
+                units.canonical_name(option): said[field.name]
                 for field in fields
                 # What it says may be older than what it may say.
                 if said[field.name] in field.options
@@ -56,13 +56,13 @@ class Display:
     def _preferred(self, base: str, principal: Principal) -> str:
         """The unit in which somebody wants values of a base unit."""
         if system := self.system_of(principal):
-            return units.in_system(base, system)
+            return units.equivalent(base, system)
         found = units.unit(base)
         for org in self._organizations.path(principal.org):
             if found is not None and (own := org.unit_overrides.get(found.group)):
                 return own
             if org.units:
-                return units.in_system(base, org.units)
+                return units.equivalent(base, org.units)
         return base
 
 
@@ -81,12 +81,14 @@ class DeviceDisplay:
 
     def shown(self, stream: Datastream) -> Shown:
         """How they see a datastream now: another one may have its values as they want them."""
-        found = self.formula(stream)
+        found = self.conversion_for(stream)
         pair = self.device.points.get(int(stream.pair[1:])) if stream.pair else None
-        wanted = units.name_of(found.units)
-        if pair is not None and units.name_of(stream.units) != wanted == units.name_of(pair.datastream.units):
-            return Shown(Conversion(found.units), pair.datastream.pin)
-        return Shown(found)
+        wanted = units.canonical_name(found.units)
+        if pair is not None and units.canonical_name(stream.units) != wanted == units.canonical_name(
+            pair.datastream.units
+        ):
+            return DisplayRule(Conversion(found.units), pair.datastream.pin)
+        return DisplayRule(found)
 
     def field(self, field: MetadataField, value: str) -> str:
         """What a field of the metadata says, with its unit if it is a number with one."""
@@ -101,7 +103,7 @@ class DeviceDisplay:
 
     def conversion(self, base: str) -> Conversion:
         """How they see values in a unit."""
-        wanted = self.switched.get(units.name_of(base), "") if self.switched else ""
+        wanted = self.switched.get(units.canonical_name(base), "") if self.switched else ""
         wanted = wanted or self.preferred(base)
         if wanted == base:
             return Conversion(base)

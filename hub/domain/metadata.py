@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hub import timezones, units
+from hub import timezones
+from hub.domain import units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata
@@ -264,7 +265,7 @@ class Metadata:
 
     async def get(self, device: Device, name: str) -> str:
         """The value of a field, "" if it has none. Raises `NotFound`."""
-        if name == PLACE and all(field.name != PLACE for field in device.template.metadata):
+        if name == LAT_LON and all(field.name != PLACE for field in device.template.metadata):
             return await self._latlon(device)
         if name == NAME:
             return device.name

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import timezones, units
+from hub import timezones
+from hub.domain import units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal, Template
@@ -277,7 +278,7 @@ async def _enable(tx: Transaction, org: int, templates: Iterable[str]) -> None:
     await tx.insert_many("enabled_templates", ("org", "template"), [(org, template) for template in templates])
 
 
-def not_enabled(template: Template, org: Organization) -> Conflict:
+def template_not_enabled(template: Template, org: Organization) -> Conflict:
     """The error for a device of a template that its organization does not have, with what would enable it."""
     command = f"pinwheel template enable {template.id} {org.id}"
     return Conflict(f"template {template.id} is not enabled in organization {org.name}; enable it with: {command}")

@@ -12,7 +12,7 @@ from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
-    from hub.model import Device, Point
+    from hub.model import Device, DeviceDatastream
     from hub.storage import Storage, Transaction
 
 #: docs.blynk.io, Widget properties; the published names.
@@ -52,7 +52,7 @@ class Properties:
         if not pins or len(known) < len(pins):
             raise UnknownPin("No datastream setup for that pin.")
 
-        async def write(tx: Transaction) -> list[tuple[Point, str, tuple[str, ...]]]:
+        async def write(tx: Transaction) -> list[tuple[DeviceDatastream, str, tuple[str, ...]]]:
             changed = []
             for point in known:
                 for name, value in properties.items():

@@ -194,7 +194,7 @@ class Timeline:
         if found.resolved is not None:
             raise Rejected("The event is resolved already.")
         changed = await self._change(
-            device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.who, note)
+            device, event, "resolved = ?, resolved_by = ?, note = ?", (self._clock.now(), by.actor_id, note)
         )
         self._bus.emit(EventResolved(device, changed.code, 1))
         return changed
@@ -216,7 +216,7 @@ class Timeline:
 
         async def write(tx: Transaction) -> None:
             sql = "INSERT INTO comments (event, ts, by, text) VALUES (?, ?, ?, ?)"
-            await tx.execute(sql, (event, now, by.who, text))
+            await tx.execute(sql, (event, now, by.actor_id, text))
 
         await self._storage.transaction(write)
         changed = await self.get(device, event)
@@ -261,7 +261,7 @@ class Timeline:
 
     async def of(self, device: Device, limit: int = 100) -> list[TimelineEvent]:
         """The newest events of a device, newest first."""
-        return (await self.find(Filter(devices=[device.id]), 0, limit))[0]
+        return (await self.find(TimelineFilter(devices=[device.id]), 0, limit))[0]
 
     async def find(self, wanted: Filter, page: int = 0, size: int = 100) -> tuple[list[TimelineEvent], int]:
         """A page of the events that a filter asks for, newest first, and how many there are in all."""

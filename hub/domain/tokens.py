@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hub.errors import Conflict, Rejected
 from hub.facts import DeviceChanged
 from hub.model import Device, Principal
-from hub.spellings import trimmed
+from hub.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,8 +81,8 @@ class Tokens:
         self._kept = {hash_: kept for hash_, kept in self._kept.items() if kept[0] is not device}
 
     def of(self, token: str) -> Device | None:
-        """Whose token this is; what `hub.spellings.trimmed` removes around it does not count."""
-        found = self._kept.get(digest(trimmed(token)))
+        """Whose token this is; what `hub.spellings.strip_padding` removes around it does not count."""
+        found = self._kept.get(digest(strip_padding(token)))
         if found is None:
             return None
         device, expires, _ = found
@@ -147,6 +147,6 @@ class Tokens:
         for hash_, ends, replaced in rows:
             self.keep(hash_, device, ends, replaced)
         if not overlap_ms:
-            self._sessions.end(device, "its token was replaced")
+            self._sessions.disconnect(device, "its token was replaced")
         self._bus.emit(DeviceChanged(device, by))
         return token

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from hub.facts import ValueExpired
-from hub.model import Point, Value
+from hub.model import DeviceDatastream, Value
 from hub.structuring import seconds
 from hub.timers import Timers
 
@@ -25,11 +25,11 @@ Latest = tuple[int, Value] | None
 class ValueTimeouts:
     """``take_back(point, value)`` writes what was there before an unconfirmed write."""
 
-    def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, Point]) -> None:
+    def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, DeviceDatastream]) -> None:
         self._bus = bus
         self._clock = clock
         self._points = points
-        self.take_back: Callable[[Point, Value], None] = lambda _point, _value: None
+        self.take_back: Callable[[DeviceDatastream, Value], None] = lambda _point, _value: None
         #: Series whose value is too old to be shown.
         self.expired: set[int] = set()
         #: What series held before writes that their device has not confirmed.
@@ -48,7 +48,7 @@ class ValueTimeouts:
             if point.datastream.expire is not None and series in latest:
                 self.imported(point, latest[series][0])
 
-    def written(self, point: Point, before: Latest, *, by_device: bool) -> None:
+    def written(self, point: DeviceDatastream, before: Latest, *, by_device: bool) -> None:
         """A watched point has a new latest value."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
@@ -60,18 +60,18 @@ class ValueTimeouts:
             self._unconfirmed.setdefault(point.series, before)
             self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
 
-    def imported(self, point: Point, ts: int) -> None:
+    def imported(self, point: DeviceDatastream, ts: int) -> None:
         """The latest value of a point is one of the past, stamped ``ts``; it confirms nothing."""
         if point.datastream.expire is not None:
             self.expired.discard(point.series)
             self._renew(point, max(0, self._clock.now() - ts) / 1000)
 
-    def shown(self, point: Point) -> str | None:
+    def shown(self, point: DeviceDatastream) -> str | None:
         """What is shown instead of a value that has expired; None while it has not."""
         expire = point.datastream.expire
         return expire.show if expire is not None and point.series in self.expired else None
 
-    def _renew(self, point: Point, age: float) -> None:
+    def _renew(self, point: DeviceDatastream, age: float) -> None:
         expire = point.datastream.expire
         assert expire is not None
         self._expirations.set(point.series, trio.current_time() + seconds(expire.after) - age)

@@ -77,7 +77,7 @@ def statistics(points: Sequence[Point]) -> Statistics:
     return Statistics(len(counted), min(counted), max(counted), _total(counted), last, at)
 
 
-def combined(several: Iterable[Statistics]) -> Statistics:
+def combine(several: Iterable[Statistics]) -> Statistics:
     """Of all points that ``several`` are of."""
     found = list(several)
     if any(one.sum is not None for one in found):
@@ -216,7 +216,7 @@ def _crc(key: int, chunk: bytes) -> bytes:
 
 # -- statistics as rows -----------------------------------------------------------------------------------------------
 
-#: The columns of `row_of`.
+#: The columns of `to_row`.
 COLUMNS = ("n", "low", "high", "total", "last", "at")
 
 
@@ -226,7 +226,7 @@ def row_of(one: Statistics, start: int) -> tuple[Any, ...]:
 
 
 def of_row(row: Sequence[Any], start: int) -> Statistics:
-    """What `row_of` made."""
+    """What `to_row` made."""
     count, low, high, total, last, at = row
     return Statistics(count, low, high, total, unpack(last), start + at)
 

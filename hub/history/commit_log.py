@@ -5,7 +5,7 @@ commit closes when as many waiters are back as the last commit had, at the lates
 waits, after the configured flush time.
 
 What is in the log is in memory too (`Tail`), until it is sealed into chunks: when an hour of the clock has passed, or
-`RUN_POINTS` have come, what came so far is cut off as a run, and written series by series in slices between commits.
+`SEGMENT_POINTS` have come, what came so far is cut off as a run, and written series by series in slices between commits.
 The latest value of each series lives in memory; the table behind it is written with the chunks, so a start reads the
 table and what is still in the log.
 """
@@ -48,10 +48,10 @@ DURABLE_TIMEOUT = 5.0
 #: Seconds between two attempts to write what the disk did not take.
 RETRY_AFTER = 1.0
 #: Points that are cut off as a run before their hour is over, and that may wait to be sealed: 40 bytes each.
-RUN_POINTS = 250_000
-MAX_UNSEALED = 4 * RUN_POINTS
+SEGMENT_POINTS = 250_000
+MAX_UNCOMPACTED = 4 * SEGMENT_POINTS
 #: Points sealed in one transaction: it must not hold up an acknowledgement by more than 10 ms.
-SEAL_POINTS = 6_000
+COMPACTION_POINTS = 6_000
 
 
 class Batch:
@@ -128,7 +128,7 @@ class Run:
 
 
 class History:
-    """``flush`` is in seconds. ``on_trouble`` hears a sentence when the disk refuses, and None when it is over."""
+    """``flush`` is in seconds. ``on_fault`` hears a sentence when the disk refuses, and None when it is over."""
 
     def __init__(
         self,
@@ -137,14 +137,14 @@ class History:
         *,
         policies: Policies,
         flush: float = 1.0,
-        on_trouble: Callable[[str | None], None] = lambda _: None,
+        on_fault: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._database = storage.history
         self._clock = clock
         self._policies = policies
         self._flush = flush
-        self._on_trouble = on_trouble
+        self._on_trouble = on_fault
         #: Stamp and value by series: what everybody reads.
         self.latest: dict[int, tuple[int, Value]] = {}
         self.trouble: str | None = None
@@ -184,7 +184,7 @@ class History:
 
     def _count_space(self) -> None:
         # One batch before `put` refuses: who stops reading when it is full has read something already.
-        self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNSEALED - BATCH_ROWS
+        self.full = len(self._queue) >= MAX_QUEUED or self._unsealed >= MAX_UNCOMPACTED - BATCH_ROWS
 
     def _close_batch(self) -> Batch:
         """Let the open batch wait for its commit. What it holds is counted now: doing so for each value costs more."""
@@ -216,12 +216,12 @@ class History:
         entries = batch.entries
         place = len(entries)
         if place >= BATCH_ROWS:
-            if len(self._queue) >= MAX_QUEUED or self._unsealed + place >= MAX_UNSEALED:
+            if len(self._queue) >= MAX_QUEUED or self._unsealed + place >= MAX_UNCOMPACTED:
                 raise Unavailable("storage does not keep up" if self.trouble is None else f"storage: {self.trouble}")
             self._close_batch()
             batch = self._open
             entries, place = batch.entries, 0
-            if self._in_tails >= RUN_POINTS:
+            if self._in_tails >= SEGMENT_POINTS:
                 self.cut()
         if not place:
             batch.due = trio.current_time() + self._flush
@@ -435,7 +435,7 @@ class History:
                 self._in_tails += 1
                 self._unsealed += 1
             self._number = max(self._number, last or 0)
-            if upto == EVERY_SERIES and self._in_tails >= RUN_POINTS:
+            if upto == EVERY_SERIES and self._in_tails >= SEGMENT_POINTS:
                 log.info("storage: %d values of the log go into the history", self._unsealed)
                 self.cut()
                 while self._runs:
@@ -480,7 +480,7 @@ class History:
         chosen: list[tuple[int, Tail]] = []
         points = 0
         left = len(run.order)
-        while left and points < SEAL_POINTS:
+        while left and points < COMPACTION_POINTS:
             left -= 1
             # What could not be stored is not there any more.
             if tail := run.tails.get(run.order[left]):

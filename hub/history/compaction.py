@@ -22,16 +22,15 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
     count_of,
     decode,
     encode,
     encode_minutes,
+    from_row,
     is_whole,
-    minutes,
-    of_row,
-    row_of,
     statistics,
+    to_row,
 )
 from hub.history.keys import (
     EVERY_SERIES,
@@ -165,18 +164,18 @@ async def seal(
             known[key] = statistics(points)
             chunks += encoded(hour, series, 0, points, policy.mode)
         elif (more := _appended(newest.get(key), key, points, own, policy.mode)) is not None:
-            known[key] = combined((old, statistics(points)))
+            known[key] = combine((old, statistics(points)))
             chunks += more
         else:
             merged, bad = await _merge(tx, hour, series, points, own, policy.mode)
             damaged += bad
             whole = merged is not None and merged.count >= old.count
-            known[key] = merged if merged is not None and whole else combined((old, statistics(points)))
+            known[key] = merged if merged is not None and whole else combine((old, statistics(points)))
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= now:
             ended[series, day[0]] = day
     await tx.insert_many("chunks", ("id", "data"), chunks, replace=True)
-    rows = [(key, *row_of(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
+    rows = [(key, *to_row(known[key], (key >> 32) * HOUR_MS)) for key in sorted(fresh)]
     await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
     # Of a day that got values, only what is made again now is right: also its shapes in zones of before.
     await forget_days(tx, fresh)
@@ -210,7 +209,7 @@ async def hours_of(tx: Transaction, keys: Sequence[int]) -> dict[int, Statistics
         f"SELECT id, {_STATISTICS} FROM hours WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
     )
-    return {key: of_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
+    return {key: from_row(row, (key >> 32) * HOUR_MS) for key, *row in found}
 
 
 async def _newest_parts(tx: Transaction, keys: Sequence[int]) -> dict[int, tuple[int, bytes]]:
@@ -249,7 +248,7 @@ def _appended(
 def encoded(hour: int, series: int, part: int, points: list[Point], mode: HistoryMode) -> list[tuple[int, bytes]]:
     if mode == "minute":
         key = chunk_key(hour, series, part)
-        return [(key, encode_minutes(key, minutes(points)))]
+        return [(key, encode_minutes(key, statistics_by_minute(points)))]
     # The last part takes whatever comes.
     size = PART if part + len(points) // PART < MAX_PART else len(points)
     pieces = [points[start : start + size] for start in range(0, len(points), size)]
@@ -275,12 +274,12 @@ async def _merge(
     if mode == "minute" or held:
         by_minute: dict[int, list[Statistics]] = {}
         for part in parts.values():
-            rows = part if part in held else minutes(cast("list[Point]", part))
+            rows = part if part in held else statistics_by_minute(cast("list[Point]", part))
             for minute, one in cast("list[tuple[int, Statistics]]", rows):
                 by_minute.setdefault(minute, []).append(one)
-        for minute, one in minutes(points):
+        for minute, one in statistics_by_minute(points):
             by_minute.setdefault(minute, []).append(one)
-        rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
+        rows = [(minute, combine(several)) for minute, several in sorted(by_minute.items())]
         pieces = [(first, encode_minutes(first, rows))]
     else:
         mine = {stamp for stamp, _ in points if stamp in own}
@@ -302,7 +301,7 @@ async def sum_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int]]
     rows = []
     for (series, _), (first, span) in sorted(days.items()):
         found = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]
-        rows.append((day_key(series, first), span, *row_of(combined(found), first * HOUR_MS)))
+        rows.append((day_key(series, first), span, *to_row(combine(found), first * HOUR_MS)))
     await tx.insert_many("days", ("id", "span", *COLUMNS), rows, replace=True)
 
 

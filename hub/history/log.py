@@ -53,7 +53,7 @@ class DamagedBatch(Exception):
 # -- packing ----------------------------------------------------------------------------------------------------------
 
 
-def packed(number: int, entries: Sequence[Entry]) -> bytes:
+def pack_batch(number: int, entries: Sequence[Entry]) -> bytes:
     """The batch ``number`` of at least one entry. Raises `Unpackable`."""
     series, stamps, values, flags = zip(*entries, strict=True)
     count = len(entries)
@@ -82,7 +82,7 @@ def packed(number: int, entries: Sequence[Entry]) -> bytes:
     return data + _crc(number, data)
 
 
-def unpacked(number: int, count: int, data: bytes) -> list[Entry]:
+def unpack_batch(number: int, count: int, data: bytes) -> list[Entry]:
     """What `packed` made of ``count`` entries. Raises `DamagedBatch`."""
     body = data[:-4]
     if _crc(number, body) != data[-4:]:
@@ -128,18 +128,18 @@ async def append(tx: Transaction, number: int, entries: Sequence[Entry]) -> dict
     """Write a batch, once, however often it is tried; returns what could not be packed, by its place, and why."""
     bad: dict[int, Exception] = {}
     try:
-        data = packed(number, entries)
+        data = pack_batch(number, entries)
     except Unpackable:
         good = []
         for place, entry in enumerate(entries):
             try:
-                packed(number, [entry])
+                pack_batch(number, [entry])
                 good.append(entry)
             except Unpackable as error:
                 bad[place] = error
         if not good:
             return bad
-        entries, data = good, packed(number, good)
+        entries, data = good, pack_batch(number, good)
     sql = "INSERT INTO log (number, n, data) VALUES (?, ?, ?) ON CONFLICT (number) DO NOTHING"
     await tx.execute(sql, (number, len(entries), data))
     return bad
@@ -153,7 +153,7 @@ async def read(tx: Transaction, after: int, upto: int) -> tuple[list[Entry], int
         sql = "SELECT number, n, data FROM log WHERE number > ? AND number <= ? ORDER BY number"
         for number, count, data in await tx.fetch_all(sql, (after, last)):
             try:
-                entries += unpacked(number, count, data)
+                entries += unpack_batch(number, count, data)
             except DamagedBatch as error:
                 log.error("storage: %d values of the log are damaged (%s) and are left out", count, error)
     return entries, last

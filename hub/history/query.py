@@ -22,10 +22,9 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
     decode,
-    minutes,
-    of_row,
+    from_row,
     statistics,
 )
 from hub.history.compaction import Sealed, Tail
@@ -78,7 +77,7 @@ _JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?{series
 # Numbers are told with 15 digits; with so few, the largest ones would be rounded up to more than a float can be.
 _TOLD = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
 #: Series that one such statement reads: SQLite joins 64 tables at most.
-TOGETHER = 16
+MAX_SERIES_PER_QUERY = 16
 #: What of an hour is a number, or null where values are none.
 Aggregate = Literal["avg", "min", "max", "sum", "count"]
 _SQL: Mapping[Aggregate, str] = {
@@ -151,7 +150,7 @@ class Queries:
     async def hours_as_json(
         self, series: Sequence[int], start: int, end: int, what: Aggregate
     ) -> list[tuple[str, str, int]]:
-        """Hours of UTC of up to `TOGETHER` series from the one of ``start`` on: of each two arrays of JSON, their times
+        """Hours of UTC of up to `MAX_SERIES_PER_QUERY` series from the one of ``start`` on: of each two arrays of JSON, their times
         and ``what`` is asked of them, to 15 digits.
 
         With each the time up to which they go, ``end`` or an hour of which something is not sealed yet: what comes
@@ -200,7 +199,7 @@ class Queries:
         for _, key, span, *row in rows:
             if key is not None:
                 begin = (key - offset) * HOUR_MS
-                stored[begin, begin + span * HOUR_MS] = of_row(row, begin)
+                stored[begin, begin + span * HOUR_MS] = from_row(row, begin)
         found = [(day[0], None if day[0] in fresh else stored.get(day)) for day in days]
         for known, group in groupby(enumerate(found), lambda one: one[1][1] is not None):
             several = list(group)
@@ -232,7 +231,7 @@ class Queries:
             rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
             sealed, until = _read_so_far(rows, HOURS, end_hour - 1)
             found = [
-                (row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS))
+                (row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS))
                 for row in rows
                 if row[_STATE] is not None and row[6] <= until
             ]
@@ -257,7 +256,9 @@ class Queries:
     ) -> AsyncIterator[list[Bucket]]:
         """Statistics by minute; an hour whose chunk is gone is one bucket, with its first minute."""
         async for piece in self._pieces(series, start, end, tails, hours=True):
-            yield _gathered([*piece.minutes, *minutes(piece.points), *minutes(piece.fresh)], lambda at: at)
+            yield _gathered(
+                [*piece.minutes, *statistics_by_minute(piece.points), *statistics_by_minute(piece.fresh)], lambda at: at
+            )
 
     async def _pieces(
         self, series: int, start: int, end: int, tails: list[_Fresh] | None = None, *, hours: bool = False
@@ -286,7 +287,7 @@ class Queries:
                 await self._quarantine(piece.damaged)
             for row in kept:
                 if row[_STATE] is not None and row[6] not in piece.there and row[6] <= until:
-                    piece.minutes.append((row[6] * HOUR_MS, of_row(row[_STATE:], row[6] * HOUR_MS)))
+                    piece.minutes.append((row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS)))
             piece.minutes.sort(key=_start)
             stop = min(end, (until + 1) * HOUR_MS)
             piece.points = _within(piece.points, start, stop)
@@ -371,4 +372,4 @@ def _gathered(buckets: Sequence[Bucket], start_of: Callable[[int], int]) -> list
     """Buckets in larger ones, in their order."""
     ordered = sorted(buckets, key=_start)
     groups = groupby(ordered, lambda bucket: start_of(bucket[0]))
-    return [(start, combined([one for _, one in group])) for start, group in groups]
+    return [(start, combine([one for _, one in group])) for start, group in groups]

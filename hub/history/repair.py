@@ -22,14 +22,13 @@ from hub.history.chunks import (
     BadChunk,
     Point,
     Statistics,
-    combined,
+    combine,
     decode,
     encode_minutes,
-    minutes,
-    of_row,
-    row_of,
+    from_row,
     stamps_of,
     statistics,
+    to_row,
 )
 from hub.history.compaction import (
     Policies,
@@ -143,7 +142,7 @@ class _Contents:
     def statistics(self) -> Statistics | None:
         parts = [statistics(self.points)] if self.points else []
         parts += [*(one for _, one in self.minutes), *self.hours]
-        return combined(parts) if parts else None
+        return combine(parts) if parts else None
 
     def add(self, other: _Contents) -> None:
         self.points = sorted([*self.points, *other.points], key=stamp_of)
@@ -290,7 +289,7 @@ class HistoryRepair:
         more = old if old is not None and known is not None and known.count != old.count else None
         added = contents.statistics
         there.add(contents)
-        whole = there.statistics if more is None or added is None else combined((more, added))
+        whole = there.statistics if more is None or added is None else combine((more, added))
         await self._write(tx, hour, series, policy, there, whole)
 
     async def _write(
@@ -302,9 +301,9 @@ class HistoryRepair:
         pieces: list[tuple[int, bytes]] = []
         if contents.minutes or (policy.mode == "minute" and contents.points):
             by_minute: dict[int, list[Statistics]] = {}
-            for minute, one in (*contents.minutes, *minutes(contents.points)):
+            for minute, one in (*contents.minutes, *statistics_by_minute(contents.points)):
                 by_minute.setdefault(minute, []).append(one)
-            rows = [(minute, combined(several)) for minute, several in sorted(by_minute.items())]
+            rows = [(minute, combine(several)) for minute, several in sorted(by_minute.items())]
             pieces = [(first, encode_minutes(first, rows))]
         elif contents.points:
             pieces = encoded(hour, series, 0, contents.points, "raw")
@@ -312,7 +311,7 @@ class HistoryRepair:
         if whole is None:
             await tx.execute("DELETE FROM hours WHERE id = ?", (key,))
         else:
-            row = (key, *row_of(whole, hour * HOUR_MS))
+            row = (key, *to_row(whole, hour * HOUR_MS))
             await tx.insert_many("hours", ("id", *COLUMNS), [row], replace=True)
         await forget_days(tx, [key])
         day = day_of(policy.zone, hour)
@@ -343,7 +342,7 @@ class HistoryRepair:
                 continue
             await tx.execute("DELETE FROM latest WHERE series = ?", (series,))
             if row := await tx.fetch_one(_NEWEST_HOUR, (series, correction.cutoff // HOUR_MS)):
-                newest = of_row(row[1:], row[0] * HOUR_MS)
+                newest = from_row(row[1:], row[0] * HOUR_MS)
                 restored[series] = (newest.at, newest.last)
         await keep_latest(tx, restored.items())
         return restored, rows[-1][0] if len(rows) == SLICE_LATEST else None, alone

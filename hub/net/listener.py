@@ -131,7 +131,7 @@ class Listener:
         for wire in tuple(self._wires):
             wire.closing = True
             if not wire.busy and not wire.pending:
-                wire.send(wire.goodbye)
+                wire.send(wire.farewell)
                 wire.close()
         with trio.move_on_after(seconds):
             while any(wire.busy or wire.pending for wire in self._wires):  # noqa: ASYNC110 - at the stop only, and short
@@ -204,7 +204,7 @@ class Listener:
         except Exception:
             log.exception("connection from %s failed", peer.address)
         finally:
-            peer.admit()
+            peer.authenticated()
             await wire.aclose()
             self._wires.discard(wire)
 
@@ -217,7 +217,7 @@ class Listener:
             first = await wire.receive()
             if self.trusts(peer.address):
                 client, first = await introduced(wire, first, peer.address)
-                peer.admit()
+                peer.authenticated()
                 peer.address = client
                 if self._is_one_too_many(client):
                     return wire, None

@@ -61,7 +61,7 @@ class Peer:
         self._counted = subscriber_of(self.address)
         self._unknown[self._counted] += 1
 
-    def admit(self) -> None:
+    def authenticated(self) -> None:
         """It logged in, or is gone: it no longer counts."""
         if self._counted:
             self._unknown[self._counted] -= 1
@@ -89,7 +89,7 @@ class Wire:
         #: The hub stops: answer what is owed and end.
         self.closing = False
         #: What the client hears last when the hub stops.
-        self.goodbye = b""
+        self.farewell = b""
 
     @property
     def pending(self) -> int:

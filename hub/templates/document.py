@@ -1,4 +1,4 @@
-"""Templates as documents: TOML and JSON of the same keys, checked as a whole, compared.
+"""Templates as documents: TOML and JSON of the same keys, checked as a as_integer, compared.
 
 Everything wrong with a template is said at once, each line with the place in the document.
 """
@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import attrs
 import tomli_w
 
-from hub import units
 from hub.config import Limits
+from hub.domain import units
 from hub.domain.metadata import field_problems
 from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
-from hub.spellings import is_name, is_printable, whole
+from hub.spellings import as_integer, is_name, is_printable
 from hub.structuring import ValidationErrors, duration_problem, structure
 from hub.templates import widgets
 from hub.values import INT32, coerce, to_json
@@ -222,7 +222,7 @@ def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, 
     values = table.get("values")
     if isinstance(values, dict):
         bad = [key for key in values if re.fullmatch(r"-?[0-9]{1,9}", key) is None]
-        problems += [f"datastream {number}: values: {key!r} is not a whole number" for key in bad]
+        problems += [f"datastream {number}: values: {key!r} is not a as_integer number" for key in bad]
         table["values"] = {int(key): value for key, value in values.items() if key not in bad}
     return table
 
@@ -230,7 +230,7 @@ def _pinned(raw: dict[str, Any], number: int, problems: list[str]) -> dict[str, 
 def _number(tables: list[dict[str, Any]], old: Template | None, highest: int) -> None:
     """Give datastreams without an id the one of their pin in ``old``, or one that was never used."""
     before = {stream.pin: stream.id for stream in old.datastreams} if old else {}
-    own = {number for table in tables if (number := whole(table.get("id"))) is not None}
+    own = {number for table in tables if (number := as_integer(table.get("id"))) is not None}
     for table in tables:
         if "id" not in table and before.get(table["pin"]) not in (None, *own):
             table["id"] = before[table["pin"]]
@@ -351,7 +351,7 @@ def _check_datastream(stream: Datastream) -> list[str]:
         if any(int(bound) not in INT32 for bound in bounds):
             problems.append("min and max of an integer must fit 32 bits")
         if len(bounds) == 2 and math.ceil(bounds[0]) > math.floor(bounds[1]):
-            problems.append("there is no whole number between min and max")
+            problems.append("there is no as_integer number between min and max")
     if stream.alias and re.fullmatch(r"[\w .-]{1,50}", stream.alias) is None:
         problems.append("alias must be 1-50 letters, digits, spaces, . _ and -")
     if stream.color and re.fullmatch(r"#[0-9A-Fa-f]{6}", stream.color) is None:

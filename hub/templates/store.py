@@ -179,7 +179,7 @@ class Templates:
             )
             await tx.execute(
                 "INSERT OR IGNORE INTO template_versions (template, version, at, by, document) VALUES (?, ?, ?, ?, ?)",
-                (new.id, new.version, at, by.who, document),
+                (new.id, new.version, at, by.actor_id, document),
             )
             gone: list[int] = []
             if apply:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.parameters import MAX_TIME, Time
-from hub.api.routes import PAGE, VIEW_DEVICES, Change, Page, PageNumber, PageSize, Permission, Request, Route, Stream
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Permission, Request, Route, Stream, Time
 from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, ValueSet
 from hub.hookspecs import hookimpl
-from hub.model import ROOT_ORG, SOMEBODY, Principal
+from hub.model import REDACTED_NAME, ROOT_ORG, Change, Principal
 from hub.stamps import StampColumns
 from hub.storage import Migration, shipped_migrations
 from hub.structuring import Duration, seconds
@@ -138,7 +137,7 @@ async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> dict[str, A
     top = ROOT_ORG if asker.kind == "local" else asker.org
     wanted = Filter(orgs=None if top == ROOT_ORG else hub.organizations.below(top), about=who)
     records, changes = await service.chain.find(wanted, 0, MAX_EXPORT)
-    devices = [device.id for device in hub.devices_for(asker, VIEW_DEVICES, top)]
+    devices = [device.id for device in hub.access.devices_for(asker, VIEW_DEVICES, top)]
     values, writes = await service.actions.by(who, devices, MAX_EXPORT)
     return {"changes": changes, "records": records, "writes": writes, "values": values}
 
@@ -162,10 +161,12 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     service = hub.service(_Service)
 
     def filtered(request: Request, asked: Asked) -> Filter:
-        top = hub.organization_for(request, asked.org_id).id
+        top = hub.access.organization_for(request, asked.org_id).id
         if asked.from_ >= asked.to:
             raise Rejected("from must be before to")
-        allowed = [o for o in hub.organizations.below(top) if hub.may(request.principal, request.permission, org=o)]
+        allowed = [
+            o for o in hub.organizations.below(top) if hub.is_allowed(request.principal, request.permission, org=o)
+        ]
         return Filter(
             # In the root also those of organizations that are no more.
             orgs=None if top == ROOT_ORG else allowed,
@@ -197,7 +198,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = 100,
     ) -> Page[NamedAction]:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         found, total = await service.actions.find(device.id, from_, to, who, page, size)
         content: list[NamedAction] = [{**one, "name": hub.name_of(one["who"], request.principal)} for one in found]
         return Page(content=content, total_elements=total)
@@ -205,7 +206,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     async def logs(
         request: Request, device_id: int, *, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[LoggedAction]:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         found, total = await service.actions.find(device.id, 0, MAX_TIME, "", page, size)
         content = [
             LoggedAction(
@@ -233,7 +234,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
 def _named(hub: Hub, asker: Principal, record: Record) -> NamedRecord:
     """A record with a name; of somebody above or beside the asker only the number."""
     name = hub.name_of(record["who"], asker)
-    return {**record, "address": "" if name == SOMEBODY else record["address"], "name": name}
+    return {**record, "address": "" if name == REDACTED_NAME else record["address"], "name": name}
 
 
 async def _lines(hub: Hub, asker: Principal, pieces: AsyncIterator[list[Record]]) -> AsyncGenerator[bytes, None]:

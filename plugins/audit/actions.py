@@ -45,7 +45,7 @@ class Actions:
         self._writing = trio.Lock()
 
     def note(self, fact: ValueSet) -> None:
-        who = fact.by.who
+        who = fact.by.actor_id
         value = json.dumps(to_json(fact.value), ensure_ascii=True)
         self._waiting.append((fact.device.id, fact.ts, who, fact.via, fact.datastream.pin, value))
         self._wake.set()

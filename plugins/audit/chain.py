@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 if TYPE_CHECKING:
-    from hub.api.routes import Change
+    from hub.model import Change
     from hub.storage import Storage, Transaction
 
 #: Records read or deleted at a time.
@@ -110,7 +110,7 @@ class Chain:
 
     async def add(self, change: Change) -> None:
         """Put a change down."""
-        who = change.principal.who
+        who = change.principal.actor_id
         details = json.dumps(change.details, ensure_ascii=True, separators=(",", ":"))
         address, salt = change.address[:64], secrets.token_bytes(16)
         seal = sealed(salt, address)

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import Change, Permission, Request, Route
+from hub.api import Permission, Request, Route
 from hub.datadir import partial_of
 from hub.errors import Conflict, Forbidden, HubError, Rejected, RequestError, StorageError, Unavailable
 from hub.hookspecs import hookimpl
+from hub.model import Change
 from hub.structuring import seconds, structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, BadBackup, Manifest
@@ -329,7 +330,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             details={"path": body.path},
         )
         try:
-            await hub.hooks.changed(hub, change)
+            await hub.record_change(change)
         except Unavailable:
             # A full disk is when somebody needs a backup elsewhere.
             log.warning("backup: %s is being made, but the audit could not record it", path)
@@ -347,7 +348,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             permission="backup.make",
             body=MakeBackup,
             summary=summary,
-            quiet=True,
+            audited=False,
         ),
         Route(
             method="GET",

@@ -11,7 +11,7 @@ from hub.hookspecs import hookimpl
 if TYPE_CHECKING:
     import trio
 
-    from hub.api.routes import Permission, Route
+    from hub.api import Permission, Route
     from hub.app import Hub
 
 
@@ -24,7 +24,7 @@ def hub_config() -> type:
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    from hub.api.routes import Permission
+    from hub.api import Permission
 
     return [
         Permission("own_devices.delete_data", "Delete device data"),

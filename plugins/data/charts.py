@@ -8,17 +8,17 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import attrs
+from hub.domain.units import Conversion
 
 from hub import timezones
-from hub.api.routes import VIEW_DEVICES, Request, Route, Stream
+from hub.api import VIEW_DEVICES, Request, Route, Stream
 from hub.domain.display import DeviceDisplay
 from hub.errors import NotFound, Rejected
-from hub.history.chunks import HOUR_MS, Statistics, combined
-from hub.history.query import TOGETHER, Granularity
+from hub.history.chunks import HOUR_MS, Statistics, combine
+from hub.history.query import MAX_SERIES_PER_QUERY, Granularity
 from hub.history.query import Aggregate as Numeric
 from hub.model import Datastream, Device
-from hub.model import Point as Place
-from hub.units import Conversion
+from hub.model import DeviceDatastream as Place
 from hub.values import to_json
 from plugins.data.history_routes import CSV, Aggregate, Span, aggregated, csv_field, iso, zone_of
 
@@ -84,14 +84,14 @@ def routes(hub: Hub) -> Sequence[Route]:
 
         With ``across`` what all devices have at a time becomes one line for each pin.
         """
-        devices = [hub.device_for(request, number) for number in dict.fromkeys(device_ids)]
+        devices = [hub.access.device_for(request, number) for number in dict.fromkeys(device_ids)]
         wanted = list(dict.fromkeys(pins))
         if not devices or not wanted:
             raise Rejected("deviceIds and pins must name at least one each")
         if across is not None and granularity == "raw":
             raise Rejected("across needs a granularity of minute, hour or day")
         start, end = span.ends(hub.clock.now())
-        viewers = {device.id: await hub.display.of(device, request.principal) for device in devices}
+        viewers = {device.id: await hub.display.for_device(device, request.principal) for device in devices}
         kind = "raw" if granularity == "raw" else across or aggregate
         found = _lines(hub, devices, wanted, tz, across)
         for line in found:
@@ -139,7 +139,7 @@ def _about(place: Place) -> dict[str, Any]:
 
 def _display(viewer: DeviceDisplay, stream: Datastream, kind: str) -> dict[str, Any] | None:
     """How somebody sees values of a ``kind``; None where the unit is no longer that of the values."""
-    found = viewer.formula(stream)
+    found = viewer.conversion_for(stream)
     if stream.type not in ("integer", "double"):
         return None
     if kind == "count" or (kind == "sum" and found.offset):
@@ -157,7 +157,7 @@ class _Reader:
         self._start = start
         self._end = end
         #: Lines that are read at once: others read between them.
-        self.together = max(1, min(TOGETHER, MAX_HOURS * HOUR_MS // max(1, end - start)))
+        self.together = max(1, min(MAX_SERIES_PER_QUERY, MAX_HOURS * HOUR_MS // max(1, end - start)))
 
     async def read(self, line: _Line, start: int | None = None) -> tuple[list[int], list[Any], bool]:
         """Times (ms UTC) from ``start`` on, values, and whether there are more than are given."""
@@ -173,7 +173,7 @@ class _Reader:
             for place in line.places:
                 async for at, one in self._buckets(place, line.zone, start):
                     by_time.setdefault(at, []).append(one)
-            found = [(at, combined(several)) for at, several in sorted(by_time.items())]
+            found = [(at, combine(several)) for at, several in sorted(by_time.items())]
         name = self._aggregate
         return [at for at, _ in found], [to_json(aggregated(one, name)) for _, one in found], False
 

@@ -335,7 +335,7 @@ class _File:
     def read(self, path: Path) -> tuple[list[_Problem], list[_Row], int]:
         """Problems with lines as such, the other rows, and how many were left out. Raises `Rejected`."""
         try:
-            table = spellings.table(spellings.decoded(path.read_bytes()))
+            table = spellings.table(spellings.decode_text(path.read_bytes()))
             lines = [(line, fields) for line, fields in table.rows if fields]
         except (OSError, ValueError) as error:
             raise Rejected(f"{path}: {getattr(error, 'strerror', None) or error}") from error
@@ -359,7 +359,7 @@ class _File:
                 continue
             pin = self.pin or row["pin"].strip()
             try:
-                at = latest[pin] = spellings.moment(row["time"], timezones.zone(self.zone), latest.get(pin))
+                at = latest[pin] = spellings.local_time(row["time"], timezones.zone(self.zone), latest.get(pin))
             except ValueError as error:
                 problems.append((line, str(error)))
                 continue

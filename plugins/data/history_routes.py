@@ -12,13 +12,12 @@ import attrs
 import trio
 
 from hub import spellings, timezones
-from hub.api.parameters import MAX_TIME, Time
-from hub.api.routes import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
+from hub.api import LARGE_BODY, MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream, Time
 from hub.errors import MAX_PROBLEMS, Rejected
 from hub.history.chunks import Point, Statistics
 from hub.history.query import Bucket, Granularity
 from hub.model import Device
-from hub.model import Point as Place
+from hub.model import DeviceDatastream as Place
 from hub.structuring import seconds
 from hub.values import Raw, to_json
 from hub.writes import IMPORT_SLICE
@@ -148,7 +147,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         span: Span,
         tz: str = "",
     ) -> Stream[str]:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         place = device.find(pin)
         if aggregate is not None and granularity == "raw":
             raise Rejected("aggregate needs a granularity of minute, hour or day")
@@ -171,7 +170,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         size: PageSize = PAGE,
     ) -> Page[HistoryPoint]:
         """Blynk's own form: values in pages, oldest first."""
-        place = hub.device_for(request, device_id).find(pin)
+        place = hub.access.device_for(request, device_id).find(pin)
         start, end = range_.from_, range_.to
         if start >= end:
             raise Rejected("from must be before to")
@@ -191,14 +190,14 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def import_batch(request: Request) -> None:
         body: ImportBatch = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         place = device.find(body.pin, body.data_stream_id)
         _check_count(body.values)
         await _import(request, device, [(place, spellings.stamp(one.ts), one.value) for one in body.values])
 
     async def import_rows(request: Request) -> Imported:
         body: ImportRows = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         _check_count(body.rows)
         found: list[tuple[Place, int, Raw]] = []
         problems: list[str] = []
@@ -222,7 +221,7 @@ def routes(hub: Hub) -> Sequence[Route]:
         return Imported(imported=0 if body.check else len(found))
 
     async def _import(request: Request, device: Device, rows: Sequence[tuple[Place, int, Raw]]) -> None:
-        hub.take(hub.imports, device, len(rows), "imported values")
+        hub.take_quota(hub.imports, device, len(rows), "imported values")
         points = [(place.datastream, at, value) for place, at, value in rows]
         try:
             receipt = await hub.writes.import_points(device, points, "api", request.principal)
@@ -234,12 +233,12 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def erase(request: Request) -> None:
         body: Erase = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         chosen = [device.find(body.pin)] if body.pin is not None else list(device.points.values())
         await hub.devices.erase(device, [place.datastream for place in chosen], request.principal)
 
     async def clear(request: Request, device_id: int) -> None:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         await hub.devices.erase(device, device.template.datastreams, request.principal)
 
     async def costs(_request: Request) -> list[Cost]:

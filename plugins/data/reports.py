@@ -21,14 +21,14 @@ import attrs
 import trio
 
 from hub import timezones
-from hub.api.routes import DEVICE, PUBLIC, File, Request, Response, Route
+from hub.api import DEVICE, PUBLIC, File, Request, Response, Route
 from hub.datadir import partial_of, publish
-from hub.domain.timeline import MAX_PAGE, Filter
+from hub.domain.timeline import MAX_PAGE, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.history.chunks import Statistics
 from hub.history.query import Granularity
 from hub.model import Datastream, Device
-from hub.model import Point as Place
+from hub.model import DeviceDatastream as Place
 from hub.structuring import Duration, seconds
 from plugins.data.history_routes import aggregated, csv_field
 
@@ -110,7 +110,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             handler=get,
             permission=DEVICE,
             summary="Make a report of values and events",
-            lenient=True,
+            raw_query=True,
         ),
         Route(
             method="GET",
@@ -152,7 +152,7 @@ async def expire(hub: Hub) -> None:
 
 def _report(hub: Hub, request: Request) -> Report:
     """What a request asks for. Raises `Rejected`, `BadReport`, `TooMany`."""
-    device, pairs = hub.device_of(request)
+    device, pairs = hub.access.authenticate_device(request)
     given = {key: value or "" for key, value in pairs}
     known = {*ENUMS, "tzName", "sendEvents", "dataStreamId", "pin", "output"}
     if given.keys() - known or given.get("output", "FILE") not in OUTPUTS:
@@ -169,7 +169,7 @@ def _report(hub: Hub, request: Request) -> Report:
     if not timezones.is_known(zone) or given.get("sendEvents", "false") not in ("true", "false"):
         raise Rejected("Request with incorrect parameters")
     places = _places(device, given)
-    hub.take(hub.exports, device, 1, "reports")
+    hub.take_quota(hub.exports, device, 1, "reports")
     end = hub.clock.now() + 1
     return Report(
         device,
@@ -267,7 +267,7 @@ def _summary(one: Statistics, source: str, datastream: Datastream) -> Any:
 
 
 async def _events(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int, tuple[Any, ...]]]]:
-    wanted = Filter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
+    wanted = TimelineFilter(devices=[report.device.id], archived=None, start=report.start, end=report.end)
     page, total = 0, 1
     while page * MAX_PAGE < total:
         events, total = await hub.timeline.find(wanted, page, MAX_PAGE)

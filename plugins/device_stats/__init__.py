@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api.routes import VIEW_DEVICES, Request, Route
+from hub.api import VIEW_DEVICES, Request, Route
 from hub.errors import StorageError
 from hub.facts import ClockRepaired, DeviceDeleted, DeviceDisconnected
 from hub.hookspecs import hookimpl
@@ -201,7 +201,7 @@ class DeviceStatsRoutes:
         self._hub = hub
 
     async def stats(self, request: Request, device_id: int) -> Vitals:
-        return await self._hub.service(DeviceStats).stats_of(self._hub.device_for(request, device_id))
+        return await self._hub.service(DeviceStats).stats_of(self._hub.access.device_for(request, device_id))
 
 
 @hookimpl

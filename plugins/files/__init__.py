@@ -13,7 +13,7 @@ import attrs
 import trio
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from hub.api.routes import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
+from hub.api import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
 from hub.datadir import write_whole
 from hub.errors import NotFound, Rejected, StorageError, Unavailable
 from hub.facts import DeviceDeleted
@@ -80,25 +80,25 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     files = hub.service(Files)
 
     async def upload(request: Request) -> Response:
-        device, _ = hub.device_of(request)
+        device, _ = hub.access.authenticate_device(request)
         kind = request.headers.get("content-type", "")
         try:
             name, content = await hub.bodies.decoded(request.body, lambda body: form_file(kind, body))
         except Rejected as error:
-            hub.refuse(request.address, f"device {device.name}: upload: {error}", device.id)
+            hub.reject(request.address, f"device {device.name}: upload: {error}", device.id)
             raise
         is_dump = request.params.get("type", "").upper() == "DUMP"
         path = await files.keep(device.id, "dump" if is_dump else "file", name, content)
         return Response(body=hub.link(path, request))
 
     async def listed(request: Request, device_id: int) -> list[DeviceFile]:
-        return await files.of(hub.device_for(request, device_id).id)
+        return await files.of(hub.access.device_for(request, device_id).id)
 
     async def fetch(request: Request) -> File:
         return await files.at(request.path)
 
     async def delete(request: Request, device_id: int, file_id: int) -> None:
-        await files.remove(hub.device_for(request, device_id).id, file_id)
+        await files.remove(hub.access.device_for(request, device_id).id, file_id)
 
     return [
         Route(
@@ -107,7 +107,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             handler=upload,
             permission=DEVICE,
             summary="Keep a file",
-            lenient=True,
+            raw_query=True,
             takes="multipart/form-data",
             media=("text/plain",),
             max_body=MAX_SIZE + MAX_FORM,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub.api.routes import Permission, Route
+from hub.api import Permission, Route
 from hub.hookspecs import hookimpl
 from hub.storage import Migration, shipped_migrations
 from plugins.fleet import bulk, locations, search, segments, tags

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import LARGE_BODY, VIEW_DEVICES, Change, Request, Route
+from hub.api import LARGE_BODY, VIEW_DEVICES, Request, Route
 from hub.errors import HubError, Rejected, WrongType
-from hub.model import Device
+from hub.model import Change, Device
 from hub.values import from_label
 from hub.writes import Write
 from plugins.fleet.filters import Filter, Find
@@ -98,10 +98,10 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
         devices, missing = [], []
         for number in dict.fromkeys(body.devices):
             device = hub.devices.by_id.get(number)
-            if device is not None and hub.may(request.principal, VIEW_DEVICES, device):
+            if device is not None and hub.is_allowed(request.principal, VIEW_DEVICES, device):
                 devices.append(device)
             else:
-                missing.append(Result(device_id=number, name="", problem=str(hub.devices.unknown(number))))
+                missing.append(Result(device_id=number, name="", problem=str(hub.devices.not_found(number))))
         return devices, missing
 
     async def one_by_one(devices: Sequence[Device], do: Callable[[Device], Awaitable[object]]) -> dict[int, str]:
@@ -127,8 +127,8 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
     def moving(request: Request, body: Bulk) -> tuple[Check, Do]:
         if body.to_org_id is None:
             raise Rejected("toOrgId: is missing")
-        if not hub.may(request.principal, "transfers.devices", org=body.to_org_id):
-            raise hub.organizations.unknown(body.to_org_id)
+        if not hub.is_allowed(request.principal, "transfers.devices", org=body.to_org_id):
+            raise hub.organizations.not_found(body.to_org_id)
         to = hub.organizations.get(body.to_org_id)
 
         def check(device: Device) -> str | None:
@@ -216,7 +216,7 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
         needed = NEEDS[body.action]
         problems: dict[int, str] = {}
         for device in devices:
-            allowed = hub.may(request.principal, needed, device)
+            allowed = hub.is_allowed(request.principal, needed, device)
             if problem := check(device) if allowed else f"This needs the permission {needed}.":
                 problems[device.id] = problem
         # What was done is put down below, organization by organization.
@@ -244,8 +244,7 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
         for org, ids in by_org.items():
             details = {key: value for key, value in said.items() if value is not None} | {"devices": sorted(ids)}
             subject = f"device {ids[0]}" if len(ids) == 1 else f"{len(ids)} devices"
-            await hub.hooks.changed(
-                hub,
+            await hub.record_change(
                 Change(
                     at=hub.clock.now(),
                     principal=request.principal,
@@ -258,4 +257,4 @@ def routes(hub: Hub, fleet: Fleet) -> Sequence[Route]:
             )
 
     path, summary = "/api/v1/devices/bulk", "Do something to many devices"
-    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, quiet=True, max_body=LARGE_BODY)]
+    return [Route("POST", path, bulk, VIEW_DEVICES, summary, Bulk, audited=False, max_body=LARGE_BODY)]

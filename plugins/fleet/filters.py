@@ -12,7 +12,7 @@ import trio
 
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
-from hub.model import SOMEBODY, Device, Principal, Template
+from hub.model import REDACTED_NAME, Device, Principal, Template
 from hub.spellings import nfc
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Finder:
         id or token.
         """
         hub = self._hub
-        with_token = hub.tokens.of(word)
+        with_token = hub.tokens.device_for(word)
         word = nfc(word).lower()
         templates: dict[int, bool] = {}
         orgs = {org.id for org in hub.organizations.by_id.values() if word in org.name.lower()}
@@ -141,7 +141,7 @@ class Finder:
         ids = self._tags.devices_with(tag for tag in tags if self._tags.seen(principal, tag))
         ids |= self._metadata.devices_with(word)
         for location in self._locations.by_id.values():
-            if word in location.name.lower() and hub.may(principal, "org_locations.view", location):
+            if word in location.name.lower() and hub.is_allowed(principal, "org_locations.view", location):
                 ids |= {device.id for device in self._locations.devices(location)}
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
@@ -187,8 +187,8 @@ class Finder:
             if device.activated is None or not who:
                 return None
             if key not in known:
-                told = who == principal.who or hub.may(principal, "users.view", org=device.org)
-                known[key] = hub.name_of(who, principal) if told else SOMEBODY
+                told = who == principal.actor_id or hub.is_allowed(principal, "users.view", org=device.org)
+                known[key] = hub.name_of(who, principal) if told else REDACTED_NAME
             return known[key]
 
         return activated_by
@@ -220,7 +220,7 @@ class Finder:
             "name": lambda device: device.name,
             "owner": self.owner_name,
             "activatedBy": self.activators(principal),
-            "status": hub.lifecycle.name,
+            "status": hub.lifecycle.status_name,
             "organization": lambda device: hub.organizations.get(device.org).name,
             "template": lambda device: device.template.name,
             "location": lambda device: place.name if (place := self.place_of(device, principal)) else None,
@@ -234,7 +234,7 @@ class Finder:
     def place_of(self, device: Device, principal: Principal) -> Location | None:
         """Where a device is, as far as that is somebody's business."""
         found = self._locations.of(device)
-        return found if found is not None and self._hub.may(principal, "org_locations.view", found) else None
+        return found if found is not None and self._hub.is_allowed(principal, "org_locations.view", found) else None
 
     def _latest(self, device: Device, name: str) -> Any:
         try:

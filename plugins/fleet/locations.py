@@ -15,12 +15,12 @@ import attrs
 import trio
 
 from hub import timezones
-from hub.api.routes import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
+from hub.api import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
 from hub.domain.metadata import LOCATION
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
 from hub.model import SYSTEM, Device, Principal
-from hub.spellings import is_name, is_printable, nfc, whole
+from hub.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -84,7 +84,7 @@ class NewLocation:
 
 @attrs.frozen(kw_only=True)
 class EditLocation:
-    """What is left out stays; ``about`` is replaced as a whole."""
+    """What is left out stays; ``about`` is replaced as a as_integer."""
 
     location_id: int
     name: str | None = None
@@ -143,7 +143,7 @@ class Locations:
 
     def _name(self, device: int, value: str) -> None:
         self._named.pop(device, None)
-        if value.startswith("{") and (number := whole(json.loads(value).get("locationId"))) is not None:
+        if value.startswith("{") and (number := as_integer(json.loads(value).get("locationId"))) is not None:
             self._named[device] = number
 
     def _follow(self, fact: OrganizationChanged) -> None:
@@ -261,15 +261,15 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
     def location_for(request: Request, number: int) -> Location:
         """The location that a request is about. Raises `Forbidden`, and `NotFound` for others'."""
         found = locations.by_id.get(number)
-        if found is None or not hub.may(request.principal, "org_locations.view", found):
+        if found is None or not hub.is_allowed(request.principal, "org_locations.view", found):
             raise unknown(number)
-        if not hub.may(request.principal, request.permission, found):
+        if not hub.is_allowed(request.principal, request.permission, found):
             raise Forbidden(f"This needs the permission {request.permission}.")
         request.subject, request.org = f"location {found.id}", found.org
         return found
 
     def shown(request: Request, one: Location) -> LocationObject:
-        there = sum(hub.may(request.principal, VIEW_DEVICES, device) for device in locations.devices(one))
+        there = sum(hub.is_allowed(request.principal, VIEW_DEVICES, device) for device in locations.devices(one))
         return LocationObject(
             id=one.id,
             org_id=one.org,
@@ -288,11 +288,11 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
     async def listed(
         request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[LocationObject]:
-        below = set(hub.organizations.below(hub.organization_for(request, org_id).id))
+        below = set(hub.organizations.below(hub.access.organization_for(request, org_id).id))
         found = [
             one
             for one in locations.by_id.values()
-            if one.org in below and hub.may(request.principal, request.permission, one)
+            if one.org in below and hub.is_allowed(request.principal, request.permission, one)
         ]
         return page_of(sorted(found, key=lambda one: one.name), page, size, lambda one: shown(request, one))
 
@@ -303,7 +303,7 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
 
     async def create(request: Request) -> Created[LocationObject]:
         body: NewLocation = request.body
-        org = hub.organization_for(request, body.org_id)
+        org = hub.access.organization_for(request, body.org_id)
         mine = int(request.principal.id) if request.principal.kind == "user" else None
         owner = mine if body.owner_id is None else body.owner_id
         if owner not in (None, mine):
@@ -320,7 +320,7 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
         said: dict[str, Any] = {"name": body.name, "about": body.about}
         changed = attrs.evolve(found, **{key: value for key, value in said.items() if value is not None})
         locations.check(changed)
-        request.begun = True
+        request.partially_applied = True
         saved = await locations.save(changed, request.principal)
         request.version(saved)
         return shown(request, saved)
@@ -341,13 +341,13 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
 
     async def put(request: Request) -> None:
         body: PutDevice = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         if wrong := body.within.keys() - set(_WITHIN):
             raise Rejected(f"within has {', '.join(_WITHIN)}, not {min(wrong)[:50]!r}")
         location = None
         if body.location_id:
             location = locations.by_id.get(body.location_id)
-            if location is None or not hub.may(request.principal, "org_locations.view", location):
+            if location is None or not hub.is_allowed(request.principal, "org_locations.view", location):
                 raise unknown(body.location_id)
             if not hub.organizations.contains(location.org, device.org):
                 raise Rejected("the location is of another organization")
@@ -359,9 +359,9 @@ def routes(hub: Hub, locations: Locations) -> Sequence[Route]:
     return [
         Route("GET", f"{org}/locations", listed, view, "The locations of an organization and below"),
         Route("GET", f"{org}/location", info, view, "One location"),
-        Route("POST", f"{org}/location/create", create, f"{group}.add", "Make a location", NewLocation, edits=kind),
-        Route("PUT", f"{org}/location", edit, f"{group}.edit", "Edit a location", EditLocation, edits=kind),
-        Route("DELETE", f"{org}/location", delete, f"{group}.delete", "Delete a location", edits=kind),
-        Route("POST", f"{org}/location/users", assign, f"{group}.assign", assigned, AssignUsers, edits=kind),
+        Route("POST", f"{org}/location/create", create, f"{group}.add", "Make a location", NewLocation, lock=kind),
+        Route("PUT", f"{org}/location", edit, f"{group}.edit", "Edit a location", EditLocation, lock=kind),
+        Route("DELETE", f"{org}/location", delete, f"{group}.delete", "Delete a location", lock=kind),
+        Route("POST", f"{org}/location/users", assign, f"{group}.assign", assigned, AssignUsers, lock=kind),
         Route("POST", f"{org}/device/location", put, "org_devices.edit", "Put a device at a location", PutDevice),
     ]

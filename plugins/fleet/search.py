@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
+from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
 from hub.errors import Rejected
 from hub.model import Device, Principal
 from hub.spellings import nfc
@@ -128,7 +128,7 @@ class Fleet:
     async def found(self, request: Request, find: Find, org: int | None, segment: int | None = None) -> list[Device]:
         """The devices that are meant and that the asker may view, by id. Raises `RequestError`."""
         hub = self._hub
-        top = hub.organization_for(request, org).id
+        top = hub.access.organization_for(request, org).id
         tests = await self.finder.tests(find, request.principal)
         if segment is not None:
             chosen_segment = self.segments.segment_for(request, segment)
@@ -137,14 +137,14 @@ class Fleet:
         chosen = [device for devices in orgs for device in devices.values()]
         for test in tests:
             chosen = [device for device in chosen if test(device)]
-        return sorted(hub.allowed(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
+        return sorted(hub.access.allowed_devices(request.principal, VIEW_DEVICES, chosen), key=lambda device: device.id)
 
     def sorted(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
         hub, activated_by = self._hub, self.finder.activators(principal)
         keys: dict[str, Callable[[Device], Any]] = {
             "id": lambda d: d.id,
             "name": lambda d: d.name.lower(),
-            "status": lambda d: hub.lifecycle.name(d).lower(),
+            "status": lambda d: hub.lifecycle.status_name(d).lower(),
             "owner": lambda d: self.finder.owner_name(d).lower(),
             "organization": lambda d: hub.organizations.get(d.org).name.lower(),
             "orgId": lambda d: d.org,
@@ -168,7 +168,7 @@ class Fleet:
             template_id=device.template.id,
             template_name=device.template.name,
             owner_user_id=device.owner,
-            status=self._hub.lifecycle.name(device),
+            status=self._hub.lifecycle.status_name(device),
             created_at=device.created,
             activated_at=device.activated,
             activated_by=self.finder.activators(principal)(device),
@@ -207,7 +207,7 @@ def routes(fleet: Fleet) -> Sequence[Route]:
     words = "Devices by words in their names, tags, metadata and what they belong to"
     return [
         Route("GET", "/api/v1/organization/search/devices", by_words, VIEW_DEVICES, words),
-        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, quiet=True),
+        Route("POST", "/api/v1/devices/search", by_filters, VIEW_DEVICES, "Devices by filters", Search, audited=False),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import (
+from hub.api import (
     LARGE_BODY,
     MAX_PAGE,
     VIEW_DEVICES,
@@ -21,7 +21,7 @@ from hub.api.routes import (
     from_json,
     page_of,
 )
-from hub.api.routes import to_json as plain
+from hub.api import to_json as plain
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
 from hub.spellings import is_name, nfc
@@ -110,7 +110,7 @@ class Segments:
     def segment_for(self, request: Request, number: int, permission: str = VIEW_DEVICES) -> Segment:
         """A segment that is the asker's business. Raises `NotFound`."""
         found = self.by_id.get(number)
-        if found is None or not self._hub.may(request.principal, permission, org=found.org):
+        if found is None or not self._hub.is_allowed(request.principal, permission, org=found.org):
             raise NotFound(f"Segment with identifier {number} is not found or belong to another organization.")
         return found
 
@@ -182,7 +182,7 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
     def shown(request: Request, one: Segment) -> SegmentObject:
         # Of devices that the asker may not view, there is nothing to see.
         devices = (hub.devices.by_id[number] for number in one.chosen if number in hub.devices.by_id)
-        chosen = sorted(device.id for device in hub.allowed(request.principal, VIEW_DEVICES, devices))
+        chosen = sorted(device.id for device in hub.access.allowed_devices(request.principal, VIEW_DEVICES, devices))
         return SegmentObject(
             id=one.id,
             org_id=one.org,
@@ -196,7 +196,7 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
     async def listed(
         request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[SegmentObject]:
-        found = segments.of_org(hub.organization_for(request, org_id).id)
+        found = segments.of_org(hub.access.organization_for(request, org_id).id)
         return page_of(found, page, size, lambda one: shown(request, one))
 
     async def info(request: Request, segment_id: int) -> SegmentObject:
@@ -206,7 +206,7 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
 
     async def create(request: Request) -> Created[SegmentObject]:
         body: NewSegment = request.body
-        org = hub.organization_for(request, body.org_id)
+        org = hub.access.organization_for(request, body.org_id)
         if (body.devices is None) == (body.find is None):
             raise Rejected("either devices or find is needed")
         chosen = frozenset(body.excluded if body.devices is None else body.devices)
@@ -238,11 +238,11 @@ def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
         await segments.remove(found)
 
     org = "/api/v1/organization"
-    chosen: Any = {"edits": "segment", "max_body": LARGE_BODY}
+    chosen: Any = {"lock": "segment", "max_body": LARGE_BODY}
     return [
         Route("GET", f"{org}/segments", listed, VIEW_DEVICES, "The segments of an organization"),
         Route("GET", f"{org}/segment", info, VIEW_DEVICES, "One segment"),
         Route("POST", f"{org}/segment/create", create, "segments.edit", "Make a segment", NewSegment, **chosen),
         Route("PUT", f"{org}/segment", edit, "segments.edit", "Edit a segment", EditSegment, **chosen),
-        Route("DELETE", f"{org}/segment", delete, "segments.edit", "Delete a segment", edits="segment"),
+        Route("DELETE", f"{org}/segment", delete, "segments.edit", "Delete a segment", lock="segment"),
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, Created, Request, Route
+from hub.api import VIEW_DEVICES, Created, Request, Route
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
 from hub.spellings import is_name, is_printable, nfc
@@ -216,7 +216,7 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
     def tag_for(request: Request, number: int) -> Tag:
         """A tag of an organization that the asker may do this in. Raises `NotFound` for others'."""
         tag = tags.get(number)
-        if not hub.may(request.principal, request.permission, org=tag.org):
+        if not hub.is_allowed(request.principal, request.permission, org=tag.org):
             raise NotFound(f"Tag with identifier {number} is not found or belong to another organization.")
         request.subject, request.org = f"tag {tag.id}", tag.org
         return tag
@@ -227,17 +227,17 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
         )
 
     async def listed(request: Request, *, org_id: int | None = None) -> list[TagObject]:
-        org = hub.organization_for(request, org_id)
+        org = hub.access.organization_for(request, org_id)
         found = [tag for tag in tags.by_id.values() if tag.org == org.id]
         return [counted(request, tag) for tag in sorted(found, key=lambda tag: tag.name)]
 
     def counted(request: Request, tag: Tag) -> TagObject:
         devices = (hub.devices.by_id[one] for one in tags.devices_with([tag]))
-        return shown(tag, len(hub.allowed(request.principal, VIEW_DEVICES, devices)))
+        return shown(tag, len(hub.access.allowed_devices(request.principal, VIEW_DEVICES, devices)))
 
     async def create(request: Request) -> Created[TagObject]:
         body: NewTag = request.body
-        org = hub.organization_for(request, body.org_id)
+        org = hub.access.organization_for(request, body.org_id)
         made = await tags.add(Tag(id=0, org=org.id, name=body.name, color=body.color, icon=body.icon))
         request.subject = f"tag {made.id}"
         return Created(value=shown(made, 0))
@@ -258,7 +258,7 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
         await tags.remove(tag)
 
     async def of_device(request: Request, device_id: int) -> list[DeviceTag]:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         return [
             DeviceTag(id=tag.id, tag_owner_org_id=tag.org, name=tag.name, color=tag.color, icon=tag.icon)
             for tag in tags.of(device)
@@ -277,15 +277,15 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
         await tags.put([device], tag, request.principal, on=False)
 
     def known(request: Request, device_id: int, tag_id: int) -> tuple[Device, Tag]:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         return device, of_asker(hub, tags, request, tag_id)
 
     org = "/api/v1/organization"
     return [
         Route("GET", f"{org}/tags", listed, VIEW_DEVICES, "The tags of an organization"),
-        Route("POST", f"{org}/tag/create", create, "tags.edit", "Make a tag", NewTag, edits="tag"),
-        Route("PUT", f"{org}/tag", edit, "tags.edit", "Edit a tag", EditTag, edits="tag"),
-        Route("DELETE", f"{org}/tag", delete, "tags.edit", "Delete a tag", edits="tag"),
+        Route("POST", f"{org}/tag/create", create, "tags.edit", "Make a tag", NewTag, lock="tag"),
+        Route("PUT", f"{org}/tag", edit, "tags.edit", "Edit a tag", EditTag, lock="tag"),
+        Route("DELETE", f"{org}/tag", delete, "tags.edit", "Delete a tag", lock="tag"),
         Route("GET", f"{org}/device/tags", of_device, VIEW_DEVICES, "A device's tags"),
         Route("POST", f"{org}/device/tag", put, "org_devices.edit", "Tag a device", TagDevice),
         Route("DELETE", f"{org}/device/tag", take, "org_devices.edit", "Take a tag from a device"),
@@ -295,6 +295,6 @@ def routes(hub: Hub, tags: Tags) -> Sequence[Route]:
 def of_asker(hub: Hub, tags: Tags, request: Request, number: int) -> Tag:
     """A tag that is the asker's business. Raises `NotFound`."""
     tag = tags.get(number)
-    if not hub.may(request.principal, VIEW_DEVICES, org=tag.org):
+    if not hub.is_allowed(request.principal, VIEW_DEVICES, org=tag.org):
         raise NotFound(f"Tag with identifier {number} is not found or belong to another organization.")
     return tag

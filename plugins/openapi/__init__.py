@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hub.api.routes import PUBLIC, Request, Response, Route
+from hub.api import PUBLIC, Request, Response, Route
 from hub.hookspecs import hookimpl
 from plugins.openapi.document import build_document
 from plugins.openapi.page import HEADERS, render_page

@@ -172,7 +172,8 @@ async def _main() -> None:
     """Print the client of a hub that has only the built-in plugins."""
     import tempfile
 
-    from hub.app import running
+    from hub.run import running
+
     from hub.config import load
 
     with tempfile.TemporaryDirectory() as data:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub.api.parameters import MAX_WHOLE, Parameter, optional
-from hub.api.routes import KNOWN, OPEN, Created, File, Response, Route, Stream
+from hub.api import AUTHENTICATED, MAX_WHOLE, OPEN, Created, File, Parameter, Response, Route, Stream, optional
 from plugins.openapi.schema import Schema, Schemas, docstring_of
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
     }
     docstring = docstring_of(route.handler)
     paragraphs = [docstring] if docstring else []
-    if route.permission not in (*OPEN, KNOWN):
+    if route.permission not in (*OPEN, AUTHENTICATED):
         paragraphs.append(f"Needs the permission {route.permission}: {labels.get(route.permission, route.permission)}.")
     if paragraphs:
         operation["description"] = "\n\n".join(paragraphs)
@@ -98,7 +97,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
     if route.body is not None:
         content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
         operation["requestBody"] = {"required": True, "content": content}
-    elif route.lenient and route.method != "GET":
+    elif route.raw_query and route.method != "GET":
         operation["requestBody"] = {"content": {route.takes: {}}}
     return operation
 
@@ -124,11 +123,11 @@ def _path_parameters(path: str) -> Iterable[Schema]:
 
 
 def _header_parameters(route: Route) -> Iterable[Schema]:
-    if route.edits:
+    if route.lock:
         description = "The ETag of the version that the client read. If it has changed since, the edit is rejected."
         schema: Schema = {"type": "string", "description": description}
         yield {"name": "If-Match", "in": "header", "required": False, "schema": schema}
-    if route.once:
+    if route.idempotent:
         description = "A key that the client chooses. The hub carries out requests with the same key once."
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": description}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
@@ -150,7 +149,7 @@ def _query_parameter(parameter: Parameter, schemas: Schemas) -> Schema:
 def _responses(route: Route, schemas: Schemas) -> Schema:
     """Return the responses of a route by status: the successful one, and the errors."""
     # Lenient routes speak the format of another API, and have its errors too.
-    error: Schema = {JSON: {} if route.lenient else {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    error: Schema = {JSON: {} if route.raw_query else {"schema": {"$ref": "#/components/schemas/Problem"}}}
     responses = {
         status: {"description": description, "content": error}
         for status, description in ERROR_DESCRIPTIONS.items()

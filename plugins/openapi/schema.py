@@ -20,8 +20,7 @@ from typing import (
 
 import attrs
 
-from hub.api.parameters import MAX_TIME, Between, Moment
-from hub.api.routes import named
+from hub.api import MAX_TIME, Between, Timestamp, json_name
 
 Schema = dict[str, Any]
 
@@ -60,7 +59,7 @@ class Schemas:
         origin, args = get_origin(kind), get_args(kind)
         if origin is NotRequired:
             return self.schema_of(args[0], sent=sent)
-        if origin is Annotated and any(isinstance(annotation, Moment) for annotation in args[1:]):
+        if origin is Annotated and any(isinstance(annotation, Timestamp) for annotation in args[1:]):
             return dict(_TIME)
         if origin is Annotated:
             return self.schema_of(args[0], sent=sent) | _limits(args[1:])
@@ -119,8 +118,8 @@ class Schemas:
             schema = self.schema_of(_substitute(field.type, variables), sent=sent)
             if sent and field.default is not attrs.NOTHING and isinstance(field.default, str | int | float | bool):
                 schema |= {"default": field.default}
-            properties[named(field)] = schema
-        required = [named(field) for field in fields if not sent or field.default is attrs.NOTHING]
+            properties[json_name(field)] = schema
+        required = [json_name(field) for field in fields if not sent or field.default is attrs.NOTHING]
         schema = {"type": "object", "properties": properties}
         if required:
             schema["required"] = required

@@ -14,13 +14,13 @@ from hub.hookspecs import hookimpl
 if TYPE_CHECKING:
     import trio
 
-    from hub.api.routes import Permission, Route, SocketRoute
+    from hub.api import Permission, Route, SocketRoute
     from hub.app import Hub
 
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    from hub.api.routes import Permission
+    from hub.api import Permission
 
     return [
         Permission("hub.view", "View the state of the hub", root=True),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import Request, Route
+from hub.api import Request, Route
 from hub.domain.clock_repair import DeviceValues, RepairJob, RepairPlan
 from hub.errors import Rejected
 
@@ -98,7 +98,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             permission,
             "Begin to repair what a wrong clock has stamped",
             RepairClock,
-            quiet=True,
+            audited=False,
         ),
         Route("GET", path, state, permission, "How far a repair of the clock is, and how it ended"),
     ]

@@ -34,7 +34,7 @@ from client.cli import (
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.errors import Rejected, RequestError
 from hub.printing import report, show, warn
-from hub.spellings import decoded, read_text
+from hub.spellings import decode_text, read_text
 
 if TYPE_CHECKING:
     from client import Api
@@ -245,7 +245,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
 
 def _add_from_csv(args: argparse.Namespace) -> None:
     try:
-        text = decoded(args.csv.read_bytes())
+        text = decode_text(args.csv.read_bytes())
     except (OSError, ValueError) as error:
         raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
     with api(args) as hub:

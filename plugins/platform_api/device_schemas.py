@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.domain.display import DeviceDisplay, Shown, text
-from hub.domain.metadata import label
+from hub.domain.display import DeviceDisplay, DisplayRule, format_value
+from hub.domain.metadata import type_label
 from hub.model import OFFLINE, Datastream, Device, Principal, Value
 from hub.values import to_json
 from plugins.platform_api.metadata_routes import metadata_shown
@@ -107,12 +107,14 @@ class ActivatedDevice:
 
 async def whole(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
     """A device with its values and metadata, as somebody sees them. Raises `StorageError`."""
-    fields = await hub.metadata.of(device)
-    properties = await hub.properties.of(device)
-    viewer = await hub.display.of(device, principal)
+    fields = await hub.metadata.values_for(device)
+    properties = await hub.properties.values_for(device)
+    viewer = await hub.display.for_device(device, principal)
     values = [_value(hub, viewer, one, properties.get(one.id, {})) for one in device.template.datastreams]
     metadata = [
-        DeviceMetaField(id=one.id, name=one.name, value=MetaValue(type=label(one.type), value=one.value, text=one.text))
+        DeviceMetaField(
+            id=one.id, name=one.name, value=MetaValue(type=type_label(one.type), value=one.value, text=one.text)
+        )
         for one in metadata_shown(viewer, fields)
     ]
     return attrs.evolve(device_shown(hub, device), data_stream_values=values, meta_field_values=metadata)
@@ -127,7 +129,7 @@ def device_shown(hub: Hub, device: Device) -> DeviceObject:
         org_id=device.org,
         owner_user_id=device.owner,
         name=device.name,
-        lifecycle_status={"name": hub.lifecycle.name(device), "status": device.status or OFFLINE},
+        lifecycle_status={"name": hub.lifecycle.status_name(device), "status": device.status or OFFLINE},
         created_at=device.created,
         activated_at=device.activated,
         first_connect_time=device.activated,
@@ -146,7 +148,7 @@ def _value(
     device = viewer.device
     latest = hub.writes.latest(device, stream)
     value = hub.writes.current(device, stream)
-    expired = hub.watching.shown(device.points[stream.pin])
+    expired = hub.value_timeouts.expired_text(device.points[stream.pin])
     return DataStreamValue(
         data_stream_id=stream.id,
         pin=f"v{stream.pin}",
@@ -165,15 +167,15 @@ def _value(
 def _display(
     hub: Hub, viewer: DeviceDisplay, stream: Datastream, value: Value | None, expired: str | None
 ) -> DisplayObject:
-    shown = viewer.shown(stream)
+    shown = viewer.rule_for(stream)
     pair = None if shown.pin is None else viewer.device.points[shown.pin].datastream
     if pair is not None and (paired := hub.writes.current(viewer.device, pair)) is not None:
-        stream, value, expired = pair, paired, hub.watching.shown(viewer.device.points[pair.pin])
+        stream, value, expired = pair, paired, hub.value_timeouts.expired_text(viewer.device.points[pair.pin])
     elif pair is not None:
         # It has said nothing yet.
-        pair, shown = None, Shown(viewer.formula(stream))
+        pair, shown = None, DisplayRule(viewer.conversion_for(stream))
     return DisplayObject(
-        text=text(stream, value, shown.conversion) if expired is None else expired,
+        text=format_value(stream, value, shown.conversion) if expired is None else expired,
         units=shown.conversion.units,
         factor=shown.conversion.factor,
         offset=shown.conversion.offset,

@@ -10,11 +10,11 @@ import attrs
 import trio
 
 from hub import spellings
-from hub.api.parameters import Between
-from hub.api.routes import (
+from hub.api import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
+    Between,
     Created,
     Page,
     PageNumber,
@@ -28,7 +28,7 @@ from hub.domain.devices import NewDevice
 from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
 from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
 from hub.structuring import seconds
-from hub.values import described_choices, from_label, to_json
+from hub.values import describe_choices, from_label, to_json
 from hub.writes import Write
 from plugins.platform_api.device_schemas import ActivatedDevice, DeviceObject, activated_shown, device_shown, whole
 
@@ -144,8 +144,8 @@ class DeviceRoutes:
 
     async def create(self, request: Request) -> Created[DeviceObject]:
         body: CreateDevice = request.body
-        org = self._hub.organization_for(request, body.org_id)
-        template = self._hub.template_for(request, org, body.template_id)
+        org = self._hub.access.organization_for(request, body.org_id)
+        template = self._hub.access.template_for(request, org, body.template_id)
         if body.owner_id is not None and self._hub.devices.org_of_user(body.owner_id) != org.id:
             raise NotFound(f"User with identifier {body.owner_id} is not found or belong to another organization.")
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
@@ -154,7 +154,7 @@ class DeviceRoutes:
         return Created(value=attrs.evolve(self._shown(device), token=token))
 
     async def import_csv(self, request: Request) -> Created[Sequence[AddedDevice]]:
-        org = self._hub.organization_for(request, request.body.org_id)
+        org = self._hub.access.organization_for(request, request.body.org_id)
         problems, new = await self._rows(request, org)
         if problems:
             found = [*problems, *self._hub.devices.problems(new)]
@@ -189,7 +189,7 @@ class DeviceRoutes:
                     problems.append(f"line {line}: has more columns than the header")
                     continue
                 try:
-                    template = self._hub.template_for(request, org, row["template"].strip())
+                    template = self._hub.access.template_for(request, org, row["template"].strip())
                 except NotFound:
                     problems.append(f"line {line}: there is no template {row['template']!r}")
                 except Conflict as error:
@@ -218,20 +218,20 @@ class DeviceRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
-        org = self._hub.organization_for(request, org_id)
-        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        org = self._hub.access.organization_for(request, org_id)
+        devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
         if not include_sub_org_devices:
             devices = [device for device in devices if device.org == org.id]
         devices.sort(key=lambda device: device.id)
         return page_of(devices, page, size, self._shown)
 
     async def info(self, request: Request, device_id: int) -> DeviceObject:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         request.version(device.name)
         return await whole(self._hub, device, request.principal)
 
     async def base_info(self, request: Request, device_id: int) -> DeviceObject:
-        return self._shown(self._hub.device_for(request, device_id))
+        return self._shown(self._hub.access.device_for(request, device_id))
 
     async def of_owner(
         self,
@@ -243,7 +243,9 @@ class DeviceRoutes:
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
         owner = self._hub.user_of(owner_email.lower())
-        visible = self._hub.devices_for(request.principal, VIEW_DEVICES, self._hub.organization_for(request, org_id).id)
+        visible = self._hub.access.devices_for(
+            request.principal, VIEW_DEVICES, self._hub.access.organization_for(request, org_id).id
+        )
         found = [device for device in visible if owner is not None and device.owner == owner[0]]
         return page_of(found, page, size, self._shown)
 
@@ -255,10 +257,12 @@ class DeviceRoutes:
         # Who may not look for users is not told who is one, beside themselves.
         who = request.principal
         oneself = user is not None and (who.kind, who.id) == ("user", user[0])
-        if user is None or not (oneself or self._hub.may(who, "users.view", org=user[1])):
+        if user is None or not (oneself or self._hub.is_allowed(who, "users.view", org=user[1])):
             return Page(content=[], total_elements=0)
         beside = self._hub.devices.by_org.get(user[1], {}).values()
-        return page_of(self._hub.allowed(request.principal, VIEW_DEVICES, beside), page, size, self._shown)
+        return page_of(
+            self._hub.access.allowed_devices(request.principal, VIEW_DEVICES, beside), page, size, self._shown
+        )
 
     async def last_activated(
         self,
@@ -270,35 +274,35 @@ class DeviceRoutes:
         size: PageSize = PAGE,
     ) -> Page[ActivatedDevice]:
         """Devices that came for the first time in the last minutes, the newest first."""
-        org = self._hub.organization_for(request, org_id)
+        org = self._hub.access.organization_for(request, org_id)
         since = self._hub.clock.now() - minutes * 60_000
-        devices = self._hub.devices_for(request.principal, VIEW_DEVICES, org.id)
+        devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
         found = [one for one in devices if one.org == org.id and one.activated is not None and one.activated >= since]
         found.sort(key=lambda device: -(device.activated or 0))
         return page_of(found, page, size, activated_shown)
 
     async def rename(self, request: Request, device_id: int) -> DeviceObject:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         request.expect(device.name)
         await self._hub.devices.rename(device, request.body.name, request.principal)
         request.version(device.name)
         return self._shown(device)
 
     async def delete(self, request: Request, device_id: int) -> None:
-        await self._hub.devices.delete(self._hub.device_for(request, device_id), request.principal)
+        await self._hub.devices.delete(self._hub.access.device_for(request, device_id), request.principal)
 
     async def online(self, request: Request, device_id: int) -> Connected:
-        return Connected(connected=self._hub.device_for(request, device_id).status == ONLINE)
+        return Connected(connected=self._hub.access.device_for(request, device_id).status == ONLINE)
 
     async def datastreams(self, request: Request, device_id: int, pins: tuple[str, ...] = ()) -> dict[str, Any]:
-        device = self._hub.device_for(request, device_id)
+        device = self._hub.access.device_for(request, device_id)
         wanted = {pin.lower() for pin in pins}
         values = ((f"v{s.pin}", self._hub.writes.current(device, s)) for s in device.template.datastreams)
         return {pin: to_json(value) for pin, value in values if value is not None and (not wanted or pin in wanted)}
 
     async def write(self, request: Request) -> None:
         body: WriteValue = request.body
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         stream = device.find(body.pin, body.data_stream_id).datastream
         await self._write(request, device, {stream.id: body.value})
 
@@ -306,7 +310,7 @@ class DeviceRoutes:
         body: WriteValues = request.body
         if not body.values or not all(re.fullmatch(r"[0-9]{1,10}", key) for key in body.values):
             raise Rejected("values: must be values by datastream id")
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         await self._write(request, device, {int(number): value for number, value in body.values.items()})
 
     async def _write(self, request: Request, device: Device, values: dict[int, Any]) -> None:
@@ -337,7 +341,7 @@ class DeviceRoutes:
             overlap = seconds(body.overlap) if body.overlap else 0
         except ValueError as error:
             raise Rejected(f"overlap: {error}") from error
-        device = self._hub.device_for(request, body.device_id)
+        device = self._hub.access.device_for(request, body.device_id)
         token = await self._hub.tokens.rotate(device, request.principal, int(overlap * 1000), body.token)
         return Token(token=token)
 
@@ -345,23 +349,23 @@ class DeviceRoutes:
         body: RedirectDevice = request.body
         if not 0 < body.port < 65536 or not 0 < len(body.host) <= 63 or not body.host.isprintable():
             raise Rejected("host must have 1 to 63 characters, port must be 1 to 65535")
-        self._hub.command(self._hub.device_for(request, body.device_id), Redirect(body.host, body.port))
+        self._hub.command(self._hub.access.device_for(request, body.device_id), Redirect(body.host, body.port))
 
     async def reboot(self, request: Request) -> None:
-        self._hub.command(self._hub.device_for(request, request.body.device_id), Reboot())
+        self._hub.command(self._hub.access.device_for(request, request.body.device_id), Reboot())
 
     async def reconfigure(self, request: Request) -> None:
-        self._hub.command(self._hub.device_for(request, request.body.device_id), Reconfigure())
+        self._hub.command(self._hub.access.device_for(request, request.body.device_id), Reconfigure())
 
     async def ping(self, request: Request) -> Answered:
-        took = await self._hub.sessions.ping(self._hub.device_for(request, request.body.device_id))
+        took = await self._hub.sessions.ping(self._hub.access.device_for(request, request.body.device_id))
         return Answered(ms=None if took is None else round(took, 1))
 
 
 def _wrong_type(error: WrongType, streams: Sequence[Datastream]) -> str:
     """What was expected, in words; of several datastreams their types."""
     if len(streams) == 1 and streams[0].type == "enum":
-        return f"V{streams[0].pin} {streams[0].name} is {described_choices(streams[0])}."
+        return f"V{streams[0].pin} {streams[0].name} is {describe_choices(streams[0])}."
     wanted = ", ".join(f"V{stream.pin} {stream.name}: {stream.type}" for stream in streams)
     return f"{error} ({wanted})"
 
@@ -389,13 +393,13 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("GET", f"{org}/device/by-owner", api.of_owner, view, "The devices of a user"),
         Route("GET", f"{org}/device/by-user-org", api.beside, view, "The devices of a user's organization"),
         Route("GET", f"{org}/device/last-activated", api.last_activated, view, "Devices that are new"),
-        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, edits="device"),
+        Route("PUT", f"{org}/device", api.rename, edit, "Rename a device", Rename, lock="device"),
         Route("DELETE", f"{org}/device", api.delete, delete, "Delete a device and its data"),
         Route("GET", f"{org}/device/online", api.online, view, "Whether a device is connected"),
         Route("GET", f"{org}/device/datastreams", api.datastreams, view, "A device's values by pin"),
         # Who wrote which value is in the log of the device's actions.
-        Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, quiet=True),
-        Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, quiet=True),
+        Route("POST", f"{org}/device/datastream", api.write, control, "Write a value", WriteValue, audited=False),
+        Route("POST", f"{org}/device/datastreams", api.write_several, control, several, WriteValues, audited=False),
         Route("POST", f"{ours}/device/token", api.token, tokens, "Give a device a new token", NewToken),
         Route(
             "POST", f"{ours}/device/redirect", api.redirect, control, "Send a device to another server", RedirectDevice
@@ -403,6 +407,12 @@ def routes(hub: Hub) -> Sequence[Route]:
         Route("POST", f"{ours}/device/reboot", api.reboot, control, "Ask a device to reboot", DeviceId),
         Route("POST", f"{ours}/device/reconfigure", api.reconfigure, control, moved, DeviceId),
         Route(
-            "POST", f"{ours}/device/ping", api.ping, control, "How long a device takes to answer", DeviceId, quiet=True
+            "POST",
+            f"{ours}/device/ping",
+            api.ping,
+            control,
+            "How long a device takes to answer",
+            DeviceId,
+            audited=False,
         ),
     ]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub.api.parameters import MAX_TIME, Time
-from hub.api.routes import PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route
-from hub.domain.timeline import UNKNOWN, Filter
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route, Time
+from hub.domain.timeline import UNKNOWN, TimelineFilter
 from hub.errors import NotFound, Rejected
 from hub.model import Comment, Device, TimelineEvent
 
@@ -121,13 +120,13 @@ def routes(hub: Hub) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Events:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         if wrong := {kind.lower() for kind in event_type} - _TYPES.keys():
             raise Rejected(f"eventType must be of {', '.join(NAMES.values())}, not {', '.join(sorted(wrong))}")
         types = [_TYPES[kind.lower()] for kind in event_type]
         if from_ >= to:
             raise Rejected("from must be before to")
-        wanted = Filter(
+        wanted = TimelineFilter(
             devices=[device.id],
             types=types,
             resolved=_YES_NO.get(resolved),
@@ -147,7 +146,9 @@ def routes(hub: Hub) -> Sequence[Route]:
     async def trigger(request: Request) -> None:
         body: TriggerEvent = request.body
         try:
-            await hub.timeline.log(hub.device_for(request, body.device_id), body.event_code, body.event_description)
+            await hub.timeline.log(
+                hub.access.device_for(request, body.device_id), body.event_code, body.event_description
+            )
         except Rejected as error:
             if str(error) == UNKNOWN:
                 raise NotFound("Event with provided code is not found.") from error
@@ -155,19 +156,19 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def resolve(request: Request) -> EventObject:
         body: EventNote = request.body
-        device = hub.device_for(request, body.device_id)
-        done = await hub.timeline.resolve_one(device, body.event_id, body.note, request.principal)
+        device = hub.access.device_for(request, body.device_id)
+        done = await hub.timeline.resolve_event(device, body.event_id, body.note, request.principal)
         return shown(request, device, done)
 
     async def comment(request: Request) -> EventObject:
         body: EventComment = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         done = await hub.timeline.comment(device, body.event_id, body.text, request.principal)
         return shown(request, device, done)
 
     async def archive(request: Request) -> EventObject:
         body: EventArchive = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         return shown(request, device, await hub.timeline.archive(device, body.event_id, body.archived))
 
     org, edit = "/api/v1/organization/device", "timeline.edit"

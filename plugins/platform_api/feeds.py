@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import to_json as plain
+from hub.api import to_json as plain
 from hub.facts import (
     AlarmCleared,
     AlarmRaised,
@@ -35,8 +35,8 @@ from hub.values import to_json
 from plugins.platform_api.events import event_shown
 
 if TYPE_CHECKING:
-    from hub.api.routes import Change
     from hub.app import Hub
+    from hub.model import Change
 
 #: Seconds between two changes of one value.
 MIN_GAP = 0.05
@@ -128,7 +128,7 @@ class Feed:
                 yield on(EventChanged, self._add_event)
             case _:
                 yield on(ValueWritten, self._add_value, self.key.device)
-                yield on(StatusChanged, lambda fact: self._add_status(fact, hub.lifecycle.name(fact.device)))
+                yield on(StatusChanged, lambda fact: self._add_status(fact, hub.lifecycle.status_name(fact.device)))
                 yield on(ValueExpired, self._add_expired)
                 yield on(ValueCleared, self._add_cleared)
                 yield on(PropertyChanged, self._add_property)
@@ -313,7 +313,7 @@ def told(change: Change) -> dict[str, Any]:
     """A change as the stream tells it."""
     return {
         "at": change.at,
-        "who": change.principal.who,
+        "who": change.principal.actor_id,
         "org": change.org,
         "action": change.action,
         "subject": change.subject,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import VIEW_DEVICES, Request, Route
+from hub.api import VIEW_DEVICES, Request, Route
 from hub.domain.display import DeviceDisplay
 from hub.domain.metadata import BUILT_IN
 from hub.errors import NotFound, Rejected
@@ -34,7 +34,7 @@ def metadata_shown(viewer: DeviceDisplay, values: Mapping[str, str]) -> list[Met
     found = []
     for name, value in values.items():
         number, field = fields.get(name, (None, MetadataField(name=name, type=BUILT_IN.get(name, "text"))))
-        text = viewer.field(field, value)
+        text = viewer.field_text(field, value)
         found.append(MetaFieldValue(id=number, name=name, type=field.type, value=value, text=text))
     return found
 
@@ -78,12 +78,14 @@ class EraseProperty:
 
 def routes(hub: Hub) -> Sequence[Route]:
     async def fields(request: Request, device_id: int) -> list[MetaFieldValue]:
-        device = hub.device_for(request, device_id)
-        return metadata_shown(await hub.display.of(device, request.principal), await hub.metadata.of(device))
+        device = hub.access.device_for(request, device_id)
+        return metadata_shown(
+            await hub.display.for_device(device, request.principal), await hub.metadata.values_for(device)
+        )
 
     async def set_field(request: Request) -> None:
         body: SetField = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         try:
             name = body.name if body.name is not None else hub.metadata.field(device, body.meta_field_id or 0).name
             await hub.metadata.set(device, name, str(body.new_value), request.principal)
@@ -94,7 +96,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def set_property(request: Request) -> None:
         body: SetProperty = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         values = body.value if isinstance(body.value, list) else [body.value]
         if not all(isinstance(value, str | int | float) for value in values):
             raise Rejected("value: must be text, a number, true or false, or a list of such")
@@ -105,7 +107,7 @@ def routes(hub: Hub) -> Sequence[Route]:
 
     async def erase_property(request: Request) -> Erased:
         body: EraseProperty = request.body
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         if body.pin is None and body.property is not None:
             raise Rejected("property needs a pin")
         pin = None if body.pin is None else device.find(body.pin).datastream.pin

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+from hub.domain.units import UNITS, Unit
 
 from hub.alarms import Alarm
-from hub.api.routes import KNOWN, Request, Route
+from hub.api import AUTHENTICATED, Request, Route
 from hub.net.listener import Served
-from hub.units import UNITS, Unit
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -60,7 +60,7 @@ class Refusal:
 
 def routes(hub: Hub) -> Sequence[Route]:
     async def status(_request: Request) -> HubStatus:
-        problems = hub.problems()
+        problems = hub.active_alarms()
         worst = "critical" if any(p.critical for p in problems) else "warning" if problems else "ok"
         door = hub.listener
         return HubStatus(
@@ -75,7 +75,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             templates=len(hub.templates.by_id),
             connections=door.connections if door else 0,
             values_stored=hub.history.stored,
-            refused=hub.refused,
+            refused=hub.rejections.count,
             disk_free=hub.storage.free_share(),
         )
 
@@ -98,15 +98,15 @@ def routes(hub: Hub) -> Sequence[Route]:
                 longest_hold_ms=int(p.held * 1000),
                 hooks=p.hooks,
             )
-            for p in hub.hooks.plugins.values()
+            for p in hub.plugins.values()
         ]
 
     async def refusals(_request: Request) -> list[Refusal]:
-        return [Refusal(**attrs.asdict(refusal)) for refusal in hub.refusals]
+        return [Refusal(**attrs.asdict(refusal)) for refusal in hub.rejections.recent]
 
     return [
         Route("GET", "/api/v1/status", status, "hub.view", "The state of the hub"),
-        Route("GET", "/api/v1/units", known_units, KNOWN, "The units that values can be shown in"),
+        Route("GET", "/api/v1/units", known_units, AUTHENTICATED, "The units that values can be shown in"),
         Route("GET", "/api/v1/plugins", plugins, "hub.view", "Every plugin and its state"),
         Route("GET", "/api/v1/refusals", refusals, "hub.view", "The last 1,000 refused connections and values"),
     ]

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api.routes import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
+from hub.api import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
 from hub.errors import Rejected, RequestError
 from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
 from hub.model import ONLINE, AppConnected, Device
-from hub.spellings import whole
+from hub.spellings import as_integer
 from hub.values import to_json
 from plugins.platform_api.feeds import Batch, Feed, Feeds, Item, Key
 
 if TYPE_CHECKING:
-    from hub.api.routes import Request, Socket
+    from hub.api import Request, Socket
     from hub.app import Hub
 
 #: Messages kept for a client that is slower than what happens.
@@ -56,7 +56,7 @@ def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
 
     async def is_app_connected(request: Request) -> Response:
         """As Blynk's legacy server has it: an app is a client of the stream that watches the device."""
-        device, _ = hub.device_of(request)
+        device, _ = hub.access.authenticate_device(request)
         return Response(body="true" if watchers.is_watched(device) else "false", type="application/json")
 
     async def serve(request: Request, socket: Socket) -> None:
@@ -70,7 +70,7 @@ def routes(hub: Hub) -> Sequence[Route | SocketRoute]:
             is_app_connected,
             DEVICE,
             "Whether an app watches the device",
-            lenient=True,
+            raw_query=True,
             media=("application/json",),
         ),
     ]
@@ -123,10 +123,10 @@ class _Client:
         """Whether whoever is at the other end may hear of something."""
         device = item.device
         if device is None:
-            return item.org is None or self.hub.may(self.principal, "users.log", org=item.org)
+            return item.org is None or self.hub.is_allowed(self.principal, "users.log", org=item.org)
         seen = self._visible.get(device.id)
         if seen is None:
-            seen = self._visible[device.id] = self.hub.may(self.principal, VIEW_DEVICES, device)
+            seen = self._visible[device.id] = self.hub.is_allowed(self.principal, VIEW_DEVICES, device)
         return seen
 
     def _ask_again(self, _fact: object) -> None:
@@ -135,10 +135,10 @@ class _Client:
         for number, subscription in tuple(self._subscriptions.items()):
             device = subscription.only
             gone = self.hub.devices.by_id.get(device.id) is not device if device else False
-            if gone or not self.hub.may(self.principal, subscription.permission, device):
+            if gone or not self.hub.is_allowed(self.principal, subscription.permission, device):
                 self._subscriptions.pop(number).end()
                 self.socket.send(json.dumps({"id": number, "error": {"message": "This is no longer allowed."}}))
-        if not self.hub.may(self.principal, VIEW_DEVICES):
+        if not self.hub.is_allowed(self.principal, VIEW_DEVICES):
             self._ended.cancel()
 
     async def _ask_now_and_then(self) -> None:
@@ -200,17 +200,17 @@ class _Client:
         what, every, after = message.get("subscribe"), message.get("every") is True, message.get("after")
         if not isinstance(what, str) or what not in NEEDS:
             raise Rejected(f"subscribe must be {', '.join(NEEDS)}")
-        if after is not None and (after := whole(after)) is None:
+        if after is not None and (after := as_integer(after)) is None:
             raise Rejected("after must be the seq of a message")
         device, named = None, None
         if what in ("device", "wire"):
-            if (wanted := whole(message.get("device"))) is None:
+            if (wanted := as_integer(message.get("device"))) is None:
                 raise Rejected("device must be a device's id")
-            device = self.hub.device_for(self._request, wanted)
+            device = self.hub.access.device_for(self._request, wanted)
         elif what not in ("devices", "events"):
             self.hub.authorize(self.principal, NEEDS[what])
         elif (ids := message.get("devices")) is not None:
-            numbers = list(map(whole, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
+            numbers = list(map(as_integer, ids)) if isinstance(ids, list) and len(ids) <= MAX_NAMED else [None]
             if None in numbers:
                 raise Rejected(f"devices must be a list of at most {MAX_NAMED} ids")
             named = frozenset(number for number in numbers if number is not None)
@@ -237,11 +237,11 @@ class _Client:
             snapshot |= {
                 "device": device.id,
                 "online": device.status == ONLINE,
-                "status": hub.lifecycle.name(device),
+                "status": hub.lifecycle.status_name(device),
                 "values": {f"v{d.pin}": to_json(value) for d, value in known if value is not None},
             }
         elif what == "alarms":
-            snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.problems()]
+            snapshot["alarms"] = [attrs.asdict(alarm) for alarm in hub.active_alarms()]
         return snapshot
 
 
@@ -337,6 +337,6 @@ class _Subscription:
             if latest is not None:
                 values[f"v{pin}"] = to_json(latest[1])
                 stamps.append(latest[0])
-        if values and hub.may(self._client.principal, VIEW_DEVICES, device):
+        if values and hub.is_allowed(self._client.principal, VIEW_DEVICES, device):
             message = {"seq": self._feed.seq, "device": device.id, "values": values, "ts": max(stamps)}
             self._client.socket.send(self._head + json.dumps(message)[1:].encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from hub.domain.metadata import label
+from hub.domain.metadata import type_label
 from hub.model import (
     Dashboard,
     DataType,
@@ -164,7 +164,7 @@ def fields_shown(template: Template) -> list[MetaField]:
         MetaField(
             id=number,
             name=field.name,
-            type=label(field.type),
+            type=type_label(field.type),
             default=field.default,
             description=field.description,
             required=field.required,

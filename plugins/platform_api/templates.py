@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api.routes import (
+from hub.api import (
     LARGE_BODY,
     PAGE,
     VIEW_DEVICES,
@@ -167,7 +167,7 @@ class TemplateRoutes:
         self._hub = hub
 
     def _of(self, request: Request, template_id: str) -> Template:
-        found = self._hub.templates.for_org(self._hub.organization_for(request), template_id)
+        found = self._hub.templates.for_org(self._hub.access.organization_for(request), template_id)
         request.subject = f"template {found.id}"
         return found
 
@@ -192,8 +192,8 @@ class TemplateRoutes:
     ) -> Page[TemplateSummary]:
         used: Counter[str] = Counter()
         behind: Counter[str] = Counter()
-        org = self._hub.organization_for(request, org_id)
-        for device in self._hub.devices_for(request.principal, VIEW_DEVICES, org.id):
+        org = self._hub.access.organization_for(request, org_id)
+        for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id):
             used[device.template.id] += 1
             behind[device.template.id] += device.pinned is not None
         found = [template for template in self._hub.templates.by_id.values() if org.has(template)]
@@ -297,7 +297,7 @@ class TemplateRoutes:
         if check:
             new = looked()
             templates.check(new)
-            request.nothing_changed = True
+            request.no_change = True
             saved, lines = templates.by_id.get(new.id, new), templates.changes(new, apply=apply)[0]
         else:
             saved, lines = await templates.put(looked, request.principal, prune=prune, apply=apply)
@@ -329,7 +329,7 @@ class TemplateRoutes:
         for device in devices:
             self._hub.authorize(request.principal, "org_devices.delete", device)
         for device in devices:
-            request.begun = True
+            request.partially_applied = True
             self._hub.authorize(request.principal, "org_devices.delete", device)
             await self._hub.devices.delete(device, request.principal)
         await self._hub.templates.remove(found, request.principal)
@@ -393,9 +393,9 @@ def routes(hub: Hub) -> Sequence[Route]:
             edit,
             "Edit a template's name and description",
             EditTemplateHead,
-            edits="template",
+            lock="template",
         ),
-        Route("DELETE", f"{org}/template", api.delete, edit, "Delete a template", edits="template"),
+        Route("DELETE", f"{org}/template", api.delete, edit, "Delete a template", lock="template"),
         Route(
             "POST",
             f"{ours}/import",
@@ -404,7 +404,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             "Import a template file",
             ImportTemplate,
             **whole,
-            edits="template",
+            lock="template",
         ),
         Route("GET", f"{ours}/export", api.export_file, view, "A template as a file", media=toml),
         Route("GET", f"{ours}/document", api.document, view, "A template as a document, or one of its versions"),
@@ -417,9 +417,9 @@ def routes(hub: Hub) -> Sequence[Route]:
             "Edit a template, or see what that would change",
             EditTemplate,
             **whole,
-            edits="template",
+            lock="template",
         ),
-        Route("DELETE", ours, api.delete, edit, "Delete a template", edits="template"),
+        Route("DELETE", ours, api.delete, edit, "Delete a template", lock="template"),
         Route("POST", f"{ours}/duplicate", api.duplicate, edit, "Make a copy of a template", DuplicateTemplate),
         Route(
             "POST",
@@ -428,7 +428,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             edit,
             "Let all devices of a template follow",
             ApplyTemplate,
-            edits="template",
+            lock="template",
         ),
         Route("GET", f"{ours}/versions", api.versions, view, "The versions of a template"),
         Route("GET", f"{ours}/difference", api.difference, view, "What changed between two versions"),
@@ -439,6 +439,6 @@ def routes(hub: Hub) -> Sequence[Route]:
             edit,
             "Go back to a version of a template",
             RestoreTemplate,
-            edits="template",
+            lock="template",
         ),
     ]

@@ -12,9 +12,9 @@ from hub.hookspecs import hookimpl
 if TYPE_CHECKING:
     import trio
 
-    from hub.api.routes import Permission, Route
-    from hub.app import Credentials, Hub
-    from hub.model import Device, Principal
+    from hub.api import Permission, Route
+    from hub.app import Hub
+    from hub.model import Credentials, Device, Principal
     from hub.stamps import StampColumns
     from hub.storage import Migration
     from plugins.users.service import UsersService

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from hub.api.routes import PUBLIC, Request, Response, Route
+from hub.api import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import ROOT_ORG, Principal
 from plugins.users.model import User
@@ -64,7 +64,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         return page_of(hub.config.hub.name, title, content, status)
 
     async def start(_request: Request) -> Response:
-        well = "running" if not any(alarm.critical for alarm in hub.problems()) else "running, but needs attention"
+        well = "running" if not any(alarm.critical for alarm in hub.active_alarms()) else "running, but needs attention"
         there = {route.path for route in hub.routes if isinstance(route, Route) and route.method == "GET"}
         links = [
             f'<li><a href="{path}">{text}</a>{why}</li>'
@@ -160,10 +160,10 @@ def routes(service: UsersService) -> Sequence[Route]:
         )
         return page("Done", content + _HOME)
 
-    html: Any = {"lenient": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
+    html: Any = {"raw_query": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
     return [
         Route("GET", "/", start, PUBLIC, "The hub's page", **html),
-        Route("GET", "/favicon.ico", icon, PUBLIC, "The hub's icon", lenient=True, media=("image/svg+xml",)),
+        Route("GET", "/favicon.ico", icon, PUBLIC, "The hub's icon", raw_query=True, media=("image/svg+xml",)),
         Route("GET", PAGE, show, PUBLIC, "The page behind a link", **html),
         Route(
             method="POST",

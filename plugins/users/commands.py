@@ -28,8 +28,8 @@ from client.cli import (
     print_table,
     suggestion,
 )
+from hub.api import ONLY_HERE, is_only_here
 from hub.errors import Conflict, NotFound, Rejected, RequestError
-from hub.net.links import ONLY_HERE, is_only_here
 from hub.printing import report, show
 from hub.spellings import read_text
 
@@ -359,7 +359,7 @@ def _templates(hub: Api) -> list[Any]:
 
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
     """Bring the hub to what a file says; returns what was done."""
-    from hub.api.parameters import camel
+    from hub.api import camel
 
     said, done = {_KEYS[key]: value for key, value in wanted["organization"].items()}, []
     if "unit_system" in said:

@@ -241,7 +241,7 @@ class Credentials:
         row = await self._hub.storage.read(read)
         session = None if row is None else self.sessions.get(row[0])
         if session is not None and session.client == (client and client.id):
-            self._hub.refuse(session.address, "a refresh token or code was used twice; its session has ended")
+            self._hub.reject(session.address, "a refresh token or code was used twice; its session has ended")
             await self.end([session])
 
     async def save_used(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import attrs
 
-from hub.api.routes import KNOWN, PUBLIC, Created, Request, Route, secret
+from hub.api import AUTHENTICATED, PUBLIC, Created, Request, Route, secret
 from hub.errors import Forbidden, NotAuthenticated, NotFound, Rejected
 from hub.model import Principal
 from plugins.users.credentials import Tokens
@@ -264,19 +264,26 @@ def routes(service: UsersService) -> Sequence[Route]:
         for method, path, handler, permission, body, summary in (
             ("POST", f"{ours}/login", login, PUBLIC, Login, "Log in"),
             ("POST", f"{ours}/login/refresh", refresh, PUBLIC, Refresh, "Refresh a session"),
-            ("POST", f"{ours}/logout", logout, KNOWN, None, "End this session"),
-            ("GET", f"{ours}/profile", profile, KNOWN, None, "One's own profile and permissions"),
-            ("GET", f"{ours}/organization/user/profile", current_user, KNOWN, None, "One's own profile and role"),
-            ("PUT", f"{ours}/profile", change_profile, KNOWN, ChangeProfile, "Change one's profile"),
-            ("POST", f"{ours}/password", password, KNOWN, NewPassword, "Change one's password"),
-            ("GET", f"{ours}/sessions", sessions, KNOWN, None, "One's sessions"),
-            ("DELETE", f"{ours}/session", end_session, KNOWN, None, "End one of one's sessions"),
-            ("GET", f"{ours}/keys", keys, KNOWN, None, "One's personal API keys"),
-            ("POST", f"{ours}/key", add_key, KNOWN, NewKey, "Make a personal API key"),
-            ("DELETE", f"{ours}/key", remove_key, KNOWN, None, "Revoke a personal API key"),
-            ("POST", f"{ours}/otp", begin_otp, KNOWN, Password, "Begin two-factor login"),
-            ("POST", f"{ours}/otp/confirm", confirm_otp, KNOWN, Confirm, "Turn on two-factor login"),
-            ("POST", f"{ours}/otp/remove", remove_otp, KNOWN, Password, "Turn off two-factor login"),
+            ("POST", f"{ours}/logout", logout, AUTHENTICATED, None, "End this session"),
+            ("GET", f"{ours}/profile", profile, AUTHENTICATED, None, "One's own profile and permissions"),
+            (
+                "GET",
+                f"{ours}/organization/user/profile",
+                current_user,
+                AUTHENTICATED,
+                None,
+                "One's own profile and role",
+            ),
+            ("PUT", f"{ours}/profile", change_profile, AUTHENTICATED, ChangeProfile, "Change one's profile"),
+            ("POST", f"{ours}/password", password, AUTHENTICATED, NewPassword, "Change one's password"),
+            ("GET", f"{ours}/sessions", sessions, AUTHENTICATED, None, "One's sessions"),
+            ("DELETE", f"{ours}/session", end_session, AUTHENTICATED, None, "End one of one's sessions"),
+            ("GET", f"{ours}/keys", keys, AUTHENTICATED, None, "One's personal API keys"),
+            ("POST", f"{ours}/key", add_key, AUTHENTICATED, NewKey, "Make a personal API key"),
+            ("DELETE", f"{ours}/key", remove_key, AUTHENTICATED, None, "Revoke a personal API key"),
+            ("POST", f"{ours}/otp", begin_otp, AUTHENTICATED, Password, "Begin two-factor login"),
+            ("POST", f"{ours}/otp/confirm", confirm_otp, AUTHENTICATED, Confirm, "Turn on two-factor login"),
+            ("POST", f"{ours}/otp/remove", remove_otp, AUTHENTICATED, Password, "Turn off two-factor login"),
         )
     ]
 
@@ -298,7 +305,7 @@ async def identified(service: UsersService, request: Request, said: Login) -> Us
     kept = None if user is None else user.password
     right = await service.passwords.fitting(hashes, kept)
     if right is None or user is None:
-        service.hub.refuse(request.address, "wrong email or password")
+        service.hub.reject(request.address, "wrong email or password")
         raise NotAuthenticated(WRONG)
     if user.otp is not None:
         if not said.otp:
@@ -306,7 +313,7 @@ async def identified(service: UsersService, request: Request, said: Login) -> Us
             attempt.uncounted()
             raise NotAuthenticated("A one-time password is needed.")
         if not await _second_factor(service, user, user.otp, said.otp):
-            service.hub.refuse(request.address, "wrong one-time password")
+            service.hub.reject(request.address, "wrong one-time password")
             raise NotAuthenticated("The one-time password is wrong.")
     attempt.succeeded()
     if user.suspended:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import attrs
 import trio
 
-from hub.api.routes import PUBLIC, Request, Response, Route
+from hub.api import PUBLIC, Request, Response, Route
 from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
 from hub.model import Principal
 from plugins.users.account_pages import field, form_of, form_sent, page_of
@@ -195,7 +195,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         except RequestError as error:
             return no(error)
         if "deny" in said:
-            request.nothing_changed = True
+            request.no_change = True
             denied = {"error": "access_denied", "error_description": "The user did not allow it."}
             return back(said, denied)
         login = Login(email=said.get("email", ""), password=said.get("password", ""), otp=said.get("otp") or None)
@@ -220,7 +220,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         headers = {"Location": redirect + joint + query, "Cache-Control": "no-store"}
         return Response(status=303, headers=headers)
 
-    html: Any = {"lenient": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
+    html: Any = {"raw_query": True, "media": ("text/html",), "takes": "application/x-www-form-urlencoded"}
     return [
         Route(
             method="GET", path=PATH, handler=show, permission=PUBLIC, summary="Ask somebody for access (OAuth2)", **html

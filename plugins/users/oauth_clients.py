@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
+from hub.api import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
 from hub.errors import NotAuthenticated, NotFound
 from hub.model import Principal
 from plugins.users.credentials import Tokens
@@ -75,12 +75,12 @@ def routes(service: UsersService) -> Sequence[Route]:
     async def clients(
         request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
     ) -> Page[ClientObject]:
-        org = hub.organization_for(request, org_id).id
+        org = hub.access.organization_for(request, org_id).id
         below = set(hub.organizations.below(org))
         found = [
             client
             for client in credentials.clients.values()
-            if client.org in below and hub.may(request.principal, request.permission, org=client.org)
+            if client.org in below and hub.is_allowed(request.principal, request.permission, org=client.org)
         ]
         return page_of(found, page, size, shown)
 
@@ -102,7 +102,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def make(request: Request, new: NewClient) -> tuple[Client, str]:
         """Create a client; returns it and its secret. Raises `Forbidden` for a role that the asker may not grant."""
-        org, role = hub.organization_for(request, new.org_id), service.roles.get(new.role_id)
+        org, role = hub.access.organization_for(request, new.org_id), service.roles.get(new.role_id)
         access.check_gift(request.principal, org.id, role)
         client, made = await credentials.add_client(new.name, org.id, role, new.redirects)
         request.subject = f"client {client.id}"
@@ -110,7 +110,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def remove(request: Request, client_id: str) -> None:
         client = credentials.clients.get(client_id)
-        if client is None or not hub.may(request.principal, request.permission, org=client.org):
+        if client is None or not hub.is_allowed(request.principal, request.permission, org=client.org):
             raise NotFound("There is no such client.")
         request.subject, request.org = f"client {client.id}", client.org
         await credentials.remove_client(client)
@@ -160,7 +160,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         attempt = service.throttle.attempt("client", number[:100], request.address)
         client = credentials.client_of(number, secret)
         if client is None:
-            hub.refuse(request.address, "wrong OAuth2 client id or secret")
+            hub.reject(request.address, "wrong OAuth2 client id or secret")
             text = "Client ID is not found or password is wrong."
             # Blynk documents 400; RFC 6749, 5.2 asks for 401 where the client has tried Basic.
             raise _Problem("invalid_client", text, 400 if basic is None else 401)
@@ -177,7 +177,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             token,
             PUBLIC,
             "Tokens for a program (OAuth2)",
-            lenient=True,
+            raw_query=True,
             takes=form,
             media=("application/json",),
         ),

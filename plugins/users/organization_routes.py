@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api.routes import (
-    KNOWN,
+from hub.api import (
+    AUTHENTICATED,
     PAGE,
     VIEW_DEVICES,
     Created,
@@ -21,9 +21,8 @@ from hub.api.routes import (
     page_of,
 )
 from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization, OrganizationType
+from hub.model import ROOT_ORG, Organization, OrganizationType, System
 from hub.spellings import nfc
-from hub.units import System
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         return attrs.evolve(shown(orgs.get(request.principal.org)), parent_organization_id=None)
 
     async def info(request: Request, org_id: int | None = None) -> OrganizationObject:
-        org = hub.organization_for(request, org_id)
+        org = hub.access.organization_for(request, org_id)
         request.version(*edited(org))
         found = shown(org)
         return attrs.evolve(found, parent_organization_id=None) if found.id == request.principal.org else found
@@ -133,7 +132,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[OrganizationObject]:
-        below = map(orgs.get, orgs.below(hub.organization_for(request).id)[1:])
+        below = map(orgs.get, orgs.below(hub.access.organization_for(request).id)[1:])
         found = [org for org in below if nfc(query).lower() in org.name.lower()]
         keys: dict[SortOrganizations, Callable[[Organization], Any]] = {
             "Organization Id": lambda org: org.id,
@@ -149,7 +148,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def create(request: Request) -> Created[OrganizationObject]:
         body: NewOrganization = request.body
-        parent = hub.organization_for(request, body.parent_id)
+        parent = hub.access.organization_for(request, body.parent_id)
         every = list(hub.templates.by_id) if parent.templates is None else list(parent.templates)
         new = Organization(
             id=0,
@@ -170,14 +169,14 @@ def routes(service: UsersService) -> Sequence[Route]:
         return Created(value=shown(made))
 
     async def rename(request: Request, org_id: int | None = None) -> OrganizationObject:
-        org = hub.organization_for(request, org_id)
+        org = hub.access.organization_for(request, org_id)
         return await change(request, EditOrganization(org_id=org.id, name=request.body.name))
 
     async def edit(request: Request) -> OrganizationObject:
         return await change(request, request.body)
 
     async def change(request: Request, body: EditOrganization) -> OrganizationObject:
-        org = hub.organization_for(request, body.org_id)
+        org = hub.access.organization_for(request, body.org_id)
         request.subject = f"organization {org.id}"
         request.expect(*edited(org))
         said = {
@@ -207,7 +206,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             raise Forbidden("The organization above says which templates and how much there may be.")
         if body.templates is not None:
             # What is above does not have, nobody below has.
-            request.begun = True
+            request.partially_applied = True
             for below in map(orgs.get, orgs.below(org.id)[1:]):
                 left = (below.templates or frozenset()) & changes["templates"]
                 if left != below.templates:
@@ -218,8 +217,8 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def transfer(request: Request) -> OrganizationObject:
         body: MoveOrganization = request.body
-        org = hub.organization_for(request, body.org_id)
-        parent = hub.organization_for(request, body.parent_id)
+        org = hub.access.organization_for(request, body.org_id)
+        parent = hub.access.organization_for(request, body.parent_id)
         request.subject, request.org = f"organization {org.id}", org.id
         if parent.templates is not None:
             moved = [orgs.get(one) for one in orgs.below(org.id)]
@@ -228,7 +227,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         return shown(await orgs.move(org.id, parent.id, request.principal))
 
     async def delete(request: Request, org_id: int, *, everything: bool = False) -> None:
-        org = hub.organization_for(request, org_id)
+        org = hub.access.organization_for(request, org_id)
         request.subject = f"organization {org.id}"
         if org.id == request.principal.org:
             raise Forbidden("You cannot delete the organization that you act in.")
@@ -236,7 +235,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             if org.parent is None:
                 raise Rejected("the root cannot be deleted")
             may_empty(request, org.id)
-            request.begun = True
+            request.partially_applied = True
             for one in reversed(orgs.below(org.id)):
                 await empty(request, one)
                 await orgs.remove(one, request.principal)
@@ -270,7 +269,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def export(request: Request, org_id: int) -> dict[str, Any]:
         """Everything about an organization and those below it, but values and secrets."""
-        top = hub.organization_for(request, org_id)
+        top = hub.access.organization_for(request, org_id)
         for permission in ("users.view", "users.download"):
             hub.authorize(request.principal, permission, org=top.id)
         return {
@@ -287,9 +286,9 @@ def routes(service: UsersService) -> Sequence[Route]:
                     "ownerUserId": device.owner,
                     "name": device.name,
                     "templateId": device.template.id,
-                    "metadata": await hub.metadata.of(device),
+                    "metadata": await hub.metadata.values_for(device),
                 }
-                for device in hub.devices_for(request.principal, VIEW_DEVICES, top.id)
+                for device in hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],
         }
 
@@ -301,7 +300,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         number = request.body.org_id
         allowed = service.access.grants(request.principal) or frozenset()
         if number != user.org and not ("orgs.switch" in allowed and orgs.contains(user.org, number)):
-            raise orgs.unknown(number)
+            raise orgs.not_found(number)
         org = orgs.get(number)
         await service.credentials.act_in(session, org.id)
         request.org, request.subject = org.id, f"organization {org.id}"
@@ -317,10 +316,10 @@ def routes(service: UsersService) -> Sequence[Route]:
             permission,
             summary,
             body,
-            edits="organization" if handler in (edit, rename) else "",
+            lock="organization" if handler in (edit, rename) else "",
         )
         for method, path, handler, permission, body, summary in (
-            ("GET", "/profile", own, KNOWN, None, "The organization one acts in"),
+            ("GET", "/profile", own, AUTHENTICATED, None, "The organization one acts in"),
             ("GET", "", info, settings, None, "One organization"),
             ("GET", "/search", listed, "orgs.view", None, "The organizations below, by a text in their name"),
             ("POST", "/create", create, "orgs.add", NewOrganization, "Make an organization"),
@@ -329,6 +328,6 @@ def routes(service: UsersService) -> Sequence[Route]:
             ("DELETE", "", delete, "orgs.delete", None, "Delete an organization"),
             ("POST", "/transfer", transfer, "orgs.transfer", MoveOrganization, "Transfer an organization"),
             ("GET", "/export", export, settings, None, "Export an organization's data"),
-            ("POST", "/switch", switch, KNOWN, OrganizationId, "Act in another organization"),
+            ("POST", "/switch", switch, AUTHENTICATED, OrganizationId, "Act in another organization"),
         )
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from hub.api.routes import Permission
+from hub.api import Permission
 from plugins.users.model import STAFF, USER
 
 #: Of the rooms that this plugin has, and of those to come: their plugins ask for them by these names.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api.routes import MAX_PAGE, Created, Page, Request, Route, page_of
+from hub.api import MAX_PAGE, Created, Page, Request, Route, page_of
 from hub.errors import Forbidden, Rejected
 from hub.model import ROOT_ORG
 from plugins.users.schemas import PermissionObject, RoleObject
@@ -48,11 +48,11 @@ def routes(service: UsersService) -> Sequence[Route]:
         return RoleObject(id=role, name=roles.names[role], users=users, permissions=sorted(roles.grants(org, role)))
 
     async def all_roles(request: Request, org_id: int | None = None) -> Page[RoleObject]:
-        org = hub.organization_for(request, org_id).id
+        org = hub.access.organization_for(request, org_id).id
         return page_of(list(roles.names), 0, MAX_PAGE, lambda role: shown(org, role))
 
     async def one(request: Request, role_id: int, *, org_id: int | None = None) -> RoleObject:
-        return versioned(request, shown(hub.organization_for(request, org_id).id, roles.get(role_id)))
+        return versioned(request, shown(hub.access.organization_for(request, org_id).id, roles.get(role_id)))
 
     def versioned(request: Request, role: RoleObject) -> RoleObject:
         request.version(role.name, role.permissions)
@@ -63,7 +63,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def switch(request: Request) -> RoleObject:
         body: SwitchPermissions = request.body
-        org = hub.organization_for(request, body.org_id).id
+        org = hub.access.organization_for(request, body.org_id).id
         role = roles.get(body.role_id)
         request.subject = f"role {role}"
         if not body.permissions:
@@ -120,7 +120,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             permission,
             summary,
             body,
-            edits="role" if handler in (rename, switch) else "",
+            lock="role" if handler in (rename, switch) else "",
         )
         for method, path, handler, permission, body, summary in (
             ("GET", "roles", all_roles, "roles.view", None, "All roles and their permissions"),

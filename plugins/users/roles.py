@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hub.api.routes import Permission
+from hub.api import Permission
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import RightsChanged
 from hub.model import ROOT_ORG

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api.routes import Request
+from hub.api import ONLY_HERE, Request, is_only_here
 from hub.errors import Forbidden, NotAuthenticated, Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, OrganizationChanged
-from hub.model import ROOT_ORG, Principal
-from hub.net.links import ONLY_HERE, is_only_here
+from hub.model import ROOT_ORG, Principal, System
 from hub.structuring import Duration, seconds
-from hub.units import System
 from plugins.users.authorization import Access
 from plugins.users.credentials import Credentials
 from plugins.users.model import ADMIN, User
@@ -69,7 +67,7 @@ class UsersService:
         await self.credentials.load()
         await self.throttle.load()
         self.hub.devices.org_of_user = lambda user: found.org if (found := self.people.by_id.get(user)) else None
-        self.hub.organizations.counts["users"] = self.people.by_organization
+        self.hub.organizations.add_usage_counter("users", self.people.by_organization)
         self.hub.names["user"] = self._email
         self.hub.user_of = lambda email: (found.id, found.org) if (found := self.people.by_email.get(email)) else None
         self.hub.display.system_of = self._system
@@ -141,7 +139,7 @@ class UsersService:
         self.credentials.gone(user)
         self.throttle.forget("login", user.email)
         await self.throttle.save()
-        await self.hub.hooks.forget(self.hub, Principal("user", user.id, user.org).who)
+        await self.hub.forget(Principal("user", user.id, user.org).actor_id)
 
     def link(self, request: Request | None, code: str) -> str:
         """The address of the page for a code."""
@@ -199,7 +197,7 @@ class UsersService:
         Raises `NotFound` also for one in an organization that is none of the asker's business; `Forbidden`.
         """
         user = self.people.get(number)
-        if not self.hub.may(request.principal, request.permission, org=user.org):
+        if not self.hub.is_allowed(request.principal, request.permission, org=user.org):
             raise self.people.unknown(number)
         if gift:
             self.access.check_gift(request.principal, user.org, user.role)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.api.routes import (
-    KNOWN,
+from hub.api import (
+    AUTHENTICATED,
     PAGE,
     VIEW_DEVICES,
     Created,
@@ -169,7 +169,7 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     def new_user(request: Request) -> User:
         body: NewUser | Invite = request.body
-        org = hub.organization_for(request, body.org_id)
+        org = hub.access.organization_for(request, body.org_id)
         role = service.roles.get(body.role_id)
         access.check_gift(request.principal, org.id, role)
         return person(body, org.id, role)
@@ -195,15 +195,15 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     async def make_client(request: Request) -> None:
         body: NewClient = request.body
-        top = hub.organization_for(request)
-        if not hub.may(request.principal, "orgs.add", org=top.id):
+        top = hub.access.organization_for(request)
+        if not hub.is_allowed(request.principal, "orgs.add", org=top.id):
             raise Forbidden("This needs the permission orgs.add.")
         access.check_gift(request.principal, top.id, ADMIN)
         new = person(body, top.id, ADMIN)
         hashed = hash_of(new.email, body.password, body.password_hash)
         people.check(new)
         if new.email in people.by_email:
-            request.nothing_changed = True
+            request.no_change = True
             return
         hub.organizations.check_quota(top.id, "users", people.by_organization())
         name = body.organization_name.strip() or free_name(new.name or new.email.partition("@")[0], top.id)
@@ -213,12 +213,12 @@ def routes(service: UsersService) -> Sequence[Route]:
             request.principal,
         )
         new.org = org.id
-        request.begun, request.org = True, org.id
+        request.partially_applied, request.org = True, org.id
         try:
             made = await people.add(new, hashed)
         except HubError:
             await hub.organizations.remove(org.id, request.principal)
-            request.begun = False
+            request.partially_applied = False
             raise
         request.subject = f"user {made.id}"
 
@@ -231,7 +231,7 @@ def routes(service: UsersService) -> Sequence[Route]:
     async def register(request: Request) -> None:
         """A user of one's organization, who has no password yet."""
         body: Registration = request.body
-        org = hub.organization_for(request)
+        org = hub.access.organization_for(request)
         access.check_gift(request.principal, org.id, USER)
         profile = Profile(**said_of(body))
         made = await people.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
@@ -264,7 +264,7 @@ def routes(service: UsersService) -> Sequence[Route]:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[UserObject]:
-        top = hub.organization_for(request, org_id).id
+        top = hub.access.organization_for(request, org_id).id
         found = [user for user in allowed(request, org_id) if include_sub_org_users or user.org == top]
         return page_of(found, page, size, service.shown)
 
@@ -280,7 +280,7 @@ def routes(service: UsersService) -> Sequence[Route]:
     ) -> Page[UserObject]:
         text = nfc(query).lower()
         found = [u for u in allowed(request, org_id) if text in u.email or text in u.name.lower()]
-        visible = hub.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
+        visible = hub.access.devices_for(request.principal, VIEW_DEVICES) if sort_by == "Devices Count" else ()
         owned = Counter(device.owner for device in visible)
         keys: dict[SortUsers, Callable[[User], Any]] = {
             "User Id": lambda user: user.id,
@@ -299,8 +299,8 @@ def routes(service: UsersService) -> Sequence[Route]:
 
     def allowed(request: Request, org: int | None) -> list[User]:
         """The users of an organization and below whom somebody may see."""
-        found = people.of_org(hub.organization_for(request, org).id)
-        return [user for user in found if hub.may(request.principal, request.permission, org=user.org)]
+        found = people.of_org(hub.access.organization_for(request, org).id)
+        return [user for user in found if hub.is_allowed(request.principal, request.permission, org=user.org)]
 
     async def user(request: Request, user_id: int) -> UserProfile:
         found = service.user_for(request, user_id)
@@ -360,7 +360,7 @@ def routes(service: UsersService) -> Sequence[Route]:
     async def transfer(request: Request) -> Created[UserObject]:
         body: TransferUser = request.body
         found = service.user_for(request, body.user_id, gift=True)
-        org = hub.organization_for(request, body.target_org_id)
+        org = hub.access.organization_for(request, body.target_org_id)
         role = service.roles.get(body.role_id)
         if request.principal.kind == "user" and found.id == request.principal.id:
             raise Forbidden("You cannot transfer yourself.")
@@ -369,8 +369,8 @@ def routes(service: UsersService) -> Sequence[Route]:
         hub.organizations.check_quota(org.id, "users", people.by_organization(), leaving=found.org)
         if body.devices:
             for device in owned:
-                hub.devices.check_place(org.id, device.template, len(owned), leaving=device.org)
-        request.begun, request.org, request.given_to = True, found.org, org.id
+                hub.devices.check_placement(org.id, device.template, len(owned), leaving=device.org)
+        request.partially_applied, request.org, request.transferred_to = True, found.org, org.id
         await people.change(found, org=org.id, role=role)
         for device in owned:
             to, owner = (org.id, found.id) if body.devices else (device.org, None)
@@ -381,8 +381,8 @@ def routes(service: UsersService) -> Sequence[Route]:
     async def export(request: Request, user_id: int) -> dict[str, Any]:
         """Everything that is kept about one person."""
         found = service.user_for(request, user_id)
-        who = Principal("user", found.id, found.org).who
-        visible = {device.id for device in hub.devices_for(request.principal, VIEW_DEVICES)}
+        who = Principal("user", found.id, found.org).actor_id
+        visible = {device.id for device in hub.access.devices_for(request.principal, VIEW_DEVICES)}
         return {
             "user": service.profile(found),
             "sessions": [session_shown(session) for session in credentials.of_user(found.id)],
@@ -397,7 +397,7 @@ def routes(service: UsersService) -> Sequence[Route]:
                 for device, comment in await hub.timeline.comments_by(who)
                 if device in visible
             ],
-            **await hub.hooks.personal_data(hub, who, request.principal),
+            **await hub.personal_data(who, request.principal),
         }
 
     # -- whose device it is ---------------------------------------------------------------------------------------
@@ -414,31 +414,31 @@ def routes(service: UsersService) -> Sequence[Route]:
         await transfer_to(request, request.body)
 
     async def transfer_to(request: Request, body: TransferDevice) -> None:
-        device = hub.device_for(request, body.device_id)
+        device = hub.access.device_for(request, body.device_id)
         if (body.new_user_id is None) == (body.new_org_id is None):
             raise Rejected("either newUserId or newOrgId is needed")
         if body.new_org_id is not None:
             # Nobody is told more than that it is not theirs.
-            if not hub.may(request.principal, request.permission, org=body.new_org_id):
-                raise hub.organizations.unknown(body.new_org_id)
+            if not hub.is_allowed(request.principal, request.permission, org=body.new_org_id):
+                raise hub.organizations.not_found(body.new_org_id)
             hub.organizations.get(body.new_org_id)
             new: tuple[int, int | None] = (body.new_org_id, None)
-            request.given_to = body.new_org_id
+            request.transferred_to = body.new_org_id
         elif not body.new_user_id:
             new = (device.org, None)
         else:
             # A device is where its owner is.
             org = hub.devices.org_of_user(body.new_user_id)
-            if org is None or not hub.may(request.principal, request.permission, org=org):
+            if org is None or not hub.is_allowed(request.principal, request.permission, org=org):
                 raise people.unknown(body.new_user_id)
             new = (org, body.new_user_id)
-            request.given_to = None if org == device.org else org
+            request.transferred_to = None if org == device.org else org
         if new == (device.org, device.owner):
             raise Rejected("Can't transfer to the same owner")
         await hub.devices.transfer(device, *new, request.principal)
 
     async def clear_owner(request: Request, device_id: int) -> None:
-        device = hub.device_for(request, device_id)
+        device = hub.access.device_for(request, device_id)
         await hub.devices.transfer(device, device.org, None, request.principal)
 
     org = "/api/v1/organization"
@@ -450,7 +450,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             permission,
             summary,
             body,
-            edits="user" if handler is edit else "",
+            lock="user" if handler is edit else "",
         )
         for method, path, handler, permission, body, summary in (
             ("GET", "users", users, "users.view", None, "The users of an organization"),
@@ -494,7 +494,7 @@ def routes(service: UsersService) -> Sequence[Route]:
             path="/api/v1/profile",
             handler=delete_oneself,
             body=Password,
-            permission=KNOWN,
+            permission=AUTHENTICATED,
             summary="Delete one's own account",
         )
     ]

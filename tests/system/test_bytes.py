@@ -11,9 +11,9 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 
-from hub.app import running
 from hub.clock import Clock
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, AppConnected, Reboot, Redirect
@@ -256,13 +256,13 @@ async def check_what_is_kept(hub):
         "tmpl": "TMPL0wire0001",
     }
     by_pin = {pin: point.datastream.id for pin, point in device.points.items()}
-    assert await hub.properties.of(device) == {
+    assert await hub.properties.values_for(device) == {
         by_pin[0]: {"color": ("#D3435C",), "isDisabled": ("true",)},
         by_pin[1]: {"isDisabled": ("true",)},
         by_pin[3]: {"labels": ("one", "two", "three")},
     }
-    assert await hub.metadata.of(device) == {"Serial Number": "SN-0001", "Hotspot Name": "Blynk Device-1"}
-    assert [(e.code, e.description, e.resolved) for e in await hub.timeline.of(device) if e.type != "online"] == [
+    assert await hub.metadata.values_for(device) == {"Serial Number": "SN-0001", "Hotspot Name": "Blynk Device-1"}
+    assert [(e.code, e.description, e.resolved) for e in await hub.timeline.newest(device) if e.type != "online"] == [
         ("too_cold", "It is -3 °C", CAPTURED_AT),
         ("too_hot", "", CAPTURED_AT),
     ]
@@ -357,6 +357,6 @@ async def test_a_push_waits_for_the_info_frame(hub, link):
 async def test_a_wrong_token(hub, link):
     """It ends the connection itself when it hears 9; the hub does not."""
     await play(link, [(b"\x1d\x00\x01\x00\x20ffffffffffffffffffffffffffffffff", b"\x00\x00\x01\x00\x09")])
-    assert [refused.reason for refused in hub.refusals] == ["unknown token ending …ff"]
+    assert [refused.reason for refused in hub.rejections.recent] == ["unknown token ending …ff"]
     await link.stream.send_eof()
     await link.ended()

@@ -18,9 +18,9 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 
-from hub.app import running
 from hub.facts import DeviceConnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM
 from hub.testing import add_device, address_of
@@ -289,7 +289,7 @@ async def test_a_wrong_token_is_refused(hub, start, kind):
     await client.expect("error", reason=kind.wrong_token)
     assert {"event": "connected"} not in client.seen
     assert hub.sessions.get(device.id) is None
-    reasons = [refused.reason for refused in hub.refusals]
+    reasons = [refused.reason for refused in hub.rejections.recent]
     assert "unknown token ending …yz" in reasons
     assert not any(wrong in reason for reason in reasons)
 

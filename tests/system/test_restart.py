@@ -6,10 +6,10 @@ import ssl
 
 import pytest
 import trio
+from hub.run import running
 from patience import patient
 
 from connectors.native.client import Disconnected, connect
-from hub.app import running
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
