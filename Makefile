@@ -1,32 +1,32 @@
 # make run   sets up .venv (once) and starts the hub
-# make test  sets up .venv (once) and runs every test
+# make test  sets up .venv (once) and runs all checks and tests
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-# What the tests start many times is compiled once, whatever the environment says.
+# The tests start the same programs many times: cache their bytecode, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check client fuzz lock bench
 run: .venv/run.stamp
 	$(BIN)/pinwheel run $(ARGS)
 
-# One more at a time than there are cores: some tests wait.
+# One process more than there are cores: some tests wait most of the time.
 test: .venv/test.stamp check
 	$(BIN)/python -m pytest --numprocesses $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal $(ARGS)
 
-# The whole gate but the tests: style, types, who imports whom.
+# All checks but the tests: style, types, which package imports which.
 check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The Python client, made from the API's description.
+# Generates client/operations.py, the Python client, from the OpenAPI document.
 client: .venv/test.stamp
-	$(BIN)/python -m plugins.openapi.client > .venv/operations.py
+	$(BIN)/python -m plugins.openapi.client_generator > .venv/operations.py
 	$(BIN)/ruff format --stdin-filename client/operations.py - < .venv/operations.py > client/operations.py
 
-# Measures what docs/performance.md says and writes its table: an hour, or the benches that are named (ARGS="ingest small").
+# Runs all benchmarks of docs/performance.md (an hour) or some (ARGS="ingest small"), and writes its table.
 bench: .venv/test.stamp
 	$(BIN)/python -m bench report $(ARGS)
 
@@ -35,22 +35,22 @@ fuzz: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	PYTHONPATH=. $(BIN)/python tests/fuzz_mqtt.py -runs=1000000 -max_len=512 -artifact_prefix=.venv/ $(ARGS)
 
-# Made again when dependencies or entry points change; the stamp comes last, so a failed setup is not taken for a finished one.
+# Set up again when dependencies or entry points change. The stamp is written last, so that a failed setup is repeated.
 .venv/run.stamp: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pinwheel needs Python 3.11 or newer: make run PYTHON=python3.12")'
 	@echo "Setting up .venv with the hub's libraries; the first time this takes some minutes …" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "No venv module: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@# A path instead of an import hook, which every start of a command would pay for.
+	@# compat: a path instead of an import hook, which would slow down the start of every command.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp requirements-test.txt
-	@echo "Installing what the tests need; the first time this takes some minutes …" >&2
+	@echo "Installing the libraries of the tests; the first time this takes some minutes …" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.txt
 	@touch $@
 
-# Refresh both lock files (needs uv); for every platform and Python we support.
+# Updates both lock files (needs uv), for every supported platform and Python version.
 lock:
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml config/build.in -o requirements.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra test -c requirements.txt pyproject.toml -o requirements-test.txt

@@ -1,4 +1,4 @@
-"""What people's programs ask of a hub with many devices: one device, lists, and searches."""
+"""Bench ``api``: reads of one device, lists, searches and charts of a hub with many devices."""
 
 from __future__ import annotations
 
@@ -8,129 +8,136 @@ import socket
 import sqlite3
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from bench.hubprocess import HubProcess
+from bench.hub_process import HubProcess
 from hub.history.chunks import HOUR_MS, Statistics, to_row
 from plugins.users.model import ADMIN
 from plugins.users.passwords import blynk_hash, derive
 
 EMAIL, PASSWORD = "admin@example.org", "correct horse battery"
-#: How often each is asked; and devices of a dashboard, which are read again and again.
+#: How often each request is sent, and the number of devices that are read in turn, as by a dashboard.
 SAMPLES, READ_DEVICES = 11, 20
+#: Hours of a year of 364 days, and series in `_Client.year_of_hours`.
+YEAR_HOURS, YEAR_SERIES = 364 * 24, 8
 
 
-def api(devices: int, seconds: float, *, verbose: bool) -> dict[str, Any]:
-    """An Admin asks, over one connection; medians in milliseconds."""
+def api(*, devices: int, seconds: float, verbose: bool) -> dict[str, Any]:
+    """Requests of an Admin over one connection, on a hub with many devices (medians in milliseconds)."""
     with HubProcess(verbose=verbose) as hub:
-        hub.devices(1)
+        hub.add_devices(1)
         hub.stop()
         _fill(hub, devices)
         hub.start()
         client = _Client(hub)
-        client.key = client("POST", "/api/v1/login", {"email": EMAIL, "password": PASSWORD})["access_token"]
-        used = hub.cpu()
-        count, reads = client.read_devices(seconds)
-        used = hub.cpu() - used
-        words, filters = "/api/v1/organization/search/devices?size=20&query=", "/api/v1/devices/search"
-        kitchen = {"attribute": "metadata", "name": "Room", "operator": "contains", "values": ["kitchen 7"]}
-        named = {"attribute": "name", "operator": "contains", "values": ["99"]}
-        asked = {
-            "list_1000_ms": ("GET", "/api/v1/organization/devices?size=1000", None, devices),
-            "search_word_ms": ("GET", f"{words}device+{devices - 1}", None, None),
-            "search_all_ms": ("GET", words, None, devices),
-            "filter_ms": ("POST", filters, {"filters": [kitchen, named], "match": "any", "sortBy": "name"}, None),
-        }
-        took = {name: client.median(*what) for name, what in asked.items()}
-        took["year_hourly_ms"] = client.year()
+        client.log_in()
+        before = hub.cpu_seconds()
+        count, duration = client.read_devices(seconds)
+        cpu_seconds = hub.cpu_seconds() - before
+        search, filtered = "/api/v1/organization/search/devices?size=20&query=", "/api/v1/devices/search"
+        room_filter = {"attribute": "metadata", "name": "Room", "operator": "contains", "values": ["kitchen 7"]}
+        name_filter = {"attribute": "name", "operator": "contains", "values": ["99"]}
+        filters = {"filters": [room_filter, name_filter], "match": "any", "sortBy": "name"}
         return {
             "devices": devices,
-            "device_reads_per_second": round(reads),
-            "cpu_us_per_read": round(used / count * 1_000_000),
-            **took,
-            "rss_mb": round(hub.rss(), 1),
+            "device_reads_per_second": round(count / duration),
+            "cpu_us_per_read": round(cpu_seconds / count * 1_000_000),
+            "list_1000_ms": client.list_ms("GET", "/api/v1/organization/devices?size=1000", expected=devices),
+            "search_word_ms": client.list_ms("GET", f"{search}device+{devices - 1}"),
+            "search_all_ms": client.list_ms("GET", search, expected=devices),
+            "filter_ms": client.list_ms("POST", filtered, filters),
+            "year_hourly_ms": client.year_of_hours_ms(),
+            "rss_mb": round(hub.rss_mb(), 1),
         }
 
 
 class _Client:
-    """One connection."""
+    """A client of the API with one connection, which is kept open."""
 
     def __init__(self, hub: HubProcess) -> None:
         self._address = hub.address
         self._connection = http.client.HTTPConnection(*hub.address, timeout=60)
-        self.key = ""
+        self._token = ""
 
-    def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        return json.loads(self.answer(method, path, body))
+    def log_in(self) -> None:
+        response = self._request("POST", "/api/v1/login", {"email": EMAIL, "password": PASSWORD})
+        self._token = json.loads(response)["access_token"]
 
-    def answer(self, method: str, path: str, body: Any = None) -> bytes:
-        """The answer as it came: what a client makes of it is its own time."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+    def _request(self, method: str, path: str, body: Any = None) -> bytes:
+        """Send a request and return the body of the response."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.status >= 400:
-            raise SystemExit(f"{method} {path}: {content!r}")
+        response = self._connection.getresponse()
+        content = response.read()
+        if response.status >= 400:
+            raise SystemExit(f"{method} {path} failed: {content!r}")
         return content
 
     def read_devices(self, seconds: float) -> tuple[int, float]:
-        """Read one device after the other; how many, and how many a second.
+        """Read one device after the other; return the number of reads, and how many seconds they took.
 
-        By hand: what http.client makes of an answer takes half as long as the hub takes to give it.
+        Uses a raw socket: http.client takes half as long to parse a response as the hub takes to send it.
         """
-        head = f"Host: hub\r\nAuthorization: Bearer {self.key}\r\n\r\n"
-        asked = [
+        head = f"Host: hub\r\nAuthorization: Bearer {self._token}\r\n\r\n"
+        requests = [
             f"GET /api/v1/organization/device?deviceId={number} HTTP/1.1\r\n{head}".encode()
             for number in range(1, READ_DEVICES + 1)
         ]
         count, began = 0, time.perf_counter()
         with socket.create_connection(self._address) as sock:
-            while (took := time.perf_counter() - began) < seconds:
-                sock.sendall(asked[count % READ_DEVICES])
-                answer = b""
-                while not answer.endswith(b"}") or b"\r\n\r\n" not in answer or not _is_whole(answer):
-                    answer += sock.recv(65_536)
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    raise SystemExit(f"device: {answer[:200]!r}")
+            while (duration := time.perf_counter() - began) < seconds:
+                sock.sendall(requests[count % READ_DEVICES])
+                response = b""
+                while not response.endswith(b"}") or b"\r\n\r\n" not in response or not _is_complete(response):
+                    response += sock.recv(65_536)
+                if not response.startswith(b"HTTP/1.1 200"):
+                    raise SystemExit(f"A device could not be read: {response[:200]!r}")
                 count += 1
-        return count, count / took
+        return count, duration
 
-    def year(self) -> float:
-        """Milliseconds that a year of the hours of eight datastreams takes."""
-        took = []
+    def year_of_hours_ms(self) -> float:
+        """Return the median duration of a chart with the hours of a year of eight datastreams."""
+
+        def check(response: bytes) -> None:
+            points = sum(len(line["ts"]) for line in json.loads(response)["series"])
+            if points < YEAR_SERIES * YEAR_HOURS:
+                raise SystemExit(f"A chart of a year has only {points} hours.")
+
+        query = "deviceIds=1,2&pins=V0,V1,V2,V3&granularity=hour&period=364d&tz=UTC"
+        return self._median_ms("GET", f"/api/v1/history?{query}", None, check)
+
+    def list_ms(self, method: str, path: str, body: Any = None, expected: int | None = None) -> float:
+        """Return the median duration of a list with ``expected`` elements in total; None is any number but 0."""
+
+        def check(response: bytes) -> None:
+            total = json.loads(response)["totalElements"]
+            if total != expected if expected is not None else not total:
+                raise SystemExit(f"{method} {path} found {total} devices; expected: {expected or 'at least 1'}.")
+
+        return self._median_ms(method, path, body, check)
+
+    def _median_ms(self, method: str, path: str, body: Any, check: Callable[[bytes], None]) -> float:
+        """Return the median duration of a request in milliseconds. Decoding and checking the response do not count."""
+        durations = []
         for _ in range(SAMPLES):
             began = time.perf_counter()
-            asked = "deviceIds=1,2&pins=V0,V1,V2,V3&granularity=hour&period=364d&tz=UTC"
-            answer = self.answer("GET", f"/api/v1/history?{asked}")
-            took.append((time.perf_counter() - began) * 1000)
-            points = sum(len(line["ts"]) for line in json.loads(answer)["series"])
-            if points < 8 * 364 * 24:
-                raise SystemExit(f"a year has {points} hours")
-        return round(statistics.median(took), 1)
-
-    def median(self, method: str, path: str, body: Any, expected: int | None) -> float:
-        """Milliseconds that an answer takes, when it says that ``expected`` were found, or any."""
-        took = []
-        for _ in range(SAMPLES):
-            began = time.perf_counter()
-            answer = self.answer(method, path, body)
-            took.append((time.perf_counter() - began) * 1000)
-            found = json.loads(answer)["totalElements"]
-            if found != expected if expected is not None else not found:
-                raise SystemExit(f"{path}: found {found}")
-        return round(statistics.median(took), 1)
+            response = self._request(method, path, body)
+            durations.append((time.perf_counter() - began) * 1000)
+            check(response)
+        return round(statistics.median(durations), 1)
 
 
-def _is_whole(answer: bytes) -> bool:
-    """Whether an answer has as many bytes as its head says."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+def _is_complete(response: bytes) -> bool:
+    """Return whether a response has the length that its Content-Length names."""
+    head, _, body = response.partition(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     return len(body) == int(length.partition(b":")[2])
 
 
 def _fill(hub: HubProcess, devices: int) -> None:
-    """Put an Admin and devices into the files of a hub that has stopped and has one device."""
+    """Write an Admin, devices and a year of statistics into the files of a stopped hub that has one device."""
     with closing(sqlite3.connect(hub.data / "pinwheel.db")) as connection:
         password = derive(blynk_hash(EMAIL, PASSWORD))
         sql = "INSERT INTO users (org, email, name, role, password, created) VALUES (1, ?, '', ?, ?, 0)"

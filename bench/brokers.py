@@ -1,4 +1,4 @@
-"""The same MQTT load on the hub and on brokers, one after the other; the brokers keep nothing."""
+"""Bench ``brokers``: the same MQTT load on the hub and on brokers, which store nothing, one after the other."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import load
-from bench.hubprocess import PATIENCE, HubProcess, cpu
+from bench.hub_process import PATIENCE, HubProcess, cpu_seconds
+from bench.load import Address
 
 _MOSQUITTO = "listener {port} 127.0.0.1\nallow_anonymous true\n"
 _AMQTT = """\
@@ -28,11 +30,11 @@ plugins:
 """
 
 
-def brokers(connections: int, seconds: float, amqtt: str) -> dict[str, Any]:
-    """QoS 1, one message in flight on each connection; ``amqtt`` is its program, "" where there is none."""
-    found: dict[str, Any] = {}
+def brokers(*, connections: int, seconds: float, amqtt: str) -> dict[str, Any]:
+    """The same MQTT load (QoS 1, one message in flight each) on the hub, Mosquitto and amqtt, if they are installed."""
+    results: dict[str, Any] = {}
     with HubProcess() as hub:
-        found["pinwheel"] = _measured(hub.address, hub.devices(connections), seconds, hub.cpu)
+        results["pinwheel"] = _measure(hub.address, hub.add_devices(connections), seconds, hub.cpu_seconds)
     tokens = [f"client-{n}" for n in range(connections)]
     for name, program, config, arguments in (
         ("mosquitto", shutil.which("mosquitto") or "/usr/sbin/mosquitto", _MOSQUITTO, ["-c"]),
@@ -40,32 +42,35 @@ def brokers(connections: int, seconds: float, amqtt: str) -> dict[str, Any]:
     ):
         if program and Path(program).exists():
             with _running(program, arguments, config) as (address, pid):
-                found[name] = _measured(address, tokens, seconds, lambda pid=pid: cpu(pid))  # type: ignore[misc]
-    ours = found["pinwheel"]["per_cpu_second"]
-    ratios = {f"pinwheel_to_{name}": round(ours / one["per_cpu_second"], 2) for name, one in found.items()}
-    return found | {name: ratio for name, ratio in ratios.items() if name != "pinwheel_to_pinwheel"}
+                results[name] = _measure(address, tokens, seconds, partial(cpu_seconds, pid))
+    pinwheel = results["pinwheel"]["per_cpu_second"]
+    ratios = {
+        f"pinwheel_to_{name}": round(pinwheel / result["per_cpu_second"], 2)
+        for name, result in results.items()
+        if name != "pinwheel"
+    }
+    return results | ratios
 
 
-def _measured(
-    address: tuple[str, int], tokens: list[str], seconds: float, used: Callable[[], float]
-) -> dict[str, float]:
-    load.acknowledged_load(load.MQTT, address, tokens, 1.0, None)
-    before = used()
-    sent = load.acknowledged_load(load.MQTT, address, tokens, seconds, None)
-    p50, p99 = load.percentiles(sent.ages)
+def _measure(address: Address, tokens: list[str], seconds: float, cpu: Callable[[], float]) -> dict[str, float]:
+    """Return the results of a load. ``cpu`` returns the CPU seconds of the broker so far."""
+    load.acknowledged_load(load.MQTT, address, tokens, seconds=1.0)
+    before = cpu()
+    result = load.acknowledged_load(load.MQTT, address, tokens, seconds)
+    p50, p99 = load.percentiles(result.ages)
     return {
-        "per_second": round(sent.messages / sent.seconds),
-        "per_cpu_second": round(sent.messages / max(1e-9, used() - before)),
+        "per_second": round(result.messages / result.seconds),
+        "per_cpu_second": round(result.messages / max(1e-9, cpu() - before)),
         "p50_ms": round(p50, 2),
         "p99_ms": round(p99, 2),
     }
 
 
 @contextmanager
-def _running(program: str, arguments: list[str], config: str) -> Iterator[tuple[tuple[str, int], int]]:
-    """A broker on a free port for the length of the block: its address and process."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = taken.getsockname()
+def _running(program: str, arguments: list[str], config: str) -> Iterator[tuple[Address, int]]:
+    """Run a broker on a free port for the length of the block; yield its address and process id."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "broker.yaml"
         path.write_text(config.format(port=address[1]))
@@ -82,13 +87,14 @@ def _running(program: str, arguments: list[str], config: str) -> Iterator[tuple[
             process.wait(PATIENCE)
 
 
-def _wait_for(address: tuple[str, int]) -> None:
-    ends = time.monotonic() + PATIENCE
+def _wait_for(address: Address) -> None:
+    """Return when the broker accepts connections."""
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection(address).close()
             return
         except OSError:
-            if time.monotonic() > ends:
-                raise SystemExit("the broker did not start") from None
+            if time.monotonic() > deadline:
+                raise SystemExit(f"The broker did not start within {PATIENCE:.0f} seconds.") from None
             time.sleep(0.05)

@@ -1,22 +1,22 @@
-"""How fast this machine is at the moment: so that figures of other days and machines can be compared."""
+"""The current speed of this machine, to compare results of different days and machines."""
 
 from __future__ import annotations
 
 import time
 
-#: Turns of the loop that is measured, and how often it is; the fastest counts.
-TURNS, TRIES = 10_000, 25
+#: Iterations of the loop, and how often it is timed; the shortest time counts.
+ITERATIONS, REPEATS = 10_000, 25
 
 
 def calibration_us() -> float:
-    """CPU time in microseconds of a fixed loop in pure Python, which does what the value path does most."""
-    return min(_loop() for _ in range(TRIES)) * 1e6
+    """Return the CPU time, in microseconds, of a fixed loop of pure Python with the typical work of the value path."""
+    return min(_loop_seconds() for _ in range(REPEATS)) * 1e6
 
 
-def _loop() -> float:
+def _loop_seconds() -> float:
     latest: dict[int, tuple[int, float]] = {}
     began = time.thread_time()
-    for number in range(TURNS):
+    for number in range(ITERATIONS):
         series = number % 100
         latest[series] = (number, float(number))
         if latest[series][0] != number:

@@ -1,7 +1,8 @@
-"""What the worst requests do to everybody else: the cases are made from the hub's own table of routes.
+"""Bench ``hostile``: the requests that block the event loop longest, generated from the hub's routes.
 
-Each route gets the largest body that it takes, in every shape that costs a parser most, from nobody, from a device,
-from its owner with the role User, and from an Admin. A plugin in the hub measures how long the event loop was held.
+Each route gets bodies of its maximum size, in the shapes that are most expensive to parse. They come from a client
+without a token, a device, the device's owner with the role User, and an Admin. A plugin in the hub measures how long
+the event loop was blocked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Union, get_args, get_origin
 import attrs
 import trio
 
-from bench.hubprocess import CONFIG, HubProcess
+from bench.hub_process import CONFIG, HubProcess
 from client import operations
 from hub.api import Route, json_name
 from hub.config import load
@@ -26,17 +27,20 @@ from hub.run import running
 from plugins.users.model import ADMIN, USER
 
 UNLIMITED = CONFIG + "api_requests_per_minute = 1000000000\nimport_points_per_day = 1000000000\n"
-#: Seconds between two looks of the ticker, and after the last request until memory is measured.
-TICK, REST = 0.005, 10.0
-#: How often each case is sent before memory is measured.
-REPEATED = 40
-#: Bytes of a query that still fit a request's header.
+#: Seconds between two ticks of the plugin.
+TICK = 0.005
+#: Seconds between the last request and the measurement of memory.
+SETTLE_SECONDS = 10.0
+#: Gaps that the result lists.
+MAX_WORST = 10
+#: Bytes of a query that fits into the header of a request.
 MAX_QUERY = 15_000
 PASSWORD = "correct horse battery"
-#: A stamp that the hub takes, in milliseconds UTC.
+#: A timestamp that the hub accepts, in milliseconds since 1970.
 NOW = int(time.time() * 1000)
 
-#: Measures the longest time between two ticks, less the tick itself.
+#: A plugin with the route /bench/ticker: it returns, and resets, the longest time between two ticks in milliseconds,
+#: less the tick itself.
 TICKER = f"""
 import time
 import trio
@@ -76,7 +80,7 @@ Body = tuple[str, bytes]
 
 @attrs.frozen
 class Case:
-    """One request: ``shape`` is what is wrong with it."""
+    """A request. ``shape`` describes what makes it expensive; ``type`` is its Content-Type."""
 
     route: Route
     shape: str
@@ -85,72 +89,96 @@ class Case:
     type: str = "application/json"
 
 
-def hostile(repeat: int, *, verbose: bool) -> dict[str, Any]:
-    """Every case once, for the longest gap; then each ``repeat`` times, for what stays in memory."""
+@attrs.frozen(order=True)
+class Gap:
+    """The longest time, in milliseconds, for which the event loop was blocked while a request was handled."""
+
+    ms: float
+    route: str
+    shape: str
+    sender: str
+    status: int
+
+
+def hostile(*, repeat: int, verbose: bool) -> dict[str, Any]:
+    """The most expensive requests on every route: how long they block the event loop, and how much memory stays."""
     with HubProcess(verbose=verbose, config=UNLIMITED) as hub:
         plugins = hub.data / "plugins"
         plugins.mkdir()
         (plugins / "ticker.py").write_text(TICKER)
-        [token] = hub.devices(1)
+        [token] = hub.add_devices(1)
+        # The start after this stop loads the plugin.
         hub.stop()
         hub.start()
-        senders, ticker = _senders(hub, token), _Ticker(hub)
-        routes = _routes()
+        senders, routes = _senders(hub, token), _routes()
         cases = [case for route in routes for case in _cases(route)]
         if missing := {route.path for route in routes} - {case.route.path for case in cases}:
-            raise SystemExit(f"no case for {', '.join(sorted(missing))}")
-        gaps, before = [], hub.rss()
-        for number, case in enumerate(cases):
-            print(f"\r{number + 1}/{len(cases)}", end="", file=sys.stderr)
-            for sender in senders:
-                status = sender.send(case)
-                gaps.append((ticker.gap(), f"{case.route.method} {case.route.path}", case.shape, sender.name, status))
+            raise SystemExit(f"There is no case for the routes {', '.join(sorted(missing))}.")
+        rss_before = hub.rss_mb()
+        gaps = _measure_gaps(hub, cases, senders)
         for case in cases:
             for sender in senders:
                 for _ in range(repeat):
                     sender.send(case)
-        time.sleep(REST)
-        print(file=sys.stderr)
-        gaps.sort(reverse=True)
+        time.sleep(SETTLE_SECONDS)
         return {
             "routes": len(routes),
             "requests": len(gaps) * (repeat + 1),
-            "longest_gap_ms": round(gaps[0][0], 1),
-            "rss_mb": round(before, 1),
-            "grown_mb": round(hub.rss() - before, 1),
+            "longest_gap_ms": round(gaps[0].ms, 1),
+            "rss_mb": round(rss_before, 1),
+            "grown_mb": round(hub.rss_mb() - rss_before, 1),
             "worst": [
-                {"ms": round(ms, 1), "route": route, "shape": shape, "as": who, "status": status}
-                for ms, route, shape, who, status in gaps[:10]
+                {
+                    "ms": round(gap.ms, 1),
+                    "route": gap.route,
+                    "shape": gap.shape,
+                    "as": gap.sender,
+                    "status": gap.status,
+                }
+                for gap in gaps[:MAX_WORST]
             ],
         }
 
 
-def _routes() -> list[Route]:
-    """All routes of a hub with the plugins that are installed."""
+def _measure_gaps(hub: HubProcess, cases: list[Case], senders: list[_Sender]) -> list[Gap]:
+    """Send every case once from each sender; return the gaps, longest first."""
+    ticker, gaps = _Ticker(hub), []
+    for number, case in enumerate(cases):
+        print(f"\r{number + 1}/{len(cases)}", end="", file=sys.stderr)
+        route = f"{case.route.method} {case.route.path}"
+        for sender in senders:
+            status = sender.send(case)
+            gaps.append(Gap(ticker.longest_gap_ms(), route, case.shape, sender.name, status))
+    print(file=sys.stderr)
+    return sorted(gaps, reverse=True)
 
-    async def found() -> list[Route]:
+
+def _routes() -> list[Route]:
+    """Return all routes of a hub with the installed plugins."""
+
+    async def collect() -> list[Route]:
         with TemporaryDirectory(prefix="pinwheel-bench-") as data:
             async with running(load().with_data(data), listen=False, safe=True) as hub:
                 return [route for route in hub.routes if isinstance(route, Route)]
 
-    return trio.run(found)
+    return trio.run(collect)
 
 
 class _Ticker:
     def __init__(self, hub: HubProcess) -> None:
         self._connection = http.client.HTTPConnection(*hub.address, timeout=120)
 
-    def gap(self) -> float:
-        """Milliseconds that the loop was held at most since this was asked last."""
+    def longest_gap_ms(self) -> float:
+        """Return how long the event loop was blocked at most since the last call."""
         self._connection.request("GET", "/bench/ticker")
         return float(self._connection.getresponse().read())
 
 
-# -- who sends --------------------------------------------------------------------------------------------------------
+# -- senders ----------------------------------------------------------------------------------------------------------
 
 
 class _Sender:
-    """One connection, that is made anew when the hub has ended it."""
+    """A client with one connection, which it opens again when the hub has closed it."""
 
     def __init__(self, hub: HubProcess, name: str, *, bearer: str = "", token: str = "") -> None:
         self.name = name
@@ -159,21 +187,21 @@ class _Sender:
         self._token = f"token={token}&" if token else ""
 
     def send(self, case: Case) -> int:
-        """Send a case; its status, 0 when the hub ended the connection while it was being sent."""
+        """Send a case; return the status of the response, 0 if the hub closed the connection instead."""
         headers = self._headers | ({"Content-Type": case.type} if case.route.method != "GET" else {})
         path = case.route.path.replace("{", "").replace("}", "")
         try:
             self._connection.request(case.route.method, f"{path}?{self._token}{case.query}", case.body, headers)
-            answer = self._connection.getresponse()
-            answer.read()
+            response = self._connection.getresponse()
+            response.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
             return 0
-        return answer.status
+        return response.status
 
 
 def _senders(hub: HubProcess, token: str) -> list[_Sender]:
-    """Nobody, the device, an Admin, and a User who owns the device."""
+    """Return a client without a token, the device, an Admin, and a User who owns the device."""
     api = hub.api()
     senders = [_Sender(hub, "nobody"), _Sender(hub, "device", token=token)]
     for name, role in (("Admin", ADMIN), ("User", USER)):
@@ -185,29 +213,33 @@ def _senders(hub: HubProcess, token: str) -> list[_Sender]:
     return senders
 
 
-# -- what is sent -----------------------------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------------------------
 
 
 def _cases(route: Route) -> Iterator[Case]:
-    """Everything that a route is sent."""
-    required = "&".join(f"{one.name}={_plausible(one.name, one.type)}" for one in route.parameters if one.required)
+    """Yield the requests for a route."""
+    required = "&".join(
+        f"{parameter.name}={_plausible(parameter.name, parameter.type)}"
+        for parameter in route.parameters
+        if parameter.required
+    )
     yield Case(route, "many parameters", _repeated("x{}=&", MAX_QUERY).decode())
     yield Case(route, "a long parameter", f"{required}&x=" + "%E2%82%AC" * (MAX_QUERY // 9))
     if route.method == "GET":
         return
     size = route.max_body
     if route.takes == "application/json":
-        shapes: Iterator[Body] = _json(route, size)
+        bodies: Iterator[Body] = _json_bodies(route, size)
     elif route.takes == "multipart/form-data":
-        shapes = _multipart(size)
+        bodies = _multipart_bodies(size)
     else:
-        shapes = _form(size)
-    kind = "multipart/form-data; boundary=b" if route.takes == "multipart/form-data" else route.takes
-    for shape, body in shapes:
-        yield Case(route, shape, "pin=v0" if route.raw_query else required, body[:size], kind)
+        bodies = _form_bodies(size)
+    content_type = "multipart/form-data; boundary=b" if route.takes == "multipart/form-data" else route.takes
+    for shape, body in bodies:
+        yield Case(route, shape, "pin=v0" if route.raw_query else required, body[:size], content_type)
 
 
-def _json(route: Route, size: int) -> Iterator[Body]:
+def _json_bodies(route: Route, size: int) -> Iterator[Body]:
     yield "many keys", b"{" + _repeated('"{}":0,', size - 12) + b'"last":0}'
     yield "a long array", b"[" + b"0," * (size // 2 - 2) + b"0]"
     yield "deep nesting", b"[" * size
@@ -220,15 +252,15 @@ def _json(route: Route, size: int) -> Iterator[Body]:
     if route.body is None:
         return
     fields = attrs.fields(attrs.resolve_types(route.body))
-    base = {json_name(f): _plausible(f.name, f.type) for f in fields if f.default is attrs.NOTHING}
+    base = {json_name(field): _plausible(field.name, field.type) for field in fields if field.default is attrs.NOTHING}
     for field in fields:
         for shape, value in _values(field.type, size - len(json.dumps(base)) - 200):
-            whole = json.dumps(base | {json_name(field): None}).encode()
-            yield f"{json_name(field)}: {shape}", whole.replace(b": null", b": " + value)
+            body = json.dumps(base | {json_name(field): None}).encode()
+            yield f"{json_name(field)}: {shape}", body.replace(b": null", b": " + value)
 
 
 def _values(kind: Any, size: int) -> Iterator[Body]:
-    """The largest values of a field, as JSON."""
+    """Yield expensive values of a field with this type, encoded as JSON."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if str in kinds:
         yield "multi-byte text", b'"' + "\N{EURO SIGN}".encode() * (size // 3 - 1) + b'"'
@@ -238,7 +270,7 @@ def _values(kind: Any, size: int) -> Iterator[Body]:
         for table in ("datastream", "event", "metadata", "x"):
             yield f"tables [[{table}]]", b'"' + f"[[{table}]]\\n".encode() * ((size - 20) // (len(table) + 6)) + b'"'
         yield "lines of TOML", b'"' + _repeated("k{}=1\\n", size - 20) + b'"'
-    if any(get_origin(one) in (list, tuple, dict) for one in kinds) or Any in kinds:
+    if any(get_origin(alternative) in (list, tuple, dict) for alternative in kinds) or Any in kinds:
         yield "text for a list", b'"' + b"x" * (size - 2) + b'"'
         yield "bad entries", _batch(b"{}", size)
         yield "other bad entries", _batch(b"[[]]", size)
@@ -257,13 +289,13 @@ def _values(kind: Any, size: int) -> Iterator[Body]:
         )
 
 
-def _form(size: int) -> Iterator[Body]:
+def _form_bodies(size: int) -> Iterator[Body]:
     yield "many fields", _repeated("x{}=&", size)
     yield "the same field", b"code=&" * (size // 6)
     yield "multi-byte text", b"code=" + b"%E2%82%AC" * (size // 9 - 1)
 
 
-def _multipart(size: int) -> Iterator[Body]:
+def _multipart_bodies(size: int) -> Iterator[Body]:
     part = b'--b\r\nContent-Disposition: form-data; name="upfile"; filename="x"\r\n\r\n'
     yield "many parts", b"--b\r\n\r\n\r\n" * (size // 10)
     yield "many files", (part + b"x\r\n") * (size // (len(part) + 3))
@@ -275,25 +307,24 @@ def _multipart(size: int) -> Iterator[Body]:
 
 
 def _plausible(name: str, kind: Any) -> Any:
-    """A value that a required field or parameter may have."""
-    names = {"template_id": "TMPL0bench", "templateId": "TMPL0bench", "pin": "v0", "email": "x@example.org"}
-    if name in names:
-        return names[name]
-    makers: dict[Any, Callable[[], Any]] = {str: lambda: "x", bool: lambda: False, list: list, dict: dict}
-    return makers.get(get_origin(kind) or kind, lambda: 1)()
+    """Return a valid value of a required field or parameter."""
+    by_name = {"template_id": "TMPL0bench", "templateId": "TMPL0bench", "pin": "v0", "email": "x@example.org"}
+    if name in by_name:
+        return by_name[name]
+    factories: dict[Any, Callable[[], Any]] = {str: lambda: "x", bool: lambda: False, list: list, dict: dict}
+    return factories.get(get_origin(kind) or kind, lambda: 1)()
 
 
 def _batch(entry: bytes, size: int) -> bytes:
-    """An array of as many as fit."""
+    """Return a JSON array with as many copies of an entry as fit."""
     return b"[" + (entry + b",") * ((size - 2 - len(entry)) // (len(entry) + 1)) + entry + b"]"
 
 
 def _repeated(text: str, size: int) -> bytes:
-    """A text with a number in it, again and again, up to a size."""
-    pieces: list[str] = []
-    left, number = size, 0
-    while left > len(text) + 8:
-        pieces.append(text.format(number))
-        left -= len(pieces[-1])
-        number += 1
-    return "".join(pieces).encode()
+    """Return copies of a text, each formatted with its number, up to a size."""
+    copies: list[str] = []
+    remaining = size
+    while remaining > len(text) + 8:
+        copies.append(text.format(len(copies)))
+        remaining -= len(copies[-1])
+    return "".join(copies).encode()

@@ -1,6 +1,6 @@
-"""``python -m bench report``: measures what docs/performance.md says, and writes its table.
+"""``python -m bench report``: runs the benchmarks of docs/performance.md and writes its table.
 
-A row that is not measured now stays as it was, with the commit, the date and the speed of the machine that it is from.
+Each row has the commit, the date and the calibration of its measurement. Rows that are not measured stay as they are.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ MISSED = "**missed:**"
 
 @attrs.frozen
 class Budget:
-    """``says`` stands in the table; ``holds`` whether a result keeps it."""
+    """A limit for results. ``label`` is its text in the table; ``is_met`` returns whether a result meets it."""
 
-    says: str
-    holds: Callable[[Result], bool]
+    label: str
+    is_met: Callable[[Result], bool]
 
 
 @attrs.frozen
 class Row:
-    """``command`` is what follows ``python -m bench``; ``measured`` makes the cell of a result."""
+    """A row of the table. ``command`` are the arguments of ``python -m bench``; ``format`` makes a cell of a result."""
 
-    what: str
+    title: str
     command: str
-    measured: Callable[[Result], str]
+    format: Callable[[Result], str]
     budgets: tuple[Budget, ...] = ()
 
 
-def least(name: str, number: float, says: str) -> Budget:
-    return Budget(says, lambda result: result[name] >= number)
+def at_least(name: str, limit: float, label: str) -> Budget:
+    return Budget(label, lambda result: result[name] >= limit)
 
 
-def most(name: str, number: float, says: str) -> Budget:
-    return Budget(says, lambda result: result[name] is not None and result[name] <= number)
+def at_most(name: str, limit: float, label: str) -> Budget:
+    return Budget(label, lambda result: result[name] is not None and result[name] <= limit)
 
 
-NOTHING_LOST = most("lost", 0, "0 lost")
+NOTHING_LOST = at_most("lost", 0, "0 lost")
 
 
 def _ingest(result: Result) -> str:
     ages = "" if result["p99_ms"] is None else f", p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms"
-    each, rss = result["cpu_us_per_message"], result["rss_mb"]
-    return f"{result['per_second']:,}/s, {each} µs CPU each{ages}, {result['lost']} lost, {rss:.0f} MB"
+    cpu_us, rss = result["cpu_us_per_message"], result["rss_mb"]
+    return f"{result['per_second']:,}/s, {cpu_us} µs CPU each{ages}, {result['lost']} lost, {rss:.0f} MB"
 
 
 def _idle(result: Result) -> str:
@@ -75,9 +75,9 @@ def _kill9(result: Result) -> str:
 
 def _history(result: Result) -> str:
     return (
-        f"{result['bytes_per_point']} bytes stored and {result['written_bytes_per_point']:.0f} written a value;"
+        f"{result['bytes_per_point']} bytes stored and {result['written_bytes_per_point']:.0f} written per value;"
         f" 24 h of values {result['day_raw_ms']} ms, a year of days {result['year_daily_ms']} ms;"
-        f" the loop was blocked for {result['longest_stall_ms']} ms at most"
+        f" the event loop was blocked for {result['longest_stall_ms']} ms at most"
     )
 
 
@@ -86,22 +86,44 @@ def _small(result: Result) -> str:
     return (
         f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, {result['cpu_percent']} % of a core;"
         f" at rest {result['rest_cpu_percent']} %; {result['lost']} lost ({result['limit']}, {memory},"
-        f" syncs {result['sync_ms']:.0f} ms slower)"
+        f" syncs delayed by {result['sync_ms']:.0f} ms)"
     )
 
 
 def _stream(result: Result) -> str:
-    own = result["cpu_percent"] - result["cpu_percent_unwatched"]
+    cpu_percent = result["cpu_percent"]
     return (
-        f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms; {result['cpu_percent']} % of a core, {own:.1f} % of it"
-        " for the stream"
+        f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms; {cpu_percent} % of a core,"
+        f" {cpu_percent - result['cpu_percent_unwatched']:.1f} % of it for the stream"
     )
 
 
+def _hostile(result: Result) -> str:
+    return (
+        f"{result['requests']:,} requests on {result['routes']} routes: the event loop was blocked for"
+        f" {result['longest_gap_ms']} ms at most; {result['grown_mb']} MB more memory 10 s later"
+    )
+
+
+def _backup(result: Result) -> str:
+    return (
+        f"{result['before_p99_ms']} ms before, {result['during_p99_ms']} ms during the {result['seconds']:.0f} s,"
+        f" {result['after_p99_ms']} ms after"
+    )
+
+
+def _rest(result: Result) -> str:
+    return f"{result['syncs_per_minute'] or '?'} syncs a minute, {result['written_mb_per_day']:.0f} MB written a day"
+
+
+def _tenants(result: Result) -> str:
+    return f"{result['login_ms']} ms, {result['device_list_ms']} ms, {result['start_seconds']} s"
+
+
 def _brokers(result: Result) -> str:
-    # Beside the results there are ratios.
-    found = (f"{name} {one['per_cpu_second']:,}" for name, one in result.items() if isinstance(one, dict))
-    return "messages a CPU-second: " + ", ".join(found)
+    # The result also has ratios, which are numbers.
+    rates = (f"{name} {load['per_cpu_second']:,}" for name, load in result.items() if isinstance(load, dict))
+    return "messages per CPU-second: " + ", ".join(rates)
 
 
 def _api(result: Result) -> str:
@@ -114,12 +136,12 @@ def _api(result: Result) -> str:
 
 ROWS: Sequence[Row] = (
     Row(
-        "native, at the maximum rate, with a subscriber of the live stream",
+        "native, as fast as it goes, with a live subscriber",
         "ingest --transport native --connections 100 --rate max --subscriber",
         _ingest,
         (
-            least("per_second", 60_000, "≥ 60,000/s"),
-            most("cpu_us_per_message", 12, "≤ 12 µs"),
+            at_least("per_second", 60_000, "≥ 60,000/s"),
+            at_most("cpu_us_per_message", 12, "≤ 12 µs"),
             NOTHING_LOST,
         ),
     ),
@@ -128,9 +150,9 @@ ROWS: Sequence[Row] = (
         "ingest --transport native --connections 100 --rate 1000 --subscriber",
         _ingest,
         (
-            most("p50_ms", 1.5, "p50 ≤ 1.5 ms"),
-            most("p99_ms", 5, "p99 ≤ 5 ms"),
-            most("cpu_us_per_message", 250, "≤ 250 µs"),
+            at_most("p50_ms", 1.5, "p50 ≤ 1.5 ms"),
+            at_most("p99_ms", 5, "p99 ≤ 5 ms"),
+            at_most("cpu_us_per_message", 250, "≤ 250 µs"),
             NOTHING_LOST,
         ),
     ),
@@ -139,8 +161,8 @@ ROWS: Sequence[Row] = (
         "ingest --transport http --connections 64",
         _ingest,
         (
-            least("per_second", 1_500, "≥ 1,500/s"),
-            most("cpu_us_per_message", 500, "≤ 500 µs"),
+            at_least("per_second", 1_500, "≥ 1,500/s"),
+            at_most("cpu_us_per_message", 500, "≤ 500 µs"),
             NOTHING_LOST,
         ),
     ),
@@ -148,32 +170,32 @@ ROWS: Sequence[Row] = (
         "MQTT, QoS 1, one in flight each, acknowledged after the commit",
         "ingest --transport mqtt --connections 100",
         _ingest,
-        (most("cpu_us_per_message", 125, "≤ 125 µs (8,000 a CPU-second)"), NOTHING_LOST),
+        (at_most("cpu_us_per_message", 125, "≤ 125 µs (8,000 a CPU-second)"), NOTHING_LOST),
     ),
     Row(
         "the same at 500/s",
         "ingest --transport mqtt --connections 100 --rate 500",
         _ingest,
-        (most("p99_ms", 25, "p99 ≤ 25 ms"), NOTHING_LOST),
+        (at_most("p99_ms", 25, "p99 ≤ 25 ms"), NOTHING_LOST),
     ),
-    Row("the same compared with brokers that store nothing", "brokers", _brokers),
+    Row("the same, compared with brokers that store nothing", "brokers", _brokers),
     Row(
-        "a quarter of a core, 256 MB, syncs 10 ms slower: 200 values/s from 100 devices, then heartbeats alone",
+        "a quarter of a core, 256 MB, syncs delayed by 10 ms: 200 values/s from 100 devices, then heartbeats only",
         "small",
         _small,
         (
-            most("p99_ms", 50, "p99 ≤ 50 ms"),
-            most("rest_cpu_percent", 1, "≤ 1 % at rest"),
+            at_most("p99_ms", 50, "p99 ≤ 50 ms"),
+            at_most("rest_cpu_percent", 1, "≤ 1 % at rest"),
             NOTHING_LOST,
         ),
     ),
     Row(
-        "the same with normal syncs",
+        "the same without delayed syncs",
         "small --quick-syncs",
         _small,
         (
-            most("p99_ms", 20, "p99 ≤ 20 ms"),
-            most("rest_cpu_percent", 1, "≤ 1 % at rest"),
+            at_most("p99_ms", 20, "p99 ≤ 20 ms"),
+            at_most("rest_cpu_percent", 1, "≤ 1 % at rest"),
             NOTHING_LOST,
         ),
     ),
@@ -181,83 +203,77 @@ ROWS: Sequence[Row] = (
         "idle MQTT connections",
         "idle --transport mqtt --connections 5000",
         _idle,
-        (most("kb_per_connection", 12, "≤ 12 KB"),),
+        (at_most("kb_per_connection", 12, "≤ 12 KB"),),
     ),
     Row(
         "idle connections",
         "idle --connections 5000",
         _idle,
         (
-            most("rss_mb", 70, "≤ 70 MB"),
-            most("kb_per_connection", 10, "≤ 10 KB"),
-            most("cpu_percent", 1, "≤ 1 %"),
+            at_most("rss_mb", 70, "≤ 70 MB"),
+            at_most("kb_per_connection", 10, "≤ 10 KB"),
+            at_most("cpu_percent", 1, "≤ 1 %"),
         ),
     ),
     Row(
         "start with 10,000 devices, five values each",
         "start --devices 10000",
         _start,
-        (most("seconds", 2, "≤ 2 s"),),
+        (at_most("seconds", 2, "≤ 2 s"),),
     ),
-    Row("the same with 1 GB of history", "start --gigabytes 1", _start, (most("seconds", 2, "≤ 2 s"),)),
+    Row("the same with 1 GB of history", "start --gigabytes 1", _start, (at_most("seconds", 2, "≤ 2 s"),)),
     Row(
-        "HTTP updates at 500/s beside a backup of 1 GB: p99 of the acknowledgement",
+        "HTTP updates at 500/s during a backup of 1 GB: p99 of the acknowledgement",
         "backup",
-        lambda r: (
-            f"{r['before_p99_ms']} ms before, {r['during_p99_ms']} ms during the {r['seconds']:.0f} s,"
-            f" {r['after_p99_ms']} ms after"
-        ),
-        (Budget("at most doubled", lambda r: r["during_p99_ms"] <= 2 * r["before_p99_ms"]),),
+        _backup,
+        (Budget("≤ twice the time before", lambda r: r["during_p99_ms"] <= 2 * r["before_p99_ms"]),),
     ),
     Row(
-        'at rest: 100 datastreams, a value a minute each, `flush = "5s"`',
+        'at rest: 100 datastreams, each with one value a minute, `flush = "5s"`',
         "rest",
-        lambda r: f"{r['syncs_per_minute'] or '?'} syncs a minute, {r['written_mb_per_day']:.0f} MB written a day",
+        _rest,
         (
             Budget("≤ 12 syncs", lambda r: r["syncs_per_minute"] is None or r["syncs_per_minute"] <= 12),
-            most("written_mb_per_day", 50, "≤ 50 MB"),
+            at_most("written_mb_per_day", 50, "≤ 50 MB"),
         ),
     ),
     Row(
         "1,000 organizations, each with 20 users and 20 devices: login, a tenant's devices, start",
         "tenants",
-        lambda r: f"{r['login_ms']} ms, {r['device_list_ms']} ms, {r['start_seconds']} s",
+        _tenants,
         (
-            most("login_ms", 150, "≤ 150 ms"),
-            most("device_list_ms", 50, "≤ 50 ms"),
-            most("start_seconds", 3, "≤ 3 s"),
+            at_most("login_ms", 150, "≤ 150 ms"),
+            at_most("device_list_ms", 50, "≤ 50 ms"),
+            at_most("start_seconds", 3, "≤ 3 s"),
         ),
     ),
     Row(
-        "50,000 devices: one device over one connection, a list of 1,000, a search by words, two filters with"
-        " metadata, a year of hourly values of 8 datastreams",
+        "50,000 devices: reads of one device over one connection, a list of 1,000, a search for words, two filters with"
+        " metadata, the hours of a year of 8 datastreams",
         "api",
         _api,
         (
-            least("device_reads_per_second", 1_000, "≥ 1,000/s"),
-            most("list_1000_ms", 50, "≤ 50 ms"),
-            most("search_word_ms", 100, "≤ 100 ms"),
-            most("filter_ms", 100, "≤ 100 ms"),
-            most("year_hourly_ms", 100, "≤ 100 ms"),
+            at_least("device_reads_per_second", 1_000, "≥ 1,000/s"),
+            at_most("list_1000_ms", 50, "≤ 50 ms"),
+            at_most("search_word_ms", 100, "≤ 100 ms"),
+            at_most("filter_ms", 100, "≤ 100 ms"),
+            at_most("year_hourly_ms", 100, "≤ 100 ms"),
         ),
     ),
     Row(
-        "1,000 values/s to 200 clients of the live stream that watch all devices",
+        "1,000 values/s sent to 200 clients that watch all devices",
         "stream",
         _stream,
         (
-            most("p99_ms", 60, "p99 ≤ 60 ms"),
+            at_most("p99_ms", 60, "p99 ≤ 60 ms"),
             Budget("≤ 12 % for the stream", lambda r: r["cpu_percent"] - r["cpu_percent_unwatched"] <= 12),
         ),
     ),
     Row(
         "the most expensive requests, on every route",
         "hostile",
-        lambda r: (
-            f"{r['requests']:,} requests on {r['routes']} routes: the event loop was blocked for"
-            f" {r['longest_gap_ms']} ms at most; {r['grown_mb']} MB more memory 10 s later"
-        ),
-        (most("longest_gap_ms", 100, "≤ 100 ms"), most("grown_mb", 20, "≤ 20 MB")),
+        _hostile,
+        (at_most("longest_gap_ms", 100, "≤ 100 ms"), at_most("grown_mb", 20, "≤ 20 MB")),
     ),
     Row("`kill -9` under load, HTTP", "kill9 --rounds 200 --transport http", _kill9, (NOTHING_LOST,)),
     Row("the same over MQTT", "kill9 --rounds 200 --transport mqtt", _kill9, (NOTHING_LOST,)),
@@ -266,10 +282,10 @@ ROWS: Sequence[Row] = (
         "history --points 10000000 --series 20",
         _history,
         (
-            most("bytes_per_point", 4, "≤ 4 bytes"),
-            most("written_bytes_per_point", 300, "≤ 300 written"),
-            most("day_raw_ms", 2, "≤ 2 ms"),
-            most("year_daily_ms", 2, "≤ 2 ms"),
+            at_most("bytes_per_point", 4, "≤ 4 bytes"),
+            at_most("written_bytes_per_point", 300, "≤ 300 written"),
+            at_most("day_raw_ms", 2, "≤ 2 ms"),
+            at_most("year_daily_ms", 2, "≤ 2 ms"),
         ),
     ),
     Row(
@@ -277,69 +293,70 @@ ROWS: Sequence[Row] = (
         "history --points 10000000 --series 2000",
         _history,
         (
-            most("bytes_per_point", 8, "≤ 8 bytes"),
-            most("written_bytes_per_point", 300, "≤ 300 written"),
-            most("day_raw_ms", 2, "≤ 2 ms"),
-            most("longest_stall_ms", 50, "blocked ≤ 50 ms"),
+            at_most("bytes_per_point", 8, "≤ 8 bytes"),
+            at_most("written_bytes_per_point", 300, "≤ 300 written"),
+            at_most("day_raw_ms", 2, "≤ 2 ms"),
+            at_most("longest_stall_ms", 50, "blocked ≤ 50 ms"),
         ),
     ),
 )
 
 
 def report(names: Sequence[str]) -> dict[str, Any]:
-    """Measure the rows of some benches, or all, one after the other, and write each into the page when it is done."""
+    """Run the benchmarks of all rows, or those in ``names``, one after the other; write each row when it is measured.
+
+    Return the titles of rows that miss a budget.
+    """
     unknown = set(names) - {row.command.split()[0] for row in ROWS}
     if unknown:
-        raise SystemExit(f"no row of the table is measured by: {', '.join(sorted(unknown))}")
+        raise SystemExit(f"No row of the table is measured by {', '.join(sorted(unknown))}.")
     missed = []
     for number, row in enumerate(ROWS, 1):
         if names and row.command.split()[0] not in names:
             continue
         print(f"{number}/{len(ROWS)} python -m bench {row.command}", file=sys.stderr)
         calibration = calibration_us()
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *row.command.split(), "--json"], stdout=subprocess.PIPE, check=True
-        )
-        result = json.loads(done.stdout)
-        line = line_of(row, result, f"{_commit()}, {time.strftime('%Y-%m-%d')}, {calibration:.0f} µs")
-        PAGE.write_text(with_line(PAGE.read_text("utf-8"), row, line), "utf-8")
+        command = [sys.executable, "-m", "bench", *row.command.split(), "--json"]
+        result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        line = format_row(row, result, f"{_commit()}, {time.strftime('%Y-%m-%d')}, {calibration:.0f} µs")
+        PAGE.write_text(replace_row(PAGE.read_text("utf-8"), row, line), "utf-8")
         if MISSED in line:
-            missed.append(row.what)
+            missed.append(row.title)
     return {"missed": missed}
 
 
-def line_of(row: Row, result: Result, measured_at: str) -> str:
-    """A row of the table; a budget that is not kept is marked."""
-    budgets = [one.says if one.holds(result) else f"{MISSED} {one.says}" for one in row.budgets]
+def format_row(row: Row, result: Result, measured_at: str) -> str:
+    """Return the line of a row in the table. Budgets that the result does not meet are marked."""
+    budgets = [budget.label if budget.is_met(result) else f"{MISSED} {budget.label}" for budget in row.budgets]
     return (
-        f"| {row.what} | `python -m bench {row.command}` | {row.measured(result)} | {', '.join(budgets)} |"
+        f"| {row.title} | `python -m bench {row.command}` | {row.format(result)} | {', '.join(budgets)} |"
         f" {measured_at} |\n"
     )
 
 
-def with_line(page: str, row: Row, line: str) -> str:
-    """The page with one row of its table replaced, in the order of `ROWS`; other lines of the table go."""
-    before, _, table = page.partition(HEAD)
-    rows, after = [], table
+def replace_row(page: str, replaced: Row, line: str) -> str:
+    """Return the page with one row of its table replaced. Rows are in the order of `ROWS`; unknown ones are dropped."""
+    before, _, after = page.partition(HEAD)
+    lines = []
     while after.startswith("|"):
-        one, _, after = after.partition("\n")
-        rows.append(one + "\n")
-    found = {one.command: next((r for r in rows if f"`python -m bench {one.command}`" in r), "") for one in ROWS}
-    found[row.command] = line
-    return before + HEAD + "".join(found[one.command] for one in ROWS) + after
+        old_line, _, after = after.partition("\n")
+        lines.append(f"{old_line}\n")
+    by_command = {row.command: _line_of(row, lines) for row in ROWS}
+    by_command[replaced.command] = line
+    return before + HEAD + "".join(by_command[row.command] for row in ROWS) + after
+
+
+def _line_of(row: Row, lines: Sequence[str]) -> str:
+    return next((line for line in lines if f"`python -m bench {row.command}`" in line), "")
 
 
 def _commit() -> str:
-    """The commit that is measured; with a + when files differ from it, the page apart."""
-    here = PAGE.parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "..", ":!performance.md"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    """Return the current commit, with "+" if files other than the page differ from it."""
+    commit = _git("rev-parse", "--short", "HEAD").strip()
+    changed = _git("status", "--porcelain", "--", "..", ":!performance.md")
     return f"`{commit}{'+' if changed else ''}`"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=True).stdout

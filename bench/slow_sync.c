@@ -1,10 +1,10 @@
-/* Preloaded into a hub, it makes every sync take as much longer as an SD card does: SLOW_SYNC_US microseconds. */
+/* A library to preload into a hub. It delays every sync by SLOW_SYNC_US microseconds, as an SD card does. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static int slowly(const char *name, int fd)
+static int delayed_sync(const char *name, int fd)
 {
     int (*sync)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     const char *us = getenv("SLOW_SYNC_US");
@@ -13,5 +13,5 @@ static int slowly(const char *name, int fd)
     return sync(fd);
 }
 
-int fsync(int fd) { return slowly("fsync", fd); }
-int fdatasync(int fd) { return slowly("fdatasync", fd); }
+int fsync(int fd) { return delayed_sync("fsync", fd); }
+int fdatasync(int fd) { return delayed_sync("fdatasync", fd); }

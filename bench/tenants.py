@@ -1,4 +1,4 @@
-"""A hub with many organizations: a login, what a tenant sees, and the start."""
+"""Bench ``tenants``: a hub with many organizations."""
 
 from __future__ import annotations
 
@@ -11,43 +11,46 @@ import time
 from contextlib import closing
 from typing import Any
 
-from bench.hubprocess import HubProcess
+from bench.hub_process import HubProcess
 from plugins.users.model import ADMIN, USER
 from plugins.users.passwords import blynk_hash, derive
 
 PASSWORD = "correct horse battery"
-#: Organizations that are asked for what they see.
+#: Organizations whose Admin logs in.
 SAMPLES = 21
 
 
-def tenants(organizations: int, users: int, devices: int, *, verbose: bool) -> dict[str, Any]:
-    """Organizations beside each other, each with an Admin, users and devices; medians in milliseconds."""
+def tenants(*, organizations: int, users: int, devices: int, verbose: bool) -> dict[str, Any]:
+    """Logins of Admins and their lists of devices, and the start, with many organizations (medians in milliseconds)."""
     with HubProcess(verbose=verbose) as hub:
-        hub.devices(1)
+        hub.add_devices(1)
         hub.stop()
         chosen = random.Random(4).sample(range(organizations), min(SAMPLES, organizations))
         _fill(hub, organizations, users, devices, chosen)
         hub.start()
-        took: dict[str, list[float]] = {"login_ms": [], "device_list_ms": []}
+        durations: dict[str, list[float]] = {"login_ms": [], "device_list_ms": []}
         for number in chosen:
-            asked = {"email": f"admin{number}@example.org", "password": PASSWORD}
-            ms, answer = _ask(hub, "POST", "/api/v1/login", asked)
-            took["login_ms"].append(ms)
-            ms, listed = _ask(hub, "GET", "/api/v1/organization/devices?size=1000", key=answer["access_token"])
-            took["device_list_ms"].append(ms)
-            assert listed["totalElements"] == devices, listed["totalElements"]
+            body = {"email": f"admin{number}@example.org", "password": PASSWORD}
+            ms, login = _request(hub, "POST", "/api/v1/login", body)
+            durations["login_ms"].append(ms)
+            ms, page = _request(hub, "GET", "/api/v1/organization/devices?size=1000", key=login["access_token"])
+            durations["device_list_ms"].append(ms)
+            assert page["totalElements"] == devices, page["totalElements"]
         return {
             "organizations": organizations,
             "users": organizations * users,
             "devices": organizations * devices,
             "start_seconds": round(hub.started_in, 2),
-            **{name: round(statistics.median(values), 1) for name, values in took.items()},
-            "rss_mb": round(hub.rss(), 1),
+            **{name: round(statistics.median(values), 1) for name, values in durations.items()},
+            "rss_mb": round(hub.rss_mb(), 1),
         }
 
 
 def _fill(hub: HubProcess, organizations: int, users: int, devices: int, chosen: list[int]) -> None:
-    """Put them into the files of a hub that has stopped; the Admins of the ``chosen`` can log in."""
+    """Write organizations, users and devices into the database of a stopped hub.
+
+    Only the Admins of the ``chosen`` organizations can log in: hashing a password takes long.
+    """
     with closing(sqlite3.connect(hub.data / "pinwheel.db")) as connection:
         for number in range(organizations):
             sql = "INSERT INTO organizations (name, parent, place) VALUES (?1, 1, '1/' || ?1)"
@@ -68,12 +71,13 @@ def _fill(hub: HubProcess, organizations: int, users: int, devices: int, chosen:
         connection.commit()
 
 
-def _ask(hub: HubProcess, method: str, path: str, body: Any = None, key: str = "") -> tuple[float, Any]:
+def _request(hub: HubProcess, method: str, path: str, body: Any = None, key: str = "") -> tuple[float, Any]:
+    """Send a request over a new connection; return its duration in milliseconds, and the decoded response."""
     connection = http.client.HTTPConnection(*hub.address, timeout=60)
     began = time.perf_counter()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     connection.request(method, path, None if body is None else json.dumps(body), headers)
-    answer = json.loads(connection.getresponse().read())
-    took = (time.perf_counter() - began) * 1000
+    response = json.loads(connection.getresponse().read())
+    ms = (time.perf_counter() - began) * 1000
     connection.close()
-    return took, answer
+    return ms, response

@@ -1,8 +1,8 @@
-"""The API of a hub for Python programs: ``pinwheel`` uses nothing else.
+"""Python client of a hub's API. The ``pinwheel`` command uses it too.
 
-`client.operations` has a function for each operation of the OpenAPI document, made from it, with the types that it
-has there. What such a function returns, a hub carries out: one that runs somewhere (`client.remote.Remote`), or the
-one that uses a data directory (`client.local.opened`)::
+`client.operations` has a typed function for each operation of the OpenAPI document. It returns a `Call`, which a hub
+executes: a running one over HTTP (`client.remote.Remote`), or the one of a data directory, running or not
+(`client.local.open_api`)::
 
     hub = Remote("http://pi.local:8080", key)
     for device in hub(get_organization_devices(size=100))["content"]:
@@ -21,7 +21,7 @@ __all__ = ["Api", "Call"]
 
 
 def __getattr__(name: str) -> Any:
-    # The script answers Ctrl-C before it loads a library.
+    # Imported on first use: the pinwheel script must handle Ctrl-C before it imports any library.
     if name in __all__:
         return getattr(import_module("client.call"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The ``pinwheel`` script. Ctrl-C is answered from its first lines on, and ``--version`` without loading a hub."""
+"""The ``pinwheel`` script. It handles Ctrl-C from its first lines on, and ``--version`` without importing the hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 from hub.interrupts import leave
 
-# While modules are loaded nothing has begun that would have to be ended.
+# Ctrl-C ends the process at once while modules are imported: there is nothing to clean up yet.
 signal.signal(signal.SIGINT, leave)
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         sys.exit(cli.run(sys.argv[1:]))
     finally:
-        # The end of the interpreter cannot be interrupted without a traceback, and takes a moment.
+        # Ignore Ctrl-C while the interpreter shuts down: it would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

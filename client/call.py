@@ -1,4 +1,4 @@
-"""A call of an operation of the API, and what carries it out."""
+"""A call of an operation of the API, and the interface of the hubs that execute it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Call(Generic[T]):
-    """An operation that is to be carried out. It answers with a ``T``: JSON in Python's types, else text.
+    """A request to the API. ``T`` is the type of its result: decoded JSON, or text.
 
-    What is None in ``params`` (the query) and ``body`` is not sent.
+    Entries of ``params`` (the query) and ``body`` (JSON) that are None are not sent.
     """
 
     method: str
@@ -24,32 +24,33 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
-    def once(self, key: str) -> Call[T]:
-        """With an Idempotency-Key: however often it comes, it is carried out once."""
+    def with_idempotency_key(self, key: str) -> Call[T]:
+        """Return the call with an Idempotency-Key: the hub executes calls with the same key once."""
         return attrs.evolve(self, headers={**self.headers, "Idempotency-Key": key})
 
-    def of_version(self, etag: str) -> Call[T]:
-        """For an edit: with the ETag of what was read; when that has changed meanwhile, it raises `Outdated`."""
+    def if_match(self, etag: str) -> Call[T]:
+        """Return an edit with If-Match: it raises `Outdated` if the object has changed since it had this ETag."""
         return attrs.evolve(self, headers={**self.headers, "If-Match": etag})
 
     @property
     def query(self) -> str:
-        return urlencode({name: _text(value) for name, value in self.params.items() if value is not None})
+        """The query of the URL, encoded."""
+        return urlencode({name: _query_value(value) for name, value in self.params.items() if value is not None})
 
     @property
-    def sent(self) -> dict[str, Any] | None:
-        """The body as it is sent."""
-        return None if self.body is None else {name: one for name, one in self.body.items() if one is not None}
+    def json_body(self) -> dict[str, Any] | None:
+        """The body without entries that are None; None for a call without a body."""
+        return None if self.body is None else {name: value for name, value in self.body.items() if value is not None}
 
 
-def _text(value: Any) -> str:
+def _query_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int | float) else ",".join(map(str, value))
 
 
 class Api(Protocol):
-    """A hub that carries out calls."""
+    """A hub that executes calls."""
 
     def __call__(self, call: Call[T]) -> T:
-        """Raises `RequestError`, as the hub would."""
+        """Execute a call and return its result. Raises `RequestError`."""

@@ -1,4 +1,4 @@
-"""The hub that uses a data directory, running or not."""
+"""The API of the hub that uses a data directory, running or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
 
 from client import Api, Call
 from client.remote import Remote
@@ -16,17 +18,22 @@ from hub.datadir import is_running
 from hub.errors import NotFound, StartupError, Unavailable, first_of
 from hub.interrupts import at_once
 
+if TYPE_CHECKING:
+    import trio
+
+    from hub.app import Hub
+
 T = TypeVar("T")
 
-#: Addresses by which the hub is reached on its own machine without TLS.
-_NEAR = ("127.", "0.0.0.0", "localhost", "[::")  # noqa: S104
-#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h), which Python has no name for.
+#: Beginnings of the listener addresses that this machine can reach without TLS.
+_LOCAL_ADDRESSES = ("127.", "0.0.0.0", "localhost", "[::")  # noqa: S104
+#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h), for which Python has no name.
 _NO_CHECK_TIME = 0x200000
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Api]:
-    """The hub that uses a configuration's data directory; when none runs, one without listeners for the while.
+def open_api(config: Config) -> Iterator[Api]:
+    """Open the hub that uses the configuration's data directory. If none is running, run one without listeners.
 
     Raises `StartupError`, `Unavailable`.
     """
@@ -36,35 +43,47 @@ def opened(config: Config) -> Iterator[Api]:
             " data with --data, or start a new hub with: pinwheel run"
         )
     if is_running(config.data):
-        yield running(config)
-    else:
-        with _stopped(config) as hub:
-            yield hub
+        yield connect(config)
+        return
+    with at_once():
+        import trio  # noqa: F401 - imported here, not in the hub's thread, so that Ctrl-C ends the process at once
 
-
-def running(config: Config) -> Remote:
-    """The running hub, with the key that lies in its data directory. Raises `Unavailable`."""
+        import hub.app  # noqa: F401
+    hub_thread = _HubThread(config)
     try:
-        listen = json.loads((config.data / "hub.json").read_text())["listen"]
+        hub_thread.start()
+        yield hub_thread
+    finally:
+        hub_thread.stop()
+
+
+def connect(config: Config) -> Remote:
+    """Connect to the running hub, with the key in its data directory. Raises `Unavailable`."""
+    try:
+        listeners = json.loads((config.data / "hub.json").read_text())["listen"]
         key = (config.data / "local.key").read_text().strip()
     except (OSError, ValueError) as error:
         raise Unavailable(
-            f"a hub uses {config.data} and does not say where it listens ({error}): it is starting, or its disk is full"
+            f"a hub uses {config.data}, but its addresses cannot be read ({error}): it is starting, or its disk is full"
         ) from error
-    served = [entry for entry in listen if "http" in entry["serve"]] or listen
-    plain = [entry for entry in served if not entry["tls"] and entry["address"].startswith(_NEAR)]
-    chosen = (plain or [entry for entry in served if entry["tls"]] or served)[0]
+    candidates = [listener for listener in listeners if "http" in listener["serve"]] or listeners
+    encrypted = [listener for listener in candidates if listener["tls"]]
+    plain = [
+        listener for listener in candidates if not listener["tls"] and listener["address"].startswith(_LOCAL_ADDRESSES)
+    ]
+    chosen = (plain or encrypted or candidates)[0]
     host, _, port = chosen["address"].rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
     if chosen["tls"]:
-        return Remote(f"https://{host}:{port}", key, _pinned(config))
+        return Remote(f"https://{host}:{port}", key, _pinned_context(config))
     return Remote(f"http://{host}:{port}", key)
 
 
-def _pinned(config: Config) -> ssl.SSLContext:
-    """A context that accepts the hub's own certificate and no other, whatever its dates.
+def _pinned_context(config: Config) -> ssl.SSLContext:
+    """Return a context that accepts only the hub's own certificate, whatever its dates.
 
-    Its file lies here: dates add nothing, and whoever has to renew it, or to set the clock, needs these commands.
+    The certificate's file is on this machine, so its dates add no security; and the commands that renew a certificate
+    or correct the clock must work with an expired one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -73,65 +92,83 @@ def _pinned(config: Config) -> ssl.SSLContext:
     return context
 
 
-@contextmanager
-def _stopped(config: Config) -> Iterator[Api]:
-    """The same route handlers on a hub without listeners, in a thread of its own."""
-    with at_once():
+@attrs.frozen
+class _RunningHub:
+    """A hub in trio's thread: ``token`` is for calls from other threads, ``stop`` ends it."""
+
+    hub: Hub
+    token: trio.lowlevel.TrioToken
+    stop: trio.Event
+
+
+class _HubThread:
+    """A hub without listeners, in a thread of its own. It executes calls with the route handlers."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
+        #: Set when the hub has started, or has failed to start.
+        self._started = threading.Event()
+        self._running: _RunningHub | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Return when the hub has started. Raises what it raised if it could not start."""
+        self._thread.start()
+        self._started.wait()
+        if self._running is None:
+            assert self._error is not None
+            raise first_of(self._error)
+
+    def stop(self) -> None:
+        """Stop the hub and wait for its end. Also works after Ctrl-C during `start`."""
         import trio
 
-        from hub.app import Hub
-        from hub.run import running as started_hub
+        self._started.wait()
+        if self._running is not None:
+            trio.from_thread.run_sync(self._running.stop.set, trio_token=self._running.token)
+        self._thread.join()
 
-    started = threading.Event()
-    state: dict[str, Any] = {}
+    def _run(self) -> None:
+        import trio
 
-    async def serve() -> None:
-        async with started_hub(config, listen=False) as hub:
-            state["hub"], state["token"], state["stop"] = hub, trio.lowlevel.current_trio_token(), trio.Event()
-            started.set()
-            await state["stop"].wait()
-
-    def work() -> None:
         try:
-            trio.run(serve)
-        except BaseException as error:  # noqa: BLE001 - handed to the other thread
-            state["error"] = error
+            trio.run(self._serve)
+        except BaseException as error:  # noqa: BLE001 - raised by start() in the other thread
+            self._error = error
         finally:
-            started.set()
+            self._started.set()
 
-    class InProcess:
-        def __call__(self, call: Call[T]) -> T:
-            hub: Hub = state["hub"]
-            found: T = trio.from_thread.run(_carried_out, hub, call, trio_token=state["token"])
-            return found
+    async def _serve(self) -> None:
+        import trio
 
-    thread = threading.Thread(target=work, name="hub", daemon=True)
-    try:
-        thread.start()
-        started.wait()
-        if "hub" not in state:
-            raise first_of(state["error"])
-        yield InProcess()
-    finally:
-        # Also after Ctrl-C while it starts.
-        started.wait()
-        if "hub" in state:
-            trio.from_thread.run_sync(state["stop"].set, trio_token=state["token"])
-        thread.join()
+        from hub.run import running
+
+        async with running(self._config, listen=False) as hub:
+            self._running = _RunningHub(hub, trio.lowlevel.current_trio_token(), trio.Event())
+            self._started.set()
+            await self._running.stop.wait()
+
+    def __call__(self, call: Call[T]) -> T:
+        import trio
+
+        assert self._running is not None
+        result: T = trio.from_thread.run(_execute, self._running.hub, call, trio_token=self._running.token)
+        return result
 
 
-async def _carried_out(hub: Any, call: Call[Any]) -> Any:
-    """Call a route's handler as the HTTP connector would."""
+async def _execute(hub: Hub, call: Call[Any]) -> Any:
+    """Call the handler of a route as the HTTP connector does, and return the decoded result. Raises `RequestError`."""
     from hub import api
 
-    found = (r for r in hub.routes if isinstance(r, api.Route) and (r.method, r.path) == (call.method, call.path))
-    if (route := next(found, None)) is None:
-        # As of a plugin that is turned off.
+    matches = (r for r in hub.routes if isinstance(r, api.Route) and (r.method, r.path) == (call.method, call.path))
+    if (route := next(matches, None)) is None:
+        # Such as a route of a plugin that is turned off.
         raise NotFound(f"There is nothing at {call.path}.")
     request = api.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
-        request.body = api.from_json(call.sent, route.body)
+        request.body = api.from_json(call.json_body, route.body)
     request.permission = route.permission
     result = await hub.execute(route, request)
     if isinstance(result, api.Stream):

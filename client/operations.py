@@ -1,6 +1,6 @@
-"""Every operation of the API and what it takes and answers, made from its description by ``make client``.
+"""One function for each operation of the API, and the types of its parameters and results.
 
-Not written by hand: a change of a route, and ``make client``, change it.
+Generated from the OpenAPI document by ``make client``; do not edit it. To change it, change the route.
 """
 
 from __future__ import annotations
@@ -232,7 +232,10 @@ class DatastreamObject(TypedDict):
 
 
 class Day(TypedDict):
-    """date is the beginning of the day in UTC, milliseconds."""
+    """Statistics of one day. date is the start of the day (UTC), in milliseconds since 1970.
+
+    messages is the number of messages by transport or other source.
+    """
 
     date: int
     messages: dict[str, int]
@@ -1259,9 +1262,10 @@ class VersionObjectPage(TypedDict):
 
 
 class Vitals(TypedDict):
-    """Times are milliseconds UTC; rtt is milliseconds to the device and back, None while that is not known.
+    """Statistics of a device. Times are milliseconds since 1970 (UTC).
 
-    online_for is milliseconds since it connected. days are the last 30, newest first, today among them.
+    rtt is the round-trip time to the device in milliseconds, None while it is unknown. online_for is the age of
+    the connection in milliseconds. days are the last 30 days with activity, newest first, including today.
     """
 
     online: bool
@@ -1543,7 +1547,7 @@ def post_device_token(*, device_id: int, overlap: str | None = None, token: str 
 
 
 def get_device_vitals(*, device_id: int) -> Call[Vitals]:
-    """The state of a device.
+    """Statistics of a device.
 
     Needs the permission org_devices.view: View organization devices.
     """
@@ -1726,7 +1730,7 @@ def post_logout() -> Call[None]:
 
 
 def get_openapi_json() -> Call[Any]:
-    """This API, as OpenAPI 3.1."""
+    """This API as an OpenAPI 3.1 document."""
     return Call("GET", "/api/v1/openapi.json")
 
 

@@ -1,4 +1,4 @@
-"""A hub over HTTP."""
+"""A client of a hub over HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from hub.errors import (
 
 T = TypeVar("T")
 
-#: Seconds for one answer.
+#: Seconds to wait for a response.
 TIMEOUT = 60.0
 NO_CONTENT = 204
 JSON = "application/json"
-#: Characters of an answer that is not the hub's own.
-MAX_SAID = 200
-#: What the hub means by its statuses.
+#: Characters of a foreign error response, such as a proxy's, that an error message quotes.
+MAX_QUOTED = 200
+#: Exceptions by status of the response.
 ERRORS: dict[int, type[RequestError]] = {
     400: Rejected,
     401: NotAuthenticated,
@@ -45,97 +45,98 @@ ERRORS: dict[int, type[RequestError]] = {
 
 
 class Remote:
-    """A hub at ``url``, such as ``https://pi.local:9443``, asked with an access token or a personal API key.
+    """A hub at ``url``, such as ``https://pi.local:9443``. Safe to use from several threads.
 
-    ``tls`` says whose certificates are believed, by default those that this machine believes. May be used by several
-    threads.
+    ``token`` is an access token or a personal API key. ``tls`` has the trusted CAs, by default the system's.
+    Raises `Rejected` for an invalid URL.
     """
 
     def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
-        no_address = f"{url!r} is not the address of a hub, such as http://localhost:8080"
+        invalid_url = f"{url!r} is not the address of a hub, such as http://localhost:8080"
         try:
             parts = urlsplit(url)
             self.host = (parts.hostname or "").encode("idna").decode()
             self.port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:
-            raise Rejected(no_address) from None
+            raise Rejected(invalid_url) from None
         if parts.scheme not in ("http", "https") or not self.host or not parts.path.isascii():
-            raise Rejected(no_address)
-        #: Where a proxy has the hub below a path of its own.
-        self._prefix = parts.path.rstrip("/")
+            raise Rejected(invalid_url)
+        #: The path below which a reverse proxy serves the hub; "" for none.
+        self._path_prefix = parts.path.rstrip("/")
         self.token = token.strip()
         self._refresh_token = ""
-        self._renewing = threading.Lock()
+        self._refresh_lock = threading.Lock()
         self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
 
     def login(self, email: str, password: str, otp: str | None = None) -> LoggedIn:
-        """Log in, and be that user from now on, for as long as the session may be renewed. Raises `RequestError`."""
-        found, _ = self._ask(post_login(email=email, password=password, otp=otp), "")
-        self.token, self._refresh_token = found["access_token"], found["refresh_token"]
-        return found
+        """Log in as a user. The access token is refreshed as long as the session lasts. Raises `RequestError`."""
+        login, _ = self._send(post_login(email=email, password=password, otp=otp), "")
+        self.token, self._refresh_token = login["access_token"], login["refresh_token"]
+        return login
 
     def __call__(self, call: Call[T]) -> T:
-        """Carry out a call. Raises `RequestError`."""
-        return self.ask(call)[0]
+        """Execute a call and return its result. Raises `RequestError`."""
+        return self.call_with_etag(call)[0]
 
-    def ask(self, call: Call[T]) -> tuple[T, str]:
-        """Carry out a call, and return also the ETag of the answer, or "". Raises `RequestError`."""
+    def call_with_etag(self, call: Call[T]) -> tuple[T, str]:
+        """Execute a call; return its result, and the ETag of the response or "". Raises `RequestError`."""
         token = self.token
         try:
-            return self._ask(call, token)
+            return self._send(call, token)
         except NotAuthenticated:
             if not self._refresh_token:
                 raise
-        self._renew(token)
-        return self._ask(call, self.token)
+        self._refresh(token)
+        return self._send(call, self.token)
 
-    def _renew(self, expired: str) -> None:
-        """Get another access token, unless another thread has."""
-        with self._renewing:
-            if self.token == expired:
-                found, _ = self._ask(post_login_refresh(refresh_token=self._refresh_token), "")
-                self.token, self._refresh_token = found["access_token"], found["refresh_token"]
+    def _refresh(self, expired_token: str) -> None:
+        """Get a new access token, unless another thread already has."""
+        with self._refresh_lock:
+            if self.token == expired_token:
+                login, _ = self._send(post_login_refresh(refresh_token=self._refresh_token), "")
+                self.token, self._refresh_token = login["access_token"], login["refresh_token"]
 
-    def _ask(self, call: Call[T], token: str) -> tuple[T, str]:
+    def _send(self, call: Call[T], token: str) -> tuple[T, str]:
+        """Send a call with a token, "" for none; return its result and the ETag. Raises `RequestError`."""
         connection = self._connection()
-        target = self._prefix + (f"{call.path}?{call.query}" if call.query else call.path)
-        body = None if call.sent is None else json.dumps(call.sent)
+        target = self._path_prefix + (f"{call.path}?{call.query}" if call.query else call.path)
+        body = None if call.json_body is None else json.dumps(call.json_body)
         try:
             connection.request(call.method, target, body, {**_headers(token), **call.headers})
-            answer = connection.getresponse()
-            content = answer.read()
+            response = connection.getresponse()
+            content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
+            raise self._no_answer(error) from error
         except ValueError:
-            # Which names what it is about, and that may be the token.
-            raise Rejected("a token, key or ETag has letters that no header can have") from None
+            # "from None": the ValueError quotes the header, which may be the token.
+            raise Rejected("a token, key or ETag has characters that are not allowed in an HTTP header") from None
         finally:
             connection.close()
-        if answer.status >= 400:
-            raise _error(answer, content)
-        kind = answer.headers.get_content_type()
-        if answer.status >= 300 or kind == "text/html":
-            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does ({answer.status}, {kind})")
+        if response.status >= 400:
+            raise _error(response, content)
+        media_type = response.headers.get_content_type()
+        if response.status >= 300 or media_type == "text/html":
+            raise self._not_a_hub(f"status {response.status}, {media_type}")
         try:
             text = content.decode()
-            found: Any = json.loads(text) if kind == JSON else None if answer.status == NO_CONTENT else text
+            result: Any = json.loads(text) if media_type == JSON else None if response.status == NO_CONTENT else text
         except ValueError as error:
-            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does: {error}") from error
-        return found, answer.headers.get("etag", "")
+            raise self._not_a_hub(str(error)) from error
+        return result, response.headers.get("etag", "")
 
     def follow(self, *subscriptions: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Messages of ``/api/v1/stream`` for these subscriptions, until the hub stops.
+        """Yield the messages of ``/api/v1/stream`` for these subscriptions, until the hub stops.
 
-        Raises `RequestError` when one is refused, `Unavailable` at the end.
+        Raises `RequestError` when the hub rejects a subscription, and `Unavailable` when it stops.
         """
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
         from websockets.sync.client import connect
 
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self._refresh_token:
-            # Its token may have to be renewed.
+            # Any call refreshes an expired token; the WebSocket's handshake does not.
             self(get_profile())
-        url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}{self._prefix}/api/v1/stream"
+        url = f"{'wss' if self.tls else 'ws'}://{host}:{self.port}{self._path_prefix}/api/v1/stream"
         try:
             with connect(url, ssl=self.tls, additional_headers=_headers(self.token), proxy=None) as socket:
                 for number, subscription in enumerate(subscriptions, 1):
@@ -147,14 +148,22 @@ class Remote:
                     yield decoded
         except InvalidStatus as error:
             status = error.response.status_code
-            raise ERRORS.get(status, Unavailable)(f"the hub refuses its stream ({status})") from error
+            raise ERRORS.get(status, Unavailable)(
+                f"the hub rejected the connection to its live stream (status {status})"
+            ) from error
         except InvalidHandshake as error:
-            raise Unavailable(f"what is at {self.host}:{self.port} answers as no hub does: {error}") from error
+            raise self._not_a_hub(str(error)) from error
         except ConnectionClosed:
             pass
         except OSError as error:
-            raise Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}") from error
+            raise self._no_answer(error) from error
         raise Unavailable("the hub stopped")
+
+    def _no_answer(self, error: Exception) -> Unavailable:
+        return Unavailable(f"the hub at {self.host}:{self.port} does not answer: {error}")
+
+    def _not_a_hub(self, reason: str) -> Unavailable:
+        return Unavailable(f"the server at {self.host}:{self.port} does not answer as a hub: {reason}")
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.tls is None:
@@ -166,13 +175,14 @@ def _headers(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _error(answer: http.client.HTTPResponse, content: bytes) -> RequestError:
+def _error(response: http.client.HTTPResponse, content: bytes) -> RequestError:
+    """Return the exception for an error response: the hub's own, or one by a proxy before it."""
     try:
         message = str(json.loads(content)["error"]["message"])
     except (ValueError, TypeError, KeyError):
-        # Somebody on the way has answered.
-        message = content.decode(errors="replace").strip()[:MAX_SAID] or f"{answer.status} {answer.reason}"
-    if answer.status == 429:
-        wait = answer.headers.get("retry-after", "")
-        return TooMany(message, float(wait) if wait.isdecimal() else 1.0)
-    return ERRORS.get(answer.status, RequestError)(message)
+        # The response is not the hub's, but a proxy's.
+        message = content.decode(errors="replace").strip()[:MAX_QUOTED] or f"{response.status} {response.reason}"
+    if response.status == 429:
+        seconds = response.headers.get("retry-after", "")
+        return TooMany(message, float(seconds) if seconds.isdecimal() else 1.0)
+    return ERRORS.get(response.status, RequestError)(message)

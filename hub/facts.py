@@ -191,7 +191,7 @@ class EventChanged(Fact):
 class WireFrame(Fact):
     """A frame was decoded or encoded, secrets redacted; emitted only while the device's wire is watched.
 
-    ``direction`` is "<" from the device and ">" to it. Nothing is stored.
+    ``direction`` is "in" from the device and "out" to it. Nothing is stored.
     """
 
     device: Device

@@ -142,14 +142,14 @@ def test_a_missed_budget_is_marked_and_other_rows_stay():
     gone = "| gone | `python -m bench gone` | 1 | 2 | 3 |\n"
     page = f"# Performance\n\n{report.HEAD}{gone}{stays}\nAfter it.\n"
 
-    line = report.line_of(kill9, RESULT, "`abc`, 2026-01-01, 950 µs")
-    page = report.with_line(page, kill9, line)
+    line = report.format_row(kill9, RESULT, "`abc`, 2026-01-01, 950 µs")
+    page = report.replace_row(page, kill9, line)
 
     assert "1,000 acknowledged in 2 rounds, 1 lost | **missed:** 0 lost | `abc`, 2026-01-01, 950 µs |" in line
     assert f"# Performance\n\n{report.HEAD}{stays}{line}\nAfter it.\n" == page
-    kept = report.line_of(kill9, RESULT | {"lost": 0}, "`def`, 2026-01-02, 950 µs")
+    kept = report.format_row(kill9, RESULT | {"lost": 0}, "`def`, 2026-01-02, 950 µs")
     assert "**missed" not in kept
-    assert f"# Performance\n\n{report.HEAD}{stays}{kept}\nAfter it.\n" == report.with_line(page, kill9, kept)
+    assert f"# Performance\n\n{report.HEAD}{stays}{kept}\nAfter it.\n" == report.replace_row(page, kill9, kept)
     assert report.ROWS.index(rest) < report.ROWS.index(kill9)
 
 

@@ -1064,7 +1064,7 @@ def test_a_name_that_is_none_is_one_line(house, arguments):
     done = house("plugins", *arguments)
 
     assert 2 == done.code
-    assert "the name of a plugin must have" in done.error
+    assert "the name of a plugin must begin with" in done.error
 
 
 def test_a_plugin_in_the_data_directory_is_found(house):

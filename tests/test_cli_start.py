@@ -212,7 +212,7 @@ def test_a_command_of_the_hubs_machine_says_so(lived_in, command):
     [
         (("--url", "{url}"), 2, "give --user EMAIL, or an API key"),
         (("--key-stdin",), 2, "--key-stdin is for a hub on another machine"),
-        (("--url", "{url}", "--key-stdin", "--user", "a@b.c"), 2, "give only one"),
+        (("--url", "{url}", "--key-stdin", "--user", "a@b.c"), 2, "exclude each other"),
         (
             ("--url", "{url}", "--user", "ada@example.org"),
             2,
@@ -236,7 +236,7 @@ def test_a_way_to_a_hub_elsewhere_that_leads_nowhere_is_one_line(lived_in, optio
 
 def test_two_hubs_at_once_are_refused(lived_in):
     done = lived_in("--url", url_of(lived_in), "device", "list", "--data", "data")
-    assert (2, True) == (done.code, "give only one" in done.error)
+    assert (2, True) == (done.code, "exclude each other" in done.error)
 
 
 def test_who_logs_in_is_asked_for_the_password_and_logged_out_at_the_end(lived_in):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from client import operations
-from client.cli import api, counted, local_time, show_table
+from client.cli import api, format_time, print_table, quantity
 from hub.errors import Rejected
 from hub.printing import report, show
 
@@ -30,8 +30,8 @@ def audit_list(parser: argparse.ArgumentParser) -> None:
         if args.json:
             show(records)
         else:
-            rows = [(r["id"], local_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in records]
-            show_table(("record", "time", "who", "what", "object"), rows)
+            rows = [(r["id"], format_time(r["ts"]), r["name"], r["action"], r["subject"]) for r in records]
+            print_table(("record", "time", "who", "what", "object"), rows)
 
     parser.set_defaults(run=run)
 
@@ -77,7 +77,7 @@ def audit_export(parser: argparse.ArgumentParser) -> None:
         report(
             args,
             {"records": len(lines), "file": str(args.file)},
-            f"{counted(len(lines), 'record')} written to {args.file}",
+            f"{quantity(len(lines), 'record')} written to {args.file}",
         )
 
     parser.set_defaults(run=run)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client import Api, operations
-from client.cli import api, confirmed, counted, local_time, progress, with_yes
+from client.cli import add_yes_option, api, confirm, format_time, quantity, show_progress
 from hub.config import config_of, on_this_machine
 from hub.datadir import locked, partial_of, publish, sync
 from hub.errors import Forbidden, RequestError, StartupError
@@ -46,7 +46,7 @@ def backup(parser: argparse.ArgumentParser) -> None:
                 step = _make(hub, path)
             except Forbidden:
                 step = _make_and_copy(hub, path, config_of(args).data.resolve())
-        progress(1, 1, step)
+        show_progress(1, 1, step)
         manifest, size = archive.read_manifest(path), path.stat().st_size
         result = {"file": str(args.file), "size": size, "devices": manifest.devices, "templates": manifest.templates}
         report(args, result, f"{args.file}: {megabytes(size)}, restored in a trial", *_describe(manifest))
@@ -61,7 +61,7 @@ def _make(hub: Api, path: Path) -> str:
     """
     hub(operations.post_backup(path=str(path), directory=directory_id(path.parent)))
     while (job := hub(operations.get_backup()))["running"]:
-        progress(job["done"], job["total"] or 1, job["step"])
+        show_progress(job["done"], job["total"] or 1, job["step"])
         time.sleep(POLL_INTERVAL)
     if job["problem"]:
         raise RequestError(job["problem"])
@@ -89,10 +89,10 @@ def _make_and_copy(hub: Api, path: Path, data: Path) -> str:
 def _describe(manifest: Manifest) -> list[str]:
     """Return lines that say what is in a backup, and what is not."""
     sizes = {member.name: member.size for member in manifest.files}
-    contents = f"{counted(manifest.devices, 'device')}, {counted(manifest.templates, 'template')}"
+    contents = f"{quantity(manifest.devices, 'device')}, {quantity(manifest.templates, 'template')}"
     tls_files = sum(1 for name in sizes if name.startswith("tls/"))
     return [
-        f"  of version {manifest.version}, made {local_time(manifest.created)}",
+        f"  of version {manifest.version}, made {format_time(manifest.created)}",
         f"  configuration  {megabytes(sizes.get('pinwheel.db', 0))}: {contents}",
         f"  history        {megabytes(sizes.get('history.db', 0))}",
         f"  TLS            {tls_files} files",
@@ -103,7 +103,7 @@ def _describe(manifest: Manifest) -> list[str]:
 def restore(parser: argparse.ArgumentParser) -> None:
     """Replace the data of a stopped hub with a backup; the old data is kept beside it."""
     parser.add_argument("file", metavar="FILE", type=Path)
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         data = config_of(args).data
@@ -118,10 +118,10 @@ def restore(parser: argparse.ArgumentParser) -> None:
                 # A restore was killed before it could clean up.
                 shutil.rmtree(unfinished, ignore_errors=True)
             archive.check_space(data, manifest.size)
-            confirmed(args, f"replace the data in {data}")
+            confirm(args, f"replace the data in {data}")
             with _temporary_directory(data) as unpacked:
                 try:
-                    archive.unpack(args.file, unpacked, lambda done, total: progress(done, total, "unpacking"))
+                    archive.unpack(args.file, unpacked, lambda done, total: show_progress(done, total, "unpacking"))
                 except BadBackup as error:
                     raise RequestError(f"{error}; nothing was changed") from error
                 # An interrupt from here on takes effect when everything is restored and reported.

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from client import operations
 from client.cli import (
     DURATION_HELP,
+    add_device_argument,
+    add_yes_option,
     api,
-    confirmed,
-    counted,
-    datastream_of,
-    device_of,
-    local_time,
-    naming,
-    progress,
-    table,
-    with_device,
-    with_yes,
+    confirm,
+    find_datastream,
+    find_device,
+    format_table,
+    format_time,
+    naming_options,
+    quantity,
+    show_progress,
 )
 from hub import spellings, timezones
 from hub.datadir import partial_of, publish
@@ -58,7 +58,7 @@ MAX_TABLE_ROWS = 50
 
 def device_history(parser: argparse.ArgumentParser) -> None:
     """Print the history of a datastream: a chart, or lines with --csv or --json."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("--period", default="1d", help=f"how far back, {DURATION_HELP}")
     parser.add_argument("--from", dest="start", metavar="TIME", help="instead of --period, such as 2026-11-01 (of UTC)")
@@ -73,9 +73,11 @@ def device_history(parser: argparse.ArgumentParser) -> None:
             parser.error("give only one of --csv and --json")
         with (
             api(args) as hub,
-            naming(**{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}),
+            naming_options(
+                **{"period": "--period", "from": "--from", "to": "--to", "tz": "--tz", "aggregate": "--aggregate"}
+            ),
         ):
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             history = partial(
                 operations.get_device_history,
                 device_id=device["id"],
@@ -89,7 +91,7 @@ def device_history(parser: argparse.ArgumentParser) -> None:
                 lines = partial(history, granularity=args.granularity or "raw", aggregate=args.aggregate)
                 print(hub(lines(format="csv" if args.csv else "json")), end="")
                 return
-            datastream = datastream_of(device, args.pin)
+            datastream = find_datastream(device, args.pin)
             is_number = datastream is not None and datastream["type"] in ("integer", "double")
             granularity: Granularity = args.granularity or (_chart_granularity(hub, history) if is_number else "raw")
             points = _points(hub, history, granularity)
@@ -140,8 +142,11 @@ def _chart_or_table(points: Sequence[Mapping[str, Any]], aggregate: str, labels:
         return chart(numbers, shutil.get_terminal_size().columns, count)
     last = [(point["ts"], point.get("value", point.get("last"))) for point in points]
     changes = [new for old, new in zip([(0, None), *last], last, strict=False) if new[1] != old[1]]
-    rows = [(local_time(at), _labelled(value, labels)) for at, value in changes[-MAX_TABLE_ROWS:]]
-    return [*table(("time", "value"), rows), f"{counted(len(last), 'value')}, {counted(len(changes), 'change')}"]
+    rows = [(format_time(at), _labelled(value, labels)) for at, value in changes[-MAX_TABLE_ROWS:]]
+    return [
+        *format_table(("time", "value"), rows),
+        f"{quantity(len(last), 'value')}, {quantity(len(changes), 'change')}",
+    ]
 
 
 def _labelled(value: Any, labels: Mapping[int, str]) -> Any:
@@ -152,7 +157,7 @@ def _labelled(value: Any, labels: Mapping[int, str]) -> Any:
 
 def device_export(parser: argparse.ArgumentParser) -> None:
     """Write all values of a device to a CSV file: time, pin, value."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
 
     def run(args: argparse.Namespace) -> None:
@@ -160,7 +165,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
         count = 0
         try:
             with api(args) as hub, unfinished.open("w", newline="", encoding="utf-8") as file:
-                device = device_of(hub, args.device)
+                device = find_device(hub, args.device)
                 writer = csv.writer(file)
                 writer.writerow(COLUMNS)
                 for at, pin, value in _all_values(hub, device):
@@ -172,7 +177,7 @@ def device_export(parser: argparse.ArgumentParser) -> None:
         finally:
             unfinished.unlink(missing_ok=True)
         result = {"device": device["id"], "values": count, "file": str(args.file)}
-        report(args, result, f"{counted(count, 'value')} of {device['name']} written to {args.file}")
+        report(args, result, f"{quantity(count, 'value')} of {device['name']} written to {args.file}")
 
     parser.set_defaults(run=run)
 
@@ -187,16 +192,16 @@ def _all_values(hub: Api, device: DeviceObject) -> Iterator[tuple[int, str, Any]
         days = hub(history(granularity="day", tz="UTC", from_=0, to=end)).splitlines()
         first = json.loads(days[0])["ts"] if days else end
         for start in range(first, end, EXPORT_WINDOW):
-            progress(number + (start - first) / max(1, end - first), len(datastreams), "exporting")
+            show_progress(number + (start - first) / max(1, end - first), len(datastreams), "exporting")
             lines = hub(history(from_=start, to=min(end, start + EXPORT_WINDOW))).splitlines()
             for point in map(json.loads, lines):
                 yield point["ts"], datastream["pin"], point["value"]
-    progress(1, 1, "exporting")
+    show_progress(1, 1, "exporting")
 
 
 def device_import(parser: argparse.ArgumentParser) -> None:
     """Read values from a CSV file as `device export` writes it; if one row is wrong, nothing is imported."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("file", metavar="FILE", type=Path)
     parser.add_argument(
         "--pin", metavar="PIN", help="the datastream of all rows, for a file without a column pin, such as a report"
@@ -212,7 +217,7 @@ def device_import(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             zone = args.tz or device["timezone"]
             if not timezones.is_known(zone):
                 raise Rejected(f"there is no time zone {zone[:50]!r}")
@@ -225,10 +230,10 @@ def device_import(parser: argparse.ArgumentParser) -> None:
                 problems += _send_rows(hub, device, rows, len(problems), check=check)
                 if problems:
                     raise Rejected("\n".join(f"{args.file}: {line}" for line in _described(problems)))
-            progress(1, 1, "importing")
+            show_progress(1, 1, "importing")
         result = {"device": device["id"], "values": len(rows), "skipped": skipped, "file": str(args.file)}
-        left_out = f", {counted(skipped, 'row')} left out" if args.skip else ""
-        report(args, result, f"{counted(len(rows), 'value')} of {device['name']} imported{left_out}")
+        left_out = f", {quantity(skipped, 'row')} left out" if args.skip else ""
+        report(args, result, f"{quantity(len(rows), 'value')} of {device['name']} imported{left_out}")
 
     parser.set_defaults(run=run)
 
@@ -243,7 +248,7 @@ def _send_rows(
     """
     problems: list[Problem] = []
     for start in range(0, len(rows), IMPORT_BATCH):
-        progress(start, len(rows), "checking" if check else "importing")
+        show_progress(start, len(rows), "checking" if check else "importing")
         batch = rows[start : start + IMPORT_BATCH]
         values = [row for _, row in batch]
         try:
@@ -264,15 +269,15 @@ def _described(problems: Sequence[Problem]) -> list[str]:
 
 def device_erase(parser: argparse.ArgumentParser) -> None:
     """Erase the values, history and properties of a device, or of one of its pins, for good."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", nargs="?", help="erase only this datastream: a pin such as V1, or a name")
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             subject = f"{args.pin.upper()} of {device['name']}" if args.pin else f"all values of {device['name']}"
-            confirmed(args, f"erase {subject} ({device['id']}) for good")
+            confirm(args, f"erase {subject} ({device['id']}) for good")
             hub(operations.post_device_erase(device_id=device["id"], pin=args.pin))
         report(args, {"device": device["id"], "pin": args.pin}, f"erased {subject}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from client.cli import local_time
+from client.cli import format_time
 
 #: Rows of a chart, and the characters that fill a row of a column: 0 to 8 eighths.
 HEIGHT, EIGHTHS = 10, " ▁▂▃▄▅▆▇█"
@@ -25,7 +25,7 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
     start, end = values[0][0], values[-1][0]
     total = len(values) if count is None else count
     if len(values) == 1:
-        return [f"{local_time(start)}  {_short(low)}" + (f", of {total} values" if total > 1 else "")]
+        return [f"{format_time(start)}  {_short(low)}" + (f", of {total} values" if total > 1 else "")]
     labels = [_short(low)] if low == high else _row_labels(low, high)
     margin = max(map(len, labels))
     space = max(10, width - margin - 3)
@@ -35,7 +35,7 @@ def chart(values: Sequence[tuple[int, float]], width: int, count: int | None = N
     for row in reversed(range(len(labels))):
         bars = "".join(EIGHTHS[min(8, max(0, height - row * 8))] * column_width for height in heights)
         lines.append(f"{labels[row]:>{margin}} ┤{bars}".rstrip())
-    return [*lines, f"{'':>{margin}} └{local_time(start)} to {local_time(end)}, {total} values"]
+    return [*lines, f"{'':>{margin}} └{format_time(start)} to {format_time(end)}, {total} values"]
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every route takes and answers, from the types of its handler."""
+"""The OpenAPI document: parameters, bodies and responses of every route, from the annotations of its handler."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from hub.api import AUTHENTICATED, MAX_WHOLE, OPEN, Created, File, Parameter, Response, Route, Stream, optional
-from plugins.openapi.schema import Schema, Schemas, described
+from plugins.openapi.schema import Schema, Schemas, docstring_of
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
 JSON = "application/json"
-#: What the hub answers when it does not do what was asked, and when.
-PROBLEMS = {
-    "400": "The request is wrong; the message says why.",
-    "401": "No valid token was sent, or it has expired.",
-    "403": "This is not allowed.",
-    "404": "There is nothing of that kind, as far as whoever asks may know.",
-    "409": "It does not fit what is there.",
-    "412": "It has changed since whoever asks has read it.",
+#: Descriptions of the error responses, by status.
+ERROR_DESCRIPTIONS = {
+    "400": "The request is invalid; the message says why.",
+    "401": "The bearer token is missing, invalid or expired.",
+    "403": "The permission for this request is missing.",
+    "404": "The object does not exist, or the client may not know that it exists.",
+    "409": "The request conflicts with the current state of the object.",
+    "412": "The object has changed since the client read it.",
     "413": "The body is too long.",
-    "429": "Too many requests; Retry-After says in how many seconds there is room.",
-    "503": "The hub cannot keep its promise at the moment, as when the disk is full.",
+    "429": "Too many requests; Retry-After is the number of seconds to wait.",
+    "503": "The hub cannot store anything at the moment, such as when the disk is full.",
 }
-#: What stands under one heading, by the first word of its path.
+#: Tags, which group operations in the document, with the first path segments of their operations.
 _TAGS = {
     "Account": "account login logout password profile key keys otp session sessions oauth2".split(),
     "Devices": "device devices device_uploads".split(),
@@ -40,14 +40,14 @@ _TAGS = {
     "Templates": "template templates".split(),
     "Users": "user users".split(),
 }
-ABOUT = """The API of the hub. Log in with `POST /api/v1/login`, or make a personal API key, and send it as
-`Authorization: Bearer …`. Times are milliseconds UTC. Lists are paged, starting at `page` 0.
+DESCRIPTION = """The API of the hub. Log in with `POST /api/v1/login`, or create a personal API key, and send the token
+or key as `Authorization: Bearer …`. Times are milliseconds since 1970 (UTC). Lists have pages, which start at `page` 0.
 
-Changes are sent live over the WebSocket `/api/v1/stream`."""
+The WebSocket `/api/v1/stream` sends changes as they happen."""
 
 
-def document(hub: Hub) -> dict[str, Any]:
-    """OpenAPI 3.1, of all routes of a hub."""
+def build_document(hub: Hub) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all routes of a hub."""
     schemas = Schemas()
     schemas.components["Problem"] = {
         "type": "object",
@@ -58,11 +58,12 @@ def document(hub: Hub) -> dict[str, Any]:
     }
     paths: dict[str, dict[str, Any]] = {}
     labels = {permission.id: permission.label for permission in hub.permissions}
-    for route in sorted((r for r in hub.routes if isinstance(r, Route)), key=lambda r: (r.path, r.method)):
+    routes = [route for route in hub.routes if isinstance(route, Route)]
+    for route in sorted(routes, key=lambda route: (route.path, route.method)):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, labels)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Pinwheel", "version": hub.version, "description": ABOUT},
+        "info": {"title": "Pinwheel", "version": hub.version, "description": DESCRIPTION},
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
@@ -72,35 +73,43 @@ def document(hub: Hub) -> dict[str, Any]:
 
 
 def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dict[str, Any]:
-    named = [part for part in re.split(r"[^A-Za-z0-9]+", route.path) if part not in ("api", "v1", "")]
+    """Return the operation of a route. ``labels`` are Blynk's labels of the permissions, by id."""
     operation: dict[str, Any] = {
-        "operationId": route.method.lower() + "".join(part[0].upper() + part[1:] for part in named),
+        "operationId": _operation_id(route),
         "summary": route.summary,
         "tags": [_tag(route.path)],
         "responses": _responses(route, schemas),
     }
-    about = [described(route.handler)] if described(route.handler) else []
+    docstring = docstring_of(route.handler)
+    paragraphs = [docstring] if docstring else []
     if route.permission not in (*OPEN, AUTHENTICATED):
-        about.append(f"Needs the permission {route.permission}: {labels.get(route.permission, route.permission)}.")
-    if about:
-        operation["description"] = "\n\n".join(about)
+        paragraphs.append(f"Needs the permission {route.permission}: {labels.get(route.permission, route.permission)}.")
+    if paragraphs:
+        operation["description"] = "\n\n".join(paragraphs)
     if route.permission not in OPEN:
         operation["security"] = [{"bearer": []}]
     if parameters := [
-        *_of_path(route.path),
-        *(_parameter(one, schemas) for one in route.parameters),
-        *_of_headers(route),
+        *_path_parameters(route.path),
+        *(_query_parameter(parameter, schemas) for parameter in route.parameters),
+        *_header_parameters(route),
     ]:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(route.body, sent=True)}}}
+        content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
+        operation["requestBody"] = {"required": True, "content": content}
     elif route.raw_query and route.method != "GET":
         operation["requestBody"] = {"content": {route.takes: {}}}
     return operation
 
 
+def _operation_id(route: Route) -> str:
+    """Return the camelCase id of a route: ``getDeviceVitals`` for ``GET /api/v1/device/vitals``."""
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", route.path) if word not in ("api", "v1", "")]
+    return route.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
+
+
 def _tag(path: str) -> str:
-    """What a route is about, in a word, for a table of contents."""
+    """Return the tag of a path: the group of operations that it belongs to."""
     if path.startswith("/external/"):
         return "Device HTTPS API"
     parts = [part for part in path.split("/") if part not in ("", "api", "v1", "organization", "search")]
@@ -108,58 +117,65 @@ def _tag(path: str) -> str:
     return next((tag for tag, words in _TAGS.items() if first in words), first.capitalize())
 
 
-def _of_path(path: str) -> Iterable[Schema]:
+def _path_parameters(path: str) -> Iterable[Schema]:
     for name in re.findall(r"\{(\w+)\}", path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _of_headers(route: Route) -> Iterable[Schema]:
+def _header_parameters(route: Route) -> Iterable[Schema]:
     if route.lock:
-        about = "The ETag of what was read; if it has changed since, the edit is refused."
-        schema: Schema = {"type": "string", "description": about}
+        description = "The ETag of the version that the client read. If it has changed since, the edit is rejected."
+        schema: Schema = {"type": "string", "description": description}
         yield {"name": "If-Match", "in": "header", "required": False, "schema": schema}
     if route.idempotent:
-        about = "A key of your own; requests with the same key are carried out once."
-        schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": about}
+        description = "A key that the client chooses. The hub carries out requests with the same key once."
+        schema = {"type": "string", "minLength": 1, "maxLength": 255, "description": description}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
 
 
-def _parameter(one: Parameter, schemas: Schemas) -> Schema:
-    kind, _ = optional(one.type)
-    schema = schemas.of(kind)
+def _query_parameter(parameter: Parameter, schemas: Schemas) -> Schema:
+    kind, _ = optional(parameter.type)
+    schema = schemas.schema_of(kind)
     if schema.get("type") == "integer":
         schema = {"minimum": 0, "maximum": MAX_WHOLE} | schema
-    found: Schema = {"name": one.name, "in": "query", "required": one.required, "schema": schema}
+    described: Schema = {"name": parameter.name, "in": "query", "required": parameter.required, "schema": schema}
     if schema.get("type") == "array":
-        found |= {"style": "form", "explode": False}
-    elif one.default not in (None, "", ()):
-        schema["default"] = one.default
-    return found
+        described |= {"style": "form", "explode": False}
+    elif parameter.default not in (None, "", ()):
+        schema["default"] = parameter.default
+    return described
 
 
 def _responses(route: Route, schemas: Schemas) -> Schema:
-    # Those that answer in others' words have their own problems too.
-    problem: Schema = {JSON: {} if route.raw_query else {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    known = PROBLEMS if route.permission not in OPEN else {k: v for k, v in PROBLEMS.items() if k != "403"}
-    found = {status: {"description": text, "content": problem} for status, text in known.items()}
+    """Return the responses of a route by status: the successful one, and the errors."""
+    # Lenient routes speak the format of another API, and have its errors too.
+    error: Schema = {JSON: {} if route.raw_query else {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    responses = {
+        status: {"description": description, "content": error}
+        for status, description in ERROR_DESCRIPTIONS.items()
+        if status != "403" or route.permission not in OPEN
+    }
     kind = route.returns
     if get_origin(kind) is Created:
-        found["201"] = _answered("It was made.", schemas.of(get_args(kind)[0]))
+        responses["201"] = _json_response("The created object.", schemas.schema_of(get_args(kind)[0]))
     elif (get_origin(kind) or kind) in (Response, Stream, File):
         content: Schema = {media: {} for media in route.media or ("text/plain",)}
         if (args := get_args(kind)) and args[0] is not str:
-            content[JSON] = {"schema": schemas.of(args[0])}
-        found["200"] = {"description": route.summary, "content": content}
+            content[JSON] = {"schema": schemas.schema_of(args[0])}
+        responses["200"] = {"description": route.summary, "content": content}
         if "text/html" in route.media:
-            found["303"] = {"description": "Go on there."}
+            responses["303"] = {"description": "A redirect to the next page."}
             for status in ("400", "403"):
-                found[status] = {"description": "A page that says why not.", "content": problem | {"text/html": {}}}
+                responses[status] = {
+                    "description": "A page with the error message.",
+                    "content": error | {"text/html": {}},
+                }
     elif kind is type(None) or kind is None:
-        found["204"] = {"description": "It is done."}
+        responses["204"] = {"description": "Success, without a body."}
     else:
-        found["200"] = _answered(route.summary, schemas.of(kind))
-    return dict(sorted(found.items()))
+        responses["200"] = _json_response(route.summary, schemas.schema_of(kind))
+    return dict(sorted(responses.items()))
 
 
-def _answered(text: str, schema: Schema) -> Schema:
-    return {"description": text, "content": {JSON: {"schema": schema}}}
+def _json_response(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {JSON: {"schema": schema}}}

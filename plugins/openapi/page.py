@@ -1,4 +1,4 @@
-"""``/api/docs``: the OpenAPI document for people, as one page without scripts or anything from elsewhere."""
+"""``/api/docs``: the OpenAPI document as one HTML page, without scripts and without resources from other sites."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ td { border-top: 1px solid var(--line); padding: .25rem .6rem .25rem 0; vertical
 """
 
 
-def page(document: Mapping[str, Any], hub: str) -> str:
-    """The whole page."""
+def render_page(document: Mapping[str, Any], hub_name: str) -> str:
+    """Return the page as HTML."""
     schemas = document["components"]["schemas"]
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -43,7 +43,7 @@ def page(document: Mapping[str, Any], hub: str) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>API - {escape(hub)}</title><style>{_STYLE}</style><h1>The API of {escape(hub)}</h1>"
+        f"<title>API - {escape(hub_name)}</title><style>{_STYLE}</style><h1>The API of {escape(hub_name)}</h1>"
         f"{_prose(document['info']['description'])}"
         '<p>For programs: <a href="/api/v1/openapi.json">OpenAPI 3.1</a>.</p>'
         f"<nav>{contents}</nav>{sections}"
@@ -51,87 +51,95 @@ def page(document: Mapping[str, Any], hub: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Paragraphs with code in backquotes, all the Markdown there is in descriptions, as HTML."""
+    """Convert a description to HTML. Its only Markdown is paragraphs, and code in backquotes."""
     marked = re.sub(r"`{1,2}([^`]+)`{1,2}", r"<code>\1</code>", escape(text))
     return "".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n") if paragraph)
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     parts = [_prose(operation.get("description", ""))]
-    if rows := "".join(_row(one, schemas) for one in operation.get("parameters", ())):
+    if rows := "".join(_parameter_row(parameter, schemas) for parameter in operation.get("parameters", ())):
         parts.append(f"<h4>Parameters</h4><table>{rows}</table>")
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"<h4>Body, {escape(media)}</h4>{_shown(content.get('schema'), schemas)}")
+        parts.append(f"<h4>Body, {escape(media)}</h4>{_body_html(content.get('schema'), schemas)}")
     for status, response in operation["responses"].items():
         if status < "400":
             contents = "".join(
-                f" {escape(media)}{_shown(content.get('schema'), schemas)}"
+                f" {escape(media)}{_body_html(content.get('schema'), schemas)}"
                 for media, content in response.get("content", {}).items()
             )
             parts.append(f"<h4>{status}</h4>{escape(response['description'])}{contents}")
-    problems = ", ".join(status for status in operation["responses"] if status >= "400")
-    parts.append(f"<p>Errors: {problems}.</p>")
+    errors = ", ".join(status for status in operation["responses"] if status >= "400")
+    parts.append(f"<p>Errors: {errors}.</p>")
     head = f"<b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation['summary'])}"
     return f'<details id="{escape(operation["operationId"])}"><summary>{head}</summary>{"".join(parts)}</details>'
 
 
-def _row(one: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    schema = one["schema"]
-    limited = schema.get("maximum", MAX_TIME) < MAX_TIME
-    more = [f"from {schema['minimum']} to {schema['maximum']}"] if limited else []
-    more += [f"default {json.dumps(schema['default'])}"] if "default" in schema else []
-    more += ["must be there"] if one["required"] else []
-    words = ", ".join([_word(schema, schemas), *more])
-    return f"<tr><td><code>{escape(one['name'])}</code><td>{escape(words)} {escape(schema.get('description', ''))}"
+def _parameter_row(parameter: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    schema = parameter["schema"]
+    details = [_type_name(schema, schemas)]
+    if schema.get("maximum", MAX_TIME) < MAX_TIME:
+        details.append(f"from {schema['minimum']} to {schema['maximum']}")
+    if "default" in schema:
+        details.append(f"default {json.dumps(schema['default'])}")
+    if parameter["required"]:
+        details.append("required")
+    name, description = escape(parameter["name"]), escape(schema.get("description", ""))
+    return f"<tr><td><code>{name}</code><td>{escape(', '.join(details))} {description}"
 
 
-def _shown(schema: Mapping[str, Any] | None, schemas: Mapping[str, Any]) -> str:
-    """A body, as JSON with a word for each value, and what is said about it."""
+def _body_html(schema: Mapping[str, Any] | None, schemas: Mapping[str, Any]) -> str:
+    """Return a body as JSON with type names for values, followed by its description."""
     if schema is None:
         return ""
-    text = json.dumps(_example(schema, schemas, ()), indent=2, ensure_ascii=False)
-    about = _resolved(schema, schemas).get("description", "")
-    return f"<pre>{escape(text)}</pre>{_prose(about)}"
+    example = json.dumps(_example(schema, schemas, ()), indent=2, ensure_ascii=False)
+    description = _resolve(schema, schemas).get("description", "")
+    return f"<pre>{escape(example)}</pre>{_prose(description)}"
 
 
-def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    return found
+def _resolve(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema that a ``$ref`` refers to, or the schema itself."""
+    resolved: Mapping[str, Any] = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return resolved
 
 
-def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any], within: tuple[str, ...]) -> Any:
-    name = schema.get("$ref", "")
-    if name and name in within:
+def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any], ancestors: tuple[str, ...]) -> Any:
+    """Return a value of JSON with type names for its values; "…" for a schema within itself.
+
+    ``ancestors`` are the references to the schemas around this one.
+    """
+    reference = schema.get("$ref", "")
+    if reference and reference in ancestors:
         return "…"
-    within = (*within, name) if name else within
-    whole = _resolved(schema, schemas)
-    if "anyOf" in whole:
-        shapes = [one for one in whole["anyOf"] if one.get("type") != "null"]
-        if len(shapes) == 1:
-            inner = _example(shapes[0], schemas, within)
-            return f"{inner} or null" if isinstance(inner, str) else inner
-        return " or ".join(_word(one, schemas) for one in whole["anyOf"])
-    if whole.get("type") == "array":
-        return [_example(whole["items"], schemas, within)]
-    if "properties" in whole:
-        required = whole.get("required", ())
-        optional = "additionalProperties" in whole
+    ancestors = (*ancestors, reference) if reference else ancestors
+    resolved = _resolve(schema, schemas)
+    if "anyOf" in resolved:
+        alternatives = [alternative for alternative in resolved["anyOf"] if alternative.get("type") != "null"]
+        if len(alternatives) == 1:
+            example = _example(alternatives[0], schemas, ancestors)
+            return f"{example} or null" if isinstance(example, str) else example
+        return _type_name(resolved, schemas)
+    if resolved.get("type") == "array":
+        return [_example(resolved["items"], schemas, ancestors)]
+    if "properties" in resolved:
+        required = resolved.get("required", ())
+        may_omit = "additionalProperties" in resolved
         return {
-            key + ("?" if optional and key not in required else ""): _example(value, schemas, within)
-            for key, value in whole["properties"].items()
+            key + ("?" if may_omit and key not in required else ""): _example(value, schemas, ancestors)
+            for key, value in resolved["properties"].items()
         }
-    if isinstance(whole.get("additionalProperties"), dict):
-        return {"…": _example(whole["additionalProperties"], schemas, within)}
-    return _word(whole, schemas)
+    if isinstance(resolved.get("additionalProperties"), dict):
+        return {"…": _example(resolved["additionalProperties"], schemas, ancestors)}
+    return _type_name(resolved, schemas)
 
 
-def _word(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    """A type in a word or two."""
-    whole = _resolved(schema, schemas)
-    if "enum" in whole:
-        return " | ".join(map(str, whole["enum"]))
-    if "anyOf" in whole:
-        return " or ".join(_word(one, schemas) for one in whole["anyOf"])
-    if whole.get("type") == "array":
-        return f"list of {_word(whole['items'], schemas)}"
-    return str(whole.get("type", "anything"))
+def _type_name(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    """Return a schema's type in a few words, such as "list of string"."""
+    resolved = _resolve(schema, schemas)
+    if "enum" in resolved:
+        return " | ".join(map(str, resolved["enum"]))
+    if "anyOf" in resolved:
+        return " or ".join(_type_name(alternative, schemas) for alternative in resolved["anyOf"])
+    if resolved.get("type") == "array":
+        return f"list of {_type_name(resolved['items'], schemas)}"
+    return str(resolved.get("type", "anything"))

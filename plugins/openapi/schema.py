@@ -1,4 +1,4 @@
-"""Types as JSON Schema (draft 2020-12, which is OpenAPI 3.1's)."""
+"""JSON Schemas of Python types (draft 2020-12, as in OpenAPI 3.1)."""
 
 from __future__ import annotations
 
@@ -33,117 +33,124 @@ _SIMPLE: dict[Any, Schema] = {
     Any: {},
 }
 
-#: What a time in a query may be.
+#: A time as a query parameter.
 _TIME: Schema = {
     "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_TIME}, {"type": "string", "format": "date-time"}],
-    "description": "Milliseconds UTC, or ISO 8601, in UTC unless it has an offset.",
+    "description": "Milliseconds since 1970 (UTC), or ISO 8601, in UTC unless it has an offset.",
 }
 
 
 class Schemas:
-    """Those of a document; what has a name stands in ``components`` once and is referred to.
+    """Schemas of a document. Each class has one in ``components``, to which the others refer.
 
-    Of what clients send every unknown field is refused and a field with a default may be left out; what they get has
-    all fields.
+    A class that clients send (``sent``) and one that they receive differ: in the former, fields with a default are
+    optional and unknown fields are forbidden; the latter always has all its fields.
     """
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
-        self._named: dict[tuple[Any, bool], str] = {}
+        #: Names of the components, by type and ``sent``.
+        self._names: dict[tuple[Any, bool], str] = {}
 
-    def of(self, kind: Any, *, sent: bool = False) -> Schema:
-        """The schema of a type; ``sent`` by clients, else by the hub."""
+    def schema_of(self, kind: Any, *, sent: bool = False) -> Schema:
+        """Return the schema of a type, ``sent`` by clients or by the hub. Raises TypeError if it has none."""
         if kind in _SIMPLE:
             return dict(_SIMPLE[kind])
         origin, args = get_origin(kind), get_args(kind)
         if origin is NotRequired:
-            return self.of(args[0], sent=sent)
-        if origin is Annotated and any(isinstance(one, Timestamp) for one in args[1:]):
+            return self.schema_of(args[0], sent=sent)
+        if origin is Annotated and any(isinstance(annotation, Timestamp) for annotation in args[1:]):
             return dict(_TIME)
         if origin is Annotated:
-            return self.of(args[0], sent=sent) | _limits(args[1:])
+            return self.schema_of(args[0], sent=sent) | _limits(args[1:])
         if origin is Literal:
             return {"enum": list(args)}
         if origin in (Union, types.UnionType):
-            return {"anyOf": [self.of(one, sent=sent) for one in args]}
+            return {"anyOf": [self.schema_of(alternative, sent=sent) for alternative in args]}
         if attrs.has(origin or kind) or is_typeddict(kind):
-            return {"$ref": f"#/components/schemas/{self._name(kind, sent)}"}
+            return {"$ref": f"#/components/schemas/{self._component(kind, sent)}"}
         if isinstance(origin, type) and issubclass(origin, Mapping):
-            return {"type": "object", "additionalProperties": self.of(args[1], sent=sent)}
+            return {"type": "object", "additionalProperties": self.schema_of(args[1], sent=sent)}
         if isinstance(origin, type) and issubclass(origin, Sequence | AbstractSet):
-            return {"type": "array", "items": self.of(args[0], sent=sent)}
-        raise TypeError(f"{kind!r} has no schema")
+            return {"type": "array", "items": self.schema_of(args[0], sent=sent)}
+        raise TypeError(f"There is no JSON Schema for the type {kind!r}.")
 
-    def _name(self, kind: Any, sent: bool) -> str:
+    def _component(self, kind: Any, sent: bool) -> str:
+        """Return the name of a class's schema in ``components``, which is added if it is missing."""
         key = (kind, sent)
-        if key not in self._named:
+        if key not in self._names:
             cls = get_origin(kind) or kind
-            name = "".join([*(getattr(arg, "__name__", "Object") for arg in get_args(kind)), cls.__name__])
-            if (kind, not sent) in self._named:
-                name += "Sent" if sent else "Given"
-            elif name in self.components:
-                name = cls.__module__.rpartition(".")[2].title().replace("_", "") + name
-            self._named[key] = name
-            # Before its fields: one of them may be of the same class.
+            name = self._names[key] = self._unused_name(kind, cls, sent)
+            # A placeholder first: a field may be of the same class.
             self.components[name] = {}
             self.components[name] = self._object(cls, get_args(kind), sent)
-        return self._named[key]
+        return self._names[key]
+
+    def _unused_name(self, kind: Any, cls: Any, sent: bool) -> str:
+        name: str = "".join([*(getattr(arg, "__name__", "Object") for arg in get_args(kind)), cls.__name__])
+        if (kind, not sent) in self._names:
+            return f"{name}{'Sent' if sent else 'Given'}"
+        if name in self.components:
+            return f"{cls.__module__.rpartition('.')[2].title().replace('_', '')}{name}"
+        return name
 
     def _object(self, cls: Any, args: tuple[Any, ...], sent: bool) -> Schema:
+        """Return the schema of an attrs class with type arguments ``args``, or of a TypedDict."""
         if is_typeddict(cls):
-            # What may be left out is not told by __required_keys__ where annotations are text.
+            # __required_keys__ is wrong where annotations are strings (PEP 563): it does not see NotRequired.
             kinds = get_type_hints(cls, include_extras=True)
-            fields = {name: self.of(kind, sent=sent) for name, kind in kinds.items()}
+            fields = {name: self.schema_of(kind, sent=sent) for name, kind in kinds.items()}
             required = [name for name, kind in kinds.items() if get_origin(kind) is not NotRequired]
-            found: Schema = {"type": "object", "properties": fields, "required": required}
+            schema: Schema = {"type": "object", "properties": fields, "required": required}
         else:
-            found = self._of_attrs(cls, args, sent)
+            schema = self._attrs_schema(cls, args, sent)
         if sent:
-            found["additionalProperties"] = False
-        if text := described(cls):
-            found["description"] = text
-        return found
+            schema["additionalProperties"] = False
+        if docstring := docstring_of(cls):
+            schema["description"] = docstring
+        return schema
 
-    def _of_attrs(self, cls: Any, args: tuple[Any, ...], sent: bool) -> Schema:
+    def _attrs_schema(self, cls: Any, args: tuple[Any, ...], sent: bool) -> Schema:
         variables = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
         fields = attrs.fields(attrs.resolve_types(cls))
         properties = {}
         for field in fields:
-            schema = self.of(_filled(field.type, variables), sent=sent)
+            schema = self.schema_of(_substitute(field.type, variables), sent=sent)
             if sent and field.default is not attrs.NOTHING and isinstance(field.default, str | int | float | bool):
                 schema |= {"default": field.default}
             properties[json_name(field)] = schema
         required = [json_name(field) for field in fields if not sent or field.default is attrs.NOTHING]
-        found: Schema = {"type": "object", "properties": properties}
+        schema = {"type": "object", "properties": properties}
         if required:
-            found["required"] = required
-        return found
+            schema["required"] = required
+        return schema
 
 
-def described(thing: Any) -> str:
-    """The docstring of something that says one of its own, without its markup."""
-    text = (thing.__doc__ or "").strip()
+def docstring_of(documented: Any) -> str:
+    """Return the docstring of a class or function without its markup; "" if attrs generated it."""
+    text = (documented.__doc__ or "").strip()
     if text.startswith("Method generated by attrs"):
         return ""
     return "\n".join(line.strip() for line in text.splitlines()).replace("``", "").replace("`", "")
 
 
-def _limits(limits: tuple[Any, ...]) -> Schema:
-    found: Schema = {}
-    for one in limits:
-        if isinstance(one, Between):
-            found |= {"minimum": one.low, "maximum": one.high}
-    return found
+def _limits(annotations: tuple[Any, ...]) -> Schema:
+    """Return the limits of a number, from the annotations in ``Annotated``."""
+    limits: Schema = {}
+    for annotation in annotations:
+        if isinstance(annotation, Between):
+            limits |= {"minimum": annotation.low, "maximum": annotation.high}
+    return limits
 
 
-def _filled(kind: Any, variables: Mapping[Any, Any]) -> Any:
-    """A type with its variables replaced."""
+def _substitute(kind: Any, variables: Mapping[Any, Any]) -> Any:
+    """Return a type with its type variables replaced."""
     if isinstance(kind, TypeVar):
         return variables.get(kind, Any)
     args = get_args(kind)
     if not variables or not args or get_origin(kind) in (Annotated, Literal):
         return kind
-    filled = tuple(_filled(one, variables) for one in args)
+    substituted = tuple(_substitute(arg, variables) for arg in args)
     if get_origin(kind) in (Union, types.UnionType):
-        return Union[filled]  # noqa: UP007 - made at run time
-    return kind if filled == args else types.GenericAlias(get_origin(kind), filled)
+        return Union[substituted]  # noqa: UP007 - made at run time
+    return kind if substituted == args else types.GenericAlias(get_origin(kind), substituted)

@@ -13,23 +13,23 @@ from client import operations
 from client.cli import (
     DURATION_HELP,
     PAGE,
+    add_device_argument,
+    add_organization_option,
+    add_yes_option,
     api,
-    confirmed,
-    datastream_of,
-    device_of,
-    devices_named,
-    every,
+    confirm,
+    device_ids_named,
+    fetch_all,
+    find_datastream,
+    find_device,
+    find_organization,
+    find_organization_id,
+    find_user,
     follow,
-    local_time,
-    names_of_organizations,
-    org_id_of,
-    org_of,
-    organizations,
-    show_table,
-    user_of,
-    with_device,
-    with_org,
-    with_yes,
+    format_time,
+    list_organizations,
+    organization_names,
+    print_table,
 )
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.errors import Rejected, RequestError
@@ -74,7 +74,7 @@ def template_import(parser: argparse.ArgumentParser) -> None:
                         warn(line)
                     continue
                 imported.append(template)
-                enabled = _enable(hub, template["id"], organizations(hub)) if args.enable_below else []
+                enabled = _enable(hub, template["id"], list_organizations(hub)) if args.enable_below else []
                 if not args.json:
                     unchanged = "" if template["changes"] or enabled else ": nothing to change"
                     print(f"{template['id']} {template['name']}{unchanged}")
@@ -110,8 +110,12 @@ def template_enable(parser: argparse.ArgumentParser) -> None:
             parser.error("give either ORG or --below")
         with api(args) as hub:
             template = hub(operations.get_organization_template(template_id=args.id))
-            all_orgs = organizations(hub)
-            orgs = all_orgs if args.below else _with_parents([org_of(hub, text) for text in args.orgs], all_orgs)
+            all_orgs = list_organizations(hub)
+            orgs = (
+                all_orgs
+                if args.below
+                else _with_parents([find_organization(hub, text) for text in args.orgs], all_orgs)
+            )
             enabled = _enable(hub, args.id, orgs)
         result = {"template": args.id, "enabled": [{"id": org["id"], "name": org["name"]} for org in enabled]}
         lines = _enabled_lines(enabled) or ["nothing to change"]
@@ -172,11 +176,11 @@ def template_list(parser: argparse.ArgumentParser) -> None:
             _list_shipped(args.json)
             return
         with api(args) as hub:
-            templates = every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+            templates = fetch_all(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
         if args.json:
             show(templates)
         else:
-            show_table(
+            print_table(
                 ("id", "name", "datastreams", "devices"),
                 [(t["id"], t["name"], t["datastreams"], t["devices"]) for t in templates],
             )
@@ -193,7 +197,7 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         show([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        show_table(columns, rows)
+        print_table(columns, rows)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
@@ -211,7 +215,7 @@ def device_add(parser: argparse.ArgumentParser) -> None:
     """Add a device, or many from CSV, and print the token, which is shown only now."""
     parser.add_argument("--template", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
-    with_org(parser, "the organization that the device belongs to")
+    add_organization_option(parser, "the organization that the device belongs to")
     parser.add_argument(
         "--token-stdin", action="store_true", help="read the token that the board already carries from stdin"
     )
@@ -232,9 +236,9 @@ def device_add(parser: argparse.ArgumentParser) -> None:
             parser.error("give --template and --name, or --csv")
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            namesakes = devices_named(hub, args.name)
+            namesakes = device_ids_named(hub, args.name)
             call = operations.post_organization_device_create(
-                template_id=args.template, name=args.name, org_id=org_id_of(hub, args.org), token=token
+                template_id=args.template, name=args.name, org_id=find_organization_id(hub, args.org), token=token
             )
             added = hub(call)
         print(json.dumps({"id": added["id"], "token": added["token"]}))
@@ -253,12 +257,12 @@ def _add_from_csv(args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise Rejected(f"{args.csv}: {getattr(error, 'strerror', None) or error}") from error
     with api(args) as hub:
-        show(hub(operations.post_device_import(csv=text, org_id=org_id_of(hub, args.org))))
+        show(hub(operations.post_device_import(csv=text, org_id=find_organization_id(hub, args.org))))
 
 
 def device_list(parser: argparse.ArgumentParser) -> None:
     """List the devices of an organization and of those below it."""
-    with_org(parser)
+    add_organization_option(parser)
     parser.add_argument("--status", metavar="S", help="only devices with this status, such as offline")
     parser.add_argument(
         "--query", metavar="WORDS", help="only devices with these words in their name, metadata or tags"
@@ -267,8 +271,8 @@ def device_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_id_of(hub, args.org)
-            devices: list[DeviceObject] = every(
+            org = find_organization_id(hub, args.org)
+            devices: list[DeviceObject] = fetch_all(
                 hub,
                 lambda page: operations.get_organization_devices(
                     org_id=org, include_sub_org_devices=True, page=page, size=PAGE
@@ -277,7 +281,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
             if args.status or args.query or args.tag:
                 ids = _matching_ids(hub, args, org)
                 devices = [device for device in devices if device["id"] in ids]
-            names = {} if args.json else names_of_organizations(hub)
+            names = {} if args.json else organization_names(hub)
         if args.json:
             show(devices)
             return
@@ -293,7 +297,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
             )
             for d in devices
         ]
-        show_table(("id", "name", "template", "org", "status", "last seen", "address"), rows)
+        print_table(("id", "name", "template", "org", "status", "last seen", "address"), rows)
 
     parser.set_defaults(run=run)
 
@@ -305,7 +309,7 @@ def _matching_ids(hub: Api, args: argparse.Namespace, org: int | None) -> set[in
         filters.append({"attribute": "status", "values": [args.status]})
     if args.tag:
         filters.append({"attribute": "tag", "values": [args.tag]})
-    devices = every(
+    devices = fetch_all(
         hub,
         lambda page: operations.post_devices_search(
             query=args.query, filters=filters, org_id=org, page=page, size=PAGE
@@ -318,7 +322,7 @@ def _last_seen(device: DeviceObject) -> str:
     """Return "now" for an online device, else the time of its last disconnection or value, whichever is later."""
     if device["lifecycleStatus"]["status"] == "ONLINE":
         return "now"
-    return local_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
+    return format_time(max(device["disconnectTime"] or 0, device["lastReceivedEventAt"] or 0))
 
 
 def device_transfer(parser: argparse.ArgumentParser) -> None:
@@ -332,15 +336,15 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
             parser.error("give --org or --owner")
         failed, transferred = False, []
         with api(args) as hub:
-            owner = user_of(hub, args.owner) if args.owner else None
-            org = org_of(hub, args.org)["id"] if args.org else None
+            owner = find_user(hub, args.owner) if args.owner else None
+            org = find_organization(hub, args.org)["id"] if args.org else None
             if owner is not None and org not in (None, owner["orgId"]):
                 raise Rejected(
                     f"{owner['email']} does not belong to organization {args.org};"
                     " a device is in its owner's organization"
                 )
-            receiver = owner["email"] if owner else org_of(hub, args.org)["name"]
-            for device in [device_of(hub, text) for text in args.devices]:
+            receiver = owner["email"] if owner else find_organization(hub, args.org)["name"]
+            for device in [find_device(hub, text) for text in args.devices]:
                 to = {"new_user_id": owner["id"]} if owner else {"new_org_id": org}
                 try:
                     hub(operations.post_organization_device_transfer(device_id=device["id"], **to))
@@ -359,11 +363,11 @@ def device_transfer(parser: argparse.ArgumentParser) -> None:
 
 def device_show(parser: argparse.ArgumentParser) -> None:
     """Show a device with its values and metadata."""
-    with_device(parser)
+    add_device_argument(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
         if args.json:
             show(device)
             return
@@ -373,7 +377,7 @@ def device_show(parser: argparse.ArgumentParser) -> None:
             ("template", device["templateId"]),
             ("firmware", firmware or "-"),
             ("address", device["ip"] or "-"),
-            ("activated", local_time(device["activatedAt"])),
+            ("activated", format_time(device["activatedAt"])),
             *((field["name"], field["value"]["text"]) for field in device["metaFieldValues"] or ()),
         ):
             print(f"  {name:<14}{value}")
@@ -382,18 +386,18 @@ def device_show(parser: argparse.ArgumentParser) -> None:
                 v["pin"].upper(),
                 v["dataStreamLabel"],
                 v["display"]["text"],
-                local_time(v["updatedAt"]),
+                format_time(v["updatedAt"]),
             )
             for v in device["dataStreamValues"] or ()
         ]
-        show_table(("pin", "name", "value", "updated"), rows)
+        print_table(("pin", "name", "value", "updated"), rows)
 
     parser.set_defaults(run=run)
 
 
 def device_events(parser: argparse.ArgumentParser) -> None:
     """List the events of a device, newest first; --resolve, --comment and --archive act on one event."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--type", default="", help=f"{', '.join(EVENT_TYPES)}; several as in info,warning")
     parser.add_argument("--open", action="store_true", help="only events that are not resolved")
     parser.add_argument("--archived", action="store_true", help="archived events instead")
@@ -409,7 +413,7 @@ def device_events(parser: argparse.ArgumentParser) -> None:
         if unknown := [name for name in types if name not in EVENT_TYPES]:
             raise Rejected(f"--type must be one of {', '.join(EVENT_TYPES)}, not {', '.join(unknown)}")
         with api(args) as hub:
-            device_id = device_of(hub, args.device)["id"]
+            device_id = find_device(hub, args.device)["id"]
             if args.resolve is not None:
                 call = operations.post_organization_device_event_resolve
                 hub(call(device_id=device_id, event_id=args.resolve, note=args.note))
@@ -435,10 +439,10 @@ def device_events(parser: argparse.ArgumentParser) -> None:
             show(page)
             return
         rows = [
-            (event["id"], local_time(event["ts"]), event["eventType"].lower(), event["name"], _full_description(event))
+            (event["id"], format_time(event["ts"]), event["eventType"].lower(), event["name"], _full_description(event))
             for event in page["content"]
         ]
-        show_table(("event", "time", "type", "name", "description"), rows)
+        print_table(("event", "time", "type", "name", "description"), rows)
 
     parser.set_defaults(run=run)
 
@@ -455,12 +459,12 @@ def _full_description(event: EventObject) -> str:
 
 def device_log(parser: argparse.ArgumentParser) -> None:
     """Print the log of a device: events, connections, and refused values, oldest first."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device_id = device_of(hub, args.device)["id"]
+            device_id = find_device(hub, args.device)["id"]
             call = operations.get_organization_device_timeline(device_id=device_id, size=args.limit, archived="any")
             events = hub(call)["content"]
             refusals = [refusal for refusal in hub(operations.get_refusals()) if refusal["device"] == device_id]
@@ -478,19 +482,19 @@ def device_log(parser: argparse.ArgumentParser) -> None:
             show(entries)
             return
         for entry in entries:
-            print(f"{local_time(entry['at'])}  {entry['kind']:<8}  {entry['text']}")
+            print(f"{format_time(entry['at'])}  {entry['kind']:<8}  {entry['text']}")
 
     parser.set_defaults(run=run)
 
 
 def device_rename(parser: argparse.ArgumentParser) -> None:
     """Rename a device."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("name", metavar="NAME")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             renamed = hub(operations.put_organization_device(device_id=device["id"], name=args.name))
         result = {"id": device["id"], "name": renamed["name"]}
         report(args, result, f"{device['name']} ({device['id']}) is named {renamed['name']}")
@@ -500,13 +504,13 @@ def device_rename(parser: argparse.ArgumentParser) -> None:
 
 def device_delete(parser: argparse.ArgumentParser) -> None:
     """Delete a device with all its values and history."""
-    with_device(parser)
-    with_yes(parser)
+    add_device_argument(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            device = device_of(hub, args.device)
-            confirmed(args, f"delete {device['name']} ({device['id']}) with all its values and history")
+            device = find_device(hub, args.device)
+            confirm(args, f"delete {device['name']} ({device['id']}) with all its values and history")
             hub(operations.delete_organization_device(device_id=device["id"]))
         result = {"id": device["id"], "name": device["name"]}
         report(args, result, f"{device['name']} ({device['id']}) is deleted")
@@ -516,7 +520,7 @@ def device_delete(parser: argparse.ArgumentParser) -> None:
 
 def device_token(parser: argparse.ArgumentParser) -> None:
     """Give a device a new token and print it; it is shown only now."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("--new", action="store_true", required=True, help="make a new token")
     parser.add_argument("--overlap", default="", help=f"how long the old token stays valid, {DURATION_HELP}")
     parser.add_argument("--token-stdin", action="store_true", help="read the new token from stdin")
@@ -524,7 +528,7 @@ def device_token(parser: argparse.ArgumentParser) -> None:
     def run(args: argparse.Namespace) -> None:
         token = _token_from_stdin() if args.token_stdin else None
         with api(args) as hub:
-            device = device_of(hub, args.device)
+            device = find_device(hub, args.device)
             call = operations.post_device_token(device_id=device["id"], overlap=args.overlap, token=token)
             print(json.dumps({"id": device["id"], "token": hub(call)["token"]}))
 
@@ -533,16 +537,16 @@ def device_token(parser: argparse.ArgumentParser) -> None:
 
 def device_write(parser: argparse.ArgumentParser) -> None:
     """Write a value to a pin; several values make an array."""
-    with_device(parser)
+    add_device_argument(parser)
     parser.add_argument("pin", metavar="PIN", help="such as V1, or a datastream's name")
     parser.add_argument("values", metavar="VALUE", nargs="+")
 
     def run(args: argparse.Namespace) -> None:
         value = args.values[0] if len(args.values) == 1 else args.values
         with api(args) as hub:
-            device_id = device_of(hub, args.device)["id"]
+            device_id = find_device(hub, args.device)["id"]
             hub(operations.post_organization_device_datastream(device_id=device_id, pin=args.pin, value=value))
-            datastream = datastream_of(hub(operations.get_organization_device(device_id=device_id)), args.pin)
+            datastream = find_datastream(hub(operations.get_organization_device(device_id=device_id)), args.pin)
         assert datastream is not None, "the hub has written to it"
         pin, name = datastream["pin"].upper(), datastream["dataStreamLabel"]
         result = {"device": device_id, "pin": pin, "name": name, "value": datastream["value"]}
@@ -594,7 +598,7 @@ def device_watch(parser: argparse.ArgumentParser) -> None:
                     _print_refusal(refusal, args.json)
                 subscription: dict[str, Any] = {"subscribe": "refused"}
             else:
-                device = device_of(hub, args.device)
+                device = find_device(hub, args.device)
                 subscription = {"subscribe": "wire" if args.wire else "device", "device": device["id"], "every": True}
             for message in follow(hub, subscription):
                 _print_message(message, args.json)
@@ -606,7 +610,7 @@ def _print_refusal(refusal: Refusal, as_json: bool) -> None:
     if as_json:
         print(json.dumps(refusal), flush=True)
     else:
-        print(f"{local_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
+        print(f"{format_time(refusal['at'])}  {refusal['address']:<15}  {refusal['reason']}", flush=True)
 
 
 def _print_message(message: dict[str, Any], as_json: bool) -> None:
@@ -615,11 +619,13 @@ def _print_message(message: dict[str, Any], as_json: bool) -> None:
     elif as_json:
         print(json.dumps({key: value for key, value in message.items() if key != "id"}), flush=True)
     elif frame := message.get("wire"):
-        print(f"{local_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True)
+        print(
+            f"{format_time(frame['at'])}  {'<-' if frame['direction'] == 'in' else '->'}  {frame['text']}", flush=True
+        )
     elif "lagged" in message:
         print(f"({message['lagged']} changes were dropped: they came too quickly)", flush=True)
     else:
-        at = local_time(message["ts"]) if "ts" in message else ""
+        at = format_time(message["ts"]) if "ts" in message else ""
         if "online" in message:
             print(f"{at or '-':<19}  {message['status'].lower()}", flush=True)
         for pin, value in message.get("values", {}).items():

@@ -14,19 +14,19 @@ from client import operations
 from client.cli import (
     DURATION_HELP,
     PAGE,
+    add_organization_option,
+    add_yes_option,
     api,
-    confirmed,
-    every,
-    local_time,
-    names_of_organizations,
-    org_id_of,
-    org_of,
-    organizations,
-    show_table,
+    confirm,
+    fetch_all,
+    find_organization,
+    find_organization_id,
+    find_user,
+    format_time,
+    list_organizations,
+    organization_names,
+    print_table,
     suggestion,
-    user_of,
-    with_org,
-    with_yes,
 )
 from hub.api import ONLY_HERE, is_only_here
 from hub.errors import Conflict, NotFound, Rejected, RequestError
@@ -59,12 +59,12 @@ def user_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("email", metavar="EMAIL")
     parser.add_argument("--name", default="")
     parser.add_argument("--role", default="User", help="Admin, Staff, User or a role of your own")
-    with_org(parser)
+    add_organization_option(parser)
     parser.add_argument("--password-stdin", action="store_true", help="take the password from stdin")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org, role = org_id_of(hub, args.org), _role_of(hub, args.role)["id"]
+            org, role = find_organization_id(hub, args.org), _role_of(hub, args.role)["id"]
             user: UserObject | InvitedUser
             link = ""
             if args.password_stdin:
@@ -93,18 +93,18 @@ def user_add(parser: argparse.ArgumentParser) -> None:
 
 def user_list(parser: argparse.ArgumentParser) -> None:
     """List the users of an organization and those below it."""
-    with_org(parser)
+    add_organization_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_id_of(hub, args.org)
-            users: list[UserObject] = every(
+            org = find_organization_id(hub, args.org)
+            users: list[UserObject] = fetch_all(
                 hub,
                 lambda page: operations.get_organization_users(
                     org_id=org, include_sub_org_users=True, page=page, size=PAGE
                 ),
             )
-            names = {} if args.json else names_of_organizations(hub)
+            names = {} if args.json else organization_names(hub)
         if args.json:
             show(users)
         else:
@@ -112,7 +112,7 @@ def user_list(parser: argparse.ArgumentParser) -> None:
                 (u["id"], u["email"], u["name"], u["role"], names.get(u["orgId"], u["orgId"]), u["status"])
                 for u in users
             ]
-            show_table(("id", "email", "name", "role", "org", "status"), rows)
+            print_table(("id", "email", "name", "role", "org", "status"), rows)
 
     parser.set_defaults(run=run)
 
@@ -124,7 +124,7 @@ def user_suspend(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = user_of(hub, args.email)
+            user = find_user(hub, args.email)
             hub(operations.post_organization_user_suspend(user_id=user["id"], suspended=not args.undo))
         result = {"id": user["id"], "email": user["email"], "suspended": not args.undo}
         outcome = "may log in again" if args.undo else "is suspended, and their sessions have ended"
@@ -136,12 +136,12 @@ def user_suspend(parser: argparse.ArgumentParser) -> None:
 def user_delete(parser: argparse.ArgumentParser) -> None:
     """Delete a user and their personal data; their devices stay, without an owner."""
     parser.add_argument("email", metavar="EMAIL")
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = user_of(hub, args.email)
-            confirmed(args, f"delete {user['email']} with their personal data")
+            user = find_user(hub, args.email)
+            confirm(args, f"delete {user['email']} with their personal data")
             hub(operations.delete_organization_user(user_id=user["id"]))
         result = {"id": user["id"], "email": user["email"]}
         report(args, result, f"{user['email']} is deleted; their devices stay, without an owner")
@@ -155,7 +155,7 @@ def user_reset_password(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            user = user_of(hub, args.email)
+            user = find_user(hub, args.email)
             link = hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]
         report(args, {"id": user["id"], "email": user["email"], "link": link}, _with_hint(link))
 
@@ -173,7 +173,7 @@ def org_add(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            parent = org_id_of(hub, args.parent)
+            parent = find_organization_id(hub, args.parent)
             org = hub(operations.post_organization_create(name=args.name, parent_id=parent, tz=args.timezone))
         if args.json:
             show(org)
@@ -188,12 +188,12 @@ def org_list(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            orgs = organizations(hub)
+            orgs = list_organizations(hub)
         if args.json:
             show(orgs)
         else:
             rows = [(o["id"], o["name"], o["parentOrganizationId"], o["users"], o["devices"]) for o in orgs]
-            show_table(("id", "name", "parent", "users", "devices"), rows)
+            print_table(("id", "name", "parent", "users", "devices"), rows)
 
     parser.set_defaults(run=run)
 
@@ -204,7 +204,7 @@ def org_show(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_of(hub, args.org)
+            org = find_organization(hub, args.org)
         if args.json:
             show(org)
             return
@@ -232,7 +232,7 @@ def org_transfer(parser: argparse.ArgumentParser) -> None:
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org, parent = org_of(hub, args.org), org_of(hub, args.parent)
+            org, parent = find_organization(hub, args.org), find_organization(hub, args.parent)
             moved = hub(operations.post_organization_transfer(org_id=org["id"], parent_id=parent["id"]))
         report(args, moved, f"{org['name']} ({org['id']}) is below {parent['name']} ({parent['id']}) now")
 
@@ -243,13 +243,13 @@ def org_delete(parser: argparse.ArgumentParser) -> None:
     """Delete an empty organization; with --everything also its devices, users and sub-organizations."""
     parser.add_argument("org", metavar="ORG", help="an id, or a name if it is unique")
     parser.add_argument("--everything", action="store_true")
-    with_yes(parser)
+    add_yes_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_of(hub, args.org)
+            org = find_organization(hub, args.org)
             contents = " with all its devices, users and sub-organizations" if args.everything else ""
-            confirmed(args, f"delete {org['name']}{contents}")
+            confirm(args, f"delete {org['name']}{contents}")
             try:
                 hub(operations.delete_organization(org_id=org["id"], everything=args.everything))
             except Conflict as error:
@@ -334,7 +334,7 @@ def _unknown_names(hub: Api, wanted: dict[str, Any]) -> list[str]:
     if org.get("timezone") and org["timezone"] not in timezones.names():
         problems.append(f"organization.timezone: there is no time zone {org['timezone']!r}")
     if "parent" in org:
-        check(org_of, str(org["parent"]), "organization.parent")
+        check(find_organization, str(org["parent"]), "organization.parent")
     templates = org.get("templates", [])
     known = {template["id"] for template in _templates(hub)} if templates else set()
     problems += [f"organization.templates: there is no template {name!r}" for name in templates if name not in known]
@@ -353,7 +353,7 @@ def _unknown_names(hub: Api, wanted: dict[str, Any]) -> list[str]:
 
 
 def _templates(hub: Api) -> list[Any]:
-    return every(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
+    return fetch_all(hub, lambda page: operations.get_organization_templates(page=page, size=PAGE))
 
 
 def _apply(hub: Api, wanted: dict[str, Any]) -> list[str]:
@@ -377,9 +377,9 @@ def _apply_organization(hub: Api, wanted: dict[str, Any]) -> tuple[OrganizationO
     if "unit_system" in fields:
         fields["unit_system"] = fields["unit_system"].upper()
     above = fields.pop("parent_id", None)
-    parent = (hub(operations.get_organization_profile()) if above is None else org_of(hub, str(above)))["id"]
+    parent = (hub(operations.get_organization_profile()) if above is None else find_organization(hub, str(above)))["id"]
     try:
-        org = org_of(hub, fields["name"], parent)
+        org = find_organization(hub, fields["name"], parent)
     except NotFound:
         org = hub(operations.post_organization_create(parent_id=parent, **fields))
         changes.append(f"+ organization {org['name']} ({org['id']})")
@@ -402,7 +402,7 @@ def _differs(current: Any, wanted: Any) -> bool:
 def _apply_user(hub: Api, org: int, wanted: dict[str, Any]) -> list[str]:
     role = _role_of(hub, wanted.get("role", "User"))
     try:
-        user = user_of(hub, wanted["email"])
+        user = find_user(hub, wanted["email"])
     except NotFound:
         invited = hub(
             operations.post_organization_users_invite(
@@ -436,7 +436,7 @@ def role_list(parser: argparse.ArgumentParser) -> None:
             show(roles)
         else:
             rows = [(r["id"], r["name"], r["users"], len(r["permissions"])) for r in roles]
-            show_table(("id", "name", "users", "permissions"), rows)
+            print_table(("id", "name", "users", "permissions"), rows)
 
     parser.set_defaults(run=run)
 
@@ -444,17 +444,17 @@ def role_list(parser: argparse.ArgumentParser) -> None:
 def role_show(parser: argparse.ArgumentParser) -> None:
     """Show the permissions of a role in an organization."""
     parser.add_argument("role", metavar="ROLE")
-    with_org(parser)
+    add_organization_option(parser)
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            role = _role_of(hub, args.role, org_id_of(hub, args.org))
+            role = _role_of(hub, args.role, find_organization_id(hub, args.org))
             permissions = hub(operations.get_organization_permissions())
         if args.json:
             show(role)
         else:
             rows = [("on" if p["id"] in role["permissions"] else "off", p["id"], p["label"]) for p in permissions]
-            show_table(("", "permission", "description"), rows)
+            print_table(("", "permission", "description"), rows)
 
     parser.set_defaults(run=run)
 
@@ -464,12 +464,12 @@ def role_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("role", metavar="ROLE")
     parser.add_argument("permission", metavar="PERMISSION")
     parser.add_argument("switch", choices=["on", "off"])
-    with_org(parser)
+    add_organization_option(parser)
     parser.add_argument("--overwrite", action="store_true")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
-            org = org_id_of(hub, args.org)
+            org = find_organization_id(hub, args.org)
             before = _role_of(hub, args.role, org)
             switched = {args.permission: args.switch == "on"}
             role = hub(
@@ -501,7 +501,7 @@ def key_add(parser: argparse.ArgumentParser) -> None:
         from hub.structuring import seconds
 
         with api(args) as hub:
-            user = user_of(hub, args.email)["id"]
+            user = find_user(hub, args.email)["id"]
             try:
                 lifetime_ms = int(seconds(args.expires) * 1000) if args.expires else None
             except ValueError as error:
@@ -527,12 +527,12 @@ def key_list(parser: argparse.ArgumentParser) -> None:
                     k["user"],
                     k["name"],
                     "all" if k["scopes"] is None else " ".join(k["scopes"]),
-                    local_time(k["expires"]),
-                    local_time(k["usedAt"]),
+                    format_time(k["expires"]),
+                    format_time(k["usedAt"]),
                 )
                 for k in keys
             ]
-            show_table(("id", "user", "name", "scopes", "expires", "used"), rows)
+            print_table(("id", "user", "name", "scopes", "expires", "used"), rows)
 
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""A hub in a process of its own, as ``pinwheel run`` starts it, with its limits lifted."""
+"""A hub in a process of its own, started with ``pinwheel run``, without rate limits."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ connections = 100000
 connections_per_address = 100000
 """
 
+#: Datastreams of the template.
+DATASTREAMS = 5
 TEMPLATE = """\
 [template]
 id = "TMPL0bench"
@@ -49,18 +51,18 @@ type = "double"
 min = 0
 max = 1e15
 """
-    for pin in range(5)
+    for pin in range(DATASTREAMS)
 )
 
-TICKS = os.sysconf("SC_CLK_TCK")
-#: Seconds for a start, and for a stop.
+CLOCK_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+#: Seconds to wait for a start, and for a stop.
 PATIENCE = 30.0
 
 
 class HubProcess:
-    """``with HubProcess() as hub``: started, and stopped at the end. ``verbose`` prints its configuration.
+    """A context manager that starts a hub, and stops it at the end. ``verbose`` prints its configuration.
 
-    ``prepare`` is the first that its process does, ``environment`` is added to ours.
+    ``prepare`` runs in the new process before the hub. ``environment`` is added to this process's environment.
     """
 
     def __init__(
@@ -108,13 +110,13 @@ class HubProcess:
         line = self._process.stdout.readline()
         self.started_in = time.perf_counter() - began
         if not line.startswith("ready"):
-            raise SystemExit(f"the hub did not start: {line}")
+            raise SystemExit(f"The hub did not start. It printed: {line!r}")
         address = json.loads((self.data / "hub.json").read_text())["listen"][0]["address"]
         host, _, port = address.rpartition(":")
         self.address = (host, int(port))
 
     def command(self, *words: str) -> list[str]:
-        """A command line of ``pinwheel`` for this hub."""
+        """Return a command line of ``pinwheel`` for this hub."""
         program = str(Path(sys.executable).parent / "pinwheel")
         return [program, *words, "--config", str(self._config), "--data", str(self.data)]
 
@@ -125,7 +127,7 @@ class HubProcess:
             self._process = None
 
     def kill(self) -> None:
-        """``kill -9``."""
+        """Kill the hub as ``kill -9`` does."""
         assert self._process is not None
         self._process.kill()
         self._process.communicate()
@@ -136,59 +138,60 @@ class HubProcess:
         assert self._process is not None
         return self._process.pid
 
-    def cpu(self) -> float:
-        """CPU seconds so far, user and system, of all its threads."""
-        return cpu(self.pid)
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds so far (see `cpu_seconds`)."""
+        return cpu_seconds(self.pid)
 
-    def rss(self) -> float:
-        """Resident memory in MB."""
+    def rss_mb(self) -> float:
+        """Return the resident memory in MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
-    def written(self) -> tuple[int, int]:
-        """Bytes that it gave to write(), and bytes of blocks that it changed."""
-        return written(str(self.pid))
+    def written_bytes(self) -> tuple[int, int]:
+        """Return the bytes written so far (see `written_bytes`)."""
+        return written_bytes(str(self.pid))
 
     def api(self) -> Remote:
-        return local.running(load(self._config).with_data(str(self.data)))
+        """Return the API of the running hub, with the hub's own key."""
+        return local.connect(load(self._config).with_data(str(self.data)))
 
-    def devices(self, count: int) -> list[str]:
-        """Add devices; returns their tokens."""
+    def add_devices(self, count: int) -> list[str]:
+        """Add devices, and return their tokens."""
         api = self.api()
         api(operations.post_template_import(toml=TEMPLATE))
         tokens = []
         for first in range(0, count, MAX_ROWS):
-            names = (f"Bench {n},TMPL0bench" for n in range(first, min(first + MAX_ROWS, count)))
-            added = api(operations.post_device_import(csv="\n".join(["name,template", *names])))
-            tokens += [device["token"] for device in added]
+            rows = (f"Bench {n},TMPL0bench" for n in range(first, min(first + MAX_ROWS, count)))
+            devices = api(operations.post_device_import(csv="\n".join(["name,template", *rows])))
+            tokens += [device["token"] for device in devices]
         return tokens
 
     def status(self) -> HubStatus:
         return self.api()(operations.get_status())
 
-    def stored(self) -> list[tuple[int, float]]:
-        """(series, value) of everything that a hub keeps which has stopped."""
+    def stored_values(self) -> list[tuple[int, float]]:
+        """Return (series, value) of all values in the history of the stopped hub."""
         return all_values(self.data)
 
-    def count(self) -> int:
-        """How many values a hub keeps that has stopped."""
+    def count_values(self) -> int:
+        """Return the number of values in the history of the stopped hub."""
         with closing(sqlite3.connect(self.data / "history.db")) as connection:
-            sealed = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
-            return int(sealed) + len(_unsealed(connection))
+            compacted = connection.execute("SELECT coalesce(sum(n), 0) FROM hours").fetchone()[0]
+            return int(compacted) + len(_values_in_log(connection))
 
 
 def all_values(data: Path) -> list[tuple[int, Any]]:
-    """(series, value) of everything in the history of a data directory: what is in chunks, then what is not yet."""
+    """Return (series, value) of all values in the history of a data directory: from the chunks, then from the log."""
     with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as connection:
         connection.execute("BEGIN")
-        found = []
+        values = []
         for key, chunk in connection.execute("SELECT id, data FROM chunks ORDER BY id"):
-            found += [(series_of_chunk(key), value) for _, value in decode(key, chunk)]
-        return found + _unsealed(connection)
+            values += [(series_of_chunk(key), value) for _, value in decode(key, chunk)]
+        return values + _values_in_log(connection)
 
 
-def _unsealed(connection: sqlite3.Connection) -> list[tuple[int, Any]]:
-    """(series, value) of what is in the log and in no chunk."""
+def _values_in_log(connection: sqlite3.Connection) -> list[tuple[int, Any]]:
+    """Return (series, value) of the values in the log that are not in a chunk yet."""
     [(since, upto, done)] = connection.execute("SELECT since, upto, series FROM sealed")
     batches = connection.execute("SELECT number, n, data FROM log WHERE number > ? ORDER BY number", (since,))
     return [
@@ -199,13 +202,16 @@ def _unsealed(connection: sqlite3.Connection) -> list[tuple[int, Any]]:
     ]
 
 
-def cpu(process: int) -> float:
-    """CPU seconds of a process so far, user and system, of all its threads."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process so far, user and system, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_SECOND
 
 
-def written(process: str = "self") -> tuple[int, int]:
-    """Bytes that a process gave to write(), and bytes of blocks that it changed."""
-    lines = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
-    return int(lines["wchar"]), int(lines["write_bytes"])
+def written_bytes(pid: str = "self") -> tuple[int, int]:
+    """Return the bytes that a process has passed to write(), and those that it caused to be written to disks.
+
+    These are ``wchar`` and ``write_bytes`` of /proc/PID/io (proc_pid_io(5)).
+    """
+    counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(counters["wchar"]), int(counters["write_bytes"])

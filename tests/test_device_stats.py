@@ -17,7 +17,7 @@ from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import add_device, address_of
 from hub.writes import Write
-from plugins.vitals import DAYS
+from plugins.device_stats import DAYS
 
 
 async def vitals(hub, device):

@@ -1,0 +1,1 @@
+"""Commands for the administrator of a hub. No part of the hub itself imports them."""
