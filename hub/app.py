@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -23,8 +23,9 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.domain.clock_doubts import ClockDoubts
-from hub.domain.clock_repair import ClockRepairs
+from hub.domain.clock_repair import BackupMaker, ClockRepairs
 from hub.domain.devices import Devices
+from hub.domain.directory import Directory
 from hub.domain.display import Display
 from hub.domain.lifecycle import Lifecycles
 from hub.domain.metadata import Metadata
@@ -113,8 +114,11 @@ class Hub:
             policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
             on_fault=self._storage_trouble,
+            on_erased=lambda series: self.devices.forget_series(series),  # noqa: PLW0108
         )
+        self.directory = Directory()
         self.organizations = Organizations(storage, bus, config.limits)
+        self.organizations.add_usage_counter("users", self.directory.count_by_organization)
         self.sessions = Sessions(bus, clock)
         self.tokens = Tokens(storage, bus, clock, self.sessions)
         self.devices = Devices(
@@ -127,18 +131,26 @@ class Hub:
             int(seconds(config.storage.retain_raw) * 1000),
             self.timezone_of,
             self.organizations,
-            config.limits.devices,
+            self.directory,
+            # The templates need the devices first.
+            newest_template=lambda template_id: self.templates.get(template_id),  # noqa: PLW0108
+            limit=config.limits.devices,
         )
         self.bodies = Bodies()
-        self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies)
-        self.devices.newest_template = self.templates.get
-        self.value_timeouts = ValueTimeouts(bus, clock, self.devices.by_series)
+        self.templates = Templates(storage, bus, clock, self.devices, config.limits, self.bodies.decode)
+        self.value_timeouts = ValueTimeouts(
+            bus,
+            clock,
+            self.devices.by_series,
+            # The writes need the timeouts first.
+            restore=lambda point, value: self.writes.restore(point, value),  # noqa: PLW0108
+        )
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
-        self.display = Display(self.organizations, self.metadata)
+        self.display = Display(self.organizations, self.metadata, self.directory)
         self.clock_doubts = ClockDoubts(storage, clock)
         self.clock_repairs = ClockRepairs(self)
         self.permissions: list[Permission] = []
@@ -156,12 +168,6 @@ class Hub:
         self.executor = RouteExecutor(
             storage, clock, config.limits.api_requests_per_minute, self.reject, self.record_change
         )
-        #: Name and organization of "user 3", by kind: set by the plugin that has users.
-        self.names: dict[str, Callable[[str], tuple[str, int] | None]] = {}
-        #: Id and organization of the user with an e-mail address: set by the plugin that has users.
-        self.user_of: Callable[[str], tuple[int, int] | None] = lambda _: None
-        #: Writes a backup to a path and reports its progress: set by the plugin that makes backups.
-        self.make_backup: Callable[[Path, Callable[[int, int], None]], Awaitable[None]] = _no_backup
         self.imports = DailyQuota(config.limits.import_points_per_day)
         self.exports = DailyQuota(config.limits.exports_per_day)
         self._services: dict[Any, Any] = {}
@@ -192,6 +198,17 @@ class Hub:
             self._services[cls] = cls(self)
         instance: R = self._services[cls]
         return instance
+
+    def provide(self, cls: Any, instance: Any) -> None:
+        """Provide ``instance`` as the hub's service of a class that the core declares: `BackupMaker`."""
+        self._services[cls] = instance
+
+    async def make_backup(self, path: Path, progress: Callable[[int, int], None]) -> None:
+        """Make a backup with the plugin that provides a `BackupMaker`. Raises `Unavailable` without one."""
+        maker = self._services.get(BackupMaker)
+        if maker is None:
+            raise Unavailable("no plugin makes backups ([plugins.backup] enabled)")
+        await maker.make(path, progress)
 
     def settings(self, cls: type[Any]) -> Any:
         """Return the plugin's table of the configuration as ``cls``, the class that its `hub_config` returned."""
@@ -301,8 +318,7 @@ class Hub:
         for principal in (LOCAL, SYSTEM):
             if actor_id == principal.actor_id:
                 return principal.label
-        kind, _, number = actor_id.partition(" ")
-        entry = self.names[kind](number) if kind in self.names else None
+        entry = self.directory.principal_name(actor_id)
         if entry is None:
             return actor_id
         name, org = entry
@@ -358,7 +374,3 @@ class Hub:
         if correction.is_about(None):
             self.executor.correct_stamps(correction)
             self.rejections.correct_stamps(correction)
-
-
-async def _no_backup(_path: Path, _progress: Callable[[int, int], None]) -> None:
-    raise Unavailable("no plugin makes backups ([plugins.backup] enabled)")

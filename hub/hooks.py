@@ -25,6 +25,7 @@ from hub.app import Hub
 from hub.bus import Bus
 from hub.config import Config
 from hub.discovery import discover
+from hub.domain.directory import UserDirectory
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
@@ -225,6 +226,14 @@ class Hooks:
 
     def protocols(self, hub: Hub) -> list[WireProtocol]:
         return self._unique("hub_protocols", (WireProtocol,), lambda protocol: protocol.name, hub=hub)
+
+    def directory(self, hub: Hub) -> UserDirectory | None:
+        """Return the directory of users, or None. Raises `PluginError` when two plugins have one."""
+        [*directories] = self._contributions("hub_directory", lambda directory: directory, hub=hub)
+        if len(directories) > 1:
+            names = " and ".join(plugin.name for plugin, _ in directories)
+            raise PluginError(f"the directory of users comes from two plugins: {names}")
+        return directories[0][1] if directories else None
 
     def routes(self, hub: Hub) -> list[Route | SocketRoute]:
         def key(route: Route | SocketRoute) -> str:

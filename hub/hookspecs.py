@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hub.api.routes import Permission, Route, SocketRoute
     from hub.app import Hub
+    from hub.domain.directory import UserDirectory
     from hub.facts import Fact
     from hub.model import Change, Credentials, Datastream, Device, Owned, Principal, Value
     from hub.net.wire import WireProtocol
@@ -72,6 +73,16 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
     """Return wire protocols, each with a function that recognizes its first bytes and one that serves a connection.
 
     A listener serves them if its ``serve`` contains native, http and mqtt, which is the default.
+    """
+    raise AssertionError
+
+
+@hookspec
+def hub_directory(hub: Hub) -> UserDirectory:
+    """Return the directory of users: by id, e-mail address and organization, with names and systems of units.
+
+    Called once, at the start. Other parts of the hub ask it through ``hub.directory``. Only one plugin may have it: two
+    are a StartupError.
     """
     raise AssertionError
 

@@ -103,6 +103,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.clock.now()
     hub.value_timeouts.start(hub.history.latest)
     hub.permissions = hooks.permissions()
+    hub.directory.install(hooks.directory(hub))
     hub.routes = hooks.routes(hub)
     hub.writes.install_filters(hooks.compile(), hooks.filter_failed)
 

@@ -60,15 +60,14 @@ class Writes:
         sessions: Sessions,
         bus: Bus,
         retention: Callable[[Datastream], int],
-        watching: ValueTimeouts,
+        value_timeouts: ValueTimeouts,
     ) -> None:
         self._clock = clock
         self._history = history
         self._sessions = sessions
         self._bus = bus
         self._retention = retention
-        self._watching = watching
-        watching.restore = self._restore
+        self._value_timeouts = value_timeouts
         self._filters: tuple[Filter, ...] = ()
         self._report_filter_failure: Callable[[Filter, Exception], None] = lambda _fn, _error: None
         self.count = 0
@@ -136,7 +135,7 @@ class Writes:
         if latest is None:
             return
         ts, value = latest
-        self._watching.on_import(point, ts)
+        self._value_timeouts.on_import(point, ts)
         for session in self._sessions.recipients(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
@@ -166,7 +165,7 @@ class Writes:
         if newest:
             if point.watched:
                 by_device = write.principal.kind == "device" and write.principal.id == device.id
-                self._watching.on_write(point, latest.get(series), by_device=by_device)
+                self._value_timeouts.on_write(point, latest.get(series), by_device=by_device)
             latest[series] = (ts, value)
             for session in self._sessions.recipients(device, write.session):
                 session.send(SetDatastream(datastream.pin, texts_of(value)))
@@ -178,7 +177,7 @@ class Writes:
             self._bus.emit(ValueSet(device, datastream, value, ts, write.via, write.principal))
         return receipt
 
-    def _restore(self, point: DeviceDatastream, value: Value) -> None:
+    def restore(self, point: DeviceDatastream, value: Value) -> None:
         """Restore the value before a write that the device did not confirm; it is not sent to the device."""
         ts = self._clock.now()
         try:

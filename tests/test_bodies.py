@@ -237,7 +237,7 @@ async def test_nothing_stays_of_a_body_that_was_refused(decode, body):
         for _ in range(3):
             with suppress(Rejected), held.counted() as grown_to:
                 grown_to(len(body))
-                await held.decoded(body, decode)
+                await held.decode(body, decode)
                 pytest.fail("it was not refused")
         assert 0 == unreachable()
     finally:

@@ -131,7 +131,7 @@ class DeviceApi:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
         try:
-            rows = await hub.bodies.decoded(request.body, lambda body: parse_json(body, constants=True))
+            rows = await hub.bodies.decode(request.body, lambda body: parse_json(body, constants=True))
         except Rejected:
             hub.reject(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
             raise Rejected("Request with incorrect parameters") from None

@@ -249,7 +249,7 @@ class _PathApp:
         with bodies.counted() as grown_to:
             request.body = body = await _read_body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
-                request.body = await bodies.decoded(body, lambda body: from_json(parse_json(body), cls))
+                request.body = await bodies.decode(body, lambda body: from_json(parse_json(body), cls))
             return await self._hub.execute(route, request)
 
 

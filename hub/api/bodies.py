@@ -53,14 +53,14 @@ class Bodies:
         finally:
             self._held -= counted
 
-    async def decoded(self, body: B, decode: Callable[[B], T]) -> T:
-        """Return ``decode(body)``; large bodies are decoded in a thread, one at a time. Raises what that raises."""
+    async def decode(self, body: B, parse: Callable[[B], T]) -> T:
+        """Return ``parse(body)``; large bodies are decoded in a thread, one at a time. Raises what that raises."""
         if len(body) <= LARGE:
-            return decode(body)
+            return parse(body)
 
         def attempt() -> T | HubError:
             try:
-                return decode(body)
+                return parse(body)
             except HubError as error:
                 error.__cause__ = error.__context__ = None
                 return error.with_traceback(None)

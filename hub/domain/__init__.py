@@ -1,1 +1,57 @@
-"""The domain services, each with its own SQL: devices, organizations, timeline and others."""
+"""The services of the platform, each with its SQL beside it. `hub.app.Hub` holds them; plugins use them there.
+
+The names below are public: the services' types and values.
+"""
+
+from hub.domain.clock_repair import BackupMaker, DeviceValues, RepairJob, RepairPlan
+from hub.domain.devices import NewDevice
+from hub.domain.directory import Directory, DirectoryUser, UserDirectory
+from hub.domain.display import DeviceDisplay, DisplayRule, format_value
+from hub.domain.metadata import (
+    AUTH_TOKEN,
+    BUILT_IN,
+    BY_DEVICE,
+    BY_TOKEN,
+    LAT_LON,
+    LOCATION,
+    NAME,
+    OWNER,
+    WrongValue,
+    type_label,
+)
+from hub.domain.timeline import MAX_PAGE, UNKNOWN, TimelineFilter
+from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
+from hub.domain.units import UNITS, Conversion, Unit
+
+__all__ = [
+    "AUTH_TOKEN",
+    "BUILT_IN",
+    "BY_DEVICE",
+    "BY_TOKEN",
+    "LAT_LON",
+    "LOCATION",
+    "MAX_PAGE",
+    "NAME",
+    "OWNER",
+    "UNITS",
+    "UNKNOWN",
+    "WEAK_WARNING",
+    "BackupMaker",
+    "Conversion",
+    "DeviceDisplay",
+    "DeviceValues",
+    "Directory",
+    "DirectoryUser",
+    "DisplayRule",
+    "NewDevice",
+    "RepairJob",
+    "RepairPlan",
+    "TimelineFilter",
+    "Unit",
+    "UserDirectory",
+    "WrongValue",
+    "format_value",
+    "is_token",
+    "is_weak",
+    "type_label",
+]

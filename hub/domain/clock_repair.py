@@ -24,25 +24,29 @@ import logging
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
 from hub.errors import Conflict, Rejected, RequestError, StorageError, Unavailable
-from hub.facts import ClockRepaired, ValueCleared, ValueWritten
+from hub.facts import ClockRepaired, Fact, ValueCleared, ValueWritten
 from hub.history.repair import HistoryRepair, Span
 from hub.model import Change
 from hub.stamps import Correction, StampColumns, correct, find
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from hub.app import Hub
+    from hub.clock import Clock
+    from hub.domain.clock_doubts import ClockDoubts
+    from hub.domain.devices import Devices
+    from hub.domain.value_timeouts import ValueTimeouts
+    from hub.history import History
     from hub.history.commit_log import Batch
     from hub.model import Principal, Value
-    from hub.storage import Transaction
+    from hub.storage import Storage, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +146,39 @@ class _Row:
         return self.correction.cutoff if self.reset else None
 
 
+class BackupMaker(Protocol):
+    """Makes backups: the plugin that can provides one (`Hub.provide`)."""
+
+    async def make(self, path: Path, progress: Callable[[int, int], None]) -> object:
+        """Write a backup to ``path``; report bytes done and in all to ``progress``.
+
+        Raises `RequestError`, `StorageError`, OSError.
+        """
+
+
+class RepairHost(Protocol):
+    """The hub, as far as a repair needs it."""
+
+    clock: Clock
+    storage: Storage
+    history: History
+    devices: Devices
+    value_timeouts: ValueTimeouts
+    clock_doubts: ClockDoubts
+
+    def emit(self, fact: Fact) -> None: ...
+
+    def stamp_columns(self) -> Sequence[StampColumns]: ...
+
+    async def record_change(self, change: Change) -> None: ...
+
+    async def make_backup(self, path: Path, progress: Callable[[int, int], None]) -> None: ...
+
+
 class ClockRepairs:
     """The clock repairs of a hub, one at a time: `plan`, then `begin`, which lets `run` carry the plan out."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: RepairHost) -> None:
         self._hub = hub
         self.job = RepairJob()
         #: Whether a row of ``clock_repairs`` is not finished.

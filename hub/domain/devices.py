@@ -24,6 +24,7 @@ from hub.structuring import seconds
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
+    from hub.domain.directory import Directory
     from hub.domain.organizations import Organizations
     from hub.history import History
     from hub.sessions import Sessions
@@ -65,8 +66,11 @@ class Devices:
         retain_ms: int,
         timezone: Callable[[Device], str],
         organizations: Organizations,
-        most: int,
+        directory: Directory,
+        newest_template: Callable[[str], Template],
+        limit: int,
     ) -> None:
+        """``newest_template`` returns the newest version of a template, or raises `NotFound`."""
         self._storage = storage
         self._bus = bus
         self._clock = clock
@@ -79,11 +83,9 @@ class Devices:
         organizations.add_usage_counter("devices", self._by_organization)
         #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self.lock = trio.Lock()
-        #: Returns the organization of a user, None for a missing user; set by the plugin that has users.
-        self.org_of_user: Callable[[int], int | None] = lambda _user: None
-        #: Returns the newest version of a template, or raises `NotFound`; set by the hub.
-        self.newest_template: Callable[[str], Template]
-        self._most = most
+        self._directory = directory
+        self._newest_template = newest_template
+        self._limit = limit
         self.by_series: dict[int, DeviceDatastream] = {}
         self.by_id: dict[int, Device] = {}
         self.by_org: dict[int, dict[int, Device]] = {}
@@ -123,7 +125,6 @@ class Devices:
         for hash_, number, expires, replaced in tokens:
             self._tokens.add(hash_, self.by_id[number], expires, replaced)
         self._attach_points(series)
-        self._history.retention.on_erased = self._erased
         self._history.erase(number for (number,) in to_erase)
 
     def drop_cleared(self) -> None:
@@ -160,7 +161,7 @@ class Devices:
             self.by_series.pop(number, None)
         self._history.erase(detached)
 
-    async def _erased(self, series: Sequence[int]) -> None:
+    async def forget_series(self, series: Sequence[int]) -> None:
         """Remove series of which nothing is left in the history from the table ``gone``."""
 
         async def write(tx: Transaction) -> None:
@@ -209,7 +210,7 @@ class Devices:
         """Add devices, all or none; return each with its token. Raises `Rejected`, with every problem on a line."""
         async with self.lock:
             # The template may have been saved since the caller read it.
-            new = [attrs.evolve(entry, template=self.newest_template(entry.template.id)) for entry in new]
+            new = [attrs.evolve(entry, template=self._newest_template(entry.template.id)) for entry in new]
             added = await self._add(new, by)
         for (device, _), entry in zip(added, new, strict=True):
             self._bus.emit(DeviceAdded(device, by))
@@ -262,8 +263,8 @@ class Devices:
         return list(self._problems(new))
 
     def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
-        if len(self.by_id) + len(new) > self._most:
-            yield f"there would be more than {self._most} devices ([limits] devices)"
+        if len(self.by_id) + len(new) > self._limit:
+            yield f"there would be more than {self._limit} devices ([limits] devices)"
         for entry in new:
             if problem := self._owner_problem(entry.org, entry.owner):
                 yield problem
@@ -291,7 +292,7 @@ class Devices:
             yield from (f"{where}the template has no metadata {name!r}" for name in unknown)
 
     def _owner_problem(self, org: int, owner: int | None) -> str | None:
-        if owner is None or self.org_of_user(owner) == org:
+        if owner is None or self._directory.organization_of(owner) == org:
             return None
         return f"User with identifier {owner} is not found or belong to another organization."
 

@@ -14,9 +14,10 @@ import attrs
 
 from hub.domain import units
 from hub.domain.units import Conversion
-from hub.model import Datastream, Device, MetadataField, Principal, System, Value
+from hub.model import Datastream, Device, MetadataField, Principal, Value
 
 if TYPE_CHECKING:
+    from hub.domain.directory import Directory
     from hub.domain.metadata import Metadata
     from hub.domain.organizations import Organizations
 
@@ -34,11 +35,10 @@ class DisplayRule:
 
 
 class Display:
-    def __init__(self, organizations: Organizations, metadata: Metadata) -> None:
+    def __init__(self, organizations: Organizations, metadata: Metadata, directory: Directory) -> None:
         self._organizations = organizations
         self._metadata = metadata
-        #: Returns the system of measurement that a user has chosen; set by the plugin that has users.
-        self.system_of: Callable[[Principal], System | None] = lambda _: None
+        self._directory = directory
 
     async def for_device(self, device: Device, principal: Principal) -> DeviceDisplay:
         """Return the display of a device for a principal. Raises `StorageError`."""
@@ -56,7 +56,7 @@ class Display:
 
     def _preferred(self, base: str, principal: Principal) -> str:
         """Return the unit that a principal prefers for values in the unit ``base``."""
-        if system := self.system_of(principal):
+        if system := self._directory.unit_system_of(principal):
             return units.equivalent(base, system)
         unit = units.unit(base)
         for org in self._organizations.path(principal.org):

@@ -50,14 +50,22 @@ Latest = tuple[int, Value] | None
 
 
 class ValueTimeouts:
-    """The value timeouts of all datastreams, given by series in ``points``."""
+    """The value timeouts of all datastreams, given by series in ``points``.
 
-    def __init__(self, bus: Bus, clock: Clock, points: Mapping[int, DeviceDatastream]) -> None:
+    ``restore`` makes the value from before an unconfirmed write the latest one again.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        points: Mapping[int, DeviceDatastream],
+        restore: Callable[[DeviceDatastream, Value], None],
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._points = points
-        #: Writes the value from before an unconfirmed write; set by `hub.writes.Writes`.
-        self.restore: Callable[[DeviceDatastream, Value], None] = lambda _point, _value: None
+        self._restore = restore
         #: The series whose values have expired.
         self.expired: set[int] = set()
         #: The values from before the writes that are not confirmed, by series.
@@ -117,4 +125,4 @@ class ValueTimeouts:
             return
         value = point.datastream.default if before is None else before[1]
         if value is not None:
-            self.restore(point, value)
+            self._restore(point, value)

@@ -1,5 +1,21 @@
-"""The history of values: the commit log, the chunks that its segments are compacted into, and queries of both."""
+"""The history of values: a log of commits, compacted into chunks, with statistics of hours and days.
 
+`commit_log` describes the way of a value. The names below are public.
+"""
+
+from hub.history.chunks import HOUR_MS, Point, Statistics, combine
 from hub.history.commit_log import History, Receipt
+from hub.history.query import MAX_SERIES_PER_QUERY, Aggregate, Bucket, Granularity
 
-__all__ = ["History", "Receipt"]
+__all__ = [
+    "HOUR_MS",
+    "MAX_SERIES_PER_QUERY",
+    "Aggregate",
+    "Bucket",
+    "Granularity",
+    "History",
+    "Point",
+    "Receipt",
+    "Statistics",
+    "combine",
+]

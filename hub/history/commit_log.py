@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 
 import attrs
@@ -165,7 +165,7 @@ class History:
     """The history of all series: `put` and `latest` to write, `points` and `buckets` to read.
 
     ``flush`` is in seconds. ``on_fault`` is called with a sentence when the disk refuses to write, and with None when
-    it writes again.
+    it writes again; ``on_erased`` with the series of which nothing is left in the file.
     """
 
     def __init__(
@@ -176,6 +176,7 @@ class History:
         policies: Policies,
         flush: float = 1.0,
         on_fault: Callable[[str | None], None] = lambda _: None,
+        on_erased: Callable[[list[int]], Awaitable[None]],
     ) -> None:
         self._storage = storage
         self._database = storage.history
@@ -213,7 +214,7 @@ class History:
         #: When there is something to do besides commits, by trio's clock.
         self._work_at = float("inf")
         self._needs_pruning = True
-        self.retention = Retention(self._database, clock, policies)
+        self.retention = Retention(self._database, clock, policies, on_erased)
         queries = Queries(self._database, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json

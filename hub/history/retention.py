@@ -36,14 +36,16 @@ CHECK_ROWS = 5_000
 class Retention:
     """The maintenance of one history file, one slice at a time."""
 
-    def __init__(self, database: Database, clock: Clock, policies: Policies) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, policies: Policies, on_erased: Callable[[list[int]], Awaitable[None]]
+    ) -> None:
+        """``on_erased`` is called with the series of which nothing is left in the file."""
         self._database = database
         self._clock = clock
         self._policies = policies
         #: The number of damaged chunks that were found since the start.
         self.damaged = 0
-        #: Called with the series of which nothing is left in the file.
-        self.on_erased: Callable[[list[int]], Awaitable[None]] | None = None
+        self._on_erased = on_erased
         self._to_erase: list[int] = []
         #: The series that are being erased, and the hour of the next slice.
         self._erasing: tuple[list[int], int] | None = None
@@ -105,9 +107,9 @@ class Retention:
             return await compaction.erase(tx, series, hour)
 
         next_hour = await self._database.transaction(erase)
-        if next_hour is None and self.on_erased is not None:
+        if next_hour is None:
             try:
-                await self.on_erased(series)
+                await self._on_erased(series)
             except StorageError as error:
                 # The history itself works. The next start erases these series again, and finds nothing of them.
                 log.warning("storage: erased series could not be removed from the list of series to erase: %s", error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -13,15 +13,22 @@ from hub.model import Datastream, Organization, Principal, Template
 from hub.templates.document import BadTemplate, difference, from_row, from_toml, read, to_row
 
 if TYPE_CHECKING:
-    from hub.api.bodies import Bodies
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.config import Limits
     from hub.domain.devices import Devices
     from hub.storage import Row, Storage, Transaction
 
+T = TypeVar("T")
+
 #: Saved versions of a template, in addition to those to which devices are pinned.
 MAX_VERSIONS = 100
+
+
+class Decode(Protocol):
+    """Returns ``parse(text)``, from a thread if the text is long (`hub.api.bodies.Bodies.decode`)."""
+
+    async def __call__(self, body: str, parse: Callable[[str], T], /) -> T: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -38,13 +45,13 @@ class Templates:
     """All templates, by id, in their newest version: new devices get it, and others unless they are pinned."""
 
     def __init__(
-        self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits, bodies: Bodies
+        self, storage: Storage, bus: Bus, clock: Clock, devices: Devices, limits: Limits, decode: Decode
     ) -> None:
         self._storage = storage
         self._bus = bus
         self._clock = clock
         self._limits = limits
-        self._bodies = bodies
+        self._decode = decode
         self._devices = devices
         self.by_id: dict[str, Template] = {}
         #: Older versions to which devices are pinned, by id and version; and the highest id that a datastream ever had.
@@ -98,7 +105,7 @@ class Templates:
         self, text: str, by: Principal, *, source: str = "template", prune: bool = False
     ) -> tuple[Template, list[str]]:
         """Import a template from TOML, and give it to its devices; see `put`."""
-        document = await self._bodies.decoded(text, lambda text: from_toml(text, source, self._limits))
+        document = await self._decode(text, lambda text: from_toml(text, source, self._limits))
         return await self.put(lambda: self.read(document, source), by, source=source, prune=prune)
 
     def read(self, document: Mapping[str, Any], source: str = "template") -> Template:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hub.api import Permission, Route
+from hub.domain import BackupMaker
 from hub.hookspecs import hookimpl
 from plugins.backup.routes import routes
 from plugins.backup.schedule import BackupSchedule
@@ -26,11 +26,7 @@ def hub_permissions() -> Sequence[Permission]:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     backups = hub.service(Backups)
-
-    async def make_backup(path: Path, progress: Callable[[int, int], None]) -> None:
-        await backups.make(path, progress)
-
-    hub.make_backup = make_backup
+    hub.provide(BackupMaker, backups)
     return routes(hub, backups)
 
 

@@ -47,7 +47,7 @@ class FileRoutes:
         device, _ = hub.access.authenticate_device(request)
         content_type = request.headers.get("content-type", "")
         try:
-            name, content = await hub.bodies.decoded(request.body, lambda body: parse_upload(content_type, body))
+            name, content = await hub.bodies.decode(request.body, lambda body: parse_upload(content_type, body))
         except Rejected as error:
             hub.reject(request.address, f"device {device.name}: upload: {error}", device.id)
             raise

@@ -136,11 +136,9 @@ class DeviceAttributes:
         self._hub = hub
 
     def owner_name(self, device: Device) -> str:
-        """Return the name of the device's owner; "" without one."""
-        if device.owner is None or "user" not in self._hub.names:
-            return ""
-        name_and_org = self._hub.names["user"](str(device.owner))
-        return name_and_org[0] if name_and_org else ""
+        """Return the e-mail address of the device's owner; "" without one."""
+        owner = None if device.owner is None else self._hub.directory.user(device.owner)
+        return "" if owner is None else owner.email
 
     def activator_names(self, principal: Principal) -> Callable[[Device], str | None]:
         """Return a function from a device to the name of its activator.

@@ -153,7 +153,7 @@ class LocationRoutes:
     def _check_users(self, org: int, users: Sequence[int | None]) -> None:
         """Raise `Rejected` unless all users belong to an organization or to those below it."""
         for user in users:
-            user_org = None if user is None else self._hub.devices.org_of_user(user)
+            user_org = None if user is None else self._hub.directory.organization_of(user)
             if user_org is None or not self._hub.organizations.contains(org, user_org):
                 raise Rejected(f"User with identifier {user} is not found or belong to another organization.")
 

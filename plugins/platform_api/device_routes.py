@@ -154,7 +154,7 @@ class DeviceRoutes:
         body: CreateDevice = request.body
         org = self._hub.access.organization_for(request, body.org_id)
         template = self._hub.access.template_for(request, org, body.template_id)
-        if body.owner_id is not None and self._hub.devices.org_of_user(body.owner_id) != org.id:
+        if body.owner_id is not None and self._hub.directory.organization_of(body.owner_id) != org.id:
             raise NotFound(f"User with identifier {body.owner_id} is not found or belong to another organization.")
         new = NewDevice(name=body.name, template=template, token=body.token, org=org.id, owner=body.owner_id)
         [(device, token)] = await self._hub.devices.add([new], request.principal)
@@ -252,24 +252,24 @@ class DeviceRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
-        owner = self._hub.user_of(owner_email.lower())
+        owner = self._hub.directory.user_by_email(owner_email)
         visible = self._hub.access.devices_for(
             request.principal, VIEW_DEVICES, self._hub.access.organization_for(request, org_id).id
         )
-        owned = [device for device in visible if owner is not None and device.owner == owner[0]]
+        owned = [device for device in visible if owner is not None and device.owner == owner.id]
         return page_of(owned, page, size, self._object)
 
     async def by_user_organization(
         self, request: Request, user_email: str, *, page: PageNumber = 0, size: PageSize = PAGE
     ) -> Page[DeviceObject]:
         """The devices of the organization that the user belongs to."""
-        user = self._hub.user_of(user_email.lower())
+        user = self._hub.directory.user_by_email(user_email)
         principal = request.principal
         # A caller without users.view learns only about itself: the answer must not tell which addresses are users.
-        is_self = user is not None and (principal.kind, principal.id) == ("user", user[0])
-        if user is None or not (is_self or self._hub.is_allowed(principal, "users.view", org=user[1])):
+        is_self = user is not None and (principal.kind, principal.id) == ("user", user.id)
+        if user is None or not (is_self or self._hub.is_allowed(principal, "users.view", org=user.org)):
             return Page(content=[], total_elements=0)
-        devices = self._hub.devices.by_org.get(user[1], {}).values()
+        devices = self._hub.devices.by_org.get(user.org, {}).values()
         return page_of(self._hub.access.allowed_devices(principal, VIEW_DEVICES, devices), page, size, self._object)
 
     async def last_activated(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hub.api import Permission, Route
     from hub.app import Hub
+    from hub.domain import UserDirectory
     from hub.model import Credentials, Device, Principal
     from hub.stamps import StampColumns
     from hub.storage import Migration
@@ -56,6 +57,11 @@ def hub_permissions() -> Sequence[Permission]:
     from plugins.users.permissions import PERMISSIONS
 
     return PERMISSIONS
+
+
+@hookimpl
+def hub_directory(hub: Hub) -> UserDirectory:
+    return hub.service(_service_class()).directory
 
 
 @hookimpl

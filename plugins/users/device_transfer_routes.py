@@ -72,7 +72,7 @@ class DeviceTransferRoutes:
             target = (device.org, None)
         else:
             # A device belongs to the organization of its owner.
-            org = hub.devices.org_of_user(body.new_user_id)
+            org = hub.directory.organization_of(body.new_user_id)
             if org is None or not hub.is_allowed(request.principal, request.permission, org=org):
                 raise self._users.unknown(body.new_user_id)
             target = (org, body.new_user_id)

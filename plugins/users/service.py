@@ -13,12 +13,13 @@ import trio
 from hub.api import ONLY_HERE, Request, is_only_here
 from hub.errors import Rejected, StartupError, StorageError
 from hub.facts import ClockRepaired, OrganizationChanged
-from hub.model import ROOT_ORG, Principal, System
+from hub.model import ROOT_ORG, Principal
 from plugins.users.account_links import PAGE, AccountLink, AccountLinks
 from plugins.users.authentication import Authentication
 from plugins.users.authorization import Authorization
 from plugins.users.authorization_codes import AuthorizationCodes
 from plugins.users.credentials import Credentials
+from plugins.users.directory import UsersDirectory
 from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, to_blynk_hash
 from plugins.users.roles import Roles
@@ -60,49 +61,19 @@ class UsersService:
             self.two_factor,
             self.throttle,
         )
+        self.directory = UsersDirectory(self.users, self.credentials)
         self.authorization_codes = AuthorizationCodes(self.users, self.credentials)
         self.invitation_ms = self.settings.milliseconds("invitation")
         self.reset_ms = self.settings.milliseconds("reset")
 
     async def load(self) -> None:
-        """Load everything from the database, and connect this service to the hub."""
+        """Load everything from the database, and subscribe to what changes it."""
         await self.roles.load()
         await self.users.load()
         await self.credentials.load()
         await self.throttle.load()
-        self.hub.devices.org_of_user = self._organization_of
-        self.hub.organizations.add_usage_counter("users", self.users.count_by_organization)
-        self.hub.names["user"] = self._name_of_user
-        self.hub.user_of = self._user_with_email
-        self.hub.display.system_of = self._unit_system_of
-        self.hub.names["client"] = self._name_of_client
         self.hub.subscribe(OrganizationChanged, self._on_organization_changed)
         self.hub.subscribe(ClockRepaired, self._on_clock_repaired)
-
-    # -- what the hub asks ----------------------------------------------------------------------------------------
-
-    def _organization_of(self, user_id: int) -> int | None:
-        user = self.users.by_id.get(user_id)
-        return None if user is None else user.org
-
-    def _user_with_email(self, email: str) -> tuple[int, int] | None:
-        """Return the ids of the user with an address and of their organization."""
-        user = self.users.by_email.get(email)
-        return None if user is None else (user.id, user.org)
-
-    def _name_of_user(self, user_id: str) -> tuple[str, int] | None:
-        """Return the e-mail address and the organization of a user."""
-        user = self.users.by_id.get(int(user_id)) if user_id.isdecimal() else None
-        return None if user is None else (user.email, user.org)
-
-    def _name_of_client(self, client_id: str) -> tuple[str, int] | None:
-        client = self.credentials.clients.get(client_id)
-        return None if client is None else (client.name, client.org)
-
-    def _unit_system_of(self, principal: Principal) -> System | None:
-        """Return the system of units that a user has chosen; None when that of their organization applies."""
-        user = self.users.by_id.get(principal.id) if principal.kind == "user" else None  # type: ignore[arg-type]
-        return None if user is None or user.profile.units == "default" else user.profile.units
 
     def _on_organization_changed(self, fact: OrganizationChanged) -> None:
         if fact.gone:

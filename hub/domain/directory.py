@@ -1,0 +1,88 @@
+"""The directory of users, which the core's services and plugins ask; a plugin provides it (`hub_directory`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+import attrs
+
+from hub.model import Principal, System
+
+
+@attrs.frozen(kw_only=True)
+class DirectoryUser:
+    """A user as other plugins may know it. ``units`` is None when the organization's system of units applies."""
+
+    id: int
+    org: int
+    email: str
+    name: str
+    role: int
+    units: System | None = None
+
+
+class UserDirectory(Protocol):
+    """What a plugin that has users provides. All methods answer from memory."""
+
+    def user(self, user_id: int) -> DirectoryUser | None:
+        """Return a user, or None."""
+
+    def user_by_email(self, email: str) -> DirectoryUser | None:
+        """Return the user with an e-mail address in lower case, or None."""
+
+    def users_of(self, org: int) -> Iterable[DirectoryUser]:
+        """Return the users of an organization, without those of the organizations below it."""
+
+    def count_by_organization(self) -> Counter[int]:
+        """Return the number of users of each organization."""
+
+    def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
+        """Return the name and the organization of a principal ("user" "3"), or None if the directory has none."""
+
+
+class Directory:
+    """The hub's directory: empty until a plugin provides one."""
+
+    def __init__(self) -> None:
+        self._provider: UserDirectory | None = None
+
+    def install(self, provider: UserDirectory | None) -> None:
+        self._provider = provider
+
+    @property
+    def has_users(self) -> bool:
+        """Whether a plugin provides users."""
+        return self._provider is not None
+
+    def user(self, user_id: int) -> DirectoryUser | None:
+        """Return a user, or None."""
+        return None if self._provider is None else self._provider.user(user_id)
+
+    def user_by_email(self, email: str) -> DirectoryUser | None:
+        """Return the user with an e-mail address in any case, or None."""
+        return None if self._provider is None else self._provider.user_by_email(email.lower())
+
+    def users_of(self, org: int) -> Iterable[DirectoryUser]:
+        """Return the users of an organization, without those of the organizations below it."""
+        return () if self._provider is None else self._provider.users_of(org)
+
+    def organization_of(self, user_id: int) -> int | None:
+        """Return the id of a user's organization, or None."""
+        user = self.user(user_id)
+        return None if user is None else user.org
+
+    def count_by_organization(self) -> Counter[int]:
+        """Return the number of users of each organization."""
+        return Counter() if self._provider is None else self._provider.count_by_organization()
+
+    def unit_system_of(self, principal: Principal) -> System | None:
+        """Return the system of units that a principal has chosen; None when its organization's applies."""
+        user = self.user(principal.id) if principal.kind == "user" and isinstance(principal.id, int) else None
+        return None if user is None else user.units
+
+    def principal_name(self, actor_id: str) -> tuple[str, int] | None:
+        """Return the name and the organization of an actor ("user 3"), or None."""
+        kind, _, principal_id = actor_id.partition(" ")
+        return None if self._provider is None else self._provider.principal_name(kind, principal_id)
