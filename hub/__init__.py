@@ -26,7 +26,7 @@ _NAMES = {
     ),
     "hub.app": "Hub",
     "hub.clock": "Clock",
-    "hub.config": "Config config_of on_this_machine",
+    "hub.config": "Config config_of load on_this_machine",
     "hub.errors": (
         "MAX_PROBLEMS ConfigError Conflict Forbidden HubError NotAuthenticated NotFound Outdated Rejected "
         "RequestError StartupError StorageError TooMany Unavailable UnknownPin WrongType first_of "
@@ -50,6 +50,7 @@ _NAMES = {
     "hub.net": "Peer Wire WireProtocol",
     "hub.plugin": "Failure FailureKind Plugin",
     "hub.rate_limits": "DailyQuota TokenBucket",
+    "hub.run": "running",
     "hub.sessions": "Session",
     "hub.stamps": "Correction StampColumns",
     "hub.storage": "Migration Transaction",

@@ -58,6 +58,9 @@ from hub.config import (
     config_of as config_of,
 )
 from hub.config import (
+    load as load,
+)
+from hub.config import (
     on_this_machine as on_this_machine,
 )
 from hub.errors import (
@@ -368,6 +371,9 @@ from hub.rate_limits import (
 )
 from hub.rate_limits import (
     TokenBucket as TokenBucket,
+)
+from hub.run import (
+    running as running,
 )
 from hub.sessions import (
     Session as Session,

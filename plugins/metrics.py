@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import PUBLIC, File, Permission, Request, Response, Route
-from hub.errors import NotFound
-from hub.hookspecs import hookimpl
+from hub import PUBLIC, File, NotFound, Permission, Request, Response, Route, hookimpl
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -10,17 +10,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api import DEVICE, LARGE_BODY, PUBLIC_BODY, Handler, Request, Response, Route, parse_json
-from hub.domain.metadata import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
-from hub.errors import NotFound, Rejected, TooMany, UnknownPin, WrongType
-from hub.hookspecs import hookimpl
-from hub.model import ONLINE, Datastream, Device, Principal, Value
+from hub import DEVICE, LARGE_BODY, ONLINE, Datastream, Device, NotFound, Principal, Rejected, Request, Response, Route, TooMany, UnknownPin, Value, Write, WrongType, hookimpl
+from hub.api import PUBLIC_BODY, Handler, parse_json
+from hub.domain import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
 from hub.spellings import timed_values
 from hub.values import texts_of, to_json
-from hub.writes import Write
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 WRONG_PIN = "Wrong pin format."
 NO_DATASTREAM = "No datastream setup for that pin."

@@ -14,43 +14,16 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
-from hub import api
-from hub.api import (
-    AUTHENTICATED,
-    BODY,
-    DEVICE,
-    OPEN,
-    Request,
-    Route,
-    SocketRoute,
-    from_json,
-    parse_json,
-    to_json,
-)
-from hub.errors import (
-    Conflict,
-    Forbidden,
-    HubError,
-    NotAuthenticated,
-    NotFound,
-    Outdated,
-    Rejected,
-    StorageError,
-    TooMany,
-    Unavailable,
-    first_of,
-    translate,
-)
-from hub.hookspecs import hookimpl
-from hub.model import NOBODY, Credentials
-from hub.net.proxy_protocol import client_address
-from hub.net.wire import WireProtocol
+from hub import AUTHENTICATED, DEVICE, NOBODY, Conflict, Credentials, Forbidden, HubError, NotAuthenticated, NotFound, Outdated, Rejected, Request, Route, SocketRoute, StorageError, TooMany, Unavailable, api, first_of, hookimpl, translate
+from hub.api import BODY, OPEN, from_json, parse_json, to_json
+from hub import WireProtocol
+from hub.net import client_address
 
 if TYPE_CHECKING:
     import h11
 
-    from hub.app import Hub
-    from hub.net.wire import Peer, Wire
+    from hub import Hub
+    from hub import Peer, Wire
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ import trio
 from connectors.http.malformed import broken_rule
 
 if TYPE_CHECKING:
-    from hub.net.wire import Peer, Wire
+    from hub import Peer, Wire
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

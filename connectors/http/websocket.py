@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from hub.net.wire import Wire
+from hub import Wire
 
 if TYPE_CHECKING:
     import h11

@@ -59,30 +59,14 @@ from connectors.mqtt.session import (
     is_shared,
 )
 from connectors.mqtt.topics import device_may_subscribe, gateway_may_subscribe, parse_uplink, split_gateway_topic
-from hub.errors import (
-    Conflict,
-    Forbidden,
-    HubError,
-    NotAuthenticated,
-    NotFound,
-    Rejected,
-    RequestError,
-    StorageError,
-    TooMany,
-    Unavailable,
-    UnknownPin,
-    translate,
-)
-from hub.facts import WireFrame
-from hub.rate_limits import TokenBucket
-from hub.rejections import QUIET as REFUSAL_QUIET
+from hub import Conflict, Forbidden, HubError, NotAuthenticated, NotFound, Rejected, RequestError, StorageError, TokenBucket, TooMany, Unavailable, UnknownPin, WireFrame, translate
 
 if TYPE_CHECKING:
     from connectors.mqtt.device_session import ClientState, MqttDeviceSession
     from connectors.mqtt.registry import ClientRegistry
+    from hub import Device
     from hub.history import Receipt
-    from hub.model import Device
-    from hub.net.wire import Peer, Wire
+    from hub import Peer, Wire
 
 #: Reason codes of version 5 by the class of an exception.
 REASONS: dict[type[HubError], Reason] = {
@@ -109,8 +93,8 @@ MAX_PAUSE = 5.0
 FLOOD_REPORT_INTERVAL = 60.0
 #: Rate limit for diagnostics to a client: burst, and sustained per second.
 DIAGNOSTIC_BURST, DIAGNOSTIC_RATE = 10, 0.2
-#: Seconds in which the same unknown topic of a device is recorded once.
-UNKNOWN_TOPIC_QUIET = 3600.0
+#: Seconds in which the same rejection of a device is logged once, and the same unknown topic.
+REJECTION_QUIET, UNKNOWN_TOPIC_QUIET = 60.0, 3600.0
 #: Error text for a value that can never be committed.
 NOT_STORED = "the value could not be stored"
 #: Packets that are collected before they are written.
@@ -585,7 +569,7 @@ class MqttConnection:
             self._record_rejection(f"{self._client.name}: {text}")
             return
         device, topic = device_session.device, redact_token(publish.topic.removeprefix(device_session.prefix))[:60]
-        quiet = UNKNOWN_TOPIC_QUIET if reason == Reason.BAD_TOPIC else REFUSAL_QUIET
+        quiet = UNKNOWN_TOPIC_QUIET if reason == Reason.BAD_TOPIC else REJECTION_QUIET
         self._hub.reject(self._peer.address, f"device {device.name}: {topic!r}: {text}", device.id, quiet=quiet)
         device_session.send_diagnostic(f"{topic}: {text}")
 

@@ -16,20 +16,14 @@ from connectors.mqtt.packets import Reason
 from connectors.mqtt.payloads import encode_values, redact_token
 from connectors.mqtt.session import Message, Session, is_topic, subscription_ids
 from connectors.mqtt.topics import DOWNLINK_PREFIX, GATEWAY_PREFIX, UNSUBSCRIBED_TOPICS, split_gateway_topic
-from hub.errors import Forbidden, NotFound
-from hub.facts import WireFrame
-from hub.model import Command, Device, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata
-from hub.rate_limits import TokenBucket
-from hub.rejections import MAX_REASON
-from hub.spellings import escape as escaped
-from hub.spellings import strip_padding
+from hub import Command, Device, Forbidden, NotFound, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata, TokenBucket, WireFrame
+from hub.spellings import escape, strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from connectors.mqtt.packets import Will
-    from hub.app import Hub
-    from hub.model import Template
+    from hub import Hub, Template
 
 #: Seconds after which a reboot or a reconfiguration that was not delivered is dropped.
 COMMAND_LIFETIME = 60.0
@@ -37,6 +31,8 @@ COMMAND_LIFETIME = 60.0
 PING_TIMEOUT = 5.0
 #: The smallest receive buffer, in bytes, that a device may report.
 MIN_BUFFER = 128
+#: Characters of a client's text in packets and logs.
+MAX_TEXT = 300
 #: Template versions whose pins are cached.
 MAX_CACHED_TEMPLATES = 1_000
 #: Rate limit for "did you mean …?" lookups: sustained per second, and burst.
@@ -49,7 +45,7 @@ ClientKey: TypeAlias = tuple[str, int | str, str]
 
 def printable(text: str) -> str:
     """Shorten text that came from a client, and escape what is not printable, for packets and logs."""
-    return escaped(text[:MAX_REASON])
+    return escape(text[:MAX_TEXT])
 
 
 class DatastreamNames:

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.payloads import decode_text, decode_values, encode_values
 from connectors.mqtt.topics import Uplink
-from hub import timezones
-from hub.domain.metadata import BY_DEVICE, LAT_LON
-from hub.errors import NotFound, Rejected, UnknownPin, WrongType
-from hub.model import Datastream
+from hub import Datastream, NotFound, Rejected, UnknownPin, Write, WrongType, timezones
+from hub.domain import BY_DEVICE, LAT_LON
 from hub.spellings import as_integer, is_printable, nfc, timed_values
 from hub.values import MISMATCH, text_of, texts_of
-from hub.writes import Write
 
 if TYPE_CHECKING:
     from connectors.mqtt.device_session import MqttDeviceSession

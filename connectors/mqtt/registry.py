@@ -31,24 +31,12 @@ from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
 from connectors.mqtt.session import MAX_SUBSCRIPTIONS, Session
 from connectors.mqtt.topics import parse_uplink
-from hub.errors import Forbidden, RequestError, StorageError
-from hub.facts import (
-    DataErased,
-    DeviceChanged,
-    DeviceDeleted,
-    OrganizationChanged,
-    RightsChanged,
-    TemplateChanged,
-    ValueCleared,
-)
-from hub.model import Credentials
-from hub.timers import Timers
+from hub import Credentials, DataErased, DeviceChanged, DeviceDeleted, Forbidden, OrganizationChanged, RequestError, RightsChanged, StorageError, TemplateChanged, Timers, ValueCleared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub.app import Hub
-    from hub.model import Datastream, Device
+    from hub import Datastream, Device, Hub
 
 #: Usernames of a device and of a device that is a gateway. Any other username is the id of an OAuth client.
 DEVICE_USERNAME, GATEWAY_USERNAME = "device", "mgmt_device"

@@ -14,12 +14,12 @@ import trio
 from connectors.native.handlers import HANDLERS
 from connectors.native.protocol import LOGINS
 from connectors.native.session import Handler, NativeSession
-from hub.hookspecs import hookimpl
-from hub.net.wire import WireProtocol
+from hub import hookimpl
+from hub import WireProtocol
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.net.wire import Peer, Wire
+    from hub import Hub
+    from hub import Peer, Wire
 
 #: Seconds between two searches for silent connections.
 SWEEP_EVERY = 2.0

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from connectors.native.protocol import PIN_NUMBERS, Cmd, Status, frame, response, split, split_stripped
-from hub import timezones
-from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, LAT_LON
-from hub.errors import Forbidden, NotFound, Rejected, UnknownPin
+from hub import Forbidden, NotFound, Rejected, UnknownPin, Write, timezones
+from hub.domain import AUTH_TOKEN, BY_DEVICE, LAT_LON
 from hub.values import texts_of
-from hub.writes import Write
 
 if TYPE_CHECKING:
     from connectors.native.session import Handler, NativeSession

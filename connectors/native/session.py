@@ -57,39 +57,12 @@ from connectors.native.protocol import (
     split,
     split_stripped,
 )
-from hub.errors import (
-    Conflict,
-    Forbidden,
-    HubError,
-    NotAuthenticated,
-    NotFound,
-    Rejected,
-    RequestError,
-    StorageError,
-    TooMany,
-    Unavailable,
-    UnknownPin,
-    translate,
-)
-from hub.facts import WireFrame
-from hub.model import (
-    AppConnected,
-    Command,
-    Device,
-    Principal,
-    Reboot,
-    Reconfigure,
-    Redirect,
-    SetDatastream,
-    SetMetadata,
-)
-from hub.rate_limits import TokenBucket
+from hub import AppConnected, Command, Conflict, Device, Forbidden, HubError, NotAuthenticated, NotFound, Principal, Reboot, Reconfigure, Redirect, Rejected, RequestError, SetDatastream, SetMetadata, StorageError, TokenBucket, TooMany, Unavailable, UnknownPin, WireFrame, Write, translate
 from hub.spellings import decimal, is_printable, stamp, strip_padding
-from hub.writes import Write
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.net.wire import Peer, Wire
+    from hub import Hub
+    from hub import Peer, Wire
 
 #: The status that answers each error.
 STATUS: dict[type[HubError], Status] = {

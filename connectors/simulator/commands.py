@@ -14,7 +14,7 @@ from client.operations import DeviceObject
 from client.remote import Remote
 from connectors.native.client import LoginFailed
 from connectors.simulator.devices import SimulatedDevice, SimulatedHttpDevice, SimulatedMqttDevice, datastreams_of
-from hub.errors import Rejected, RequestError, Unavailable, first_of
+from hub import Rejected, RequestError, Unavailable, first_of
 
 #: Seconds between two lines of progress when the output is no terminal.
 PROGRESS_EVERY = 10.0

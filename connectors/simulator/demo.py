@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from connectors.simulator.devices import SimulatedDatastream, SimulatedDevice
-from hub.domain.devices import NewDevice
-from hub.hookspecs import hookimpl
-from hub.model import SYSTEM
+from hub import SYSTEM, hookimpl
+from hub.domain import NewDevice
 
 if TYPE_CHECKING:
     import trio
 
-    from hub.app import Hub
+    from hub import Hub
 
 log = logging.getLogger(__name__)
 

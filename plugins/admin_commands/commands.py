@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from client import operations
 from client.cli import add_yes_option, api, confirm, find_device, format_time, print_table, quantity, show_progress
-from hub.config import config_of
-from hub.errors import RequestError, StartupError
+from hub import RequestError, StartupError, config_of
 from hub.printing import megabytes_a_month, report, show
 
 if TYPE_CHECKING:
     from client import Api
     from client.operations import ClockObject, Cost, DeviceValues, HubStatus, PluginState, RepairJob, RepairPlan
-    from hub.config import Config
+    from hub import Config
 
 #: Datastreams with the largest history that ``pinwheel status`` lists.
 MAX_COSTS = 5

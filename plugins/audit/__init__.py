@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub.api import VIEW_DEVICES, Permission, Route
-from hub.facts import ClockRepaired, ValueSet
-from hub.hookspecs import hookimpl
-from hub.model import ROOT_ORG, Change, Principal
-from hub.stamps import StampColumns
-from hub.storage import Migration, shipped_migrations
+from hub import ROOT_ORG, Change, ClockRepaired, Migration, Permission, Principal, Route, StampColumns, ValueSet, hookimpl
+from hub.api import VIEW_DEVICES
+from hub.storage import shipped_migrations
 from plugins.audit.chain import RecordFilter
 from plugins.audit.routes import routes
 from plugins.audit.service import AuditService, Settings
@@ -18,7 +15,7 @@ from plugins.audit.service import AuditService, Settings
 if TYPE_CHECKING:
     import trio
 
-    from hub.app import Hub
+    from hub import Hub
 
 ESSENTIAL = True
 #: Records, and actions, in the export of a user's personal data; the export of the audit has all records.

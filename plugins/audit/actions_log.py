@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import trio
 
-from hub.errors import StorageError
-from hub.facts import ValueSet
+from hub import StorageError, ValueSet
 from hub.values import to_json
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.stamps import Correction
-    from hub.storage import Row, Transaction
+    from hub import Correction, Hub, Transaction
+    from hub.storage import Row
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 if TYPE_CHECKING:
-    from hub.model import Change
-    from hub.storage import Row, Storage, Transaction
+    from hub import Change, Transaction
+    from hub.storage import Row, Storage
 
 #: Records read or deleted at a time.
 BATCH = 1_000

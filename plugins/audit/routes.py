@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream, Time
-from hub.errors import Rejected
-from hub.model import REDACTED_NAME, ROOT_ORG, Principal
+from hub import REDACTED_NAME, ROOT_ORG, Principal, Rejected, Request, Route, Stream
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Time
 from plugins.audit.actions_log import Action
 from plugins.audit.chain import Record, RecordFilter, Verdict
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.audit.service import AuditService
 
 #: Media type of an export: a JSON object on each line.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import StartupError, StorageError
+from hub import StartupError, StorageError
 from hub.structuring import Duration, seconds
 from plugins.audit.actions_log import ActionsLog
 from plugins.audit.chain import Chain
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: Seconds between two prunings.
 PRUNE_INTERVAL = 600.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api import Permission, Route
+from hub import Permission, Route, hookimpl
 from hub.domain import BackupMaker
-from hub.hookspecs import hookimpl
 from plugins.backup.routes import routes
 from plugins.backup.schedule import BackupSchedule
 from plugins.backup.service import Backups
@@ -15,7 +14,7 @@ from plugins.backup.service import Backups
 if TYPE_CHECKING:
     import trio
 
-    from hub.app import Hub
+    from hub import Hub
 
 
 @hookimpl

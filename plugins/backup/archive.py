@@ -21,8 +21,8 @@ from typing import Any
 
 import attrs
 
+from hub import Rejected, RequestError
 from hub.datadir import partial_of, publish, sync
-from hub.errors import Rejected, RequestError
 from hub.storage import inspect
 from hub.structuring import ValidationErrors, structure
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from client import Api, operations
 from client.cli import add_yes_option, api, confirm, format_time, quantity, show_progress
-from hub.config import config_of, on_this_machine
+from hub import Forbidden, RequestError, StartupError, config_of, on_this_machine
 from hub.datadir import locked, partial_of, publish, sync
-from hub.errors import Forbidden, RequestError, StartupError
 from hub.interrupts import deferred
 from hub.printing import report
 from hub.storage import shipped_migrations

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import Request, Route
-from hub.errors import Unavailable
-from hub.model import Change
+from hub import Change, Request, Route, Unavailable
 from plugins.backup.service import Backups, Job
 from plugins.backup.targets import check_directory, check_target
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hub.errors import HubError
+from hub import HubError
 from hub.structuring import seconds
 from plugins.backup import archive
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.backup.service import Backups
 
 log = logging.getLogger(__name__)

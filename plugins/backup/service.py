@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub import Conflict, HubError, RequestError, StorageError
 from hub.datadir import partial_of
-from hub.errors import Conflict, HubError, RequestError, StorageError
 from hub.structuring import structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, Manifest
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from hub.storage import Database
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hub.errors import Forbidden, Rejected
+from hub import Forbidden, Rejected
 from plugins.backup.archive import BadBackup, read_manifest
 
 

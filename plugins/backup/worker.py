@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from hub.errors import RequestError
+from hub import RequestError
 from plugins.backup.archive import prove, write
 
 #: Added to the process's niceness, so that everything else comes first.

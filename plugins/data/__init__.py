@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.hookspecs import hookimpl
+from hub import hookimpl
 
 # The hooks import what they need when they are called: a command imports this package too, and must start quickly.
 if TYPE_CHECKING:
     import trio
 
-    from hub.api import Permission, Route
-    from hub.app import Hub
+    from hub import Hub, Permission, Route
 
 
 @hookimpl
@@ -24,7 +23,7 @@ def hub_config() -> type:
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    from hub.api import Permission
+    from hub import Permission
 
     return [
         Permission("own_devices.delete_data", "Delete device data"),

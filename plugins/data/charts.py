@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import attrs
 
-from hub import timezones
-from hub.api import VIEW_DEVICES, Request, Route, Stream
-from hub.domain.display import DeviceDisplay
-from hub.domain.units import Conversion
-from hub.errors import NotFound, Rejected
-from hub.history.chunks import HOUR_MS, Statistics, combine
-from hub.history.query import MAX_SERIES_PER_QUERY, Granularity
-from hub.history.query import Aggregate as Numeric
-from hub.model import Datastream, Device, DeviceDatastream
+from hub import Datastream, Device, DeviceDatastream, NotFound, Rejected, Request, Route, Stream, timezones
+from hub.api import VIEW_DEVICES
+from hub.domain import Conversion, DeviceDisplay
+from hub.history import HOUR_MS, MAX_SERIES_PER_QUERY, Granularity, Statistics, combine
+from hub.history import Aggregate as Numeric
 from hub.values import to_json
 from plugins.data.formats import CSV, csv_field, iso_time
 from plugins.data.parameters import Aggregate, TimeRange, aggregate_of, time_zone
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: Lines of one chart.
 MAX_SERIES = 200

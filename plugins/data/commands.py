@@ -27,9 +27,8 @@ from client.cli import (
     quantity,
     show_progress,
 )
-from hub import spellings, timezones
+from hub import Rejected, RequestError, spellings, timezones
 from hub.datadir import partial_of, publish
-from hub.errors import Rejected, RequestError
 from hub.printing import report
 from plugins.data.csv_import import COLUMNS, CsvReader, Problem, Row, located
 from plugins.data.formats import iso_time
@@ -38,7 +37,7 @@ from plugins.data.text_chart import chart
 if TYPE_CHECKING:
     from client import Api
     from client.operations import DeviceObject
-    from hub.history.query import Granularity
+    from hub.history import Granularity
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -10,8 +10,7 @@ from typing import Any
 
 import attrs
 
-from hub import spellings, timezones
-from hub.errors import Rejected
+from hub import Rejected, spellings, timezones
 
 #: Columns of a file, in any order and case.
 COLUMNS = ("time", "pin", "value")

@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub import spellings
-from hub.api import LARGE_BODY, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, Stream
-from hub.errors import MAX_PROBLEMS, Rejected
-from hub.history.chunks import Point
-from hub.history.query import Bucket, Granularity
-from hub.model import Device, DeviceDatastream
+from hub import LARGE_BODY, MAX_PROBLEMS, Device, DeviceDatastream, Rejected, Request, Route, Stream, spellings
+from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize
+from hub.history import Bucket, Granularity, Point
 from hub.values import Raw, to_json
-from hub.writes import IMPORT_SLICE
 from plugins.data.formats import CSV, NDJSON, csv_field, iso_time
 from plugins.data.parameters import AGGREGATES, Aggregate, OpenTimeRange, TimeRange, aggregate_of, time_zone
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: Points in one import (docs.blynk.io, Upload set of data).
 MAX_BATCH = 10_000
+#: Points that are checked before other tasks get their turn.
+SLICE = 500
 #: Points that are read for a page. Reading on costs as much as a stream of all values, which clients can have instead.
 MAX_COUNTED = 100_000
 
@@ -169,7 +167,7 @@ class HistoryRoutes:
         for line, row in enumerate(body.rows, body.line):
             if len(problems) == MAX_PROBLEMS:
                 break
-            if (line - body.line) % IMPORT_SLICE == 0:
+            if (line - body.line) % SLICE == 0:
                 await trio.lowlevel.checkpoint()
             try:
                 points.append(self._checked_row(device, row))

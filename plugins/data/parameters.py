@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
-from hub import timezones
+from hub import Device, Rejected, timezones
 from hub.api import MAX_TIME, Time
-from hub.errors import Rejected
-from hub.history.chunks import Statistics
-from hub.model import Device
+from hub.history import Statistics
 from hub.structuring import seconds
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: A number that stands for all values of a minute, hour or day: a field or property of `Statistics`.
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]

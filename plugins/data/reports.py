@@ -20,20 +20,16 @@ from zoneinfo import ZoneInfo
 import attrs
 import trio
 
-from hub import timezones
-from hub.api import DEVICE, PUBLIC, File, Request, Response, Route
+from hub import DEVICE, PUBLIC, Datastream, Device, DeviceDatastream, File, NotFound, Rejected, Request, Response, Route, timezones
 from hub.datadir import partial_of, publish
-from hub.domain.timeline import MAX_PAGE, TimelineFilter
-from hub.errors import NotFound, Rejected
-from hub.history.chunks import Statistics
-from hub.history.query import Granularity
-from hub.model import Datastream, Device, DeviceDatastream
+from hub.domain import MAX_PAGE, TimelineFilter
+from hub.history import Granularity, Statistics
 from hub.structuring import Duration, seconds
 from plugins.data.formats import csv_field
 from plugins.data.parameters import aggregate_of
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api import VIEW_DEVICES, Request, Route
-from hub.errors import StorageError
-from hub.facts import ClockRepaired, DeviceDeleted, DeviceDisconnected
-from hub.hookspecs import hookimpl
-from hub.stamps import StampColumns
-from hub.storage import Migration, shipped_migrations
+from hub import ClockRepaired, DeviceDeleted, DeviceDisconnected, Migration, Request, Route, StampColumns, StorageError, hookimpl
+from hub.api import VIEW_DEVICES
+from hub.storage import shipped_migrations
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.model import Device
-    from hub.storage import Row, Transaction
+    from hub import Device, Hub, Transaction
+    from hub.storage import Row
 
 log = logging.getLogger(__name__)
 

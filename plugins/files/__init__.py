@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.api import DEVICE, PUBLIC, VIEW_DEVICES, File, Request, Response, Route
-from hub.errors import Rejected
-from hub.hookspecs import hookimpl
-from hub.stamps import StampColumns
-from hub.storage import Migration, shipped_migrations
+from hub import DEVICE, PUBLIC, File, Migration, Rejected, Request, Response, Route, StampColumns, hookimpl
+from hub.api import VIEW_DEVICES
+from hub.storage import shipped_migrations
 from plugins.files.form import parse_upload
 from plugins.files.store import MAX_SIZE, URL_PREFIX, DeviceFile, FileStore
 
 if TYPE_CHECKING:
     import trio
 
-    from hub.app import Hub
+    from hub import Hub
 
 #: Bytes of a form besides the file itself.
 MAX_FORM = 64 * 1024

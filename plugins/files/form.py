@@ -7,7 +7,7 @@ import re
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from hub.errors import Rejected
+from hub import Rejected
 
 # The parser logs a warning for each malformed form. The hub records rejected requests itself, and limits how often.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.api import File
+from hub import DeviceDeleted, File, NotFound, Rejected, StorageError, Unavailable
 from hub.datadir import write_whole
-from hub.errors import NotFound, Rejected, StorageError, Unavailable
-from hub.facts import DeviceDeleted
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.storage import Row, Transaction
+    from hub import Hub, Transaction
+    from hub.storage import Row
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub.api import Permission, Route
-from hub.hookspecs import hookimpl
-from hub.storage import Migration, shipped_migrations
+from hub import Migration, Permission, Route, hookimpl
+from hub.storage import shipped_migrations
 from plugins.fleet import bulk_routes, location_routes, search_routes, segment_routes, tag_routes
 from plugins.fleet.device_query import QueryCompiler
 from plugins.fleet.locations import Locations
@@ -16,7 +15,7 @@ from plugins.fleet.segments import Segments
 from plugins.fleet.tags import Tags
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 class Fleet:

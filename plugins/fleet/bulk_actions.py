@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from hub.errors import HubError, Rejected, WrongType
+from hub import HubError, Rejected, Write, WrongType
 from hub.values import from_label
-from hub.writes import Write
 from plugins.fleet.device_query import Filter
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.model import Device, Principal
+    from hub import Device, Hub, Principal
     from plugins.fleet.tags import Tags
 
 Action = Literal["tag", "untag", "move", "metadata", "write", "delete"]

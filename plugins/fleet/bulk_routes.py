@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import LARGE_BODY, VIEW_DEVICES, Request, Route
-from hub.errors import Rejected
-from hub.model import Change, Device
+from hub import LARGE_BODY, Change, Device, Rejected, Request, Route
+from hub.api import VIEW_DEVICES
 from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
 from plugins.fleet.device_query import DeviceQuery
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.fleet.search import DeviceSearch
     from plugins.fleet.tags import Tags
 

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import attrs
 import trio
 
-from hub.errors import Rejected
-from hub.facts import DeviceDeleted, MetadataChanged
-from hub.model import REDACTED_NAME, Device, Principal, Template
+from hub import REDACTED_NAME, Device, DeviceDeleted, MetadataChanged, Principal, Rejected, Template
 from hub.spellings import nfc
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 Predicate = Callable[[Device], bool]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api import MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
-from hub.errors import Forbidden, Rejected
+from hub import Created, Forbidden, Rejected, Request, Route
+from hub.api import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, page_of
 from plugins.fleet.locations import INSIDE_KEYS, VIEW_LOCATIONS, Location, Locations, Place
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

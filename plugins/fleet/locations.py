@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub import timezones
-from hub.domain.metadata import LOCATION
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import DeviceDeleted, MetadataChanged, OrganizationChanged
-from hub.model import SYSTEM, Device, Principal
+from hub import SYSTEM, Conflict, Device, DeviceDeleted, MetadataChanged, NotFound, OrganizationChanged, Principal, Rejected, timezones
+from hub.domain import LOCATION
 from hub.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.storage import Row, Transaction
+    from hub import Hub, Transaction
+    from hub.storage import Row
 
 #: The permission to view a location; without it, a location is treated as missing.
 VIEW_LOCATIONS = "org_locations.view"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api import VIEW_DEVICES, Request
-from hub.model import Device, Principal
+from hub import Device, Principal, Request
+from hub.api import VIEW_DEVICES
 from plugins.fleet.device_query import DeviceAttributes, DeviceQuery, QueryCompiler
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.fleet.locations import Locations
     from plugins.fleet.segments import Segments
     from plugins.fleet.tags import Tags

@@ -7,9 +7,8 @@ from typing import Literal
 
 import attrs
 
-from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of
-from hub.errors import Rejected
-from hub.model import Device
+from hub import Device, Rejected, Request, Route
+from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.spellings import nfc
 from plugins.fleet.device_query import DeviceQuery, Filter
 from plugins.fleet.search import DeviceSearch, FoundDevice, SortBy

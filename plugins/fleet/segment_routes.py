@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api import LARGE_BODY, MAX_PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, page_of
-from hub.errors import Rejected
+from hub import LARGE_BODY, Created, Rejected, Request, Route
+from hub.api import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, page_of
 from plugins.fleet.device_query import DeviceQuery
 from plugins.fleet.segments import MAX_OF_ORG, Segment, Segments
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub import Conflict, NotFound, OrganizationChanged, Rejected
 from hub.api import VIEW_DEVICES, from_json, to_json
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import OrganizationChanged
 from hub.spellings import is_name, nfc
 from plugins.fleet.device_query import DeviceQuery, Predicate, QueryCompiler
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.model import Principal
-    from hub.storage import Row, Transaction
+    from hub import Hub, Principal, Transaction
+    from hub.storage import Row
 
 #: docs.blynk.io, Segments: segments of an organization, and characters of a name; and devices picked by hand.
 MAX_OF_ORG, MAX_NAME, MAX_CHOSEN = 50, 40, 10_000

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import VIEW_DEVICES, Created, Request, Route
-from hub.errors import Rejected
+from hub import Created, Rejected, Request, Route
+from hub.api import VIEW_DEVICES
 from plugins.fleet.tags import Tag, Tags
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

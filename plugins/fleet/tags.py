@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hub import Conflict, DeviceChanged, DeviceDeleted, NotFound, OrganizationChanged, Rejected
 from hub.api import VIEW_DEVICES
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import DeviceChanged, DeviceDeleted, OrganizationChanged
 from hub.spellings import is_name, is_printable, nfc
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.model import Device, Principal
-    from hub.storage import Row, Transaction
+    from hub import Device, Hub, Principal, Transaction
+    from hub.storage import Row
 
 #: docs.blynk.io, Tags: characters of a name, tags of an organization, and tags of a device.
 MAX_NAME, MAX_OF_ORG, MAX_OF_DEVICE = 24, 20, 5

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hub.api import PUBLIC, Request, Response, Route
-from hub.hookspecs import hookimpl
+from hub import PUBLIC, Request, Response, Route, hookimpl
 from plugins.openapi.document import build_document
 from plugins.openapi.page import HEADERS, render_page
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 class OpenApiRoutes:

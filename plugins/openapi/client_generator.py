@@ -172,8 +172,7 @@ async def _main() -> None:
     """Print the client of a hub that has only the built-in plugins."""
     import tempfile
 
-    from hub.config import load
-    from hub.run import running
+    from hub import load, running
 
     with tempfile.TemporaryDirectory() as data:
         async with running(load(None).with_data(data), safe=True, listen=False) as hub:

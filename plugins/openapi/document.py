@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub.api import AUTHENTICATED, MAX_WHOLE, OPEN, Created, File, Parameter, Response, Route, Stream, optional
+from hub import AUTHENTICATED, Created, File, Response, Route, Stream
+from hub.api import MAX_WHOLE, OPEN, Parameter, optional
 from plugins.openapi.schema import Schema, Schemas, docstring_of
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 JSON = "application/json"
 #: Descriptions of the error responses, by status.

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub.hookspecs import hookimpl
+from hub import hookimpl
 
 # The hooks import what they need when they are called: a command imports this package too, and must start quickly.
 if TYPE_CHECKING:
     import trio
 
-    from hub.api import Permission, Route, SocketRoute
-    from hub.app import Hub
+    from hub import Hub, Permission, Route, SocketRoute
 
 
 @hookimpl
 def hub_permissions() -> Sequence[Permission]:
-    from hub.api import Permission
+    from hub import Permission
 
     return [
         Permission("hub.view", "View the state of the hub", root=True),

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import Request, Route
-from hub.domain.clock_repair import DeviceValues, RepairJob, RepairPlan
-from hub.errors import Rejected
+from hub import Rejected, Request, Route
+from hub.domain import DeviceValues, RepairJob, RepairPlan
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -31,8 +31,8 @@ from client.cli import (
     organization_names,
     print_table,
 )
-from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
-from hub.errors import Rejected, RequestError
+from hub import Rejected, RequestError
+from hub.domain import WEAK_WARNING, is_token, is_weak
 from hub.printing import report, show, warn
 from hub.spellings import decode_text, read_text
 
@@ -144,7 +144,7 @@ def _template_text(path: Path) -> str:
     Raises OSError or ValueError.
     """
     if not path.exists():
-        from hub.templates.document import shipped
+        from hub.templates import shipped
 
         if text := shipped().get(str(path)):
             return text
@@ -189,7 +189,7 @@ def template_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list_shipped(as_json: bool) -> None:
-    from hub.templates.document import parse, shipped
+    from hub.templates import parse, shipped
 
     templates = {name: parse(text, name) for name, text in shipped().items()}
     columns = ("name", "id", "datastreams", "description")

@@ -9,27 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import trio
 
-from hub import spellings
-from hub.api import (
-    LARGE_BODY,
-    PAGE,
-    VIEW_DEVICES,
-    Between,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Route,
-    page_of,
-    secret,
-)
-from hub.domain.devices import NewDevice
-from hub.errors import Conflict, NotFound, Rejected, WrongType, first_problems
-from hub.model import ONLINE, Datastream, Device, Organization, Reboot, Reconfigure, Redirect
+from hub import LARGE_BODY, ONLINE, Conflict, Created, Datastream, Device, NotFound, Organization, Reboot, Reconfigure, Redirect, Rejected, Request, Route, Write, WrongType, first_problems, secret, spellings
+from hub.api import PAGE, VIEW_DEVICES, Between, Page, PageNumber, PageSize, page_of
+from hub.domain import NewDevice
 from hub.structuring import seconds
 from hub.values import describe_choices, from_label, to_json
-from hub.writes import Write
 from plugins.platform_api.device_schemas import (
     ActivatedDevice,
     DeviceObject,
@@ -39,7 +23,7 @@ from plugins.platform_api.device_schemas import (
 )
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: Largest number of rows in a CSV file of devices.
 MAX_ROWS = 5_000

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.domain.display import DeviceDisplay, DisplayRule, format_value
-from hub.domain.metadata import BUILT_IN, type_label
-from hub.model import OFFLINE, Datastream, Device, MetadataField, Principal, Value
+from hub import OFFLINE, Datastream, Device, MetadataField, Principal, Value
+from hub.domain import BUILT_IN, DeviceDisplay, DisplayRule, format_value, type_label
 from hub.values import to_json
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Request, Route, Time
-from hub.domain.timeline import UNKNOWN, TimelineFilter
-from hub.errors import NotFound, Rejected
-from hub.model import Device, TimelineEvent
+from hub import Device, NotFound, Rejected, Request, Route, TimelineEvent
+from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Time
+from hub.domain import UNKNOWN, TimelineFilter
 from plugins.platform_api.event_schemas import API_EVENT_TYPES, EventObject, event_object
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 #: The event type for each accepted ``eventType`` in lower case: the API's names, and those of templates.
 _EVENT_TYPES = {name.lower(): event_type for event_type, name in API_EVENT_TYPES.items()} | {

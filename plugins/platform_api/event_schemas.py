@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from hub.model import Comment, TimelineEvent
+from hub import Comment, TimelineEvent
 
 #: The API's name of each event type (docs.blynk.io, Get device timeline), by the type's name in templates.
 API_EVENT_TYPES = {"info": "INFORMATION"} | {

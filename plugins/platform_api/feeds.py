@@ -48,28 +48,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from hub import ONLINE, AlarmCleared, AlarmRaised, ChangeMade, Device, EventChanged, EventLogged, PropertyChanged, Refused, StatusChanged, ValueCleared, ValueExpired, ValueWritten, WireFrame
 from hub.api import to_json as body_to_json
-from hub.facts import (
-    AlarmCleared,
-    AlarmRaised,
-    ChangeMade,
-    EventChanged,
-    EventLogged,
-    PropertyChanged,
-    Refused,
-    StatusChanged,
-    ValueCleared,
-    ValueExpired,
-    ValueWritten,
-    WireFrame,
-)
-from hub.model import ONLINE, Device
 from hub.values import to_json
 from plugins.platform_api.event_schemas import event_object
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.model import Change
+    from hub import Change, Hub
 
 #: Seconds between two messages with a value of the same pin.
 MIN_GAP = 0.05

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api import VIEW_DEVICES, Request, Route
-from hub.errors import NotFound, Rejected
+from hub import NotFound, Rejected, Request, Route
+from hub.api import VIEW_DEVICES
 from plugins.platform_api.device_schemas import MetaFieldValue, meta_field_values
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.alarms import Alarm
-from hub.api import AUTHENTICATED, Request, Route
-from hub.domain.units import UNITS, Unit
-from hub.net.listener import Served
+from hub import AUTHENTICATED, Alarm, Request, Route
+from hub.domain import UNITS, Unit
+from hub.net import Served
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

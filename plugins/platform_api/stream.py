@@ -44,17 +44,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub.api import DEVICE, VIEW_DEVICES, Response, Route, SocketRoute
-from hub.errors import Rejected, RequestError
-from hub.facts import DeviceChanged, OrganizationChanged, RightsChanged
-from hub.model import ONLINE, AppConnected, Device
+from hub import DEVICE, ONLINE, AppConnected, Device, DeviceChanged, OrganizationChanged, Rejected, RequestError, Response, RightsChanged, Route, SocketRoute
+from hub.api import VIEW_DEVICES
 from hub.spellings import as_integer
 from hub.values import to_json
 from plugins.platform_api.feeds import Feed, FeedBatch, FeedKey, FeedMessage, Feeds
 
 if TYPE_CHECKING:
-    from hub.api import Request, Socket
-    from hub.app import Hub
+    from hub import Hub, Request, Socket
 
 #: Messages of a subscription that are deferred for a slow client.
 MAX_DEFERRED = 10_000

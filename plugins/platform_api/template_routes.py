@@ -8,23 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.api import (
-    LARGE_BODY,
-    PAGE,
-    VIEW_DEVICES,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Response,
-    Route,
-    page_of,
-)
-from hub.errors import Conflict, Rejected
-from hub.model import Template
-from hub.templates.document import difference, to_document, to_toml
-from hub.templates.store import dropped_names
+from hub import LARGE_BODY, Conflict, Created, Rejected, Request, Response, Route, Template
+from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, page_of
+from hub.templates import difference, dropped_names, to_document, to_toml
 from plugins.platform_api.template_schemas import (
     DatastreamInfo,
     EventInfo,
@@ -37,7 +23,7 @@ from plugins.platform_api.template_schemas import (
 )
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 
 @attrs.frozen(kw_only=True)

@@ -6,19 +6,8 @@ from typing import Any
 
 import attrs
 
-from hub.domain.metadata import type_label
-from hub.model import (
-    Dashboard,
-    Datastream,
-    DataType,
-    EventType,
-    Expire,
-    Exposure,
-    HistoryMode,
-    Lifecycle,
-    MetadataField,
-    Template,
-)
+from hub import Dashboard, Datastream, DataType, EventType, Expire, Exposure, HistoryMode, Lifecycle, MetadataField, Template
+from hub.domain import type_label
 from hub.values import to_json
 from plugins.platform_api.event_schemas import API_EVENT_TYPES
 

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hub.hookspecs import hookimpl
+from hub import hookimpl
 
 # The hooks import the other modules, so that the commands, which are in this package too, start without them.
 if TYPE_CHECKING:
     import trio
 
-    from hub.api import Permission, Route
-    from hub.app import Hub
+    from hub import Credentials, Device, Hub, Migration, Permission, Principal, Route, StampColumns
     from hub.domain import UserDirectory
-    from hub.model import Credentials, Device, Principal
-    from hub.stamps import StampColumns
-    from hub.storage import Migration
     from plugins.users.service import UsersService
 
 #: Without this plugin the hub could neither let users in nor keep others out.

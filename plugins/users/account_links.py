@@ -9,12 +9,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import NotAuthenticated
+from hub import NotAuthenticated
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.storage import Transaction
+    from hub import Hub, Transaction
     from plugins.users.model import User
     from plugins.users.user_store import UserStore
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from hub.api import PUBLIC, Request, Response, Route
-from hub.errors import Forbidden, NotAuthenticated, Rejected, RequestError
-from hub.model import ROOT_ORG, Principal
+from hub import PUBLIC, ROOT_ORG, Forbidden, NotAuthenticated, Principal, Rejected, Request, RequestError, Response, Route
 from plugins.users.account_links import PAGE, AccountLink
 from plugins.users.html_pages import ROUTE_OPTIONS, parse_form, render_field, render_form, render_page
 from plugins.users.model import User

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import Request, secret
-from hub.errors import Forbidden, NotAuthenticated
-from hub.model import Principal
+from hub import Forbidden, NotAuthenticated, Principal, Request, secret
 from plugins.users.digests import digest
 from plugins.users.model import ApiSession, User
 from plugins.users.passwords import candidate_hashes
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.users.authorization import Authorization
     from plugins.users.credentials import Credentials
     from plugins.users.passwords import Passwords

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub.errors import Forbidden
-from hub.model import Device, Owned, Principal
+from hub import Device, Forbidden, Owned, Principal
 from plugins.users.model import ApiSession, RegisteredClient, User
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
     from plugins.users.credentials import Credentials
     from plugins.users.roles import Roles
     from plugins.users.user_store import UserStore

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import NotAuthenticated
+from hub import NotAuthenticated
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from client.cli import (
     print_table,
     suggestion,
 )
+from hub import Conflict, NotFound, Rejected, RequestError
 from hub.api import ONLY_HERE, is_only_here
-from hub.errors import Conflict, NotFound, Rejected, RequestError
 from hub.printing import report, show
 from hub.spellings import read_text
 

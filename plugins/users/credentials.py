@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub.errors import Conflict, NotAuthenticated, Rejected, StorageError
-from hub.facts import RightsChanged
+from hub import Conflict, NotAuthenticated, Rejected, RightsChanged, StampColumns, StorageError
 from hub.spellings import is_name, nfc
-from hub.stamps import StampColumns
 from plugins.users.digests import digest
 from plugins.users.model import ApiKey, ApiSession, RegisteredClient, User
 from plugins.users.redirect_uris import is_redirect_uri
@@ -28,9 +26,7 @@ from plugins.users.redirect_uris import is_redirect_uri
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub.app import Hub
-    from hub.stamps import Correction
-    from hub.storage import Transaction
+    from hub import Correction, Hub, Transaction
     from plugins.users.settings import Settings
     from plugins.users.user_store import UserStore
 

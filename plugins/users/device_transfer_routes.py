@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import Request, Route
-from hub.errors import Rejected
+from hub import Rejected, Request, Route
 
 if TYPE_CHECKING:
     from plugins.users.service import UsersService

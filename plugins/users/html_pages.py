@@ -7,8 +7,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hub.api import Request, Response
-from hub.errors import Forbidden, Rejected
+from hub import Forbidden, Rejected, Request, Response
 
 #: No scripts, nothing from other sites, and no frames. The address, which may hold a code, is not sent to other sites.
 POLICY = (

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub.api import AUTHENTICATED, PUBLIC, Created, Request, Route, secret
-from hub.errors import NotFound, Rejected
-from hub.model import Principal
+from hub import AUTHENTICATED, PUBLIC, Created, NotFound, Principal, Rejected, Request, Route, secret
 from plugins.users.authentication import Login
 from plugins.users.credentials import Tokens
 from plugins.users.model import Address, ApiKey, User

@@ -8,9 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from hub.api import PUBLIC, Request, Response, Route
-from hub.errors import Forbidden, Rejected, RequestError
-from hub.model import Principal
+from hub import PUBLIC, Forbidden, Principal, Rejected, Request, RequestError, Response, Route
 from plugins.users.authentication import Login
 from plugins.users.authorization import DEVELOPERS
 from plugins.users.html_pages import ROUTE_OPTIONS, parse_form, render_field, render_form, render_page

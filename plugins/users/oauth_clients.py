@@ -10,9 +10,8 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
-from hub.api import MAX_PAGE, PUBLIC, Created, Page, PageNumber, PageSize, Request, Response, Route, page_of
-from hub.errors import NotAuthenticated, NotFound
-from hub.model import Principal
+from hub import PUBLIC, Created, NotAuthenticated, NotFound, Principal, Request, Response, Route
+from hub.api import MAX_PAGE, Page, PageNumber, PageSize, page_of
 from plugins.users.credentials import Tokens
 from plugins.users.model import ADMIN, RegisteredClient
 from plugins.users.schemas import ClientObject, MadeClient, OAuthClient, client_object, extend

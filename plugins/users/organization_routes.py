@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub.api import (
-    AUTHENTICATED,
-    PAGE,
-    VIEW_DEVICES,
-    Created,
-    Page,
-    PageNumber,
-    PageSize,
-    Request,
-    Route,
-    SortOrder,
-    page_of,
-)
-from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG, Organization, OrganizationType, System
+from hub import AUTHENTICATED, ROOT_ORG, Created, Forbidden, Organization, OrganizationType, Rejected, Request, Route, System
+from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.spellings import nfc
 from plugins.users.schemas import OrganizationObject, UnitSystem
 

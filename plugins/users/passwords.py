@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from hub.errors import Rejected
+from hub import Rejected
 
 #: OWASP's second choice of parameters for Argon2id: memory in KiB, passes, lanes. About 45 ms on a desktop's core.
 MEMORY, PASSES, LANES = 19 * 1024, 2, 1

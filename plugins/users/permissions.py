@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from hub.api import Permission
+from hub import Permission
 from plugins.users.model import STAFF, USER
 
 #: Permissions of this plugin, and those that other plugins, also future ones, check by these ids.

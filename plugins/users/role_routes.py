@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.api import MAX_PAGE, Created, Page, Request, Route, page_of
-from hub.errors import Forbidden, Rejected
-from hub.model import ROOT_ORG
+from hub import ROOT_ORG, Created, Forbidden, Rejected, Request, Route
+from hub.api import MAX_PAGE, Page, page_of
 from plugins.users.schemas import PermissionObject, RoleObject
 
 if TYPE_CHECKING:

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hub.api import Permission
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import RightsChanged
-from hub.model import ROOT_ORG
+from hub import ROOT_ORG, Conflict, NotFound, Permission, Rejected, RightsChanged
 from hub.spellings import is_name, nfc
 from plugins.users.model import ADMIN
 from plugins.users.permissions import DEFAULTS, switched
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.storage import Transaction
+    from hub import Hub, Transaction
 
 MAX_NAME = 40
 

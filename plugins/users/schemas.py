@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from hub.model import OrganizationType
+from hub import OrganizationType
 from plugins.users.model import Address, ApiSession, RegisteredClient
 
 T = TypeVar("T")

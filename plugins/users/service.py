@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hub.api import ONLY_HERE, Request, is_only_here
-from hub.errors import Rejected, StartupError, StorageError
-from hub.facts import ClockRepaired, OrganizationChanged
-from hub.model import ROOT_ORG, Principal
+from hub import ROOT_ORG, ClockRepaired, OrganizationChanged, Principal, Rejected, Request, StartupError, StorageError
+from hub.api import ONLY_HERE, is_only_here
 from plugins.users.account_links import PAGE, AccountLink, AccountLinks
 from plugins.users.authentication import Authentication
 from plugins.users.authorization import Authorization
@@ -30,7 +28,7 @@ from plugins.users.totp import TwoFactor
 from plugins.users.user_store import UserStore
 
 if TYPE_CHECKING:
-    from hub.app import Hub
+    from hub import Hub
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from hub.errors import StartupError
+from hub import StartupError
 from hub.structuring import Duration, seconds
 
 

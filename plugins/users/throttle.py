@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub.errors import StorageError, TooMany
-from hub.net.proxy_protocol import subscriber_of
+from hub import StorageError, TooMany
+from hub.net import subscriber_of
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
-    from hub.storage import Row, Storage, Transaction
+    from hub import Transaction
+    from hub.storage import Row, Storage
 
 #: Failures of one account at one address until it has to wait, and seconds of waiting (docs.blynk.io, Limits).
 FAILURES, WAIT = 5, 600.0

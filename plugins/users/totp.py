@@ -13,11 +13,12 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hub.errors import Rejected
+from hub import Rejected
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
-    from hub.storage import Storage, Transaction
+    from hub import Transaction
+    from hub.storage import Storage
     from plugins.users.model import User
     from plugins.users.user_store import UserStore
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub.api import PAGE, VIEW_DEVICES, Created, Page, PageNumber, PageSize, Request, Route, SortOrder, page_of, secret
-from hub.errors import Forbidden, HubError
-from hub.model import Device, Organization, Principal
+from hub import Created, Device, Forbidden, HubError, Organization, Principal, Request, Route, secret
+from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.spellings import nfc
 from plugins.users.account_links import AccountLink
 from plugins.users.model import ADMIN, USER, Address, Profile, User

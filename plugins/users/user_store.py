@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import timezones
-from hub.errors import Conflict, NotFound, Rejected
-from hub.facts import RightsChanged
+from hub import Conflict, NotFound, Rejected, RightsChanged, timezones
 from hub.spellings import is_name, is_printable
 from hub.structuring import structure
 from plugins.users.model import ADMIN, Profile, User
 
 if TYPE_CHECKING:
-    from hub.app import Hub
-    from hub.stamps import Correction
-    from hub.storage import Transaction
+    from hub import Correction, Hub, Transaction
     from plugins.users.passwords import Passwords
 
 _EMAIL = re.compile(r"[^@\s\"<>()\\,;:\[\]]{1,64}@[^@\s\"<>()\\,;:\[\]]{1,189}")
