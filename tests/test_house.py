@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -33,3 +37,25 @@ def test_no_plugin_may_import_another():
     assert {f"plugins.{name}" for name in modules(ROOT / "plugins")} == set(
         contract("plugins are independent")["modules"]
     )
+
+
+def foreign_imports(folder):
+    """(file, module, name) of every import from the core in a folder that takes a name which is not public."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hub":
+                public = getattr(importlib.import_module(node.module), "__all__", ())
+                for alias in node.names:
+                    # A public module may be imported as a whole.
+                    whole = getattr(importlib.import_module(node.module), alias.name, None)
+                    if alias.name not in public and not hasattr(whole, "__all__"):
+                        yield str(path.relative_to(ROOT)), node.module, alias.name
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.partition(".")[0] == "hub":
+                        yield str(path.relative_to(ROOT)), alias.name, ""
+
+
+@pytest.mark.parametrize("folder", ["plugins", "connectors"])
+def test_only_public_names_are_imported_from_the_core(folder):
+    assert [] == list(foreign_imports(folder))

@@ -10,7 +10,25 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub import DEVICE, LARGE_BODY, ONLINE, Datastream, Device, NotFound, Principal, Rejected, Request, Response, Route, TooMany, UnknownPin, Value, Write, WrongType, hookimpl
+from hub import (
+    DEVICE,
+    LARGE_BODY,
+    ONLINE,
+    Datastream,
+    Device,
+    NotFound,
+    Principal,
+    Rejected,
+    Request,
+    Response,
+    Route,
+    TooMany,
+    UnknownPin,
+    Value,
+    Write,
+    WrongType,
+    hookimpl,
+)
 from hub.api import PUBLIC_BODY, Handler, parse_json
 from hub.domain import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
 from hub.spellings import timed_values

@@ -14,16 +14,37 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
-from hub import AUTHENTICATED, DEVICE, NOBODY, Conflict, Credentials, Forbidden, HubError, NotAuthenticated, NotFound, Outdated, Rejected, Request, Route, SocketRoute, StorageError, TooMany, Unavailable, api, first_of, hookimpl, translate
+from hub import (
+    AUTHENTICATED,
+    DEVICE,
+    NOBODY,
+    Conflict,
+    Credentials,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    NotFound,
+    Outdated,
+    Rejected,
+    Request,
+    Route,
+    SocketRoute,
+    StorageError,
+    TooMany,
+    Unavailable,
+    WireProtocol,
+    api,
+    first_of,
+    hookimpl,
+    translate,
+)
 from hub.api import BODY, OPEN, from_json, parse_json, to_json
-from hub import WireProtocol
 from hub.net import client_address
 
 if TYPE_CHECKING:
     import h11
 
-    from hub import Hub
-    from hub import Peer, Wire
+    from hub import Hub, Peer, Wire
 
 log = logging.getLogger(__name__)
 

@@ -59,14 +59,28 @@ from connectors.mqtt.session import (
     is_shared,
 )
 from connectors.mqtt.topics import device_may_subscribe, gateway_may_subscribe, parse_uplink, split_gateway_topic
-from hub import Conflict, Forbidden, HubError, NotAuthenticated, NotFound, Rejected, RequestError, StorageError, TokenBucket, TooMany, Unavailable, UnknownPin, WireFrame, translate
+from hub import (
+    Conflict,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    NotFound,
+    Rejected,
+    RequestError,
+    StorageError,
+    TokenBucket,
+    TooMany,
+    Unavailable,
+    UnknownPin,
+    WireFrame,
+    translate,
+)
 
 if TYPE_CHECKING:
     from connectors.mqtt.device_session import ClientState, MqttDeviceSession
     from connectors.mqtt.registry import ClientRegistry
-    from hub import Device
+    from hub import Device, Peer, Wire
     from hub.history import Receipt
-    from hub import Peer, Wire
 
 #: Reason codes of version 5 by the class of an exception.
 REASONS: dict[type[HubError], Reason] = {

@@ -16,7 +16,20 @@ from connectors.mqtt.packets import Reason
 from connectors.mqtt.payloads import encode_values, redact_token
 from connectors.mqtt.session import Message, Session, is_topic, subscription_ids
 from connectors.mqtt.topics import DOWNLINK_PREFIX, GATEWAY_PREFIX, UNSUBSCRIBED_TOPICS, split_gateway_topic
-from hub import Command, Device, Forbidden, NotFound, Principal, Reboot, Reconfigure, Redirect, SetDatastream, SetMetadata, TokenBucket, WireFrame
+from hub import (
+    Command,
+    Device,
+    Forbidden,
+    NotFound,
+    Principal,
+    Reboot,
+    Reconfigure,
+    Redirect,
+    SetDatastream,
+    SetMetadata,
+    TokenBucket,
+    WireFrame,
+)
 from hub.spellings import escape, strip_padding
 
 if TYPE_CHECKING:

@@ -19,13 +19,11 @@ from connectors.mqtt.packets import V5, Connack, Kind, Reason, RemoteProtocolErr
 from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.registry import ClientRegistry
 from connectors.mqtt.session import ServerLimits
-from hub import hookimpl
-from hub import WireProtocol
+from hub import WireProtocol, hookimpl
 from hub.structuring import Duration, between, seconds
 
 if TYPE_CHECKING:
-    from hub import Hub
-    from hub import Peer, Wire
+    from hub import Hub, Peer, Wire
 
 #: Seconds between two checks for silent connections.
 SWEEP_EVERY = 2.0

@@ -31,7 +31,20 @@ from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
 from connectors.mqtt.session import MAX_SUBSCRIPTIONS, Session
 from connectors.mqtt.topics import parse_uplink
-from hub import Credentials, DataErased, DeviceChanged, DeviceDeleted, Forbidden, OrganizationChanged, RequestError, RightsChanged, StorageError, TemplateChanged, Timers, ValueCleared
+from hub import (
+    Credentials,
+    DataErased,
+    DeviceChanged,
+    DeviceDeleted,
+    Forbidden,
+    OrganizationChanged,
+    RequestError,
+    RightsChanged,
+    StorageError,
+    TemplateChanged,
+    Timers,
+    ValueCleared,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,12 +14,10 @@ import trio
 from connectors.native.handlers import HANDLERS
 from connectors.native.protocol import LOGINS
 from connectors.native.session import Handler, NativeSession
-from hub import hookimpl
-from hub import WireProtocol
+from hub import WireProtocol, hookimpl
 
 if TYPE_CHECKING:
-    from hub import Hub
-    from hub import Peer, Wire
+    from hub import Hub, Peer, Wire
 
 #: Seconds between two searches for silent connections.
 SWEEP_EVERY = 2.0

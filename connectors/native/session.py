@@ -57,12 +57,36 @@ from connectors.native.protocol import (
     split,
     split_stripped,
 )
-from hub import AppConnected, Command, Conflict, Device, Forbidden, HubError, NotAuthenticated, NotFound, Principal, Reboot, Reconfigure, Redirect, Rejected, RequestError, SetDatastream, SetMetadata, StorageError, TokenBucket, TooMany, Unavailable, UnknownPin, WireFrame, Write, translate
+from hub import (
+    AppConnected,
+    Command,
+    Conflict,
+    Device,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    NotFound,
+    Principal,
+    Reboot,
+    Reconfigure,
+    Redirect,
+    Rejected,
+    RequestError,
+    SetDatastream,
+    SetMetadata,
+    StorageError,
+    TokenBucket,
+    TooMany,
+    Unavailable,
+    UnknownPin,
+    WireFrame,
+    Write,
+    translate,
+)
 from hub.spellings import decimal, is_printable, stamp, strip_padding
 
 if TYPE_CHECKING:
-    from hub import Hub
-    from hub import Peer, Wire
+    from hub import Hub, Peer, Wire
 
 #: The status that answers each error.
 STATUS: dict[type[HubError], Status] = {

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub import ROOT_ORG, Change, ClockRepaired, Migration, Permission, Principal, Route, StampColumns, ValueSet, hookimpl
+from hub import (
+    ROOT_ORG,
+    Change,
+    ClockRepaired,
+    Migration,
+    Permission,
+    Principal,
+    Route,
+    StampColumns,
+    ValueSet,
+    hookimpl,
+)
 from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
 from plugins.audit.chain import RecordFilter

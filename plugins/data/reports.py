@@ -20,7 +20,20 @@ from zoneinfo import ZoneInfo
 import attrs
 import trio
 
-from hub import DEVICE, PUBLIC, Datastream, Device, DeviceDatastream, File, NotFound, Rejected, Request, Response, Route, timezones
+from hub import (
+    DEVICE,
+    PUBLIC,
+    Datastream,
+    Device,
+    DeviceDatastream,
+    File,
+    NotFound,
+    Rejected,
+    Request,
+    Response,
+    Route,
+    timezones,
+)
 from hub.datadir import partial_of, publish
 from hub.domain import MAX_PAGE, TimelineFilter
 from hub.history import Granularity, Statistics

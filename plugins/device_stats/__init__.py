@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub import ClockRepaired, DeviceDeleted, DeviceDisconnected, Migration, Request, Route, StampColumns, StorageError, hookimpl
+from hub import (
+    ClockRepaired,
+    DeviceDeleted,
+    DeviceDisconnected,
+    Migration,
+    Request,
+    Route,
+    StampColumns,
+    StorageError,
+    hookimpl,
+)
 from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
 

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from hub import SYSTEM, Conflict, Device, DeviceDeleted, MetadataChanged, NotFound, OrganizationChanged, Principal, Rejected, timezones
+from hub import (
+    SYSTEM,
+    Conflict,
+    Device,
+    DeviceDeleted,
+    MetadataChanged,
+    NotFound,
+    OrganizationChanged,
+    Principal,
+    Rejected,
+    timezones,
+)
 from hub.domain import LOCATION
 from hub.spellings import as_integer, is_name, is_printable, nfc
 

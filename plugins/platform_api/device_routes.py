@@ -9,7 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import trio
 
-from hub import LARGE_BODY, ONLINE, Conflict, Created, Datastream, Device, NotFound, Organization, Reboot, Reconfigure, Redirect, Rejected, Request, Route, Write, WrongType, first_problems, secret, spellings
+from hub import (
+    LARGE_BODY,
+    ONLINE,
+    Conflict,
+    Created,
+    Datastream,
+    Device,
+    NotFound,
+    Organization,
+    Reboot,
+    Reconfigure,
+    Redirect,
+    Rejected,
+    Request,
+    Route,
+    Write,
+    WrongType,
+    first_problems,
+    secret,
+    spellings,
+)
 from hub.api import PAGE, VIEW_DEVICES, Between, Page, PageNumber, PageSize, page_of
 from hub.domain import NewDevice
 from hub.structuring import seconds

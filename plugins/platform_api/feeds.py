@@ -48,7 +48,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import ONLINE, AlarmCleared, AlarmRaised, ChangeMade, Device, EventChanged, EventLogged, PropertyChanged, Refused, StatusChanged, ValueCleared, ValueExpired, ValueWritten, WireFrame
+from hub import (
+    ONLINE,
+    AlarmCleared,
+    AlarmRaised,
+    ChangeMade,
+    Device,
+    EventChanged,
+    EventLogged,
+    PropertyChanged,
+    Refused,
+    StatusChanged,
+    ValueCleared,
+    ValueExpired,
+    ValueWritten,
+    WireFrame,
+)
 from hub.api import to_json as body_to_json
 from hub.values import to_json
 from plugins.platform_api.event_schemas import event_object

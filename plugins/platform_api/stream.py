@@ -44,7 +44,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import DEVICE, ONLINE, AppConnected, Device, DeviceChanged, OrganizationChanged, Rejected, RequestError, Response, RightsChanged, Route, SocketRoute
+from hub import (
+    DEVICE,
+    ONLINE,
+    AppConnected,
+    Device,
+    DeviceChanged,
+    OrganizationChanged,
+    Rejected,
+    RequestError,
+    Response,
+    RightsChanged,
+    Route,
+    SocketRoute,
+)
 from hub.api import VIEW_DEVICES
 from hub.spellings import as_integer
 from hub.values import to_json

@@ -6,7 +6,18 @@ from typing import Any
 
 import attrs
 
-from hub import Dashboard, Datastream, DataType, EventType, Expire, Exposure, HistoryMode, Lifecycle, MetadataField, Template
+from hub import (
+    Dashboard,
+    Datastream,
+    DataType,
+    EventType,
+    Expire,
+    Exposure,
+    HistoryMode,
+    Lifecycle,
+    MetadataField,
+    Template,
+)
 from hub.domain import type_label
 from hub.values import to_json
 from plugins.platform_api.event_schemas import API_EVENT_TYPES

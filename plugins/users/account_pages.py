@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from hub import PUBLIC, ROOT_ORG, Forbidden, NotAuthenticated, Principal, Rejected, Request, RequestError, Response, Route
+from hub import (
+    PUBLIC,
+    ROOT_ORG,
+    Forbidden,
+    NotAuthenticated,
+    Principal,
+    Rejected,
+    Request,
+    RequestError,
+    Response,
+    Route,
+)
 from plugins.users.account_links import PAGE, AccountLink
 from plugins.users.html_pages import ROUTE_OPTIONS, parse_form, render_field, render_form, render_page
 from plugins.users.model import User

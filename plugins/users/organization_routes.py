@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub import AUTHENTICATED, ROOT_ORG, Created, Forbidden, Organization, OrganizationType, Rejected, Request, Route, System
+from hub import (
+    AUTHENTICATED,
+    ROOT_ORG,
+    Created,
+    Forbidden,
+    Organization,
+    OrganizationType,
+    Rejected,
+    Request,
+    Route,
+    System,
+)
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.spellings import nfc
 from plugins.users.schemas import OrganizationObject, UnitSystem
