@@ -306,5 +306,7 @@ def url_of(args: argparse.Namespace) -> str:
     url = str(getattr(args, "hub_url", ""))
     is_local = bool(args.data or args.config)
     if url and is_local:
-        raise StartupError("--url names a hub on another machine, --data and --config one on this; give only one")
+        raise StartupError(
+            "--url names a hub on another machine, --data and --config one on this machine: they exclude each other"
+        )
     return url or ("" if is_local else os.environ.get("PINWHEEL_URL", ""))

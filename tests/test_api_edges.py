@@ -199,12 +199,12 @@ async def test_nobody_is_answered_with_somebody_elses_tokens(hub, world):
 
 
 async def test_answers_are_kept_as_long_as_there_is_room(hub, world, monkeypatch):
-    monkeypatch.setattr("hub.api.execution.MAX_KEPT", 2_000)
+    monkeypatch.setattr("hub.api.execution.MAX_STORED", 2_000)
     async with asking(world) as ask:
         for number in range(30):
             body = {"name": f"Tag {number % 20}"} if number < 20 else {"name": f"Tag {number}"}
             await ask.http.ask("POST", "/api/v1/organization/tag/create", body, ask.key, idempotency_key=str(number))
-    assert sum(one.size for one in hub.executor._once.values()) <= 2_000
+    assert sum(record.size for record in hub.executor._records.values()) <= 2_000
 
 
 # -- no edit is lost --------------------------------------------------------------------------------------------------

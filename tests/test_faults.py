@@ -234,7 +234,7 @@ async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(st
                     while started.listener.accepted < (wave + 1) * 500:
                         await trio.sleep(0.005)
             assert limit == started.listener.connections
-            assert 5000 - limit == started.refused
+            assert 5000 - limit == started.rejections.count
         finally:
             for sock in sockets:
                 sock.close()
@@ -283,7 +283,7 @@ async def test_what_a_device_says_cannot_break_the_log(start, caplog):
         info = {**INFO, "tmpl": "TMPL\x1b[2J\nERROR all is lost" + "x" * 900}
         async with connect(*address_of(started), token, info=info):
             pass
-        [refusal] = started.refusals
+        [refusal] = started.rejections.recent
 
     assert refusal.reason.isprintable()
     assert len(refusal.reason) < 500
@@ -337,7 +337,7 @@ async def test_a_login_is_not_a_megabyte(start):
             except trio.BrokenResourceError:
                 pass
         await trio.aclose_forcefully(stream)
-        [refusal] = started.refusals
+        [refusal] = started.rejections.recent
         assert "a body of 65535 bytes exceeds the limit" in refusal.reason
 
 
@@ -353,6 +353,6 @@ async def test_a_plugin_that_was_kept_out_does_not_decide(start, tmp_path):
         "@hookimpl\ndef hub_filter_write(value): raise Rejected('never')\n"
     )
     async with start() as started:
-        assert "failed" == started.hooks.plugins["half"].state
+        assert "failed" == started.plugins["half"].state
         device, _ = await add_device(started, TEMPLATE)
         await write(started, device, 1).durable()

@@ -531,7 +531,7 @@ async def test_protocol_of_a_plugin_is_served_beside_all_of_the_hubs_own(tmp_pat
         await stream.send_all(b"g")
         with trio.fail_after(PATIENCE):
             assert (b"hello" if served else b"") == await stream.receive_some()
-        assert served == (not started.refusals)
+        assert served == (not started.rejections.recent)
 
 
 @pytest.mark.parametrize("serve", [["http"], ["device-http"]])

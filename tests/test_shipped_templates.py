@@ -6,7 +6,7 @@ import pytest
 import trio
 from raw_mqtt import reasons, until
 
-from connectors.simulator.devices import SimulatedDevice, streams_of
+from connectors.simulator.devices import SimulatedDevice, datastreams_of
 from hub.api import to_json
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
@@ -52,7 +52,7 @@ async def test_a_device_of_each_is_understood(hub):
                 port=port,
                 token=token,
                 template=template.id,
-                streams=streams_of(to_json(template_object(template))),
+                datastreams=datastreams_of(to_json(template_object(template))),
                 rate=500,
             )
             nursery.start_soon(simulated.run)

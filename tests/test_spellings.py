@@ -352,7 +352,7 @@ async def test_group_of_the_native_protocol_without_a_stamp_has_the_hubs(then):
         await client.send(Cmd.HARDWARE, "vw", "0", "21.5")
         await client.ask(Cmd.PING)
     assert (then.clock.now(), 21.5) == then.writes.latest(device, device.points[0].datastream)
-    assert "the group's timestamp 'soon' is not a number of milliseconds" in then.refusals[-1].reason
+    assert "the group's timestamp 'soon' is not a number of milliseconds" in then.rejections.recent[-1].reason
 
 
 @pytest.mark.parametrize(

@@ -743,7 +743,7 @@ async def test_trouble_with_the_checkpoint_is_over_when_it_is_over_though_nobody
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             first.history.close_segment()
-            await until(first.problems)
+            await until(first.active_alarms)
             other.execute("ROLLBACK")
         await until(lambda: len(seen(data / "history.db", "SELECT * FROM latest")) == 3)
         await until(lambda: not first.active_alarms(), 2)

@@ -32,7 +32,6 @@ from client.cli import (
     print_table,
 )
 from hub import Rejected, RequestError
-from hub.domain import WEAK_WARNING, is_token, is_weak
 from hub.printing import report, show, warn
 from hub.spellings import decode_text, read_text
 
@@ -206,6 +205,8 @@ def _list_shipped(as_json: bool) -> None:
 def _token_from_stdin() -> str:
     """Read a token that the board already carries from stdin; warn if it can be guessed."""
     token = sys.stdin.readline().strip()
+    from hub.domain import WEAK_WARNING, is_token, is_weak
+
     if is_token(token) and is_weak(token):
         print(f"pinwheel: warning: {WEAK_WARNING}", file=sys.stderr)
     return token

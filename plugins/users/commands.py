@@ -29,7 +29,6 @@ from client.cli import (
     suggestion,
 )
 from hub import Conflict, NotFound, Rejected, RequestError
-from hub.api import ONLY_HERE, is_only_here
 from hub.printing import report, show
 from hub.spellings import read_text
 
@@ -48,6 +47,8 @@ def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
 
 def _with_hint(link: str) -> str:
     """Return a link, with what to do about it if it opens on the hub's machine only."""
+    from hub.api import ONLY_HERE, is_only_here
+
     return f"{link}\n{ONLY_HERE}" if is_only_here(link) else link
 
 
