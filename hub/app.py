@@ -79,9 +79,9 @@ class Hooks(Protocol):
 
     async def changed(self, hub: Hub, change: Change) -> None: ...
 
-    async def personal_data(self, hub: Hub, user: str, asker: Principal) -> dict[str, Any]: ...
+    async def export_personal_data(self, user: str, asker: Principal) -> dict[str, Any]: ...
 
-    async def forget(self, hub: Hub, user: str) -> None: ...
+    async def erase_personal_data(self, user: str) -> None: ...
 
     def stamps(self, hub: Hub) -> list[StampColumns]: ...
 
@@ -218,13 +218,13 @@ class Hub:
         """Have every plugin record a change. Raises `Unavailable` when one could not."""
         await self._hooks.changed(self, change)
 
-    async def personal_data(self, user: str, asker: Principal) -> dict[str, Any]:
+    async def export_personal_data(self, user: str, asker: Principal) -> dict[str, Any]:
         """Return what each plugin stores about a user ("user 3"). Raises `Unavailable` when one could not answer."""
-        return await self._hooks.personal_data(self, user, asker)
+        return await self._hooks.export_personal_data(user, asker)
 
-    async def forget(self, user: str) -> None:
+    async def erase_personal_data(self, user: str) -> None:
         """Have every plugin erase a user ("user 3"). Raises `Unavailable` when one could not."""
-        await self._hooks.forget(self, user)
+        await self._hooks.erase_personal_data(user)
 
     def stamp_columns(self) -> Sequence[StampColumns]:
         """Return the columns of the plugins' tables that hold times."""

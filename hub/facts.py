@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import attrs
 
+from hub.history import Receipt
 from hub.model import Change, Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
 from hub.stamps import Correction
 
@@ -26,8 +27,9 @@ class Fact:
 class ValueWritten(Fact):
     """A value was accepted, from a device or for it. Emitted before the commit: it is in memory only.
 
-    ``via`` is the transport ("native", "mqtt", "http" …). ``latest`` is False for a value older than the datastream's
-    latest one.
+    A subscriber that acts outside the hub on a value, such as sending a message, awaits ``receipt.durable()`` first;
+    without a receipt the value is durable already. ``via`` is the transport ("native", "mqtt", "http" …). ``latest`` is
+    False for a value older than the datastream's latest one.
     """
 
     device: Device
@@ -36,11 +38,12 @@ class ValueWritten(Fact):
     ts: int
     via: str
     latest: bool = True
+    receipt: Receipt | None = None
 
 
 @attrs.frozen
 class ValueSet(Fact):
-    """A principal other than the device wrote a value. Emitted before the commit, besides `ValueWritten`."""
+    """A principal other than the device wrote a value. Emitted besides `ValueWritten`, and before the commit too."""
 
     device: Device
     datastream: Datastream
@@ -48,6 +51,7 @@ class ValueSet(Fact):
     ts: int
     via: str
     by: Principal
+    receipt: Receipt
 
 
 @attrs.frozen

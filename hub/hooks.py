@@ -11,7 +11,7 @@ import time
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from hub.app import Hub
 from hub.bus import Bus
 from hub.config import Config
 from hub.discovery import discover
-from hub.domain.directory import UserDirectory
+from hub.domain.directory import PersonalData, UserDirectory
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
@@ -56,7 +56,6 @@ NON_FATAL_HOOKS = frozenset(
         "hub_authorize",
         "hub_changed",
         "hub_personal_data",
-        "hub_forget",
     )
 )
 T = TypeVar("T")
@@ -76,6 +75,7 @@ class Hooks:
         self._owners: dict[Callable[..., Any], Plugin] = {}
         self._settings: dict[type, Any] = {}
         self._authorizers: tuple[Implementation, ...] = ()
+        self._personal_data: tuple[tuple[Plugin, PersonalData], ...] = ()
         bus.report_failures_to(self._subscriber_failed)
 
     # -- registration ---------------------------------------------------------------------------------------------
@@ -235,6 +235,10 @@ class Hooks:
             raise PluginError(f"the directory of users comes from two plugins: {names}")
         return directories[0][1] if directories else None
 
+    def load_personal_data(self, hub: Hub) -> None:
+        """Get the plugins' objects for personal data."""
+        self._personal_data = tuple(self._contributions("hub_personal_data", lambda data: data, hub=hub))
+
     def routes(self, hub: Hub) -> list[Route | SocketRoute]:
         def key(route: Route | SocketRoute) -> str:
             return f"{getattr(route, 'method', 'WebSocket')} {route.path}"
@@ -294,30 +298,32 @@ class Hooks:
     async def changed(self, hub: Hub, change: Change) -> None:
         """Have every plugin record a change. Raises `Unavailable` when one could not."""
         arguments = {"hub": hub, "change": change}
-        await self._call_all("hub_changed", arguments, "The change was made, but could not be recorded.")
+        for plugin, fn, names in self._implementations("hub_changed"):
+            call = fn(*(arguments[name] for name in names))
+            await self._contained(plugin, "hub_changed", call, "The change was made, but could not be recorded.")
         self._bus.emit(ChangeMade(change))
 
-    async def personal_data(self, hub: Hub, user: str, asker: Principal) -> dict[str, Any]:
+    async def export_personal_data(self, user: str, asker: Principal) -> dict[str, Any]:
         """Return what each plugin stores about a user ("user 3"). Raises `Unavailable` when one could not answer."""
-        arguments = {"hub": hub, "who": user, "asker": asker}
-        answers = await self._call_all("hub_personal_data", arguments, "Not everything could be read.")
+        answers = {}
+        for plugin, data in self._personal_data:
+            problem = "Not everything could be read."
+            answers[plugin.name] = await self._contained(plugin, "hub_personal_data", data.export(user, asker), problem)
         return {name: answer for name, answer in answers.items() if answer is not None}
 
-    async def forget(self, hub: Hub, user: str) -> None:
+    async def erase_personal_data(self, user: str) -> None:
         """Have every plugin erase a user ("user 3"). Raises `Unavailable` when one could not."""
-        arguments = {"hub": hub, "who": user}
-        await self._call_all("hub_forget", arguments, "They were deleted, but something of them is left.")
+        for plugin, data in self._personal_data:
+            problem = "They were deleted, but something of them is left."
+            await self._contained(plugin, "hub_personal_data", data.erase(user), problem)
 
-    async def _call_all(self, hook: str, arguments: dict[str, Any], problem: str) -> dict[str, Any]:
-        """Return every implementation's result, by plugin. The first failure raises `Unavailable` with ``problem``."""
-        results = {}
-        for plugin, fn, names in self._implementations(hook):
-            try:
-                results[plugin.name] = await fn(*(arguments[name] for name in names))
-            except Exception as error:
-                self._hook_failed(plugin, hook, error)
-                raise Unavailable(problem) from error
-        return results
+    async def _contained(self, plugin: Plugin, hook: str, call: Awaitable[T], problem: str) -> T:
+        """Await a plugin's call. A failure of it is recorded, and raises `Unavailable` with ``problem``."""
+        try:
+            return await call
+        except Exception as error:
+            self._hook_failed(plugin, hook, error)
+            raise Unavailable(problem) from error
 
     # -- running --------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub.api.routes import Permission, Route, SocketRoute
     from hub.app import Hub
-    from hub.domain.directory import UserDirectory
+    from hub.domain.directory import PersonalData, UserDirectory
     from hub.facts import Fact
     from hub.model import Change, Credentials, Datastream, Device, Owned, Principal, Value
     from hub.net.wire import WireProtocol
@@ -114,20 +114,11 @@ async def hub_changed(hub: Hub, change: Change) -> None:
 
 
 @hookspec
-async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> Any:
-    """Return the personal data that the plugin stores about a user, as JSON types, or None.
+def hub_personal_data(hub: Hub) -> PersonalData:
+    """Return the object by which personal data that the plugin stores about users is exported and erased.
 
-    ``who`` names the user, as in "user 3". Return only what ``asker``, who exports the data, is allowed to see. An
-    exception fails the export.
-    """
-    raise AssertionError
-
-
-@hookspec
-async def hub_forget(hub: Hub, who: str) -> None:
-    """Delete what identifies a user who has been erased. ``who`` names the user, as in "user 3".
-
-    An exception is reported, and the caller is told that some data is left.
+    Called once, at the start. An exception of the object's ``export`` fails the export; after one of ``erase`` the
+    caller is told that some data is left.
     """
     raise AssertionError
 

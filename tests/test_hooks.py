@@ -14,7 +14,7 @@ import hub.hooks
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import ConfigError, Forbidden, NotAuthenticated, PluginError, Rejected, WrongType
-from hub.facts import PluginFailed, ValueWritten
+from hub.facts import PluginFailed, ValueSet, ValueWritten
 from hub.model import SYSTEM, Credentials, Principal
 from hub.plugin import Failure, FailureKind
 from hub.run import running
@@ -814,3 +814,30 @@ async def test_a_plugin_that_holds_the_loop_is_named(plugin, started, caplog):
         assert "held the loop" in slow.problem
         assert "slow.py" in slow.problem
     assert "plugin slow held the loop" in caplog.text
+
+
+# -- receipts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_receipt_of_a_value_tells_a_subscriber_when_it_is_on_disk(started):
+    async with started() as hub:
+        device, facts = await meter(hub), []
+        hub.subscribe(ValueWritten, facts.append)
+        hub.subscribe(ValueSet, facts.append)
+        write(hub, device, "5")
+        assert 2 == len(facts)
+        assert 0 == hub.history.stored
+        for fact in facts:
+            await fact.receipt.durable()
+        assert 1 == hub.history.stored
+
+
+async def test_receipt_of_imported_values_tells_a_subscriber_when_they_are_on_disk(started):
+    async with started() as hub:
+        device, facts = await meter(hub), []
+        hub.subscribe(ValueWritten, facts.append)
+        stream, now = device.points[0].datastream, hub.clock.now()
+        await hub.writes.import_points(device, [(stream, now - 2000, 1), (stream, now - 1000, 2)], "test", SYSTEM)
+        [newest] = facts
+        await newest.receipt.durable()
+        assert (2.0, 2) == (newest.value, hub.history.stored)

@@ -5,7 +5,7 @@ The names below are public: the services' types and values.
 
 from hub.domain.clock_repair import BackupMaker, DeviceValues, RepairJob, RepairPlan
 from hub.domain.devices import NewDevice
-from hub.domain.directory import Directory, DirectoryUser, UserDirectory
+from hub.domain.directory import Directory, DirectoryUser, PersonalData, UserDirectory
 from hub.domain.display import DeviceDisplay, DisplayRule, format_value
 from hub.domain.metadata import (
     AUTH_TOKEN,
@@ -44,6 +44,7 @@ __all__ = [
     "DirectoryUser",
     "DisplayRule",
     "NewDevice",
+    "PersonalData",
     "RepairJob",
     "RepairPlan",
     "TimelineFilter",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -40,6 +40,16 @@ class UserDirectory(Protocol):
 
     def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
         """Return the name and the organization of a principal ("user" "3"), or None if the directory has none."""
+
+
+class PersonalData(Protocol):
+    """What a plugin stores about users, named by their actor ids ("user 3")."""
+
+    async def export(self, user: str, asker: Principal) -> Any:
+        """Return what is stored about a user and ``asker`` may see, as JSON types; None for nothing."""
+
+    async def erase(self, user: str) -> None:
+        """Delete what identifies a user who has been deleted."""
 
 
 class Directory:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hub import (
-    ROOT_ORG,
     Change,
     ClockRepaired,
     Migration,
     Permission,
-    Principal,
     Route,
     StampColumns,
     ValueSet,
     hookimpl,
 )
-from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
-from plugins.audit.chain import RecordFilter
+from plugins.audit.personal_data import AuditedUsers
 from plugins.audit.routes import routes
 from plugins.audit.service import AuditService, Settings
 
@@ -27,10 +24,9 @@ if TYPE_CHECKING:
     import trio
 
     from hub import Hub
+    from hub.domain import PersonalData
 
 ESSENTIAL = True
-#: Records, and actions, in the export of a user's personal data; the export of the audit has all records.
-MAX_EXPORT = 10_000
 
 
 @hookimpl
@@ -63,20 +59,8 @@ async def hub_changed(hub: Hub, change: Change) -> None:
 
 
 @hookimpl
-async def hub_personal_data(hub: Hub, who: str, asker: Principal) -> dict[str, Any]:
-    """Return the newest records and actions of a user that the asker may see, and the number of all of them."""
-    service = hub.service(AuditService)
-    top = ROOT_ORG if asker.kind == "local" else asker.org
-    record_filter = RecordFilter(orgs=None if top == ROOT_ORG else hub.organizations.below(top), about=who)
-    records, changes = await service.chain.page(record_filter, 0, MAX_EXPORT)
-    device_ids = [device.id for device in hub.access.devices_for(asker, VIEW_DEVICES, top)]
-    values, writes = await service.actions.of_actor(who, device_ids, MAX_EXPORT)
-    return {"changes": changes, "records": records, "writes": writes, "values": values}
-
-
-@hookimpl
-async def hub_forget(hub: Hub, who: str) -> None:
-    await hub.service(AuditService).chain.erase_addresses(who)
+def hub_personal_data(hub: Hub) -> PersonalData:
+    return AuditedUsers(hub)
 
 
 @hookimpl

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hub import Migration, Permission, Route, hookimpl
 from hub.storage import shipped_migrations
 from plugins.fleet import bulk_routes, location_routes, search_routes, segment_routes, tag_routes
 from plugins.fleet.device_query import QueryCompiler
-from plugins.fleet.locations import Locations
+from plugins.fleet.locations import AssignedUsers, Locations
 from plugins.fleet.search import DeviceSearch
 from plugins.fleet.segments import Segments
 from plugins.fleet.tags import Tags
 
 if TYPE_CHECKING:
     from hub import Hub
+    from hub.domain import PersonalData
 
 
 class Fleet:
@@ -40,19 +41,8 @@ def hub_permissions() -> Sequence[Permission]:
 
 
 @hookimpl
-async def hub_personal_data(hub: Hub, who: str) -> dict[str, Any] | None:
-    kind, _, user_id = who.partition(" ")
-    if kind != "user":
-        return None
-    locations = hub.service(Fleet).locations.of_user(int(user_id))
-    return {"locations": [{"id": location.id, "name": location.name} for location in locations]} if locations else None
-
-
-@hookimpl
-async def hub_forget(hub: Hub, who: str) -> None:
-    kind, _, user_id = who.partition(" ")
-    if kind == "user":
-        await hub.service(Fleet).locations.remove_user(int(user_id))
+def hub_personal_data(hub: Hub) -> PersonalData:
+    return AssignedUsers(hub.service(Fleet).locations)
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -259,3 +259,21 @@ def _place_problems(place: Place) -> list[str]:
     if place.timezone and not timezones.is_known(place.timezone):
         problems.append(f"about.timezone: there is no time zone {place.timezone[:50]!r}")
     return problems
+
+
+class AssignedUsers:
+    """Exports and erases the assignments of users to locations (`hub_personal_data`)."""
+
+    def __init__(self, locations: Locations) -> None:
+        self._locations = locations
+
+    async def export(self, user: str, _asker: Principal) -> dict[str, Any] | None:
+        kind, _, user_id = user.partition(" ")
+        locations = self._locations.of_user(int(user_id)) if kind == "user" else []
+        entries = [{"id": location.id, "name": location.name} for location in locations]
+        return {"locations": entries} if entries else None
+
+    async def erase(self, user: str) -> None:
+        kind, _, user_id = user.partition(" ")
+        if kind == "user":
+            await self._locations.remove_user(int(user_id))

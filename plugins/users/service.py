@@ -133,7 +133,7 @@ class UsersService:
         self.credentials.forget_user(user)
         self.throttle.forget("login", user.email)
         await self.throttle.save()
-        await self.hub.forget(Principal("user", user.id, user.org).actor_id)
+        await self.hub.erase_personal_data(Principal("user", user.id, user.org).actor_id)
 
     async def remove_role(self, role: int, replacement: int) -> None:
         """Delete a role; users and clients who have it get the replacement. Raises `Rejected`."""

@@ -307,7 +307,7 @@ class UserRoutes:
                 for device, comment in await self._hub.timeline.comments_by(actor_id)
                 if device in visible
             ],
-            **await self._hub.personal_data(actor_id, request.principal),
+            **await self._hub.export_personal_data(actor_id, request.principal),
         }
 
     def _owned_devices(self, user: User) -> list[Device]:
