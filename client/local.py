@@ -159,17 +159,16 @@ class _HubThread:
 
 async def _execute(hub: Hub, call: Call[Any]) -> Any:
     """Call the handler of a route as the HTTP connector does, and return the decoded result. Raises `RequestError`."""
-    from hub import api
+    from hub import LOCAL, api
 
     matches = (r for r in hub.routes if isinstance(r, api.Route) and (r.method, r.path) == (call.method, call.path))
     if (route := next(matches, None)) is None:
         # Such as a route of a plugin that is turned off.
         raise NotFound(f"There is nothing at {call.path}.")
-    request = api.Request(method=call.method, path=call.path, query=call.query, address="stopped hub")
+    request = api.Request(method=call.method, path=call.path, query=call.query, address="stopped hub", principal=LOCAL)
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
         request.body = api.from_json(call.json_body, route.body)
-    request.permission = route.permission
     result = await hub.execute(route, request)
     if isinstance(result, api.Stream):
         text = b"".join([chunk async for chunk in result.chunks]).decode()

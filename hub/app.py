@@ -166,7 +166,7 @@ class Hub:
             self.take_message,
         )
         self.executor = RouteExecutor(
-            storage, clock, config.limits.api_requests_per_minute, self.reject, self.record_change
+            storage, clock, config.limits.api_requests_per_minute, self.authorize, self.reject, self.record_change
         )
         self.imports = DailyQuota(config.limits.import_points_per_day)
         self.exports = DailyQuota(config.limits.exports_per_day)

@@ -141,7 +141,7 @@ async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
         with pytest.raises(public.Rejected, match="colder than possible"):
             hub.write(Write(device, 0, "-300", "test", SYSTEM))
         [route] = [r for r in hub.routes if r.path == "/api/v1/frost"]
-        assert await route.handler(Request()) == {"Porch": -7.0}
+        assert await route.handler(Request(principal=public.LOCAL)) == {"Porch": -7.0}
     sys.modules.pop("pinwheel_plugins.frost")
 
 

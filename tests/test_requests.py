@@ -7,7 +7,10 @@ import trio
 from raw_http import connected, local_key
 from tenants import ORG, tenants
 
+from hub.api import PUBLIC, Request
 from hub.config import parse
+from hub.errors import Forbidden, NotAuthenticated
+from hub.model import LOCAL, Principal
 from hub.run import running
 from hub.testing import LOOPBACK
 
@@ -157,3 +160,26 @@ async def test_of_two_who_edit_the_same_the_second_hears_that_it_has_changed(hub
             assert "changed meanwhile" in second.message
             for match in (first.headers["etag"], f'"x", {first.headers["etag"]}', "*"):
                 assert 200 == (await http.ask(method, edit, body, key, if_match=match)).status
+
+
+# -- rights, whichever connector asks ---------------------------------------------------------------------------------
+
+
+def route_at(hub, method, path):
+    return next(route for route in hub.routes if (getattr(route, "method", ""), route.path) == (method, path))
+
+
+async def test_execution_of_a_route_without_a_principal_is_not_authenticated(hub):
+    for path in ("/api/v1/profile", f"{ORG}/devices"):
+        with pytest.raises(NotAuthenticated):
+            await hub.execute(route_at(hub, "GET", path), Request())
+
+
+async def test_execution_of_a_route_needs_its_permission(hub):
+    route = route_at(hub, "GET", f"{ORG}/devices")
+    with pytest.raises(Forbidden, match=f"needs the permission {route.permission}"):
+        await hub.execute(route, Request(principal=Principal("user", 999)))
+    # What a connector says of the permission does not count.
+    with pytest.raises(Forbidden):
+        await hub.execute(route, Request(principal=Principal("user", 999), permission=PUBLIC))
+    assert 0 == (await hub.execute(route, Request(principal=LOCAL))).total_elements

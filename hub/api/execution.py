@@ -27,11 +27,11 @@ import trio
 
 from hub.api.changes import change_of, details_of
 from hub.api.messages import Created, File, Request, Response, Stream
-from hub.api.routes import OPEN, Route
+from hub.api.routes import AUTHENTICATED, OPEN, Route
 from hub.api.schema import to_json
 from hub.clock import Clock
-from hub.errors import Conflict, HubError, Rejected, TooMany, Unavailable
-from hub.model import NOBODY, Change
+from hub.errors import Conflict, HubError, NotAuthenticated, Rejected, TooMany, Unavailable
+from hub.model import NOBODY, Change, Principal
 from hub.rate_limits import TokenBucket
 from hub.stamps import Correction
 from hub.storage import Storage, Transaction
@@ -60,19 +60,25 @@ class IdempotencyRecord:
 
 
 class RouteExecutor:
-    """Executes routes. ``reject(address, reason)`` records a rejection; ``record_change`` raises `Unavailable`."""
+    """Executes routes.
+
+    ``authorize(principal, permission)`` raises `Forbidden`, ``record_change`` raises `Unavailable`, and
+    ``reject(address, reason)`` records a rejection.
+    """
 
     def __init__(
         self,
         storage: Storage,
         clock: Clock,
         requests_per_minute: int,
+        authorize: Callable[[Principal, str], None],
         reject: Callable[[str, str], None],
         record_change: Callable[[Change], Awaitable[None]],
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._requests_per_minute = requests_per_minute
+        self._authorize = authorize
         self._reject = reject
         self._record_change = record_change
         #: By organization.
@@ -83,7 +89,11 @@ class RouteExecutor:
         self._locks: dict[str, trio.Lock] = {}
 
     async def execute(self, route: Route, request: Request) -> Any:
-        """Call a route's handler and record what it changed. Raises what the handler raises, and `TooMany`."""
+        """Call a route's handler, if the request's principal may, and record what it changed.
+
+        Raises `NotAuthenticated`, `Forbidden`, `TooMany`, and what the handler raises.
+        """
+        self.authorize(route, request)
         self._take_request(request)
         arguments = route.arguments(request)
         if route.method == "GET":
@@ -94,6 +104,20 @@ class RouteExecutor:
         if route.idempotent and (key := request.headers.get("idempotency-key")) is not None:
             return await self._change_once(key, route, request, arguments, details)
         return await self._change(route, request, arguments, details)
+
+    def authorize(self, route: Route, request: Request) -> None:
+        """Give a request its route's permission, if its principal has it. Raises `NotAuthenticated`, `Forbidden`.
+
+        A connector may call this before it reads a body. Who asks for a device, and for a route without authentication,
+        the handler checks itself.
+        """
+        request.permission = route.permission
+        if route.permission in OPEN:
+            return
+        if request.principal == NOBODY:
+            raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
+        if route.permission != AUTHENTICATED:
+            self._authorize(request.principal, route.permission)
 
     def _take_request(self, request: Request) -> None:
         """Take a request from its organization's rate limit. Raises `TooMany`."""

@@ -12,7 +12,7 @@ import attrs
 
 from hub.api.parameters import MAX_WHOLE, Between
 from hub.errors import Outdated
-from hub.model import LOCAL, Device, Principal
+from hub.model import NOBODY, Device, Principal
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -34,7 +34,7 @@ class Request:
     query: str = ""
     headers: Mapping[str, str] = attrs.Factory(dict)
     body: Any = b""
-    principal: Principal = LOCAL
+    principal: Principal = NOBODY
     address: str = ""
     tls: bool = False
     #: The host that the client named, or (``forwarded``) that a trusted proxy named; see `hub.api.links`.
