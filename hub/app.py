@@ -24,6 +24,7 @@ from hub.clock import Clock
 from hub.config import Config
 from hub.domain.clock_doubts import ClockDoubts
 from hub.domain.clock_repair import BackupMaker, ClockRepairs
+from hub.domain.device_query import DeviceAttributes, QueryCompiler
 from hub.domain.devices import Devices
 from hub.domain.directory import Directory
 from hub.domain.display import Display
@@ -31,6 +32,7 @@ from hub.domain.lifecycle import Lifecycles
 from hub.domain.metadata import Metadata
 from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
+from hub.domain.segments import Segments
 from hub.domain.timeline import Timeline
 from hub.domain.tokens import Tokens
 from hub.domain.value_timeouts import ValueTimeouts
@@ -164,6 +166,25 @@ class Hub:
             self.tokens,
             self.reject,
             self.take_message,
+        )
+        self.device_queries = QueryCompiler(
+            storage,
+            bus,
+            self.devices,
+            self.organizations,
+            self.tokens,
+            self.lifecycle,
+            DeviceAttributes(self.directory, self.is_allowed, self.name_of, self.writes.current),
+            self.writes.last_reported,
+        )
+        self.segments = Segments(
+            storage,
+            bus,
+            self.organizations,
+            self.devices,
+            self.device_queries,
+            self.is_allowed,
+            self.access.allowed_devices,
         )
         self.executor = RouteExecutor(
             storage, clock, config.limits.api_requests_per_minute, self.authorize, self.reject, self.record_change

@@ -399,6 +399,18 @@ class Principal:
         return f"{self.kind} {self.id}".strip()
 
 
+#: The permission to see a device: without it, the device does not exist for a principal.
+VIEW_DEVICES = "org_devices.view"
+
+
+class IsAllowed(Protocol):
+    """Function that checks a permission: on a device, in an organization, or with neither of them anywhere."""
+
+    def __call__(
+        self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None
+    ) -> bool: ...
+
+
 #: The holder of the key in ``<data>/local.key``, who has every permission.
 LOCAL = Principal("local", label="local key")
 #: The name of an actor whose name the asker may not see.

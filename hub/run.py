@@ -97,6 +97,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.clock.not_before(max((device.created for device in hub.devices.by_id.values()), default=0))
     await hub.metadata.load(hub.devices.by_id)
     await hub.properties.load()
+    await hub.segments.load()
     await hub.clock_repairs.resume()
     hub.clock.not_before(await hub.history.load(hub.devices.by_series))
     hub.devices.drop_cleared()

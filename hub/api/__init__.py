@@ -31,13 +31,13 @@ from hub.api.routes import (
     OPEN,
     PUBLIC,
     PUBLIC_BODY,
-    VIEW_DEVICES,
     Handler,
     Permission,
     Route,
     SocketRoute,
 )
 from hub.api.schema import camel, from_json, json_name, secret, to_json
+from hub.model import VIEW_DEVICES
 
 __all__ = [
     "AUTHENTICATED",

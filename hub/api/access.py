@@ -7,22 +7,14 @@ that does not exist, so that ids cannot be probed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from hub.api.messages import Pairs, Request
-from hub.api.routes import VIEW_DEVICES
 from hub.domain.devices import Devices
 from hub.domain.organizations import Organizations, template_not_enabled
 from hub.domain.tokens import Tokens
 from hub.errors import Forbidden, NotFound, Rejected
-from hub.model import Device, Organization, Owned, Principal, Template
+from hub.model import VIEW_DEVICES, Device, IsAllowed, Organization, Principal, Template
 from hub.templates.store import Templates
-
-
-class IsAllowed(Protocol):
-    def __call__(
-        self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None
-    ) -> bool: ...
 
 
 class Access:

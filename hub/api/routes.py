@@ -19,8 +19,6 @@ DEVICE = "device"
 OPEN = (PUBLIC, DEVICE)
 #: The permission of a route that every authenticated principal may use, about itself.
 AUTHENTICATED = "known"
-#: The permission to see a device: without it, the device does not exist for a principal.
-VIEW_DEVICES = "org_devices.view"
 #: Bytes of a body: of a public route, of any other route, and of a route that takes many rows or a document.
 PUBLIC_BODY, BODY, LARGE_BODY = 16 * 1024, 64 * 1024, 2 * 1024 * 1024
 

@@ -4,6 +4,7 @@ The names below are public: the services' types and values.
 """
 
 from hub.domain.clock_repair import BackupMaker, DeviceValues, RepairJob, RepairPlan
+from hub.domain.device_query import DeviceQuery, Filter, LocationIndex, QueryCompiler, TagIndex
 from hub.domain.devices import NewDevice
 from hub.domain.directory import Directory, DirectoryUser, PersonalData, UserDirectory
 from hub.domain.display import DeviceDisplay, DisplayRule, format_value
@@ -19,6 +20,7 @@ from hub.domain.metadata import (
     WrongValue,
     type_label,
 )
+from hub.domain.segments import Segment, Segments
 from hub.domain.timeline import MAX_PAGE, UNKNOWN, TimelineFilter
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.domain.units import UNITS, Conversion, Unit
@@ -39,14 +41,21 @@ __all__ = [
     "BackupMaker",
     "Conversion",
     "DeviceDisplay",
+    "DeviceQuery",
     "DeviceValues",
     "Directory",
     "DirectoryUser",
     "DisplayRule",
+    "Filter",
+    "LocationIndex",
     "NewDevice",
     "PersonalData",
+    "QueryCompiler",
     "RepairJob",
     "RepairPlan",
+    "Segment",
+    "Segments",
+    "TagIndex",
     "TimelineFilter",
     "Unit",
     "UserDirectory",

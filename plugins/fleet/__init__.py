@@ -1,4 +1,4 @@
-"""Many devices: tags, locations and segments, search by filters, and actions on all results."""
+"""Many devices: tags and locations, routes for segments, search by filters, and actions on all results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from hub import Migration, Permission, Route, hookimpl
 from hub.storage import shipped_migrations
 from plugins.fleet import bulk_routes, location_routes, search_routes, segment_routes, tag_routes
-from plugins.fleet.device_query import QueryCompiler
 from plugins.fleet.locations import AssignedUsers, Locations
 from plugins.fleet.search import DeviceSearch
-from plugins.fleet.segments import Segments
 from plugins.fleet.tags import Tags
 
 if TYPE_CHECKING:
@@ -25,9 +23,7 @@ class Fleet:
     def __init__(self, hub: Hub) -> None:
         self.tags = Tags(hub)
         self.locations = Locations(hub)
-        compiler = QueryCompiler(hub, self.tags, self.locations)
-        self.segments = Segments(hub, compiler)
-        self.search = DeviceSearch(hub, self.tags, self.locations, self.segments, compiler)
+        self.search = DeviceSearch(hub, self.tags, self.locations)
 
 
 @hookimpl
@@ -48,8 +44,9 @@ def hub_personal_data(hub: Hub) -> PersonalData:
 @hookimpl
 async def hub_start(hub: Hub) -> None:
     fleet = hub.service(Fleet)
-    for service in (fleet.tags, fleet.locations, fleet.segments):
-        await service.load()
+    await fleet.tags.load()
+    await fleet.locations.load()
+    hub.device_queries.install(fleet.tags, fleet.locations)
 
 
 @hookimpl
@@ -58,7 +55,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     return [
         *tag_routes.routes(hub, fleet.tags),
         *location_routes.routes(hub, fleet.locations),
-        *segment_routes.routes(hub, fleet.segments),
+        *segment_routes.routes(hub),
         *search_routes.routes(fleet.search),
         *bulk_routes.routes(hub, fleet.search, fleet.tags),
     ]

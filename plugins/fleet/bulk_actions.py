@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hub import HubError, Rejected, Write, WrongType
+from hub.domain import Filter
 from hub.values import from_label
-from plugins.fleet.device_query import Filter
 
 if TYPE_CHECKING:
     from hub import Device, Hub, Principal

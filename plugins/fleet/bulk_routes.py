@@ -9,8 +9,8 @@ import attrs
 
 from hub import LARGE_BODY, Change, Device, Rejected, Request, Route
 from hub.api import VIEW_DEVICES
+from hub.domain import DeviceQuery
 from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
-from plugins.fleet.device_query import DeviceQuery
 
 if TYPE_CHECKING:
     from hub import Hub

@@ -10,12 +10,11 @@ import attrs
 
 from hub import Device, Principal, Request
 from hub.api import VIEW_DEVICES
-from plugins.fleet.device_query import DeviceAttributes, DeviceQuery, QueryCompiler
+from hub.domain import DeviceQuery
 
 if TYPE_CHECKING:
     from hub import Hub
     from plugins.fleet.locations import Locations
-    from plugins.fleet.segments import Segments
     from plugins.fleet.tags import Tags
 
 SortBy = Literal[
@@ -59,13 +58,11 @@ class FoundDevice:
 class DeviceSearch:
     """Search for devices on behalf of a client: every result is a device that the client may view."""
 
-    def __init__(self, hub: Hub, tags: Tags, locations: Locations, segments: Segments, compiler: QueryCompiler) -> None:
+    def __init__(self, hub: Hub, tags: Tags, locations: Locations) -> None:
         self._hub = hub
         self._tags = tags
         self._locations = locations
-        self._segments = segments
-        self._compiler = compiler
-        self._attributes = DeviceAttributes(hub)
+        self._attributes = hub.device_queries.attributes
 
     async def find(
         self, request: Request, query: DeviceQuery, org: int | None, segment_id: int | None = None
@@ -77,10 +74,10 @@ class DeviceSearch:
         """
         hub = self._hub
         top = hub.access.organization_for(request, org).id
-        predicates = await self._compiler.compile(query, request.principal)
+        predicates = await hub.device_queries.compile(query, request.principal)
         if segment_id is not None:
-            segment = self._segments.segment_for(request.principal, segment_id)
-            predicates += await self._segments.compile(segment, request.principal)
+            segment = hub.segments.segment_for(request.principal, segment_id)
+            predicates += await hub.segments.compile(segment, request.principal)
         by_org = (hub.devices.by_org.get(org_id, {}) for org_id in hub.organizations.below(top))
         matches = [device for devices in by_org for device in devices.values()]
         for predicate in predicates:

@@ -10,8 +10,7 @@ import attrs
 
 from hub import LARGE_BODY, Created, Rejected, Request, Route
 from hub.api import MAX_PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, page_of
-from plugins.fleet.device_query import DeviceQuery
-from plugins.fleet.segments import MAX_OF_ORG, Segment, Segments
+from hub.domain import DeviceQuery, Segment
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -57,9 +56,9 @@ class EditSegment:
 
 
 class SegmentRoutes:
-    def __init__(self, hub: Hub, segments: Segments) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._segments = segments
+        self._segments = hub.segments
 
     async def list(
         self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = MAX_PAGE
@@ -89,8 +88,6 @@ class SegmentRoutes:
             raise Rejected("devices: this segment has a query; change find or excluded instead")
         if (body.find is not None or body.excluded is not None) and segment.find is None:
             raise Rejected("find and excluded: the devices of this segment are picked by hand; change devices instead")
-        if body.position is not None and not 0 <= body.position < MAX_OF_ORG:
-            raise Rejected(f"position must be 0 to {MAX_OF_ORG - 1}")
         chosen = next((frozenset(ids) for ids in (body.devices, body.excluded) if ids is not None), segment.chosen)
         changed = attrs.evolve(segment, name=body.name or segment.name, chosen=chosen, find=body.find or segment.find)
         saved = await self._segments.save(changed, body.position)
@@ -124,8 +121,8 @@ class SegmentRoutes:
         )
 
 
-def routes(hub: Hub, segments: Segments) -> Sequence[Route]:
-    api = SegmentRoutes(hub, segments)
+def routes(hub: Hub) -> Sequence[Route]:
+    api = SegmentRoutes(hub)
     org, edit = "/api/v1/organization", "segments.edit"
     options: dict[str, Any] = {"lock": "segment", "max_body": LARGE_BODY}
     return [

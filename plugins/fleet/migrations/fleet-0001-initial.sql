@@ -22,14 +22,4 @@ CREATE TABLE fleet_locations (
     users TEXT NOT NULL,
     UNIQUE (org, name)
 );
--- "find" is the JSON of a dynamic segment's query; "chosen" is a JSON array of the ids that it leaves out, or, without a
--- query, of its devices.
-CREATE TABLE fleet_segments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    org INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
-    name TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    chosen TEXT NOT NULL,
-    find TEXT,
-    UNIQUE (org, name)
-);
+-- Segments are in the core's table: pinwheel-0012-segments.sql.

@@ -1,7 +1,7 @@
 """Device queries: filters over attributes of devices (docs.blynk.io, Filters), and words to search for.
 
 `QueryCompiler` turns a `DeviceQuery` into predicates, and a device matches the query when it satisfies all of them.
-Tags and locations are behind the protocols `TagIndex` and `LocationIndex`, so this module imports neither.
+Tags and locations come from a plugin, behind the protocols `TagIndex` and `LocationIndex`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import attrs
 import trio
 
-from hub import REDACTED_NAME, Device, DeviceDeleted, MetadataChanged, Principal, Rejected, Template
+from hub.errors import Rejected
+from hub.facts import DeviceDeleted, MetadataChanged
+from hub.model import REDACTED_NAME, Datastream, Device, IsAllowed, Principal, Template, Value
 from hub.spellings import nfc
 
 if TYPE_CHECKING:
-    from hub import Hub
+    from hub.bus import Bus
+    from hub.domain.devices import Devices
+    from hub.domain.directory import Directory
+    from hub.domain.lifecycle import Lifecycles
+    from hub.domain.organizations import Organizations
+    from hub.domain.tokens import Tokens
+    from hub.storage import Storage
 
 Predicate = Callable[[Device], bool]
 
@@ -50,7 +58,7 @@ Operator = Literal["equals", "notEquals", "contains", "notContains", "less", "mo
 
 
 class TagIndex(Protocol):
-    """The tags of devices, as far as queries need them."""
+    """The tags of devices, as far as queries need them. All methods answer from memory."""
 
     def visible_names(self, device: Device, principal: Principal) -> Iterable[str]:
         """Return the names of the device's tags that the principal may see."""
@@ -60,13 +68,33 @@ class TagIndex(Protocol):
 
 
 class LocationIndex(Protocol):
-    """The locations of devices, as far as queries need them."""
+    """The locations of devices, as far as queries need them. All methods answer from memory."""
 
     def visible_name(self, device: Device, principal: Principal) -> str | None:
         """Return the name of the device's location; None if there is none, or none that the principal may see."""
 
     def devices_matching(self, word: str, principal: Principal) -> set[int]:
         """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
+
+
+class _NoTags:
+    """Index of a hub without a plugin for tags."""
+
+    def visible_names(self, _device: Device, _principal: Principal) -> Iterable[str]:
+        return ()
+
+    def devices_matching(self, _word: str, _principal: Principal) -> set[int]:
+        return set()
+
+
+class _NoLocations:
+    """Index of a hub without a plugin for locations."""
+
+    def visible_name(self, _device: Device, _principal: Principal) -> str | None:
+        return None
+
+    def devices_matching(self, _word: str, _principal: Principal) -> set[int]:
+        return set()
 
 
 @attrs.frozen(kw_only=True)
@@ -128,14 +156,26 @@ _FIRMWARE_KEYS = ("mcu", "ncp", "fw", "ver", "fw-type", "build", "dev")
 
 
 class DeviceAttributes:
-    """Attributes by which devices are filtered and sorted, and which are not fields of `Device`."""
+    """Attributes by which devices are filtered and sorted, and which are not fields of `Device`.
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    ``name_of(actor_id, asker)`` is `Hub.name_of`, ``current(device, datastream)`` is `Writes.current`.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        is_allowed: IsAllowed,
+        name_of: Callable[[str, Principal], str],
+        current: Callable[[Device, Datastream], Value | None],
+    ) -> None:
+        self._directory = directory
+        self._is_allowed = is_allowed
+        self._name_of = name_of
+        self._current = current
 
     def owner_name(self, device: Device) -> str:
         """Return the e-mail address of the device's owner; "" without one."""
-        owner = None if device.owner is None else self._hub.directory.user(device.owner)
+        owner = None if device.owner is None else self._directory.user(device.owner)
         return "" if owner is None else owner.email
 
     def activator_names(self, principal: Principal) -> Callable[[Device], str | None]:
@@ -144,7 +184,6 @@ class DeviceAttributes:
         The function returns None before the device's first connection, and `REDACTED_NAME` where the principal may not
         see the activator. It caches the names, so use it for one list of devices only.
         """
-        hub = self._hub
         names: dict[tuple[str, int], str] = {}
 
         def activated_by(device: Device) -> str | None:
@@ -152,8 +191,10 @@ class DeviceAttributes:
             if device.activated is None or not activator:
                 return None
             if key not in names:
-                is_visible = activator == principal.actor_id or hub.is_allowed(principal, "users.view", org=device.org)
-                names[key] = hub.name_of(activator, principal) if is_visible else REDACTED_NAME
+                is_visible = activator == principal.actor_id or self._is_allowed(
+                    principal, "users.view", org=device.org
+                )
+                names[key] = self._name_of(activator, principal) if is_visible else REDACTED_NAME
             return names[key]
 
         return activated_by
@@ -164,24 +205,50 @@ class DeviceAttributes:
             point = device.find(name)
         except Rejected:
             return None
-        value = self._hub.writes.current(device, point.datastream)
+        value = self._current(device, point.datastream)
         return json.dumps(value) if isinstance(value, tuple) else value
 
 
 class QueryCompiler:
-    """Compiles device queries into predicates, which are cheap: a query may test tens of thousands of devices."""
+    """Compiles device queries into predicates, which are cheap: a query may test tens of thousands of devices.
 
-    def __init__(self, hub: Hub, tags: TagIndex, locations: LocationIndex) -> None:
-        self._hub = hub
+    ``last_reported(device)`` is `Writes.last_reported`.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        bus: Bus,
+        devices: Devices,
+        organizations: Organizations,
+        tokens: Tokens,
+        lifecycle: Lifecycles,
+        attributes: DeviceAttributes,
+        last_reported: Callable[[Device], int | None],
+    ) -> None:
+        self.attributes = attributes
+        self._organizations = organizations
+        self._tokens = tokens
+        self._lifecycle = lifecycle
+        self._last_reported = last_reported
+        self._metadata = _MetadataIndex(storage, bus, devices)
+        self._tags: TagIndex = _NoTags()
+        self._locations: LocationIndex = _NoLocations()
+
+    def install(self, tags: TagIndex, locations: LocationIndex) -> None:
+        """Let queries see tags and locations. Until a plugin calls this, every device has none.
+
+        Predicates that were compiled before do not see them.
+        """
         self._tags = tags
         self._locations = locations
-        self._attributes = DeviceAttributes(hub)
-        self._metadata = _MetadataIndex(hub)
 
     async def compile(self, query: DeviceQuery, principal: Principal) -> list[Predicate]:
         """Return predicates, all of which a matching device satisfies. Raises `Rejected` for an invalid query.
 
-        They look only at tags, locations and users that the principal may see.
+        They look only at tags, locations and users that the principal may see. They are for immediate use: parts of
+        the result are computed here, so later changes of devices, tags or rights need another call. Predicates do not
+        check whether the principal may view a device.
         """
         query.check()
         await self._metadata.load()
@@ -199,9 +266,9 @@ class QueryCompiler:
         The texts are the device's name, tags, metadata and firmware, and the names of its location, template,
         organization and owner.
         """
-        device_with_token = self._hub.tokens.device_for(word)
+        device_with_token = self._tokens.device_for(word)
         word = nfc(word).lower()
-        orgs = {org.id for org in self._hub.organizations.by_id.values() if word in org.name.lower()}
+        orgs = {org.id for org in self._organizations.by_id.values() if word in org.name.lower()}
         ids = self._tags.devices_matching(word, principal)
         ids |= self._metadata.devices_matching(word)
         ids |= self._locations.devices_matching(word, principal)
@@ -234,7 +301,7 @@ class QueryCompiler:
         def matches(device: Device) -> bool:
             owner = device.owner
             if owner not in results:
-                results[owner] = word in self._attributes.owner_name(device).lower()
+                results[owner] = word in self.attributes.owner_name(device).lower()
             return results[owner]
 
         return matches
@@ -254,7 +321,7 @@ class QueryCompiler:
 
     def _value_getter(self, device_filter: Filter, principal: Principal) -> Callable[[Device], Any]:
         """Return a function from a device to the value of the filter's attribute; None stands for no value."""
-        hub, attributes, locations = self._hub, self._attributes, self._locations
+        attributes, organizations, locations = self.attributes, self._organizations, self._locations
         match device_filter.attribute:
             case "metadata":
                 return self._metadata.value_getter(device_filter.name)
@@ -264,14 +331,14 @@ class QueryCompiler:
             "name": lambda device: device.name,
             "owner": attributes.owner_name,
             "activatedBy": attributes.activator_names(principal),
-            "status": hub.lifecycle.status_name,
-            "organization": lambda device: hub.organizations.get(device.org).name,
+            "status": self._lifecycle.status_name,
+            "organization": lambda device: organizations.get(device.org).name,
             "template": lambda device: device.template.name,
             "location": lambda device: locations.visible_name(device, principal),
             "id": lambda device: device.id,
             "createdAt": lambda device: device.created,
             "activatedAt": lambda device: device.activated,
-            "lastReported": hub.writes.last_reported,
+            "lastReported": self._last_reported,
         }
         return getters[device_filter.attribute]
 
@@ -279,13 +346,14 @@ class QueryCompiler:
 class _MetadataIndex:
     """Metadata of all devices in lower case, by field: loaded for the first query, and kept up to date from then on."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, storage: Storage, bus: Bus, devices: Devices) -> None:
+        self._storage = storage
+        self._devices = devices
         self._fields: dict[str, dict[int, str]] = {}
         self._is_loaded = False
         self._loading = trio.Lock()
-        hub.subscribe(MetadataChanged, self._on_metadata_changed)
-        hub.subscribe(DeviceDeleted, self._on_device_deleted)
+        bus.subscribe(MetadataChanged, self._on_metadata_changed)
+        bus.subscribe(DeviceDeleted, self._on_device_deleted)
 
     def _on_metadata_changed(self, fact: MetadataChanged) -> None:
         self._set(fact.device.id, fact.name, fact.value)
@@ -302,10 +370,10 @@ class _MetadataIndex:
         async with self._loading:
             if self._is_loaded:
                 return
-            rows = await self._hub.storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
+            rows = await self._storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
             for device, name, value in rows:
                 # A value that changed during the read is newer than its row.
-                if device not in self._fields.get(name, ()) and device in self._hub.devices.by_id:
+                if device not in self._fields.get(name, ()) and device in self._devices.by_id:
                     self._set(device, name, value)
             self._is_loaded = True
 
