@@ -236,9 +236,10 @@ class QueryCompiler:
         self._locations: LocationIndex = _NoLocations()
 
     def install(self, tags: TagIndex, locations: LocationIndex) -> None:
-        """Let queries see tags and locations. Until a plugin calls this, every device has none.
+        """Let queries see tags and locations. Until a plugin calls this, no device has any.
 
-        Predicates that were compiled before do not see them.
+        Plugins start one after the other, so a query in another plugin's `hub_start` may come before that call.
+        Predicates compiled before it do not see them.
         """
         self._tags = tags
         self._locations = locations
