@@ -72,7 +72,7 @@ def hub_routes(hub):
         answer, longest = Response(body=str(longest * 1000)), 0.0
         return answer
 
-    return [Route("GET", "/bench/ticker", ticker, PUBLIC, quiet=True)]
+    return [Route("GET", "/bench/ticker", ticker, PUBLIC, audited=False)]
 """
 
 Body = tuple[str, bytes]

@@ -111,13 +111,14 @@ def _costs(data: Path) -> list[str]:
     from hub.errors import StorageError
     from hub.history.compaction import COSTS
 
-    of_series = (
-        "SELECT series.id, template, json_extract(stream.value, '$.pin'), json_extract(stream.value, '$.name')"
-        " FROM series JOIN devices ON devices.id = device JOIN templates ON templates.id = template,"
-        " json_each(document, '$.datastreams') AS stream WHERE json_extract(stream.value, '$.id') = datastream"
-    )
+    of_series = "SELECT series.id, template, datastream FROM series JOIN devices ON devices.id = device"
+    streams: dict[tuple[str, int], tuple[str, int, str]] = {}
     try:
-        names = {row[0]: row[1:] for row in storage.look_into(data / "pinwheel.db", of_series)}
+        for template, document in storage.look_into(data / "pinwheel.db", "SELECT id, document FROM templates"):
+            for stream in json.loads(document)["datastreams"]:
+                streams[template, stream["id"]] = template, stream["pin"], stream["name"]
+        series = storage.look_into(data / "pinwheel.db", of_series)
+        names = {number: streams[key] for number, *rest in series if (key := tuple(rest)) in streams}
         costs = storage.look_into(data / "history.db", COSTS)
     except StorageError:
         # The files are missing, or of an earlier version.

@@ -108,4 +108,4 @@ async def correct(tx: Transaction, columns: StampColumns, correction: Correction
             await tx.execute(f"DELETE FROM {columns.table} WHERE {where}", _values(correction))
             continue
         sets = ", ".join(f"{name} = {name} - ({by.format(stamp=stamp)})" for name in names)
-        await tx.execute(f"UPDATE OR REPLACE {columns.table} SET {sets} WHERE {where}", _values(correction))
+        await tx.update_replacing(columns.table, sets, where, _values(correction))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -59,3 +60,41 @@ def foreign_imports(folder):
 @pytest.mark.parametrize("folder", ["plugins", "connectors"])
 def test_only_public_names_are_imported_from_the_core(folder):
     assert [] == list(foreign_imports(folder))
+
+
+#: Words and forms of SQL that SQLite alone knows, or understands in its own way.
+SQLITE_ONLY = re.compile(
+    r"\b(json_each|json_extract|json_group_array|ifnull|instr|sqlite_\w+|rowid|glob|unixepoch|strftime)\b"
+    r"|\bor (ignore|replace|abort|rollback)\b|\bis (not )?\?|\bin \(\)",
+    re.IGNORECASE,
+)
+#: Where they belong: the storage itself, and the history's own files.
+STORAGE = ("hub/storage/", "hub/history/")
+STATEMENT = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \S+ SET|DELETE FROM|WHERE|ON CONFLICT)\b")
+
+
+def sql_texts(path):
+    """(line, text) of the literals in a module that look like SQL."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and STATEMENT.search(node.value):
+            yield node.lineno, node.value
+
+
+def test_sql_that_only_sqlite_understands_is_in_the_storage():
+    foreign = [
+        f"{path.relative_to(ROOT)}:{line}: {match[0]}"
+        for folder in ("hub", "plugins", "connectors", "client")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not str(path.relative_to(ROOT)).startswith(STORAGE)
+        for line, text in sql_texts(path)
+        if (match := SQLITE_ONLY.search(text))
+    ]
+    assert [] == foreign
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1 WHERE a IS ?", "INSERT OR REPLACE INTO a", "WHERE a IN (SELECT value FROM json_each(?))"]
+)
+def test_words_of_sqlite_are_noticed(sql):
+    assert STATEMENT.search(sql) or "INSERT" in sql
+    assert SQLITE_ONLY.search(sql)

@@ -28,7 +28,7 @@ from hub.facts import StorageTrouble
 from hub.history.commit_log import BATCH_ROWS, MAX_QUEUED
 from hub.model import SYSTEM
 from hub.run import running
-from hub.storage import HISTORY_PAGE, Migration, open_storage
+from hub.storage import HISTORY_PAGE, Migration, among, open_storage
 from hub.writes import Write
 
 METER = """
@@ -148,7 +148,7 @@ async def notes(data):
 
 def insert(text):
     async def fn(tx):
-        return await tx.execute("INSERT INTO notes (text) VALUES (?)", (text,))
+        return await tx.insert("notes", text=text)
 
     return fn
 
@@ -1003,3 +1003,50 @@ async def test_a_disk_that_cannot_be_asked_does_not_stop_the_hub(data, monkeypat
         device = known(running_hub)
         await write(running_hub, device, 0, "1").durable()
         running_hub.active_alarms()
+
+
+# -- rows by name -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def pairs(tmp_path):
+    sql = "CREATE TABLE pairs (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, size INTEGER)"
+    async with open_storage(tmp_path / "pairs", {"test": [Migration(1, sql)]}) as storage:
+        yield storage
+
+
+async def rows_of(storage):
+    return await storage.configuration.fetch_all("SELECT id, name, size FROM pairs ORDER BY id")
+
+
+async def test_inserted_row_has_an_id_of_the_database(pairs):
+    assert 1 == await pairs.transaction(lambda tx: tx.insert("pairs", name="a", size=1))
+    with pytest.raises(Conflict):
+        await pairs.transaction(lambda tx: tx.insert("pairs", name="a", size=2))
+    assert [(1, "a", 1)] == await rows_of(pairs)
+
+
+async def test_ids_of_many_rows_are_in_their_order_and_never_given_twice(pairs):
+    names = [f"n{number}" for number in range(1200)]
+    ids = await pairs.transaction(lambda tx: tx.insert_many_with_ids("pairs", ("name",), [(name,) for name in names]))
+    assert dict(zip(names, ids, strict=True)) == {name: number for number, name, _ in await rows_of(pairs)}
+    await pairs.transaction(lambda tx: tx.execute("DELETE FROM pairs"))
+    [again] = await pairs.transaction(lambda tx: tx.insert_many_with_ids("pairs", ("name",), [("n0",)]))
+    assert again == ids[-1] + 1
+
+
+async def test_upsert_changes_the_row_of_a_key_and_leaves_its_id(pairs):
+    await pairs.transaction(lambda tx: tx.upsert("pairs", ("name",), name="a", size=1))
+    await pairs.transaction(lambda tx: tx.upsert("pairs", ("name",), name="a", size=2))
+    await pairs.transaction(lambda tx: tx.insert_missing("pairs", name="a", size=3))
+    await pairs.transaction(lambda tx: tx.insert_missing("pairs", name="b", size=4))
+    assert [("a", 2), ("b", 4)] == [row[1:] for row in await rows_of(pairs)]
+    assert 1 == (await rows_of(pairs))[0][0]
+
+
+@pytest.mark.parametrize(("names", "expected"), [([], []), (["a"], ["a"]), (["b", "a", "a", "it's"], ["a", "b"])])
+async def test_rows_among_any_number_of_values(pairs, names, expected):
+    await pairs.transaction(lambda tx: tx.insert_many("pairs", ("name",), [("a",), ("b",), ("c",)]))
+    condition, values = among("name", names)
+    sql = f"SELECT name FROM pairs WHERE {condition} ORDER BY name"
+    assert expected == [row[0] for row in await pairs.configuration.fetch_all(sql, (values,))]

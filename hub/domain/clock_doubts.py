@@ -22,7 +22,7 @@ class ClockDoubts:
             return
 
         async def write(tx: Transaction) -> None:
-            await tx.insert_many("clock_doubts", ("began", "state", "wall", "ended"), rows, replace=True)
+            await tx.upsert_many("clock_doubts", ("began",), ("began", "state", "wall", "ended"), rows)
 
         await self._storage.transaction(write)
         # The last doubt is written again when it has ended.

@@ -395,9 +395,7 @@ class ClockRepairs:
             if reset:
                 for columns in DOUBTS:
                     await correct(tx, columns, attrs.evolve(correction, device=None))
-            names = "cutoff, shift, device, upto, reset"
-            values = (*attrs.astuple(correction), upto, reset)
-            return await tx.execute(f"INSERT INTO clock_repairs ({names}) VALUES (?, ?, ?, ?, ?)", values)
+            return await tx.insert("clock_repairs", **attrs.asdict(correction), upto=upto, reset=reset)
 
         number = await self._hub.storage.transaction(write)
         return _Row(number, correction, upto, reset)

@@ -226,15 +226,12 @@ class Devices:
         now = self._clock.now()
         tokens = [new_token() if n.token is None else n.token for n in new]
 
-        async def write(tx: Transaction) -> tuple[range, list[Row]]:
+        async def write(tx: Transaction) -> tuple[list[int], list[Row]]:
             await self._tokens.delete_expired(tx)
-            newest = await tx.fetch_one("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
-            first = (newest[0] if newest else 0) + 1
-            ids = range(first, first + len(new))
-            await tx.insert_many(
+            ids = await tx.insert_many_with_ids(
                 "devices",
-                ("id", "org", "owner", "template", "name", "created", "added_by"),
-                [(i, n.org, n.owner, n.template.id, n.name, now, by.actor_id) for i, n in zip(ids, new, strict=True)],
+                ("org", "owner", "template", "name", "created", "added_by"),
+                [(n.org, n.owner, n.template.id, n.name, now, by.actor_id) for n in new],
             )
             await tx.insert_many(
                 "tokens", ("hash", "device"), [(digest(t), i) for i, t in zip(ids, tokens, strict=True)]
@@ -243,7 +240,7 @@ class Devices:
             await tx.insert_many("series", ("device", "datastream"), streams)
             fields = [(i, k, v, now) for i, n in zip(ids, new, strict=True) for k, v in n.metadata.items() if v]
             await tx.insert_many("metadata", ("device", "name", "value", "updated"), fields)
-            return ids, await tx.fetch_all("SELECT id, device, datastream FROM series WHERE device >= ?", (first,))
+            return ids, await tx.fetch_all("SELECT id, device, datastream FROM series WHERE device >= ?", (min(ids),))
 
         ids, series = await self._storage.transaction(write)
         added = []
@@ -440,14 +437,16 @@ class Devices:
         """
         deleted = []
         for pinned, stream in dropped:
-            where = "datastream = ? AND device IN (SELECT id FROM devices WHERE template = ? AND pinned IS ?)"
-            key = (stream.id, template.id, pinned)
+            is_pinned, version = ("pinned IS NULL", ()) if pinned is None else ("pinned = ?", (pinned,))
+            where = f"datastream = ? AND device IN (SELECT id FROM devices WHERE template = ? AND {is_pinned})"
+            key = (stream.id, template.id, *version)
             deleted += [row[0] for row in await tx.fetch_all(f"SELECT id FROM series WHERE {where}", key)]
             await tx.execute(f"DELETE FROM series WHERE {where}", key)
             await tx.execute(f"DELETE FROM properties WHERE {where}", key)
         for stream in template.datastreams:
             await tx.execute(
-                "INSERT OR IGNORE INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?",
+                "INSERT INTO series (device, datastream) SELECT id, ? FROM devices WHERE template = ?"
+                " ON CONFLICT DO NOTHING",
                 (stream.id, template.id),
             )
         return deleted

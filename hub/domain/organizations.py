@@ -55,9 +55,7 @@ class Organizations:
         """Read all organizations; create the root with the name ``root`` if there is none."""
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            await tx.execute(
-                "INSERT OR IGNORE INTO organizations (id, name, place) VALUES (?, ?, '/')", (ROOT_ORG, root)
-            )
+            await tx.insert_missing("organizations", id=ROOT_ORG, name=root, place="/")
             columns = "id, name, parent, type, timezone, description, phone, quotas, units, unit_overrides"
             rows = await tx.fetch_all(f"SELECT {columns} FROM organizations")
             return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
@@ -157,13 +155,18 @@ class Organizations:
         assert org.parent is not None
 
         async def write(tx: Transaction) -> int:
-            number = await tx.execute(
-                "INSERT INTO organizations (name, parent, place, type, timezone, description, phone, quotas, units,"
-                " unit_overrides) VALUES (?1, ?2, ?2 || '/' || ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                (
-                    *(org.name, org.parent, org.type, org.timezone, org.description, org.phone),
-                    *(json.dumps(org.quotas), org.units, json.dumps(org.unit_overrides)),
-                ),
+            number = await tx.insert(
+                "organizations",
+                name=org.name,
+                parent=org.parent,
+                place=f"{org.parent}/{org.name}",
+                type=org.type,
+                timezone=org.timezone,
+                description=org.description,
+                phone=org.phone,
+                quotas=json.dumps(org.quotas),
+                units=org.units,
+                unit_overrides=json.dumps(org.unit_overrides),
             )
             await _enable(tx, number, org.templates or ())
             return number
@@ -221,7 +224,8 @@ class Organizations:
                 else:
                     column = json.dumps(value) if isinstance(value, dict) else value
                     await tx.execute(f"UPDATE organizations SET {name} = ? WHERE id = ?", (column, org))
-            await tx.execute("UPDATE organizations SET place = ifnull(parent, '') || '/' || name WHERE id = ?", (org,))
+            place = "coalesce(CAST(parent AS TEXT), '') || '/' || name"
+            await tx.execute(f"UPDATE organizations SET place = {place} WHERE id = ?", (org,))
 
         async with self._lock:
             new = attrs.evolve(self.get(org), **changes)

@@ -171,8 +171,9 @@ class Segments:
                     sql = "UPDATE segments SET name = ?, chosen = ?, find = ? WHERE id = ?"
                     await tx.execute(sql, (*columns, segment_id))
                 else:
-                    sql = "INSERT INTO segments (name, chosen, find, org, position) VALUES (?, ?, ?, ?, 0)"
-                    segment_id = await tx.execute(sql, (*columns, segment.org))
+                    name, chosen, find = columns
+                    row = {"name": name, "chosen": chosen, "find": find, "org": segment.org, "position": 0}
+                    segment_id = await tx.insert("segments", **row)
                 order.insert(target, segment_id)
                 for index, ordered_id in enumerate(order):
                     await tx.execute("UPDATE segments SET position = ? WHERE id = ?", (index, ordered_id))

@@ -6,7 +6,6 @@ offline, status (of the lifecycle) and info (``sys_ota``, notes).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
 from hub.model import Comment, Device, EventType, Principal, TimelineEvent
 from hub.rate_limits import DailyQuota
+from hub.storage import among
 from hub.structuring import seconds
 from hub.values import is_text
 
@@ -144,10 +144,12 @@ class Timeline:
                 await write_first(tx)
             sql = "INSERT INTO timeline (device, ts, code, type, name, description) SELECT ?, ?, ?, ?, ?, ?"
             # The device may have been deleted in the meantime.
-            sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?)"
-            return [
-                await tx.execute(sql, (e.device, e.ts, e.code, e.type, e.name, e.description, e.device)) for e in events
+            sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?) RETURNING id"
+            rows = [
+                await tx.fetch_one(sql, (e.device, e.ts, e.code, e.type, e.name, e.description, e.device))
+                for e in events
             ]
+            return [row[0] if row else 0 for row in rows]
 
         ids = await self._storage.transaction(write)
         return [attrs.evolve(event, id=number) for event, number in zip(events, ids, strict=True)]
@@ -159,7 +161,8 @@ class Timeline:
             old = [
                 row[0] for row in await tx.fetch_all("SELECT id FROM timeline WHERE ts < ? LIMIT ?", (before, MAX_PAGE))
             ]
-            await tx.execute("DELETE FROM timeline WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(old),))
+            condition, ids = among("id", old)
+            await tx.execute(f"DELETE FROM timeline WHERE {condition}", (ids,))
             return len(old)
 
         return await self._storage.transaction(write)
@@ -294,8 +297,9 @@ def _check_text(text: str) -> None:
 def _where(filter_: TimelineFilter) -> tuple[str, list[Any]]:
     """Return a filter as an SQL condition with its values."""
     types = list(filter_.types)
-    terms = ["device IN (SELECT value FROM json_each(?))", "ts >= ?", "ts < ?"]
-    values: list[Any] = [json.dumps(list(filter_.devices)), filter_.start, filter_.end]
+    condition, devices = among("device", filter_.devices)
+    terms = [condition, "ts >= ?", "ts < ?"]
+    values: list[Any] = [devices, filter_.start, filter_.end]
     if types:
         terms.append(f"type IN ({', '.join('?' * len(types))})")
         values += types

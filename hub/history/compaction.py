@@ -186,9 +186,9 @@ async def compact(
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= now:
             ended[series, day[0]] = day
-    await tx.insert_many("chunks", ("id", "data"), chunks, replace=True)
+    await tx.upsert_many("chunks", ("id",), ("id", "data"), chunks)
     rows = [(key, *to_row(hours[key], (key >> 32) * HOUR_MS)) for key in sorted(new)]
-    await tx.insert_many("hours", ("id", *COLUMNS), rows, replace=True)
+    await tx.upsert_many("hours", ("id",), ("id", *COLUMNS), rows)
     # Statistics of days with new values are outdated, including those in time zones that the device had before.
     await delete_days(tx, new)
     await write_days(tx, ended)
@@ -304,7 +304,7 @@ async def _merge(
         new_parts = encode_parts(hour, series, 0, merged, mode)
     for key in parts:
         await tx.execute("DELETE FROM chunks WHERE id = ?", (key,))
-    await tx.insert_many("chunks", ("id", "data"), new_parts, replace=True)
+    await tx.upsert_many("chunks", ("id",), ("id", "data"), new_parts)
     return whole, damaged
 
 
@@ -316,7 +316,7 @@ async def write_days(tx: Transaction, days: dict[tuple[int, int], tuple[int, int
     for (series, _), (first, span) in sorted(days.items()):
         of_day = [hours[key] for n in range(span) if (key := hour_key(first + n, series)) in hours]
         rows.append((day_key(series, first), span, *to_row(combine(of_day), first * HOUR_MS)))
-    await tx.insert_many("days", ("id", "span", *COLUMNS), rows, replace=True)
+    await tx.upsert_many("days", ("id",), ("id", "span", *COLUMNS), rows)
 
 
 async def quarantine(tx: Transaction, key: int) -> None:
@@ -393,4 +393,4 @@ COSTS = (
 
 async def write_latest(tx: Transaction, latest: Iterable[tuple[int, tuple[int, Value]]]) -> None:
     rows: list[tuple[Any, ...]] = [(series, ts, pack(value)) for series, (ts, value) in latest]
-    await tx.insert_many("latest", ("series", "ts", "v"), rows, replace=True)
+    await tx.upsert_many("latest", ("series",), ("series", "ts", "v"), rows)

@@ -318,7 +318,7 @@ class HistoryRepair:
             await tx.execute("DELETE FROM hours WHERE id = ?", (key,))
         else:
             row = (key, *to_row(total, hour * HOUR_MS))
-            await tx.insert_many("hours", ("id", *COLUMNS), [row], replace=True)
+            await tx.upsert_many("hours", ("id",), ("id", *COLUMNS), [row])
         await delete_days(tx, [key])
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= self._now():

@@ -5,7 +5,7 @@ The only package that knows asyncio and SQLite's library.
 
 from hub.storage.directory import HISTORY_PAGE, Storage, open_storage
 from hub.storage.migrations import Migration, Migrations, shipped_migrations
-from hub.storage.sqlite import POISON, Damaged, Database, Row, Transaction, inspect, look_into
+from hub.storage.sqlite import POISON, Damaged, Database, Row, Transaction, among, inspect, look_into
 
 __all__ = [
     "HISTORY_PAGE",
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Storage",
     "Transaction",
+    "among",
     "inspect",
     "look_into",
     "open_storage",

@@ -7,9 +7,10 @@ abandoned half-way: a task that is cancelled while it waits for one still gets i
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,12 +48,11 @@ class Transaction:
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
-    async def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Run one statement; return the id of the inserted row, or 0. Raises `Conflict` when a constraint fails."""
+    async def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run one statement. Raises `Conflict` when a constraint fails."""
         # One round trip to the connection's thread; a cursor takes three.
         with _translated():
-            inserted = await self._connection.execute_insert(sql, values)
-            return int(inserted[0]) if inserted else 0
+            await self._connection.execute_fetchall(sql, values)
 
     async def fetch_all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with _translated():
@@ -62,16 +62,56 @@ class Transaction:
         """Return the first row, or None; for statements that find few rows."""
         return next(iter(await self.fetch_all(sql, values)), None)
 
-    async def insert_many(
-        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
-    ) -> None:
+    async def insert(self, table: str, **columns: Any) -> int:
+        """Insert a row; return the id that the database gave it. Raises `Conflict` when a constraint fails."""
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        with _translated():
+            inserted = await self._connection.execute_insert(sql, tuple(columns.values()))
+            return int(inserted[0]) if inserted else 0
+
+    async def insert_missing(self, table: str, **columns: Any) -> None:
+        """Insert a row, unless the table has one with the same key."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        await self.execute(sql, tuple(columns.values()))
+
+    async def upsert(self, table: str, key: Sequence[str], **columns: Any) -> None:
+        """Insert a row, or update the row with the same values in the columns ``key``."""
+        await self.upsert_many(table, key, tuple(columns), [tuple(columns.values())])
+
+    async def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows, many per statement: each statement costs two changes of the interpreter lock."""
-        verb = "INSERT OR REPLACE" if replace else "INSERT"
-        head = f"{verb} INTO {table} ({', '.join(columns)}) VALUES "
+        await self._insert_many(table, columns, rows, "")
+
+    async def insert_many_with_ids(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
+        """Insert rows, and return the ids that the database gave them, in the order of the rows."""
+        ids = await self._insert_many(table, columns, rows, " RETURNING id")
+        # Ids are given in the order of the rows, but may be returned in another one.
+        return sorted(int(row[0]) for row in ids)
+
+    async def upsert_many(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """`upsert` rows, many per statement."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+        await self._insert_many(table, columns, rows, f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}")
+
+    async def _insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row], clause: str) -> list[Row]:
+        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
         placeholders = f"({', '.join('?' * len(columns))})"
+        returned: list[Row] = []
         for start in range(0, len(rows), ROWS_PER_INSERT):
             batch = rows[start : start + ROWS_PER_INSERT]
-            await self.execute(head + ", ".join([placeholders] * len(batch)), [value for row in batch for value in row])
+            values = [value for row in batch for value in row]
+            returned += await self.fetch_all(head + ", ".join([placeholders] * len(batch)) + clause, values)
+        return returned
+
+    async def update_replacing(self, table: str, assignments: str, where: str, values: Sequence[Any]) -> None:
+        """Update rows; a row whose unique key an updated row takes over is deleted."""
+        await self.execute(f"UPDATE OR REPLACE {table} SET {assignments} WHERE {where}", values)
+
+
+def among(column: str, values: Iterable[int | str]) -> tuple[str, str]:
+    """Return a condition that ``column`` has one of any number of values, and its one parameter."""
+    return f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(values))
 
 
 class Database:

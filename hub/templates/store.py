@@ -183,16 +183,10 @@ class Templates:
 
         async def write(tx: Transaction) -> list[int]:
             document = to_row(new)
-            await tx.execute(
-                "INSERT INTO templates (id, org, name, document, version, highest) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, document = excluded.document,"
-                " version = excluded.version, highest = excluded.highest",
-                (new.id, new.org, new.name, document, new.version, highest),
-            )
-            await tx.execute(
-                "INSERT OR IGNORE INTO template_versions (template, version, at, by, document) VALUES (?, ?, ?, ?, ?)",
-                (new.id, new.version, at, by.actor_id, document),
-            )
+            row = {"id": new.id, "name": new.name, "document": document, "version": new.version, "highest": highest}
+            await tx.upsert("templates", ("id",), **row, org=new.org)
+            version = {"template": new.id, "version": new.version, "at": at, "by": by.actor_id, "document": document}
+            await tx.insert_missing("template_versions", **version)
             deleted: list[int] = []
             if apply:
                 deleted = await self._devices.write_series(tx, new, dropped)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import trio
 
 from hub import StorageError, ValueSet
+from hub.storage import among
 from hub.values import to_json
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ class ActionsLog:
     async def of_actor(self, actor: str, device_ids: list[int], limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return the actions of one author on some devices, newest first, up to a limit, and the number of all."""
         await self._flush()
-        where = "who = ? AND device IN (SELECT value FROM json_each(?))"
-        values = (actor, json.dumps(device_ids))
+        condition, devices = among("device", device_ids)
+        where, values = f"who = ? AND {condition}", (actor, devices)
 
         async def read(tx: Transaction) -> tuple[list[Row], int]:
             [(total,)] = await tx.fetch_all(f"SELECT count(*) FROM audit_actions WHERE {where}", values)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
+
+from hub.storage import among
 
 if TYPE_CHECKING:
     from hub import Change, Transaction
@@ -66,8 +69,9 @@ class RecordFilter:
         """Return the filter as the condition of an SQL statement, and its values."""
         conditions, values = ["ts >= ?", "ts < ?"], list[Any]((self.start, self.end))
         if self.orgs is not None:
-            conditions.append("org IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(list(self.orgs)))
+            condition, orgs = among("org", self.orgs)
+            conditions.append(condition)
+            values.append(orgs)
         for column, value in (("who", self.who), ("subject", self.subject)):
             if value:
                 conditions.append(f"{column} = ?")
@@ -76,8 +80,9 @@ class RecordFilter:
             conditions.append("? IN (who, subject)")
             values.append(self.about)
         if self.text:
-            conditions.append("(instr(lower(action), ?) OR instr(lower(subject), ?))")
-            values += [self.text.lower()] * 2
+            pattern = re.sub(r"([\\%_])", r"\\\1", self.text.lower())
+            conditions.append("(lower(action) LIKE ? ESCAPE '\\' OR lower(subject) LIKE ? ESCAPE '\\')")
+            values += [f"%{pattern}%"] * 2
         return " AND ".join(conditions), values
 
 

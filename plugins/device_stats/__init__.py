@@ -196,9 +196,11 @@ async def _add_to_row(tx: Transaction, device_id: int, day: int, counts: _DayCou
     total = _DayCounts(Counter(json.loads(row[0])), row[1]) if row else _DayCounts()
     total.add(counts)
     await tx.execute(
-        "INSERT OR REPLACE INTO vitals_days (device, day, messages, disconnections)"
-        " SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?1)",
-        (device_id, day, json.dumps(total.messages), total.disconnections),
+        "INSERT INTO vitals_days (device, day, messages, disconnections)"
+        " SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?)"
+        " ON CONFLICT (device, day)"
+        " DO UPDATE SET messages = excluded.messages, disconnections = excluded.disconnections",
+        (device_id, day, json.dumps(total.messages), total.disconnections, device_id),
     )
 
 

@@ -181,15 +181,14 @@ class Locations:
         """
         self.check(location)
         about, users = json.dumps(attrs.asdict(location.about)), json.dumps(location.users)
-        columns = (location.name, location.owner, about, users)
+        columns = {"name": location.name, "owner": location.owner, "about": about, "users": users}
 
         async def write(tx: Transaction) -> int:
             if location.id:
                 sql = "UPDATE fleet_locations SET name = ?, owner = ?, about = ?, users = ? WHERE id = ?"
-                await tx.execute(sql, (*columns, location.id))
+                await tx.execute(sql, (*columns.values(), location.id))
                 return location.id
-            sql = "INSERT INTO fleet_locations (name, owner, about, users, org) VALUES (?, ?, ?, ?, ?)"
-            return await tx.execute(sql, (*columns, location.org))
+            return await tx.insert("fleet_locations", **columns, org=location.org)
 
         before = self.by_id.get(location.id)
         saved = attrs.evolve(location, id=await self._hub.storage.transaction(write))

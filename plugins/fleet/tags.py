@@ -122,10 +122,7 @@ class Tags:
         self.check(tag)
 
         async def write(tx: Transaction) -> int:
-            return await tx.execute(
-                "INSERT INTO fleet_tags (org, name, color, icon) VALUES (?, ?, ?, ?)",
-                (tag.org, tag.name, tag.color, tag.icon),
-            )
+            return await tx.insert("fleet_tags", org=tag.org, name=tag.name, color=tag.color, icon=tag.icon)
 
         added = attrs.evolve(tag, id=await self._hub.storage.transaction(write))
         self.by_id[added.id] = added

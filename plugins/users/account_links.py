@@ -39,9 +39,11 @@ class AccountLinks:
 
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM users_links WHERE expires < ?", (self._hub.clock.deletable_before,))
-            await tx.execute("DELETE FROM users_links WHERE kind = ? AND user IS ?", (kind, user and user.id))
-            sql = "INSERT INTO users_links (hash, kind, user, expires) VALUES (?, ?, ?, ?)"
-            await tx.execute(sql, (digest(code), kind, user and user.id, expires))
+            if user is None:
+                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user IS NULL", (kind,))
+            else:
+                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user = ?", (kind, user.id))
+            await tx.insert("users_links", hash=digest(code), kind=kind, user=user and user.id, expires=expires)
 
         await self._hub.storage.transaction(write)
         return code

@@ -182,10 +182,7 @@ class Credentials:
             for other in surplus:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (other.id,))
             names = _SESSION_COLUMNS.split(", ")[1:]
-            session_id = await tx.execute(
-                f"INSERT INTO users_sessions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-                tuple(getattr(session, name) for name in names),
-            )
+            session_id = await tx.insert("users_sessions", **{name: getattr(session, name) for name in names})
             if spent is not None:
                 await tx.execute(_INSERT_SPENT, (spent, session_id, session.created))
             return session_id
@@ -337,9 +334,14 @@ class Credentials:
         key = ApiKey(id=0, user=user.id, name=name, hash=digest(secret), scopes=scopes, expires=expires, created=now)
 
         async def write(tx: Transaction) -> int:
-            return await tx.execute(
-                "INSERT INTO users_keys (user, name, hash, scopes, expires, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (user.id, name, key.hash, None if scopes is None else json.dumps(sorted(scopes)), expires, now),
+            return await tx.insert(
+                "users_keys",
+                user=user.id,
+                name=name,
+                hash=key.hash,
+                scopes=None if scopes is None else json.dumps(sorted(scopes)),
+                expires=expires,
+                created=now,
             )
 
         key.id = await self._hub.storage.transaction(write)

@@ -120,9 +120,8 @@ class Roles:
         granted = self.grants(ROOT_ORG, like) if like is not None else frozenset()
 
         async def write(tx: Transaction) -> int:
-            role = await tx.execute("INSERT INTO users_roles (name) VALUES (?)", (name,))
-            sql = "INSERT INTO users_grants (org, role, permissions) VALUES (?, ?, ?)"
-            await tx.execute(sql, (ROOT_ORG, role, json.dumps(sorted(granted))))
+            role = await tx.insert("users_roles", name=name)
+            await tx.insert("users_grants", org=ROOT_ORG, role=role, permissions=json.dumps(sorted(granted)))
             return role
 
         role = await self._hub.storage.transaction(write)

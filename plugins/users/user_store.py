@@ -85,9 +85,15 @@ class UserStore:
         new.password = None if hashed is None else await self._passwords.derive(hashed)
 
         async def write(tx: Transaction) -> int:
-            return await tx.execute(
-                "INSERT INTO users (org, email, name, role, password, created, profile) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (new.org, new.email, new.name, new.role, new.password, new.created, _profile_json(new.profile)),
+            return await tx.insert(
+                "users",
+                org=new.org,
+                email=new.email,
+                name=new.name,
+                role=new.role,
+                password=new.password,
+                created=new.created,
+                profile=_profile_json(new.profile),
             )
 
         async with self._lock:
