@@ -89,7 +89,14 @@ def hub_directory(hub: Hub) -> UserDirectory:
 
 @hookspec
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError."""
+    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError.
+
+    A route with ``streaming=True`` takes a body of up to ``max_body`` bytes that never is in memory as a whole: its
+    handler reads ``async for chunk in request.stream``. Authentication, permission and rate limit are checked before
+    the first byte is read, and the client is not read faster than the handler. When the client disconnects, stalls or
+    sends too much, ``request.stream`` raises ``Rejected``; let it pass, and the hub answers 400, 408 or 413. If the
+    handler returns earlier, the rest of the body is discarded and the connection closed.
+    """
     raise AssertionError
 
 

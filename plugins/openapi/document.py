@@ -98,6 +98,8 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
     if route.body is not None:
         content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
         operation["requestBody"] = {"required": True, "content": content}
+    elif route.streaming:
+        operation["requestBody"] = {"required": True, "content": {route.takes: {}}}
     elif route.raw_query and route.method != "GET":
         operation["requestBody"] = {"content": {route.takes: {}}}
     return operation
