@@ -16,6 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     import trio
 
+    from hub.api.panels import Panel
     from hub.api.routes import Permission, Route, SocketRoute
     from hub.app import Hub
     from hub.domain.directory import UserDirectory
@@ -96,6 +97,17 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
     the first byte is read, and the client is not read faster than the handler. When the client disconnects, stalls or
     sends too much, ``request.stream`` raises ``Rejected``; let it pass, and the hub answers 400, 408 or 413. If the
     handler returns earlier, the rest of the body is discarded and the connection closed.
+    """
+    raise AssertionError
+
+
+@hookspec
+def hub_panels(hub: Hub) -> Sequence[Panel]:
+    """Return screens that the console and the web page draw: tables, forms, logs and charts of the plugin's routes.
+
+    Called once, after `hub_routes` of all plugins. ``GET /api/v1/panels`` returns to each principal the panels that it
+    may see, with the actions that it may use. Two panels with the same id, and a source or an action that is no route,
+    are a StartupError; a third party's plugin with such a panel is left out, and its routes with it.
     """
     raise AssertionError
 

@@ -104,7 +104,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.value_timeouts.start(hub.history.latest)
     hub.permissions = hooks.permissions()
     hub.directory.install(hooks.directory(hub))
-    hub.routes = hooks.routes(hub)
+    hub.routes, hub.panels = hooks.routes_and_panels(hub)
     hub.writes.install_filters(hooks.compile(), hooks.filter_failed)
 
 

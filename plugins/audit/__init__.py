@@ -10,6 +10,8 @@ from hub import (
     Change,
     ClockRepaired,
     Migration,
+    Panel,
+    PanelColumn,
     Permission,
     Principal,
     Route,
@@ -91,3 +93,15 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     return routes(hub, hub.service(AuditService))
+
+
+@hookimpl
+def hub_panels() -> Sequence[Panel]:
+    columns = (
+        PanelColumn("ts", "Time", "time"),
+        PanelColumn("name", "User"),
+        PanelColumn("action", "Action"),
+        PanelColumn("subject", "Subject"),
+        PanelColumn("address", "Address"),
+    )
+    return [Panel("audit", "Audit", "TABLE", "/api/v1/audit", columns)]

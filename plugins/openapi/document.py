@@ -31,7 +31,8 @@ _TAGS = {
     "Account": "account login logout password profile key keys otp session sessions oauth2".split(),
     "Devices": "device devices device_uploads".split(),
     "Hub": (
-        "/ backup ca.pem docs favicon.ico health history metrics openapi.json plugins refusals reports status".split()
+        "/ backup ca.pem docs favicon.ico health history metrics openapi.json panels plugins refusals reports "
+        "status".split()
     ),
     "Locations": "location locations".split(),
     "Organizations": ["", "client", "clients", "create", "edit", "export", "oauth", "switch", "transfer"],
