@@ -96,7 +96,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
     handler reads ``async for chunk in request.stream``. Authentication, permission and rate limit are checked before
     the first byte is read, and the client is not read faster than the handler. When the client disconnects, stalls or
     sends too much, ``request.stream`` raises ``Rejected``; let it pass, and the hub answers 400, 408 or 413. If the
-    handler returns earlier, the rest of the body is discarded and the connection closed.
+    handler returns earlier, the rest of the body is discarded, and the connection closed unless all of it has arrived.
     """
     raise AssertionError
 

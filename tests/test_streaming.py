@@ -23,10 +23,11 @@ from client import Call, local
 from client.remote import Remote
 from connectors.http import server
 from hub.api import AUTHENTICATED, PUBLIC, Response, Route
+from hub.config import parse
 from hub.errors import Forbidden, NotAuthenticated, Rejected
 from hub.hookspecs import hookimpl
 from hub.run import running
-from hub.testing import address_of
+from hub.testing import LOOPBACK, address_of
 from plugins.openapi.client_generator import generate_client
 from plugins.openapi.document import build_document
 
@@ -95,6 +96,22 @@ class Uploads:
             return f"tolerated: {error}"
         return "complete"
 
+    async def nursery(self, request) -> int:
+        """Hand the chunks over to another task, as a handler does that writes them elsewhere."""
+        size = 0
+
+        async def read():
+            async with send:
+                async for chunk in request.stream:
+                    await send.send(chunk)
+
+        send, receive = trio.open_memory_channel(0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            async for chunk in receive:
+                size += len(chunk)
+        return size
+
     async def large(self, request):
         return Response(body=str(len(request.body)))
 
@@ -110,6 +127,7 @@ class Uploads:
                     ("unread", self.unread, AUTHENTICATED),
                     ("slow", self.slow, AUTHENTICATED),
                     ("tolerant", self.tolerant, AUTHENTICATED),
+                    ("nursery", self.nursery, AUTHENTICATED),
                     ("public", self.upload, PUBLIC),
                 )
             ),
@@ -238,6 +256,22 @@ async def test_idempotency_key_is_rejected_before_the_body_is_read(http, key, up
     assert answer.message.startswith("This request cannot have an Idempotency-Key")
 
 
+async def test_public_route_is_streamed_without_a_login(hub):
+    answer = await ask(hub, "POST", "/api/v1/test/public", b"body")
+    assert hashlib.sha256(b"body").hexdigest() == answer.json
+
+
+async def test_upload_does_not_count_as_a_connection_without_a_login(hub_config, uploads):
+    toml = LOOPBACK + "[limits]\nconnections_per_address = 1\n"
+    async with running(parse(toml).with_data(str(hub_config.data)), plugins=(uploads,)) as hub:
+        async with connected(hub) as uploading:
+            await uploading.send(head(UPLOAD, local_key(hub), content_length=8) + b"half")
+            await until(uploads.begun)
+            assert 200 == (await ask(hub, "GET", "/health")).status
+            await uploading.send(b"rest")
+            assert 200 == (await uploading.answer()).status
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +331,19 @@ async def test_truncated_body_is_answered_with_400(http, key, uploads):
     assert 400 == (await http.answer()).status
     assert 1 == len(uploads.errors)
     assert b"" == await http.rest()
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"nonsense\r\n"], ids=["truncated", "malformed"])
+async def test_error_of_the_client_in_a_nursery_of_the_handler_is_no_error_of_the_hub(http, key, caplog, nonsense):
+    await http.send(head("/api/v1/test/nursery", key, transfer_encoding="chunked") + b"4\r\nbody\r\n" + nonsense)
+    await http.stream.send_eof()
+    assert 400 == (await http.answer()).status
+    assert {"hub.rejections"} == {record.name for record in caplog.records}
+
+
+async def test_handler_may_read_in_a_nursery(http, key):
+    answer = await http.ask("POST", "/api/v1/test/nursery", b"x" * 100_000, key)
+    assert 100_000 == answer.json
 
 
 async def test_malformed_chunk_is_answered_with_400(http, key, uploads):
@@ -529,24 +576,14 @@ async def test_upload_of_200_mb_takes_no_memory_and_others_are_answered_meanwhil
         async with uploading.stream, other.stream:
             assert 200 == (await uploading.ask("POST", UPLOAD, b"x" * MAX_BODY, key)).status
             assert 200 == (await other.get("/health")).status
-            before, complete, answers = peak_memory(state["pid"]), False, 0
-
-            async def send():
-                nonlocal complete
-                block, digest = bytes(range(256)) * 256, hashlib.sha256()
-                await uploading.send(head(UPLOAD, key, content_length=UPLOAD_SIZE))
-                for _ in range(UPLOAD_SIZE // len(block)):
-                    digest.update(block)
-                    await uploading.send(block)
-                complete = True
-                assert digest.hexdigest() == (await uploading.answer()).json
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send)
-                while not complete:
+            before, block, digest = peak_memory(state["pid"]), bytes(range(256)) * 256, hashlib.sha256()
+            await uploading.send(head(UPLOAD, key, content_length=UPLOAD_SIZE))
+            for number in range(UPLOAD_SIZE // len(block)):
+                digest.update(block)
+                await uploading.send(block)
+                if number % 16 == 0:
                     assert 200 == (await other.get("/health")).status
-                    answers += not complete
-            assert answers > 50
+            assert digest.hexdigest() == (await uploading.answer()).json
             assert peak_memory(state["pid"]) - before < MAX_GROWTH
 
 

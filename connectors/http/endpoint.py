@@ -267,8 +267,9 @@ class _PathApp:
         request.stream = stream
         try:
             return await self._hub.execute(route, request)
-        except Rejected as error:
-            if stream.error is not None:
+        except (Rejected, ExceptionGroup) as error:
+            # A handler may have read in a nursery.
+            if stream.error is not None and isinstance(first_of(error), Rejected):
                 raise stream.error from error
             raise
         finally:
