@@ -386,7 +386,7 @@ async def test_upload_may_take_longer_than_any_other_body(http, key, monkeypatch
     assert trio.current_time() - begun > server.BODY_DEADLINE
 
 
-async def test_slow_handler_is_not_held_against_its_client(http, key, uploads, monkeypatch):
+async def test_time_of_a_slow_handler_does_not_count_as_a_stall(http, key, uploads, monkeypatch):
     monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
     await http.send(head("/api/v1/test/slow", key, content_length=4) + b"body")
     await until(uploads.begun)
@@ -501,7 +501,7 @@ async def test_client_sends_a_file(hub, key):
     assert hashlib.sha256(body).hexdigest() == await trio.to_thread.run_sync(remote, upload(body))
 
 
-async def test_client_hears_why_its_file_is_rejected(hub, key):
+async def test_client_raises_the_error_that_rejects_its_file(hub, key):
     host, port = address_of(hub)
     with pytest.raises(NotAuthenticated):
         await trio.to_thread.run_sync(Remote(f"http://{host}:{port}"), upload(b"x" * LARGE_BODY, "/api/v1/test/first"))

@@ -50,8 +50,8 @@ MAX_HEADER = 16 * 1024
 #: Seconds for the header, once it has begun; for the body; and between two requests.
 HEADER_DEADLINE = 15.0
 BODY_DEADLINE = 60.0
-#: Bytes per second that a client must send of a streamed body, as the slowest modems do; only the time in which the
-#: hub waits for the client counts, and a client that is slower, or stalls, is ended after BODY_DEADLINE.
+#: Bytes per second at which a streamed body must come: the slowest modems of boards are faster. Only the time in which
+#: the hub waits for the client counts. A slower client, or one that stalls, is answered with 408 after BODY_DEADLINE.
 MIN_STREAM_RATE = 1024
 IDLE_DEADLINE = 75.0
 #: Bytes that wait for a client before its next request is read.
