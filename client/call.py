@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import attrs
@@ -15,7 +15,8 @@ T = TypeVar("T")
 class Call(Generic[T]):
     """A request to the API. ``T`` is the type of its result: decoded JSON, or text.
 
-    Entries of ``params`` (the query) and ``body`` (JSON) that are None are not sent.
+    Entries of ``params`` (the query) and ``body`` (JSON) that are None are not sent. ``content`` is the body of an
+    operation that takes a stream: a seekable file, which is sent from its beginning, in chunks.
     """
 
     method: str
@@ -23,6 +24,7 @@ class Call(Generic[T]):
     params: Mapping[str, Any] = attrs.field(factory=dict)
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    content: BinaryIO | None = None
 
     def with_idempotency_key(self, key: str) -> Call[T]:
         """Return the call with an Idempotency-Key: the hub executes calls with the same key once."""

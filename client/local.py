@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import attrs
 
@@ -15,7 +15,7 @@ from client import Api, Call
 from client.remote import Remote
 from hub.config import Config
 from hub.datadir import is_running
-from hub.errors import NotFound, StartupError, Unavailable, first_of
+from hub.errors import NotFound, Rejected, StartupError, Unavailable, first_of
 from hub.interrupts import at_once
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: Beginnings of the listener addresses that this machine can reach without TLS.
 _LOCAL_ADDRESSES = ("127.", "0.0.0.0", "localhost", "[::")  # noqa: S104
+#: Bytes of a chunk of a streamed body.
+_CHUNK = 64 * 1024
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h), for which Python has no name.
 _NO_CHECK_TIME = 0x200000
 
@@ -169,7 +171,11 @@ async def _execute(hub: Hub, call: Call[Any]) -> Any:
     request.headers = {name.lower(): value for name, value in call.headers.items()}
     if route.body is not None:
         request.body = api.from_json(call.json_body, route.body)
-    result = await hub.execute(route, request)
+    if call.content is None:
+        result = await hub.execute(route, request)
+    else:
+        async with aclosing(_chunks(call.content, route.max_body)) as request.stream:
+            result = await hub.execute(route, request)
     if isinstance(result, api.Stream):
         text = b"".join([chunk async for chunk in result.chunks]).decode()
     elif isinstance(result, api.Response):
@@ -177,3 +183,16 @@ async def _execute(hub: Hub, call: Call[Any]) -> Any:
     else:
         return api.to_json(result.value if isinstance(result, api.Created) else result)
     return json.loads(text) if result.type == "application/json" else text
+
+
+async def _chunks(file: BinaryIO, max_body: int) -> AsyncGenerator[bytes, None]:
+    """Yield the content of a file. Raises `Rejected` when it has more than ``max_body`` bytes."""
+    import trio
+
+    file.seek(0)
+    size = 0
+    while chunk := await trio.to_thread.run_sync(file.read, _CHUNK):
+        size += len(chunk)
+        if size > max_body:
+            raise Rejected(f"The body exceeds the limit of {max_body} bytes for this path.")
+        yield chunk

@@ -62,6 +62,22 @@ class Alarm(TypedDict):
     since: int
 
 
+class AllowedAction(TypedDict):
+    """A button of a panel that calls an operation.
+
+    confirmation is the question to ask before the call, or "". parameters are the operation's parameters and the
+    fields of its body, with the fields of the selected row whose values they get; without any, the action is
+    about the whole panel.
+    """
+
+    label: str
+    method: str
+    path: str
+    permission: str
+    confirmation: str
+    parameters: dict[str, str]
+
+
 class Answered(TypedDict):
     """Milliseconds until the device answered; null if it did not."""
 
@@ -884,6 +900,14 @@ class PageLink(TypedDict):
     link: str
 
 
+class PanelColumn(TypedDict):
+    """A field of the source's rows, by its name in JSON, and the label above it."""
+
+    field: str
+    label: str
+    format: Literal["text", "number", "time", "duration", "bytes", "device", "user", "state"]
+
+
 class PermissionObject(TypedDict):
     """own is the permission that is enough for one's own devices; root: only in the root organization."""
 
@@ -1259,6 +1283,22 @@ class VersionObjectPage(TypedDict):
 
     content: list[VersionObject]
     totalElements: int
+
+
+class VisiblePanel(TypedDict):
+    """A screen of a plugin, and how to draw it.
+
+    source is the path of the operation that returns the content: rows, or a page of them, for a TABLE and a LOG;
+    an object for a FORM; series as of the history for a CHART.
+    """
+
+    id: str
+    title: str
+    kind: Literal["TABLE", "FORM", "LOG", "CHART"]
+    source: str
+    permission: str
+    columns: list[PanelColumn]
+    actions: list[AllowedAction]
 
 
 class Vitals(TypedDict):
@@ -3005,6 +3045,14 @@ def post_otp_confirm(*, otp: str) -> Call[RecoveryCodes]:
 def post_otp_remove(*, password: str) -> Call[None]:
     """Turn off two-factor login."""
     return Call("POST", "/api/v1/otp/remove", body={"password": password})
+
+
+def get_panels() -> Call[list[VisiblePanel]]:
+    """The screens of plugins that the caller may see.
+
+    Actions that the caller may not use are left out.
+    """
+    return Call("GET", "/api/v1/panels")
 
 
 def post_password(*, old: str, new: str) -> Call[None]:

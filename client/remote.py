@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from client import Call
@@ -100,9 +101,18 @@ class Remote:
         """Send a call with a token, "" for none; return its result and the ETag. Raises `RequestError`."""
         connection = self._connection()
         target = self._path_prefix + (f"{call.path}?{call.query}" if call.query else call.path)
-        body = None if call.json_body is None else json.dumps(call.json_body)
+        headers = {**_headers(token), **call.headers}
+        body: str | BinaryIO | None = None if call.json_body is None else json.dumps(call.json_body)
+        if (file := call.content) is not None:
+            body, headers["Content-Length"] = file, str(file.seek(0, os.SEEK_END))
+            file.seek(0)
         try:
-            connection.request(call.method, target, body, {**_headers(token), **call.headers})
+            try:
+                connection.request(call.method, target, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A hub that rejects a stream answers before it has read it to its end.
+                if file is None:
+                    raise
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:

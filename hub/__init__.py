@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "hub.alarms": "Alarm",
     "hub.api": (
-        "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created File Permission Request Response Route Socket "
-        "SocketRoute Stream secret"
+        "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created File Panel PanelAction PanelColumn Permission Request "
+        "Response Route Socket SocketRoute Stream secret"
     ),
     "hub.app": "Hub",
     "hub.clock": "Clock",

@@ -22,6 +22,15 @@ from hub.api import (
     File as File,
 )
 from hub.api import (
+    Panel as Panel,
+)
+from hub.api import (
+    PanelAction as PanelAction,
+)
+from hub.api import (
+    PanelColumn as PanelColumn,
+)
+from hub.api import (
     Permission as Permission,
 )
 from hub.api import (

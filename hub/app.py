@@ -18,6 +18,7 @@ from hub.api.bodies import Bodies
 from hub.api.execution import RouteExecutor
 from hub.api.links import link
 from hub.api.messages import Request
+from hub.api.panels import Panel
 from hub.api.routes import OPEN, Permission, Route, SocketRoute
 from hub.bus import Bus
 from hub.clock import Clock
@@ -157,6 +158,7 @@ class Hub:
         self.clock_repairs = ClockRepairs(self)
         self.permissions: list[Permission] = []
         self.routes: list[Route | SocketRoute] = []
+        self.panels: list[Panel] = []
         self.protocols: list[WireProtocol] = []
         self.access = Access(
             self.is_allowed,

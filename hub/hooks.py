@@ -11,7 +11,7 @@ import time
 import traceback
 import types
 import typing
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ import pluggy
 import trio
 
 from hub import hookspecs
+from hub.api.panels import Panel, problem_of
 from hub.api.routes import Permission, Route, SocketRoute
 from hub.app import Hub
 from hub.bus import Bus
@@ -189,24 +190,32 @@ class Hooks:
             else:
                 yield plugin, result
 
-    def _unique(self, hook: str, kinds: tuple[type[T], ...], key: Callable[[T], str], **arguments: Any) -> list[T]:
-        """Return the items of all plugins. Raises `PluginError` when two plugins contribute the same key."""
+    def _items(self, hook: str, kinds: tuple[type[T], ...], **arguments: Any) -> Iterator[tuple[Plugin, T]]:
+        """Yield the items of all plugins; a third party's plugin that fails is left out."""
 
-        def check(items: Any) -> list[tuple[str, T]]:
+        def check(items: Any) -> list[T]:
             listed = list(items)
             for item in listed:
                 if not isinstance(item, kinds):
                     raise TypeError(f"{item!r} is no {kinds[0].__name__}")
-            return [(key(item), item) for item in listed]
+            return listed
 
+        for plugin, items in self._contributions(hook, check, **arguments):
+            for item in items:
+                yield plugin, item
+
+    def _unique(
+        self, hook: str, kinds: tuple[type[T], ...], key: Callable[[T], str], **arguments: Any
+    ) -> list[tuple[Plugin, T]]:
+        """Return the items of all plugins. Raises `PluginError` when two plugins contribute the same key."""
         owners: dict[str, Plugin] = {}
         contributed = []
-        for plugin, items in self._contributions(hook, check, **arguments):
-            for name, item in items:
-                if other := owners.get(name):
-                    raise PluginError(f"{name} comes from two plugins: {other.name} and {plugin.name}")
-                owners[name] = plugin
-                contributed.append(item)
+        for plugin, item in self._items(hook, kinds, **arguments):
+            name = key(item)
+            if other := owners.get(name):
+                raise PluginError(f"{name} comes from two plugins: {other.name} and {plugin.name}")
+            owners[name] = plugin
+            contributed.append((plugin, item))
         return contributed
 
     def migrations(self) -> dict[str, Sequence[Migration]]:
@@ -219,13 +228,13 @@ class Hooks:
         return {plugin.name: listed for plugin, listed in self._contributions("hub_migrations", check)}
 
     def stamps(self, hub: Hub) -> list[StampColumns]:
-        return self._unique("hub_stamps", (StampColumns,), str, hub=hub)
+        return _items_of(self._unique("hub_stamps", (StampColumns,), str, hub=hub))
 
     def permissions(self) -> list[Permission]:
-        return self._unique("hub_permissions", (Permission,), lambda permission: permission.id)
+        return _items_of(self._unique("hub_permissions", (Permission,), lambda permission: permission.id))
 
     def protocols(self, hub: Hub) -> list[WireProtocol]:
-        return self._unique("hub_protocols", (WireProtocol,), lambda protocol: protocol.name, hub=hub)
+        return _items_of(self._unique("hub_protocols", (WireProtocol,), lambda protocol: protocol.name, hub=hub))
 
     def directory(self, hub: Hub) -> UserDirectory | None:
         """Return the directory of users, or None. Raises `PluginError` when two plugins have one."""
@@ -239,11 +248,29 @@ class Hooks:
         """Get the plugins' objects for personal data."""
         self._personal_data = tuple(self._contributions("hub_personal_data", lambda data: data, hub=hub))
 
-    def routes(self, hub: Hub) -> list[Route | SocketRoute]:
+    def routes_and_panels(self, hub: Hub) -> tuple[list[Route | SocketRoute], list[Panel]]:
+        """Return the routes and panels of all plugins. Raises `PluginError`.
+
+        A third party's plugin with a broken panel is left out, and so are those whose panels name its routes.
+        """
+
         def key(route: Route | SocketRoute) -> str:
             return f"{getattr(route, 'method', 'WebSocket')} {route.path}"
 
-        return self._unique("hub_routes", (Route, SocketRoute), key, hub=hub)
+        contributed: list[tuple[Plugin, Route | SocketRoute]]
+        contributed = self._unique("hub_routes", (Route, SocketRoute), key, hub=hub)
+        panels = list(self._items("hub_panels", (Panel,), hub=hub))
+        permissions = {permission.id for permission in hub.permissions}
+        while True:
+            routes = _items_of(contributed)
+            by_path = {(route.method, route.path): route for route in routes if isinstance(route, Route)}
+            broken = _broken_panel(panels, by_path, permissions)
+            if broken is None:
+                return routes, _items_of(panels)
+            plugin, problem = broken
+            if plugin.built_in:
+                raise PluginError(problem)
+            self._record(plugin, FailureKind.UNUSABLE, problem)
 
     def compile(self) -> tuple[Filter, ...]:
         """Compile what is called per value into plain calls: subscribe `hub_event`, return the write filters."""
@@ -424,6 +451,30 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name} line {error.lineno}: {error.msg}"
     return repr(error)
+
+
+def _items_of(contributed: Iterable[tuple[Plugin, T]]) -> list[T]:
+    """Return the contributions of plugins that have not failed meanwhile."""
+    return [item for plugin, item in contributed if plugin.state != "failed"]
+
+
+def _broken_panel(
+    panels: Iterable[tuple[Plugin, Panel]], routes: Mapping[tuple[str, str], Route], permissions: Container[str]
+) -> tuple[Plugin, str] | None:
+    """Return the first plugin with a broken panel, and what is wrong; None when all panels can be drawn."""
+    owners: dict[str, Plugin] = {}
+    for plugin, panel in panels:
+        if plugin.state == "failed":
+            continue
+        problem: str | None
+        if other := owners.get(panel.id):
+            problem = f"there is another panel with this id, of plugin {other.name}"
+        else:
+            problem = problem_of(panel, routes, permissions)
+        if problem is not None:
+            return plugin, f"plugin {plugin.name}: panel {panel.id}: {problem}"
+        owners[panel.id] = plugin
+    return None
 
 
 def _place(plugin: Plugin, error: BaseException | None) -> str:

@@ -16,6 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     import trio
 
+    from hub.api.panels import Panel
     from hub.api.routes import Permission, Route, SocketRoute
     from hub.app import Hub
     from hub.domain.directory import PersonalData, UserDirectory
@@ -89,7 +90,25 @@ def hub_directory(hub: Hub) -> UserDirectory:
 
 @hookspec
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
-    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError."""
+    """Return HTTP and WebSocket routes. Two plugins with the same method and path are a StartupError.
+
+    A route with ``streaming=True`` takes a body of up to ``max_body`` bytes that never is in memory as a whole: its
+    handler reads ``async for chunk in request.stream``. Authentication, permission and rate limit are checked before
+    the first byte is read, and the client is not read faster than the handler. When the client disconnects, stalls or
+    sends too much, ``request.stream`` raises ``Rejected``; let it pass, and the hub answers 400, 408 or 413. If the
+    handler returns earlier, the rest of the body is discarded, and the connection closed unless all of it has arrived.
+    """
+    raise AssertionError
+
+
+@hookspec
+def hub_panels(hub: Hub) -> Sequence[Panel]:
+    """Return screens that the console and the web page draw: tables, forms, logs and charts of the plugin's routes.
+
+    Called once, after `hub_routes` of all plugins. ``GET /api/v1/panels`` returns to each principal the panels that it
+    may see, with the actions that it may use. Two panels with the same id, and a source or an action that is no route,
+    are a StartupError; a third party's plugin with such a panel is left out, and its routes with it.
+    """
     raise AssertionError
 
 

@@ -106,7 +106,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.permissions = hooks.permissions()
     hub.directory.install(hooks.directory(hub))
     hooks.load_personal_data(hub)
-    hub.routes = hooks.routes(hub)
+    hub.routes, hub.panels = hooks.routes_and_panels(hub)
     hub.writes.install_filters(hooks.compile(), hooks.filter_failed)
 
 

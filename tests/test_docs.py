@@ -283,7 +283,7 @@ async def test_documented_transport_ends_the_older_connection_of_a_device(lines_
 
 
 async def test_the_test_in_the_documentation_passes(hub):
-    [_, _, test, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    [*_, test] = blocks(ROOT / "docs" / "plugins.md", "python")
     names = {}
     exec(test, names)
     await names["test_impossible_cold_is_refused"](hub)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from hub import (
     AUTHENTICATED,
     DEVICE,
     NOBODY,
+    PUBLIC,
     Conflict,
     Credentials,
     Forbidden,
@@ -137,7 +138,8 @@ class Endpoint:
 
     def _rules_for(self, path: str) -> server.PathRules:
         app = self._paths.get(path) or self._match_pattern(path)
-        return server.PathRules(BODY if app is None else app.max_body, _cross_origin_headers(path))
+        headers = _cross_origin_headers(path)
+        return server.PathRules(BODY, headers) if app is None else server.PathRules(app.max_body, headers, app.streamed)
 
     async def _app(self, scope: server.Scope, receive: server.Receive, send: server.Send) -> None:
         """Answer one request: ASGI's entry point."""
@@ -206,6 +208,8 @@ class _PathApp:
         self._hub = hub
         self._routes = dict(routes)
         self.max_body = max(route.max_body for route in routes.values())
+        #: Methods whose handlers read the body as a stream.
+        self.streamed = frozenset(method.encode() for method, route in routes.items() if route.streaming)
         if "GET" in routes:
             self._routes.setdefault("HEAD", routes["GET"])
 
@@ -221,6 +225,9 @@ class _PathApp:
             query, headers = scope["query_string"], scope["headers"]
             request = _build_request(self._hub, method, scope["path"], query, headers, peer)
             await _authorize(self._hub, request, route.permission)
+            if route.streaming and route.permission != PUBLIC:
+                # An upload may take long, and is no connection that has not logged in.
+                peer.authenticated()
             result = await self._execute(route, request, receive)
             if request.principal is not NOBODY or route.path.startswith("/external/"):
                 peer.authenticated()
@@ -239,12 +246,76 @@ class _PathApp:
         """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
         if route.method == "GET":
             return await self._hub.execute(route, request)
+        if route.streaming:
+            return await self._execute_streaming(route, request, receive)
         bodies = self._hub.bodies
         with bodies.counted() as grown_to:
             request.body = body = await _read_body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
                 request.body = await bodies.decode(body, lambda body: from_json(parse_json(body), cls))
             return await self._hub.execute(route, request)
+
+    async def _execute_streaming(self, route: Route, request: Request, receive: server.Receive) -> Any:
+        """Return the result of a handler that reads the body. Raises what the handler raises.
+
+        Raises `server.HttpError` instead of `Rejected` when the client is to blame for the end of the stream.
+        """
+        if int(request.headers.get("content-length", "0")) > route.max_body:
+            # The server applies the path's limit, which is that of its largest route.
+            raise server.body_too_large(route.max_body)
+        stream = _BodyStream(receive, route.max_body)
+        request.stream = stream
+        try:
+            return await self._hub.execute(route, request)
+        except (Rejected, ExceptionGroup) as error:
+            # A handler may have read in a nursery.
+            if stream.error is not None and isinstance(first_of(error), Rejected):
+                raise stream.error from error
+            raise
+        finally:
+            stream.close()
+
+
+class _BodyStream(AsyncIterator[bytes]):
+    """The body of a request as chunks: each is received when the handler asks for it, so that a slow handler slows down
+    its client.
+    """
+
+    def __init__(self, receive: server.Receive, body_limit: int) -> None:
+        self._receive = receive
+        self._body_limit = body_limit
+        self._received = 0
+        self._complete = False
+        self._closed = False
+        #: The client's error that has ended the stream; handlers get it as `Rejected`.
+        self.error: server.HttpError | None = None
+
+    async def __anext__(self) -> bytes:
+        while not self._complete:
+            if self._closed:
+                raise Rejected("The body can only be read until the request is answered.")
+            if self.error is not None:
+                raise Rejected(str(self.error))
+            try:
+                if chunk := await self._next_chunk():
+                    return chunk
+            except server.HttpError as error:
+                self.error = error
+        raise StopAsyncIteration
+
+    async def _next_chunk(self) -> bytes:
+        """Receive the next chunk; b"" at the end of the body. Raises `server.HttpError`."""
+        message = await self._receive()
+        chunk: bytes = message["body"]
+        self._received += len(chunk)
+        if self._received > self._body_limit:
+            raise server.body_too_large(self._body_limit)
+        self._complete = not message["more_body"]
+        return chunk
+
+    def close(self) -> None:
+        """End the stream: the connection's input now belongs to the server."""
+        self._closed = True
 
 
 def _build_request(

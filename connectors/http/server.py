@@ -50,6 +50,9 @@ MAX_HEADER = 16 * 1024
 #: Seconds for the header, once it has begun; for the body; and between two requests.
 HEADER_DEADLINE = 15.0
 BODY_DEADLINE = 60.0
+#: Bytes per second at which a streamed body must come: the slowest modems of boards are faster. Only the time in which
+#: the hub waits for the client counts. A slower client, or one that stalls, is answered with 408 after BODY_DEADLINE.
+MIN_STREAM_RATE = 1024
 IDLE_DEADLINE = 75.0
 #: Bytes that wait for a client before its next request is read.
 MAX_PENDING = 64 * 1024
@@ -81,10 +84,14 @@ class State(Enum):
 
 @attrs.frozen
 class PathRules:
-    """The limit of a body in bytes, and the headers of every answer, errors too, for all requests to a path."""
+    """The limit of a body in bytes, and the headers of every answer, errors too, for all requests to a path.
+
+    Bodies of the methods in ``streamed`` may take longer than BODY_DEADLINE, if they come at MIN_STREAM_RATE.
+    """
 
     body_limit: int
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    streamed: frozenset[bytes] = frozenset()
 
 
 #: The rules before the path of a request is known.
@@ -129,6 +136,8 @@ class HttpConnection:
                     return
                 await _Exchange(self._h11, wire, request, headers, self._peer, path, rules).run(self._app)
                 if not self._start_next_cycle():
+                    if self._h11.their_state is h11.SEND_BODY:
+                        await wire.linger()
                     return
                 rules = _NO_PATH
                 if wire.pending > MAX_PENDING:
@@ -280,7 +289,10 @@ class _Exchange:
         self._request = request
         self._expects_continue = b"expect" in headers
         self._body_bytes = 0
+        self._is_streamed = request.method in rules.streamed
         self._body_deadline = trio.current_time() + BODY_DEADLINE
+        #: Seconds that a streamed body may still be waited for.
+        self._patience = BODY_DEADLINE
         #: The answer's head, which is sent with the first piece of its body.
         self._encoded_head = b""
         #: The request has been read to its end: bytes after it belong to another request.
@@ -319,10 +331,7 @@ class _Exchange:
             except h11.RemoteProtocolError as error:
                 raise _http_error(error) from error
             if event is h11.NEED_DATA:
-                with trio.move_on_at(self._body_deadline) as patience:
-                    connection.receive_data(await self._wire.receive())
-                if patience.cancelled_caught:
-                    raise HttpError(408, f"The body was not complete within {BODY_DEADLINE:g} s.")
+                connection.receive_data(await self._receive_in_time())
             elif isinstance(event, h11.Data):
                 self._body_bytes += len(event.data)
                 if self._body_bytes > self._rules.body_limit:
@@ -333,6 +342,20 @@ class _Exchange:
                 return {"type": "http.request", "body": b"", "more_body": False}
             else:
                 return {"type": "http.disconnect"}
+
+    async def _receive_in_time(self) -> bytes:
+        """Return input of the body; b"" when the client has disconnected. Raises `HttpError` if it is too slow."""
+        begun = trio.current_time()
+        deadline = begun + self._patience if self._is_streamed else self._body_deadline
+        with trio.move_on_at(deadline) as scope:
+            data = await self._wire.receive()
+        if scope.cancelled_caught:
+            if self._is_streamed:
+                raise HttpError(408, f"The body stalled: less than {MIN_STREAM_RATE} bytes/s for {BODY_DEADLINE:g} s.")
+            raise HttpError(408, f"The body was not complete within {BODY_DEADLINE:g} s.")
+        left = self._patience - (trio.current_time() - begun)
+        self._patience = min(BODY_DEADLINE, left + len(data) / MIN_STREAM_RATE)
+        return data
 
     async def _wait_for_disconnect(self) -> None:
         """Return when the client has disconnected; up to MAX_HEADER bytes of its next requests are buffered."""

@@ -22,6 +22,7 @@ from hub.api.messages import (
     Stream,
     page_of,
 )
+from hub.api.panels import ColumnFormat, Panel, PanelAction, PanelColumn, PanelKind
 from hub.api.parameters import MAX_TIME, MAX_WHOLE, Between, Parameter, Time, Timestamp, optional, parse_timestamp
 from hub.api.routes import (
     AUTHENTICATED,
@@ -54,6 +55,7 @@ __all__ = [
     "PUBLIC_BODY",
     "VIEW_DEVICES",
     "Between",
+    "ColumnFormat",
     "Created",
     "File",
     "Handler",
@@ -61,6 +63,10 @@ __all__ = [
     "PageNumber",
     "PageSize",
     "Pairs",
+    "Panel",
+    "PanelAction",
+    "PanelColumn",
+    "PanelKind",
     "Parameter",
     "Permission",
     "Request",

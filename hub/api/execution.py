@@ -101,6 +101,8 @@ class RouteExecutor:
         details = details_of(route, request)
         if "if-match" in request.headers and not route.lock:
             raise Rejected("If-Match is for what is read with an ETag and edited.")
+        if route.streaming and "idempotency-key" in request.headers:
+            raise Rejected("This request cannot have an Idempotency-Key: its body is streamed, and not compared.")
         if route.idempotent and (key := request.headers.get("idempotency-key")) is not None:
             return await self._change_once(key, route, request, arguments, details)
         return await self._change(route, request, arguments, details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
@@ -21,12 +21,25 @@ S = TypeVar("S")
 Pairs = list[tuple[str, str | None]]
 
 
+class _NoChunks:
+    """The stream of a request without one."""
+
+    def __aiter__(self) -> _NoChunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+_NO_CHUNKS = _NoChunks()
+
+
 @attrs.define(kw_only=True)
 class Request:
     """A request to a route, and what its handler says about it for the audit.
 
-    ``query`` is undecoded. ``body`` is an instance of the route's body class, else bytes. ``permission`` is the
-    route's.
+    ``query`` is undecoded. ``body`` is an instance of the route's body class, else bytes; b"" for a streaming route,
+    whose handler reads ``stream``. ``permission`` is the route's.
     """
 
     method: str = "GET"
@@ -34,6 +47,9 @@ class Request:
     query: str = ""
     headers: Mapping[str, str] = attrs.Factory(dict)
     body: Any = b""
+    #: The chunks of a streaming route's body, of a few KiB each, as the client sends them. They can be read once, and
+    #: only until the handler returns. Raises `Rejected` when the client disconnects, stalls or exceeds `max_body`.
+    stream: AsyncIterator[bytes] = _NO_CHUNKS
     principal: Principal = NOBODY
     address: str = ""
     tls: bool = False

@@ -44,9 +44,13 @@ class Route:
     audited: bool = attrs.field(default=True, kw_only=True)
     #: The largest body in bytes; the default depends on the permission.
     max_body: int = attrs.field(kw_only=True)
-    #: Media types of the answer, and of the body, where they are not JSON.
+    #: Whether the handler reads the body itself, as chunks of `Request.stream`. Such a route has no body class, no
+    #: ``lock``, which a slow client would hold, and takes no Idempotency-Key.
+    streaming: bool = attrs.field(default=False, kw_only=True)
+    #: Media types of the answer, and of the body, where they are not JSON; the default of a streaming route's body is
+    #: application/octet-stream.
     media: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    takes: str = attrs.field(default="application/json", kw_only=True)
+    takes: str = attrs.field(kw_only=True)
     #: The kind of thing that it edits: calls with the same lock run one after the other, and may send If-Match.
     lock: str = attrs.field(default="", kw_only=True)
     #: Whether the handler reads the query itself.
@@ -57,13 +61,19 @@ class Route:
     def _default_max_body(self) -> int:
         return PUBLIC_BODY if self.permission in OPEN else BODY
 
+    @takes.default
+    def _default_takes(self) -> str:
+        return "application/octet-stream" if self.streaming else "application/json"
+
     def __attrs_post_init__(self) -> None:
+        if self.streaming and (self.method == "GET" or self.body is not None or self.lock):
+            raise ValueError(f"{self.method} {self.path} is streaming: it cannot be a GET, have a body class or a lock")
         object.__setattr__(self, "parameters", parameters(self.handler))
 
     @property
     def idempotent(self) -> bool:
         """Whether requests with the same Idempotency-Key are executed once."""
-        return self.method == "POST" and self.audited and self.permission not in OPEN
+        return self.method == "POST" and self.audited and self.permission not in OPEN and not self.streaming
 
     @property
     def returns(self) -> Any:

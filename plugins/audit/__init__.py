@@ -9,6 +9,8 @@ from hub import (
     Change,
     ClockRepaired,
     Migration,
+    Panel,
+    PanelColumn,
     Permission,
     Route,
     StampColumns,
@@ -75,3 +77,15 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     return routes(hub, hub.service(AuditService))
+
+
+@hookimpl
+def hub_panels() -> Sequence[Panel]:
+    columns = (
+        PanelColumn("ts", "Time", "time"),
+        PanelColumn("name", "User"),
+        PanelColumn("action", "Action"),
+        PanelColumn("subject", "Subject"),
+        PanelColumn("address", "Address"),
+    )
+    return [Panel("audit", "Audit", "TABLE", "/api/v1/audit", columns)]

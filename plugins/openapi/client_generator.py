@@ -22,7 +22,7 @@ Generated from the OpenAPI document by ``make client``; do not edit it. To chang
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import {typing_names}
 
 from client import Call
 '''
@@ -42,7 +42,10 @@ def generate_client(document: Mapping[str, Any]) -> str:
         if path.startswith(PREFIX) or path == PREFIX.rstrip("/")
         for method, operation in operations.items()
     ]
-    return "\n\n".join([HEAD, *generator.classes(), *functions])
+    typing_names = "Any, Literal, NotRequired, TypedDict"
+    if generator.has_streams:
+        typing_names = f"Any, BinaryIO, {typing_names.removeprefix('Any, ')}"
+    return "\n\n".join([HEAD.format(typing_names=typing_names), *generator.classes(), *functions])
 
 
 class _Generator:
@@ -52,6 +55,8 @@ class _Generator:
         self._schemas = schemas
         #: Names of the referenced schemas, in order of their first reference (a dict as an ordered set).
         self._referenced: dict[str, None] = {}
+        #: Whether a function takes a file as the body.
+        self.has_streams = False
 
     def classes(self) -> Iterator[str]:
         """Yield the class of each referenced schema, by name. A class may refer to further schemas."""
@@ -98,23 +103,32 @@ class _Generator:
         parameters = [(parameter["name"], parameter["schema"], parameter["required"]) for parameter in query]
         parameters += body or ()
         names = [_python_name(name) for name, _, _ in parameters]
+        media_type = _streamed_type(operation)
+        if media_type:
+            names.append("content")
+            self.has_streams = True
         if len(set(names)) < len(names):
             raise ValueError(f"{method} {path} has two parameters with the same name: {', '.join(sorted(names))}")
-        signature = ", ".join(["*", *(self._parameter(*parameter) for parameter in parameters)]) if parameters else ""
+        signature = [self._parameter(*parameter) for parameter in parameters]
+        if media_type:
+            signature.append("content: BinaryIO")
         arguments = [repr(method), repr(path)]
         if query:
             arguments.append(_dict_display(parameter["name"] for parameter in query))
         if body is not None:
             arguments.append(f"{'' if query else 'body='}{_dict_display(name for name, _, _ in body)}")
+        if media_type:
+            arguments += ["content=content", f"headers={{'Content-Type': {media_type!r}}}"]
         text = "\n\n".join(filter(None, (f"{operation['summary']}.", operation.get("description"))))
         result = self._result(operation)
-        head = f"def {_snake_case(operation['operationId'])}({signature}) -> Call[{result}]:"
+        name, signature = _snake_case(operation["operationId"]), ["*", *signature] if signature else []
+        head = f"def {name}({', '.join(signature)}) -> Call[{result}]:"
         return "\n".join([head, *_docstring(text), f"    return Call({', '.join(arguments)})"])
 
     def _body_fields(self, operation: Mapping[str, Any]) -> list[tuple[str, Schema, bool]] | None:
         """Return (name, schema, required) of each field of the JSON body; None for an operation without one."""
         content = operation.get("requestBody", {}).get("content", {})
-        if JSON not in content:
+        if "schema" not in content.get(JSON, {}):
             return None
         schema = self._schemas[_referenced_name(content[JSON]["schema"])]
         required = schema.get("required", ())
@@ -137,6 +151,13 @@ class _Generator:
         if schema is None:
             return "Any" if JSON in content else "str"
         return self._annotation(schema) + (" | str" if len(content) > 1 else "")
+
+
+def _streamed_type(operation: Mapping[str, Any]) -> str:
+    """Return the media type of a body that is sent as a stream; "" for an operation without one."""
+    body = operation.get("requestBody", {})
+    [(media_type, content)] = body.get("content", {"": {}}).items()
+    return "" if "schema" in content or not body.get("required") else str(media_type)
 
 
 def _referenced_name(reference: Schema) -> str:

@@ -31,7 +31,8 @@ _TAGS = {
     "Account": "account login logout password profile key keys otp session sessions oauth2".split(),
     "Devices": "device devices device_uploads".split(),
     "Hub": (
-        "/ backup ca.pem docs favicon.ico health history metrics openapi.json plugins refusals reports status".split()
+        "/ backup ca.pem docs favicon.ico health history metrics openapi.json panels plugins refusals reports "
+        "status".split()
     ),
     "Locations": "location locations".split(),
     "Organizations": ["", "client", "clients", "create", "edit", "export", "oauth", "switch", "transfer"],
@@ -98,6 +99,8 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
     if route.body is not None:
         content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
         operation["requestBody"] = {"required": True, "content": content}
+    elif route.streaming:
+        operation["requestBody"] = {"required": True, "content": {route.takes: {}}}
     elif route.raw_query and route.method != "GET":
         operation["requestBody"] = {"content": {route.takes: {}}}
     return operation

@@ -14,7 +14,7 @@ from hub import hookimpl
 if TYPE_CHECKING:
     import trio
 
-    from hub import Hub, Permission, Route, SocketRoute
+    from hub import Hub, Panel, Permission, Route, SocketRoute
 
 
 @hookimpl
@@ -54,10 +54,33 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         device_routes,
         event_routes,
         metadata_routes,
+        panel_routes,
         status_routes,
         stream,
         template_routes,
     )
 
-    modules = (device_routes, metadata_routes, event_routes, template_routes, clock_routes, status_routes, stream)
+    modules = (
+        device_routes,
+        metadata_routes,
+        event_routes,
+        template_routes,
+        clock_routes,
+        status_routes,
+        panel_routes,
+        stream,
+    )
     return [route for module in modules for route in module.routes(hub)]
+
+
+@hookimpl
+def hub_panels() -> Sequence[Panel]:
+    from hub import Panel, PanelColumn
+
+    columns = (
+        PanelColumn("at", "Time", "time"),
+        PanelColumn("address", "Address"),
+        PanelColumn("reason", "Reason"),
+        PanelColumn("device", "Device", "device"),
+    )
+    return [Panel("refusals", "Refused connections", "TABLE", "/api/v1/refusals", columns)]
