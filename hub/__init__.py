@@ -55,6 +55,7 @@ _NAMES = {
     "hub.stamps": "Correction StampColumns",
     "hub.storage": "Migration Transaction",
     "hub.timers": "Timers",
+    "hub.uplinks": "MAX_IMPORT",
     "hub.writes": "Write",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -393,6 +393,9 @@ from hub.storage import (
 from hub.timers import (
     Timers as Timers,
 )
+from hub.uplinks import (
+    MAX_IMPORT as MAX_IMPORT,
+)
 from hub.writes import (
     Write as Write,
 )

@@ -51,6 +51,7 @@ from hub.stamps import StampColumns
 from hub.storage import Storage
 from hub.structuring import seconds
 from hub.templates.store import Templates
+from hub.uplinks import Uplinks
 from hub.writes import Filter, Write, Writes
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,21 @@ class Hub:
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
+        self.imports = DailyQuota(config.limits.import_points_per_day)
+        self.uplinks = Uplinks(
+            clock,
+            self.writes,
+            self.sessions,
+            self.devices,
+            self.lifecycle,
+            self.metadata,
+            self.properties,
+            self.timeline,
+            self.imports,
+            self.take_quota,
+            self.reject,
+            self.reject_unknown_pin,
+        )
         self.display = Display(self.organizations, self.metadata, self.directory)
         self.clock_doubts = ClockDoubts(storage, clock)
         self.clock_repairs = ClockRepairs(self)
@@ -189,7 +205,6 @@ class Hub:
         self.executor = RouteExecutor(
             storage, clock, config.limits.api_requests_per_minute, self.authorize, self.reject, self.record_change
         )
-        self.imports = DailyQuota(config.limits.import_points_per_day)
         self.exports = DailyQuota(config.limits.exports_per_day)
         self._services: dict[Any, Any] = {}
         self._budgets: dict[int, TokenBucket] = {}

@@ -319,6 +319,10 @@ class Device:
         """Whether it is the user's own."""
         return self.owner == user
 
+    def as_principal(self) -> Principal:
+        """Return the device as the actor of what it sends."""
+        return Principal("device", self.id, self.org, self.name)
+
     def point(self, datastream: int) -> DeviceDatastream | None:
         """Return its datastream with an id, or None."""
         return next((p for p in self.points.values() if p.datastream.id == datastream), None)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from connectors.mqtt.device_session import ClientKey, ClientState, DatastreamNames, MqttDeviceSession
+from connectors.mqtt.device_session import ClientKey, ClientState, MqttDeviceSession
 from connectors.mqtt.handlers import HANDLERS
 from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
@@ -70,7 +70,6 @@ class ClientRegistry:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.names = DatastreamNames()
         self.clients: dict[ClientKey, ClientState] = {}
         self._timers = Timers(self._on_timer)
         self._delayed_wills: dict[ClientState, Will] = {}
@@ -105,7 +104,7 @@ class ClientRegistry:
             if principal is None:
                 return None
             key = ("client", principal.id, session.client_id)
-            client = ClientState(hub, self.names, key, session, principal=principal)
+            client = ClientState(hub, key, session, principal=principal)
             if not client.is_valid():
                 raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
@@ -113,11 +112,11 @@ class ClientRegistry:
         if device is None:
             return None
         if username == DEVICE_USERNAME:
-            return ClientState.of_device(hub, self.names, device, password, session, address)
+            return ClientState.of_device(hub, device, password, session, address)
         if not device.template.gateway:
             template = device.template.id
             raise Forbidden(f"device {device.name} cannot be a gateway: its template {template} needs gateway = true")
-        return ClientState(hub, self.names, ("gateway", device.id, ""), session, gateway=device, token=password)
+        return ClientState(hub, ("gateway", device.id, ""), session, gateway=device, token=password)
 
     async def takeover_delay(self, client: ClientState, address: str) -> str | None:
         """Wait before a takeover, if connections with the client's key keep replacing each other.

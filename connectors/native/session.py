@@ -83,7 +83,7 @@ from hub import (
     Write,
     translate,
 )
-from hub.spellings import decimal, is_printable, stamp, strip_padding
+from hub.spellings import decimal, stamp, strip_padding
 
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire
@@ -365,7 +365,7 @@ class NativeSession:
         if self._state is State.LOGIN:
             self._state = State.INFO
         self.device, self.token = device, token
-        self.principal = Principal("device", device.id, device.org, device.name)
+        self.principal = device.as_principal()
         self._decoder.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in_at = trio.current_time()
@@ -475,18 +475,10 @@ class NativeSession:
             self._mark_alive()
         if (buffer := info.get("buff-in", "")).isdecimal():
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
-        template = info.get("tmpl")
-        if template is not None and template != self.device.template.id:
-            self.hub.reject(
-                self.address,
-                f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
-                self.device.id,
-            )
         replies.append(response(message_id, Status.OK))
         self._reply(replies)
         self._set_ready()
-        printable = {key: value for key, value in info.items() if is_printable(key + value)}
-        await self.hub.devices.update_firmware_info(self.device, printable)
+        await self.hub.uplinks.report_info(self.device, info, self.address)
 
     def report_rejection(self, reason: str) -> None:
         """Report to the hub that something of the device was rejected."""
