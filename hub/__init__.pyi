@@ -286,6 +286,9 @@ from hub.model import (
     ExposureType as ExposureType,
 )
 from hub.model import (
+    Hello as Hello,
+)
+from hub.model import (
     HistoryMode as HistoryMode,
 )
 from hub.model import (

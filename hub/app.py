@@ -34,12 +34,12 @@ from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
 from hub.domain.segments import Segments
 from hub.domain.timeline import Timeline
-from hub.domain.tokens import Tokens
+from hub.domain.tokens import Tokens, is_token
 from hub.domain.value_timeouts import ValueTimeouts
 from hub.errors import Forbidden, NotAuthenticated, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, StorageTrouble
 from hub.history import History, Receipt
-from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Owned, Principal
+from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Hello, Owned, Principal
 from hub.net.listener import Listener
 from hub.net.tls import Certificates
 from hub.net.wire import WireProtocol
@@ -47,6 +47,7 @@ from hub.plugin import Plugin
 from hub.rate_limits import DailyQuota, TokenBucket
 from hub.rejections import Rejections
 from hub.sessions import Sessions
+from hub.spellings import strip_padding
 from hub.stamps import StampColumns
 from hub.storage import Storage
 from hub.structuring import seconds
@@ -75,6 +76,8 @@ class Hooks(Protocol):
     def settings(self, cls: type[Any]) -> Any: ...
 
     async def authenticate(self, hub: Hub, credentials: Credentials) -> Principal | None: ...
+
+    async def login(self, hub: Hub, token: str, hello: Hello) -> Device | None: ...
 
     def authorize(
         self, hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None
@@ -179,7 +182,7 @@ class Hub:
             self.organizations,
             self.devices,
             self.templates,
-            self.tokens,
+            self.login,
             self.reject,
             self.take_message,
         )
@@ -281,6 +284,19 @@ class Hub:
     async def find_principal(self, credentials: Credentials) -> Principal | None:
         """Return the principal that a plugin has for credentials, or None. Raises `NotAuthenticated` with a reason."""
         return await self._hooks.authenticate(self, credentials)
+
+    async def login(self, token: str, hello: Hello) -> Device | None:
+        """Return the device that logs in with a token, or None.
+
+        A token that no device has is passed to the plugins' `hub_login`, which may create the device. That takes time
+        only then, and the connection may end meanwhile.
+        """
+        device = self.tokens.device_for(token)
+        if device is None and is_token(token := strip_padding(token)) and not self.tokens.is_taken(token):
+            device = await self._hooks.login(self, token, hello)
+            # Another login with the same token may have created it.
+            device = device or self.tokens.device_for(token)
+        return device
 
     def is_allowed(
         self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -436,6 +437,21 @@ class Credentials:
     secret: str = attrs.field(repr=False)
     address: str = ""
     name: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """A login with a token that no device has yet, as far as its transport knows it.
+
+    ``via`` is "native", "mqtt", "http", or the name of a plugin's transport; ``info`` is what the device has reported
+    before it logged in, by the keys of `HARDWARE` ("tmpl" is the id of its template). None of the hub's own transports
+    learns anything of it by then.
+    """
+
+    via: str
+    address: str = ""
+    tls: bool = False
+    info: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)

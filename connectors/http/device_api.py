@@ -90,7 +90,7 @@ class DeviceApi:
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def update(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         keys = {key for key, _ in pairs}
         if "dataStreamId" in keys or "pin" in keys:
             datastream = _find_datastream(device, pairs)
@@ -103,7 +103,7 @@ class DeviceApi:
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         await self._write(request, device, _values_by_pin(pairs), MISMATCH_WITHOUT_STOP)
         return OK
 
@@ -130,7 +130,7 @@ class DeviceApi:
         Raises `Rejected`, naming the first invalid value.
         """
         hub = self._hub
-        device, pairs = hub.access.authenticate_device(request)
+        device, pairs = await hub.access.authenticate_device(request)
         datastream = _find_datastream(device, pairs)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
@@ -158,7 +158,7 @@ class DeviceApi:
     # -- metadata -------------------------------------------------------------------------------------------------
 
     async def meta(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         name = parameters.get("metaFieldId") or parameters.get("metaFieldName")
         if not name:
@@ -171,7 +171,7 @@ class DeviceApi:
 
     async def update_meta(self, request: Request) -> Response:
         hub = self._hub
-        device, pairs = hub.access.authenticate_device(request)
+        device, pairs = await hub.access.authenticate_device(request)
         parameters = dict(pairs)
         field_id, name, value = parameters.get("metaFieldId"), parameters.get("metaFieldName"), parameters.get("value")
         if not (name or (field_id and _is_id(field_id))):
@@ -192,7 +192,7 @@ class DeviceApi:
         return EMPTY
 
     async def update_property(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         pins = [value for key, value in pairs if key == "pin"]
         if not pins or any(pin not in PIN_NUMBERS for pin in pins):
             raise Rejected(WRONG_PIN)
@@ -207,7 +207,7 @@ class DeviceApi:
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         code = parameters.get("code")
         if not code:
@@ -222,7 +222,7 @@ class DeviceApi:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
             datastream = _find_datastream(device, pairs, WRONG_PIN)
             return Response(body=_to_text(self._hub.writes.current(device, datastream)))
@@ -236,14 +236,14 @@ class DeviceApi:
         return _json({key: to_json(value) for key, value in values.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
-        device, _ = self._hub.access.authenticate_device(request)
+        device, _ = await self._hub.access.authenticate_device(request)
         datastreams = (point.datastream for _, point in sorted(device.points.items()))
         visible = (datastream for datastream in datastreams if not datastream.hide_from_http)
         latest = ((datastream.pin, self._hub.writes.latest(device, datastream)) for datastream in visible)
         return _json({f"v{pin}": to_json(point[1]) for pin, point in latest if point is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
-        device, _ = self._hub.access.authenticate_device(request)
+        device, _ = await self._hub.access.authenticate_device(request)
         online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 

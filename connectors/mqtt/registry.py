@@ -49,7 +49,7 @@ from hub import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub import Datastream, Device, Hub
+    from hub import Datastream, Device, Hello, Hub
 
 #: Usernames of a device and of a device that is a gateway. Any other username is the id of an OAuth client.
 DEVICE_USERNAME, GATEWAY_USERNAME = "device", "mgmt_device"
@@ -89,6 +89,15 @@ class ClientRegistry:
             await self._timers.run()
 
     # -- logins ---------------------------------------------------------------------------------------------------
+
+    async def find_new_device(self, connect: Connect, hello: Hello) -> bool:
+        """Ask the plugins for the device of a token that no device has; return whether there is one now."""
+        token = decode_text(connect.password or b"")
+        return (
+            connect.username in (DEVICE_USERNAME, GATEWAY_USERNAME)
+            and self.hub.tokens.device_for(token) is None
+            and await self.hub.login(token, hello) is not None
+        )
 
     async def login(self, connect: Connect, address: str) -> ClientState | None:
         """Authenticate a client, and return its state, which is not in the table yet. None if the login fails.

@@ -63,6 +63,7 @@ from hub import (
     Conflict,
     Device,
     Forbidden,
+    Hello,
     HubError,
     NotAuthenticated,
     NotFound,
@@ -269,7 +270,7 @@ class NativeSession:
                 if traced:
                     self._trace("in", command, message_id, body, status)
                 if self.device is None:
-                    self._log_in(command, message_id, body, replies)
+                    await self._log_in(command, message_id, body, replies)
                 elif command == _HARDWARE:
                     if history.full:
                         await self._wait_for_space(replies)
@@ -352,12 +353,18 @@ class NativeSession:
 
     # -- states ---------------------------------------------------------------------------------------------------
 
-    def _log_in(self, command: int, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    async def _log_in(self, command: int, message_id: int, body: bytes, replies: list[bytes]) -> None:
         """Handle a login. Raises `RemoteProtocolError` for any other frame."""
         if command not in LOGINS:
             raise RemoteProtocolError(f"the first frame was {describe(command, message_id, b'', 0)} instead of a login")
         token = strip_padding(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.device_for(token)
+        if device is None:
+            hello = Hello(via=self.via, address=self.address, tls=self._peer.tls)
+            device = await self.hub.login(token, hello)
+            if device is not None and self._wire.ended:
+                self.close("the client disconnected during its login")
+                return
         if device is None:
             self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message_id, Status.INVALID_TOKEN))
