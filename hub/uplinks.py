@@ -104,6 +104,10 @@ class Uplinks:
             raise UnknownPin(f"the device has no {name} any more")
         return point.datastream
 
+    def _pin(self, device: Device, key: int | str) -> int:
+        """Return the pin that a key is, or whose datastream it names. Raises `UnknownPin` for an unknown name."""
+        return key if isinstance(key, int) else self.datastream(device, key).pin
+
     def describe_unknown(self, noun: str, name: str, candidates: Iterable[str]) -> str:
         """Return the error text for an unknown name of a ``noun`` ("event"), with the most similar candidate."""
         suggestion = self.suggest(name, candidates)
@@ -140,17 +144,7 @@ class Uplinks:
             return None
         now, principal = self._clock.now(), device.as_principal()
         writes = [
-            Write(
-                device,
-                key if isinstance(key, int) else self.datastream(device, key).pin,
-                raw,
-                via,
-                principal,
-                now,
-                session,
-                shared=True,
-            )
-            for key, raw in values
+            Write(device, self._pin(device, key), raw, via, principal, now, session, shared=True) for key, raw in values
         ]
         try:
             receipt = self._writes.write_all(writes)
@@ -250,8 +244,7 @@ class Uplinks:
         self, device: Device, keys: Iterable[int | str], properties: Mapping[str, Sequence[str]]
     ) -> None:
         """Set widget properties of datastreams, by pin or name, all or none, durably. Raises as `Properties.set`."""
-        pins = [key if isinstance(key, int) else self.datastream(device, key).pin for key in keys]
-        await self._properties.set(device, pins, properties)
+        await self._properties.set(device, [self._pin(device, key) for key in keys], properties)
 
     async def log_event(self, device: Device, code: str, description: str = "") -> TimelineEvent | None:
         """Log an event, durably; None if the limits of its type discard it. Raises as `Timeline.log`."""
