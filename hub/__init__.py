@@ -43,7 +43,7 @@ _NAMES = {
     "hub.model": (
         "HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
         "Comment Credentials Dashboard DataType Datastream Device DeviceDatastream EventKind EventType Expire "
-        "Exposure ExposureType HistoryMode Lifecycle MetadataField Organization OrganizationType Owned "
+        "Exposure ExposureType Hello HistoryMode Lifecycle MetadataField Organization OrganizationType Owned "
         "Principal Reboot Reconfigure Redirect Scalar SetDatastream SetMetadata Show Status System Tab "
         "Template TimelineEvent Value Widget"
     ),
@@ -55,6 +55,7 @@ _NAMES = {
     "hub.stamps": "Correction StampColumns",
     "hub.storage": "Migration Transaction",
     "hub.timers": "Timers",
+    "hub.uplinks": "MAX_IMPORT",
     "hub.writes": "Write",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

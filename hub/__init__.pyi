@@ -295,6 +295,9 @@ from hub.model import (
     ExposureType as ExposureType,
 )
 from hub.model import (
+    Hello as Hello,
+)
+from hub.model import (
     HistoryMode as HistoryMode,
 )
 from hub.model import (
@@ -401,6 +404,9 @@ from hub.storage import (
 )
 from hub.timers import (
     Timers as Timers,
+)
+from hub.uplinks import (
+    MAX_IMPORT as MAX_IMPORT,
 )
 from hub.writes import (
     Write as Write,

@@ -35,12 +35,12 @@ from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
 from hub.domain.segments import Segments
 from hub.domain.timeline import Timeline
-from hub.domain.tokens import Tokens
+from hub.domain.tokens import Tokens, is_token
 from hub.domain.value_timeouts import ValueTimeouts
 from hub.errors import Forbidden, NotAuthenticated, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, StorageTrouble
 from hub.history import History, Receipt
-from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Owned, Principal
+from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Hello, Owned, Principal
 from hub.net.listener import Listener
 from hub.net.tls import Certificates
 from hub.net.wire import WireProtocol
@@ -48,10 +48,12 @@ from hub.plugin import Plugin
 from hub.rate_limits import DailyQuota, TokenBucket
 from hub.rejections import Rejections
 from hub.sessions import Sessions
+from hub.spellings import strip_padding
 from hub.stamps import StampColumns
 from hub.storage import Storage
 from hub.structuring import seconds
 from hub.templates.store import Templates
+from hub.uplinks import Uplinks
 from hub.writes import Filter, Write, Writes
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ class Hooks(Protocol):
     def settings(self, cls: type[Any]) -> Any: ...
 
     async def authenticate(self, hub: Hub, credentials: Credentials) -> Principal | None: ...
+
+    async def login(self, hub: Hub, token: str, hello: Hello) -> Device | None: ...
 
     def authorize(
         self, hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None
@@ -153,6 +157,21 @@ class Hub:
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
         self.metadata = Metadata(storage, bus, self.sessions, clock)
         self.properties = Properties(storage, bus)
+        self.imports = DailyQuota(config.limits.import_points_per_day)
+        self.uplinks = Uplinks(
+            clock,
+            self.writes,
+            self.sessions,
+            self.devices,
+            self.lifecycle,
+            self.metadata,
+            self.properties,
+            self.timeline,
+            self.imports,
+            self.take_quota,
+            self.reject,
+            self.reject_unknown_pin,
+        )
         self.display = Display(self.organizations, self.metadata, self.directory)
         self.clock_doubts = ClockDoubts(storage, clock)
         self.clock_repairs = ClockRepairs(self)
@@ -165,7 +184,7 @@ class Hub:
             self.organizations,
             self.devices,
             self.templates,
-            self.tokens,
+            self.login,
             self.reject,
             self.take_message,
         )
@@ -191,7 +210,6 @@ class Hub:
         self.executor = RouteExecutor(
             storage, clock, config.limits.api_requests_per_minute, self.authorize, self.reject, self.record_change
         )
-        self.imports = DailyQuota(config.limits.import_points_per_day)
         self.exports = DailyQuota(config.limits.exports_per_day)
         self._services: dict[Any, Any] = {}
         self._budgets: dict[int, TokenBucket] = {}
@@ -268,6 +286,19 @@ class Hub:
     async def find_principal(self, credentials: Credentials) -> Principal | None:
         """Return the principal that a plugin has for credentials, or None. Raises `NotAuthenticated` with a reason."""
         return await self._hooks.authenticate(self, credentials)
+
+    async def login(self, token: str, hello: Hello) -> Device | None:
+        """Return the device that logs in with a token, or None.
+
+        A token that no device has is passed to the plugins' `hub_login`, which may create the device. That takes time
+        only then, and the connection may end meanwhile.
+        """
+        device = self.tokens.device_for(token)
+        if device is None and is_token(token := strip_padding(token)) and not self.tokens.is_taken(token):
+            device = await self._hooks.login(self, token, hello)
+            # Another login with the same token may have created it.
+            device = device or self.tokens.device_for(token)
+        return device
 
     def is_allowed(
         self, principal: Principal, permission: str, device: Owned | None = None, org: int | None = None

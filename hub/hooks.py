@@ -30,7 +30,7 @@ from hub.domain.directory import PersonalData, UserDirectory
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
-from hub.model import Change, Credentials, Owned, Principal
+from hub.model import Change, Credentials, Device, Hello, Owned, Principal
 from hub.net.wire import WireProtocol
 from hub.plugin import Failure, FailureKind, Plugin
 from hub.stamps import StampColumns
@@ -54,6 +54,7 @@ NON_FATAL_HOOKS = frozenset(
         "hub_event",
         "hub_filter_write",
         "hub_authenticate",
+        "hub_login",
         "hub_authorize",
         "hub_changed",
         "hub_personal_data",
@@ -291,20 +292,45 @@ class Hooks:
     async def authenticate(self, hub: Hub, credentials: Credentials) -> Principal | None:
         """Return the first principal that a plugin knows, or None. Raises `NotAuthenticated` when a plugin says why."""
         arguments = {"hub": hub, "credentials": credentials}
-        for plugin, fn, names in self._implementations("hub_authenticate"):
+        principal: Principal | None = await self._first_result("hub_authenticate", arguments, NotAuthenticated)
+        return principal
+
+    async def login(self, hub: Hub, token: str, hello: Hello) -> Device | None:
+        """Return the device that a plugin has created for a token, or None."""
+
+        def check(device: Any) -> None:
+            if hub.tokens.device_for(token) is not device:
+                raise ValueError(f"{device!r} is no device with this token")
+
+        arguments = {"hub": hub, "token": token, "hello": hello}
+        device: Device | None = await self._first_result("hub_login", arguments, check=check)
+        return device
+
+    async def _first_result(
+        self,
+        hook: str,
+        arguments: dict[str, Any],
+        passed_on: type[Exception] | tuple[()] = (),
+        check: Callable[[Any], None] = lambda _result: None,
+    ) -> Any:
+        """Return the first result that is not None, or None.
+
+        The failure of an implementation, also in ``check(result)``, counts as None, but for errors of ``passed_on``.
+        """
+        for plugin, fn, names in self._implementations(hook):
             try:
                 # Every request comes through here, and `fail_after` takes longer.
                 with trio.move_on_after(HOOK_DEADLINE) as deadline:
-                    principal: Principal | None = await fn(*(arguments[name] for name in names))
+                    result = await fn(*(arguments[name] for name in names))
                 if deadline.cancelled_caught:
                     raise trio.TooSlowError
-            except NotAuthenticated:
+                if result is not None:
+                    check(result)
+                    return result
+            except passed_on:
                 raise
             except Exception as error:  # noqa: BLE001 - contained
-                self._hook_failed(plugin, "hub_authenticate", error)
-                continue
-            if principal is not None:
-                return principal
+                self._hook_failed(plugin, hook, error)
         return None
 
     def authorize(self, hub: Hub, principal: Principal, permission: str, device: Owned | None, org: int | None) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hub.app import Hub
     from hub.domain.directory import PersonalData, UserDirectory
     from hub.facts import Fact
-    from hub.model import Change, Credentials, Datastream, Device, Owned, Principal, Value
+    from hub.model import Change, Credentials, Datastream, Device, Hello, Owned, Principal, Value
     from hub.net.wire import WireProtocol
     from hub.stamps import StampColumns
     from hub.storage import Migration
@@ -148,6 +148,18 @@ async def hub_authenticate(hub: Hub, credentials: Credentials) -> Principal | No
 
     Raise ``NotAuthenticated`` to reject the login with a reason, such as an expired token. Any other exception, or no
     result within 5 seconds, counts as None.
+    """
+    raise AssertionError
+
+
+@hookspec
+async def hub_login(hub: Hub, token: str, hello: Hello) -> Device | None:
+    """Return the device that logs in with a token that no device has yet, or None. The first result counts.
+
+    Such a plugin creates the device at its first login, with that token:
+    ``hub.devices.add([NewDevice(name=…, template=…, token=token)], SYSTEM)``. A result that does not have the token, an
+    exception, or no result within 5 seconds is reported and counts as None. Called only for texts that could be a
+    token; a device that tries again meanwhile may cause several calls with the same token at once.
     """
     raise AssertionError
 

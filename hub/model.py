@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -319,6 +320,10 @@ class Device:
         """Whether it is the user's own."""
         return self.owner == user
 
+    def as_principal(self) -> Principal:
+        """Return the device as the actor of what it sends."""
+        return Principal("device", self.id, self.org, self.name)
+
     def point(self, datastream: int) -> DeviceDatastream | None:
         """Return its datastream with an id, or None."""
         return next((p for p in self.points.values() if p.datastream.id == datastream), None)
@@ -432,6 +437,21 @@ class Credentials:
     secret: str = attrs.field(repr=False)
     address: str = ""
     name: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """A login with a token that no device has yet, as far as its transport knows it.
+
+    ``via`` is "native", "mqtt", "http", or the name of a plugin's transport; ``info`` is what the device has reported
+    before it logged in, by the keys of `HARDWARE` ("tmpl" is the id of its template). None of the hub's own transports
+    learns anything of it by then.
+    """
+
+    via: str
+    address: str = ""
+    tls: bool = False
+    info: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING
 from hub import (
     DEVICE,
     LARGE_BODY,
+    MAX_IMPORT,
     ONLINE,
     Datastream,
     Device,
     NotFound,
-    Principal,
     Rejected,
     Request,
     Response,
     Route,
     TooMany,
-    UnknownPin,
     Value,
-    Write,
     WrongType,
     hookimpl,
 )
 from hub.api import PUBLIC_BODY, Handler, parse_json
-from hub.domain import BY_TOKEN, LAT_LON, NAME, OWNER, WrongValue, type_label
+from hub.domain import BY_TOKEN, NAME, WrongValue, type_label
 from hub.spellings import timed_values
 from hub.values import texts_of, to_json
 
@@ -42,9 +40,6 @@ NO_DATASTREAM = "No datastream setup for that pin."
 MISMATCH = "Value doesn't match the Datastream data type."
 #: The same sentence as some of the operations have it, without the full stop.
 MISMATCH_WITHOUT_STOP = "Value doesn't match the Datastream data type"
-
-#: Values in one import (docs.blynk.io, Upload set of data).
-MAX_BATCH = 10_000
 
 #: The number of each pin, by its spellings in a query.
 PIN_NUMBERS = {f"{letter}{pin}": pin for letter in "vV" for pin in range(256)}
@@ -95,7 +90,7 @@ class DeviceApi:
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def update(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         keys = {key for key, _ in pairs}
         if "dataStreamId" in keys or "pin" in keys:
             datastream = _find_datastream(device, pairs)
@@ -108,7 +103,7 @@ class DeviceApi:
         return EMPTY
 
     async def batch_update(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         await self._write(request, device, _values_by_pin(pairs), MISMATCH_WITHOUT_STOP)
         return OK
 
@@ -117,22 +112,16 @@ class DeviceApi:
 
         Raises `Rejected`, with the text ``mismatch`` for a value of a wrong type.
         """
-        hub, principal = self._hub, principal_of(device)
+        hub = self._hub
         if any(pin in device.points and device.points[pin].datastream.hide_from_http for pin in values):
             raise Rejected(NO_DATASTREAM)
-        timestamp = hub.clock.now()
-        writes = [Write(device, pin, raw, "https", principal, timestamp, shared=True) for pin, raw in values.items()]
         try:
-            receipt = hub.writes.write_all(writes)
-        except UnknownPin:
-            hub.reject_unknown_pin(device, next(pin for pin in values if pin not in device.points), request.address)
-            raise
+            receipt = hub.uplinks.write_values(device, list(values.items()), "https", address=request.address)
         except WrongType as error:
             types = ", ".join(f"V{pin} {device.points[pin].datastream.type}" for pin in values)
             hub.reject(request.address, f"device {device.name}: {types}: {error}", device.id)
             raise Rejected(mismatch if str(error).startswith(MISMATCH) else str(error)) from error
-        if hub.sessions.get(device.id) is None:
-            hub.lifecycle.on_data(device)
+        assert receipt is not None
         await receipt.durable()
 
     async def import_points(self, request: Request) -> Response:
@@ -141,7 +130,7 @@ class DeviceApi:
         Raises `Rejected`, naming the first invalid value.
         """
         hub = self._hub
-        device, pairs = hub.access.authenticate_device(request)
+        device, pairs = await hub.access.authenticate_device(request)
         datastream = _find_datastream(device, pairs)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("Unknown content type.")
@@ -151,17 +140,15 @@ class DeviceApi:
             hub.reject(request.address, f"device {device.name}: import to {datastream.name}: not JSON", device.id)
             raise Rejected("Request with incorrect parameters") from None
         try:
-            if isinstance(rows, list) and len(rows) > MAX_BATCH:
-                raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
-            points = [(datastream, timestamp, value) for timestamp, value in timed_values(rows, MAX_BATCH)]
+            if isinstance(rows, list) and len(rows) > MAX_IMPORT:
+                raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_IMPORT} points.")
+            points = [(datastream, timestamp, value) for timestamp, value in timed_values(rows, MAX_IMPORT)]
         except (Rejected, ValueError) as error:
             hub.reject(request.address, f"device {device.name}: import to {datastream.name}: {error}", device.id)
             raise error if isinstance(error, Rejected) else Rejected("Request with incorrect parameters") from None
-        hub.take_quota(hub.imports, device, len(points), "imported values")
         try:
-            receipt = await hub.writes.import_points(device, points, "https", principal_of(device))
+            receipt = await hub.uplinks.import_values(device, points, "https")
         except Rejected as error:
-            hub.imports.give_back(device.id, len(rows))
             hub.reject(request.address, f"device {device.name}: import of {len(rows)} values: {error}", device.id)
             raise Rejected(MISMATCH_WITHOUT_STOP if MISMATCH in str(error) else str(error)) from error
         if receipt is not None:
@@ -171,24 +158,20 @@ class DeviceApi:
     # -- metadata -------------------------------------------------------------------------------------------------
 
     async def meta(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         name = parameters.get("metaFieldId") or parameters.get("metaFieldName")
         if not name:
             raise Rejected("Wrong metaField format.")
-        if name == LAT_LON:
-            return _json({"type": "Text", "value": await self._hub.metadata.get(device, LAT_LON)})
-        if name in (NAME, OWNER):
-            return _json({"type": "Text", "value": await self._hub.metadata.get(device, name)})
         try:
-            field = self._hub.metadata.field(device, int(name) if _is_id(name) else name)
+            kind, value = await self._hub.uplinks.metadata(device, int(name) if _is_id(name) else name)
         except NotFound as error:
             raise Rejected(str(error)) from error
-        return _json({"type": type_label(field.type), "value": await self._hub.metadata.get(device, field.name)})
+        return _json({"type": type_label(kind), "value": value})
 
     async def update_meta(self, request: Request) -> Response:
         hub = self._hub
-        device, pairs = hub.access.authenticate_device(request)
+        device, pairs = await hub.access.authenticate_device(request)
         parameters = dict(pairs)
         field_id, name, value = parameters.get("metaFieldId"), parameters.get("metaFieldName"), parameters.get("value")
         if not (name or (field_id and _is_id(field_id))):
@@ -196,13 +179,11 @@ class DeviceApi:
         if value is None:
             raise Rejected("Wrong value")
         if name == NAME:
-            await hub.devices.rename(device, value, principal_of(device))
+            await hub.devices.rename(device, value, device.as_principal())
             return EMPTY
+        key, protected = name or int(field_id or 0), "must not be changed with a token: it is a {type}"
         try:
-            field = hub.metadata.field(device, name or int(field_id or 0))
-            if field.type not in BY_TOKEN:
-                raise WrongValue(f"must not be changed with a token: it is a {field.type}")
-            await hub.metadata.set(device, field.name, value, principal_of(device))
+            await hub.uplinks.set_metadata(device, key, value, BY_TOKEN, protected)
         except NotFound:
             raise Rejected("MetaField doesn't exist") from None
         except WrongValue as error:
@@ -211,7 +192,7 @@ class DeviceApi:
         return EMPTY
 
     async def update_property(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         pins = [value for key, value in pairs if key == "pin"]
         if not pins or any(pin not in PIN_NUMBERS for pin in pins):
             raise Rejected(WRONG_PIN)
@@ -222,17 +203,17 @@ class DeviceApi:
         if not properties:
             raise Rejected("Request with incorrect parameters")
         datastreams = [_datastream_on(device, PIN_NUMBERS[pin]) for pin in pins if pin]
-        await self._hub.properties.set(device, [datastream.pin for datastream in datastreams], properties)
+        await self._hub.uplinks.set_properties(device, [datastream.pin for datastream in datastreams], properties)
         return EMPTY
 
     async def log_event(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         parameters = dict(pairs)
         code = parameters.get("code")
         if not code:
             raise Rejected("Event code is not provided.")
         try:
-            await self._hub.timeline.log(device, code, parameters.get("description") or "")
+            await self._hub.uplinks.log_event(device, code, parameters.get("description") or "")
         except (Rejected, TooMany) as error:
             self._hub.reject(request.address, f"device {device.name}: event {code[:50]!r}: {error}", device.id)
             raise
@@ -241,7 +222,7 @@ class DeviceApi:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Response:
-        device, pairs = self._hub.access.authenticate_device(request)
+        device, pairs = await self._hub.access.authenticate_device(request)
         if any(key in ("dataStreamId", "pin") for key, _ in pairs):
             datastream = _find_datastream(device, pairs, WRONG_PIN)
             return Response(body=_to_text(self._hub.writes.current(device, datastream)))
@@ -255,14 +236,14 @@ class DeviceApi:
         return _json({key: to_json(value) for key, value in values.items() if value is not None})
 
     async def get_all(self, request: Request) -> Response:
-        device, _ = self._hub.access.authenticate_device(request)
+        device, _ = await self._hub.access.authenticate_device(request)
         datastreams = (point.datastream for _, point in sorted(device.points.items()))
         visible = (datastream for datastream in datastreams if not datastream.hide_from_http)
         latest = ((datastream.pin, self._hub.writes.latest(device, datastream)) for datastream in visible)
         return _json({f"v{pin}": to_json(point[1]) for pin, point in latest if point is not None})
 
     async def is_hardware_connected(self, request: Request) -> Response:
-        device, _ = self._hub.access.authenticate_device(request)
+        device, _ = await self._hub.access.authenticate_device(request)
         online = device.status == ONLINE
         return Response(body="true" if online else "false", type="application/json")
 
@@ -292,10 +273,6 @@ def _datastream_on(device: Device, pin: int) -> Datastream:
     if point is None or point.datastream.hide_from_http:
         raise Rejected(NO_DATASTREAM)
     return point.datastream
-
-
-def principal_of(device: Device) -> Principal:
-    return Principal("device", device.id, device.org, device.name)
 
 
 def _is_id(text: str) -> bool:

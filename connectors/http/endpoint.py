@@ -368,7 +368,7 @@ async def _authorize(hub: Hub, request: Request, permission: str) -> None:
     """
     request.permission = permission
     if permission == DEVICE:
-        hub.access.authenticate_device(request)
+        await hub.access.authenticate_device(request)
     if permission in OPEN:
         return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")

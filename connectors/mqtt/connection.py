@@ -62,6 +62,7 @@ from connectors.mqtt.topics import device_may_subscribe, gateway_may_subscribe, 
 from hub import (
     Conflict,
     Forbidden,
+    Hello,
     HubError,
     NotAuthenticated,
     NotFound,
@@ -350,7 +351,7 @@ class MqttConnection:
     async def _on_connect(self, connect: Connect) -> None:
         """Log a client in: accept or reject its CONNECT."""
         client = await self._authenticate(connect)
-        if client is None:
+        if client is None or self._state.is_over:
             return
         dropped_will = ""
         if connect.will is not None and (error := self._will_error(client, connect.will)):
@@ -380,7 +381,14 @@ class MqttConnection:
             self._record_rejection(f"{client.name}: {dropped_will}")
 
     async def _authenticate(self, connect: Connect) -> ClientState | None:
-        """Return the state of an authenticated client; reject the CONNECT and return None if authentication fails."""
+        """Return the state of an authenticated client; reject the CONNECT and return None if authentication fails.
+
+        The connection may be over by then.
+        """
+        hello = Hello(via="mqtt", address=self.address, tls=self.tls)
+        if await self._registry.find_new_device(connect, hello) and self._wire.ended:
+            self._set_ended("the client disconnected during its login")
+            return None
         try:
             client = await self._registry.login(connect, self._peer.address)
         except NotAuthenticated:
@@ -438,7 +446,8 @@ class MqttConnection:
         """Refuse a client that has sent CONNECT. A client whose credentials are wrong is not sent the text."""
         self._record_rejection(text)
         self._protocol.fail(reason, "" if reason == Reason.BAD_LOGIN else text)
-        self._state, self._end_reason = State.REJECTED, text
+        if not self._state.is_over:
+            self._state, self._end_reason = State.REJECTED, text
 
     # -- ending ---------------------------------------------------------------------------------------------------
 

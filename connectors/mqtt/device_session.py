@@ -6,7 +6,6 @@ publishes for or subscribes to.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -27,7 +26,6 @@ from hub import (
     Redirect,
     SetDatastream,
     SetMetadata,
-    TokenBucket,
     WireFrame,
 )
 from hub.spellings import escape, strip_padding
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from connectors.mqtt.packets import Will
-    from hub import Hub, Template
+    from hub import Hub
 
 #: Seconds after which a reboot or a reconfiguration that was not delivered is dropped.
 COMMAND_LIFETIME = 60.0
@@ -46,10 +44,6 @@ PING_TIMEOUT = 5.0
 MIN_BUFFER = 128
 #: Characters of a client's text in packets and logs.
 MAX_TEXT = 300
-#: Template versions whose pins are cached.
-MAX_CACHED_TEMPLATES = 1_000
-#: Rate limit for "did you mean …?" lookups: sustained per second, and burst.
-SUGGESTION_RATE, SUGGESTION_BURST = 2.0, 30
 
 #: The kind of client ("device", "gateway" or "client"), the id of the device or OAuth client, and the client
 #: identifier, which only tells the connections of one OAuth client apart.
@@ -59,36 +53,6 @@ ClientKey: TypeAlias = tuple[str, int | str, str]
 def printable(text: str) -> str:
     """Shorten text that came from a client, and escape what is not printable, for packets and logs."""
     return escape(text[:MAX_TEXT])
-
-
-class DatastreamNames:
-    """Datastreams by name, as MQTT's topics have them. Shared by all clients."""
-
-    def __init__(self) -> None:
-        self._pins: dict[tuple[str, int], tuple[Template, dict[str, int]]] = {}
-        self._suggestions = TokenBucket(SUGGESTION_RATE, SUGGESTION_BURST, trio.current_time())
-
-    def pins(self, template: Template) -> Mapping[str, int]:
-        """Return a template's pins by the names of its datastreams."""
-        key = (template.id, template.version)
-        if len(self._pins) > MAX_CACHED_TEMPLATES:
-            self._pins.clear()
-        cached = self._pins.get(key)
-        if cached is None or cached[0] is not template:
-            cached = self._pins[key] = template, {stream.name: stream.pin for stream in template.datastreams}
-        return cached[1]
-
-    def suggest(self, name: str, candidates: Iterable[str]) -> str:
-        """Return the candidate most similar to a misspelt name; "" if there is none, or over the rate limit.
-
-        A lookup takes some milliseconds.
-        """
-        self._suggestions.refill(trio.current_time())
-        if not self._suggestions.take():
-            return ""
-        lower = {candidate.lower(): candidate for candidate in candidates}
-        similar = difflib.get_close_matches(name[:50].lower(), lower, 1, 0.5)
-        return lower[similar[0]] if similar else ""
 
 
 class ClientConnection(Protocol):
@@ -131,7 +95,6 @@ class ClientState:
     """
 
     hub: Hub
-    names: DatastreamNames
     key: ClientKey
     session: Session
     connection: ClientConnection | None = attrs.field(default=None, init=False)
@@ -147,11 +110,9 @@ class ClientState:
     gateway_sessions: dict[str, MqttDeviceSession] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def of_device(
-        cls, hub: Hub, names: DatastreamNames, device: Device, token: str, session: Session, address: str
-    ) -> ClientState:
+    def of_device(cls, hub: Hub, device: Device, token: str, session: Session, address: str) -> ClientState:
         """Return the state of a client that is a device."""
-        client = cls(hub, names, ("device", device.id, ""), session, token=token)
+        client = cls(hub, ("device", device.id, ""), session, token=token)
         client.device_session = MqttDeviceSession(client, device, token, address=address)
         return client
 
@@ -284,12 +245,12 @@ class MqttDeviceSession:
 
     def __attrs_post_init__(self) -> None:
         self.hub = self.client.hub
-        self.principal = Principal("device", self.device.id, self.device.org, self.device.name)
+        self.principal = self.device.as_principal()
 
     @property
     def pins(self) -> Mapping[str, int]:
         """The device's pins by the names of their datastreams."""
-        return self.client.names.pins(self.device.template)
+        return self.hub.uplinks.pins(self.device.template)
 
     @property
     def rtt(self) -> float | None:

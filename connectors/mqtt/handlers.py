@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.payloads import decode_text, decode_values, encode_values
 from connectors.mqtt.topics import Uplink
-from hub import Datastream, NotFound, Rejected, UnknownPin, Write, WrongType, timezones
-from hub.domain import BY_DEVICE, LAT_LON
-from hub.spellings import as_integer, is_printable, nfc, timed_values
+from hub import MAX_IMPORT, Datastream, NotFound, Rejected, UnknownPin, Write, WrongType, timezones
+from hub.spellings import as_integer, timed_values
 from hub.values import MISMATCH, text_of, texts_of
 
 if TYPE_CHECKING:
     from connectors.mqtt.device_session import MqttDeviceSession
     from hub.history import Receipt
 
-#: Points of one batch with timestamps (docs.blynk.io, Upload set of data).
-MAX_BATCH = 10_000
 #: Names in one ``get/…`` message.
 MAX_NAMES = 500
 #: Keys of the native protocol's info message (`BlynkApiArduino.h`) by the JSON keys of ``info/mcu``.
@@ -45,33 +42,12 @@ Handler = Callable[["MqttDeviceSession", Uplink, bytes], Awaitable["Receipt | No
 
 def _datastream(device_session: MqttDeviceSession, name: str) -> Datastream:
     """Return the device's datastream with a name. Raises `UnknownPin`."""
-    pins = device_session.pins
-    # The template has names in NFC; the device may use another form.
-    pin = pins.get(name)
-    if pin is None:
-        pin = pins.get(nfc(name))
-    if pin is None:
-        name_of_pin = next((stream for stream, number in pins.items() if f"v{number}" == name.lower()), None)
-        raise UnknownPin(
-            _unknown(device_session, "datastream", name, pins)
-            if name_of_pin is None
-            else f"{name} is a pin; the datastream is named {name_of_pin!r}"
-        )
-    point = device_session.device.points.get(pin)
-    if point is None:
-        raise UnknownPin(f"the device has no {name} any more")
-    return point.datastream
-
-
-def _unknown(device_session: MqttDeviceSession, noun: str, name: str, candidates: Iterable[str]) -> str:
-    """Return the error text for an unknown name, with the most similar candidate."""
-    suggestion = device_session.client.names.suggest(name, candidates)
-    return f"there is no {noun} {name[:50]!r}" + (f"; did you mean {suggestion!r}?" if suggestion else "")
+    return device_session.hub.uplinks.datastream(device_session.device, name)
 
 
 def unknown_topic(device_session: MqttDeviceSession, topic: str) -> str:
     """Return the error text for a topic that devices cannot publish on."""
-    suggestion = device_session.client.names.suggest(topic.rpartition("/")[2], device_session.pins)
+    suggestion = device_session.hub.uplinks.suggest(topic.rpartition("/")[2], device_session.pins)
     hint = f"; did you mean 'ds/{suggestion}'?" if suggestion else ""
     return f"not a topic that devices can publish on{hint}"
 
@@ -121,32 +97,25 @@ async def write_batch(device_session: MqttDeviceSession, _uplink: Uplink, payloa
     values = _json(payload)
     if not isinstance(values, dict):
         raise Rejected('a batch must be a JSON object, such as {"Temperature": 21.5}')
-    hub, device, principal = device_session.hub, device_session.device, device_session.principal
-    now, writes = hub.clock.now(), []
+    writes: list[tuple[int, Any]] = []
     for name, raw in values.items():
         stream = _datastream(device_session, name)
         if raw is None or isinstance(raw, dict) or isinstance(raw, str) != (stream.type == "string"):
             raise Rejected(f"{name}: {json.dumps(raw)[:50]} is not {TYPE_DESCRIPTIONS[stream.type]}")
-        writes.append(
-            Write(device, stream.pin, raw, device_session.via, principal, at=now, session=device_session, shared=True)
-        )
-    return hub.writes.write_all(writes) if writes else None
+        writes.append((stream.pin, raw))
+    return device_session.hub.uplinks.write_values(
+        device_session.device, writes, device_session.via, session=device_session
+    )
 
 
 async def import_points(device_session: MqttDeviceSession, uplink: Uplink, payload: bytes) -> Receipt | None:
     """``ds/NAME/timestamped_batch``: import values of the past, ``[[milliseconds UTC, value], …]``; all or none."""
-    hub, device = device_session.hub, device_session.device
     stream, rows = _datastream(device_session, uplink.name), _json(payload)
     try:
-        points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_BATCH)]
+        points = [(stream, at, raw) for at, raw in timed_values(rows, MAX_IMPORT)]
     except ValueError as error:
         raise Rejected(str(error)) from None
-    hub.take_quota(hub.imports, device, len(rows), "imported values")
-    try:
-        return await hub.writes.import_points(device, points, device_session.via, device_session.principal)
-    except Rejected:
-        hub.imports.give_back(device.id, len(rows))
-        raise
+    return await device_session.hub.uplinks.import_values(device_session.device, points, device_session.via)
 
 
 async def erase_value(device_session: MqttDeviceSession, uplink: Uplink, _payload: bytes) -> None:
@@ -156,9 +125,8 @@ async def erase_value(device_session: MqttDeviceSession, uplink: Uplink, _payloa
 
 async def set_property(device_session: MqttDeviceSession, uplink: Uplink, payload: bytes) -> None:
     """``ds/NAME/prop/PROPERTY``: set a widget property."""
-    pin = _datastream(device_session, uplink.name).pin
     values = {uplink.property: decode_text(payload).split("\0")}
-    await device_session.hub.properties.set(device_session.device, [pin], values)
+    await device_session.hub.uplinks.set_properties(device_session.device, [uplink.name], values)
 
 
 async def erase_property(device_session: MqttDeviceSession, uplink: Uplink, _payload: bytes) -> None:
@@ -169,27 +137,25 @@ async def erase_property(device_session: MqttDeviceSession, uplink: Uplink, _pay
 
 async def get_datastreams(device_session: MqttDeviceSession, _uplink: Uplink, payload: bytes) -> None:
     """``get/ds``: publish the values of the named datastreams."""
-    errors = []
+    pins, errors = [], []
     for name in _names(payload):
         try:
-            _publish_value(device_session, _datastream(device_session, name))
+            pins.append(_datastream(device_session, name).pin)
         except UnknownPin as error:
             errors.append(str(error))
+    _publish_values(device_session, pins)
     if errors:
         raise UnknownPin("; ".join(errors))
 
 
 async def get_all_datastreams(device_session: MqttDeviceSession, _uplink: Uplink, _payload: bytes) -> None:
     """``get/ds/all``: publish the values of all datastreams with ``sync = true``."""
-    for point in tuple(device_session.device.points.values()):
-        if point.datastream.sync:
-            _publish_value(device_session, point.datastream)
+    _publish_values(device_session, None)
 
 
-def _publish_value(device_session: MqttDeviceSession, stream: Datastream) -> None:
-    """Publish the current value of a datastream to the device, if it has one."""
-    value = device_session.hub.writes.current(device_session.device, stream)
-    if value is not None:
+def _publish_values(device_session: MqttDeviceSession, pins: Iterable[int] | None) -> None:
+    """Publish the current values of some pins to the device; None means those of all datastreams with ``sync``."""
+    for stream, value in device_session.hub.uplinks.current_values(device_session.device, pins):
         device_session.publish(f"ds/{stream.name}", encode_values(texts_of(value)), key=stream.pin)
 
 
@@ -198,38 +164,39 @@ def _publish_value(device_session: MqttDeviceSession, stream: Datastream) -> Non
 
 async def log_event(device_session: MqttDeviceSession, uplink: Uplink, payload: bytes) -> None:
     """``event/CODE``: log an event; the payload is its description."""
-    codes = [event_type.code for event_type in device_session.device.template.events]
+    uplinks, device = device_session.hub.uplinks, device_session.device
+    codes = [event_type.code for event_type in device.template.events]
     if uplink.name not in codes:
-        raise NotFound(_unknown(device_session, "event", uplink.name, codes))
-    await device_session.hub.timeline.log(device_session.device, uplink.name, decode_text(payload))
+        raise NotFound(uplinks.describe_unknown("event", uplink.name, codes))
+    await uplinks.log_event(device, uplink.name, decode_text(payload))
 
 
 async def set_metadata(device_session: MqttDeviceSession, uplink: Uplink, payload: bytes) -> None:
     """``meta/FIELD``: set a metadata field."""
-    hub, device = device_session.hub, device_session.device
     try:
-        field_type = hub.metadata.field(device, uplink.name).type
+        await device_session.hub.uplinks.set_metadata(device_session.device, uplink.name, decode_text(payload))
     except NotFound:
-        names = [field.name for field in device.template.metadata]
-        raise NotFound(_unknown(device_session, "metadata field", uplink.name, names)) from None
-    if field_type not in BY_DEVICE:
-        raise Rejected(f"metadata field {uplink.name} has the type {field_type}, which devices cannot change")
-    await hub.metadata.set(device, uplink.name, decode_text(payload), device_session.principal)
+        raise NotFound(_unknown_field(device_session, uplink.name)) from None
 
 
 async def get_metadata(device_session: MqttDeviceSession, _uplink: Uplink, payload: bytes) -> None:
     """``get/meta``: publish the named metadata fields."""
-    device, errors = device_session.device, []
-    field_names = [field.name for field in device.template.metadata]
+    errors = []
     for name in _names(payload):
         try:
-            value = await device_session.hub.metadata.get(device, name)
+            _, value = await device_session.hub.uplinks.metadata(device_session.device, name)
         except NotFound:
-            errors.append(_unknown(device_session, "metadata field", name, field_names))
+            errors.append(_unknown_field(device_session, name))
         else:
             device_session.publish(f"meta/{name}", value.encode(), key=("meta", name))
     if errors:
         raise NotFound("; ".join(errors))
+
+
+def _unknown_field(device_session: MqttDeviceSession, name: str) -> str:
+    """Return the error text for a metadata field that the device does not have."""
+    names = [field.name for field in device_session.device.template.metadata]
+    return device_session.hub.uplinks.describe_unknown("metadata field", name, names)
 
 
 async def get_time(device_session: MqttDeviceSession, _uplink: Uplink, _payload: bytes) -> None:
@@ -250,8 +217,8 @@ async def get_time(device_session: MqttDeviceSession, _uplink: Uplink, _payload:
 
 async def get_location(device_session: MqttDeviceSession, _uplink: Uplink, _payload: bytes) -> None:
     """``get/loc/all``: publish the device's location as ``latitude,longitude``."""
-    location = await device_session.hub.metadata.get(device_session.device, LAT_LON)
-    device_session.publish("loc/all", location.replace(" ", ",").encode())
+    location = await device_session.hub.uplinks.location(device_session.device)
+    device_session.publish("loc/all", location.encode())
 
 
 async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, payload: bytes) -> None:
@@ -262,17 +229,15 @@ async def receive_info(device_session: MqttDeviceSession, _uplink: Uplink, paylo
     info = {
         str(_INFO_KEYS.get(key, key)): text_of(value if (number := as_integer(value)) is None else number)
         for key, value in fields.items()
-        if isinstance(value, (str, int, float)) and is_printable(key + str(value))
+        if isinstance(value, (str, int, float))
     }
-    hub, device = device_session.hub, device_session.device
-    template = info.get("tmpl", device.template.id)
-    if template != device.template.id:
-        text = f"runs firmware for template {template[:40]}, not {device.template.id}"
+
+    def on_mismatch(text: str) -> None:
         device_session.send_diagnostic(f"this device {text}")
-        hub.reject(device_session.address, f"device {device.name} {text}", device.id)
+
     if (size := info.get("buff-in", "")).isdecimal():
         device_session.limit_packet_size(int(size[:9]))
-    await hub.devices.update_firmware_info(device, info)
+    await device_session.hub.uplinks.report_info(device_session.device, info, device_session.address, on_mismatch)
 
 
 HANDLERS: dict[str, Handler] = {

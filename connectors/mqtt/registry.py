@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from connectors.mqtt.device_session import ClientKey, ClientState, DatastreamNames, MqttDeviceSession
+from connectors.mqtt.device_session import ClientKey, ClientState, MqttDeviceSession
 from connectors.mqtt.handlers import HANDLERS
 from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
@@ -49,7 +49,7 @@ from hub import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub import Datastream, Device, Hub
+    from hub import Datastream, Device, Hello, Hub
 
 #: Usernames of a device and of a device that is a gateway. Any other username is the id of an OAuth client.
 DEVICE_USERNAME, GATEWAY_USERNAME = "device", "mgmt_device"
@@ -70,7 +70,6 @@ class ClientRegistry:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.names = DatastreamNames()
         self.clients: dict[ClientKey, ClientState] = {}
         self._timers = Timers(self._on_timer)
         self._delayed_wills: dict[ClientState, Will] = {}
@@ -91,6 +90,15 @@ class ClientRegistry:
 
     # -- logins ---------------------------------------------------------------------------------------------------
 
+    async def find_new_device(self, connect: Connect, hello: Hello) -> bool:
+        """Ask the plugins for the device of a token that no device has; return whether there is one now."""
+        token = decode_text(connect.password or b"")
+        return (
+            connect.username in (DEVICE_USERNAME, GATEWAY_USERNAME)
+            and self.hub.tokens.device_for(token) is None
+            and await self.hub.login(token, hello) is not None
+        )
+
     async def login(self, connect: Connect, address: str) -> ClientState | None:
         """Authenticate a client, and return its state, which is not in the table yet. None if the login fails.
 
@@ -105,7 +113,7 @@ class ClientRegistry:
             if principal is None:
                 return None
             key = ("client", principal.id, session.client_id)
-            client = ClientState(hub, self.names, key, session, principal=principal)
+            client = ClientState(hub, key, session, principal=principal)
             if not client.is_valid():
                 raise Forbidden(f"program {principal.label} has no permission to view devices")
             return client
@@ -113,11 +121,11 @@ class ClientRegistry:
         if device is None:
             return None
         if username == DEVICE_USERNAME:
-            return ClientState.of_device(hub, self.names, device, password, session, address)
+            return ClientState.of_device(hub, device, password, session, address)
         if not device.template.gateway:
             template = device.template.id
             raise Forbidden(f"device {device.name} cannot be a gateway: its template {template} needs gateway = true")
-        return ClientState(hub, self.names, ("gateway", device.id, ""), session, gateway=device, token=password)
+        return ClientState(hub, ("gateway", device.id, ""), session, gateway=device, token=password)
 
     async def takeover_delay(self, client: ClientState, address: str) -> str | None:
         """Wait before a takeover, if connections with the client's key keep replacing each other.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from connectors.native.protocol import PIN_NUMBERS, Cmd, Status, frame, response, split, split_stripped
 from hub import Forbidden, NotFound, Rejected, UnknownPin, Write, timezones
-from hub.domain import AUTH_TOKEN, BY_DEVICE, LAT_LON
 from hub.values import texts_of
 
 if TYPE_CHECKING:
@@ -37,22 +36,18 @@ async def sync(session: NativeSession, message_id: int, body: bytes, replies: li
 
     Nothing is sent for a pin without a value.
     """
-    device, parts = session.device, split_stripped(body)
-    if not body:
-        pins = [pin for pin, point in device.points.items() if point.datastream.sync]
-    elif parts[0] == "vr" and all(part in PIN_NUMBERS for part in parts[1:]):
+    parts = split_stripped(body)
+    pins: list[int] | None = None
+    if parts[0] == "vr" and all(part in PIN_NUMBERS for part in parts[1:]):
         pins = [PIN_NUMBERS[part] for part in parts[1:]]
     elif parts[0] in ("dr", "ar"):
         return
-    else:
+    elif body:
         replies.append(response(message_id, Status.ILLEGAL_COMMAND))
         return
-    for pin in pins:
-        point = device.points.get(pin)
-        value = None if point is None else session.hub.writes.current(device, point.datastream)
-        if value is not None:
-            encoded = session.encode_if_fits(Cmd.HARDWARE, message_id or 1, ("vw", str(pin), *texts_of(value)))
-            replies += [encoded] if encoded else []
+    for stream, value in session.hub.uplinks.current_values(session.device, pins):
+        encoded = session.encode_if_fits(Cmd.HARDWARE, message_id or 1, ("vw", str(stream.pin), *texts_of(value)))
+        replies += [encoded] if encoded else []
 
 
 async def internal(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
@@ -71,8 +66,7 @@ async def internal(session: NativeSession, message_id: int, body: bytes, replies
             replies.append(frame(Cmd.INTERNAL, message_id or 1, ("utc", arguments[0], *answer)))
     elif command == "loc" and arguments == ["all"]:
         # Only MQTT clients are known to ask; this is the answer that they get.
-        place = await hub.metadata.get(device, LAT_LON)
-        replies.append(frame(Cmd.INTERNAL, message_id or 1, ("loc", "all", place.replace(" ", ","))))
+        replies.append(frame(Cmd.INTERNAL, message_id or 1, ("loc", "all", await hub.uplinks.location(device))))
     elif command == "meta" and len(arguments) > 1:
         verb, name, *values = arguments
         if verb == "get":
@@ -82,29 +76,19 @@ async def internal(session: NativeSession, message_id: int, body: bytes, replies
 
 
 async def _get_metadata(session: NativeSession, message_id: int, name: str, replies: list[bytes]) -> None:
-    """Answer with a metadata field.
-
-    "Auth Token" is the token that the device logged in with, unless the template has a field of that name.
-    """
-    is_field = any(field.name == AUTH_TOKEN for field in session.device.template.metadata)
-    if name == AUTH_TOKEN and not is_field:
-        value = session.token
-    else:
-        value = await session.hub.metadata.get(session.device, name)
+    """Answer with a metadata field. Raises `NotFound`."""
+    _, value = await session.hub.uplinks.metadata(session.device, name, session.token)
     if encoded := session.encode_if_fits(Cmd.INTERNAL, message_id or 1, ("meta", name, value)):
         replies.append(encoded)
 
 
 async def _set_metadata(session: NativeSession, message_id: int, name: str, value: str, replies: list[bytes]) -> None:
     """Set a metadata field; one that the template does not have is ignored. Raises `Rejected`."""
-    metadata, device = session.hub.metadata, session.device
+    protected = "metadata {name} is a {type}, which firmware cannot change"
     try:
-        field_type = metadata.field(device, name).type
-        if field_type not in BY_DEVICE:
-            raise Rejected(f"metadata {name} is a {field_type}, which firmware cannot change")
-        await metadata.set(device, name, value, session.principal)
+        await session.hub.uplinks.set_metadata(session.device, name, value, protected=protected)
     except NotFound:
-        log.debug("device %s set metadata %r, which its template does not have", device.name, name)
+        log.debug("device %s set metadata %r, which its template does not have", session.device.name, name)
     replies.append(response(message_id, Status.OK))
 
 
@@ -115,14 +99,14 @@ async def set_property(session: NativeSession, message_id: int, body: bytes, rep
     if not 0 < count < len(parts):
         raise Rejected("PROPERTY needs pins, a name and a value")
     pins = [PIN_NUMBERS[part] for part in parts[:count]]
-    await session.hub.properties.set(session.device, pins, {parts[count]: parts[count + 1 :]})
+    await session.hub.uplinks.set_properties(session.device, pins, {parts[count]: parts[count + 1 :]})
     replies.append(response(message_id, Status.OK))
 
 
 async def log_event(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
     code, description = (*split(body), "")[:2]
     try:
-        await session.hub.timeline.log(session.device, code, description)
+        await session.hub.uplinks.log_event(session.device, code, description)
     except Rejected as error:
         replies.append(response(message_id, Status.ILLEGAL_COMMAND))
         session.report_rejection(f"event {code[:50]!r}: {error}")
@@ -133,13 +117,13 @@ async def log_event(session: NativeSession, message_id: int, body: bytes, replie
 async def resolve_event(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
     """Resolve the newest event with a code, or every one (EVENT_CLEAR)."""
     code, scope = (*split(body), "")[:2]
-    await session.hub.timeline.resolve(session.device, code, every=scope == "all")
+    await session.hub.uplinks.resolve_event(session.device, code, every=scope == "all")
     replies.append(response(message_id, Status.OK))
 
 
 async def log_notification(session: NativeSession, message_id: int, body: bytes, replies: list[bytes]) -> None:
     """Record a notification of old firmware (PUSH) on the timeline."""
-    await session.hub.timeline.add_note(session.device, "Notification", " ".join(split(body)))
+    await session.hub.uplinks.add_note(session.device, "Notification", " ".join(split(body)))
     replies.append(response(message_id, Status.OK))
 
 

@@ -63,6 +63,7 @@ from hub import (
     Conflict,
     Device,
     Forbidden,
+    Hello,
     HubError,
     NotAuthenticated,
     NotFound,
@@ -83,7 +84,7 @@ from hub import (
     Write,
     translate,
 )
-from hub.spellings import decimal, is_printable, stamp, strip_padding
+from hub.spellings import decimal, stamp, strip_padding
 
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire
@@ -269,7 +270,7 @@ class NativeSession:
                 if traced:
                     self._trace("in", command, message_id, body, status)
                 if self.device is None:
-                    self._log_in(command, message_id, body, replies)
+                    await self._log_in(command, message_id, body, replies)
                 elif command == _HARDWARE:
                     if history.full:
                         await self._wait_for_space(replies)
@@ -352,12 +353,18 @@ class NativeSession:
 
     # -- states ---------------------------------------------------------------------------------------------------
 
-    def _log_in(self, command: int, message_id: int, body: bytes, replies: list[bytes]) -> None:
+    async def _log_in(self, command: int, message_id: int, body: bytes, replies: list[bytes]) -> None:
         """Handle a login. Raises `RemoteProtocolError` for any other frame."""
         if command not in LOGINS:
             raise RemoteProtocolError(f"the first frame was {describe(command, message_id, b'', 0)} instead of a login")
         token = strip_padding(body.decode("utf-8", "surrogateescape"))
         device = self.hub.tokens.device_for(token)
+        if device is None:
+            hello = Hello(via=self.via, address=self.address, tls=self._peer.tls)
+            device = await self.hub.login(token, hello)
+            if device is not None and self._wire.ended:
+                self.close("the client disconnected during its login")
+                return
         if device is None:
             self.hub.reject(self.address, f"unknown token ending …{ascii(token[-2:])[1:-1]}")
             replies.append(response(message_id, Status.INVALID_TOKEN))
@@ -365,7 +372,7 @@ class NativeSession:
         if self._state is State.LOGIN:
             self._state = State.INFO
         self.device, self.token = device, token
-        self.principal = Principal("device", device.id, device.org, device.name)
+        self.principal = device.as_principal()
         self._decoder.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
         self._logged_in_at = trio.current_time()
@@ -475,18 +482,10 @@ class NativeSession:
             self._mark_alive()
         if (buffer := info.get("buff-in", "")).isdecimal():
             self.buffer = min(max(int(buffer[:9]), 64), MAX_BODY)
-        template = info.get("tmpl")
-        if template is not None and template != self.device.template.id:
-            self.hub.reject(
-                self.address,
-                f"device {self.device.name} runs firmware for template {template}, not {self.device.template.id}",
-                self.device.id,
-            )
         replies.append(response(message_id, Status.OK))
         self._reply(replies)
         self._set_ready()
-        printable = {key: value for key, value in info.items() if is_printable(key + value)}
-        await self.hub.devices.update_firmware_info(self.device, printable)
+        await self.hub.uplinks.report_info(self.device, info, self.address)
 
     def report_rejection(self, reason: str) -> None:
         """Report to the hub that something of the device was rejected."""

@@ -6,19 +6,21 @@ that does not exist, so that ids cannot be probed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from hub.api.messages import Pairs, Request
 from hub.domain.devices import Devices
 from hub.domain.organizations import Organizations, template_not_enabled
-from hub.domain.tokens import Tokens
 from hub.errors import Forbidden, NotFound, Rejected
-from hub.model import VIEW_DEVICES, Device, IsAllowed, Organization, Principal, Template
+from hub.model import VIEW_DEVICES, Device, Hello, IsAllowed, Organization, Principal, Template
 from hub.templates.store import Templates
 
 
 class Access:
-    """What a request is about, for those who may. ``take_message(device, address)`` raises `TooMany`."""
+    """What a request is about, for those who may.
+
+    ``login`` is `Hub.login`; ``take_message(device, address)`` raises `TooMany`.
+    """
 
     def __init__(
         self,
@@ -26,7 +28,7 @@ class Access:
         organizations: Organizations,
         devices: Devices,
         templates: Templates,
-        tokens: Tokens,
+        login: Callable[[str, Hello], Awaitable[Device | None]],
         reject: Callable[[str, str], None],
         take_message: Callable[[Device, str], None],
     ) -> None:
@@ -34,7 +36,7 @@ class Access:
         self._organizations = organizations
         self._devices = devices
         self._templates = templates
-        self._tokens = tokens
+        self._login = login
         self._reject = reject
         self._take_message = take_message
 
@@ -101,7 +103,7 @@ class Access:
                 allowed.append(device)
         return allowed
 
-    def authenticate_device(self, request: Request) -> tuple[Device, Pairs]:
+    async def authenticate_device(self, request: Request) -> tuple[Device, Pairs]:
         """Return the device whose token is in a request's query, and the other parameters.
 
         The request counts as one of the device's messages. Raises `Rejected` in the words of docs.blynk.io, `TooMany`.
@@ -109,13 +111,13 @@ class Access:
         pairs = request.pairs
         if request.device is None:
             token = next((value for key, value in pairs if key == "token"), None)
-            request.device = self._device_of_token(request, token)
+            request.device = await self._device_of_token(request, token)
         return request.device, [(key, value) for key, value in pairs if key != "token"]
 
-    def _device_of_token(self, request: Request, token: str | None) -> Device:
+    async def _device_of_token(self, request: Request, token: str | None) -> Device:
         if not token:
             raise Rejected("No token provided.")
-        device = self._tokens.device_for(token)
+        device = await self._login(token, Hello(via="http", address=request.address, tls=request.tls))
         if device is None:
             self._reject(request.address, f"unknown token ending …{ascii(token[-2:])[1:-1]} over HTTP")
             raise Rejected("Invalid token.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -26,6 +27,8 @@ LINGER = 1.0
 
 #: The offset of `tcpi_rtt`, in microseconds, in Linux' `struct tcp_info` (linux/tcp.h).
 TCP_INFO_RTT = 68
+#: The event that a client has closed its side (poll(2)); only Linux has it, elsewhere the end of both sides is noticed.
+POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)
 
 #: The meaning of a client's TLS alert, for the log.
 _ALERTS = {
@@ -103,6 +106,15 @@ class Wire:
             return False
         except (OSError, ValueError):
             return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is closed, or the client has closed its side, even if its input was not read yet."""
+        if self._sock.fileno() == -1:
+            return True
+        poll = select.poll()
+        poll.register(self._sock, POLLRDHUP)
+        return bool(poll.poll(0))
 
     @property
     def rtt(self) -> float | None:

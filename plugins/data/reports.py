@@ -106,7 +106,7 @@ class ReportRoutes:
 
     async def make(self, request: Request) -> Response:
         try:
-            path = await _write(self._hub, _report(self._hub, request))
+            path = await _write(self._hub, await _report(self._hub, request))
         except BadReport as error:
             return _compact({"error": {"message": str(error)}}, 500)
         return _compact({"link": self._hub.link(f"/reports/{path.parent.name}/{path.name}", request)})
@@ -157,9 +157,9 @@ async def expire(hub: Hub) -> None:
         await trio.sleep(SWEEP_INTERVAL)
 
 
-def _report(hub: Hub, request: Request) -> Report:
+async def _report(hub: Hub, request: Request) -> Report:
     """Return the report that a request is for. Raises `Rejected`, `BadReport`, `TooMany`."""
-    device, pairs = hub.access.authenticate_device(request)
+    device, pairs = await hub.access.authenticate_device(request)
     given = {key: value or "" for key, value in pairs}
     if given.keys() - PARAMETERS or given.get("output", "FILE") not in OUTPUTS:
         raise Rejected("Request with incorrect parameters")

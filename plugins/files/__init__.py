@@ -42,7 +42,7 @@ class FileRoutes:
 
     async def upload(self, request: Request) -> Response:
         hub = self._hub
-        device, _ = hub.access.authenticate_device(request)
+        device, _ = await hub.access.authenticate_device(request)
         content_type = request.headers.get("content-type", "")
         try:
             name, content = await hub.bodies.decode(request.body, lambda body: parse_upload(content_type, body))

@@ -100,7 +100,7 @@ class StreamRoutes:
 
     async def is_app_connected(self, request: Request) -> Response:
         """As in Blynk's legacy server: an app is a client of the stream that is subscribed to the device."""
-        device, _ = self._hub.access.authenticate_device(request)
+        device, _ = await self._hub.access.authenticate_device(request)
         return Response(body="true" if self._presence.is_watched(device) else "false", type="application/json")
 
 
