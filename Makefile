@@ -33,7 +33,7 @@ bench: .venv/test.stamp
 # A million random inputs into the MQTT decoder (needs Atheris' wheel: x86-64).
 fuzz: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	PYTHONPATH=. $(BIN)/python tests/fuzz_mqtt.py -runs=1000000 -max_len=512 -artifact_prefix=.venv/ $(ARGS)
+	PYTHONPATH=. $(BIN)/python tests/connectors/mqtt/fuzz_mqtt.py -runs=1000000 -max_len=512 -artifact_prefix=.venv/ $(ARGS)
 
 # Set up again when dependencies or entry points change. The stamp is written last, so that a failed setup is repeated.
 .venv/run.stamp: pyproject.toml requirements.txt

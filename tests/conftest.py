@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 from hypothesis import HealthCheck, settings
-from patience import patient
-from times import Time
+from support.patience import patient
+from support.times import Time
 
 sys.path.append(str(Path(__file__).parent / "guard"))
 import fixed_ports  # noqa: E402

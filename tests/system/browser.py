@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import trio
-from patience import patient
+from support.patience import patient
 from websockets.trio.client import connect
 
 PROGRAM = shutil.which("chromium")

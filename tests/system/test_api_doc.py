@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from patience import brief, patient
+from support.patience import brief, patient
 
 from hub.domain.devices import NewDevice
 from hub.model import ROOT_ORG, SYSTEM

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
-from patience import patient
+from support.patience import patient
 
 from hub.clock import Clock
 from hub.domain.devices import NewDevice

@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from patience import patient
+from support.patience import patient
 
 from hub.facts import DeviceConnected, DeviceInfo, ValueWritten, WireFrame
 from hub.model import SYSTEM

@@ -8,8 +8,8 @@ import urllib.error
 import urllib.request
 
 import pytest
-from patience import patient
-from test_cli import House
+from support.command import CommandLine
+from support.patience import patient
 
 #: Seconds for whatever has to come.
 PATIENCE = patient(45)
@@ -60,7 +60,7 @@ def until(condition):
 
 @pytest.mark.slow
 def test_a_hub_on_a_full_disk_starts_serves_and_recovers(disk):
-    house = House(disk / "house")
+    house = CommandLine(disk / "house")
     with house.running():
         house.import_template()
         _, _, token = house.add()
@@ -90,7 +90,7 @@ def test_a_hub_on_a_full_disk_starts_serves_and_recovers(disk):
 
 @pytest.mark.slow
 def test_a_hub_on_a_full_disk_is_backed_up_to_another_one(disk, tmp_path):
-    house = House(disk / "house")
+    house = CommandLine(disk / "house")
     with house.running():
         house.import_template()
         _, _, token = house.add("Mine")
@@ -100,7 +100,7 @@ def test_a_hub_on_a_full_disk_is_backed_up_to_another_one(disk, tmp_path):
         done = house("backup", tmp_path / "b.tar")
         assert (0, "") == (done.code, done.err)
         assert ["b.tar", "disk"] == sorted(path.name for path in tmp_path.iterdir())
-    other = House(tmp_path / "other")
+    other = CommandLine(tmp_path / "other")
     assert 0 == other("restore", tmp_path / "b.tar", "--yes").code
     with other.running():
         assert ["Mine"] == [device["name"] for device in other("device", "list", "--json").json]

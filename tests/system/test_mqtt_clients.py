@@ -17,7 +17,7 @@ import trio
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5, MQTTv311
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from patience import patient
+from support.patience import patient
 
 from hub.facts import DeviceDisconnected, ValueWritten
 from hub.model import SYSTEM
@@ -179,7 +179,7 @@ async def test_paho_gets_what_came_while_it_was_away(hub, device):
 
 
 async def test_a_general_broker_can_be_made_of_the_codec_and_the_rules(nursery):
-    from generic_broker import Broker
+    from support.generic_broker import Broker
 
     broker = Broker(nursery)
     [listener] = await nursery.start(partial(trio.serve_tcp, broker.serve, 0, host="127.0.0.1"))

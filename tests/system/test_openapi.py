@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from raw_http import connected, local_key
+from support.raw_http import connected, local_key
 
 from hub.api import Route
 from hub.testing import add_device, address_of

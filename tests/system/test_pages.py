@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 from browser import HEIGHT, PROGRAM, WIDTH, telephone
-from raw_http import ask
-from tenants import ORG, PASSWORD, tenants
+from support.raw_http import ask
+from support.tenants import ORG, PASSWORD, tenants
 
 from hub.testing import address_of
 from plugins.users.model import ADMIN, USER

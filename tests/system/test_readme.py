@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import patient
+from support.patience import patient
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

@@ -7,15 +7,15 @@ import json
 from contextlib import closing
 
 import pytest
-from patience import patient
-from test_cli import House
+from support.command import CommandLine
+from support.patience import patient
 
 
 @pytest.mark.parametrize("start", range(3))
 def test_first_administrator_can_log_in_as_soon_as_the_hub_is_ready(tmp_path, monkeypatch, start):
     monkeypatch.setenv("PINWHEEL_ADMIN_EMAIL", "ada@example.org")
     monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", "correct horse battery")
-    house = House(tmp_path / "house")
+    house = CommandLine(tmp_path / "house")
     with house.running() as ready:
         host, _, port = ready.split()[1].rpartition(":")
         sent = json.dumps({"email": "ada@example.org", "password": "correct horse battery"})

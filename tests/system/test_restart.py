@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 import trio
-from patience import patient
+from support.patience import patient
 
 from connectors.native.client import Disconnected, connect
 from hub.config import parse

@@ -1,0 +1,350 @@
+"""The native protocol over WebSockets, by the websockets library's own client."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager, closing, suppress
+
+import pytest
+import trio
+from support.raw_http import PATIENCE, Http, ask, connected, request
+from trio.testing import wait_all_tasks_blocked
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.trio.client import connect
+
+from connectors.native import client
+from connectors.native.protocol import Cmd, Decoder, Status, frame, response
+from hub.facts import DeviceConnected, DeviceDisconnected, ValueWritten
+from hub.model import SYSTEM
+from hub.testing import LOOPBACK, add_device, address_of
+from hub.writes import Write
+
+METER = """
+[template]
+id = "TMPL0meter"
+name = "Meter"
+[[datastream]]
+pin = "V0"
+name = "Power"
+type = "integer"
+sync = true
+[[datastream]]
+pin = "V1"
+name = "Text"
+type = "string"
+"""
+MAX_MESSAGE = 64 * 1024
+HEADERS = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+class Messages:
+    """A WebSocket as the stream of bytes that the native client wants."""
+
+    def __init__(self, socket):
+        self._socket = socket
+
+    async def send_all(self, data):
+        await self._socket.send(data)
+
+    async def receive_some(self, _=None):
+        try:
+            with trio.fail_after(PATIENCE):
+                message = await self._socket.recv()
+        except ConnectionClosed:
+            return b""
+        assert isinstance(message, bytes)
+        return message
+
+
+@asynccontextmanager
+async def opened(hub, path="/websockets", listener=0, tls=None, **more):
+    host, port = address_of(hub, listener)
+    uri = f"{'wss' if tls else 'ws'}://{host}:{port}{path}"
+    async with connect(uri, ssl=tls, proxy=None, ping_interval=None, **more) as socket:
+        yield socket
+
+
+@pytest.fixture
+async def meter(hub):
+    """A device and its token."""
+    return await add_device(hub, METER, "Meter")
+
+
+@pytest.fixture
+async def socket(hub):
+    async with opened(hub) as socket:
+        yield socket
+
+
+@pytest.fixture
+async def board(socket, meter):
+    """A logged-in device."""
+    board = client.Client(Messages(socket))
+    await board.login(meter[1], {"h-beat": "45", "buff-in": "1024"})
+    return board
+
+
+@pytest.fixture
+def written(hub):
+    """Pins and values that the hub accepted."""
+    values = []
+    hub.subscribe(ValueWritten, lambda fact: values.append((fact.datastream.pin, fact.value)))
+    return values
+
+
+async def hear(socket, count):
+    """So many frames, however they come in messages."""
+    connection, frames = Decoder(), []
+    with trio.fail_after(PATIENCE):
+        while len(frames) < count:
+            frames += connection.receive(await socket.recv())
+    return frames
+
+
+async def closed(socket):
+    """The code with which the other side closes."""
+    with trio.fail_after(PATIENCE):
+        try:
+            while True:
+                await socket.recv()
+        except ConnectionClosed as end:
+            return end.rcvd and end.rcvd.code
+
+
+# -- a device ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/websockets", "/websocket", "/websockets/", "/websockets?x=1"])
+async def test_a_device_logs_in_writes_and_is_written_to(hub, meter, written, path):
+    device, token = meter
+    async with opened(hub, path) as socket:
+        board = client.Client(Messages(socket))
+        await board.login(token, {"h-beat": "45"})
+        assert ("native", "127.0.0.1") == ((session := hub.sessions.get(device.id)).via, session.address)
+        await board.write(0, "7")
+        await board.sync(0)
+        writes = board.writes()
+        assert (0, ["7"]) == await anext(writes)
+        hub.write(Write(device, 1, "hello", "test", SYSTEM))
+        assert (1, ["hello"]) == await anext(writes)
+
+    assert [(0, 7), (1, "hello")] == written
+
+
+async def test_an_unknown_token_is_refused(hub, socket):
+    with pytest.raises(client.LoginFailed) as refused:
+        await client.Client(Messages(socket)).login("0123456789abcdef0123456789abcdef")
+
+    assert Status.INVALID_TOKEN == refused.value.status
+
+
+@pytest.mark.parametrize("hub_toml", [LOOPBACK + LOOPBACK + 'tls = "on"\n'], ids=["tls"])
+async def test_a_device_logs_in_through_tls(hub, meter):
+    context = ssl.create_default_context(cadata=(await ask(hub, "GET", "/ca.pem")).text)
+    async with opened(hub, listener=1, tls=context) as socket:
+        await client.Client(Messages(socket)).login(meter[1])
+        assert hub.sessions.get(meter[0].id) is not None
+
+
+async def test_a_device_that_closes_is_offline(hub, meter):
+    gone = trio.Event()
+    hub.subscribe(DeviceDisconnected, lambda _: gone.set())
+    async with opened(hub) as socket:
+        await client.Client(Messages(socket)).login(meter[1])
+        await socket.aclose()
+        assert 1000 == socket.close_code
+        with trio.fail_after(PATIENCE):
+            await gone.wait()
+    assert 0 == len(hub.sessions)
+
+
+async def test_a_newer_session_ends_this_one_without_a_flap(hub, meter, socket, board):
+    told = []
+    for fact in DeviceConnected, DeviceDisconnected:
+        hub.subscribe(fact, told.append)
+    async with client.connect(*address_of(hub), meter[1]):
+        await closed(socket)
+        assert [] == told
+
+
+async def test_a_deleted_device_is_closed(hub, meter, socket, board):
+    await hub.devices.delete(meter[0], SYSTEM)
+
+    assert await closed(socket) in (1000, 1001)
+
+
+# -- messages and frames ----------------------------------------------------------------------------------------------
+
+
+async def test_a_message_may_hold_several_frames(meter, socket, written):
+    await socket.send(
+        frame(Cmd.HW_LOGIN, 1, [meter[1]])
+        + frame(Cmd.INTERNAL, 2, ["h-beat", "45"])
+        + frame(Cmd.HARDWARE, 3, ["vw", "0", "7"])
+        + frame(Cmd.PING, 4)
+    )
+
+    assert [(0, number, b"", 200) for number in (1, 2, 4)] == await hear(socket, 3)
+    assert [(0, 7)] == written
+
+
+async def test_a_frame_may_be_spread_over_messages(meter, socket, board, written):
+    data = frame(Cmd.HARDWARE, 3, ["vw", "1", "hello"]) + frame(Cmd.PING, 4)
+    for n in range(len(data)):
+        await socket.send(data[n : n + 1])
+
+    assert [(0, 4, b"", 200)] == await hear(socket, 1)
+    assert [(1, "hello")] == written
+
+
+async def test_a_message_may_come_in_fragments(meter, socket, board, written):
+    data = frame(Cmd.HARDWARE, 3, ["vw", "1", "hello"]) + frame(Cmd.PING, 4)
+    await socket.send([data[n : n + 3] for n in range(0, len(data), 3)])
+
+    assert [(0, 4, b"", 200)] == await hear(socket, 1)
+    assert [(1, "hello")] == written
+
+
+async def test_the_hub_answers_a_websocket_ping(socket, board):
+    with trio.fail_after(PATIENCE):
+        await (await socket.ping(b"hello")).wait()
+
+
+async def test_an_empty_message_and_text_are_passed_over(socket, board):
+    await socket.send(b"")
+    await socket.send("text")
+    await socket.send(frame(Cmd.PING, 9))
+
+    assert [(0, 9, b"", 200)] == await hear(socket, 1)
+
+
+async def test_a_message_of_64_kib_is_taken(socket, board):
+    long = frame(Cmd.INTERNAL, 8, ["x" * (MAX_MESSAGE // 2 - 15)])
+    await socket.send(long * 2 + frame(Cmd.PING, 9))
+
+    assert [(0, 9, b"", 200)] == await hear(socket, 1)
+
+
+async def test_a_client_with_a_message_over_64_kib_is_cut_off(hub, meter, socket, board):
+    with suppress(ConnectionClosed), trio.fail_after(PATIENCE):
+        await socket.send(b"\x06" * (MAX_MESSAGE * 10))
+
+    # The code is lost when the client still sends.
+    assert await closed(socket) in (1009, None)
+
+
+async def test_what_is_no_frame_closes(hub, socket, board, caplog):
+    await socket.send(b"\xff\x00\x01\x00\x01")
+
+    assert await closed(socket) is not None
+    assert ["WARNING"] == [record.levelname for record in caplog.records if record.name.startswith("hub")]
+
+
+# -- the bytes --------------------------------------------------------------------------------------------------------
+
+
+def binary(data, mask=True):
+    return Frame(Opcode.BINARY, data).serialize(mask=mask)
+
+
+def closing_code(data):
+    """What the last bytes of a connection say, which have to be a close."""
+    assert b"\x88" == data[:1]
+    return int.from_bytes(data[2:4], "big")
+
+
+async def test_the_first_message_may_come_with_the_request(hub, meter):
+    async with connected(hub) as http:
+        await http.send(request("GET", "/websockets", **HEADERS) + binary(frame(Cmd.HW_LOGIN, 1, [meter[1]])))
+
+        assert 101 == (await http.answer()).status
+        expected = binary(response(1, Status.OK), mask=False)
+        assert expected == await http._exactly(len(expected))
+
+
+async def test_a_message_that_is_not_masked_closes(hub, meter):
+    async with connected(hub) as http:
+        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        await http.send(binary(frame(Cmd.HW_LOGIN, 1, [meter[1]]), mask=False))
+
+        assert 1002 == closing_code(await http.rest())
+    assert 0 == len(hub.sessions)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82\xff" + (MAX_MESSAGE + 1).to_bytes(8, "big") + b"mask",
+        Frame(Opcode.BINARY, b"x" * MAX_MESSAGE, fin=False).serialize(mask=True) + b"\x80\x81mask",
+    ],
+    ids=["one frame", "fragments"],
+)
+async def test_a_message_over_64_kib_closes_before_all_of_it_came(hub, data):
+    async with connected(hub) as http:
+        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        await http.send(data)
+
+        assert 1009 == closing_code(await http.rest())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Sec_WebSocket_Key": None},
+        {"Sec_WebSocket_Key": "short"},
+        {"Sec_WebSocket_Version": None},
+        {"Sec_WebSocket_Version": "8"},
+        {"Connection": None},
+        {"Connection": "keep-alive"},
+        {"Content_Length": "3"},
+        {"Transfer_Encoding": "chunked"},
+        {"X_Long": "x" * 9000},
+        {f"X_{n}": "x" for n in range(130)},
+    ],
+    ids=lambda change: ",".join(change)[:20],
+)
+async def test_a_wrong_upgrade_is_answered_with_4xx(hub, caplog, change):
+    headers = {name: value for name, value in (HEADERS | change).items() if value is not None}
+    answer = await ask(hub, "GET", "/websockets", **headers)
+
+    assert 400 <= answer.status < 500
+    assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_only_get_upgrades(hub):
+    assert 400 <= (await ask(hub, "POST", "/websockets", b"", **HEADERS)).status < 500
+
+
+async def test_only_http_1_1_upgrades(hub):
+    async with connected(hub) as http:
+        await http.send(request("GET", "/websockets", **HEADERS).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+
+        assert 400 <= (await http.answer()).status < 500
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"), [("/websockets", {}), ("/websocket", {}), ("/nothing", HEADERS), ("/", HEADERS)]
+)
+async def test_without_an_upgrade_or_elsewhere_there_is_nothing(hub, path, headers):
+    assert 400 <= (await ask(hub, "GET", path, **headers)).status < 500
+
+
+async def test_a_client_that_pings_and_never_reads_is_not_read_either(hub):
+    ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
+    with closing(trio.socket.socket()) as sock:
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+        await sock.connect(address_of(hub))
+        http = Http(trio.SocketStream(sock))
+        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(http.send, ping * 60_000)
+            await wait_all_tasks_blocked(0.05)
+
+            assert max(wire.pending for wire in hub.listener._wires) < 1024 * 1024
+            nursery.cancel_scope.cancel()

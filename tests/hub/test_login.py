@@ -1,0 +1,373 @@
+"""First logins: a plugin creates the device of a token that no device has, over each of the hub's transports."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from support import raw_mqtt, raw_native
+from support.patience import patient
+from support.raw_http import ask
+from support.raw_mqtt import until
+
+from connectors.mqtt.packets import V5, V311, Connack, Connect, Kind, Ping
+from connectors.native.protocol import Cmd, Status
+from hub import SYSTEM, Hello, Principal, hookimpl
+from hub.domain import NewDevice
+from hub.testing import add_device
+
+TEMPLATE = """
+[template]
+id = "TMPL0meter"
+name = "Meter"
+gateway = true
+[[datastream]]
+pin = "V0"
+name = "Power"
+"""
+TOKEN, OTHER = "claimed-token-of-a-new-device-01", "another-token-of-a-new-device-02"
+
+
+class Claims:
+    """A plugin that creates a device at its first login, for tokens that were claimed."""
+
+    PINWHEEL_HOOKS = 1
+
+    def __init__(self, name="claims"):
+        self.__name__ = name
+        self.asked = []
+        #: Called with the hub; returns the device.
+        self.answer = self.create
+        self.finished = 0
+
+    async def create(self, hub):
+        template = hub.templates.by_id["TMPL0meter"]
+        [(device, _)] = await hub.devices.add([NewDevice(name="New", template=template, token=TOKEN)], SYSTEM)
+        return device
+
+    @hookimpl
+    async def hub_login(self, hub, token, hello):
+        self.asked.append((token, hello))
+        try:
+            return await self.answer(hub) if token == TOKEN else None
+        finally:
+            self.finished += 1
+
+
+@pytest.fixture
+def claims():
+    return Claims()
+
+
+@pytest.fixture
+def hub_plugins(claims):
+    return (claims,)
+
+
+@pytest.fixture
+async def known(hub):
+    """A device that has a token, of the template that new devices get."""
+    return await add_device(hub, TEMPLATE)
+
+
+# -- one login over each transport, given the token -------------------------------------------------------------------
+
+
+async def native(hub, token):
+    """Whether a native login is accepted."""
+    async with raw_native.dialled(hub) as client:
+        return Status.OK == await client.login(token)
+
+
+async def mqtt(hub, token, username="device"):
+    async with raw_mqtt.dialled(hub) as client:
+        return Connack(False, 0) == await client.login(token, username=username)
+
+
+async def mqtt_gateway(hub, token):
+    return await mqtt(hub, token, "mgmt_device")
+
+
+async def http(hub, token):
+    answer = await ask(hub, "GET", f"/external/api/update?token={token}&V0=7")
+    assert answer.status == 200 or answer.message == "Invalid token."
+    return answer.status == 200
+
+
+TRANSPORTS = pytest.mark.parametrize("login", [native, mqtt, mqtt_gateway, http])
+
+
+def via(login):
+    return login.__name__.partition("_")[0]
+
+
+def rejections(hub):
+    return [rejection.reason for rejection in hub.rejections.recent if "unknown token" in rejection.reason]
+
+
+@TRANSPORTS
+async def test_device_is_created_at_its_first_login_and_known_at_the_next(hub, known, claims, login):
+    assert await login(hub, TOKEN)
+    assert await login(hub, TOKEN)
+    assert "New" == hub.tokens.device_for(TOKEN).name
+    [(token, hello)] = claims.asked
+    assert (TOKEN, Hello(via=via(login), address="127.0.0.1")) == (token, hello)
+    assert [] == rejections(hub)
+
+
+@TRANSPORTS
+async def test_known_token_is_not_passed_to_plugins(hub, known, claims, login):
+    assert await login(hub, known[1])
+    assert [] == claims.asked
+
+
+@TRANSPORTS
+async def test_token_that_no_plugin_knows_is_rejected_and_counted_as_before(hub, known, claims, login):
+    assert not await login(hub, OTHER)
+    assert [OTHER] == [token for token, _ in claims.asked]
+    [reason] = rejections(hub)
+    assert "unknown token ending …02" in reason
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("token", ["short", TOKEN + "x", TOKEN[:-1] + "ä"])
+async def test_text_that_cannot_be_a_token_is_not_passed_to_plugins(hub, known, claims, login, token):
+    if login is http:
+        token = token.replace("ä", "%C3%A4")
+    assert not await login(hub, token)
+    assert [] == claims.asked
+    assert 1 == len(rejections(hub))
+
+
+async def test_token_that_has_expired_is_not_passed_to_plugins(hub, known, claims):
+    device, token = known
+    await hub.tokens.rotate(device, SYSTEM, overlap_ms=1)
+    await until(lambda: hub.tokens.device_for(token) is None)
+    assert not await native(hub, token)
+    assert [] == claims.asked
+
+
+# -- plugins that fail ------------------------------------------------------------------------------------------------
+
+
+async def fail(_hub):
+    raise RuntimeError("no claims today")
+
+
+async def hang(_hub):
+    await trio.sleep_forever()
+
+
+async def return_a_principal(_hub):
+    return Principal("device", 1)
+
+
+@pytest.mark.parametrize("answer", [fail, hang, return_a_principal])
+@TRANSPORTS
+async def test_plugin_that_fails_counts_as_one_that_does_not_know_the_token(
+    hub, known, claims, login, answer, monkeypatch
+):
+    monkeypatch.setattr("hub.hooks.HOOK_DEADLINE", 0.05)
+    claims.answer = answer
+    assert not await login(hub, TOKEN)
+    assert 1 == len(rejections(hub))
+    [alarm] = [alarm.text for alarm in hub.active_alarms() if "hub_login" in alarm.text]
+    assert "hub_login failed" in alarm
+    claims.answer = claims.create
+    assert await login(hub, TOKEN)
+
+
+async def test_plugin_that_returns_a_device_with_another_token_counts_as_none(hub, known, claims):
+    async def answer(_hub):
+        return known[0]
+
+    claims.answer = answer
+    assert not await mqtt(hub, TOKEN)
+    assert not await native(hub, TOKEN)
+
+
+class TestSeveralPlugins:
+    @pytest.fixture
+    def others(self):
+        return [Claims(name) for name in ("a_claims", "z_claims")]
+
+    @pytest.fixture
+    def hub_plugins(self, claims, others):
+        return (claims, *others)
+
+    async def test_first_device_counts_and_no_later_plugin_is_asked(self, hub, known, claims, others):
+        async def nothing(_hub):
+            return None
+
+        others[0].answer = nothing
+        assert await native(hub, TOKEN)
+        assert [1, 1, 0] == [len(plugin.asked) for plugin in (others[0], claims, others[1])]
+
+
+@TRANSPORTS
+async def test_second_login_with_a_token_while_its_device_is_being_created_is_accepted(hub, known, claims, login):
+    """The plugin fails at the second, because the token is in use by then."""
+    both, results = trio.Event(), []
+
+    async def answer(hub):
+        if len(claims.asked) == 2:
+            both.set()
+        await both.wait()
+        return await claims.create(hub)
+
+    claims.answer = answer
+
+    async def log_in():
+        results.append(await login(hub, TOKEN))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_in)
+        nursery.start_soon(log_in)
+    assert 2 == len(claims.asked)
+    assert [True, True] == results
+    assert [] == rejections(hub)
+
+
+# -- connections that end while a plugin is asked -----------------------------------------------------------------------
+
+
+class Gate:
+    """Has the plugin create the device, and answer only when the gate is opened."""
+
+    def __init__(self, claims):
+        self.created, self.opened = trio.Event(), trio.Event()
+        claims.answer = self._answer
+        self._claims = claims
+
+    async def _answer(self, hub):
+        device = await self._claims.create(hub)
+        self.created.set()
+        await self.opened.wait()
+        return device
+
+
+@pytest.fixture
+def gate(claims):
+    return Gate(claims)
+
+
+async def connected_native(hub, client):
+    await client.send(Cmd.HW_LOGIN, TOKEN)
+
+
+async def connected_mqtt(hub, client):
+    await client.stream.send_all(raw_mqtt.encode(Connect(username="device", password=TOKEN.encode()), V311))
+
+
+@pytest.mark.parametrize("more", [b"", b"unread"])
+@pytest.mark.parametrize(("raw", "begin"), [(raw_native, connected_native), (raw_mqtt, connected_mqtt)])
+async def test_login_of_a_client_that_has_gone_does_not_take_over_the_live_connection(
+    hub, known, claims, gate, raw, begin, more
+):
+    async with raw.dialled(hub) as gone:
+        await begin(hub, gone)
+        with trio.fail_after(patient(10)):
+            await gate.created.wait()
+        if more:
+            await gone.stream.send_all(more)
+    async with raw.online(hub, TOKEN) as live:
+        session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
+        gate.opened.set()
+        await until(lambda: claims.finished)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [] == await live.heard()
+        assert session is hub.sessions.get(session.device.id)
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+async def test_mqtt_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
+    hub, known, claims, gate, monkeypatch, version
+):
+    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
+    monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 0.05)
+    async with raw_mqtt.dialled(hub, version) as late:
+        await late.send(Connect(username="device", password=TOKEN.encode(), version=version))
+        with trio.fail_after(patient(10)):
+            await gate.created.wait()
+        monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 10.0)
+        await late.rest()
+        async with raw_mqtt.online(hub, TOKEN) as live:
+            session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
+            gate.opened.set()
+            await until(lambda: claims.finished)
+            await trio.testing.wait_all_tasks_blocked()
+            assert [] == await live.heard()
+            assert session is hub.sessions.get(session.device.id)
+
+
+async def test_native_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
+    hub, known, claims, gate, monkeypatch
+):
+    monkeypatch.setattr("connectors.native.endpoint.SWEEP_EVERY", 0.01)
+    monkeypatch.setattr("connectors.native.session.LOGIN_DEADLINE", 0.05)
+    async with raw_native.dialled(hub) as late:
+        await late.send(Cmd.HW_LOGIN, TOKEN)
+        with trio.fail_after(patient(10)):
+            await gate.created.wait()
+        monkeypatch.setattr("connectors.native.session.LOGIN_DEADLINE", 15.0)
+        await late.rest()
+        async with raw_native.online(hub, TOKEN) as live:
+            session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
+            gate.opened.set()
+            await until(lambda: claims.finished)
+            await trio.testing.wait_all_tasks_blocked()
+            assert [] == await live.heard()
+            assert session is hub.sessions.get(session.device.id)
+
+
+class Programs:
+    """A plugin that knows OAuth2 clients, the first of them only when ``opened``."""
+
+    PINWHEEL_HOOKS = 1
+    __name__ = "programs"
+
+    def __init__(self):
+        self.asked, self.opened, self.finished = 0, trio.Event(), 0
+
+    @hookimpl
+    async def hub_authenticate(self, credentials):
+        if credentials.kind != "client":
+            return None
+        self.asked += 1
+        if self.asked == 1:
+            await self.opened.wait()
+            self.finished += 1
+        return Principal("program", 7)
+
+    @hookimpl
+    def hub_authorize(self, principal):
+        return True if principal.kind == "program" else None
+
+
+class TestPrograms:
+    @pytest.fixture
+    def programs(self):
+        return Programs()
+
+    @pytest.fixture
+    def hub_plugins(self, programs):
+        return (programs,)
+
+    async def test_mqtt_login_of_a_program_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
+        self, hub, programs, monkeypatch
+    ):
+        connect = {"username": "program", "password": b"secret", "client_id": "gateway", "version": V5}
+        monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
+        monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 0.05)
+        async with raw_mqtt.dialled(hub, V5) as late, raw_mqtt.dialled(hub, V5) as live:
+            await late.send(Connect(**connect))
+            await until(lambda: programs.asked)
+            monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 10.0)
+            await late.rest()
+            await live.send(Connect(**connect))
+            assert 0 == (await live.next()).reason
+            programs.opened.set()
+            await until(lambda: programs.finished)
+            await trio.testing.wait_all_tasks_blocked()
+            await live.send(Ping(Kind.PINGREQ))
+            assert Ping(Kind.PINGRESP) == await live.next()

@@ -1,0 +1,403 @@
+"""Templates over the API: made and edited as documents, with versions that devices follow or stay with."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.api import ApiClient
+from support.documents import DOCUMENT, current_value, with_changes, with_datastream, without
+from support.raw_http import connected, local_key
+
+from hub.domain.devices import NewDevice
+from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
+from hub.run import running
+from hub.templates import widgets
+from hub.templates.document import BadTemplate, read, to_document
+from hub.writes import Write
+
+
+@pytest.fixture
+async def ask(hub):
+    async with connected(hub) as http:
+        yield ApiClient(http, local_key(hub))
+
+
+@pytest.fixture
+async def room(hub, ask):
+    """The template, and a device of it that holds something."""
+    await ask("POST", "template/create", {"document": DOCUMENT})
+    [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=hub.templates.get("TMPL0room"))], SYSTEM)
+    await hub.write(Write(device, 0, 21.5, "test", SYSTEM)).durable()
+    return device
+
+
+# -- making and editing -----------------------------------------------------------------------------------------------
+
+
+async def test_a_template_is_made_shown_edited_copied_and_deleted(hub, ask):
+    made = await ask("POST", "template/create", {"document": DOCUMENT})
+    assert ("TMPL0room", 1, []) == (made["id"], made["version"], made["drops"])
+    shown = await ask("GET", "organization/template", templateId="TMPL0room")
+    assert ["v0", "v1", "v2", "v3", "v4"] == [stream["pin"] for stream in shown["datastreams"]]
+    assert ["Temperature C"] == shown["datastreams"][0]["tags"]
+    for part, names in (
+        ("datastreams", ["Temperature", "Heating", "Mode", "Words", "Where"]),
+        ("events", ["Cold"]),
+        ("metafields", ["Owner's note"]),
+    ):
+        listed = await ask("GET", f"organization/template/{part}", templateId="TMPL0room")
+        assert names == [one.get("name", one.get("label")) for one in listed]
+
+    document = await ask("GET", "template/document", templateId="TMPL0room")
+    assert [] == (await ask("PUT", "template", {"templateId": "TMPL0room", "document": document}))["changes"]
+    document["datastream"][1]["max"] = 2
+    edited = await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
+    assert (2, ["~ V1 Heating: max 1 -> 2"]) == (edited["version"], edited["changes"])
+
+    copy = await ask("POST", "template/duplicate", {"templateId": "TMPL0room", "name": "Copy"})
+    assert copy["id"] != "TMPL0room"
+    assert 2 == hub.templates.get(copy["id"]).datastreams[1].max
+    await ask("DELETE", "template", templateId=copy["id"])
+    assert 404 == (await ask("GET", "organization/template", templateId=copy["id"])).status
+
+
+async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_is_said(hub, ask, room):
+    answer = await ask("DELETE", "template", templateId="TMPL0room")
+    assert 409 == answer.status
+    assert "Template TMPL0room has devices (1)" in answer.message
+    await ask("DELETE", "template", templateId="TMPL0room", everything="true")
+    assert ({}, {}) == (hub.templates.by_id, hub.devices.by_id)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "there is no [template] table"),
+        ({"template": []}, "there is no [template] table"),
+        (with_changes(template={"id": "TMPL0other", "name": "Room"}), "id does not change"),
+        (with_changes(template={"name": ""}), "name: must have"),
+        (with_changes(datastream={}), "must be an array"),
+        (with_changes(datastream=[1]), "must be an array"),
+        (with_changes(color="red"), "unknown key color"),
+        (with_datastream(pin="V0", name="Twice"), "pin V0 is used 2 times"),
+        (with_datastream(pin="V999", name="X"), "V0 to V255"),
+        (with_datastream(pin="V5", name="X", type="number"), "type"),
+        (with_datastream(pin="V5", name="X", min="low"), "min"),
+        (with_datastream(pin="V5", name="X", tags=["Temperature C"]), "combination of tags"),
+        (with_datastream(pin="V5", name="X", tags=["Humidity", "Power"]), "at most one semantic tag"),
+        (with_datastream(pin="V5", name="X", tags=["a", "b", "c", "d", "e"]), "4 custom tags"),
+        (with_datastream(pin="V5", name="X", alias="a/b"), "alias"),
+        (with_datastream(pin="V5", name="X", color="red"), "color"),
+        (
+            with_datastream(pin="V5", name="X", type="string", automation={"type": "switch"}),
+            "a switch must be of type integer",
+        ),
+        (with_datastream(pin="V5", name="X", automation={"type": "laser"}), "automation"),
+        (with_changes(web={"tab": [{"name": "A", "widget": [{"type": "laser"}]}]}), "unknown type of widget"),
+    ],
+)
+async def test_what_is_wrong_with_a_document_is_said_and_nothing_is_saved(hub, ask, room, document, said):
+    answer = await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
+    assert 400 == answer.status
+    assert said in answer.message
+    assert 1 == hub.templates.get("TMPL0room").version
+
+
+async def test_everything_wrong_is_said_at_once(ask):
+    streams = [{"pin": "V0", "name": "a/b"}, {"pin": "W1", "name": "B", "type": "string", "min": 1}]
+    document = with_changes(datastream=streams, event=[{"code": "?", "name": "X"}], web={"tab": [{"name": ""}]})
+    answer = await ask("POST", "template/create", {"document": document})
+    assert 400 == answer.status
+    for said in ("name must be 1-50", "W1", "cannot have min", "code must be", "web: tab ''"):
+        assert said in answer.message
+
+
+async def test_of_two_who_edit_one_template_the_second_is_told(hub, room):
+    key = local_key(hub)
+    body = {"templateId": "TMPL0room", "document": with_changes(template=DOCUMENT["template"] | {"hardware": "ESP32"})}
+    async with connected(hub) as http:
+        etag = (await http.get("/api/v1/template/document?templateId=TMPL0room", key)).headers["etag"]
+        assert etag == (await http.get("/api/v1/organization/template?templateId=TMPL0room", key)).headers["etag"]
+        first = await http.ask("PUT", "/api/v1/template", body, key, if_match=etag)
+        assert 200 == first.status
+        second = await http.ask("PUT", "/api/v1/template", body, key, if_match=etag)
+        assert 412 == second.status
+        assert 200 == (await http.ask("PUT", "/api/v1/template", body, key, if_match=first.headers["etag"])).status
+
+
+# -- values are never lost silently -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "document", [without("V0"), with_changes(datastream=[{"pin": "V0", "name": "Temperature", "type": "string"}])]
+)
+async def test_what_would_drop_values_is_told_refused_and_done_only_when_confirmed(hub, ask, room, document):
+    body = {"templateId": "TMPL0room", "document": document}
+    tried = await ask("PUT", "template", body | {"check": True})
+    assert "V0 Temperature" in tried["drops"]
+    refused = await ask("PUT", "template", body)
+    assert 409 == refused.status
+    assert "V0 Temperature" in refused.message
+    assert (1, 21.5) == (hub.templates.get("TMPL0room").version, current_value(hub, room, 0))
+    done = await ask("PUT", "template", body | {"prune": True})
+    assert (2, True) == (done["version"], "V0 Temperature" in done["drops"])
+    assert 0 not in room.points or current_value(hub, room, 0) is None
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+
+async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_config):
+    new = with_datastream(pin="V9", name="New")
+    async with running(hub_config) as hub, connected(hub) as http:
+        ask = ApiClient(http, local_key(hub))
+        await ask("POST", "template/create", {"document": DOCUMENT})
+        old = await add(hub, "Old")
+        saved = await ask("PUT", "template", {"templateId": "TMPL0room", "document": new, "apply": False})
+        assert 2 == saved["version"]
+        newer = await add(hub, "Newer")
+        # A third version: the newer device stays with the second.
+        await ask("PUT", "template", {"templateId": "TMPL0room", "document": without("V0"), "apply": False})
+        assert (set(range(5)), {*range(5), 9}) == (set(old.points), set(newer.points))
+        [listed] = (await ask("GET", "organization/templates"))["content"]
+        assert (3, 2, 2) == (listed["version"], listed["devices"], listed["behind"])
+        await hub.write(Write(old, 0, 1.5, "test", SYSTEM)).durable()
+        await hub.write(Write(newer, 9, 2.5, "test", SYSTEM)).durable()
+    async with running(hub_config) as hub, connected(hub) as http:
+        ask = ApiClient(http, local_key(hub))
+        [old], [newer] = hub.devices.find_by_name("Old"), hub.devices.find_by_name("Newer")
+        assert (1, 2, 3) == (old.template.version, newer.template.version, hub.templates.get("TMPL0room").version)
+        assert (1.5, 2.5) == (current_value(hub, old, 0), current_value(hub, newer, 9))
+        # What the older versions have and the newest has not would be dropped.
+        refused = await ask("POST", "template/apply", {"templateId": "TMPL0room"})
+        assert 409 == refused.status
+        assert "V0 Temperature" in refused.message
+        assert "V9 New" in refused.message
+        applied = await ask("POST", "template/apply", {"templateId": "TMPL0room", "prune": True})
+        assert ["V0 Temperature", "V9 New"] == sorted(applied["drops"])
+        assert {1, 2, 3, 4} == set(old.points) == set(newer.points)
+        assert [0] == [one["behind"] for one in (await ask("GET", "organization/templates"))["content"]]
+
+
+async def test_a_number_that_a_device_still_uses_is_not_given_to_another_datastream(hub, ask, room):
+    body = {"templateId": "TMPL0room", "apply": False}
+    await ask("PUT", "template", body | {"document": without("V4")})
+    await ask(
+        "PUT",
+        "template",
+        body | {"document": with_changes(datastream=[*without("V4")["datastream"], {"pin": "V8", "name": "X"}])},
+    )
+    ids = {stream.pin: stream.id for stream in hub.templates.get("TMPL0room").datastreams}
+    assert ids[8] not in {point.datastream.id for point in room.points.values()}
+
+
+async def add(hub, name):
+    [(device, _)] = await hub.devices.add([NewDevice(name=name, template=hub.templates.get("TMPL0room"))], SYSTEM)
+    return device
+
+
+async def test_versions_are_listed_compared_and_brought_back(hub, ask, room):
+    for hardware in ("ESP32", "ESP8266"):
+        document = with_changes(template=DOCUMENT["template"] | {"hardware": hardware})
+        await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
+    listed = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
+    assert [3, 2, 1] == [one["version"] for one in listed]
+    assert ["~ hardware 'ESP32' -> 'ESP8266'"] == listed[0]["changes"]
+    assert "local key" == listed[0]["by"]
+    between = await ask("GET", "template/difference", **{"templateId": "TMPL0room", "from": 3, "to": 1})
+    assert ["~ hardware 'ESP8266' -> ''"] == between
+    assert "hardware" not in (await ask("GET", "template/document", templateId="TMPL0room", version=1))["template"]
+    restored = await ask("POST", "template/restore", {"templateId": "TMPL0room", "version": 1})
+    assert (4, ["~ hardware 'ESP8266' -> ''"]) == (restored["version"], restored["changes"])
+    assert ("", 21.5) == (room.template.hardware, current_value(hub, room, 0))
+    for number in (0, 5):
+        assert 404 == (await ask("POST", "template/restore", {"templateId": "TMPL0room", "version": number})).status
+
+
+async def test_old_versions_go_but_not_those_that_devices_have(hub, ask, room, monkeypatch):
+    monkeypatch.setattr("hub.templates.store.MAX_VERSIONS", 2)
+    for number in range(5):
+        document = with_changes(template=DOCUMENT["template"] | {"hardware": f"Board {number}"})
+        await ask("PUT", "template", {"templateId": "TMPL0room", "document": document, "apply": False})
+    listed = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
+    assert [6, 5, 1] == [one["version"] for one in listed]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "query"),
+    [
+        ("GET", "organization/template", None, {"templateId": "TMPL0none"}),
+        ("GET", "template/document", None, {"templateId": "TMPL0none"}),
+        ("GET", "template/versions", None, {"templateId": "TMPL0none"}),
+        ("PUT", "template", {"templateId": "TMPL0none", "document": DOCUMENT}, {}),
+        ("DELETE", "template", None, {"templateId": "TMPL0none"}),
+        ("POST", "template/duplicate", {"templateId": "TMPL0none", "name": "X"}, {}),
+        ("POST", "template/apply", {"templateId": "TMPL0none"}, {}),
+        ("POST", "template/restore", {"templateId": "TMPL0none", "version": 1}, {}),
+    ],
+)
+async def test_a_template_that_is_not_there_is_told_so(ask, method, path, body, query):
+    answer = await ask(method, path, body, **query)
+    assert 404 == answer.status
+    assert "Template is not found or you don't have access to it." == answer.message
+
+
+# -- hidden from HTTP -------------------------------------------------------------------------------------------------
+
+
+async def test_a_hidden_datastream_is_not_known_to_the_device_api(hub, ask):
+    document = with_changes(
+        datastream=[DOCUMENT["datastream"][0] | {"hide_from_http": True}, DOCUMENT["datastream"][1]]
+    )
+    await ask("POST", "template/create", {"document": document})
+    [(device, token)] = await hub.devices.add([NewDevice(name="D", template=hub.templates.get("TMPL0room"))], SYSTEM)
+    for pin in (0, 1):
+        hub.write(Write(device, pin, 1, "test", SYSTEM))
+    async with connected(hub) as http:
+        api = f"/external/api/%s?token={token}"
+        assert {"v1": 1} == (await http.get(api % "getAll")).json
+        for path in ("get", "update"):
+            for query in ("&v0=2" if path == "update" else "&v0", "&dataStreamId=1&value=2", "&pin=v0&value=2"):
+                if path == "get":
+                    query = query.replace("&value=2", "")
+                assert 400 == (await http.get(api % path + query)).status, (path, query)
+        assert 400 == (await http.get(api % "update/property" + "&pin=v0&label=X")).status
+    assert 1.0 == current_value(hub, device, 0)
+
+
+# -- dashboards -------------------------------------------------------------------------------------------------------
+
+
+def tab(*widgets, **more):
+    return {"name": "Now", "widget": list(widgets)} | more
+
+
+def widget(kind, *pins, **more):
+    return {"type": kind} | ({"pins": list(pins)} if pins else {}) | more
+
+
+async def test_dashboards_are_kept_as_they_are(hub, ask):
+    web = {
+        "tab": [
+            tab(
+                widget("gauge", "V0", title="Outside", options={"min": -20, "max": 40, "thresholds": [0, 30]}),
+                widget("switch", "V1", x=4, width=2, height=1),
+                widget("chart", "V0", "V1", y=3, width=24, height=6),
+            ),
+            tab(widget("map", "V4"), name="Service", roles=["Admin"]),
+        ]
+    }
+    mobile = {"tab": [tab(widget("value", "V2"), widget("text", x=4, options={"text": "Hello"}))]}
+    await ask("POST", "template/create", {"document": with_changes(web=web, mobile=mobile)})
+    shown = await ask("GET", "organization/template", templateId="TMPL0room")
+    assert ["Now", "Service"] == [one["name"] for one in shown["web"]["tab"]]
+    assert {"type": "gauge", "title": "Outside", "x": 0, "y": 0, "width": 4, "height": 3}.items() <= (
+        shown["web"]["tab"][0]["widget"][0].items()
+    )
+    document = await ask("GET", "template/document", templateId="TMPL0room")
+    assert mobile == document["mobile"]
+    assert [] == (await ask("PUT", "template", {"templateId": "TMPL0room", "document": document}))["changes"]
+    again = await ask("POST", "template/import", {"toml": (await exported(hub))})
+    assert [] == again["changes"]
+
+
+async def exported(hub):
+    async with connected(hub) as http:
+        return (await http.get("/api/v1/template/export?templateId=TMPL0room", local_key(hub))).text
+
+
+@pytest.mark.parametrize(
+    ("tabs", "said"),
+    [
+        ([tab(widget("gauge", "V3"))], "V3 is of type string, and the widget needs double, integer"),
+        ([tab(widget("gauge"))], "the widget needs 1 datastreams, not 0"),
+        ([tab(widget("gauge", "V0", "V1"))], "the widget needs 1 datastreams, not 2"),
+        ([tab(widget("chart", "V0", "V0"))], "a pin is used twice"),
+        ([tab(widget("gauge", "V9"))], "the template has no V9"),
+        ([tab(widget("gauge", "Temperature"))], "the template has no TEMPERATUR"),
+        ([tab(widget("laser", "V0"))], "unknown type of widget; the types are slider"),
+        (
+            [tab(widget("gauge", "V0", options={"colour": 1}))],
+            "options: unknown option 'colour'; the options are max, min",
+        ),
+        ([tab(widget("gauge", "V0", options={"min": {}}))], "options: min must be"),
+        ([tab(widget("gauge", "V0", title="x" * 65))], "title must have at most 64"),
+        ([tab(widget("gauge", "V0", x=22))], "does not fit the grid"),
+        ([tab(widget("gauge", "V0", x=-(10**12)))], "does not fit the grid"),
+        ([tab(widget("gauge", "V0", width=10**12))], "does not fit the grid"),
+        ([tab(widget("gauge", "V0", height=0))], "does not fit the grid"),
+        ([tab(widget("gauge", "V0"), widget("led", "V0", x=3))], "widget 2 overlaps widget 1"),
+        ([tab(), tab()], "tab 'Now' is used 2 times"),
+        ([tab(name="")], "a name must have 1 to 64"),
+        ([tab(roles=["Admin"])], "the first tab is for all roles"),
+        ([tab(name=str(n)) for n in range(5)], "at most 4 tabs"),
+        ([tab(widget("map", "V4"), widget("map", "V4", x=4))], "at most one map"),
+        ([tab(*[widget("led", "V0")] * 201)], "at most 200 widgets"),
+        ([tab(size=1)], "size"),
+        ([tab(widget("gauge", "V0", color="red"))], "color"),
+        ("all", "web"),
+    ],
+)
+async def test_a_dashboard_that_makes_no_sense_is_refused(ask, tabs, said):
+    answer = await ask("POST", "template/create", {"document": with_changes(web={"tab": tabs})})
+    assert 400 == answer.status
+    assert said in answer.message
+
+
+async def test_a_widget_that_needs_every_value_says_so(ask):
+    document = with_changes(
+        datastream=[{"pin": "V4", "name": "Where", "type": "location", "history": "minute"}],
+        web={"tab": [tab(widget("map", "V4"))]},
+    )
+    answer = await ask("POST", "template/create", {"document": document})
+    assert 'V4 needs history = "raw"' in answer.message
+
+
+@pytest.mark.parametrize("kind", ["web", "mobile"])
+def test_every_widget_takes_what_it_says_and_nothing_else(kind):
+    types = ["integer", "double", "string", "enum", "location"]
+    for name, about in widgets.KINDS[kind].items():
+        for n, of_type in enumerate(types):
+            count = max(about.min_datastreams, 1)
+            streams = tuple(
+                Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
+                for i in range(count)
+            )
+            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.max_datastreams else 0)))
+            template = Template(
+                id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
+            )
+            fits = of_type in about.types or not about.max_datastreams
+            assert fits == (not widgets.problems(template)), (name, of_type, n)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+WIDGETS = st.fixed_dictionaries(
+    {"type": st.sampled_from([*widgets.WEB]) | JSON},
+    optional={
+        "pins": st.lists(st.sampled_from(["V0", "V1", "V2", "V3", "V4", "v0", ""]), max_size=3) | JSON,
+        "x": st.integers(-3, 30) | JSON,
+        "width": st.integers(-3, 30) | JSON,
+        "options": st.dictionaries(st.sampled_from(["min", "max", "labels", "x"]), JSON, max_size=2) | JSON,
+        "title": JSON,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.fixed_dictionaries({"name": st.text(max_size=3), "widget": st.lists(WIDGETS, max_size=3)}), max_size=2)
+    | JSON
+)
+def test_any_dashboard_is_refused_in_words_or_comes_back_as_it_was(tabs):
+    try:
+        found = read(with_changes(web={"tab": tabs}))
+    except BadTemplate as error:
+        assert error.problems
+    else:
+        assert found == read(to_document(found))

@@ -1,0 +1,333 @@
+"""What the documents say is checked against the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+import tomllib
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+from support.paths import ROOT
+from support.patience import brief, patient
+from support.times import until
+
+import hub as public
+from hub import hookspecs
+from hub.api import PUBLIC, Route
+from hub.config import Config, parse
+from hub.model import SYSTEM
+from hub.run import running
+from hub.testing import add_device, address_of
+from hub.writes import Write
+
+PATIENCE = patient(20)
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", hookspecs.HOOKS)
+def test_every_hook_is_documented_as_its_code_says(name):
+    section = (ROOT / "docs" / "hooks.md").read_text().partition(f"## {name}\n")[2].partition("\n## ")[0]
+    spec = hookspecs.HOOKS[name]
+    signature = str(inspect.signature(spec)).replace("'", "")
+    assert f"`{name}{signature}`" in section
+    assert inspect.cleandoc(spec.__doc__) in section
+
+
+def test_no_hook_is_documented_that_does_not_exist():
+    documented = re.findall(r"^## (hub_\w+)", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(hookspecs.HOOKS)
+
+
+def test_every_setting_is_in_the_shipped_configuration():
+    document = tomllib.loads((ROOT / "config" / "hub.toml").read_text())
+    for section in attrs.fields(Config):
+        if section.name in ("plugins", "source"):
+            continue
+        table = document[section.name]
+        table = table[0] if isinstance(table, list) else table
+        cls = type(section.default[0]) if section.name == "listen" else type(section.default)
+        assert sorted(table) == sorted(field.name for field in attrs.fields(cls)), section.name
+
+
+def test_the_shipped_configuration_says_the_defaults():
+    shipped = parse((ROOT / "config" / "hub.toml").read_text())
+    assert attrs.evolve(Config(), source=shipped.source) == shipped
+
+
+async def test_every_route_is_documented(hub):
+    text = (ROOT / "docs" / "http.md").read_text()
+    rows = set(re.findall(r"^\| `(\S+ \S+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE))
+    routes = set()
+    for route in hub.routes:
+        method = route.method if isinstance(route, Route) else "WebSocket"
+        permission = "the device's token" if route.path.startswith("/external") else route.permission
+        routes.add((f"{method} {route.path}", "anybody" if permission == PUBLIC else permission, route.summary))
+    assert rows == routes
+
+
+def test_every_command_is_documented():
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pinwheel.commands"]
+    text = " ".join(path.read_text() for path in DOCS)
+    assert [name for name in entries if f"pinwheel {name}" not in text] == []
+
+
+def documented_names():
+    """The public names in the documentation, by the module that they are imported from."""
+    text = (ROOT / "docs" / "plugins.md").read_text().partition("## Public names\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^- `([\w.]+)` \(.*?\): (.*?)(?=^- |\Z)", text, re.MULTILINE | re.DOTALL)
+    return {module: sorted(re.findall(r"`(\w+)`", names)) for module, names in rows}
+
+
+def test_public_names_are_documented():
+    documented = documented_names()
+    assert len(documented) == 14
+    for module, names in documented.items():
+        public = importlib.import_module(module)
+        assert names == sorted(public.__all__), module
+        assert all(getattr(public, name) is not None for name in names)
+
+
+def test_type_checkers_see_the_public_names_that_exist():
+    stub = ast.parse((ROOT / "hub" / "__init__.pyi").read_text())
+    typed = {(node.module, alias.name) for node in stub.body for alias in node.names}
+    assert typed == {(module, name) for module, names in public._NAMES.items() for name in names.split()}
+
+
+def test_files_that_contributors_are_sent_to_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = re.findall(r"`((?:hub|tests|docs|config)/[\w/]+\.\w+|pyproject\.toml)`", text)
+    assert len(files) > 10
+    assert [] == [name for name in files if not (ROOT / name).is_file()]
+
+
+def test_links_between_documents_lead_somewhere():
+    broken = []
+    for path in DOCS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.name}: {target}")
+    assert broken == []
+
+
+@pytest.fixture
+def hub_toml():
+    return '[[listen]]\naddress = "127.0.0.1:0"\n'
+
+
+async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
+    from hub.api import Request
+
+    [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    assert len(plugin.splitlines()) < 30
+    folder = hub_config.data / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "frost.py").write_text(plugin)
+    async with running(hub_config) as hub:
+        assert hub.plugins["frost"].problem == ""
+        template = '[template]\nname = "T"\n[[datastream]]\npin = "V0"\nname = "T"\nunits = "°C"'
+        device, _ = await add_device(hub, template, "Porch")
+        hub.write(Write(device, 0, "-7", "test", SYSTEM))
+        with pytest.raises(public.Rejected, match="colder than possible"):
+            hub.write(Write(device, 0, "-300", "test", SYSTEM))
+        [route] = [r for r in hub.routes if r.path == "/api/v1/frost"]
+        assert await route.handler(Request(principal=public.LOCAL)) == {"Porch": -7.0}
+    sys.modules.pop("pinwheel_plugins.frost")
+
+
+class Lines:
+    """A device that speaks the protocol of the documentation's transport."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._unread = b""
+
+    async def send(self, text):
+        await self._stream.send_all(text.encode())
+
+    async def line(self):
+        """The next line from the hub; None when it has ended the connection."""
+        with trio.fail_after(PATIENCE):
+            while b"\n" not in self._unread:
+                if not (data := await self._stream.receive_some()):
+                    return None
+                self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode()
+
+    async def ask(self, text):
+        await self.send(text)
+        return await self.line()
+
+
+LINES_TEMPLATE = """
+[template]
+name = "Lines"
+[[datastream]]
+pin = "V0"
+name = "Temperature"
+[[datastream]]
+pin = "V1"
+name = "Label"
+type = "string"
+"""
+
+
+@pytest.fixture
+async def lines_hub(hub_config):
+    """A hub with the transport of docs/plugins.md, and the module of that plugin."""
+    [_, transport, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
+    assert len([line for line in transport.splitlines() if line]) < 60
+    folder = hub_config.data / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "lines.py").write_text(transport)
+    async with running(hub_config) as hub:
+        assert "" == hub.plugins["lines"].problem
+        yield hub
+    assert "" == hub.plugins["lines"].problem
+    sys.modules.pop("pinwheel_plugins.lines")
+
+
+@asynccontextmanager
+async def dialled(hub):
+    async with await trio.open_tcp_stream(*address_of(hub)) as stream:
+        yield Lines(stream)
+
+
+async def test_documented_transport_logs_in_writes_and_receives_commands(lines_hub):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    temperature, label = (point.datastream for point in device.points.values())
+    async with dialled(hub) as client:
+        assert "ok" == await client.ask(f"login {token}\n")
+        assert "lines" == hub.sessions.get(device.id).via
+        assert "ok" == await client.ask("0 21.5\n")
+        assert 21.5 == hub.writes.current(device, temperature)
+        # In pieces, and several at once.
+        await client.send("0 2")
+        await client.send("2\r\n1 two words\n")
+        assert ["ok", "ok"] == [await client.line(), await client.line()]
+        assert (22, "two words") == (hub.writes.current(device, temperature), hub.writes.current(device, label))
+        assert (await client.ask("0 warm\n")).startswith("error ")
+        assert "error No datastream setup for that pin." == await client.ask("7 1\n")
+        assert "error No datastream setup for that pin." == await client.ask("x 1\n")
+        hub.write(Write(device, 0, "19", "test", SYSTEM))
+        assert "command 0 19" == (await client.line()).removesuffix(".0")
+        hub.write(Write(device, 1, "a\ncommand 0 99", "test", SYSTEM))
+        assert "command 1 a command 0 99" == await client.line()
+        await client.send("0 1")
+    await until(lambda: hub.sessions.get(device.id) is None)
+    assert 19 == hub.writes.current(device, temperature), "a line without its end is no value"
+
+
+async def test_documented_transport_acknowledges_after_the_commit(lines_hub, monkeypatch):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as client:
+        assert "ok" == await client.ask(f"login {token}\n")
+        transaction, ready = hub.storage.history.transaction, trio.Event()
+
+        async def wait(fn):
+            await ready.wait()
+            return await transaction(fn)
+
+        monkeypatch.setattr(hub.storage.history, "transaction", wait)
+        await client.send("0 5\n")
+        await until(lambda: 5 == hub.writes.current(device, device.points[0].datastream))
+        with trio.move_on_after(brief(0.1)) as early:
+            await client.line()
+        assert early.cancelled_caught
+        ready.set()
+        assert "ok" == await client.line()
+
+
+async def test_documented_transport_rejects_bad_logins_and_long_lines(lines_hub, monkeypatch):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as client:
+        assert ["error unknown token", None] == [await client.ask(f"login {'x' * 32}\n"), await client.line()]
+    assert "lines: unknown token" == hub.rejections.recent[-1].reason
+    for start in ("login ", f"login {token}\n"):
+        async with dialled(hub) as client:
+            await client.send(start + "1 " + "x" * 5000)
+            answers = [await client.line()]
+            while answers[-1] is not None:
+                answers.append(await client.line())
+            assert answers[-2].startswith("error a line has less than 500 bytes")
+    monkeypatch.setattr(hub.plugins["lines"].module, "LOGIN", 0.05)
+    async with dialled(hub) as client:
+        assert (await client.ask("log")).startswith("error ")
+        assert await client.line() is None
+    assert hub.sessions.get(device.id) is None
+
+
+async def test_documented_transport_ends_the_older_connection_of_a_device(lines_hub):
+    hub = lines_hub
+    device, token = await add_device(hub, LINES_TEMPLATE)
+    async with dialled(hub) as older, dialled(hub) as newer:
+        assert "ok" == await older.ask(f"login {token}\n")
+        assert "ok" == await newer.ask(f"login {token}\n")
+        assert await older.line() is None
+        assert "ok" == await newer.ask("0 1\n")
+        assert hub.sessions.get(device.id) is not None
+
+
+async def test_the_test_in_the_documentation_passes(hub):
+    [*_, test] = blocks(ROOT / "docs" / "plugins.md", "python")
+    names = {}
+    exec(test, names)
+    await names["test_impossible_cold_is_refused"](hub)
+
+
+def test_templates_in_the_readme_are_right():
+    from hub.templates.document import parse as parse_template
+
+    for block in blocks(ROOT / "README.md", "toml"):
+        parse_template(block)
+
+
+def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
+    from hub.domain.metadata import TYPES
+    from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status, Tab, Widget
+    from hub.templates.document import parse as parse_template
+    from hub.templates.widgets import KINDS
+
+    page = ROOT / "docs" / "templates.md"
+    [block] = blocks(page, "toml")
+    parse_template(block)
+    document = tomllib.loads(block)
+    for cls, tables in (
+        (Datastream, document["datastream"]),
+        (EventType, document["event"]),
+        (MetadataField, document["metadata"]),
+        (Lifecycle, [document["lifecycle"]]),
+        (Status, document["lifecycle"]["status"]),
+        (Tab, document["web"]["tab"]),
+        (Widget, document["web"]["tab"][0]["widget"]),
+    ):
+        assert {field.name for field in attrs.fields(cls)} == {key for table in tables for key in table}, cls
+    assert [] == [kind for kind in TYPES if kind not in page.read_text()]
+    for kind in ("web", "mobile"):
+        for name, widget in KINDS[kind].items():
+            row = next(
+                line
+                for line in page.read_text().split(f"### {kind.capitalize()}")[1].splitlines()
+                if f"| `{name}` |" in line
+            )
+            assert row.endswith(f"| {', '.join(sorted(widget.options)) or '-'} |"), name
+
+
+async def test_everything_that_the_hub_offers_a_plugin_is_described(hub):
+    text = (ROOT / "docs" / "plugins.md").read_text().partition("## Public names\n")[0]
+    described = set(re.findall(r"`hub\.(\w+)`", text))
+    offered = {name for name in (*vars(hub), *dir(type(hub))) if not name.startswith("_")}
+    assert ([], []) == (sorted(offered - described), sorted(described - offered))

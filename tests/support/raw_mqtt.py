@@ -1,0 +1,176 @@
+"""A client of MQTT that shows every packet: the tests say what goes out and see what comes in, in order."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from contextlib import asynccontextmanager
+
+import trio
+from support.patience import patient
+
+from connectors.mqtt.packets import (
+    V5,
+    V311,
+    Ack,
+    Connack,
+    Connect,
+    Disconnect,
+    Kind,
+    Ping,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+)
+from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
+from hub.testing import address_of
+
+#: Seconds for anything that should happen soon.
+PATIENCE = patient(10)
+
+
+class Raw:
+    """One connection of a version. Messages from the hub are acknowledged only when asked to."""
+
+    def __init__(self, stream, version=V311):
+        self.stream = stream
+        self.version = version
+        self._decoder = Decoder(MAX_LENGTH, version)
+        self._waiting = deque()
+        self._last = 0
+
+    async def send(self, *packets):
+        await self.stream.send_all(b"".join(encode(packet, self.version) for packet in packets))
+
+    async def next(self):
+        """The next packet; None when the hub has ended the connection."""
+        while not self._waiting:
+            with trio.fail_after(PATIENCE):
+                try:
+                    data = bytes(await self.stream.receive_some(65_536))
+                except trio.BrokenResourceError:
+                    return None
+            if not data:
+                return None
+            self._waiting += self._decoder.receive(data)
+        return self._waiting.popleft()
+
+    async def rest(self):
+        """All packets until the hub ends the connection."""
+        found = []
+        while (packet := await self.next()) is not None:
+            found.append(packet)
+        return found
+
+    async def until(self, kind):
+        """The next packet of a class; what came before it comes later."""
+        before = []
+        while (packet := await self.next()) is not None and not isinstance(packet, kind):
+            before.append(packet)
+        self._waiting.extendleft(reversed(before))
+        return packet
+
+    async def login(self, token, **connect):
+        """The CONNACK of a device."""
+        fields = {"username": "device", "password": token.encode(), "keep_alive": 60, "version": self.version}
+        await self.send(Connect(**fields | connect))
+        return await self.next()
+
+    def _id(self):
+        self._last = self._last % 65_535 + 1
+        return self._last
+
+    async def publish(self, topic, payload=b"", qos=1, **more):
+        """Publish, and wait for the answer, if there is one; an `Ack` of QoS 2 is the whole dance's last but one."""
+        packet_id = self._id() if qos else 0
+        data = payload if isinstance(payload, bytes) else str(payload).encode()
+        await self.send(Publish(topic, data, qos, packet_id, **more))
+        if not qos:
+            return None
+        answer = await self.until(Ack)
+        assert answer is None or packet_id == answer.packet_id
+        if qos == 2 and answer is not None and answer.reason < 0x80:
+            await self.send(Ack(Kind.PUBREL, packet_id))
+            assert Ack(Kind.PUBCOMP, packet_id) == await self.until(Ack)
+        return answer
+
+    async def subscribe(self, *filters, qos=1, **properties):
+        """What was granted to each filter."""
+        packet_id = self._id()
+        await self.send(Subscribe(packet_id, tuple(Subscription(name, qos) for name in filters), **properties))
+        answer = await self.until(Suback)
+        return list(answer.reasons)
+
+    async def unsubscribe(self, *filters):
+        packet_id = self._id()
+        await self.send(Unsubscribe(packet_id, filters))
+        return await self.until(Suback)
+
+    async def message(self, *, ack=True):
+        """(topic, payload) of the next message."""
+        packet = await self.until(Publish)
+        if packet is None:
+            return None
+        if packet.qos and ack:
+            await self.send(Ack(Kind.PUBACK, packet.packet_id))
+        return packet.topic, packet.payload.decode()
+
+    async def heard(self):
+        """Messages that came before the answer to a ping: nothing that was sent earlier is still to come."""
+        await self.send(Ping(Kind.PINGREQ))
+        found = []
+        while (packet := await self.next()) is not None and packet != Ping(Kind.PINGRESP):
+            if isinstance(packet, Publish):
+                found.append((packet.topic, packet.payload.decode()))
+                if packet.qos:
+                    await self.send(Ack(Kind.PUBACK, packet.packet_id))
+        return found
+
+    async def disconnect(self, reason=0, **properties):
+        await self.send(Disconnect(reason, **properties))
+        return await self.rest()
+
+
+@asynccontextmanager
+async def dialled(hub, version=V311, **options):
+    """A connection that has not said anything."""
+    stream = await trio.open_tcp_stream(*address_of(hub), **options)
+    try:
+        yield Raw(stream, version)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def online(hub, token, version=V311, *, subscribed=True, **connect):
+    """A device that has logged in, and subscribed to all that is for it."""
+    async with dialled(hub, version) as device:
+        connack = await device.login(token, **connect)
+        assert isinstance(connack, Connack)
+        assert 0 == connack.reason, connack
+        device.present = connack.present
+        if subscribed:
+            assert [1] == await device.subscribe("downlink/#")
+        yield device
+
+
+async def until(condition):
+    """Return when ``condition()`` holds."""
+    with trio.fail_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.002)
+
+
+def reasons(hub):
+    """Why somebody was turned away, oldest first."""
+    return [refusal.reason for refusal in hub.rejections.recent]
+
+
+def reset(raw):
+    """End a connection without a word."""
+    raw.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+__all__ = ["PATIENCE", "V5", "V311", "Raw", "dialled", "online", "reasons", "reset", "until"]

@@ -1,0 +1,123 @@
+"""A device on the native protocol that shows every byte: the tests say what goes out and see what comes in, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager
+
+import trio
+from support.patience import patient
+
+from connectors.native.protocol import Cmd, Decoder, Status, frame, split
+from hub.testing import address_of
+
+#: Seconds for anything that should happen soon.
+PATIENCE = patient(10)
+OK = int(Status.OK)
+
+
+class Raw:
+    """One connection. A received frame is ``(command, message id, *strings)``, a RESPONSE ``(0, message id, status)``."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self._decoder = Decoder()
+        self._waiting = deque()
+        self._last = 0
+
+    async def send(self, command, *parts, message=None):
+        """Send a frame; returns its message id."""
+        self._last = self._last + 1 if message is None else message
+        await self.stream.send_all(self.frame(command, *parts, message=self._last))
+        return self._last
+
+    def frame(self, command, *parts, message=1):
+        body = "\0".join(parts).encode("utf-8", "surrogateescape")
+        return bytes([command]) + message.to_bytes(2, "big") + len(body).to_bytes(2, "big") + body
+
+    async def read(self):
+        """The frames of one read; they are whole. [] when the hub has ended the connection."""
+        with trio.fail_after(PATIENCE):
+            try:
+                data = bytes(await self.stream.receive_some(65_536))
+            except trio.BrokenResourceError:
+                return []
+        received = list(self._decoder.receive(data))
+        return [(c, m, s) if c == Cmd.RESPONSE else (c, m, *split(body)) for c, m, body, s in received]
+
+    async def next(self):
+        """The next frame; None when the hub has ended the connection."""
+        if not self._waiting:
+            self._waiting += await self.read()
+        return self._waiting.popleft() if self._waiting else None
+
+    async def rest(self):
+        """All frames until the hub ends the connection."""
+        frames = []
+        while (received := await self.next()) is not None:
+            frames.append(received)
+        return frames
+
+    async def ask(self, command, *parts, message=None):
+        """The frames up to the RESPONSE to this one, and its status."""
+        asked = await self.send(command, *parts, message=message)
+        before = []
+        while (received := await self.next()) is not None:
+            if received[:2] == (Cmd.RESPONSE, asked):
+                return before, received[2]
+            before.append(received)
+        return before, None
+
+    async def status(self, command, *parts):
+        """The status of the RESPONSE, which is the next frame."""
+        before, status = await self.ask(command, *parts)
+        assert [] == before
+        return status
+
+    async def login(self, token, command=Cmd.HW_LOGIN):
+        return await self.status(command, token)
+
+    async def info(self, **info):
+        """Tell about the firmware; underscores stand for dashes."""
+        pairs = {"ver": "1.0", **{key.replace("_", "-"): str(value) for key, value in info.items()}}
+        return await self.status(Cmd.INTERNAL, *(part for pair in pairs.items() for part in pair))
+
+    async def heard(self):
+        """Whatever came before the answer to a PING: nothing that was sent earlier is still to come."""
+        before, status = await self.ask(Cmd.PING)
+        assert OK == status
+        return before
+
+
+@asynccontextmanager
+async def dialled(hub, **options):
+    """A connection that has not said anything."""
+    stream = await trio.open_tcp_stream(*address_of(hub), **options)
+    try:
+        yield Raw(stream)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def online(hub, token, command=Cmd.HW_LOGIN, **info):
+    """A device that has logged in and told ``info``."""
+    async with dialled(hub) as device:
+        assert OK == await device.login(token, command)
+        assert OK == await device.info(**info)
+        yield device
+
+
+async def until(condition):
+    """Return when ``condition()`` holds."""
+    with trio.fail_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.002)
+
+
+def reasons(hub):
+    """Why somebody was turned away, oldest first."""
+    return [refusal.reason for refusal in hub.rejections.recent]
+
+
+__all__ = ["OK", "PATIENCE", "Raw", "dialled", "frame", "online", "reasons", "until"]

@@ -1,0 +1,33 @@
+"""A clock that stands until it is moved: the wall may jump, the machine's own time does not."""
+
+from __future__ import annotations
+
+import trio
+from support.patience import patient
+
+from hub.clock import Clock
+
+#: 2026-07-01T12:00:00Z in milliseconds.
+NOON = 1_782_907_200_000
+MINUTE = 60_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+class Time:
+    def __init__(self, wall=NOON):
+        self.wall = wall
+        self.uptime = 0
+
+    def pass_(self, ms):
+        self.wall += ms
+        self.uptime += ms
+
+    def clock(self):
+        return Clock(lambda: self.wall * 1_000_000, lambda: self.uptime / 1000, lambda: False)
+
+
+async def until(condition, seconds=10):
+    with trio.fail_after(patient(seconds)):
+        while not condition():
+            await trio.sleep(0.005)
