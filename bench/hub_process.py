@@ -22,7 +22,7 @@ from client.remote import Remote
 from hub.config import load
 from hub.history.chunks import decode
 from hub.history.keys import series_of_chunk
-from hub.history.log import unpack_batch
+from hub.history.log_table import unpack_batch
 from plugins.platform_api.device_routes import MAX_ROWS
 
 CONFIG = """\

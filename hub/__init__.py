@@ -52,7 +52,7 @@ _NAMES = {
     "hub.rate_limits": "DailyQuota TokenBucket",
     "hub.run": "running",
     "hub.sessions": "Session",
-    "hub.stamps": "Correction StampColumns",
+    "hub.stamp_correction": "Correction StampColumns",
     "hub.storage": "Migration Transaction",
     "hub.timers": "Timers",
     "hub.uplinks": "MAX_IMPORT",

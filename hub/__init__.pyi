@@ -390,10 +390,10 @@ from hub.run import (
 from hub.sessions import (
     Session as Session,
 )
-from hub.stamps import (
+from hub.stamp_correction import (
     Correction as Correction,
 )
-from hub.stamps import (
+from hub.stamp_correction import (
     StampColumns as StampColumns,
 )
 from hub.storage import (

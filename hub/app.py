@@ -25,11 +25,11 @@ from hub.clock import Clock
 from hub.config import Config
 from hub.domain.clock_doubts import ClockDoubts
 from hub.domain.clock_repair import BackupMaker, ClockRepairs
+from hub.domain.connection_lifecycle import Lifecycles
 from hub.domain.device_query import DeviceAttributes, QueryCompiler
 from hub.domain.devices import Devices
 from hub.domain.directory import Directory
 from hub.domain.display import Display
-from hub.domain.lifecycle import Lifecycles
 from hub.domain.metadata import Metadata
 from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
@@ -41,15 +41,15 @@ from hub.errors import Forbidden, NotAuthenticated, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, StorageTrouble
 from hub.history import History, Receipt
 from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Hello, Owned, Principal
+from hub.net.certificates import Certificates
 from hub.net.listener import Listener
-from hub.net.tls import Certificates
 from hub.net.wire import WireProtocol
 from hub.plugin import Plugin
 from hub.rate_limits import DailyQuota, TokenBucket
 from hub.rejections import Rejections
 from hub.sessions import Sessions
 from hub.spellings import strip_padding
-from hub.stamps import StampColumns
+from hub.stamp_correction import StampColumns
 from hub.storage import Storage
 from hub.structuring import seconds
 from hub.templates.store import Templates

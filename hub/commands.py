@@ -171,7 +171,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_certificate(config: Config) -> None:
     """Raises `StartupError`."""
-    from hub.net.tls import Certificates
+    from hub.net.certificates import Certificates
 
     if config.tls.cert and config.tls.key:
         Certificates(config.tls, config.data, []).load()

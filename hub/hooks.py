@@ -25,7 +25,6 @@ from hub.api.routes import Permission, Route, SocketRoute
 from hub.app import Hub
 from hub.bus import Bus
 from hub.config import Config
-from hub.discovery import discover
 from hub.domain.directory import PersonalData, UserDirectory
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
@@ -33,7 +32,8 @@ from hub.hookspecs import HOOK_VERSION
 from hub.model import Change, Credentials, Device, Hello, Owned, Principal
 from hub.net.wire import WireProtocol
 from hub.plugin import Failure, FailureKind, Plugin
-from hub.stamps import StampColumns
+from hub.plugin_discovery import discover
+from hub.stamp_correction import StampColumns
 from hub.storage import Migration
 from hub.structuring import ValidationErrors, structure
 from hub.writes import Filter

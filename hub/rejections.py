@@ -12,7 +12,7 @@ from hub.clock import Clock
 from hub.facts import Refused
 from hub.logs import ThrottledLog
 from hub.spellings import escape
-from hub.stamps import Correction
+from hub.stamp_correction import Correction
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from hub.config import Config
 from hub.datadir import write_whole
 from hub.errors import StartupError, StorageError
 from hub.hooks import Hooks
+from hub.net.certificates import Certificates, local_names
 from hub.net.listener import Listener
-from hub.net.tls import Certificates, local_names
 from hub.plugin import Plugin
 from hub.storage import open_storage
 from hub.structuring import seconds

@@ -19,8 +19,8 @@ from hub.writes import Write
 
 if TYPE_CHECKING:
     from hub.clock import Clock
+    from hub.domain.connection_lifecycle import Lifecycles
     from hub.domain.devices import Devices
-    from hub.domain.lifecycle import Lifecycles
     from hub.domain.metadata import Metadata
     from hub.domain.properties import Properties
     from hub.domain.timeline import Timeline

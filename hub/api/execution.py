@@ -33,7 +33,7 @@ from hub.clock import Clock
 from hub.errors import Conflict, HubError, NotAuthenticated, Rejected, TooMany, Unavailable
 from hub.model import NOBODY, Change, Principal
 from hub.rate_limits import TokenBucket
-from hub.stamps import Correction
+from hub.stamp_correction import Correction
 from hub.storage import Storage, Transaction
 
 #: Milliseconds for which an Idempotency-Key is remembered.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from hub.api.messages import Request
 from hub.config import Config
+from hub.net.certificates import lan_address, local_names
 from hub.net.listener import Listener
-from hub.net.tls import lan_address, local_names
 
 #: RFC 3986, 3.2: a host, which is a name or an address, and its port.
 _HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)

@@ -21,9 +21,9 @@ from hub.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.bus import Bus
+    from hub.domain.connection_lifecycle import Lifecycles
     from hub.domain.devices import Devices
     from hub.domain.directory import Directory
-    from hub.domain.lifecycle import Lifecycles
     from hub.domain.organizations import Organizations
     from hub.domain.tokens import Tokens
     from hub.storage import Storage

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hub.domain.organizations import Organizations
     from hub.history import History
     from hub.sessions import Sessions
-    from hub.stamps import Correction
+    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from hub.values import is_text
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
-    from hub.stamps import Correction
+    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
 
 #: Characters of the description that a device sends; a longer one discards the event (docs.blynk.io, Log Event).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.sessions import Sessions
-    from hub.stamps import Correction
+    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
 
 log = logging.getLogger(__name__)

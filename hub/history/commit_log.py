@@ -9,8 +9,8 @@ A value goes through four stages::
 
 1. `History.put` appends the value to the open `Batch` and to the `Tail` of its series in the open segment, and returns
    a `Receipt`. It is synchronous and never waits.
-2. `History.run` commits batches in their order, each as one row of the log (`hub.history.log`). The commit window of
-   the open batch closes when as many callers wait for it as waited for the last commit, at the latest `WAIT_WINDOW`
+2. `History.run` commits batches in their order, each as one row of the log (`hub.history.log_table`). The commit window
+   of the open batch closes when as many callers wait for it as waited for the last commit, at the latest `WAIT_WINDOW`
    after the first caller started to wait; without any caller, after the configured flush time (group commit).
 3. When an hour of the clock ends, or the open segment has `SEGMENT_POINTS` values, it is closed and a new one begins.
    Closed segments are compacted (`hub.history.compaction`) one after the other, oldest first, in slices of about
@@ -51,16 +51,16 @@ import trio
 from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
 from hub.history import compaction
-from hub.history import log as commit_log
+from hub.history import log_table as commit_log
 from hub.history.chunks import HOUR_MS
 from hub.history.compaction import CompactionProgress, Policies, Tail, read_progress, write_progress
 from hub.history.keys import EVERY_SERIES
-from hub.history.log import BOTH, LATEST, STAMPED, Entry
+from hub.history.log_table import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.retention import Retention
 from hub.model import Value
-from hub.stamps import Correction
+from hub.stamp_correction import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
 from hub.values import unpack
 

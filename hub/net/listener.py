@@ -27,8 +27,8 @@ import trio
 
 from hub.config import Config, Listen
 from hub.errors import StartupError
+from hub.net.certificates import Certificates
 from hub.net.proxy_protocol import read_header, subscriber_of
-from hub.net.tls import Certificates
 from hub.net.wire import Peer, TlsWire, Wire, WireProtocol, alert
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 The only package that knows asyncio and SQLite's library.
 """
 
-from hub.storage.directory import HISTORY_PAGE, Storage, open_storage
+from hub.storage.databases import HISTORY_PAGE, Storage, open_storage
 from hub.storage.migrations import Migration, Migrations, shipped_migrations
 from hub.storage.sqlite import POISON, Damaged, Database, Row, Transaction, among, inspect, look_into
 

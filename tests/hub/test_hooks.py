@@ -9,8 +9,8 @@ import pytest
 import trio
 from support.patience import patient
 
-import hub.discovery
 import hub.hooks
+import hub.plugin_discovery
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import ConfigError, Forbidden, NotAuthenticated, PluginError, Rejected, WrongType
@@ -190,8 +190,8 @@ async def test_two_plugins_of_one_name_are_both_left_out(plugin, started, data, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     entry = importlib.metadata.EntryPoint("twin", "twin_package", "pinwheel")
-    installed = hub.discovery.installed()
-    monkeypatch.setattr(hub.discovery, "installed", lambda: [*installed, (entry, "twin-package", "1.0")])
+    installed = hub.plugin_discovery.installed()
+    monkeypatch.setattr(hub.plugin_discovery, "installed", lambda: [*installed, (entry, "twin-package", "1.0")])
     plugin("twin", GOOD)
     async with started() as running_hub:
         found = [one for one in running_hub.plugins.values() if one.name == "twin"]

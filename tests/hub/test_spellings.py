@@ -30,7 +30,7 @@ from hub import spellings, timezones
 from hub.config import TlsSection, parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
-from hub.net import tls
+from hub.net import certificates
 from hub.run import running
 from hub.templates.document import BadTemplate
 from hub.testing import LOOPBACK, add_device
@@ -858,8 +858,8 @@ def test_url_of_the_hub_is_taken_or_refused(row):
 
 @pytest.mark.parametrize("row", [row for row in rows("url") if "is" in row.values[0]])
 def test_host_of_the_url_is_in_the_certificate_or_said_to_be_left_out(tmp_path, caplog, row):
-    names = tls.local_names(parse(f"[hub]\nurl = {json.dumps(row['text'], ensure_ascii=False)}\n").hub.url)
-    tls.Certificates(TlsSection(), tmp_path, names).load()
+    names = certificates.local_names(parse(f"[hub]\nurl = {json.dumps(row['text'], ensure_ascii=False)}\n").hub.url)
+    certificates.Certificates(TlsSection(), tmp_path, names).load()
     made = x509.load_pem_x509_certificate((tmp_path / "tls" / "cert.pem").read_bytes())
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     host = urlsplit(row["is"]).hostname
@@ -870,7 +870,7 @@ def test_host_of_the_url_is_in_the_certificate_or_said_to_be_left_out(tmp_path, 
 @pytest.mark.parametrize("name", ["my_pi", "my pi", "x" * 64])
 def test_name_of_the_machine_that_a_certificate_cannot_have_is_left_out_and_said(tmp_path, caplog, monkeypatch, name):
     monkeypatch.setattr("socket.gethostname", lambda: name)
-    tls.Certificates(TlsSection(), tmp_path, tls.local_names("")).load()
+    certificates.Certificates(TlsSection(), tmp_path, certificates.local_names("")).load()
     assert f"left out of the hub's certificate: {name!r}" in caplog.text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from hub.history.log import unpack_batch
+from hub.history.log_table import unpack_batch
 
 
 def entries(data):

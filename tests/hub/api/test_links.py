@@ -14,7 +14,7 @@ from support.raw_http import PATIENCE, ask, local_key
 from hub.api import is_only_here, reachable
 from hub.api.links import link
 from hub.config import parse
-from hub.net.tls import lan_address
+from hub.net.certificates import lan_address
 from hub.run import running
 from hub.testing import add_device, address_of
 

@@ -12,10 +12,10 @@ from support.commits import entries
 from support.times import MINUTE, Time, until
 
 import hub.history.commit_log
-import hub.history.log
+import hub.history.log_table
 from hub.config import parse
 from hub.history.keys import EVERY_SERIES
-from hub.history.log import LATEST, STAMPED, DamagedBatch, Unpackable, pack_batch, unpack_batch
+from hub.history.log_table import LATEST, STAMPED, DamagedBatch, Unpackable, pack_batch, unpack_batch
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import add_device
@@ -118,7 +118,7 @@ async def points(hub, device, pin):
 
 
 async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start, time, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub.history.log, "BATCHES", 7)
+    monkeypatch.setattr(hub.history.log_table, "BATCHES", 7)
     async with start() as hub_:
         model = await fill(hub_, time, 50)
     data = hub_.config.data
@@ -185,7 +185,7 @@ async def test_a_batch_that_is_written_twice_is_there_once(start, time):
         series = device.points[0].series
 
         async def append(tx):
-            return await hub.history.log.append(tx, 9, [(series, 1, 1.0, LATEST | STAMPED)])
+            return await hub.history.log_table.append(tx, 9, [(series, 1, 1.0, LATEST | STAMPED)])
 
         for _ in range(2):
             assert {} == await hub_.storage.history.transaction(append)

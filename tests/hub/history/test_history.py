@@ -22,7 +22,7 @@ import hub.app
 import hub.facts
 import hub.history.commit_log
 import hub.history.compaction
-import hub.history.log
+import hub.history.log_table
 import hub.history.query
 import hub.history.retention
 import hub.writes
@@ -513,7 +513,7 @@ async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, m
 
 async def test_a_log_larger_than_memory_should_hold_is_sealed_at_the_start(start, time, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 200)
-    monkeypatch.setattr(hub.history.log, "SLICE", 120)
+    monkeypatch.setattr(hub.history.log_table, "SLICE", 120)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(1000):

@@ -27,8 +27,8 @@ from support.raw_native import OK, PATIENCE, Raw, online, reasons, until
 from websockets.trio.client import connect
 
 import connectors.native.session
+import hub.net.certificates
 import hub.net.listener
-import hub.net.tls
 import hub.net.wire
 from connectors.native.protocol import Cmd, Status, frame
 from hub.config import TlsSection, parse
@@ -36,8 +36,8 @@ from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
 from hub.hookspecs import hookimpl
 from hub.model import SetDatastream
+from hub.net.certificates import Certificates
 from hub.net.proxy_protocol import proxy_header
-from hub.net.tls import Certificates
 from hub.run import running
 from hub.testing import add_device, address_of
 
@@ -245,7 +245,7 @@ async def test_a_reload_serves_the_new_certificate_and_keeps_sessions(start, min
 
 
 async def test_changed_files_are_noticed(start, mine, monkeypatch):
-    monkeypatch.setattr(hub.net.tls, "WATCH_PERIOD", 0.01)
+    monkeypatch.setattr(hub.net.certificates, "WATCH_PERIOD", 0.01)
     async with start(mine.toml) as started:
         before = started.certificates.context
         mine.make()
@@ -341,8 +341,8 @@ def ahead(monkeypatch):
     def go_on(days):
         Later.passed += timedelta(days=days)
 
-    monkeypatch.setattr(hub.net.tls, "datetime", Later)
-    monkeypatch.setattr(hub.net.tls, "WATCH_PERIOD", 0.01)
+    monkeypatch.setattr(hub.net.certificates, "datetime", Later)
+    monkeypatch.setattr(hub.net.certificates, "WATCH_PERIOD", 0.01)
     return go_on
 
 
@@ -394,7 +394,7 @@ async def test_own_certificate_that_cannot_be_renewed_stays_until_it_can(
         before, first, good = started.certificates.expires, await serial_number(started, client), key.read_bytes()
         with monkeypatch.context() as patch:
             if fault == "full disk":
-                patch.setattr(hub.net.tls, "write_together", full)
+                patch.setattr(hub.net.certificates, "write_together", full)
             else:
                 key.write_bytes(b"-----BEGIN NONSENSE-----\n")
             ahead(818 - 30.5)

@@ -446,7 +446,7 @@ async def test_a_failed_migration_of_one_file_leaves_both_working_with_the_old_v
         return [*shipped_migrations(file), Migration(999, sql)]
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub.storage.directory, "shipped_migrations", newer)
+        patch.setattr(hub.storage.databases, "shipped_migrations", newer)
         with pytest.raises(MigrationError):
             async with open_storage(data, {}):
                 pass

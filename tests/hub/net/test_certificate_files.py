@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509 import SubjectAlternativeName
 from support.patience import patient
 
-import hub.net.tls
+import hub.net.certificates
 from hub.config import TlsSection
 from hub.errors import StartupError
-from hub.net.tls import Certificates
-from hub.net.tls_files import check
+from hub.net.certificate_files import check
+from hub.net.certificates import Certificates
 
 PINWHEEL = Path(sys.executable).with_name("pinwheel")
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
@@ -165,7 +165,7 @@ def test_pipe_is_not_waited_for(files, tmp_path):
 
 def test_openssl_never_asks_for_a_passphrase(files):
     """The last guard: a key that got its passphrase after it was looked at."""
-    from hub.net.tls_files import no_passphrase
+    from hub.net.certificate_files import no_passphrase
 
     files.put(key=files.key_as(PEM, PKCS8, LOCKED))
     with pytest.raises(ValueError, match="the key has a passphrase"):
@@ -232,7 +232,7 @@ def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, ca
     def refuse(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub.net.tls, "write_together", refuse)
+    monkeypatch.setattr(hub.net.certificates, "write_together", refuse)
     for _ in range(2):
         Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"]).load()
     assert before == (tmp_path / "tls" / "cert.pem").read_bytes()

@@ -13,7 +13,7 @@ import trio
 from hub.config import TlsSection
 from hub.datadir import write_together
 from hub.errors import StartupError
-from hub.net.tls_files import check, is_pair, no_passphrase
+from hub.net.certificate_files import check, is_pair, no_passphrase
 from hub.spellings import host
 
 log = logging.getLogger(__name__)
