@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -118,3 +119,11 @@ def pytest_runtest_teardown(item):
 def time():
     """A clock for a hub, that stands until it is moved."""
     return Time()
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """Restore the level of the log, which commands that run in this process set."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)

@@ -50,8 +50,7 @@ import trio
 
 from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
-from hub.history import compaction
-from hub.history import log_table as commit_log
+from hub.history import compaction, log_table
 from hub.history.chunks import HOUR_MS
 from hub.history.compaction import CompactionProgress, Policies, Tail, read_progress, write_progress
 from hub.history.keys import EVERY_SERIES
@@ -366,7 +365,7 @@ class History:
         """Write a batch to the log; False when the disk refused and the caller must try again."""
 
         async def append(tx: Transaction) -> dict[int, Exception]:
-            return await commit_log.append(tx, batch.number, batch.entries)
+            return await log_table.append(tx, batch.number, batch.entries)
 
         try:
             if self._unfilled:
@@ -429,7 +428,7 @@ class History:
         self.retention.start()
         self._work_at = 0.0
         try:
-            await self._database.transaction(commit_log.pack_rows)
+            await self._database.transaction(log_table.pack_rows)
             stored = await self._database.read(_read_latest)
             self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
             self._progress, _ = await self._database.read(read_progress)
@@ -468,7 +467,7 @@ class History:
         while last is not None:
 
             async def read(tx: Transaction, after: int = last) -> tuple[list[Entry], int | None]:
-                return await commit_log.read(tx, after, upto)
+                return await log_table.read(tx, after, upto)
 
             entries, last = await self._database.read(read)
             for series, ts, value, flags in entries:
@@ -580,7 +579,7 @@ class History:
         upto = self._progress.upto if self._progress.is_complete else self._progress.since
 
         async def prune(tx: Transaction) -> bool:
-            return await commit_log.prune(tx, upto)
+            return await log_table.prune(tx, upto)
 
         return await self._database.transaction(prune)
 

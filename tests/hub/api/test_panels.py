@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
+from support.paths import ROOT
 from support.raw_http import ask, connected, local_key
 from support.tenants import tenants
 
@@ -296,7 +296,7 @@ async def test_broken_panel_of_a_built_in_plugin_is_an_error_at_the_start(hub_co
 
 
 async def test_panel_of_the_documentation_works(hub_config):
-    text = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text()
+    text = (ROOT / "docs" / "hooks.md").read_text()
     example = text.partition("## hub_panels\n")[2].partition("```python\n")[2].partition("```")[0]
     folder = hub_config.data / "plugins"
     folder.mkdir()

@@ -14,6 +14,7 @@ import attrs
 import pytest
 import trio
 from support.command import CommandLine
+from support.paths import ROOT
 from support.patience import patient
 from support.raw_http import Http, ask, connected, local_key, request
 from support.tenants import tenants
@@ -588,7 +589,7 @@ async def test_upload_of_200_mb_takes_no_memory_and_others_are_answered_meanwhil
 
 
 async def test_upload_of_the_documentation_works(hub_config):
-    text = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text()
+    text = (ROOT / "docs" / "plugins.md").read_text()
     example = text.partition("## Example: an upload\n")[2].partition("```python\n")[2].partition("```")[0]
     folder = hub_config.data / "plugins"
     folder.mkdir()
