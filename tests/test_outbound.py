@@ -307,6 +307,18 @@ async def test_allowed_network_opens_only_itself(serve):
     assert 1 == server.connections
 
 
+async def test_ipv6_address_is_connected_to_and_named_in_brackets(nursery):
+    server = Server(OK)
+    try:
+        [listener] = await trio.open_tcp_listeners(0, host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    nursery.start_soon(trio.serve_listeners, server.serve, [listener])
+    host = f"[::1]:{listener.socket.getsockname()[1]}"
+    assert 200 == (await Outbound(allowed_networks=["::1/128"]).request("GET", f"http://{host}/")).status
+    assert host == server.requests[0][2]["host"]
+
+
 @pytest.mark.parametrize("network", ["127.0.0.1/8", "localhost", ""])
 def test_network_that_is_not_valid_is_rejected_at_the_start(network):
     with pytest.raises(StartupError, match="is not valid"):
@@ -342,6 +354,12 @@ async def test_address_in_an_unusual_spelling_is_never_connected_to(serve, host)
     error = await failure(f"http://{host}:{server.port}/")
     assert not error.temporary
     assert 0 == server.connections
+
+
+async def test_address_with_a_zone_is_rejected_even_in_an_allowed_network():
+    allowed = Outbound(allowed_networks=["fe80::/10", "::1/128"])
+    for host in ("fe80::1%25lo", "::1%251"):
+        assert "is not valid: write an address as" in str(await failure(f"http://[{host}]/", allowed))
 
 
 async def test_name_is_resolved_once_so_that_a_second_answer_leads_nowhere(serve, resolver):
