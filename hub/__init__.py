@@ -2,8 +2,8 @@
 
 A name is public if the module that it is imported from lists it in ``__all__``: this one, the packages `hub.api`,
 `hub.domain`, `hub.history`, `hub.net`, `hub.storage` and `hub.templates`, and the modules `hub.datadir`,
-`hub.interrupts`, `hub.printing`, `hub.spellings`, `hub.structuring`, `hub.timezones` and `hub.values`. Everything else
-may change.
+`hub.interrupts`, `hub.printing`, `hub.schedules`, `hub.spellings`, `hub.structuring`, `hub.timezones` and `hub.values`.
+Everything else may change.
 
 The names here are loaded when they are used, so that a command which needs one of them starts without the others.
 """
