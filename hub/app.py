@@ -54,7 +54,7 @@ from hub.storage import Storage
 from hub.structuring import seconds
 from hub.templates.store import Templates
 from hub.uplinks import Uplinks
-from hub.writes import Filter, Write, Writes
+from hub.writes import Write, Writes
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,6 @@ class Hooks(Protocol):
     async def erase_personal_data(self, user: str) -> None: ...
 
     def stamps(self, hub: Hub) -> list[StampColumns]: ...
-
-    def filter_failed(self, fn: Filter, error: Exception) -> None: ...
 
 
 class Hub:

@@ -48,18 +48,6 @@ BACKOFF = 1.0, 60.0
 #: Seconds in which the same failure of a plugin is logged once, and reasons that are remembered of each plugin.
 QUIET, MAX_REASONS = 3600.0, 100
 
-#: Hooks that the hub calls while the plugin runs: when one fails, the plugin goes on.
-NON_FATAL_HOOKS = frozenset(
-    (
-        "hub_event",
-        "hub_filter_write",
-        "hub_authenticate",
-        "hub_login",
-        "hub_authorize",
-        "hub_changed",
-        "hub_personal_data",
-    )
-)
 T = TypeVar("T")
 #: A hook's implementation: its plugin, the function, and the names of its arguments.
 Implementation = tuple[Plugin, Callable[..., Any], tuple[str, ...]]
@@ -426,8 +414,8 @@ class Hooks:
     # -- containment ----------------------------------------------------------------------------------------------
 
     def _hook_failed(self, plugin: Plugin, hook: str, error: BaseException) -> None:
-        kind = FailureKind.HOOK if hook in NON_FATAL_HOOKS else FailureKind.UNUSABLE
-        self._record(plugin, kind, f"{hook} failed: {error!r}", error)
+        """Record the failure of a hook that the hub calls while the plugin runs: the plugin goes on."""
+        self._record(plugin, FailureKind.HOOK, f"{hook} failed: {error!r}", error)
 
     def _record(self, plugin: Plugin, kind: FailureKind, reason: str, error: BaseException | None = None) -> None:
         """Record a failure, and emit `PluginFailed`.

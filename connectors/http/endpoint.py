@@ -15,7 +15,6 @@ from starlette.routing import compile_path
 
 from connectors.http import server, websocket
 from hub import (
-    AUTHENTICATED,
     DEVICE,
     NOBODY,
     PUBLIC,
@@ -366,17 +365,12 @@ async def _authorize(hub: Hub, request: Request, permission: str) -> None:
 
     For a device also raises `Rejected`, `TooMany`.
     """
-    request.permission = permission
     if permission == DEVICE:
         await hub.access.authenticate_device(request)
-    if permission in OPEN:
-        return
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret:
-        raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
-    request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
-    if permission != AUTHENTICATED:
-        hub.authorize(request.principal, permission)
+    if permission not in OPEN and scheme.lower() == "bearer" and secret:
+        request.principal = await hub.authenticate(Credentials("bearer", secret.strip(), request.address))
+    hub.executor.authorize(request, permission)
 
 
 async def _read_body(receive: server.Receive, body_limit: int, grown_to: Callable[[int], None]) -> bytes:

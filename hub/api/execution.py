@@ -93,7 +93,7 @@ class RouteExecutor:
 
         Raises `NotAuthenticated`, `Forbidden`, `TooMany`, and what the handler raises.
         """
-        self.authorize(route, request)
+        self.authorize(request, route.permission)
         self._take_request(request)
         arguments = route.arguments(request)
         if route.method == "GET":
@@ -107,19 +107,19 @@ class RouteExecutor:
             return await self._change_once(key, route, request, arguments, details)
         return await self._change(route, request, arguments, details)
 
-    def authorize(self, route: Route, request: Request) -> None:
-        """Give a request its route's permission, if its principal has it. Raises `NotAuthenticated`, `Forbidden`.
+    def authorize(self, request: Request, permission: str) -> None:
+        """Give a request the permission of its route, if its principal has it. Raises `NotAuthenticated`, `Forbidden`.
 
-        A connector may call this before it reads a body. Who asks for a device, and for a route without authentication,
-        the handler checks itself.
+        A connector calls this too, before it reads a body. The handler of a route without authentication, or for
+        devices, checks for itself who is asking.
         """
-        request.permission = route.permission
-        if route.permission in OPEN:
+        request.permission = permission
+        if permission in OPEN:
             return
         if request.principal == NOBODY:
             raise NotAuthenticated("This request needs an Authorization header with a bearer token.")
-        if route.permission != AUTHENTICATED:
-            self._authorize(request.principal, route.permission)
+        if permission != AUTHENTICATED:
+            self._authorize(request.principal, permission)
 
     def _take_request(self, request: Request) -> None:
         """Take a request from its organization's rate limit. Raises `TooMany`."""

@@ -63,15 +63,15 @@ class Parameter:
 
 def parameters(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
     """Return a handler's parameters: all its arguments but the first, which is the request."""
-    found: list[Parameter] = []
+    declared: list[Parameter] = []
     for argument, value in list(inspect.signature(handler).parameters.items())[1:]:
         kind = resolve_annotation(value.annotation, handler)
         if attrs.has(kind):
             fields, group = attrs.fields(attrs.resolve_types(kind)), (argument, kind)
-            found += [_parameter(field.name, field.type, field.default, attrs.NOTHING, group) for field in fields]
+            declared += [_parameter(field.name, field.type, field.default, attrs.NOTHING, group) for field in fields]
         else:
-            found.append(_parameter(argument, kind, value.default, inspect.Parameter.empty))
-    return tuple(found)
+            declared.append(_parameter(argument, kind, value.default, inspect.Parameter.empty))
+    return tuple(declared)
 
 
 def _parameter(
