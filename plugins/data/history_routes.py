@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub import LARGE_BODY, MAX_PROBLEMS, Device, DeviceDatastream, Rejected, Request, Route, Stream, spellings
+from hub import (
+    LARGE_BODY,
+    MAX_IMPORT,
+    MAX_PROBLEMS,
+    Device,
+    DeviceDatastream,
+    Rejected,
+    Request,
+    Route,
+    Stream,
+    spellings,
+)
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize
 from hub.history import Bucket, Granularity, Point
 from hub.values import Raw, to_json
@@ -20,8 +31,6 @@ from plugins.data.parameters import AGGREGATES, Aggregate, OpenTimeRange, TimeRa
 if TYPE_CHECKING:
     from hub import Hub
 
-#: Points in one import (docs.blynk.io, Upload set of data).
-MAX_BATCH = 10_000
 #: Points that are checked before other tasks get their turn.
 SLICE = 500
 #: Points that are read for a page. Reading on costs as much as a stream of all values, which clients can have instead.
@@ -241,8 +250,8 @@ def routes(hub: Hub) -> Sequence[Route]:
 
 
 def _check_count(rows: Sequence[Any]) -> None:
-    if len(rows) > MAX_BATCH:
-        raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_BATCH} points.")
+    if len(rows) > MAX_IMPORT:
+        raise Rejected(f"Too much data in batch. Maximum batch size is {MAX_IMPORT} points.")
 
 
 async def _point_lines(slices: AsyncIterator[list[Point]], format_: str) -> AsyncGenerator[bytes, None]:
