@@ -425,7 +425,7 @@ def find_device(hub: Api, text: str) -> DeviceObject:
 def device_ids_named(hub: Api, name: str) -> list[int]:
     """Return the ids of the devices with exactly this name."""
     from client.operations import get_organization_search_devices
-    from hub.spellings import nfc
+    from hub.parsing.spellings import nfc
 
     devices = hub(get_organization_search_devices(query=name, size=PAGE))["content"]
     return [device["id"] for device in devices if device["name"] == nfc(name)]
@@ -433,7 +433,7 @@ def device_ids_named(hub: Api, name: str) -> list[int]:
 
 def find_datastream(device: DeviceObject, text: str) -> DataStreamValue | None:
     """Return a device's datastream by pin (``V1``, ``v1``), else by name, as `hub.model.Device.find` does."""
-    from hub.spellings import nfc
+    from hub.parsing.spellings import nfc
 
     streams = device["dataStreamValues"] or []
     matches = [stream for stream in streams if stream["pin"] == text.lower()]
@@ -462,7 +462,7 @@ def find_organization(hub: Api, text: str, parent: int | None = None) -> Organiz
     and `Rejected` for an ambiguous name.
     """
     from client.operations import get_organization
-    from hub.spellings import nfc
+    from hub.parsing.spellings import nfc
 
     if text.isascii() and text.isdecimal():
         return hub(get_organization(org_id=int(text)))

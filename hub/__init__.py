@@ -2,8 +2,8 @@
 
 A name is public if the module that it is imported from lists it in ``__all__``: this one, the packages `hub.api`,
 `hub.domain`, `hub.history`, `hub.net`, `hub.storage` and `hub.templates`, and the modules `hub.datadir`,
-`hub.interrupts`, `hub.printing`, `hub.schedules`, `hub.spellings`, `hub.structuring`, `hub.timezones` and `hub.values`.
-Everything else may change.
+`hub.interrupts`, `hub.parsing.spellings`, `hub.parsing.structuring`, `hub.parsing.timezones`, `hub.printing`,
+`hub.schedules` and `hub.values`. Everything else may change.
 
 The names here are loaded when they are used, so that a command which needs one of them starts without the others.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The public names by the module that defines them. ``__init__.pyi`` has the same for type checkers.
 _NAMES = {
-    "hub.alarms": "Alarm",
+    "hub.domain.alarms": "Alarm",
     "hub.api": (
         "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created File Panel PanelAction PanelColumn Permission Request "
         "Response Route Socket SocketRoute Stream secret"
@@ -52,7 +52,7 @@ _NAMES = {
     "hub.rate_limits": "DailyQuota TokenBucket",
     "hub.run": "running",
     "hub.sessions": "Session",
-    "hub.stamp_correction": "Correction StampColumns",
+    "hub.storage.stamp_correction": "Correction StampColumns",
     "hub.storage": "Migration Transaction",
     "hub.timers": "Timers",
     "hub.uplinks": "MAX_IMPORT",

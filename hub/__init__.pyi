@@ -1,8 +1,5 @@
 # The names of __init__.py, for type checkers.
 
-from hub.alarms import (
-    Alarm as Alarm,
-)
 from hub.api import (
     AUTHENTICATED as AUTHENTICATED,
 )
@@ -71,6 +68,9 @@ from hub.config import (
 )
 from hub.config import (
     on_this_machine as on_this_machine,
+)
+from hub.domain.alarms import (
+    Alarm as Alarm,
 )
 from hub.errors import (
     MAX_PROBLEMS as MAX_PROBLEMS,
@@ -390,17 +390,17 @@ from hub.run import (
 from hub.sessions import (
     Session as Session,
 )
-from hub.stamp_correction import (
-    Correction as Correction,
-)
-from hub.stamp_correction import (
-    StampColumns as StampColumns,
-)
 from hub.storage import (
     Migration as Migration,
 )
 from hub.storage import (
     Transaction as Transaction,
+)
+from hub.storage.stamp_correction import (
+    Correction as Correction,
+)
+from hub.storage.stamp_correction import (
+    StampColumns as StampColumns,
 )
 from hub.timers import (
     Timers as Timers,

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from hub.alarms import Alarm, Alarms
 from hub.api.access import Access
 from hub.api.bodies import Bodies
 from hub.api.execution import RouteExecutor
@@ -23,6 +22,7 @@ from hub.api.routes import OPEN, Permission, Route, SocketRoute
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
+from hub.domain.alarms import Alarm, Alarms
 from hub.domain.clock_doubts import ClockDoubts
 from hub.domain.clock_repair import BackupMaker, ClockRepairs
 from hub.domain.connection_lifecycle import Lifecycles
@@ -33,6 +33,7 @@ from hub.domain.display import Display
 from hub.domain.metadata import Metadata
 from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
+from hub.domain.rejections import Rejections
 from hub.domain.segments import Segments
 from hub.domain.timeline import Timeline
 from hub.domain.tokens import Tokens, is_token
@@ -44,14 +45,13 @@ from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials
 from hub.net.certificates import Certificates
 from hub.net.listener import Listener
 from hub.net.wire import WireProtocol
+from hub.parsing.spellings import strip_padding
+from hub.parsing.structuring import seconds
 from hub.plugin import Plugin
 from hub.rate_limits import DailyQuota, TokenBucket
-from hub.rejections import Rejections
 from hub.sessions import Sessions
-from hub.spellings import strip_padding
-from hub.stamp_correction import StampColumns
 from hub.storage import Storage
-from hub.structuring import seconds
+from hub.storage.stamp_correction import StampColumns
 from hub.templates.store import Templates
 from hub.uplinks import Uplinks
 from hub.writes import Write, Writes

@@ -178,7 +178,7 @@ def _check_certificate(config: Config) -> None:
 
 
 def _template_problems(path: Path) -> Sequence[str]:
-    from hub.spellings import read_text
+    from hub.parsing.spellings import read_text
     from hub.templates import document
 
     try:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError, StartupError
-from hub.spellings import base_url, read_text
-from hub.structuring import ValidationErrors, duration_problem, seconds, structure
-from hub.timezones import is_known
+from hub.parsing.spellings import base_url, read_text
+from hub.parsing.structuring import ValidationErrors, duration_problem, seconds, structure
+from hub.parsing.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
 Durability = Literal["full", "normal"]

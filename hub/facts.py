@@ -11,7 +11,7 @@ import attrs
 
 from hub.history import Receipt
 from hub.model import Change, Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
-from hub.stamp_correction import Correction
+from hub.storage.stamp_correction import Correction
 
 
 class Fact:

@@ -31,11 +31,11 @@ from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.model import Change, Credentials, Device, Hello, Owned, Principal
 from hub.net.wire import WireProtocol
+from hub.parsing.structuring import ValidationErrors, structure
 from hub.plugin import Failure, FailureKind, Plugin
 from hub.plugin_discovery import discover
-from hub.stamp_correction import StampColumns
 from hub.storage import Migration
-from hub.structuring import ValidationErrors, structure
+from hub.storage.stamp_correction import StampColumns
 from hub.writes import Filter
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from hub.facts import Fact
     from hub.model import Change, Credentials, Datastream, Device, Hello, Owned, Principal, Value
     from hub.net.wire import WireProtocol
-    from hub.stamp_correction import StampColumns
     from hub.storage import Migration
+    from hub.storage.stamp_correction import StampColumns
 
 #: The version of this contract. It increases when a hook changes its meaning, not when a hook is added.
 HOOK_VERSION = 1

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from hub.errors import NotFound, Rejected, UnknownPin
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 
 #: The value of a datastream. A tuple is a multi-value array; a location is ``(longitude, latitude)``.
 Scalar = int | float | str

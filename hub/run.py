@@ -21,9 +21,9 @@ from hub.errors import StartupError, StorageError
 from hub.hooks import Hooks
 from hub.net.certificates import Certificates, local_names
 from hub.net.listener import Listener
+from hub.parsing.structuring import seconds
 from hub.plugin import Plugin
 from hub.storage import open_storage
-from hub.structuring import seconds
 from hub.watchdog import Watchdog
 
 #: Seconds between two rounds of housekeeping.

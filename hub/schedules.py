@@ -9,7 +9,7 @@ October. `Every` counts elapsed time, in which no zone matters.
 jumps forward over several moments, the latest of them is due and the others are skipped. When it jumps back, the
 moments that were due already are not due again.
 
-Moments are in milliseconds UTC, time zones are names that `hub.timezones.is_known`.
+Moments are in milliseconds UTC, time zones are names that `hub.parsing.timezones.is_known`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from hub.clock import Clock
-from hub.timezones import zone
+from hub.parsing.timezones import zone
 
 __all__ = [
     "Every",

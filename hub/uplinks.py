@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from hub.domain.metadata import AUTH_TOKEN, BY_DEVICE, LAT_LON, NAME, OWNER, WrongValue
 from hub.errors import Rejected, UnknownPin
+from hub.parsing.spellings import is_printable, nfc
 from hub.rate_limits import DailyQuota, TokenBucket
-from hub.spellings import is_printable, nfc
 from hub.writes import Write
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from hub import spellings
 from hub.errors import WrongType
 from hub.model import Datastream, Scalar, Value
+from hub.parsing import spellings
 
 __all__ = [
     "MAX_STRING",
@@ -45,7 +45,7 @@ def coerce(datastream: Datastream, raw: Raw) -> Value:
     """Coerce ``raw`` to the datastream's type. Raises `WrongType`.
 
     Several values (a multi-value array) are a list or tuple; a list of one is that value. Numbers may have padding
-    (`hub.spellings`); text stays as it is.
+    (`hub.parsing.spellings`); text stays as it is.
     """
     convert = _COERCE[datastream.type]
     if isinstance(raw, str) and datastream.type != "location":

@@ -17,7 +17,7 @@ from hub.clock import END_MS
 from hub.errors import Conflict, Rejected, RequestError, Unavailable, UnknownPin
 from hub.facts import ValueSet, ValueWritten
 from hub.model import SYSTEM, Datastream, Device, DeviceDatastream, Principal, SetDatastream, Value
-from hub.spellings import unit_hint
+from hub.parsing.spellings import unit_hint
 from hub.values import Raw, coerce, texts_of
 
 if TYPE_CHECKING:

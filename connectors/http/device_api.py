@@ -29,7 +29,7 @@ from hub import (
 )
 from hub.api import PUBLIC_BODY, Handler, parse_json
 from hub.domain import BY_TOKEN, NAME, WrongValue, type_label
-from hub.spellings import timed_values
+from hub.parsing.spellings import timed_values
 from hub.values import texts_of, to_json
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from hub import (
     SetMetadata,
     WireFrame,
 )
-from hub.spellings import escape, strip_padding
+from hub.parsing.spellings import escape, strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

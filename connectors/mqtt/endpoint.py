@@ -20,7 +20,7 @@ from connectors.mqtt.protocol import Decoder, encode
 from connectors.mqtt.registry import ClientRegistry
 from connectors.mqtt.session import ServerLimits
 from hub import WireProtocol, hookimpl
-from hub.structuring import Duration, between, seconds
+from hub.parsing.structuring import Duration, between, seconds
 
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.mqtt.payloads import decode_text, decode_values, encode_values
 from connectors.mqtt.topics import Uplink
-from hub import MAX_IMPORT, Datastream, NotFound, Rejected, UnknownPin, Write, WrongType, timezones
-from hub.spellings import as_integer, timed_values
+from hub import MAX_IMPORT, Datastream, NotFound, Rejected, UnknownPin, Write, WrongType
+from hub.parsing import timezones
+from hub.parsing.spellings import as_integer, timed_values
 from hub.values import MISMATCH, text_of, texts_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from connectors.native.protocol import PIN_NUMBERS, Cmd, Status, frame, response, split, split_stripped
-from hub import Forbidden, NotFound, Rejected, UnknownPin, Write, timezones
+from hub import Forbidden, NotFound, Rejected, UnknownPin, Write
+from hub.parsing import timezones
 from hub.values import texts_of
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ from hub import (
     Write,
     translate,
 )
-from hub.spellings import decimal, stamp, strip_padding
+from hub.parsing.spellings import decimal, stamp, strip_padding
 
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire

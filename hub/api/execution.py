@@ -33,8 +33,8 @@ from hub.clock import Clock
 from hub.errors import Conflict, HubError, NotAuthenticated, Rejected, TooMany, Unavailable
 from hub.model import NOBODY, Change, Principal
 from hub.rate_limits import TokenBucket
-from hub.stamp_correction import Correction
 from hub.storage import Storage, Transaction
+from hub.storage.stamp_correction import Correction
 
 #: Milliseconds for which an Idempotency-Key is remembered.
 EXPIRY_MS = 24 * 3600 * 1000

@@ -18,7 +18,7 @@ import attrs
 
 from hub.api.schema import camel
 from hub.errors import Rejected
-from hub.spellings import unit_hint
+from hub.parsing.spellings import unit_hint
 
 #: Digits of a whole number, and the largest such number.
 MAX_DIGITS = 15

@@ -8,7 +8,7 @@ import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hub.errors import Rejected
-from hub.structuring import ValidationErrors, converter, structure
+from hub.parsing.structuring import ValidationErrors, converter, structure
 
 T = TypeVar("T")
 

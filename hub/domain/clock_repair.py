@@ -33,7 +33,7 @@ from hub.errors import Conflict, Rejected, RequestError, StorageError, Unavailab
 from hub.facts import ClockRepaired, Fact, ValueCleared, ValueWritten
 from hub.history.repair import HistoryRepair, Span
 from hub.model import Change
-from hub.stamp_correction import Correction, StampColumns, correct, find
+from hub.storage.stamp_correction import Correction, StampColumns, correct, find
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

@@ -41,8 +41,8 @@ import trio
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
 from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
+from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
-from hub.structuring import seconds
 from hub.timers import Timers
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import trio
 from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
 from hub.model import REDACTED_NAME, Datastream, Device, IsAllowed, Principal, Template, Value
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 
 if TYPE_CHECKING:
     from hub.bus import Bus

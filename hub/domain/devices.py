@@ -18,8 +18,8 @@ from hub.errors import NotFound, Rejected, RequestError, StorageError, first_pro
 from hub.facts import DataErased, DeviceAdded, DeviceChanged, DeviceDeleted, DeviceInfo, MetadataChanged, ValueCleared
 from hub.history.compaction import Policy
 from hub.model import ROOT_ORG, Datastream, Device, DeviceDatastream, Principal, Template
-from hub.spellings import is_name, nfc
-from hub.structuring import seconds
+from hub.parsing.spellings import is_name, nfc
+from hub.parsing.structuring import seconds
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hub.domain.organizations import Organizations
     from hub.history import History
     from hub.sessions import Sessions
-    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
+    from hub.storage.stamp_correction import Correction
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hub import timezones
 from hub.domain import units
 from hub.errors import NotFound, Rejected
 from hub.facts import MetadataChanged
 from hub.model import Device, MetadataField, Principal, SetMetadata
-from hub.spellings import is_name, nfc
+from hub.parsing import timezones
+from hub.parsing.spellings import is_name, nfc
 from hub.values import is_text
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import timezones
 from hub.domain import units
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal, Template
-from hub.spellings import is_name, is_words
+from hub.parsing import timezones
+from hub.parsing.spellings import is_name, is_words
 
 if TYPE_CHECKING:
     from hub.bus import Bus

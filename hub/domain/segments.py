@@ -16,8 +16,8 @@ from hub.domain.device_query import DeviceQuery, Predicate, QueryCompiler
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
 from hub.model import VIEW_DEVICES, Device, IsAllowed, Principal
-from hub.spellings import is_name, nfc
-from hub.structuring import structure
+from hub.parsing.spellings import is_name, nfc
+from hub.parsing.structuring import structure
 
 if TYPE_CHECKING:
     from hub.bus import Bus

@@ -14,16 +14,16 @@ import attrs
 from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
 from hub.model import Comment, Device, EventType, Principal, TimelineEvent
+from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.storage import among
-from hub.structuring import seconds
 from hub.values import is_text
 
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
-    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
+    from hub.storage.stamp_correction import Correction
 
 #: Characters of the description that a device sends; a longer one discards the event (docs.blynk.io, Log Event).
 MAX_DESCRIPTION = 300

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hub.errors import Conflict, Rejected
 from hub.facts import DeviceChanged
 from hub.model import Device, Principal
-from hub.spellings import strip_padding
+from hub.parsing.spellings import strip_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
     from hub.sessions import Sessions
-    from hub.stamp_correction import Correction
     from hub.storage import Row, Storage, Transaction
+    from hub.storage.stamp_correction import Correction
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Tokens:
         self._by_hash = {hash_: entry for hash_, entry in self._by_hash.items() if entry[0] is not device}
 
     def device_for(self, token: str) -> Device | None:
-        """Return the device with a valid token, as `hub.spellings.strip_padding` returns it."""
+        """Return the device with a valid token, as `hub.parsing.spellings.strip_padding` returns it."""
         entry = self._by_hash.get(digest(strip_padding(token)))
         if entry is None:
             return None

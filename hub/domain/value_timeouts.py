@@ -36,7 +36,7 @@ import trio
 
 from hub.facts import ValueExpired
 from hub.model import DeviceDatastream, Value
-from hub.structuring import seconds
+from hub.parsing.structuring import seconds
 from hub.timers import Timers
 
 if TYPE_CHECKING:

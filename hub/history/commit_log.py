@@ -59,8 +59,8 @@ from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.retention import Retention
 from hub.model import Value
-from hub.stamp_correction import Correction
 from hub.storage import Damaged, Row, Storage, Transaction
+from hub.storage.stamp_correction import Correction
 from hub.values import unpack
 
 log = logging.getLogger(__name__)

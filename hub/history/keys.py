@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hub import timezones
 from hub.history.chunks import HOUR_MS
+from hub.parsing import timezones
 
 #: A series has 32 bits, a part of a chunk 11, an hour 20 (until 2089).
 MAX_PART = (1 << 11) - 1

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar, cast
 
 import trio
 
-from hub import timezones
 from hub.history.chunks import (
     COLUMNS,
     HOUR_MS,
@@ -34,6 +33,7 @@ from hub.history.chunks import (
 )
 from hub.history.compaction import CompactionProgress, Tail
 from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
+from hub.parsing import timezones
 from hub.storage import Database, Row
 
 Granularity = Literal["raw", "minute", "hour", "day"]

@@ -1,9 +1,8 @@
 """The repair of stamps in the history file: chunks, statistics and latest values, in slices.
 
 A slice is one transaction: it removes affected values from their hours and merges them into the hours of their
-corrected stamps. A corrected stamp is not later than the cutoff and therefore not affected again
-(`hub.stamp_correction.Correction`), so a repair that was interrupted after any slice starts again from the beginning,
-and no value is corrected twice.
+corrected stamps. A corrected stamp is not later than the cutoff and therefore not affected again (see `Correction`), so
+a repair that was interrupted after any slice starts again from the beginning, and no value is corrected twice.
 
 A corrected value does not replace another value with the same stamp: both remain, as values to which the hub gave the
 same stamp do. A minute or an hour that has statistics only is moved as a whole, by the stamp of its newest value.
@@ -47,8 +46,8 @@ from hub.history.compaction import (
 )
 from hub.history.keys import MAX_PART, SERIES_MASK, chunk_key, day_of, hour_key
 from hub.model import Value
-from hub.stamp_correction import Correction
 from hub.storage import Database, Transaction
+from hub.storage.stamp_correction import Correction
 
 #: Points corrected, hours examined, and latest values corrected in one transaction: about 10 ms.
 SLICE_POINTS, SLICE_HOURS, SLICE_LATEST = 3_000, 500, 500

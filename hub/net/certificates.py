@@ -14,7 +14,7 @@ from hub.config import TlsSection
 from hub.datadir import write_together
 from hub.errors import StartupError
 from hub.net.certificate_files import check, is_pair, no_passphrase
-from hub.spellings import host
+from hub.parsing.spellings import host
 
 log = logging.getLogger(__name__)
 

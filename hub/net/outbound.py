@@ -30,7 +30,7 @@ import h11
 import trio
 
 from hub.errors import HubError, StartupError
-from hub.spellings import host
+from hub.parsing.spellings import host
 from hub.version import installed
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -25,8 +25,8 @@ from hub.domain.metadata import field_problems
 from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
 from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
-from hub.spellings import as_integer, is_name, is_printable
-from hub.structuring import ValidationErrors, duration_problem, structure
+from hub.parsing.spellings import as_integer, is_name, is_printable
+from hub.parsing.structuring import ValidationErrors, duration_problem, structure
 from hub.templates import widgets
 from hub.values import INT32, coerce, to_json
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hub.spellings import is_name, is_printable
+from hub.parsing.spellings import is_name, is_printable
 
 if TYPE_CHECKING:
     from hub.model import Dashboard, Datastream, Template, Widget

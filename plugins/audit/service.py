@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from hub import StartupError, StorageError
-from hub.structuring import Duration, seconds
+from hub.parsing.structuring import Duration, seconds
 from plugins.audit.actions_log import ActionsLog
 from plugins.audit.chain import Chain
 

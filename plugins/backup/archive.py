@@ -23,8 +23,8 @@ import attrs
 
 from hub import Rejected, RequestError
 from hub.datadir import partial_of, publish, sync
+from hub.parsing.structuring import ValidationErrors, structure
 from hub.storage import inspect
-from hub.structuring import ValidationErrors, structure
 
 FORMAT = 1
 MANIFEST = "manifest.json"

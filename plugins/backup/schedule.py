@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from hub import HubError
-from hub.structuring import seconds
+from hub.parsing.structuring import seconds
 from plugins.backup import archive
 
 if TYPE_CHECKING:

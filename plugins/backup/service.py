@@ -22,7 +22,7 @@ import trio
 
 from hub import Conflict, HubError, RequestError, StorageError
 from hub.datadir import partial_of
-from hub.structuring import structure
+from hub.parsing.structuring import structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, Manifest
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import attrs
 
-from hub import Datastream, Device, DeviceDatastream, NotFound, Rejected, Request, Route, Stream, timezones
+from hub import Datastream, Device, DeviceDatastream, NotFound, Rejected, Request, Route, Stream
 from hub.api import VIEW_DEVICES
 from hub.domain import Conversion, DeviceDisplay
 from hub.history import HOUR_MS, MAX_SERIES_PER_QUERY, Granularity, Statistics, combine
 from hub.history import Aggregate as Numeric
+from hub.parsing import timezones
 from hub.values import to_json
 from plugins.data.formats import CSV, csv_field, iso_time
 from plugins.data.parameters import Aggregate, TimeRange, aggregate_of, time_zone

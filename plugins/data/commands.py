@@ -27,8 +27,9 @@ from client.cli import (
     quantity,
     show_progress,
 )
-from hub import Rejected, RequestError, spellings, timezones
+from hub import Rejected, RequestError
 from hub.datadir import partial_of, publish
+from hub.parsing import spellings, timezones
 from hub.printing import report
 from plugins.data.csv_import import COLUMNS, CsvReader, Problem, Row, located
 from plugins.data.formats import iso_time

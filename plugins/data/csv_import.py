@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from hub import Rejected, spellings, timezones
+from hub import Rejected
+from hub.parsing import spellings, timezones
 
 #: Columns of a file, in any order and case.
 COLUMNS = ("time", "pin", "value")

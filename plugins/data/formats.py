@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from hub import spellings
+from hub.parsing import spellings
 
 #: Media types of answers: lines of JSON, and CSV.
 NDJSON, CSV = "application/x-ndjson", "text/csv"
@@ -17,7 +17,7 @@ def iso_time(ts: int) -> str:
 
 
 def csv_field(value: Any) -> str:
-    """Return a value as a field of a CSV row, quoted if necessary; "" for None. See `hub.spellings.csv_field`."""
+    """Return a value as a field of a CSV row, quoted if necessary; "" for None."""
     if value is None:
         return ""
     text = spellings.csv_field(value)

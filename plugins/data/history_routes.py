@@ -20,10 +20,10 @@ from hub import (
     Request,
     Route,
     Stream,
-    spellings,
 )
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize
 from hub.history import Bucket, Granularity, Point
+from hub.parsing import spellings
 from hub.values import Raw, to_json
 from plugins.data.formats import CSV, NDJSON, csv_field, iso_time
 from plugins.data.parameters import AGGREGATES, Aggregate, OpenTimeRange, TimeRange, aggregate_of, time_zone

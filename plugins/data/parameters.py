@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
-from hub import Device, Rejected, timezones
+from hub import Device, Rejected
 from hub.api import MAX_TIME, Time
 from hub.history import Statistics
-from hub.structuring import seconds
+from hub.parsing import timezones
+from hub.parsing.structuring import seconds
 
 if TYPE_CHECKING:
     from hub import Hub

@@ -32,12 +32,12 @@ from hub import (
     Request,
     Response,
     Route,
-    timezones,
 )
 from hub.datadir import partial_of, publish
 from hub.domain import MAX_PAGE, TimelineFilter
 from hub.history import Granularity, Statistics
-from hub.structuring import Duration, seconds
+from hub.parsing import timezones
+from hub.parsing.structuring import Duration, seconds
 from plugins.data.formats import csv_field
 from plugins.data.parameters import aggregate_of
 

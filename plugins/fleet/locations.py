@@ -23,10 +23,10 @@ from hub import (
     OrganizationChanged,
     Principal,
     Rejected,
-    timezones,
 )
 from hub.domain import LOCATION
-from hub.spellings import as_integer, is_name, is_printable, nfc
+from hub.parsing import timezones
+from hub.parsing.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction

@@ -10,7 +10,7 @@ import attrs
 from hub import Device, Rejected, Request, Route
 from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.domain import DeviceQuery, Filter
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 from plugins.fleet.search import DeviceSearch, FoundDevice, SortBy
 
 #: Sort columns of docs.blynk.io (Search devices); those for data that the hub does not have are missing.

@@ -10,7 +10,7 @@ import attrs
 
 from hub import Conflict, DeviceChanged, DeviceDeleted, NotFound, OrganizationChanged, Rejected
 from hub.api import VIEW_DEVICES
-from hub.spellings import is_name, is_printable, nfc
+from hub.parsing.spellings import is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub import Device, Hub, Principal, Transaction

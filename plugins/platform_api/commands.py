@@ -32,8 +32,8 @@ from client.cli import (
     print_table,
 )
 from hub import Rejected, RequestError
+from hub.parsing.spellings import decode_text, read_text
 from hub.printing import report, show, warn
-from hub.spellings import decode_text, read_text
 
 if TYPE_CHECKING:
     from client import Api

@@ -28,11 +28,11 @@ from hub import (
     WrongType,
     first_problems,
     secret,
-    spellings,
 )
 from hub.api import PAGE, VIEW_DEVICES, Between, Page, PageNumber, PageSize, page_of
 from hub.domain import NewDevice
-from hub.structuring import seconds
+from hub.parsing import spellings
+from hub.parsing.structuring import seconds
 from hub.values import describe_choices, from_label, to_json
 from plugins.platform_api.device_schemas import (
     ActivatedDevice,

@@ -59,7 +59,7 @@ from hub import (
     SocketRoute,
 )
 from hub.api import VIEW_DEVICES
-from hub.spellings import as_integer
+from hub.parsing.spellings import as_integer
 from hub.values import to_json
 from plugins.platform_api.feeds import Feed, FeedBatch, FeedKey, FeedMessage, Feeds
 

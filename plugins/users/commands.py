@@ -29,8 +29,8 @@ from client.cli import (
     suggestion,
 )
 from hub import Conflict, NotFound, Rejected, RequestError
+from hub.parsing.spellings import read_text
 from hub.printing import report, show
-from hub.spellings import read_text
 
 if TYPE_CHECKING:
     from client import Api
@@ -321,7 +321,7 @@ def _check_file(path: Path, wanted: dict[str, Any]) -> None:
 
 def _unknown_names(hub: Api, wanted: dict[str, Any]) -> list[str]:
     """Return the problems with names in a file that the hub does not have, before anything is changed."""
-    from hub import timezones
+    from hub.parsing import timezones
 
     problems = []
 
@@ -499,7 +499,7 @@ def key_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="TIME", help=DURATION_HELP)
 
     def run(args: argparse.Namespace) -> None:
-        from hub.structuring import seconds
+        from hub.parsing.structuring import seconds
 
         with api(args) as hub:
             user = find_user(hub, args.email)["id"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hub import Conflict, NotAuthenticated, Rejected, RightsChanged, StampColumns, StorageError
-from hub.spellings import is_name, nfc
+from hub.parsing.spellings import is_name, nfc
 from plugins.users.digests import digest
 from plugins.users.model import ApiKey, ApiSession, RegisteredClient, User
 from plugins.users.redirect_uris import is_redirect_uri

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 
 #: Ids of the roles that every hub has; the ids of added roles follow.
 ADMIN, STAFF, USER = 1, 2, 3

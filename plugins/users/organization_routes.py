@@ -20,7 +20,7 @@ from hub import (
     System,
 )
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from hub import ROOT_ORG, Conflict, NotFound, Permission, Rejected, RightsChanged
-from hub.spellings import is_name, nfc
+from hub.parsing.spellings import is_name, nfc
 from plugins.users.model import ADMIN
 from plugins.users.permissions import DEFAULTS, switched
 

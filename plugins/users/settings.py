@@ -7,7 +7,7 @@ from typing import Literal
 import attrs
 
 from hub import StartupError
-from hub.structuring import Duration, seconds
+from hub.parsing.structuring import Duration, seconds
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ import trio
 
 from hub import Created, Device, Forbidden, HubError, Organization, Principal, Request, Route, secret
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
-from hub.spellings import nfc
+from hub.parsing.spellings import nfc
 from plugins.users.account_links import AccountLink
 from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import to_blynk_hash

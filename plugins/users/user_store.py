@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import Conflict, NotFound, Rejected, RightsChanged, timezones
-from hub.spellings import is_name, is_printable
-from hub.structuring import structure
+from hub import Conflict, NotFound, Rejected, RightsChanged
+from hub.parsing import timezones
+from hub.parsing.spellings import is_name, is_printable
+from hub.parsing.structuring import structure
 from plugins.users.model import ADMIN, Profile, User
 
 if TYPE_CHECKING:

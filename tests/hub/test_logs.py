@@ -8,8 +8,8 @@ import pytest
 from support.times import until
 
 import hub.run
+from hub.domain.rejections import MAX_REMEMBERED
 from hub.logs import ThrottledLog
-from hub.rejections import MAX_REMEMBERED
 
 REASONS = [f"reason {number}" for number in range(1500)]
 DROPPED = "test: 500 more were not logged, for they were too many at once"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from hub.clock import Clock
+from hub.parsing.timezones import iso, zone
 from hub.schedules import Every, Monthly, Once, Schedule, Weekly, latest_moment, next_moment
-from hub.timezones import iso, zone
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 KOLKATA, APIA, SAO_PAULO, HAVANA = "Asia/Kolkata", "Pacific/Apia", "America/Sao_Paulo", "America/Havana"

@@ -13,7 +13,7 @@ from hub.api import OPEN, PUBLIC_BODY, Route, bodies, from_json, parse_json
 from hub.api.bodies import LARGE, Bodies
 from hub.errors import Rejected, Unavailable
 from hub.model import SYSTEM
-from hub.structuring import ValidationErrors, structure
+from hub.parsing.structuring import ValidationErrors, structure
 from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write

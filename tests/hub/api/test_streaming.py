@@ -340,7 +340,7 @@ async def test_error_of_the_client_in_a_nursery_of_the_handler_is_no_error_of_th
     await http.send(head("/api/v1/test/nursery", key, transfer_encoding="chunked") + b"4\r\nbody\r\n" + nonsense)
     await http.stream.send_eof()
     assert 400 == (await http.answer()).status
-    assert {"hub.rejections"} == {record.name for record in caplog.records}
+    assert {"hub.domain.rejections"} == {record.name for record in caplog.records}
 
 
 async def test_handler_may_read_in_a_nursery(http, key):

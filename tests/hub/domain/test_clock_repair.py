@@ -26,8 +26,8 @@ from hub.config import load
 from hub.errors import Conflict, StorageError, Unavailable
 from hub.history.repair import HistoryRepair
 from hub.model import SYSTEM
+from hub.parsing.structuring import seconds
 from hub.run import running
-from hub.structuring import seconds
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.users import _service_class

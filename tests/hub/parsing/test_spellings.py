@@ -26,11 +26,11 @@ from support.raw_http import connected, local_key
 from client import Call, operations
 from client.cli import api
 from connectors.native.protocol import Cmd
-from hub import spellings, timezones
 from hub.config import TlsSection, parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
 from hub.net import certificates
+from hub.parsing import spellings, timezones
 from hub.run import running
 from hub.templates.document import BadTemplate
 from hub.testing import LOOPBACK, add_device

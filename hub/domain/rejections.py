@@ -11,8 +11,8 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.facts import Refused
 from hub.logs import ThrottledLog
-from hub.spellings import escape
-from hub.stamp_correction import Correction
+from hub.parsing.spellings import escape
+from hub.storage.stamp_correction import Correction
 
 log = logging.getLogger(__name__)
 

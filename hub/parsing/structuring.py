@@ -7,6 +7,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
@@ -14,8 +15,7 @@ import cattrs
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from hub.errors import MAX_PROBLEMS
-from hub.model import Value
-from hub.spellings import as_integer
+from hub.parsing.spellings import as_integer
 
 __all__ = [
     "Duration",
@@ -49,13 +49,17 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in _WORDS:
         converter.register_structure_hook(kind, _strict(kind))
-    for union in (Value, Value | None):
-        converter.register_structure_hook(union, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
+    converter.register_structure_hook_func(_is_value, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
     converter.register_structure_hook_factory(_is_list, _list_hook)
     converter.register_structure_hook_factory(_is_dict, _dict_hook)
     converter.register_structure_hook_factory(_is_checked, _checked_hook)
     converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
+
+
+def _is_value(kind: Any) -> bool:
+    """Whether a type is a union of scalars and of tuples of them, as the value of a datastream."""
+    return isinstance(kind, UnionType) and any(get_origin(member) is tuple for member in get_args(kind))
 
 
 def _is_checked(kind: Any) -> bool:

@@ -1,8 +1,8 @@
 """Readers of what users and devices write: one lenient, pure function for each notation.
 
 A reader accepts the spellings that clients in the field are known to send, and raises ValueError with a sentence for
-all others. ``tests/hub/spellings.toml`` is the table of what is accepted and rejected; each of its rows is tested here
-and on each way into the hub.
+all others. ``tests/hub/parsing/spellings.toml`` is the table of what is accepted and rejected; each of its rows is
+tested here and on each way into the hub.
 """
 
 from __future__ import annotations

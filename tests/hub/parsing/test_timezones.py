@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hub.timezones import changes, iso, names, offset, offsets, posix_rule
+from hub.parsing.timezones import changes, iso, names, offset, offsets, posix_rule
 
 #: 2020-10-06T10:16:26+03:00, the moment of the example in docs.blynk.io, Timezone / Location.
 EXAMPLE = 1_601_968_586_000

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-from hub.spellings import offset_of, zone_id
+from hub.parsing.spellings import offset_of, zone_id
 
 __all__ = [
     "changes",
@@ -40,7 +40,7 @@ def names() -> frozenset[str]:
 
 
 def is_known(name: object) -> bool:
-    """Whether a name is a time zone: an IANA name, or an id that `hub.spellings.zone_id` reads."""
+    """Whether a name is a time zone: an IANA name, or an id that `hub.parsing.spellings.zone_id` reads."""
     if not isinstance(name, str) or len(name) > MAX_NAME:
         return False
     return (canonical := iana(name)) in names() or offset_of(canonical) is not None
