@@ -53,6 +53,7 @@ from hub.sessions import Sessions
 from hub.storage import Storage
 from hub.storage.stamp_correction import StampColumns
 from hub.templates.store import Templates
+from hub.timeouts import Timeouts
 from hub.uplinks import Uplinks
 from hub.writes import Write, Writes
 
@@ -96,10 +97,20 @@ class Hooks(Protocol):
 class Hub:
     """The services of a running hub. Every public attribute and method is there for plugins and connectors."""
 
-    def __init__(self, config: Config, storage: Storage, hooks: Hooks, bus: Bus, clock: Clock, local_key: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        storage: Storage,
+        hooks: Hooks,
+        bus: Bus,
+        clock: Clock,
+        timeouts: Timeouts,
+        local_key: str,
+    ) -> None:
         self.config = config
         self.version = version("pinwheel-hub")
         self.clock = clock
+        self.timeouts = timeouts
         #: When the hub started, by the monotonic clock.
         self.started = clock.monotonic()
         self.bus = bus

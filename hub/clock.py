@@ -1,4 +1,4 @@
-"""The clock of the hub: stamps for what happens, and the monotonic time for deadlines.
+"""The clock of the hub, the only one: stamps for what happens, and the monotonic time for deadlines.
 
 Boards boot with a wrong wall clock that NTP corrects later, so a stamp is not simply the wall clock: stamps never run
 backwards, and do not follow the wall clock into a future that it cannot prove.
@@ -86,15 +86,22 @@ def synchronized() -> bool:
 
 
 class Clock:
-    """The clock. ``wall`` returns nanoseconds since the epoch, ``monotonic`` seconds; tests pass their own."""
+    """The clock; tests pass their own sources.
+
+    ``wall`` returns nanoseconds since the epoch; ``uptime`` seconds, against which the wall clock is judged; and
+    ``monotonic`` seconds for deadlines, which pass as fast as those of trio.
+    """
 
     def __init__(
         self,
         wall: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
+        uptime: Callable[[], float] = time.monotonic,
         synchronized: Callable[[], bool] = synchronized,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wall = wall
+        self._uptime = uptime
+        #: Seconds of a clock that nobody sets: deadlines and periods are counted by it.
         self.monotonic = monotonic
         self._synchronized = synchronized
         self.state = State.FOLLOWING
@@ -102,12 +109,12 @@ class Clock:
         #: While the wall clock is between the newest stamp and this, it needs no checks.
         self._followed_until = 0
         self._gap = START_GAP_MS
-        #: The monotonic time and the stamp from which stamps continue while the wall clock is not believed.
+        #: The uptime and the stamp from which stamps continue while the wall clock is not believed.
         self._base = (0.0, 0)
         self._proven = False
-        self._steady_since = monotonic()
+        self._steady_since = uptime()
         self._patience = STEADY
-        self._reference = (monotonic(), wall() // 1_000_000)
+        self._reference = (uptime(), wall() // 1_000_000)
         #: The periods since the start, oldest first.
         self.doubts: list[Doubt] = []
         self._held = False
@@ -167,7 +174,7 @@ class Clock:
                 f" until {_date(wall + SLEW * (newest - wall))}"
             )
         if self.state is State.AHEAD:
-            left = max(0.0, STEADY - (self.monotonic() - max(self._base[0], self._steady_since)))
+            left = max(0.0, STEADY - (self._uptime() - max(self._base[0], self._steady_since)))
             return (
                 f"the clock is {_span(wall - newest)} ahead of where it should be and not synchronized: values get"
                 f" stamps of before the jump for another {left / 60:.0f} minutes"
@@ -177,7 +184,7 @@ class Clock:
     @property
     def believable(self) -> bool:
         """Whether records may be deleted for their age: boards boot with a wrong clock."""
-        return self.state is State.FOLLOWING and self.monotonic() - self._steady_since >= self._patience
+        return self.state is State.FOLLOWING and self._uptime() - self._steady_since >= self._patience
 
     @property
     def deletable_before(self) -> int:
@@ -212,7 +219,7 @@ class Clock:
     def _doubt(self, state: State, wall: int, newest: int) -> None:
         if self.doubts and self.doubts[-1].ended is None:
             self.doubts[-1].ended = newest
-        self.state, self._base, self._proven = state, (self.monotonic(), newest), False
+        self.state, self._base, self._proven = state, (self._uptime(), newest), False
         self._followed_until = 0
         self.doubts.append(Doubt(state, newest, wall))
 
@@ -226,11 +233,11 @@ class Clock:
                 _span(newest - wall),
             )
         started, base = self._base
-        self._newest = max(newest, base + int((self.monotonic() - started) * 1000) // SLEW)
+        self._newest = max(newest, base + int((self._uptime() - started) * 1000) // SLEW)
         return self._newest
 
     def _ahead(self, wall: int, newest: int) -> int:
-        passed = int((self.monotonic() - self._reference[0]) * 1000)
+        passed = int((self._uptime() - self._reference[0]) * 1000)
         if self.state is not State.AHEAD and wall - newest > passed + self._gap:
             self._doubt(State.AHEAD, wall, newest)
             self._prove()
@@ -242,23 +249,23 @@ class Clock:
                 )
         if self.state is State.AHEAD and not self._proven:
             started, base = self._base
-            self._newest = max(newest, base + int((self.monotonic() - started) * 1000))
+            self._newest = max(newest, base + int((self._uptime() - started) * 1000))
             return self._newest
         return self._follow(wall)
 
     def _prove(self) -> None:
         started, _ = self._base
-        steady = self.monotonic() - max(started, self._steady_since) >= STEADY
+        steady = self._uptime() - max(started, self._steady_since) >= STEADY
         self._proven = self.state is State.AHEAD and (steady or self._synchronized())
 
     def check(self) -> int:
         """Log a jump of the wall clock since the last call; returns it in milliseconds."""
-        monotonic, wall = self.monotonic(), self._wall() // 1_000_000
-        jump = wall - self._reference[1] - int((monotonic - self._reference[0]) * 1000)
+        uptime, wall = self._uptime(), self._wall() // 1_000_000
+        jump = wall - self._reference[1] - int((uptime - self._reference[0]) * 1000)
         if abs(jump) > TOLERANCE_MS:
-            self._steady_since = monotonic
+            self._steady_since = uptime
             log.warning("clock: jumped %s %s", _span(abs(jump)), "forward" if jump > 0 else "back")
-        self._reference, self._gap = (monotonic, wall), GAP_MS
+        self._reference, self._gap = (uptime, wall), GAP_MS
         if self.state is State.AHEAD:
             self._prove()
         return jump if abs(jump) > TOLERANCE_MS else 0

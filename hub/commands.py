@@ -142,10 +142,11 @@ def check(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace) -> int:
     from hub import storage
     from hub.bus import Bus
-    from hub.hooks import Hooks
+    from hub.clock import Clock
+    from hub.hooks import Hooks, HookTimeouts
 
     config, problems = examined(args)
-    hooks = Hooks(Bus())
+    hooks = Hooks(Bus(), Clock(), HookTimeouts())
     for check in (partial(hooks.discover, config), partial(_check_certificate, config)):
         try:
             check()
@@ -171,10 +172,11 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_certificate(config: Config) -> None:
     """Raises `StartupError`."""
+    from hub.clock import Clock
     from hub.net.certificates import Certificates
 
     if config.tls.cert and config.tls.key:
-        Certificates(config.tls, config.data, []).load()
+        Certificates(config.tls, config.data, [], Clock()).load()
 
 
 def _template_problems(path: Path) -> Sequence[str]:

@@ -7,7 +7,6 @@ failure of a third party's plugin never stops the hub: it is recorded in its `Pl
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 import types
 import typing
@@ -24,6 +23,7 @@ from hub.api.panels import Panel, problem_of
 from hub.api.routes import Permission, Route, SocketRoute
 from hub.app import Hub
 from hub.bus import Bus
+from hub.clock import Clock
 from hub.config import Config
 from hub.domain.directory import PersonalData, UserDirectory
 from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
@@ -40,11 +40,6 @@ from hub.writes import Filter
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an async hook may take.
-HOOK_DEADLINE = 5.0
-#: Seconds before a plugin that stopped is started again: doubled each time, up to the second number.
-BACKOFF = 1.0, 60.0
-
 #: Seconds in which the same failure of a plugin is logged once, and reasons that are remembered of each plugin.
 QUIET, MAX_REASONS = 3600.0, 100
 
@@ -53,11 +48,23 @@ T = TypeVar("T")
 Implementation = tuple[Plugin, Callable[..., Any], tuple[str, ...]]
 
 
+@attrs.frozen
+class HookTimeouts:
+    """Seconds that plugins may take."""
+
+    #: For an async hook.
+    hook: float = 5.0
+    #: Before a plugin that stopped is started again: doubled each time, up to the second number.
+    restart: tuple[float, float] = 1.0, 60.0
+
+
 class Hooks:
     """The plugins of a hub and their hooks."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, clock: Clock, timeouts: HookTimeouts) -> None:
         self._bus = bus
+        self._clock = clock
+        self._timeouts = timeouts
         self._manager = pluggy.PluginManager("pinwheel")
         self._manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, Plugin] = {}
@@ -308,7 +315,7 @@ class Hooks:
         for plugin, fn, names in self._implementations(hook):
             try:
                 # Every request comes through here, and `fail_after` takes longer.
-                with trio.move_on_after(HOOK_DEADLINE) as deadline:
+                with trio.move_on_after(self._timeouts.hook) as deadline:
                     result = await fn(*(arguments[name] for name in names))
                 if deadline.cancelled_caught:
                     raise trio.TooSlowError
@@ -385,13 +392,13 @@ class Hooks:
         task_status: trio.TaskStatus[None],
     ) -> None:
         """Run a plugin until it has no tasks left, and again after a pause when it fails."""
-        wait, longest = BACKOFF
+        wait, longest = self._timeouts.restart
         reported = False
         while True:
             try:
                 async with trio.open_nursery() as nursery:
                     arguments = {"hub": hub, "nursery": nursery}
-                    with trio.fail_after(HOOK_DEADLINE):
+                    with trio.fail_after(self._timeouts.hook):
                         await fn(*(arguments[name] for name in names))
                     plugin.set_running()
                     if not reported:
@@ -403,7 +410,7 @@ class Hooks:
                     raise
                 cause = first_of(error)
                 slow = isinstance(cause, trio.TooSlowError)
-                reason = f"hub_start took more than {HOOK_DEADLINE:.0f} s" if slow else f"died: {cause!r}"
+                reason = f"hub_start took more than {self._timeouts.hook:.0f} s" if slow else f"died: {cause!r}"
                 self._record(plugin, FailureKind.STOPPED, reason, None if slow else cause)
             if not reported:
                 reported = True
@@ -424,7 +431,7 @@ class Hooks:
         third party's code.
         """
         plugin.record(Failure(kind, reason))
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < plugin.quiet_until.get(reason, 0.0):
             return
         plugin.quiet_until = {other: until for other, until in plugin.quiet_until.items() if until > now}

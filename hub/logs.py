@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -37,9 +36,7 @@ class ThrottledLog:
     At most ``most`` texts are remembered; a new one evicts the least recently used.
     """
 
-    def __init__(
-        self, logger: logging.Logger, most: int, per: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, most: int, per: float, monotonic: Callable[[], float]) -> None:
         self._log = logger
         self._most = most
         self._monotonic = monotonic

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from hub.app import Hub
@@ -18,18 +19,25 @@ from hub.clock import Clock
 from hub.config import Config
 from hub.datadir import write_whole
 from hub.errors import StartupError, StorageError
-from hub.hooks import Hooks
+from hub.hooks import Hooks, HookTimeouts
 from hub.net.certificates import Certificates, local_names
 from hub.net.listener import Listener
+from hub.net.timeouts import NetTimeouts
 from hub.parsing.structuring import seconds
 from hub.plugin import Plugin
 from hub.storage import open_storage
+from hub.timeouts import Timeouts
 from hub.watchdog import Watchdog
 
-#: Seconds between two rounds of housekeeping.
-HOUSEKEEPING_PERIOD = 10.0
-#: Seconds that connections get at a stop to finish what they are answering.
-DRAIN = 2.0
+
+@attrs.frozen
+class RunTimeouts:
+    """Seconds of the hub's own work."""
+
+    #: Between two rounds of housekeeping.
+    housekeeping: float = 10.0
+    #: For connections at a stop, to finish what they are answering.
+    drain: float = 2.0
 
 
 @asynccontextmanager
@@ -40,20 +48,22 @@ async def running(
     safe: bool = False,
     clock: Clock | None = None,
     plugins: tuple[Any, ...] = (),
+    timeouts: tuple[Any, ...] = (),
 ) -> AsyncIterator[Hub]:
     """Run a hub for the length of the block, with its listeners unless ``listen`` is False.
 
-    ``safe`` leaves out plugins of third parties; ``plugins`` are modules to load as plugins besides. Raises
-    `StartupError`. Leaving the block finishes answers, commits values that were accepted, and closes the files.
+    ``safe`` leaves out plugins of third parties; ``plugins`` are modules to load as plugins besides;
+    ``timeouts`` are those that are not the defaults (`hub.timeouts`). Raises `StartupError`. Leaving the block finishes
+    answers, commits values that were accepted, and closes the files.
     """
-    bus = Bus()
-    hooks = Hooks(bus)
+    bus, clock, given = Bus(), clock or Clock(), Timeouts(timeouts)
+    hooks = Hooks(bus, clock, given.of(HookTimeouts))
     hooks.discover(config, safe)
     for module in plugins:
         if all(plugin.module is not module for plugin in hooks.plugins.values()):
             hooks.register(Plugin(module.__name__.rpartition(".")[2], "test", module=module))
     async with open_storage(config.data, hooks.migrations(), config.storage.durability) as storage:
-        hub = Hub(config, storage, hooks, bus, clock or Clock(), _local_key(config.data / "local.key"))
+        hub = Hub(config, storage, hooks, bus, clock, given, _local_key(config.data / "local.key"))
         await _load(hub, hooks)
         listener = _open_listener(hub, hooks) if listen else None
         try:
@@ -62,7 +72,7 @@ async def running(
                 nursery.start_soon(_housekeeping, hub)
                 nursery.start_soon(hub.value_timeouts.run)
                 nursery.start_soon(hub.clock_repairs.run)
-                nursery.start_soon(Watchdog(hooks).run)
+                nursery.start_soon(Watchdog(hooks, clock).run)
                 await nursery.start(hooks.run, hub)
                 if listener is not None:
                     # Without a listener no device can come back.
@@ -78,7 +88,7 @@ async def running(
                     hub.lifecycle.stop()
                     if listener is not None:
                         with trio.CancelScope(shield=True):
-                            await listener.drain(DRAIN)
+                            await listener.drain(given.of(RunTimeouts).drain)
                     nursery.cancel_scope.cancel()
         finally:
             if listener is not None:
@@ -112,11 +122,11 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
 
 def _open_listener(hub: Hub, hooks: Hooks) -> Listener:
     """Bind the ports and load the certificates. Raises `StartupError`."""
-    config = hub.config
+    config, timeouts = hub.config, hub.timeouts.of(NetTimeouts)
     if any(listen.tls != "off" for listen in config.listen):
-        hub.certificates = Certificates(config.tls, config.data, local_names(config.hub.url))
+        hub.certificates = Certificates(config.tls, config.data, local_names(config.hub.url), hub.clock, timeouts)
     hub.protocols = hooks.protocols(hub)
-    listener = hub.listener = Listener(config, hub.certificates, hub.protocols, hub.reject)
+    listener = hub.listener = Listener(config, hub.certificates, hub.protocols, hub.reject, timeouts)
     # First, so that a hub whose port is taken leaves no certificate authority behind.
     listener.bind()
     try:
@@ -142,7 +152,7 @@ async def _housekeeping(hub: Hub) -> None:
         if hub.clock.believable:
             with suppress(StorageError):
                 await hub.timeline.prune(hub.clock.now() - retain_events_ms)
-        await trio.sleep(HOUSEKEEPING_PERIOD)
+        await trio.sleep(hub.timeouts.of(RunTimeouts).housekeeping)
 
 
 @asynccontextmanager
@@ -170,7 +180,7 @@ async def announced(hub: Hub) -> AsyncIterator[dict[str, Any]]:
 
     async def write_later() -> None:
         while True:
-            await trio.sleep(HOUSEKEEPING_PERIOD)
+            await trio.sleep(hub.timeouts.of(RunTimeouts).housekeeping)
             if is_written():
                 return
 

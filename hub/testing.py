@@ -1,7 +1,9 @@
 """Fixtures for plugin authors, which pytest loads when Pinwheel is installed; the hub's own tests use them too.
 
 Override `hub_toml` (configuration) and `hub_plugins` (modules to load) in a test module. `hub` is a running hub on a
-free port of the loopback interface, with its data in a temporary directory.
+free port of the loopback interface, with its data in a temporary directory. Its deadlines are counted by trio's clock,
+so that a test with a `trio.testing.MockClock` can put them forward; ``@pytest.mark.timeouts(…)`` on a test, with
+objects such as `NativeTimeouts(login=0.05)`, changes them.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import trio
 
 from hub.app import Hub
 from hub.bus import Bus
+from hub.clock import Clock
 from hub.config import Config, parse
 from hub.domain.devices import NewDevice
-from hub.hooks import Hooks
+from hub.hooks import Hooks, HookTimeouts
 from hub.model import SYSTEM, Device
 from hub.run import running
 from hub.storage import open_storage
@@ -61,7 +64,7 @@ def _blank() -> dict[str, bytes]:
     """Return empty, migrated databases; made once, since that takes longer than many tests."""
 
     async def make() -> None:
-        hooks = Hooks(Bus())
+        hooks = Hooks(Bus(), Clock(), HookTimeouts())
         hooks.discover(config, safe=True)
         async with open_storage(config.data, hooks.migrations()):
             pass
@@ -72,10 +75,23 @@ def _blank() -> dict[str, bytes]:
         return {name: (config.data / name).read_bytes() for name in ("pinwheel.db", "history.db")}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "timeouts(*timeouts): deadlines of the hub that are not the defaults")
+
+
+@pytest.fixture
+def hub_timeouts(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+    """Return the arguments of the test's marker."""
+    marker = request.node.get_closest_marker("timeouts")
+    return () if marker is None else marker.args
+
+
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]
-async def hub(hub_config: Config, hub_plugins: tuple[Any, ...]) -> AsyncIterator[Hub]:
+async def hub(hub_config: Config, hub_plugins: tuple[Any, ...], hub_timeouts: tuple[Any, ...]) -> AsyncIterator[Hub]:
     """Yield a running hub."""
-    async with running(hub_config, plugins=hub_plugins) as started:
+    clock = Clock(monotonic=trio.current_time)
+    async with running(hub_config, plugins=hub_plugins, clock=clock, timeouts=hub_timeouts) as started:
         yield started
 
 

@@ -14,9 +14,13 @@ MOST_STALE = 64
 
 
 class Timers:
-    """Deadlines by key; ``due(key)`` is called when one has passed, is sync and must not block. Times are trio's."""
+    """Deadlines by key; ``due(key)`` is called when one has passed, is sync and must not block.
 
-    def __init__(self, due: Callable[[Hashable], None]) -> None:
+    Times are those of ``monotonic``, which runs as fast as trio's clock.
+    """
+
+    def __init__(self, due: Callable[[Hashable], None], monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._due = due
         self._at: dict[Hashable, float] = {}
         self._heap: list[tuple[float, int, Hashable]] = []
@@ -52,9 +56,9 @@ class Timers:
         """Call ``due`` for deadlines as they pass, until cancelled."""
         while True:
             self._wake = trio.Event()
-            with trio.move_on_at(self._heap[0][0] if self._heap else float("inf")):
+            with trio.move_on_after(max(0.0, self._heap[0][0] - self._monotonic()) if self._heap else float("inf")):
                 await self._wake.wait()
-            now = trio.current_time()
+            now = self._monotonic()
             for _ in range(AT_ONCE):
                 if not self._heap or self._heap[0][0] > now:
                     break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ def _hub_metrics(hub: Hub) -> list[tuple[str, str, str, float]]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     listener, storage_fault = hub.listener, hub.history.fault
     return [
-        ("pinwheel_up_seconds", "gauge", "Seconds since the start", time.monotonic() - hub.started),
+        ("pinwheel_up_seconds", "gauge", "Seconds since the start", hub.clock.monotonic() - hub.started),
         ("pinwheel_devices", "gauge", "Devices", len(hub.devices.by_id)),
         ("pinwheel_devices_online", "gauge", "Connected devices", len(hub.sessions)),
         ("pinwheel_connections", "gauge", "Open connections", listener.connections if listener else 0),

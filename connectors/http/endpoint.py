@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
+from connectors.http.timeouts import HttpTimeouts
 from hub import (
     DEVICE,
     NOBODY,
@@ -62,8 +63,6 @@ STATUS: dict[type[HubError], int] = {
 }
 #: Seconds after which a client may retry a request that was answered with 503.
 RETRY_AFTER = 5
-#: Seconds for the rest of a streamed answer to a client that has closed its side of the connection.
-HALF_CLOSED_GRACE = 10.0
 #: The only paths on a listener that serves "device-http"; any other is answered with 404.
 DEVICE_PATHS = "/external/api/", "/health"
 
@@ -115,6 +114,7 @@ class Endpoint:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._timeouts = hub.timeouts.of(HttpTimeouts)
         by_path: dict[str, dict[str, Route]] = {}
         for route in hub.routes:
             if isinstance(route, Route):
@@ -133,7 +133,9 @@ class Endpoint:
         def report(reason: str) -> None:
             self._hub.reject(peer.address, reason)
 
-        await server.HttpConnection(self._app, upgrade, self._rules_for, report, wire, peer).run()
+        await server.HttpConnection(
+            self._app, upgrade, self._rules_for, report, wire, peer, self._hub.clock, self._timeouts
+        ).run()
 
     def _rules_for(self, path: str) -> server.PathRules:
         app = self._paths.get(path) or self._match_pattern(path)
@@ -205,6 +207,7 @@ class _PathApp:
 
     def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
         self._hub = hub
+        self._half_closed = hub.timeouts.of(HttpTimeouts).half_closed
         self._routes = dict(routes)
         self.max_body = max(route.max_body for route in routes.values())
         #: Methods whose handlers read the body as a stream.
@@ -239,7 +242,7 @@ class _PathApp:
             message = "The request failed because of an error in the hub; see its log."
             await _send(send, 500, JSON, _error_body(message), ())
         else:
-            await _send_result(result, request, scope, receive, send)
+            await _send_result(result, request, scope, receive, send, self._half_closed)
 
     async def _execute(self, route: Route, request: Request, receive: server.Receive) -> Any:
         """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
@@ -441,7 +444,11 @@ async def _answer_preflight(scope: server.Scope, send: server.Send) -> None:
 
 
 async def _send_stream(
-    stream: api.Stream[Any], etag: Sequence[tuple[bytes, bytes]], receive: server.Receive, send: server.Send
+    stream: api.Stream[Any],
+    etag: Sequence[tuple[bytes, bytes]],
+    receive: server.Receive,
+    send: server.Send,
+    half_closed: float,
 ) -> None:
     """Send an answer piece by piece until the client disconnects."""
 
@@ -449,7 +456,7 @@ async def _send_stream(
         while (await receive())["type"] != "http.disconnect":
             pass
         # A client that has only closed its sending side (`nc -N`) looks the same, and still reads.
-        await trio.sleep(HALF_CLOSED_GRACE)
+        await trio.sleep(half_closed)
         nursery.cancel_scope.cancel()
 
     media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
@@ -466,7 +473,7 @@ async def _send_stream(
         raise first_of(group) from None
 
 
-async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any) -> None:
+async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any, half_closed: float) -> None:
     """Send the answer that a handler has returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
@@ -481,7 +488,7 @@ async def _send_result(result: Any, request: Request, scope: Any, receive: Any, 
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
         case api.Stream():
-            await _send_stream(result, etag, receive, send)
+            await _send_stream(result, etag, receive, send, half_closed)
         case api.Created():
             await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
         case _:

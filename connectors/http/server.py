@@ -33,9 +33,10 @@ import h11
 import trio
 
 from connectors.http.malformed import broken_rule
+from connectors.http.timeouts import HttpTimeouts
 
 if TYPE_CHECKING:
-    from hub import Peer, Wire
+    from hub import Clock, Peer, Wire
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,13 +48,10 @@ Upgrade = Callable[[h11.Request, bytes], Awaitable[None]]
 
 #: Bytes of request line and headers together.
 MAX_HEADER = 16 * 1024
-#: Seconds for the header, once it has begun; for the body; and between two requests.
-HEADER_DEADLINE = 15.0
-BODY_DEADLINE = 60.0
 #: Bytes per second at which a streamed body must come: the slowest modems of boards are faster. Only the time in which
-#: the hub waits for the client counts. A slower client, or one that stalls, is answered with 408 after BODY_DEADLINE.
+#: the hub waits for the client counts. A slower client, or one that stalls, is answered with 408 after the time that
+#: another body may take.
 MIN_STREAM_RATE = 1024
-IDLE_DEADLINE = 75.0
 #: Bytes that wait for a client before its next request is read.
 MAX_PENDING = 64 * 1024
 
@@ -86,7 +84,7 @@ class State(Enum):
 class PathRules:
     """The limit of a body in bytes, and the headers of every answer, errors too, for all requests to a path.
 
-    Bodies of the methods in ``streamed`` may take longer than BODY_DEADLINE, if they come at MIN_STREAM_RATE.
+    Bodies of the methods in ``streamed`` may take longer than the deadline of bodies, if they come at MIN_STREAM_RATE.
     """
 
     body_limit: int
@@ -109,7 +107,11 @@ class HttpConnection:
         report: Callable[[str], None],
         wire: Wire,
         peer: Peer,
+        clock: Clock,
+        timeouts: HttpTimeouts,
     ) -> None:
+        self._clock = clock
+        self._timeouts = timeouts
         self._app = app
         self._upgrade = upgrade
         self._rules_for = rules_for
@@ -134,7 +136,9 @@ class HttpConnection:
                         raise HttpError(400, "A WebSocket handshake is a GET request without a body (RFC 6455 §4.1).")
                     await self._upgrade(request, self._h11.trailing_data[0])
                     return
-                await _Exchange(self._h11, wire, request, headers, self._peer, path, rules).run(self._app)
+                await _Exchange(
+                    self._h11, wire, request, headers, self._peer, path, rules, self._clock, self._timeouts
+                ).run(self._app)
                 if not self._start_next_cycle():
                     if self._h11.their_state is h11.SEND_BODY:
                         await wire.linger()
@@ -158,23 +162,23 @@ class HttpConnection:
         if head[:1] in (b"\r", b"\n"):
             # h11 takes an empty line for an empty request: the next request goes to an h11 connection without it.
             self._h11, fed = _new_h11_connection(), 0
-        self._state, deadline = State.IDLE, trio.current_time() + IDLE_DEADLINE
+        self._state, deadline = State.IDLE, self._clock.monotonic() + self._timeouts.idle
         while True:
             if not fed and (empty := _EMPTY_LINES.match(head)):
                 head = head[empty.end() :]
             if head not in (b"", b"\r"):
                 if self._state is State.IDLE:
-                    self._state, deadline = State.HEADER, trio.current_time() + HEADER_DEADLINE
+                    self._state, deadline = State.HEADER, self._clock.monotonic() + self._timeouts.header
                 if fed < len(head):
                     self._h11.receive_data(head[fed:])
                     fed = len(head)
                 if (request := self._parse_request(head)) is not None:
                     return request
-            with trio.move_on_at(deadline) as patience:
+            with trio.move_on_after(max(0.0, deadline - self._clock.monotonic())) as patience:
                 data = await self._wire.receive()
             if patience.cancelled_caught:
                 if self._state is State.HEADER:
-                    raise HttpError(408, f"The header was not complete within {HEADER_DEADLINE:g} s.")
+                    raise HttpError(408, f"The header was not complete within {self._timeouts.header:g} s.")
                 return None
             if not data:
                 if self._state is State.HEADER:
@@ -213,7 +217,7 @@ class HttpConnection:
             (b"Content-Type", b"text/plain"),
             (b"Content-Length", str(len(body)).encode()),
             (b"Connection", b"close"),
-            (b"Date", _http_date().encode()),
+            (b"Date", _http_date(self._clock)),
             *extra_headers,
         ]
         events = (_h11_response(error.status, headers), h11.Data(data=body), h11.EndOfMessage())
@@ -282,7 +286,11 @@ class _Exchange:
         peer: Peer,
         path: str,
         rules: PathRules,
+        clock: Clock,
+        timeouts: HttpTimeouts,
     ) -> None:
+        self._clock = clock
+        self._body_time = timeouts.body
         self._rules = rules
         self._connection = connection
         self._wire = wire
@@ -290,9 +298,9 @@ class _Exchange:
         self._expects_continue = b"expect" in headers
         self._body_bytes = 0
         self._is_streamed = request.method in rules.streamed
-        self._body_deadline = trio.current_time() + BODY_DEADLINE
+        self._body_deadline = clock.monotonic() + timeouts.body
         #: Seconds that a streamed body may still be waited for.
-        self._patience = BODY_DEADLINE
+        self._patience = timeouts.body
         #: The answer's head, which is sent with the first piece of its body.
         self._encoded_head = b""
         #: The request has been read to its end: bytes after it belong to another request.
@@ -345,16 +353,18 @@ class _Exchange:
 
     async def _receive_in_time(self) -> bytes:
         """Return input of the body; b"" when the client has disconnected. Raises `HttpError` if it is too slow."""
-        begun = trio.current_time()
-        deadline = begun + self._patience if self._is_streamed else self._body_deadline
-        with trio.move_on_at(deadline) as scope:
+        begun = self._clock.monotonic()
+        remaining = self._patience if self._is_streamed else self._body_deadline - begun
+        with trio.move_on_after(max(0.0, remaining)) as scope:
             data = await self._wire.receive()
         if scope.cancelled_caught:
             if self._is_streamed:
-                raise HttpError(408, f"The body stalled: less than {MIN_STREAM_RATE} bytes/s for {BODY_DEADLINE:g} s.")
-            raise HttpError(408, f"The body was not complete within {BODY_DEADLINE:g} s.")
-        left = self._patience - (trio.current_time() - begun)
-        self._patience = min(BODY_DEADLINE, left + len(data) / MIN_STREAM_RATE)
+                raise HttpError(
+                    408, f"The body stalled: less than {MIN_STREAM_RATE} B/s for {self._body_time:g} s."
+                )
+            raise HttpError(408, f"The body was not complete within {self._body_time:g} s.")
+        left = self._patience - (self._clock.monotonic() - begun)
+        self._patience = min(self._body_time, left + len(data) / MIN_STREAM_RATE)
         return data
 
     async def _wait_for_disconnect(self) -> None:
@@ -372,7 +382,7 @@ class _Exchange:
         if self._wire.broken:
             raise OSError(self._wire.broken)
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"date", _http_date().encode()), *self._rules.headers]
+            headers = [*message.get("headers", ()), (b"date", _http_date(self._clock)), *self._rules.headers]
             if self._wire.closing:
                 headers.append((b"connection", b"close"))
             self._encoded_head = connection.send(_h11_response(message["status"], headers)) or b""
@@ -403,13 +413,12 @@ def _decode_path(target: bytes) -> str:
     return path.rstrip("/") or "/"
 
 
-_cached_date: tuple[float, str] = (0.0, "")
+def _http_date(clock: Clock) -> bytes:
+    """Return the time for a Date header."""
+    return _formatted_date(clock.wall // 1000)
 
 
-def _http_date() -> str:
-    """Return the time for a Date header, formatted once a second."""
-    global _cached_date  # noqa: PLW0603
-    now = trio.current_time()
-    if now - _cached_date[0] >= 1:
-        _cached_date = (now, formatdate(usegmt=True))
-    return _cached_date[1]
+@functools.lru_cache(maxsize=1)
+def _formatted_date(second: int) -> bytes:
+    """Return a second since the epoch; formatted once, since every answer has it."""
+    return formatdate(second, usegmt=True).encode()

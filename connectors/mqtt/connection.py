@@ -24,7 +24,6 @@ they go to the queue of its session, and a drain task sends from there as the cl
 
 from __future__ import annotations
 
-import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -96,16 +95,10 @@ REASONS: dict[type[HubError], Reason] = {
     StorageError: Reason.UNSPECIFIED,
 }
 
-#: Seconds until the client must have sent CONNECT, from the start of the connection on.
-CONNECT_DEADLINE = 10.0
 #: Unsent bytes above which messages go to the session's queue, where only the newest of each key stays.
 MAX_PENDING = 64 * 1024
 #: Keep-alive in seconds above which, for a client below version 5, the kernel probes the connection instead.
 LONG_KEEP_ALIVE = 600
-#: Seconds of one sleep while a device over its rate is not read.
-MAX_PAUSE = 5.0
-#: Seconds between two reports that a device exceeds its rate.
-FLOOD_REPORT_INTERVAL = 60.0
 #: Rate limit for diagnostics to a client: burst, and sustained per second.
 DIAGNOSTIC_BURST, DIAGNOSTIC_RATE = 10, 0.2
 #: Seconds in which the same rejection of a device is logged once, and the same unknown topic.
@@ -185,6 +178,7 @@ class MqttConnection:
         "_end_reason",
         "_flood_reported",
         "_hub",
+        "_monotonic",
         "_peer",
         "_pending_acks",
         "_protocol",
@@ -198,10 +192,11 @@ class MqttConnection:
     def __init__(self, registry: ClientRegistry, limits: ServerLimits, wire: Wire, peer: Peer) -> None:
         self._registry = registry
         self._hub = registry.hub
+        self._monotonic = registry.hub.clock.monotonic
         self._wire = wire
         self._peer = peer
         self._state = State.IDLE
-        self._protocol = ServerProtocol(limits, trio.current_time() + CONNECT_DEADLINE)
+        self._protocol = ServerProtocol(limits, self._monotonic() + registry.timeouts.connect)
         self._client: ClientState | None = None
         self._pending_acks: list[tuple[Publish, PendingAck]] = []
         #: Cancelled by `end`: a connection that was replaced must not last for as long as the disk refuses.
@@ -262,7 +257,7 @@ class MqttConnection:
         if self._state is _IDLE:
             self._state = _HANDLING
         try:
-            for event in protocol.receive(data, trio.current_time()):
+            for event in protocol.receive(data, self._monotonic()):
                 match event:
                     case Publish():
                         pause = max(pause, await self._on_publish(event))
@@ -316,12 +311,12 @@ class MqttConnection:
             wire.busy = False
             if self._state is _WAITING:
                 self._state = _HANDLING
-        protocol.mark_alive(trio.current_time())
+        protocol.mark_alive(self._monotonic())
 
     async def _pause(self, pause: float) -> None:
         """Do not read for some seconds from a device that exceeds its rate, and report it."""
-        now = trio.current_time()
-        if now - self._flood_reported > FLOOD_REPORT_INTERVAL and self._client is not None:
+        now = self._monotonic()
+        if now - self._flood_reported > self._registry.timeouts.flood_report and self._client is not None:
             self._flood_reported = now
             rate = self._hub.config.limits.messages_per_second
             text = f"sends more than {rate} messages/s, and is read at that rate"
@@ -331,11 +326,11 @@ class MqttConnection:
         if self._state is _IDLE:
             self._state = _PAUSED
         while pause > 0 and self._state is _PAUSED:
-            await trio.sleep(min(pause, MAX_PAUSE))
-            pause -= MAX_PAUSE
+            await trio.sleep(min(pause, self._registry.timeouts.pause))
+            pause -= self._registry.timeouts.pause
         if self._state is _PAUSED:
             self._state = _IDLE
-        self._protocol.mark_alive(trio.current_time())
+        self._protocol.mark_alive(self._monotonic())
 
     async def _wait_for_space(self) -> None:
         """Return when the history accepts values again."""
@@ -344,7 +339,7 @@ class MqttConnection:
         await self._hub.history.wait_for_space()
         if self._state is _WAITING:
             self._state = _HANDLING
-        self._protocol.mark_alive(trio.current_time())
+        self._protocol.mark_alive(self._monotonic())
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -367,7 +362,7 @@ class MqttConnection:
         self._client = client
         self._peer.authenticated()
         present = self._registry.resume(client, connect)
-        self._protocol.accept(connect, client.session, trio.current_time(), present=present)
+        self._protocol.accept(connect, client.session, self._monotonic(), present=present)
         if self._protocol.version == V5:
             self._wire.farewell = encode(Disconnect(Reason.SHUTTING_DOWN), V5)
         elif not 0 < connect.keep_alive <= LONG_KEEP_ALIVE:
@@ -465,7 +460,7 @@ class MqttConnection:
     def expire(self) -> None:
         """End the connection because the client has sent nothing for too long."""
         if self._client is None:
-            self._record_rejection(f"sent no CONNECT within {CONNECT_DEADLINE:.0f} s")
+            self._record_rejection(f"sent no CONNECT within {self._registry.timeouts.connect:.0f} s")
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT")
         else:
             self._silent_seconds = self._protocol.silence_limit
@@ -545,7 +540,7 @@ class MqttConnection:
                 finally:
                     if self._state is _OPERATING:
                         self._state = _HANDLING
-                    self._protocol.mark_alive(trio.current_time())
+                    self._protocol.mark_alive(self._monotonic())
             else:
                 raise NotFound(unknown_topic(device_session, topic))
         except (RequestError, StorageError) as error:
@@ -560,13 +555,13 @@ class MqttConnection:
 
     def _charge_device(self, device: Device) -> float:
         """Charge a message to the device's rate limit; return the seconds until it may send again."""
-        budget = self._hub.message_budget(device, time.monotonic())
+        budget = self._hub.message_budget(device, self._monotonic())
         budget.take_on_credit()
         return budget.wait if budget.tokens < 0 else 0.0
 
     def _charge_connection(self, count: int) -> float:
         """Charge messages that belong to no device to a limit of the connection; return as `_charge_device`."""
-        now, limits = time.monotonic(), self._hub.config.limits
+        now, limits = self._monotonic(), self._hub.config.limits
         if self._rate_limit is None:
             self._rate_limit = TokenBucket(limits.messages_per_second, limits.burst, now)
         self._rate_limit.refill(now)
@@ -649,7 +644,7 @@ class MqttConnection:
         if self._draining or self._wire.pending > MAX_PENDING:
             protocol.session.enqueue(message)
             self._start_draining()
-        elif not protocol.publish(message, trio.current_time()):
+        elif not protocol.publish(message, self._monotonic()):
             size, topic = len(message.payload), message.topic.removeprefix(device_session.prefix)
             text = f"device {device_session.device.name}: a message of {size} bytes on {topic} is too long for it"
             self._record_rejection(text)
@@ -667,7 +662,7 @@ class MqttConnection:
 
     def may_send_diagnostic(self) -> bool:
         """Count a diagnostic; False if there have been too many."""
-        now = trio.current_time()
+        now = self._monotonic()
         if self._diagnostic_limit is None:
             self._diagnostic_limit = TokenBucket(DIAGNOSTIC_RATE, DIAGNOSTIC_BURST, now)
         self._diagnostic_limit.refill(now)
@@ -697,7 +692,7 @@ class MqttConnection:
                     # The queue belongs to the next connection.
                     return
                 before = len(queue)
-                self._protocol.send_queued(trio.current_time())
+                self._protocol.send_queued(self._monotonic())
                 self.flush()
                 if len(queue) >= before:
                     # The client's acknowledgements will continue.

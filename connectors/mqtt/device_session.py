@@ -14,6 +14,7 @@ import trio
 from connectors.mqtt.packets import Reason
 from connectors.mqtt.payloads import encode_values, redact_token
 from connectors.mqtt.session import Message, Session, is_topic, subscription_ids
+from connectors.mqtt.timeouts import MqttTimeouts
 from connectors.mqtt.topics import DOWNLINK_PREFIX, GATEWAY_PREFIX, UNSUBSCRIBED_TOPICS, split_gateway_topic
 from hub import (
     Command,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Seconds after which a reboot or a reconfiguration that was not delivered is dropped.
 COMMAND_LIFETIME = 60.0
-#: Seconds that a device has to answer a ping.
-PING_TIMEOUT = 5.0
 #: The smallest receive buffer, in bytes, that a device may report.
 MIN_BUFFER = 128
 #: Characters of a client's text in packets and logs.
@@ -311,7 +310,7 @@ class MqttDeviceSession:
                 subscribed_qos if qos is None else qos,
                 properties=subscription_ids(identifiers),
                 key=None if key is None else (self.device.id, key),
-                expires=None if lifetime is None else trio.current_time() + lifetime,
+                expires=None if lifetime is None else self.hub.clock.monotonic() + lifetime,
                 tag=tag,
             ),
             self,
@@ -330,17 +329,17 @@ class MqttDeviceSession:
             self.publish("diag", printable(text).encode(), key="diag")
 
     async def ping(self) -> float | None:
-        began = trio.current_time()
+        began, timeout = self.hub.clock.monotonic(), self.hub.timeouts.of(MqttTimeouts).ping
         inflight = self.client.session.inflight.values()
         if self._ping is None or not any(message is not None and message.tag is self._ping for message in inflight):
             # An earlier ping that was sent may still be answered: a second one would only fill the client's window.
             self._ping = trio.Event()
-            self.publish("ping", qos=1, tag=self._ping, lifetime=PING_TIMEOUT)
+            self.publish("ping", qos=1, tag=self._ping, lifetime=timeout)
         assert self._ping is not None
         answered = self._ping
-        with trio.move_on_after(PING_TIMEOUT):
+        with trio.move_on_after(timeout):
             await answered.wait()
-        return (trio.current_time() - began) * 1000 if answered.is_set() else None
+        return (self.hub.clock.monotonic() - began) * 1000 if answered.is_set() else None
 
     def limit_packet_size(self, size: int) -> None:
         """Send no packet longer than the device's receive buffer, in bytes. Has no effect through a gateway."""

@@ -25,8 +25,6 @@ from hub.parsing.structuring import Duration, between, seconds
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire
 
-#: Seconds between two checks for silent connections.
-SWEEP_EVERY = 2.0
 #: The first byte of a login in Blynk's native protocol (BlynkProtocolDefs.h), which may use the same port.
 NATIVE_LOGIN = 0x1D
 #: Bounds of the setting ``max_packet``, in bytes.
@@ -115,8 +113,8 @@ class Endpoint:
         """Check all connections now and then, while there are any: one task instead of a timeout for each read."""
         try:
             while self._connections:
-                await trio.sleep(SWEEP_EVERY)
-                now = trio.current_time()
+                await trio.sleep(self.registry.timeouts.sweep)
+                now = self.registry.hub.clock.monotonic()
                 for connection in tuple(self._connections):
                     if connection.is_silent(now):
                         connection.expire()

@@ -30,6 +30,7 @@ from connectors.mqtt.handlers import HANDLERS
 from connectors.mqtt.packets import Connect, Property, Reason, Will
 from connectors.mqtt.payloads import decode_text
 from connectors.mqtt.session import MAX_SUBSCRIPTIONS, Session
+from connectors.mqtt.timeouts import MqttTimeouts
 from connectors.mqtt.topics import parse_uplink
 from hub import (
     Credentials,
@@ -55,10 +56,8 @@ if TYPE_CHECKING:
 DEVICE_USERNAME, GATEWAY_USERNAME = "device", "mgmt_device"
 #: Topic filters of one device: all of them are matched for each message to it.
 MAX_DEVICE_SUBSCRIPTIONS = 50
-#: Takeovers of one key within ``TAKEOVER_WINDOW`` seconds that need not wait; later ones wait longer and longer.
-FREE_TAKEOVERS, TAKEOVER_WINDOW = 3, 60.0
-#: Seconds that a takeover waits at most.
-MAX_TAKEOVER_DELAY = 30.0
+#: Takeovers of one key within a minute that need not wait; later ones wait longer and longer.
+FREE_TAKEOVERS = 3
 #: Keys whose takeovers are counted.
 MAX_COUNTED_KEYS = 10_000
 #: Disconnected states of one OAuth client.
@@ -70,8 +69,9 @@ class ClientRegistry:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.timeouts = hub.timeouts.of(MqttTimeouts)
         self.clients: dict[ClientKey, ClientState] = {}
-        self._timers = Timers(self._on_timer)
+        self._timers = Timers(self._on_timer, hub.clock.monotonic)
         self._delayed_wills: dict[ClientState, Will] = {}
         self._nursery: trio.Nursery | None = None
         #: Number of recent takeovers of a key, the time of the last one, and the client that made it.
@@ -139,8 +139,8 @@ class ClientRegistry:
         if len(self._takeovers) >= MAX_COUNTED_KEYS:
             self._takeovers.clear()
         count, last, _ = self._takeovers.get(client.key, (0, 0.0, client))
-        count = count + 1 if trio.current_time() - last < TAKEOVER_WINDOW else 1
-        self._takeovers[client.key] = count, trio.current_time(), client
+        count = count + 1 if self.hub.clock.monotonic() - last < self.timeouts.takeover_window else 1
+        self._takeovers[client.key] = count, self.hub.clock.monotonic(), client
         if count <= FREE_TAKEOVERS:
             return ""
         text = "keeps replacing another connection with the same token, and has to wait"
@@ -148,7 +148,7 @@ class ClientRegistry:
         if old.device_session is not None:
             old.device_session.send_diagnostic(f"a connection from {address} {text}")
         diagnostic = f"this connection {text}; the other is from {old.connection.address}"
-        await trio.sleep(min(MAX_TAKEOVER_DELAY, 2.0 ** (count - FREE_TAKEOVERS - 1)))
+        await trio.sleep(min(self.timeouts.takeover_delay, 2.0 ** (count - FREE_TAKEOVERS - 1)))
         newest = self._takeovers.get(client.key, (0, 0.0, client))[2]
         return diagnostic if newest is client and self.clients.get(client.key) in (old, None) else None
 
@@ -187,7 +187,7 @@ class ClientRegistry:
             return
         if will is not None and (delay := self._will_delay(client, will)):
             self._delayed_wills[client] = will
-            self._timers.set(("will", client), trio.current_time() + delay)
+            self._timers.set(("will", client), self.hub.clock.monotonic() + delay)
         elif will is not None:
             self._publish_will(client, will)
         session = client.session
@@ -198,7 +198,7 @@ class ClientRegistry:
         if client.device_session is not None and any(sub.qos for sub, _ in session.subscriptions.values()):
             self.hub.sessions.follow(client.device_session)
         self._limit_disconnected(client)
-        self._timers.set(("session", client), trio.current_time() + session.expiry)
+        self._timers.set(("session", client), self.hub.clock.monotonic() + session.expiry)
 
     def _limit_disconnected(self, client: ClientState) -> None:
         """Remove the oldest disconnected states of an OAuth client, which may use any number of client identifiers."""

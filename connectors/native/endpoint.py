@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,11 @@ import trio
 from connectors.native.handlers import HANDLERS
 from connectors.native.protocol import LOGINS
 from connectors.native.session import Handler, NativeSession
+from connectors.native.timeouts import NativeTimeouts
 from hub import WireProtocol, hookimpl
 
 if TYPE_CHECKING:
     from hub import Hub, Peer, Wire
-
-#: Seconds between two searches for silent connections.
-SWEEP_EVERY = 2.0
 
 
 @hookimpl
@@ -40,12 +37,13 @@ class Endpoint:
     def __init__(self, hub: Hub, handlers: Mapping[int, Handler]) -> None:
         self._hub = hub
         self._handlers = handlers
+        self._timeouts = hub.timeouts.of(NativeTimeouts)
         self._sessions: set[NativeSession] = set()
         self._sweeping = False
 
     async def serve(self, wire: Wire, peer: Peer) -> None:
         """Serve one connection until it ends."""
-        session = NativeSession(self._hub, wire, peer, self._handlers)
+        session = NativeSession(self._hub, wire, peer, self._handlers, self._timeouts)
         self._sessions.add(session)
         if not self._sweeping:
             self._sweeping = True
@@ -60,8 +58,8 @@ class Endpoint:
         """Close silent connections while there are any connections: one task instead of a timeout for each read."""
         try:
             while self._sessions:
-                await trio.sleep(SWEEP_EVERY)
-                now = time.monotonic()
+                await trio.sleep(self._timeouts.sweep)
+                now = self._hub.clock.monotonic()
                 for session in tuple(self._sessions):
                     if now > session.expires:
                         session.expire()

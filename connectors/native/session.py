@@ -8,7 +8,7 @@ state   meaning                                              left for
 LOGIN   Only a login is valid. A rejected login is answered  INFO, when `_log_in` knows the token; `device` is set from
         and may be repeated.                                 then on, and the hub may `send`.
 INFO    The client waits for the answer to its info frame,   READY, when `on_info` has answered the info frame, or when
-        and must get nothing else before it: answers are     none came for INFO_PATIENCE seconds and a push waits.
+        and must get nothing else before it: answers are     none came for two seconds and a push waits.
         sent, pushes wait.
 READY   Answers and pushes are sent.                         CLOSED
 CLOSED  The connection has ended, or is about to: after the  -
@@ -20,7 +20,7 @@ protocol error and a flood; and by `finish`, when the client has disconnected.
 
 Frames that cannot be sent at once wait for a task, whose state is the `Drain`. It is IDLE (there is no task) until
 `_start_draining`; SENDING from then on; WAITING while only pushes wait and the connection is in INFO, until
-`_wake_drain` is called or INFO_PATIENCE is over; and IDLE again when no frame waits. Answers go before pushes. A push
+`_wake_drain` is called or that time is over; and IDLE again when no frame waits. Answers go before pushes. A push
 replaces a waiting push for the same pin.
 
 Rules of real clients that shape this: nothing but the answer may come between a login and the answer to the info frame;
@@ -31,7 +31,6 @@ INTERNAL, HARDWARE and REDIRECT are ever sent.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
@@ -57,6 +56,7 @@ from connectors.native.protocol import (
     split,
     split_stripped,
 )
+from connectors.native.timeouts import NativeTimeouts
 from hub import (
     AppConnected,
     Command,
@@ -101,30 +101,14 @@ STATUS: dict[type[HubError], Status] = {
     StorageError: Status.SERVER_ERROR,
 }
 
-#: Seconds for a login, from the first byte on.
-LOGIN_DEADLINE = 15.0
 #: Heartbeat in seconds of a client that does not announce one, and the range that it may announce (`BlynkApi.h`).
 DEFAULT_HEARTBEAT = 45
 HEARTBEATS = 10, 3600
 #: Receive buffer in bytes of a client that does not announce one: Arduino's default of 256 with a margin.
 DEFAULT_BUFFER = 250
-#: Seconds that pushes wait for the info frame: some clients never send one.
-INFO_PATIENCE = 2.0
-#: Seconds between two sends to a client that reads one frame per read (blynklib 0.2.6).
-SPACING = 0.06
-#: Seconds that a device has to answer a ping.
-PING_PATIENCE = 5.0
 #: Bytes waiting for a client before the hub stops reading from it, and frames waiting in each of its queues.
 MAX_PENDING = 16 * 1024
 MAX_QUEUED = 300
-#: A device over its rate: seconds for which it is not read, between two answers about it, until it is disconnected, and
-#: after which exceeding the rate counts as a new flood.
-FLOOD_PAUSE = 0.5
-FLOOD_ANSWER_EVERY = 60.0
-FLOOD_PATIENCE = 10.0
-FLOOD_FORGOTTEN = 2.0
-#: Seconds between two checks, while storage is full, whether the connection has been closed.
-FULL_CHECK_EVERY = 2.0
 
 #: Handles one command of a logged-in device, given the message id and the body, and appends its answers to the list.
 Handler = Callable[["NativeSession", int, bytes, list[bytes]], Awaitable[None]]
@@ -169,6 +153,7 @@ class NativeSession:
         "_limit_answered_at",
         "_logged_in_at",
         "_message_ids",
+        "_monotonic",
         "_one_per_send",
         "_peer",
         "_pings",
@@ -176,6 +161,7 @@ class NativeSession:
         "_silent_seconds",
         "_state",
         "_throttle_due",
+        "_timeouts",
         "_waiting_pushes",
         "_waiting_replies",
         "_wire",
@@ -191,8 +177,12 @@ class NativeSession:
         "via",
     )
 
-    def __init__(self, hub: Hub, wire: Wire, peer: Peer, handlers: Mapping[int, Handler]) -> None:
-        now = time.monotonic()
+    def __init__(
+        self, hub: Hub, wire: Wire, peer: Peer, handlers: Mapping[int, Handler], timeouts: NativeTimeouts
+    ) -> None:
+        self._monotonic = hub.clock.monotonic
+        self._timeouts = timeouts
+        now = self._monotonic()
         self.hub = hub
         self._wire = wire
         self._peer = peer
@@ -210,12 +200,12 @@ class NativeSession:
         #: Bytes of the device's receive buffer.
         self.buffer = DEFAULT_BUFFER
         #: When the connection counts as dead, by the monotonic clock.
-        self.expires = now + LOGIN_DEADLINE
+        self.expires = now + self._timeouts.login
         limits = hub.config.limits
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, now)
         #: A message was dropped since the last throttling.
         self._throttle_due = False
-        self._last_flood_at = -FLOOD_FORGOTTEN
+        self._last_flood_at = -self._timeouts.flood_forgotten
         self._flood_began_at = 0.0
         self._limit_answered_at = 0.0
         #: The timestamp in ms UTC of the open GROUP, and whether the hub's clock gave it.
@@ -250,7 +240,7 @@ class NativeSession:
                     await wire.drained()
                 # The drain takes them one at a time.
                 while len(self._waiting_replies) > MAX_QUEUED and self._state is not _CLOSED:  # noqa: ASYNC110
-                    await trio.sleep(SPACING)
+                    await trio.sleep(self._timeouts.spacing)
                 if self._throttle_due:
                     await self._throttle()
                 if self._state is _CLOSED:
@@ -263,7 +253,7 @@ class NativeSession:
     async def _handle(self, data: bytes) -> None:
         """Handle all frames of one read, with one write of the replies and no await for values."""
         replies: list[bytes] = []
-        traced, now, history = self.hub.bus.wants(WireFrame), time.monotonic(), self.hub.history
+        traced, now, history = self.hub.bus.wants(WireFrame), self._monotonic(), self.hub.history
         self._bucket.refill(now)
         try:
             for command, message_id, body, status in self._decoder.receive(data):
@@ -301,13 +291,13 @@ class NativeSession:
             for reply in replies:
                 self._trace_sent(reply)
         if self._one_per_send and (
-            self._drain is not _IDLE or len(replies) > 1 or time.monotonic() < self._sent_at + SPACING
+            self._drain is not _IDLE or len(replies) > 1 or self._monotonic() < self._sent_at + self._timeouts.spacing
         ):
             self._waiting_replies += replies
             self._wake_drain()
             self._start_draining()
         else:
-            self._sent_at = time.monotonic()
+            self._sent_at = self._monotonic()
             self._wire.send(b"".join(replies))
         replies.clear()
 
@@ -319,23 +309,23 @@ class NativeSession:
         self._reply(replies)
         self.expires = float("inf")
         while self.hub.history.full and self._state is not _CLOSED:
-            with trio.move_on_after(FULL_CHECK_EVERY):
+            with trio.move_on_after(self._timeouts.full_check):
                 await self.hub.history.wait_for_space()
         self._mark_alive()
 
     def _mark_alive(self) -> None:
         """Put off the time at which the device counts as silent."""
-        self.expires = time.monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
+        self.expires = self._monotonic() + self.heartbeat * self.hub.config.hub.heartbeat_factor
 
     def _drop_over_rate(self, message_id: int, replies: list[bytes]) -> None:
         """Drop a message over the device's rate, and answer once a minute."""
-        now = time.monotonic()
+        now = self._monotonic()
         if not self._throttle_due:
             self._throttle_due = True
-            if now - self._last_flood_at > FLOOD_FORGOTTEN:
+            if now - self._last_flood_at > self._timeouts.flood_forgotten:
                 self._flood_began_at = now
             self._last_flood_at = now
-        if now - self._limit_answered_at >= FLOOD_ANSWER_EVERY or not self._limit_answered_at:
+        if now - self._limit_answered_at >= self._timeouts.flood_answer or not self._limit_answered_at:
             self._limit_answered_at = now
             replies.append(response(message_id, Status.QUOTA_LIMIT))
             rate = self.hub.config.limits.messages_per_second
@@ -345,11 +335,11 @@ class NativeSession:
 
     async def _throttle(self) -> None:
         """Pause reading from a device over its rate; disconnect it when it does not slow down."""
-        if time.monotonic() - self._flood_began_at > FLOOD_PATIENCE:
+        if self._monotonic() - self._flood_began_at > self._timeouts.flood_patience:
             self.close(f"the device kept sending more than {self.hub.config.limits.messages_per_second} messages/s")
             return
         self._throttle_due = False
-        await trio.sleep(FLOOD_PAUSE)
+        await trio.sleep(self._timeouts.flood_pause)
 
     # -- states ---------------------------------------------------------------------------------------------------
 
@@ -375,8 +365,8 @@ class NativeSession:
         self.principal = device.as_principal()
         self._decoder.max_body = MAX_BODY
         self._one_per_send = command == Cmd.LOGIN
-        self._logged_in_at = trio.current_time()
-        self._bucket = self.hub.message_budget(device, time.monotonic())
+        self._logged_in_at = self._monotonic()
+        self._bucket = self.hub.message_budget(device, self._monotonic())
         self._mark_alive()
         self._peer.authenticated()
         replies.append(response(message_id, Status.OK))
@@ -392,7 +382,7 @@ class NativeSession:
     def expire(self) -> None:
         """Close the connection because nothing was received for too long."""
         if self.device is None:
-            self.hub.reject(self.address, f"did not log in within {LOGIN_DEADLINE:.0f} s")
+            self.hub.reject(self.address, f"did not log in within {self._timeouts.login:.0f} s")
             self.close("no login")
         else:
             self._silent_seconds = self.heartbeat * self.hub.config.hub.heartbeat_factor
@@ -543,13 +533,13 @@ class NativeSession:
 
     async def ping(self) -> float | None:
         self._pings = self._pings or {}
-        message_id, answered, began = self._message_ids.next(), trio.Event(), trio.current_time()
+        message_id, answered, began = self._message_ids.next(), trio.Event(), self._monotonic()
         self._pings[message_id] = answered
         self._wire.send(frame(_PING, message_id))
-        with trio.move_on_after(PING_PATIENCE):
+        with trio.move_on_after(self._timeouts.ping):
             await answered.wait()
         del self._pings[message_id]
-        return (trio.current_time() - began) * 1000 if answered.is_set() else None
+        return (self._monotonic() - began) * 1000 if answered.is_set() else None
 
     # -- the drain ------------------------------------------------------------------------------------------------
 
@@ -580,8 +570,8 @@ class NativeSession:
                     await self._wait_for_info()
                     continue
                 if self._one_per_send:
-                    await trio.sleep(max(0.0, self._sent_at + SPACING - time.monotonic()))
-                    self._sent_at = time.monotonic()
+                    await trio.sleep(max(0.0, self._sent_at + self._timeouts.spacing - self._monotonic()))
+                    self._sent_at = self._monotonic()
                     self._wire.send(self._next_waiting())
                 else:
                     self._wire.send(b"".join(self._waiting_pushes.values()))
@@ -597,10 +587,11 @@ class NativeSession:
         return self._waiting_pushes.pop(next(iter(self._waiting_pushes)))
 
     async def _wait_for_info(self) -> None:
-        """Return when the info frame is answered, INFO_PATIENCE is over, or an answer waits."""
+        """Return when the info frame is answered, the time for it is over, or an answer waits."""
         self._drain = Drain.WAITING
         self._drain_wake = trio.Event()
-        with trio.move_on_at(self._logged_in_at + INFO_PATIENCE) as patience:
+        remaining = self._logged_in_at + self._timeouts.info - self._monotonic()
+        with trio.move_on_after(max(0.0, remaining)) as patience:
             await self._drain_wake.wait()
         self._drain = Drain.SENDING
         if patience.cancelled_caught:

@@ -293,7 +293,7 @@ class ClockRepairs:
 
     async def _repair(self, requested: Correction, principal: Principal, address: str) -> None:
         job, hub = self.job, self._hub
-        path = hub.storage.backups.absolute() / time.strftime(BACKUP, time.gmtime())
+        path = hub.storage.backups.absolute() / time.strftime(BACKUP, time.gmtime(hub.clock.wall / 1000))
         try:
             await self._back_up(path)
         except (RequestError, StorageError, OSError) as error:

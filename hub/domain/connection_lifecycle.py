@@ -80,7 +80,7 @@ class Lifecycles:
         self._clock = clock
         self._devices = devices
         self._timeline = timeline
-        self._timers = Timers(self._on_timer)
+        self._timers = Timers(self._on_timer, clock.monotonic)
         self._daily = DailyQuota(per_day)
         #: The steps of a template, by its id and version.
         self._steps: dict[tuple[str, int], list[_Step]] = {}
@@ -110,7 +110,7 @@ class Lifecycles:
 
     def start(self) -> None:
         """Continue from the stored statuses; online devices get the whole wait to connect again."""
-        now, wall = trio.current_time(), self._clock.now()
+        now, wall = self._clock.monotonic(), self._clock.now()
         for device in self._devices.by_id.values():
             if device.status == ONLINE:
                 self._away[device.id] = now
@@ -150,7 +150,7 @@ class Lifecycles:
         """Let a device be away since ``silent`` seconds ago."""
         if self._stopping or device.id not in self._devices.by_id:
             return
-        self._away[device.id] = trio.current_time() - silent
+        self._away[device.id] = self._clock.monotonic() - silent
         device.away = self._clock.now() - int(silent * 1000)
         self._schedule(device)
 

@@ -70,8 +70,8 @@ class ValueTimeouts:
         self.expired: set[int] = set()
         #: The values from before the writes that are not confirmed, by series.
         self._unconfirmed: dict[int, Latest] = {}
-        self._expirations = Timers(self._expire)
-        self._confirmations = Timers(self._revert)
+        self._expirations = Timers(self._expire, clock.monotonic)
+        self._confirmations = Timers(self._revert, clock.monotonic)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -94,7 +94,7 @@ class ValueTimeouts:
             self._confirmations.cancel(point.series)
         elif point.datastream.confirm:
             self._unconfirmed.setdefault(point.series, before)
-            self._confirmations.set(point.series, trio.current_time() + seconds(point.datastream.confirm))
+            self._confirmations.set(point.series, self._clock.monotonic() + seconds(point.datastream.confirm))
 
     def on_import(self, point: DeviceDatastream, ts: int) -> None:
         """Restart the expiration of a point whose new latest value has the past stamp ``ts``. It confirms nothing."""
@@ -110,7 +110,7 @@ class ValueTimeouts:
     def _renew(self, point: DeviceDatastream, age: float) -> None:
         expire = point.datastream.expire
         assert expire is not None
-        self._expirations.set(point.series, trio.current_time() + seconds(expire.after) - age)
+        self._expirations.set(point.series, self._clock.monotonic() + seconds(expire.after) - age)
 
     def _expire(self, key: Hashable) -> None:
         point = self._points.get(cast("int", key))

@@ -91,7 +91,7 @@ class Batch:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.waiters = 0
-        #: The latest time of the commit, by trio's clock.
+        #: The latest time of the commit, by the monotonic clock.
         self.due = float("inf")
         self.done = False
         #: Why entries could not be stored, by their index.
@@ -210,7 +210,7 @@ class History:
         self._progress = CompactionProgress(0, 0, 0, EVERY_SERIES, 0)
         #: Segments from this number on are not compacted while a repair corrects the file.
         self._held_from = EVERY_SERIES
-        #: When there is something to do besides commits, by trio's clock.
+        #: When there is something to do besides commits, by the monotonic clock.
         self._work_at = float("inf")
         self._needs_pruning = True
         self.retention = Retention(self._database, clock, policies, on_erased)
@@ -269,7 +269,7 @@ class History:
             if self._in_tails >= SEGMENT_POINTS:
                 self.close_segment()
         if not index:
-            batch.due = trio.current_time() + self._flush
+            batch.due = self._clock.monotonic() + self._flush
             self._wake.set()
         try:
             tail = self._tails[series]
@@ -313,7 +313,7 @@ class History:
         if self.fault is not None:
             raise Unavailable(f"storage: {self.fault}")
         batch.waiters += 1
-        batch.due = min(batch.due, trio.current_time() + WAIT_WINDOW)
+        batch.due = min(batch.due, self._clock.monotonic() + WAIT_WINDOW)
         if batch.waiters == 1 or batch.waiters >= self._last_waiters:
             self._wake.set()
         with trio.move_on_after(DURABLE_TIMEOUT):
@@ -330,7 +330,7 @@ class History:
             if batch is not None:
                 while not await self._commit(batch):  # noqa: ASYNC110 - no event announces that the disk works again
                     await trio.sleep(RETRY_AFTER)
-            if self._damage is not None or trio.current_time() >= self._work_at:
+            if self._damage is not None or self._clock.monotonic() >= self._work_at:
                 await self._work()
 
     async def close(self) -> None:
@@ -347,13 +347,13 @@ class History:
         if self._damage is not None:
             return None
         while not self._queue:
-            batch, now = self._open, trio.current_time()
+            batch, now = self._open, self._clock.monotonic()
             if batch.entries and (now >= batch.due or 0 < batch.waiters >= self._last_waiters):
                 break
             if now >= self._work_at:
                 return None
             self._wake = trio.Event()
-            with trio.move_on_at(min(batch.due, self._work_at)):
+            with trio.move_on_after(max(0.0, min(batch.due, self._work_at) - now)):
                 await self._wake.wait()
             if self._damage is not None:
                 return None
@@ -512,10 +512,10 @@ class History:
             await self._replace(str(error))
         except StorageError as error:
             self._set_fault(str(error))
-            self._work_at = trio.current_time() + RETRY_AFTER
+            self._work_at = self._clock.monotonic() + RETRY_AFTER
 
     async def _work_once(self) -> None:
-        now = trio.current_time()
+        now = self._clock.monotonic()
         if self._needs_pruning:
             self._needs_pruning = await self._prune()
         elif self._can_compact:
@@ -724,7 +724,7 @@ class History:
             await self._fill()
         except StorageError as error:
             self._set_fault(str(error))
-            self._work_at = trio.current_time() + RETRY_AFTER
+            self._work_at = self._clock.monotonic() + RETRY_AFTER
 
     async def _fill(self) -> None:
         """Create the tables of a new file, with the latest values.

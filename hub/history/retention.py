@@ -49,12 +49,12 @@ class Retention:
         self._to_erase: list[int] = []
         #: The series that are being erased, and the hour of the next slice.
         self._erasing: tuple[list[int], int] | None = None
-        #: When the next slice of a pass over all chunks is due, by trio's clock, and the key that it begins after.
+        #: The monotonic time of the next slice of a pass over all chunks, and the key that it begins after.
         self._expire_at = float("inf")
         self._expire_from = 0
 
     def start(self) -> None:
-        self._expire_at = trio.current_time() + EXPIRE_FIRST
+        self._expire_at = self._clock.monotonic() + EXPIRE_FIRST
 
     @property
     def erasing(self) -> bool:
@@ -62,7 +62,7 @@ class Retention:
 
     @property
     def due(self) -> float:
-        """The time at which `step` has something to do, by trio's clock."""
+        """The time at which `step` has something to do, by the monotonic clock."""
         return 0.0 if self.erasing else self._expire_at
 
     async def step(self) -> None:
@@ -81,7 +81,7 @@ class Retention:
     async def _expire(self) -> None:
         """Delete the expired chunks of a slice, unless the clock may be wrong."""
         if not self._clock.believable:
-            self._expire_at = trio.current_time() + EXPIRE_FIRST
+            self._expire_at = self._clock.monotonic() + EXPIRE_FIRST
             return
         now, after = self._clock.now(), self._expire_from
 
@@ -91,7 +91,7 @@ class Retention:
         _, last = await self._database.transaction(expire)
         self._expire_from = last or 0
         if last is None:
-            self._expire_at = trio.current_time() + EXPIRE_EVERY
+            self._expire_at = self._clock.monotonic() + EXPIRE_EVERY
 
     def erase(self, series: Sequence[int]) -> None:
         """Queue series that have no policy any more; `step` erases them."""

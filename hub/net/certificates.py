@@ -10,10 +10,12 @@ from pathlib import Path
 
 import trio
 
+from hub.clock import Clock
 from hub.config import TlsSection
 from hub.datadir import write_together
 from hub.errors import StartupError
 from hub.net.certificate_files import check, is_pair, no_passphrase
+from hub.net.timeouts import DEFAULT_TIMEOUTS, NetTimeouts
 from hub.parsing.spellings import host
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,6 @@ CERTIFICATE_LIFE = timedelta(days=820)
 RENEW_BEFORE = timedelta(days=31)
 #: Days before the expiry at which there is a warning; 0 is after it.
 WARN_DAYS = (30, 7, 1, 0)
-#: Seconds between two checks of the files.
-WATCH_PERIOD = 10.0
 
 
 class Certificates:
@@ -34,7 +34,11 @@ class Certificates:
     ``names`` are the host names and addresses for a certificate that the hub makes itself.
     """
 
-    def __init__(self, section: TlsSection, data: Path, names: list[str]) -> None:
+    def __init__(
+        self, section: TlsSection, data: Path, names: list[str], clock: Clock, timeouts: NetTimeouts = DEFAULT_TIMEOUTS
+    ) -> None:
+        self._clock = clock
+        self._timeouts = timeouts
         self._own = not section.cert
         folder = data / "tls"
         self.ca = folder / "ca.pem" if self._own else None
@@ -67,7 +71,7 @@ class Certificates:
         Raises OSError and ValueError when there is no present pair.
         """
         try:
-            make_certificates(self._folder, self._names)
+            make_certificates(self._folder, self._names, self._now())
         except (OSError, ValueError, TypeError) as error:
             if not self._loaded and not (_there(self._cert, self._key) and is_pair(self._cert, self._key)):
                 raise
@@ -107,22 +111,25 @@ class Certificates:
         """Reload changed files, renew the hub's own certificate, and warn before another one expires."""
         while True:
             self.warn()
-            await trio.sleep(WATCH_PERIOD)
+            await trio.sleep(self._timeouts.certificate_check)
             try:
                 changed = self._stamps() != self._seen
             except OSError:
                 continue
-            if changed or (self._own and self.expires - datetime.now(UTC) < RENEW_BEFORE and self._make()):
+            if changed or (self._own and self.expires - self._now() < RENEW_BEFORE and self._make()):
                 self.reload()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall / 1000, UTC)
 
     def days_left(self) -> int:
         """Return the whole days until the certificate expires; below 0 when it is not valid now."""
-        now = datetime.now(UTC)
+        now = self._now()
         return -1 if now < self.begins else (self.expires - now).days
 
     def validity(self) -> str:
         """Return how long the certificate is valid, as the end of a sentence that begins with it."""
-        now = datetime.now(UTC)
+        now = self._now()
         if now < self.begins:
             return f"is not valid before {self.begins:%Y-%m-%d %H:%M} UTC: is this machine's clock right?"
         if now < self.expires:
@@ -143,7 +150,7 @@ def _days(span: timedelta) -> str:
     return "1 day" if span.days == 1 else f"{span.days} days"
 
 
-def make_certificates(folder: Path, names: list[str]) -> None:
+def make_certificates(folder: Path, names: list[str], now: datetime) -> None:
     """Make the CA if it is missing, and a certificate if it is missing, expires soon, or lacks one of ``names``.
 
     A key that does not belong to its certificate, as after a power cut, is replaced with it.
@@ -154,7 +161,7 @@ def make_certificates(folder: Path, names: list[str]) -> None:
     ca_pem, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
     files: dict[Path, tuple[bytes, int]] = {}
     if _there(ca_pem, ca_key) and is_pair(ca_pem, ca_key):
-        if _there(cert, key) and is_pair(cert, key) and _fits(cert, ca_pem, names):
+        if _there(cert, key) and is_pair(cert, key) and _fits(cert, ca_pem, names, now):
             return
         ca = trustme.CA.from_pem(ca_pem.read_bytes(), ca_key.read_bytes())
     else:
@@ -163,7 +170,7 @@ def make_certificates(folder: Path, names: list[str]) -> None:
         files[ca_key] = ca.private_key_pem.bytes(), 0o600
         files[ca_pem] = ca.cert_pem.bytes(), 0o644
     # A board may connect before its clock, or the hub's, is right.
-    start = datetime.now(UTC) - timedelta(days=2)
+    start = now - timedelta(days=2)
     made = ca.issue_cert(
         *names,
         common_name=names[0][:64],
@@ -178,7 +185,7 @@ def make_certificates(folder: Path, names: list[str]) -> None:
     log.info("tls: made a certificate for %s", ", ".join(names))
 
 
-def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
+def _fits(cert: Path, ca: Path, names: list[str], now: datetime) -> bool:
     """Whether a certificate was signed by this CA, does not expire soon, and is for all ``names``."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -191,7 +198,7 @@ def _fits(cert: Path, ca: Path, names: list[str]) -> bool:
         return False
     san = current.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     certified = {str(name.value) for name in san}
-    lasts = current.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+    lasts = current.not_valid_after_utc - now > RENEW_BEFORE
     return lasts and certified >= set(names)
 
 

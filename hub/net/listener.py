@@ -29,18 +29,14 @@ from hub.config import Config, Listen
 from hub.errors import StartupError
 from hub.net.certificates import Certificates
 from hub.net.proxy_protocol import read_header, subscriber_of
+from hub.net.timeouts import NetTimeouts
 from hub.net.wire import Peer, TlsWire, Wire, WireProtocol, alert
 
 log = logging.getLogger(__name__)
 
 #: Bytes of the kernel's receive buffer: a larger one would hide a flood of frames, and break fairness.
 RECEIVE_BUFFER = 32 * 1024
-#: Seconds for a client to send its first bytes, and to finish a TLS handshake.
-FIRST_BYTES_DEADLINE = 15.0
-HANDSHAKE_DEADLINE = 15.0
-#: Seconds for a connection over the limit to send its first bytes, and how many such connections get an answer at once;
-#: others are closed without one.
-REJECTION_DEADLINE = 1.0
+#: Connections over the limit that get a response at once; others are closed without one.
 MAX_REJECTED_AT_ONCE = 32
 #: Connections that the kernel queues.
 BACKLOG = 4096
@@ -67,11 +63,13 @@ class Listener:
         certificates: Certificates | None,
         protocols: list[WireProtocol],
         reject: Callable[[str, str], None],
+        timeouts: NetTimeouts,
     ) -> None:
         self._config = config
         self._certificates = certificates
         self._protocols = protocols
         self._reject = reject
+        self._timeouts = timeouts
         self._trusted = [ipaddress.ip_network(network) for network in config.hub.trusted_proxies]
         self._handshakes = trio.Semaphore(config.limits.handshakes)
         self._sockets: list[tuple[socket.socket, Listen]] = []
@@ -186,12 +184,12 @@ class Listener:
             else:
                 sock.setblocking(False)
                 self._rejecting += 1
-                nursery.start_soon(self._reject_over_limit, Wire(sock, nursery.start_soon))
+                nursery.start_soon(self._reject_over_limit, Wire(sock, nursery.start_soon, self._timeouts))
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Counted here and not in its task: many may be accepted before the first task runs.
-        wire = Wire(sock, nursery.start_soon)
+        wire = Wire(sock, nursery.start_soon, self._timeouts)
         self._wires.add(wire)
         local = sock.getsockname()[0].partition("%")[0].removeprefix("::ffff:")
         peer = Peer(address, listen.tls == "on", listen, self._unauthenticated, local=local)
@@ -199,9 +197,9 @@ class Listener:
         nursery.start_soon(self._connection, wire, sock, peer, nursery)
 
     async def _reject_over_limit(self, wire: Wire) -> None:
-        """Send the protocol's overload response, if the client sends its first bytes in `REJECTION_DEADLINE`."""
+        """Send the protocol's overload response, if the client sends its first bytes within a second."""
         try:
-            with trio.move_on_after(REJECTION_DEADLINE):
+            with trio.move_on_after(self._timeouts.rejection):
                 first = await wire.receive()
                 answer = next((p.overload_response(first) for p in self._protocols if first and p.sniff(first)), b"")
                 if answer:
@@ -230,7 +228,7 @@ class Listener:
     ) -> tuple[Wire, WireProtocol | None]:
         """Return the connection, maybe through TLS now, and its protocol; None when it was rejected."""
         listen, first = peer.listen, b""
-        with trio.move_on_after(FIRST_BYTES_DEADLINE) as deadline:
+        with trio.move_on_after(self._timeouts.first_bytes) as deadline:
             first = await wire.receive()
             if self.trusts(peer.address):
                 client, first = await read_header(wire, first, peer.address)
@@ -255,7 +253,7 @@ class Listener:
             assert self._certificates is not None
             peer.tls = True
             self._wires.discard(wire)
-            wire = tls = TlsWire(sock, nursery.start_soon, self._certificates.context)
+            wire = tls = TlsWire(sock, nursery.start_soon, self._timeouts, self._certificates.context)
             self._wires.add(wire)
             first = await self._tls_handshake(tls, first, peer)
         if not first:
@@ -272,7 +270,7 @@ class Listener:
     async def _tls_handshake(self, wire: TlsWire, raw: bytes, peer: Peer) -> bytes:
         """Return the first bytes inside TLS; b"" when the handshake failed."""
         try:
-            with trio.fail_after(HANDSHAKE_DEADLINE):
+            with trio.fail_after(self._timeouts.handshake):
                 await wire.handshake(raw, self._handshakes)
                 first = await wire.receive()
         except ssl.SSLError as error:

@@ -217,12 +217,12 @@ class Outbound:
         return h11.Request(method=method, target=target.path, headers=list(fields.items()))
 
     async def _connect(self, target: _Target) -> trio.abc.Stream:
-        with trio.move_on_after(self._connect_deadline) as deadline:
+        with trio.move_on_after(self._connect_deadline):
             addresses = await self._resolve(target)
+            # Each address has its share of the time: the first may be one that nothing answers at.
+            share = self._connect_deadline / len(addresses)
             while True:
                 address = addresses.pop(0)
-                # Each address has its share of the time: the first may be one that nothing answers at.
-                share = (deadline.deadline - trio.current_time()) / (len(addresses) + 1)
                 try:
                     with trio.fail_after(share):
                         return await self._open(address, target)

@@ -15,15 +15,10 @@ import trio
 
 from hub.config import Listen
 from hub.net.proxy_protocol import subscriber_of
+from hub.net.timeouts import DEFAULT_TIMEOUTS, NetTimeouts
 
 #: Bytes of one read: with more, others would wait longer beside a flood, and CPU would not be saved.
 CHUNK = 4096
-#: Seconds for a client to take the rest of the output when its connection ends.
-FLUSH_DEADLINE = 2.0
-#: Seconds in which a client must take some of the pending output.
-STALL_DEADLINE = 30.0
-#: Seconds in which a rejected client may finish sending.
-LINGER = 1.0
 
 #: The offset of `tcpi_rtt`, in microseconds, in Linux' `struct tcp_info` (linux/tcp.h).
 TCP_INFO_RTT = 68
@@ -74,10 +69,16 @@ class Peer:
 class Wire:
     """A connection. ``send`` is sync: output that the socket does not take at once is sent by a task."""
 
-    __slots__ = ("_drained", "_first", "_out", "_sock", "broken", "busy", "closing", "farewell", "spawn")
+    __slots__ = ("_drained", "_first", "_out", "_sock", "_timeouts", "broken", "busy", "closing", "farewell", "spawn")
 
-    def __init__(self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+        timeouts: NetTimeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
         self._sock = sock
+        self._timeouts = timeouts
         #: Starts ``await fn()`` as a task of the listener; it must not raise.
         self.spawn = spawn
         self._first = b""
@@ -169,10 +170,10 @@ class Wire:
         assert self._drained is not None
         try:
             while self._out and not self.broken and self._sock.fileno() != -1:
-                with trio.move_on_after(STALL_DEADLINE) as deadline:
+                with trio.move_on_after(self._timeouts.stall) as deadline:
                     await trio.lowlevel.wait_writable(self._sock)
                 if deadline.cancelled_caught:
-                    self.broken = f"took nothing for {STALL_DEADLINE:.0f} s"
+                    self.broken = f"took nothing for {self._timeouts.stall:.0f} s"
                     self.close()
                     return
                 try:
@@ -212,11 +213,11 @@ class Wire:
             self._sock.close()
 
     async def linger(self) -> None:
-        """Shut down the output, and discard what the client still sends, for at most `LINGER` seconds.
+        """Shut down the output, and discard what the client still sends, for a second at most.
 
         Closing with input unread would reset the connection, and the client might never see the last answer.
         """
-        with trio.move_on_after(LINGER, shield=True):
+        with trio.move_on_after(self._timeouts.linger, shield=True):
             await self.drained()
             try:
                 self._sock.shutdown(socket.SHUT_WR)
@@ -226,8 +227,8 @@ class Wire:
                 pass
 
     async def aclose(self) -> None:
-        """Close the connection when no output is pending, at the latest after `FLUSH_DEADLINE` seconds."""
-        await self.drained_in(FLUSH_DEADLINE)
+        """Close the connection when no output is pending, at the latest after two seconds."""
+        await self.drained_in(self._timeouts.flush)
         self.close()
 
 
@@ -237,9 +238,13 @@ class TlsWire(Wire):
     __slots__ = ("_incoming", "_notified", "_outgoing", "_tls", "failure")
 
     def __init__(
-        self, sock: socket.socket, spawn: Callable[[Callable[[], Awaitable[None]]], None], context: ssl.SSLContext
+        self,
+        sock: socket.socket,
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+        timeouts: NetTimeouts,
+        context: ssl.SSLContext,
     ) -> None:
-        super().__init__(sock, spawn)
+        super().__init__(sock, spawn, timeouts)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -316,7 +321,7 @@ class TlsWire(Wire):
         Unread, it would make the kernel reset the connection, which the client may see as an error.
         """
         if self._notify():
-            await self.drained_in(FLUSH_DEADLINE)
+            await self.drained_in(self._timeouts.flush)
             await super().linger()
         await super().aclose()
 

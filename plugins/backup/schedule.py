@@ -45,6 +45,7 @@ class BackupSchedule:
 
     def __init__(self, hub: Hub, backups: Backups) -> None:
         self._hub = hub
+        self._clock = hub.clock
         self._backups = backups
         self._settings = hub.config.backup
         self._folder = Path(self._settings.directory or hub.storage.backups)
@@ -54,14 +55,14 @@ class BackupSchedule:
 
     async def run(self) -> None:
         """Make backups when they are due, until cancelled."""
-        interval, started = seconds(self._settings.every), time.monotonic()
+        interval, started = seconds(self._settings.every), self._clock.monotonic()
         while True:
             # The alarm comes first, so that one from before a restart is raised at once.
-            since_newest = time.time() - self._newest()
-            is_overdue = min(since_newest, time.monotonic() - started) > OVERDUE_INTERVALS * interval
+            since_newest = self._now() - self._newest()
+            is_overdue = min(since_newest, self._clock.monotonic() - started) > OVERDUE_INTERVALS * interval
             overdue = f"the last backup is older than {self._settings.every}" if is_overdue else None
             self._hub.alarms.set("backup", self._last_failure() or overdue)
-            if time.time() - self._newest() >= interval and time.monotonic() >= self._not_before:
+            if self._now() - self._newest() >= interval and self._clock.monotonic() >= self._not_before:
                 await self._make()
             else:
                 await trio.sleep(min(CHECK_INTERVAL, interval / 4))
@@ -71,10 +72,14 @@ class BackupSchedule:
 
         A file from the future was written by a wrong clock, and counts as the oldest, with 0 s.
         """
-        latest = time.time() + TIME_TOLERANCE
+        latest = self._now() + TIME_TOLERANCE
         paths = (path for path in self._folder.glob("pinwheel-*.tar") if _NAME_PATTERN.fullmatch(path.name))
         times = ((path.stat().st_mtime, path) for path in paths)
         return sorted((modified if modified <= latest else 0.0, path) for modified, path in times)
+
+    def _now(self) -> float:
+        """Return the machine's time, which it also gives to files, in seconds since 1970."""
+        return self._clock.wall / 1000
 
     def _newest(self) -> float:
         """Return the time of the newest backup, in seconds since 1970; 0 without one."""
@@ -86,13 +91,13 @@ class BackupSchedule:
         return self._failure.read_text() if self._failure.exists() else None
 
     async def _make(self) -> None:
-        path = self._folder / time.strftime(NAME, time.gmtime())
+        path = self._folder / time.strftime(NAME, time.gmtime(self._now()))
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             manifest = await self._backups.make(path)
         except (HubError, OSError) as error:
             self._failure.write_text(f"the last backup failed: {error}")
-            self._not_before = time.monotonic() + RETRY_DELAY
+            self._not_before = self._clock.monotonic() + RETRY_DELAY
             return
         log.info("backup: %s, %s", path, archive.megabytes(manifest.size))
         for _, old in self._existing()[: -self._settings.keep]:

@@ -142,7 +142,7 @@ class Feed:
         self._wake = wake
         self._queue: deque[tuple[dict[str, Any], Device | None, int | None, tuple[int, ...]]] = deque()
         self._dropped = 0
-        #: Latest values that wait, and when (by trio's clock) the last one was flushed; by (device id, pin).
+        #: Latest values that wait, and when (by the monotonic clock) the last one was flushed; by (device id, pin).
         self._changed: dict[tuple[int, int], ValueWritten] = {}
         self._flushed_at: dict[tuple[int, int], float] = {}
         self._unsubscribe = list(self._subscribe())
@@ -225,8 +225,8 @@ class Feed:
     # -- flush ----------------------------------------------------------------------------------------------------
 
     def flush(self) -> float:
-        """Deliver what is due; return when more will be due, by trio's clock (infinity: nothing waits)."""
-        now, flushed_at = trio.current_time(), self._flushed_at
+        """Deliver what is due; return when more will be due, by the monotonic clock (infinity: nothing waits)."""
+        now, flushed_at = self._hub.clock.monotonic(), self._flushed_at
         due = {key for key in self._changed if flushed_at.get(key, 0.0) + MIN_GAP <= now}
         next_at = min((flushed_at[key] + MIN_GAP for key in self._changed if key not in due), default=float("inf"))
         if not due and not self._queue:
@@ -273,7 +273,7 @@ class Feeds:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._feeds: dict[FeedKey, Feed] = {}
-        #: When a lingering feed lost its last subscriber, by trio's clock; the oldest first.
+        #: When a lingering feed lost its last subscriber, by the monotonic clock; the oldest first.
         self._lingering: dict[FeedKey, float] = {}
         self._dirty: dict[Feed, None] = {}
         self._wake = trio.Event()
@@ -301,12 +301,12 @@ class Feeds:
             # Encoding frames for nobody costs too much.
             self._end(feed.key)
             return
-        self._lingering[feed.key] = trio.current_time()
+        self._lingering[feed.key] = self._hub.clock.monotonic()
         self._sweep()
 
     def _sweep(self) -> None:
         """End feeds that have lingered for too long, and the oldest if there are too many."""
-        now = trio.current_time()
+        now = self._hub.clock.monotonic()
         surplus = len(self._lingering) - MAX_LINGERING
         for number, (key, since) in enumerate(tuple(self._lingering.items())):
             if number < surplus or since + LINGER < now:
@@ -324,16 +324,17 @@ class Feeds:
 
     async def run(self) -> None:
         """Flush dirty feeds, until cancelled: at once as long as the CPU budget allows."""
-        next_at, budget = trio.current_time(), _CpuBudget()
+        monotonic = self._hub.clock.monotonic
+        next_at, budget = monotonic(), _CpuBudget(monotonic)
         while True:
-            with trio.move_on_at(next_at):
+            with trio.move_on_after(max(0.0, next_at - monotonic())):
                 await self._wake.wait()
-            if (resume_at := budget.resume_at) > trio.current_time():
-                await trio.sleep_until(resume_at)
+            if (pause := budget.resume_at - monotonic()) > 0:
+                await trio.sleep(pause)
             self._wake = trio.Event()
             began = time.thread_time()
             dirty, self._dirty = list(self._dirty), {}
-            next_at = trio.current_time() + SWEEP_INTERVAL
+            next_at = monotonic() + SWEEP_INTERVAL
             for feed in dirty:
                 due_at = feed.flush()
                 if due_at < float("inf"):
@@ -346,17 +347,18 @@ class Feeds:
 class _CpuBudget:
     """A budget of `CPU_SHARE` of a core: each CPU second that is used is paid off in 1 / `CPU_SHARE` seconds."""
 
-    def __init__(self) -> None:
-        self._paid_at = trio.current_time()
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._paid_at = monotonic()
 
     @property
     def resume_at(self) -> float:
-        """When work may go on, by trio's clock: as soon as no more than `CPU_BURST` is unpaid."""
+        """When work may go on, by the monotonic clock: as soon as no more than `CPU_BURST` is unpaid."""
         return self._paid_at - CPU_BURST / CPU_SHARE
 
     def charge(self, seconds: float) -> None:
         """Charge CPU seconds that were used; the next pause is not longer than `MAX_DELAY`."""
-        now = trio.current_time()
+        now = self._monotonic()
         self._paid_at = min(max(self._paid_at, now) + seconds / CPU_SHARE, now + CPU_BURST / CPU_SHARE + MAX_DELAY)
 
 

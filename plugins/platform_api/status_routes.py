@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -74,7 +73,7 @@ class StatusRoutes:
         return HubStatus(
             name=hub.organizations.root.name,
             version=hub.version,
-            uptime=int(time.monotonic() - hub.started),
+            uptime=int(hub.clock.monotonic() - hub.started),
             status="critical" if any(alarm.critical for alarm in alarms) else "warning" if alarms else "ok",
             problems=list(alarms),
             listen=listener.described() if listener else [],

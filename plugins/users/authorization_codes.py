@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
 from hub import NotAuthenticated
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
+    from hub import Clock
     from plugins.users.credentials import Credentials, Tokens
     from plugins.users.model import RegisteredClient, User
     from plugins.users.user_store import UserStore
@@ -37,7 +37,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 @attrs.define(eq=False)
 class AuthorizationCode:
-    """``challenge`` is None when the client asked without PKCE; ``expires`` is a trio time."""
+    """``challenge`` is None when the client asked without PKCE; ``expires`` is a monotonic time."""
 
     user: int
     client: str
@@ -50,7 +50,8 @@ class AuthorizationCode:
 
 
 class AuthorizationCodes:
-    def __init__(self, users: UserStore, credentials: Credentials) -> None:
+    def __init__(self, users: UserStore, credentials: Credentials, clock: Clock) -> None:
+        self._clock = clock
         self._users = users
         self._credentials = credentials
         #: By digest, the oldest first.
@@ -58,7 +59,7 @@ class AuthorizationCodes:
 
     def issue(self, user: User, client: RegisteredClient, redirect: str, challenge: str | None) -> str:
         """Return a new code with which the client can open a session that acts for the user."""
-        now = trio.current_time()
+        now = self._clock.monotonic()
         self._codes = {hashed: code for hashed, code in self._codes.items() if code.expires > now}
         while len(self._codes) >= MAX_CODES:
             self._codes.pop(next(iter(self._codes)))
@@ -76,7 +77,7 @@ class AuthorizationCodes:
         code = self._codes.get(hashed)
         if code is not None and code.client != client.id:
             raise NotAuthenticated("The code is for another client.")
-        if code is None or code.used or code.expires <= trio.current_time():
+        if code is None or code.used or code.expires <= self._clock.monotonic():
             if code is not None:
                 code.replayed = True
             await self._credentials.revoke_replayed(hashed, client)

@@ -41,13 +41,13 @@ class UsersService:
         self.hub = hub
         self.settings: Settings = hub.settings(Settings)
         self.passwords = Passwords()
-        self.throttle = Throttle(hub.storage)
+        self.throttle = Throttle(hub.storage, hub.clock)
         self.users = UserStore(hub, self.passwords)
         self.links = AccountLinks(hub, self.users)
         self.roles = Roles(hub)
         access_ms, refresh_ms = self.settings.milliseconds("access"), self.settings.milliseconds("refresh")
         self.credentials = Credentials(hub, self.users, access_ms, refresh_ms)
-        self.two_factor = TwoFactor(hub.storage, self.users)
+        self.two_factor = TwoFactor(hub.storage, self.users, hub.clock)
         self.authorization = Authorization(hub, self.users, self.roles, self.credentials)
         self.authentication = Authentication(
             hub,
@@ -60,7 +60,7 @@ class UsersService:
             self.throttle,
         )
         self.directory = UsersDirectory(self.users, self.credentials)
-        self.authorization_codes = AuthorizationCodes(self.users, self.credentials)
+        self.authorization_codes = AuthorizationCodes(self.users, self.credentials, hub.clock)
         self.invitation_ms = self.settings.milliseconds("invitation")
         self.reset_ms = self.settings.milliseconds("reset")
 

@@ -10,7 +10,6 @@ neither end a wait nor prolong it for long. The time during which the hub is sto
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +23,7 @@ from hub.net import subscriber_of
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
-    from hub import Transaction
+    from hub import Clock, Transaction
     from hub.storage import Row, Storage
 
 #: Failures of one account at one address until it has to wait, and seconds of waiting (docs.blynk.io, Limits).
@@ -62,8 +61,9 @@ class Attempt:
 class Throttle:
     """Counters of failures by account and address, by account, and by address; all of them have limits."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
+        self._clock = clock
         #: Number of failures and time of the last one, by counter; the oldest first.
         self._failures: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
         #: The addresses from which each account has logged in, the oldest first.
@@ -77,7 +77,7 @@ class Throttle:
         The limit of an account at all addresses does not apply at addresses from which it has logged in, so that a
         stranger elsewhere cannot lock a user out (OWASP ASVS 2.2.1). An IPv6 /64 counts as one address.
         """
-        now, subscriber = time.monotonic(), subscriber_of(address)
+        now, subscriber = self._clock.monotonic(), subscriber_of(address)
         account_at_address, account_key, address_key = (
             digest(repr(key)) for key in ((kind, account, subscriber), (kind, account), subscriber)
         )
@@ -140,7 +140,7 @@ class Throttle:
             return failures, await tx.fetch_all("SELECT account, address FROM users_addresses ORDER BY id")
 
         failures, addresses = await self._storage.read(read)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for key, count, age in failures:
             self._failures[bytes(key)] = count, now - age
         for account, address in addresses:
@@ -158,7 +158,7 @@ class Throttle:
 
     async def save(self) -> None:
         """Write changes, and forget waits that are over. When writing fails, the next call repeats it."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         while self._failures and now > next(iter(self._failures.values()))[1] + WAIT:
             self._unsaved_failures.add(self._failures.popitem(last=False)[0])
         keys, accounts = self._unsaved_failures, self._unsaved_accounts

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from hub import Rejected
 from plugins.users.digests import digest
 
 if TYPE_CHECKING:
-    from hub import Transaction
+    from hub import Clock, Transaction
     from hub.storage import Storage
     from plugins.users.model import User
     from plugins.users.user_store import UserStore
@@ -32,7 +31,8 @@ RECOVERY_CODES = 10
 class TwoFactor:
     """Second factors of all users."""
 
-    def __init__(self, storage: Storage, users: UserStore) -> None:
+    def __init__(self, storage: Storage, users: UserStore, clock: Clock) -> None:
+        self._clock = clock
         self._storage = storage
         self._users = users
         #: Secrets that are not confirmed yet, by user id.
@@ -48,7 +48,7 @@ class TwoFactor:
     def pending_secret(self, user: User, text: str) -> str:
         """Return the pending secret whose current one-time password ``text`` is. Raises `Rejected`."""
         secret = self._pending.get(user.id)
-        if secret is None or matching_step(secret, text.strip()) is None:
+        if secret is None or matching_step(secret, text.strip(), self._clock.wall) is None:
             raise Rejected("The one-time password is wrong.")
         return secret
 
@@ -70,7 +70,7 @@ class TwoFactor:
         """Return whether ``text`` is a current one-time password of the secret or a recovery code, and spend it."""
         text = text.strip().replace(" ", "")
         if len(text) == DIGITS and text.isascii() and text.isdecimal():
-            step = matching_step(secret, text)
+            step = matching_step(secret, text, self._clock.wall)
             return step is not None and await self._users.spend_otp(user, step)
 
         async def write(tx: Transaction) -> bool:
@@ -87,14 +87,14 @@ def provisioning_url(secret: str, issuer: str, account: str) -> str:
     return f"otpauth://totp/{quote(f'{issuer}:{account}')}?secret={secret}&issuer={quote(issuer)}"
 
 
-def matching_step(secret: str, text: str) -> int | None:
-    """Return the time step whose one-time password ``text`` is; None when it belongs to no current step."""
+def matching_step(secret: str, text: str, wall: int) -> int | None:
+    """Return the time step, near ``wall`` (ms UTC), whose one-time password ``text`` is; None when there is none."""
     from cryptography.hazmat.primitives.hashes import SHA1
     from cryptography.hazmat.primitives.twofactor import InvalidToken
     from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
     totp = TOTP(base64.b32decode(secret), DIGITS, SHA1(), STEP, enforce_key_length=False)  # noqa: S303 - RFC 6238
-    now = int(time.time()) // STEP
+    now = wall // 1000 // STEP
     for step in range(now - DRIFT, now + DRIFT + 1):
         try:
             totp.verify(text.encode(), step * STEP)

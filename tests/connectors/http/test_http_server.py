@@ -401,9 +401,7 @@ async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, h
     assert (400, "close") == (answer.status, answer.headers["connection"])
     assert rule in answer.text
     assert await ended(http)
-    assert [("127.0.0.1", f"HTTP 400: {answer.text}")] == [
-        (one.address, one.reason) for one in hub.rejections.recent
-    ]
+    assert [("127.0.0.1", f"HTTP 400: {answer.text}")] == [(one.address, one.reason) for one in hub.rejections.recent]
     assert [f"refused: 127.0.0.1 HTTP 400: {answer.text}"] == caplog.messages
     assert "secret" not in answer.text
 

@@ -386,9 +386,7 @@ async def test_imports_have_a_limit_a_day(time, tmp_path):
             assert "at most 5 imported values a day" in hub.rejections.recent[-1].reason
             answers = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
             assert [200, 429] == [answer.status for answer in answers]
-            assert (
-                "event 'leak': Event leak was logged less than a second ago." in hub.rejections.recent[-1].reason
-            )
+            assert "event 'leak': Event leak was logged less than a second ago." in hub.rejections.recent[-1].reason
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 2)).status
 
 
