@@ -62,7 +62,7 @@ async def _history(points: int, series: int) -> dict[str, Any]:
     stalls = _StallMeter()
     with tempfile.TemporaryDirectory(prefix="pinwheel-bench-") as folder:
         config = parse('[storage]\nretain_raw = "9999d"').with_data(str(Path(folder) / "data"))
-        clock = Clock(wall=lambda: now[0] * 1_000_000, monotonic=lambda: now[0] / 1000)
+        clock = Clock(wall=lambda: now[0] * 1_000_000, uptime=lambda: now[0] / 1000)
         async with running(config, listen=False, clock=clock) as hub:
             datastreams = await _add_datastreams(hub, series)
             settle()

@@ -72,7 +72,7 @@ async def running(
                 nursery.start_soon(_housekeeping, hub)
                 nursery.start_soon(hub.value_timeouts.run)
                 nursery.start_soon(hub.clock_repairs.run)
-                nursery.start_soon(Watchdog(hooks, clock).run)
+                nursery.start_soon(Watchdog(hooks).run)
                 await nursery.start(hooks.run, hub)
                 if listener is not None:
                     # Without a listener no device can come back.

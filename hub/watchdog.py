@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 import traceback
 import types
 from typing import Protocol
 
 import trio
 
-from hub.clock import Clock
 from hub.plugin import Plugin
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,7 @@ class Suspects(Protocol):
 
 
 class Watchdog:
-    def __init__(self, suspects: Suspects, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, suspects: Suspects) -> None:
         self._suspects = suspects
         self._stop = threading.Event()
 
@@ -49,7 +48,7 @@ class Watchdog:
     def _watch(self, token: trio.lowlevel.TrioToken, loop: int) -> None:
         while not self._stop.wait(PERIOD):
             turned = threading.Event()
-            began = self._clock.monotonic()
+            began = time.monotonic()
             try:
                 token.run_sync_soon(turned.set)
             except trio.RunFinishedError:
@@ -63,7 +62,7 @@ class Watchdog:
                 self._blame(token, plugin, where)
             while not turned.wait(PERIOD) and not self._stop.is_set():
                 pass
-            blocked = self._clock.monotonic() - began
+            blocked = time.monotonic() - began
             if plugin is not None:
                 plugin.held = max(plugin.held, blocked)
             elif where is not None:

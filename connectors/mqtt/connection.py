@@ -208,7 +208,7 @@ class MqttConnection:
         self._silent_seconds = 0.0
         self._diagnostic_limit: TokenBucket | None = None
         self._rate_limit: TokenBucket | None = None
-        self._flood_reported = 0.0
+        self._flood_reported = float("-inf")
 
     @property
     def address(self) -> str:

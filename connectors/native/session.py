@@ -205,9 +205,9 @@ class NativeSession:
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, now)
         #: A message was dropped since the last throttling.
         self._throttle_due = False
-        self._last_flood_at = -self._timeouts.flood_forgotten
+        self._last_flood_at = float("-inf")
         self._flood_began_at = 0.0
-        self._limit_answered_at = 0.0
+        self._limit_answered_at = float("-inf")
         #: The timestamp in ms UTC of the open GROUP, and whether the hub's clock gave it.
         self._group_timestamp: int | None = None
         self._group_shared = False
@@ -216,7 +216,7 @@ class NativeSession:
         #: The newest push of each kind, in the order of sending, and answers.
         self._waiting_pushes: dict[object, bytes] = {}
         self._waiting_replies: list[bytes] = []
-        self._sent_at = 0.0
+        self._sent_at = float("-inf")
         self._drain = Drain.IDLE
         #: Wakes the drain that is WAITING.
         self._drain_wake: trio.Event | None = None
@@ -325,7 +325,7 @@ class NativeSession:
             if now - self._last_flood_at > self._timeouts.flood_forgotten:
                 self._flood_began_at = now
             self._last_flood_at = now
-        if now - self._limit_answered_at >= self._timeouts.flood_answer or not self._limit_answered_at:
+        if now - self._limit_answered_at >= self._timeouts.flood_answer:
             self._limit_answered_at = now
             replies.append(response(message_id, Status.QUOTA_LIMIT))
             rate = self.hub.config.limits.messages_per_second

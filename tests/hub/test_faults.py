@@ -12,13 +12,12 @@ from support.commits import entries
 from support.patience import patient
 from support.times import DAY, HOUR, NOON, until
 
-import connectors.native.endpoint
-import connectors.native.session
 import hub.errors
 import hub.history.commit_log
 from connectors.http.websocket import MAX_FRAGMENTS
 from connectors.native.client import connect
 from connectors.native.protocol import Cmd, Status
+from connectors.native.timeouts import NativeTimeouts
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
@@ -44,12 +43,14 @@ INFO = {"ver": "1.0", "h-beat": "45", "buff-in": "1024"}
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, hub_timeouts):
     """Starts a hub on the same data each time."""
 
     @asynccontextmanager
     async def start(toml="", **options):
-        async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data")), **options) as hub:
+        async with running(
+            parse(LOOPBACK + toml).with_data(str(tmp_path / "data")), timeouts=hub_timeouts, **options
+        ) as hub:
             yield hub
 
     return start
@@ -157,10 +158,9 @@ async def full_disk(hub):
         await hub.storage.history.transaction(unlimit)
 
 
+@pytest.mark.timeouts(NativeTimeouts(sweep=0.05, full_check=0.05))
 async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(start, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.05)
-    monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
-    monkeypatch.setattr(connectors.native.session, "FULL_CHECK_EVERY", 0.05)
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)

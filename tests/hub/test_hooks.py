@@ -15,6 +15,7 @@ from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import ConfigError, Forbidden, NotAuthenticated, PluginError, Rejected, WrongType
 from hub.facts import PluginFailed, ValueSet, ValueWritten
+from hub.hooks import HookTimeouts
 from hub.model import SYSTEM, Credentials, Principal
 from hub.plugin import Failure, FailureKind
 from hub.run import running
@@ -49,12 +50,14 @@ def plugin(data):
 
 
 @pytest.fixture
-def started(data):
+def started(data, hub_timeouts):
     """Starts a hub without listeners, with what stands in the data directory."""
 
     @asynccontextmanager
     async def started(toml="", **more):
-        async with running(parse(toml).with_data(str(data)), **({"listen": False} | more)) as hub:
+        async with running(
+            parse(toml).with_data(str(data)), timeouts=hub_timeouts, **({"listen": False} | more)
+        ) as hub:
             yield hub
 
     return started
@@ -262,14 +265,12 @@ async def test_an_unknown_key_in_a_plugins_table_is_an_error(plugin, started):
 # -- starting ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Restarts after milliseconds, and a short deadline."""
-    monkeypatch.setattr(hub.hooks, "BACKOFF", (0.01, 0.04))
-    monkeypatch.setattr(hub.hooks, "HOOK_DEADLINE", 0.2)
+#: Restarts after milliseconds, and a short deadline.
+QUICK = HookTimeouts(hook=0.2, restart=(0.01, 0.04))
 
 
-async def test_a_plugin_that_crashes_at_the_start_is_started_again_and_disturbs_nobody(plugin, started, quick):
+@pytest.mark.timeouts(QUICK)
+async def test_a_plugin_that_crashes_at_the_start_is_started_again_and_disturbs_nobody(plugin, started):
     plugin(
         "crashes",
         """
@@ -294,7 +295,8 @@ async def test_a_plugin_that_crashes_at_the_start_is_started_again_and_disturbs_
         assert [] == hub.active_alarms()
 
 
-async def test_a_task_that_dies_later_takes_down_its_own_plugin_only(plugin, started, quick):
+@pytest.mark.timeouts(QUICK)
+async def test_a_task_that_dies_later_takes_down_its_own_plugin_only(plugin, started):
     plugin(
         "dies",
         """
@@ -337,7 +339,8 @@ async def test_a_task_that_dies_later_takes_down_its_own_plugin_only(plugin, sta
         await write(hub, await meter(hub), "5").durable()
 
 
-async def test_a_plugin_that_keeps_crashing_is_said_once_in_the_log(plugin, started, quick, caplog):
+@pytest.mark.timeouts(QUICK)
+async def test_a_plugin_that_keeps_crashing_is_said_once_in_the_log(plugin, started, caplog):
     plugin("crashes", "@hookimpl\nasync def hub_start(hub, nursery):\n    raise RuntimeError('again')")
     async with started() as hub:
         await until(lambda: hub.plugins["crashes"].failures > 5)
@@ -345,7 +348,8 @@ async def test_a_plugin_that_keeps_crashing_is_said_once_in_the_log(plugin, star
     assert 1 == caplog.text.count("died: RuntimeError('again')")
 
 
-async def test_a_start_that_hangs_does_not_hang_the_hub(plugin, started, quick):
+@pytest.mark.timeouts(QUICK)
+async def test_a_start_that_hangs_does_not_hang_the_hub(plugin, started):
     plugin(
         "hangs",
         """
@@ -489,7 +493,8 @@ async def test_alarm_of_a_plugin_lists_every_reason(plugin, started):
         ]
 
 
-async def test_alarm_of_a_plugin_that_runs_again_has_no_reason_of_the_start(plugin, started, quick):
+@pytest.mark.timeouts(QUICK)
+async def test_alarm_of_a_plugin_that_runs_again_has_no_reason_of_the_start(plugin, started):
     plugin(
         "recovers",
         """
@@ -731,7 +736,8 @@ async def test_a_plugin_has_tables_of_its_own(plugin, started):
 # -- asking -----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_first_plugin_that_knows_somebody_says_who_it_is(plugin, started, quick):
+@pytest.mark.timeouts(QUICK)
+async def test_the_first_plugin_that_knows_somebody_says_who_it_is(plugin, started):
     plugin("a_nobody", "@hookimpl\nasync def hub_authenticate(credentials):\n    return None")
     plugin("b_crashes", "@hookimpl\nasync def hub_authenticate(credentials):\n    1 / 0")
     plugin(

@@ -14,6 +14,7 @@ from connectors.mqtt.packets import V5, V311, Connack, Connect, Kind, Ping
 from connectors.native.protocol import Cmd, Status
 from hub import SYSTEM, Hello, Principal, hookimpl
 from hub.domain import NewDevice
+from hub.hooks import HookTimeouts
 from hub.testing import add_device
 
 TEMPLATE = """
@@ -164,10 +165,8 @@ async def return_a_principal(_hub):
 
 @pytest.mark.parametrize("answer", [fail, hang, return_a_principal])
 @TRANSPORTS
-async def test_plugin_that_fails_counts_as_one_that_does_not_know_the_token(
-    hub, known, claims, login, answer, monkeypatch
-):
-    monkeypatch.setattr("hub.hooks.HOOK_DEADLINE", 0.05)
+@pytest.mark.timeouts(HookTimeouts(hook=0.05))
+async def test_plugin_that_fails_counts_as_one_that_does_not_know_the_token(hub, known, claims, login, answer):
     claims.answer = answer
     assert not await login(hub, TOKEN)
     assert 1 == len(rejections(hub))
@@ -280,16 +279,15 @@ async def test_login_of_a_client_that_has_gone_does_not_take_over_the_live_conne
 
 
 @pytest.mark.parametrize("version", [V311, V5])
+@pytest.mark.timeouts(HookTimeouts(hook=3600))
 async def test_mqtt_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-    hub, known, claims, gate, monkeypatch, version
+    mock_clock, hub, known, claims, gate, version
 ):
-    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
-    monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 0.05)
     async with raw_mqtt.dialled(hub, version) as late:
         await late.send(Connect(username="device", password=TOKEN.encode(), version=version))
         with trio.fail_after(patient(10)):
             await gate.created.wait()
-        monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 10.0)
+        mock_clock.jump(20)
         await late.rest()
         async with raw_mqtt.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
@@ -300,16 +298,15 @@ async def test_mqtt_login_that_ends_after_the_deadline_does_not_take_over_the_li
             assert session is hub.sessions.get(session.device.id)
 
 
+@pytest.mark.timeouts(HookTimeouts(hook=3600))
 async def test_native_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-    hub, known, claims, gate, monkeypatch
+    mock_clock, hub, known, claims, gate
 ):
-    monkeypatch.setattr("connectors.native.endpoint.SWEEP_EVERY", 0.01)
-    monkeypatch.setattr("connectors.native.session.LOGIN_DEADLINE", 0.05)
     async with raw_native.dialled(hub) as late:
         await late.send(Cmd.HW_LOGIN, TOKEN)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
-        monkeypatch.setattr("connectors.native.session.LOGIN_DEADLINE", 15.0)
+        mock_clock.jump(20)
         await late.rest()
         async with raw_native.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
@@ -353,16 +350,15 @@ class TestPrograms:
     def hub_plugins(self, programs):
         return (programs,)
 
+    @pytest.mark.timeouts(HookTimeouts(hook=3600))
     async def test_mqtt_login_of_a_program_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-        self, hub, programs, monkeypatch
+        self, mock_clock, hub, programs
     ):
         connect = {"username": "program", "password": b"secret", "client_id": "gateway", "version": V5}
-        monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
-        monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 0.05)
         async with raw_mqtt.dialled(hub, V5) as late, raw_mqtt.dialled(hub, V5) as live:
             await late.send(Connect(**connect))
             await until(lambda: programs.asked)
-            monkeypatch.setattr("connectors.mqtt.connection.CONNECT_DEADLINE", 10.0)
+            mock_clock.jump(20)
             await late.rest()
             await live.send(Connect(**connect))
             assert 0 == (await live.next()).reason

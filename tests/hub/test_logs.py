@@ -7,9 +7,9 @@ import logging
 import pytest
 from support.times import until
 
-import hub.run
 from hub.domain.rejections import MAX_REMEMBERED
 from hub.logs import ThrottledLog
+from hub.run import RunTimeouts
 
 REASONS = [f"reason {number}" for number in range(1500)]
 DROPPED = "test: 500 more were not logged, for they were too many at once"
@@ -67,12 +67,8 @@ def test_least_recently_used_text_makes_place(throttled):
     assert ["reason 1"] == throttled.lines("reason 0", "new", "reason 1", quiet=3600.0)
 
 
-@pytest.fixture
-def looking_often(monkeypatch):
-    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
-
-
-async def test_hub_logs_new_refusals_after_1500_different_ones(looking_often, hub, caplog):
+@pytest.mark.timeouts(RunTimeouts(housekeeping=0.01))
+async def test_hub_logs_new_refusals_after_1500_different_ones(hub, caplog):
     log = hub.rejections._log
     now = log._monotonic()
     log._monotonic = lambda: now

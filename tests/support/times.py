@@ -1,4 +1,7 @@
-"""A clock that stands until it is moved: the wall may jump, the machine's own time does not."""
+"""A clock that stands until it is moved: the wall may jump, the machine's uptime does not.
+
+Deadlines go on meanwhile: a hub waits for them as trio does.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,12 @@ class Time:
         self.uptime += ms
 
     def clock(self):
-        return Clock(lambda: self.wall * 1_000_000, lambda: self.uptime / 1000, lambda: False)
+        return Clock(
+            lambda: self.wall * 1_000_000,
+            lambda: self.uptime / 1000,
+            lambda: False,
+            monotonic=lambda: trio.current_time() + self.uptime / 1000,
+        )
 
 
 async def until(condition, seconds=10):

@@ -12,7 +12,7 @@ from support.patience import patient
 from support.raw_http import connected, request
 from trio.testing import wait_all_tasks_blocked
 
-from connectors.http import endpoint, server
+from connectors.http.timeouts import HttpTimeouts
 from hub.api import PUBLIC, Response, Route, Stream
 from hub.hookspecs import hookimpl
 from hub.run import running
@@ -447,8 +447,8 @@ async def test_empty_lines_before_a_request_are_ignored(hub, http, lines, pause)
     assert [] == list(hub.rejections.recent)
 
 
-async def test_empty_lines_do_not_keep_a_connection_open(http, monkeypatch):
-    monkeypatch.setattr(server, "IDLE_DEADLINE", 0.3)
+@pytest.mark.timeouts(HttpTimeouts(idle=0.3))
+async def test_empty_lines_do_not_keep_a_connection_open(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip, http, b"\r\n" * 500)
 
@@ -473,8 +473,8 @@ async def test_a_good_request_before_garbage_is_served(http):
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slow_header_is_answered_with_408(http, monkeypatch):
-    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.05)
+@pytest.mark.timeouts(HttpTimeouts(header=0.05))
+async def test_a_slow_header_is_answered_with_408(http):
     await http.send(b"GET /health HT")
 
     assert 408 == (await http.answer()).status
@@ -488,8 +488,8 @@ async def drip(http, data):
         await trio.sleep(0.02)
 
 
-async def test_a_header_that_drips_in_is_answered_with_408(http, monkeypatch):
-    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.2)
+@pytest.mark.timeouts(HttpTimeouts(header=0.2))
+async def test_a_header_that_drips_in_is_answered_with_408(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip, http, HEALTH)
 
@@ -497,25 +497,24 @@ async def test_a_header_that_drips_in_is_answered_with_408(http, monkeypatch):
         nursery.cancel_scope.cancel()
 
 
-async def test_a_slow_header_behind_another_request_is_answered_with_408(http, monkeypatch):
-    monkeypatch.setattr(server, "HEADER_DEADLINE", 0.05)
-    monkeypatch.setattr(server, "IDLE_DEADLINE", 1.0)
+@pytest.mark.timeouts(HttpTimeouts(header=0.05, idle=1.0))
+async def test_a_slow_header_behind_another_request_is_answered_with_408(http):
     await http.send(HEALTH + b"GET /health HT")
 
     assert 200 == (await http.answer()).status
     assert 408 == (await http.answer()).status
 
 
-async def test_a_slow_body_is_answered_with_408(http, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
+@pytest.mark.timeouts(HttpTimeouts(body=0.05))
+async def test_a_slow_body_is_answered_with_408(http):
     await http.send(echo(b"complete")[:-4])
 
     assert 408 == (await http.answer()).status
     assert await ended(http)
 
 
-async def test_a_body_that_drips_in_is_answered_with_408(http, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.2)
+@pytest.mark.timeouts(HttpTimeouts(body=0.2))
+async def test_a_body_that_drips_in_is_answered_with_408(http):
     await http.send(b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 40\r\n\r\n")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip, http, b"x" * 40)
@@ -524,18 +523,16 @@ async def test_a_body_that_drips_in_is_answered_with_408(http, monkeypatch):
         nursery.cancel_scope.cancel()
 
 
-async def test_an_idle_connection_is_closed_without_a_word(http, monkeypatch, caplog):
-    monkeypatch.setattr(server, "IDLE_DEADLINE", 0.05)
-
+@pytest.mark.timeouts(HttpTimeouts(idle=0.05))
+async def test_an_idle_connection_is_closed_without_a_word(http, caplog):
     assert 200 == (await http.get("/health")).status
     assert await ended(http)
     await wait_all_tasks_blocked()
     assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_streamed_answer_may_take_longer_than_a_body(http, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
-
+@pytest.mark.timeouts(HttpTimeouts(body=0.05))
+async def test_a_streamed_answer_may_take_longer_than_a_body(http):
     assert "one,two" == (await http.get("/test/streamed")).text
 
 
@@ -545,8 +542,8 @@ async def test_a_streamed_answer_is_whole_for_who_has_nothing_more_to_ask(http):
     assert "one,two" == (await http.answer()).text
 
 
-async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog, monkeypatch):
-    monkeypatch.setattr(endpoint, "HALF_CLOSED_GRACE", 0.05)
+@pytest.mark.timeouts(HttpTimeouts(half_closed=0.05))
+async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog):
     async with connected(hub) as http:
         await http.send(request("GET", "/test/endless") + HEALTH)
         await http._until(b"one,")

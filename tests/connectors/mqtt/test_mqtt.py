@@ -15,7 +15,6 @@ from support.raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, 
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
-from connectors.mqtt import connection as connection_module
 from connectors.mqtt.client import Client as MqttClient
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import (
@@ -32,6 +31,7 @@ from connectors.mqtt.packets import (
     Will,
 )
 from connectors.mqtt.protocol import MAX_LENGTH, Decoder, encode
+from connectors.mqtt.timeouts import MqttTimeouts
 from hub.config import parse
 from hub.errors import Conflict, StorageError
 from hub.facts import DeviceConnected, DeviceDisconnected, EventLogged, WireFrame
@@ -210,9 +210,8 @@ async def test_version_3_1_may_set_flags_that_mean_nothing(hub, device, flags):
         assert Connack(False, 0) == await client.next()
 
 
-async def test_a_connection_without_connect_is_ended(hub, monkeypatch):
-    monkeypatch.setattr(connection_module, "CONNECT_DEADLINE", 0.05)
-    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
+@pytest.mark.timeouts(MqttTimeouts(connect=0.05, sweep=0.01))
+async def test_a_connection_without_connect_is_ended(hub):
     async with dialled(hub) as client:
         await client.stream.send_all(b"\x10")
         assert [] == await client.rest()
@@ -234,8 +233,8 @@ async def test_a_connect_may_come_byte_by_byte(hub, device):
         assert Connack(False, 0) == await client.next()
 
 
+@pytest.mark.timeouts(MqttTimeouts(sweep=0.01))
 async def test_a_silent_device_is_gone_and_told_so_in_version_5(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
     monkeypatch.setattr("connectors.mqtt.session.KEEP_ALIVE_FACTOR", 0.1)
     went = []
     hub.subscribe(DeviceDisconnected, went.append)
@@ -933,8 +932,8 @@ async def test_a_device_that_answers_a_ping_is_measured(hub, device, version):
     assert 0 <= took[0] < 5000
 
 
-async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.05)
+@pytest.mark.timeouts(MqttTimeouts(ping=0.05))
+async def test_a_device_that_does_not_answer_a_ping_stays(hub, device):
     async with online(hub, device[1]) as client:
         assert await hub.sessions.ping(device[0]) is None
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "1")
@@ -943,8 +942,8 @@ async def test_a_device_that_does_not_answer_a_ping_stays(hub, device, monkeypat
         await hub.sessions.ping(device[0])
 
 
-async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.device_session.PING_TIMEOUT", 0.01)
+@pytest.mark.timeouts(MqttTimeouts(ping=0.01))
+async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device):
     one, token = device
     async with online(hub, token, V5, properties={Property.RECEIVE_MAXIMUM: 2}) as client:
         for _ in range(5):

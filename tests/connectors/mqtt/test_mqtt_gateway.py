@@ -10,6 +10,7 @@ from support.tenants import THERMOMETER, tenants
 
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import Ack, Kind, Property, Will
+from connectors.mqtt.timeouts import MqttTimeouts
 from hub.domain.devices import NewDevice
 from hub.model import ONLINE, SYSTEM, SetMetadata
 from hub.writes import Write
@@ -227,8 +228,8 @@ async def test_a_token_given_to_another_device_leads_there(world, login):
     world.hub.write(Write(new, 0, 3, "test", SYSTEM))
 
 
-async def test_a_gateway_whose_token_ends_with_its_overlap_is_thrown_out(world, monkeypatch):
-    monkeypatch.setattr("connectors.mqtt.endpoint.SWEEP_EVERY", 0.01)
+@pytest.mark.timeouts(MqttTimeouts(sweep=0.01))
+async def test_a_gateway_whose_token_ends_with_its_overlap_is_thrown_out(world):
     device, token = world.tokens_of["acme"]
     await world.hub.tokens.rotate(world.gateway, SYSTEM, 150)
     async with online(world.hub, "", V5, subscribed=False, **as_gateway(world)) as gateway:

@@ -7,15 +7,15 @@ import time
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 import trio
 import trio.testing
 from support.raw_native import OK, PATIENCE, dialled, online, reasons, until
 
-from connectors.native import endpoint
-from connectors.native import session as native_session
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
+from connectors.native.timeouts import NativeTimeouts
 from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
@@ -80,12 +80,14 @@ def hub_toml():
 
 
 @pytest.fixture
-def start(tmp_path, hub_toml):
+def start(tmp_path, hub_toml, hub_timeouts):
     """Starts a hub with some more configuration, or its own clock."""
 
     @asynccontextmanager
-    async def started(toml="", **options):
-        async with running(parse(hub_toml + toml).with_data(str(tmp_path / "data")), **options) as hub:
+    async def started(toml="", clock=None):
+        clock = clock or Clock(monotonic=trio.current_time)
+        config = parse(hub_toml + toml).with_data(str(tmp_path / "data"))
+        async with running(config, clock=clock, timeouts=hub_timeouts) as hub:
             yield hub
 
     return started
@@ -98,39 +100,12 @@ class Stamps:
         self.ms = NOON
 
     def clock(self):
-        return Clock(wall=lambda: self.ms * 1_000_000)
+        return Clock(wall=lambda: self.ms * 1_000_000, monotonic=trio.current_time)
 
 
 @pytest.fixture
 def stamps():
     return Stamps()
-
-
-class Seconds:
-    """What the endpoint measures heartbeats and rates with: stands until it is moved."""
-
-    def __init__(self):
-        self.now = time.monotonic()
-        self.looks = 0
-
-    def monotonic(self):
-        self.looks += 1
-        return self.now
-
-    async def pass_by(self, seconds):
-        """Move on, and return when silent connections have been looked for."""
-        self.now += seconds
-        looks = self.looks
-        await until(lambda: self.looks > looks + 2)
-
-
-@pytest.fixture
-def seconds(monkeypatch):
-    seconds = Seconds()
-    monkeypatch.setattr(endpoint, "time", seconds)
-    monkeypatch.setattr(native_session, "time", seconds)
-    monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.002)
-    return seconds
 
 
 async def add(hub, name="Device"):
@@ -236,9 +211,8 @@ async def test_a_second_login_is_answered_with_4_and_changes_nothing(hub):
 
 
 @pytest.mark.parametrize("said", [frame(Cmd.HW_LOGIN, 1, ("x" * 32,))[:20], frame(Cmd.HW_LOGIN, 1, ("x" * 32,))])
-async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, monkeypatch, said):
-    monkeypatch.setattr(native_session, "LOGIN_DEADLINE", 0.05)
-    monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.01)
+@pytest.mark.timeouts(NativeTimeouts(login=0.05, sweep=0.01))
+async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, said):
     async with dialled(hub) as client:
         await client.stream.send_all(said)
         await client.rest()
@@ -246,13 +220,13 @@ async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, monkeypatch,
     assert ["did not log in"] == [reason[:14] for reason in reasons(hub) if "token" not in reason]
 
 
-async def test_the_deadline_of_a_login_does_not_move_with_every_byte(hub, seconds):
+async def test_the_deadline_of_a_login_does_not_move_with_every_byte(hub, mock_clock):
     _, token = await add(hub)
     async with dialled(hub) as client, online(hub, token, h_beat=10) as other:
         await client.stream.send_all(b"\x1d")
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(2):
-            seconds.now += 8
+            mock_clock.jump(8)
             assert [] == await other.heard()
             await client.stream.send_all(b"\0")
         await client.rest()
@@ -436,9 +410,9 @@ async def test_nothing_is_pushed_between_the_login_and_the_answer_to_the_info(hu
 
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
-async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(hub, monkeypatch, command):
-    assert 1 <= native_session.INFO_PATIENCE <= 2
-    monkeypatch.setattr(native_session, "INFO_PATIENCE", 0.05)
+@pytest.mark.timeouts(NativeTimeouts(info=0.05))
+async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(hub, command):
+    assert 1 <= NativeTimeouts().info <= 2
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -449,8 +423,8 @@ async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(
 
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
-async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monkeypatch, command):
-    monkeypatch.setattr(native_session, "INFO_PATIENCE", 3600)
+@pytest.mark.timeouts(NativeTimeouts(info=3600))
+async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, command):
     device, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token, command)
@@ -463,9 +437,9 @@ async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, monk
 # -- one frame per send -----------------------------------------------------------------------------------------------
 
 
-async def test_a_client_of_the_old_login_gets_one_frame_per_send_with_time_between(hub, monkeypatch):
-    assert 0.06 <= native_session.SPACING
-    monkeypatch.setattr(native_session, "SPACING", 0.15)
+@pytest.mark.timeouts(NativeTimeouts(spacing=0.15))
+async def test_a_client_of_the_old_login_gets_one_frame_per_send_with_time_between(hub):
+    assert 0.06 <= NativeTimeouts().spacing
     device, token = await add(hub)
     async with dialled(hub) as client:
         reads = []
@@ -1089,16 +1063,17 @@ async def test_who_hangs_up_is_offline_at_once(hub):
 
 
 @pytest.mark.parametrize(("toml", "silence", "longer"), [("", 14.9, 15.1), ("heartbeat_factor = 2.3\n", 22.9, 23.1)])
-async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(start, seconds, toml, silence, longer):
+async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(start, mock_clock, toml, silence, longer):
     async with start(toml) as hub:
         device, token = await add(hub)
         _, token_of_other = await add(hub, "Other")
         disconnected = facts(hub, DeviceDisconnected)
         async with online(hub, token, h_beat=10) as client, online(hub, token_of_other, h_beat=3600) as other:
             for _ in range(3):
-                await seconds.pass_by(silence)
+                mock_clock.jump(silence)
+                await trio.testing.wait_all_tasks_blocked()
                 assert [] == await client.heard()
-            seconds.now += longer
+            mock_clock.jump(longer)
 
             assert [] == await client.rest()
             assert [] == await other.heard()
@@ -1107,31 +1082,32 @@ async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(sta
             assert "sent nothing" in disconnected[0].reason
 
 
-async def test_a_device_that_told_no_heartbeat_has_one_of_45_seconds(hub, seconds):
+async def test_a_device_that_told_no_heartbeat_has_one_of_45_seconds(hub, mock_clock):
     _, token = await add(hub)
     async with dialled(hub) as client:
         assert OK == await client.login(token)
-        await seconds.pass_by(67.4)
+        mock_clock.jump(67.4)
+        await trio.testing.wait_all_tasks_blocked()
         assert [] == await client.heard()
-        seconds.now += 67.6
+        mock_clock.jump(67.6)
 
         assert [] == await client.rest()
 
 
 @pytest.mark.parametrize(("told", "meant"), [("1", 10), ("0", 10), ("99999999999", 3600)])
-async def test_heartbeats_are_kept_to_what_the_library_accepts(hub, seconds, told, meant):
+async def test_heartbeats_are_kept_to_what_the_library_accepts(hub, mock_clock, told, meant):
     _, token = await add(hub)
     async with online(hub, token, h_beat=told) as client:
-        await seconds.pass_by(1.5 * meant - 0.1)
+        mock_clock.jump(1.5 * meant - 0.1)
+        await trio.testing.wait_all_tasks_blocked()
         assert [] == await client.heard()
-        seconds.now += 1.5 * meant + 0.1
+        mock_clock.jump(1.5 * meant + 0.1)
 
         assert [] == await client.rest()
 
 
-async def test_reconnecting_does_not_gather_tasks(hub, monkeypatch):
-    monkeypatch.setattr(endpoint, "SWEEP_EVERY", 0.2)
-
+@pytest.mark.timeouts(NativeTimeouts(sweep=0.2))
+async def test_reconnecting_does_not_gather_tasks(hub):
     def tasks():
         found, left = [], [trio.lowlevel.current_root_task()]
         while left:
@@ -1156,12 +1132,8 @@ async def test_reconnecting_does_not_gather_tasks(hub, monkeypatch):
 SLOW = "[limits]\nmessages_per_second = 50\nburst = 100\n"
 
 
-@pytest.fixture
-def flooded(monkeypatch, seconds):
-    """Time stands while a device that floods is not read."""
-    monkeypatch.setattr(native_session, "FLOOD_PAUSE", 0)
-    monkeypatch.setattr(endpoint, "SWEEP_EVERY", 3600)
-    return seconds
+#: A device that floods is not paused: the clock of these tests stands.
+NO_PAUSE = NativeTimeouts(flood_pause=0, sweep=3600)
 
 
 async def flood(client, count=130):
@@ -1174,14 +1146,14 @@ async def flood(client, count=130):
 LIMITED = [(RESPONSE, 60_000, Status.QUOTA_LIMIT)]
 
 
-async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start, flooded, monkeypatch):
-    monkeypatch.setattr(native_session, "FLOOD_PATIENCE", 3600)
+@pytest.mark.timeouts(attrs.evolve(NO_PAUSE, flood_patience=3600))
+async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start, mock_clock):
     async with start(SLOW) as hub:
         _, token = await add(hub, "Kitchen")
         async with online(hub, token, h_beat=3600) as client:
             answers = []
             for later in (0, 10, 49, 1):
-                flooded.now += later
+                mock_clock.jump(later)
                 answers.append(await flood(client))
 
             assert [LIMITED, [], [], LIMITED] == answers
@@ -1191,18 +1163,20 @@ async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start
         assert ["device Kitchen sends more than 50 messages/s"] * 2 == reasons(hub)
 
 
-async def test_a_device_at_its_rate_is_not_limited(start, flooded):
+@pytest.mark.timeouts(NO_PAUSE)
+async def test_a_device_at_its_rate_is_not_limited(start, mock_clock):
     async with start(SLOW) as hub:
         _, token = await add(hub)
         async with online(hub, token, h_beat=3600) as client:
             for _ in range(20):
-                flooded.now += 1
+                mock_clock.jump(1)
                 assert [] == await flood(client, 50)
 
         assert 20 * 50 == hub.writes.count
 
 
-async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
+@pytest.mark.timeouts(NO_PAUSE)
+async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, mock_clock):
     async with start(SLOW) as hub:
         _, token = await add(hub)
         device, token_of_other = await add(hub, "Other")
@@ -1210,11 +1184,11 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
         async with online(hub, token, h_beat=3600) as client, online(hub, token_of_other, h_beat=3600) as other:
             for second in range(10):
                 await flood(client)
-                flooded.now += 1
+                mock_clock.jump(1)
                 await other.send(Cmd.HARDWARE, "vw", "0", str(second))
                 assert [] == await other.heard()
             assert [] == disconnected
-            flooded.now += 0.5
+            mock_clock.jump(0.5)
             await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1") * 130)
             await client.rest()
             await until(lambda: disconnected)
@@ -1224,19 +1198,21 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, flooded):
         assert 9 == current(hub, device, 0)
 
 
-async def test_who_stopped_for_long_is_not_cut_off_for_another_burst(start, flooded):
+@pytest.mark.timeouts(NO_PAUSE)
+async def test_who_stopped_for_long_is_not_cut_off_for_another_burst(start, mock_clock):
     async with start(SLOW) as hub:
         _, token = await add(hub)
         async with online(hub, token, h_beat=3600) as client:
             assert LIMITED == await flood(client)
             for _ in range(60):
-                flooded.now += 10
+                mock_clock.jump(10)
                 assert [] == await flood(client, 1)
 
             assert LIMITED == await flood(client)
 
 
-async def test_ping_and_group_cost_a_device_nothing(start, flooded):
+@pytest.mark.timeouts(NO_PAUSE)
+async def test_ping_and_group_cost_a_device_nothing(start, mock_clock):
     """They are outside the library's own limit as well."""
     async with start(SLOW) as hub:
         device, token = await add(hub)
@@ -1249,7 +1225,8 @@ async def test_ping_and_group_cost_a_device_nothing(start, flooded):
         assert 5 == current(hub, device, 0)
 
 
-async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, flooded, stamps):
+@pytest.mark.timeouts(NO_PAUSE)
+async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, mock_clock, stamps):
     async with start(SLOW, clock=stamps.clock()) as hub:
         _, token = await add(hub)
         written = facts(hub, ValueWritten)
@@ -1258,7 +1235,7 @@ async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, flooded, s
             assert LIMITED == await flood(client)
             await client.send(Cmd.GROUP, "e")
             assert [] == await client.heard()
-            flooded.now += 2
+            mock_clock.jump(2)
             stamps.ms += 2000
             await client.send(Cmd.HARDWARE, "vw", "0", "2")
             assert [] == await client.heard()

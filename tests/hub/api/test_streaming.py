@@ -22,12 +22,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from client import Call, local
 from client.remote import Remote
-from connectors.http import server
+from connectors.http.timeouts import HttpTimeouts
 from hub.api import AUTHENTICATED, PUBLIC, Response, Route
 from hub.config import parse
 from hub.errors import Forbidden, NotAuthenticated, Rejected
 from hub.hookspecs import hookimpl
-from hub.net import wire
+from hub.net.timeouts import NetTimeouts
 from hub.run import running
 from hub.testing import LOOPBACK, address_of
 from plugins.openapi.client_generator import generate_client
@@ -354,17 +354,16 @@ async def test_malformed_chunk_is_answered_with_400(http, key, uploads):
     assert 1 == len(uploads.errors)
 
 
-async def test_client_that_stalls_is_answered_with_408(http, key, uploads, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
+@pytest.mark.timeouts(HttpTimeouts(body=0.05))
+async def test_client_that_stalls_is_answered_with_408(http, key, uploads):
     await http.send(head(UPLOAD, key, content_length=1000) + b"some")
     assert 408 == (await http.answer()).status
     assert ["The body stalled: less than 1024 bytes/s for 0.05 s."] == uploads.errors
     assert b"" == await http.rest()
 
 
-async def test_body_that_drips_in_is_answered_with_408(http, key, uploads, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.2)
-
+@pytest.mark.timeouts(HttpTimeouts(body=0.2))
+async def test_body_that_drips_in_is_answered_with_408(http, key, uploads):
     async def drip():
         await http.send(head(UPLOAD, key, content_length=1000))
         for _ in range(1000):
@@ -377,19 +376,19 @@ async def test_body_that_drips_in_is_answered_with_408(http, key, uploads, monke
         nursery.cancel_scope.cancel()
 
 
-async def test_upload_may_take_longer_than_any_other_body(http, key, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", patient(1.0))
+@pytest.mark.timeouts(HttpTimeouts(body=patient(1.0)))
+async def test_upload_may_take_longer_than_any_other_body(http, key):
     begun = trio.current_time()
     await http.send(head(UPLOAD, key, content_length=200 * 1024))
     for _ in range(200):
         await http.send(b"x" * 1024)
         await trio.sleep(patient(1.5) / 200)
     assert 200 == (await http.answer()).status
-    assert trio.current_time() - begun > server.BODY_DEADLINE
+    assert trio.current_time() - begun > patient(1.0)
 
 
-async def test_time_of_a_slow_handler_does_not_count_as_a_stall(http, key, uploads, monkeypatch):
-    monkeypatch.setattr(server, "BODY_DEADLINE", 0.05)
+@pytest.mark.timeouts(HttpTimeouts(body=0.05))
+async def test_time_of_a_slow_handler_does_not_count_as_a_stall(http, key, uploads):
     await http.send(head("/api/v1/test/slow", key, content_length=4) + b"body")
     await until(uploads.begun)
     await trio.sleep(0.1)
@@ -410,8 +409,8 @@ async def test_handler_may_answer_although_the_body_is_incomplete(http, key):
 
 
 @pytest.mark.parametrize("path", ["unread", "first"])
-async def test_connection_ends_without_a_reset_when_the_body_is_not_read(http, key, path, monkeypatch):
-    monkeypatch.setattr(wire, "LINGER", patient(20))
+@pytest.mark.timeouts(NetTimeouts(linger=patient(20)))
+async def test_connection_ends_without_a_reset_when_the_body_is_not_read(http, key, path):
     await http.send(head(f"/api/v1/test/{path}", key, content_length=LARGE_BODY) + b"x" * 100_000)
     assert 200 == (await http.answer()).status
     assert b"" == await http.rest()

@@ -46,7 +46,7 @@ class Time:
         self.ms = NOON
 
     def clock(self):
-        return Clock(wall=lambda: self.ms * 1_000_000, monotonic=lambda: self.ms / 1000)
+        return Clock(wall=lambda: self.ms * 1_000_000, uptime=lambda: self.ms / 1000)
 
 
 @pytest.fixture

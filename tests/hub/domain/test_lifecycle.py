@@ -11,6 +11,7 @@ from support.times import until
 import connectors.native.endpoint
 import connectors.native.session
 from connectors.native import client
+from connectors.native.timeouts import NativeTimeouts
 from hub.config import parse
 from hub.facts import DeviceDisconnected, StatusChanged, ValueExpired
 from hub.model import SYSTEM
@@ -50,10 +51,10 @@ class Session:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, hub_timeouts):
     @asynccontextmanager
     async def start():
-        async with running(parse(LOOPBACK).with_data(str(tmp_path / "data"))) as hub:
+        async with running(parse(LOOPBACK).with_data(str(tmp_path / "data")), timeouts=hub_timeouts) as hub:
             yield hub
 
     return start
@@ -120,9 +121,9 @@ async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
         assert device.status_at - device.away >= 60_000 - 50
 
 
+@pytest.mark.timeouts(NativeTimeouts(sweep=0.05))
 async def test_a_silent_board_is_offline_when_its_heartbeats_and_the_wait_are_over(start, monkeypatch):
     monkeypatch.setattr(connectors.native.session, "HEARTBEATS", (0, 3600))
-    monkeypatch.setattr(connectors.native.endpoint, "SWEEP_EVERY", 0.05)
     async with start() as hub:
         device, token, _ = await device_of(hub, 'wait = "1500ms"')
         gone = []

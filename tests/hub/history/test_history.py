@@ -39,7 +39,7 @@ from hub.history.chunks import (
     statistics_by_minute,
 )
 from hub.model import SYSTEM
-from hub.run import running
+from hub.run import RunTimeouts, running
 from hub.testing import add_device
 from hub.writes import Write
 
@@ -74,13 +74,13 @@ type = "location"
 
 
 @pytest.fixture
-def start(tmp_path, time):
+def start(tmp_path, time, hub_timeouts):
     """Starts a hub on the same data each time."""
 
     @asynccontextmanager
     async def start(toml=""):
         config = parse(toml).with_data(str(tmp_path / "data"))
-        async with running(config, listen=False, clock=time.clock()) as hub:
+        async with running(config, listen=False, clock=time.clock(), timeouts=hub_timeouts) as hub:
             yield hub
 
     return start
@@ -716,8 +716,8 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
         assert [] == database.execute("SELECT series FROM gone").fetchall()
 
 
-async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time, monkeypatch):
-    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.02)
+@pytest.mark.timeouts(RunTimeouts(housekeeping=0.02))
+async def test_an_hour_is_sealed_though_nothing_comes_any_more(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)

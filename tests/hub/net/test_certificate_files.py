@@ -21,6 +21,7 @@ from cryptography.x509 import SubjectAlternativeName
 from support.patience import patient
 
 import hub.net.certificates
+from hub.clock import Clock
 from hub.config import TlsSection
 from hub.errors import StartupError
 from hub.net.certificate_files import check
@@ -123,14 +124,14 @@ def put(files, cert, key):
 def test_file_that_does_not_fit_is_named(files, tmp_path, cert, key, said):
     put(files, cert, key)
     with pytest.raises(StartupError) as refused:
-        Certificates(files.section, tmp_path, []).load()
+        Certificates(files.section, tmp_path, [], Clock()).load()
     assert said in str(refused.value)
     assert str(tmp_path) in str(refused.value)
 
 
 @pytest.mark.parametrize(("cert", "key", "said"), WRONG.values(), ids=WRONG)
 def test_file_that_does_not_fit_leaves_the_certificate_from_before(files, tmp_path, caplog, cert, key, said):
-    certificates = Certificates(files.section, tmp_path, [])
+    certificates = Certificates(files.section, tmp_path, [], Clock())
     certificates.load()
     before = certificates.context
     put(files, cert, key)
@@ -153,14 +154,14 @@ def test_file_that_fits_is_taken(files, form, around):
 
 def test_certificate_and_key_may_be_one_file(files, tmp_path):
     files.cert.write_bytes(files.secret + files.own + files.ca)
-    Certificates(TlsSection(cert=str(files.cert), key=str(files.cert)), tmp_path, []).load()
+    Certificates(TlsSection(cert=str(files.cert), key=str(files.cert)), tmp_path, [], Clock()).load()
 
 
 def test_pipe_is_not_waited_for(files, tmp_path):
     files.key.unlink()
     os.mkfifo(files.key)
     with pytest.raises(StartupError, match="is no regular file"):
-        Certificates(files.section, tmp_path, []).load()
+        Certificates(files.section, tmp_path, [], Clock()).load()
 
 
 def test_openssl_never_asks_for_a_passphrase(files):
@@ -226,7 +227,7 @@ def test_key_with_a_passphrase_does_not_stop_a_running_hub(files, folder):
 
 
 def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, caplog):
-    Certificates(TlsSection(), tmp_path, ["old.example.org"]).load()
+    Certificates(TlsSection(), tmp_path, ["old.example.org"], Clock()).load()
     before = (tmp_path / "tls" / "cert.pem").read_bytes()
 
     def refuse(*_args):
@@ -234,11 +235,11 @@ def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(hub.net.certificates, "write_together", refuse)
     for _ in range(2):
-        Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"]).load()
+        Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"], Clock()).load()
     assert before == (tmp_path / "tls" / "cert.pem").read_bytes()
     assert "the one from before stays in use" in caplog.text
     with pytest.raises(StartupError, match="No space left"):
-        Certificates(TlsSection(), tmp_path / "other", ["old.example.org"]).load()
+        Certificates(TlsSection(), tmp_path / "other", ["old.example.org"], Clock()).load()
 
 
 # -- the hub's own pairs, after a power cut or on a full disk ---------------------------------------------------------
@@ -249,7 +250,7 @@ NEW = [*OLD, "new.example.org"]
 
 def start_of(folder, names):
     """A start of a hub with these names; returns what it serves."""
-    certificates = Certificates(TlsSection(), folder, names)
+    certificates = Certificates(TlsSection(), folder, names, Clock())
     certificates.load()
     return certificates
 

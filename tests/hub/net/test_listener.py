@@ -8,6 +8,7 @@ import resource
 import socket
 import ssl
 import struct
+import time
 import warnings
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,11 +27,12 @@ from support.raw_http import ask
 from support.raw_native import OK, PATIENCE, Raw, online, reasons, until
 from websockets.trio.client import connect
 
-import connectors.native.session
 import hub.net.certificates
 import hub.net.listener
 import hub.net.wire
 from connectors.native.protocol import Cmd, Status, frame
+from connectors.native.timeouts import NativeTimeouts
+from hub.clock import Clock
 from hub.config import TlsSection, parse
 from hub.errors import StartupError
 from hub.facts import DeviceConnected, DeviceDisconnected
@@ -38,6 +40,7 @@ from hub.hookspecs import hookimpl
 from hub.model import SetDatastream
 from hub.net.certificates import Certificates
 from hub.net.proxy_protocol import proxy_header
+from hub.net.timeouts import NetTimeouts
 from hub.run import running
 from hub.testing import add_device, address_of
 
@@ -62,12 +65,13 @@ def listen(address="127.0.0.1:0", tls="off", **more):
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, hub_timeouts):
     """Starts a hub with some configuration; its data is in ``<tmp_path>/data``."""
 
     @asynccontextmanager
-    async def started(toml):
-        async with running(parse(toml).with_data(str(tmp_path / "data"))) as hub:
+    async def started(toml, clock=None):
+        config = parse(toml).with_data(str(tmp_path / "data"))
+        async with running(config, clock=clock, timeouts=hub_timeouts) as hub:
             yield hub
 
     return started
@@ -244,8 +248,8 @@ async def test_a_reload_serves_the_new_certificate_and_keeps_sessions(start, min
             assert [] == await device.heard()
 
 
-async def test_changed_files_are_noticed(start, mine, monkeypatch):
-    monkeypatch.setattr(hub.net.certificates, "WATCH_PERIOD", 0.01)
+@pytest.mark.timeouts(NetTimeouts(certificate_check=0.01))
+async def test_changed_files_are_noticed(start, mine):
     async with start(mine.toml) as started:
         before = started.certificates.context
         mine.make()
@@ -319,7 +323,7 @@ def test_each_threshold_is_announced_once(tmp_path, mine, caplog):
         certificates.warn()
         return caplog.text.count("expires in")
 
-    certificates = Certificates(TlsSection(cert=str(mine.cert), key=str(mine.key)), tmp_path, [])
+    certificates = Certificates(TlsSection(cert=str(mine.cert), key=str(mine.key)), tmp_path, [], Clock())
 
     assert [0, 1, 0, 1, 0, 1, 0] == [announced(days) for days in (30, 29, 7, 6, 1, 0, 0)]
 
@@ -327,23 +331,23 @@ def test_each_threshold_is_announced_once(tmp_path, mine, caplog):
 # -- the hub's own certificate, while it runs -------------------------------------------------------------------------
 
 
+class Ahead:
+    """A clock whose days pass when it is called: ``ahead(days)``."""
+
+    def __init__(self):
+        self._passed = 0
+        self.clock = Clock(
+            wall=lambda: time.time_ns() + self._passed * 1_000_000_000,
+            uptime=lambda: time.monotonic() + self._passed,
+        )
+
+    def __call__(self, days):
+        self._passed += int(days * 86_400)
+
+
 @pytest.fixture
-def ahead(monkeypatch):
-    """Lets the time go on for certificates: ``ahead(days)``."""
-
-    class Later(datetime):
-        passed = timedelta()
-
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + cls.passed
-
-    def go_on(days):
-        Later.passed += timedelta(days=days)
-
-    monkeypatch.setattr(hub.net.certificates, "datetime", Later)
-    monkeypatch.setattr(hub.net.certificates, "WATCH_PERIOD", 0.01)
-    return go_on
+def ahead():
+    return Ahead()
 
 
 def believing(tmp_path):
@@ -360,8 +364,9 @@ async def serial_number(hub, context):
         return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True)).serial_number
 
 
+@pytest.mark.timeouts(NetTimeouts(certificate_check=0.01))
 async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(start, tmp_path, ahead, caplog):
-    async with start(listen(tls="on")) as hub:
+    async with start(listen(tls="on"), ahead.clock) as hub:
         _, token = await add_device(hub, TEMPLATE)
         client = believing(tmp_path)
         served = [await serial_number(hub, client)]
@@ -385,11 +390,12 @@ async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(s
 
 
 @pytest.mark.parametrize("fault", ["full disk", "damaged authority"])
+@pytest.mark.timeouts(NetTimeouts(certificate_check=0.01))
 async def test_own_certificate_that_cannot_be_renewed_stays_until_it_can(
     start, tmp_path, ahead, monkeypatch, caplog, fault
 ):
     key = tmp_path / "data" / "tls" / "ca.key"
-    async with start(listen(tls="on")) as started:
+    async with start(listen(tls="on"), ahead.clock) as started:
         client = believing(tmp_path)
         before, first, good = started.certificates.expires, await serial_number(started, client), key.read_bytes()
         with monkeypatch.context() as patch:
@@ -734,8 +740,8 @@ async def test_forwarded_address_counts_for_devices_over_websockets(start):
         assert ["203.0.113.9"] == [refusal.address for refusal in hub.rejections.recent]
 
 
-async def test_half_a_header_is_not_waited_for_for_ever(start, monkeypatch):
-    monkeypatch.setattr(hub.net.listener, "FIRST_BYTES_DEADLINE", 0.05)
+@pytest.mark.timeouts(NetTimeouts(first_bytes=0.05))
+async def test_half_a_header_is_not_waited_for_for_ever(start):
     async with start(behind_proxy()) as started, dialled(started) as stream:
         await stream.send_all(V1[:10])
 
@@ -849,8 +855,8 @@ async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, he
         assert await answers(hub, before=elsewhere)
 
 
-async def test_a_client_that_says_nothing_is_not_waited_for(start, monkeypatch):
-    monkeypatch.setattr(hub.net.listener, "FIRST_BYTES_DEADLINE", 0.05)
+@pytest.mark.timeouts(NetTimeouts(first_bytes=0.05))
+async def test_a_client_that_says_nothing_is_not_waited_for(start):
     async with start(listen()) as started, dialled(started) as stream:
         assert await closed(stream)
 
@@ -921,8 +927,8 @@ async def test_tls_client_that_says_goodbye_is_not_reset(start, version):
 
 
 @pytest.mark.parametrize("tls", ["on", "auto"])
-async def test_half_a_handshake_is_not_waited_for(start, monkeypatch, tls):
-    monkeypatch.setattr(hub.net.listener, "HANDSHAKE_DEADLINE", 0.05)
+@pytest.mark.timeouts(NetTimeouts(handshake=0.05))
+async def test_half_a_handshake_is_not_waited_for(start, tls):
     async with start(listen(tls=tls)) as started, dialled(started) as stream:
         await stream.send_all(HALF_HELLO)
 
@@ -1007,8 +1013,8 @@ async def test_pushes_to_a_client_that_does_not_read_are_coalesced(start):
     assert len(received) < pushed / 2
 
 
-async def test_a_client_that_takes_nothing_is_given_up(start, monkeypatch):
-    monkeypatch.setattr(hub.net.wire, "STALL_DEADLINE", 0.1)
+@pytest.mark.timeouts(NetTimeouts(stall=0.1))
+async def test_a_client_that_takes_nothing_is_given_up(start):
     gone = []
     async with start(listen()) as started:
         started.subscribe(DeviceDisconnected, gone.append)
@@ -1025,9 +1031,9 @@ async def test_a_client_that_takes_nothing_is_given_up(start, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [Cmd.HW_LOGIN, Cmd.LOGIN])
-async def test_a_client_that_asks_and_does_not_read_is_not_read(start, monkeypatch, command):
+@pytest.mark.timeouts(NativeTimeouts(spacing=3600))
+async def test_a_client_that_asks_and_does_not_read_is_not_read(start, command):
     """Its answers would have to be kept: the hub leaves the questions where they are."""
-    monkeypatch.setattr(connectors.native.session, "SPACING", 3600)
     pings = frame(Cmd.PING, 7) * 800
     limit = 16 * 1024 * 1024
     sent = 0

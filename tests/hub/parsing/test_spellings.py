@@ -26,6 +26,7 @@ from support.raw_http import connected, local_key
 from client import Call, operations
 from client.cli import api
 from connectors.native.protocol import Cmd
+from hub.clock import Clock
 from hub.config import TlsSection, parse
 from hub.errors import ConfigError, WrongType
 from hub.model import SYSTEM, Datastream
@@ -859,7 +860,7 @@ def test_url_of_the_hub_is_taken_or_refused(row):
 @pytest.mark.parametrize("row", [row for row in rows("url") if "is" in row.values[0]])
 def test_host_of_the_url_is_in_the_certificate_or_said_to_be_left_out(tmp_path, caplog, row):
     names = certificates.local_names(parse(f"[hub]\nurl = {json.dumps(row['text'], ensure_ascii=False)}\n").hub.url)
-    certificates.Certificates(TlsSection(), tmp_path, names).load()
+    certificates.Certificates(TlsSection(), tmp_path, names, Clock()).load()
     made = x509.load_pem_x509_certificate((tmp_path / "tls" / "cert.pem").read_bytes())
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     host = urlsplit(row["is"]).hostname
@@ -870,7 +871,7 @@ def test_host_of_the_url_is_in_the_certificate_or_said_to_be_left_out(tmp_path, 
 @pytest.mark.parametrize("name", ["my_pi", "my pi", "x" * 64])
 def test_name_of_the_machine_that_a_certificate_cannot_have_is_left_out_and_said(tmp_path, caplog, monkeypatch, name):
     monkeypatch.setattr("socket.gethostname", lambda: name)
-    certificates.Certificates(TlsSection(), tmp_path, certificates.local_names("")).load()
+    certificates.Certificates(TlsSection(), tmp_path, certificates.local_names(""), Clock()).load()
     assert f"left out of the hub's certificate: {name!r}" in caplog.text
 
 

@@ -27,7 +27,7 @@ from hub.errors import Conflict, MigrationError, StartupError, StorageError, Una
 from hub.facts import StorageTrouble
 from hub.history.commit_log import BATCH_ROWS, MAX_QUEUED
 from hub.model import SYSTEM
-from hub.run import running
+from hub.run import RunTimeouts, running
 from hub.storage import HISTORY_PAGE, Migration, among, open_storage
 from hub.writes import Write
 
@@ -975,9 +975,8 @@ class Usage(NamedTuple):
 
 async def test_a_low_disk_is_said_before_it_is_full_and_until_there_is_room(data, monkeypatch, caplog):
     free = [5]
-    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100, 100 - free[0], free[0]))
-    async with started(data) as running_hub:
+    async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
         await until(running_hub.active_alarms)
         assert ["the disk is low: 5% free"] == [problem.text for problem in running_hub.active_alarms()]
         assert not running_hub.active_alarms()[0].critical
@@ -996,9 +995,8 @@ async def test_a_disk_that_cannot_be_asked_does_not_stop_the_hub(data, monkeypat
         asked.append(1)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hub.run, "HOUSEKEEPING_PERIOD", 0.01)
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    async with started(data) as running_hub:
+    async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
         await until(lambda: len(asked) > 2)
         device = known(running_hub)
         await write(running_hub, device, 0, "1").durable()
