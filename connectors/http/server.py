@@ -359,7 +359,8 @@ class _Exchange:
             data = await self._wire.receive()
         if scope.cancelled_caught:
             if self._is_streamed:
-                raise HttpError(408, f"The body stalled: less than {MIN_STREAM_RATE} B/s for {self._body_time:g} s.")
+                rate = f"less than {MIN_STREAM_RATE} bytes/s for {self._body_time:g} s"
+                raise HttpError(408, f"The body stalled: {rate}.")
             raise HttpError(408, f"The body was not complete within {self._body_time:g} s.")
         left = self._patience - (self._clock.monotonic() - begun)
         self._patience = min(self._body_time, left + len(data) / MIN_STREAM_RATE)

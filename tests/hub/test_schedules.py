@@ -320,7 +320,7 @@ class Machine:
 
     @property
     def wall(self):
-        return self._offset + int(trio.current_time() * 1000)
+        return self.clock.wall
 
     def set(self, wall):
         self._offset = wall - int(trio.current_time() * 1000)

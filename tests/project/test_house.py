@@ -97,3 +97,34 @@ def test_sql_that_only_sqlite_understands_is_in_the_storage():
 def test_words_of_sqlite_are_noticed(sql):
     assert STATEMENT.search(sql) or "INSERT" in sql
     assert SQLITE_ONLY.search(sql)
+
+
+#: Who reads the machine's clock: the hub's clock; the watchdog, whose thread watches the loop from outside; what runs
+#: before there is a hub or in a process of its own; commands, and the simulated devices.
+CLOCK_READERS = {
+    "hub/clock.py",
+    "hub/watchdog.py",
+    "hub/datadir/ownership.py",
+    "hub/storage/migrations.py",
+    "hub/storage/sqlite.py",
+    "hub/testing.py",
+    "plugins/backup/archive.py",
+    "plugins/backup/worker.py",
+    "connectors/simulator/devices.py",
+}
+CLOCK = re.compile(r"\b(time\.(monotonic|time|time_ns|monotonic_ns)|trio\.current_time|datetime\.now|gmtime\(\))")
+
+
+def clock_readers():
+    """(module, what it reads) of each place that reads the machine's clock itself."""
+    for folder in ("hub", "connectors", "plugins"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute | ast.Call) and (read := CLOCK.match(ast.unparse(node))):
+                    yield str(path.relative_to(ROOT)), read[0]
+
+
+def test_only_the_clock_of_the_hub_reads_the_time():
+    readers = {(module, read) for module, read in clock_readers() if not module.endswith("commands.py")}
+    assert set() == {(module, read) for module, read in readers if module not in CLOCK_READERS}
+    assert CLOCK_READERS == {module for module, _ in readers}

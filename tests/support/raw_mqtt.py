@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
+import trio.testing
 from support.patience import patient
 
 from connectors.mqtt.packets import (

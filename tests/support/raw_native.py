@@ -6,6 +6,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
+import trio.testing
 from support.patience import patient
 
 from connectors.native.protocol import Cmd, Decoder, Status, frame, split
@@ -109,10 +110,10 @@ async def online(hub, token, command=Cmd.HW_LOGIN, **info):
 
 
 async def until(condition):
-    """Return when ``condition()`` holds."""
+    """Return when ``condition()`` holds, also while the clock of a test stands."""
     with trio.fail_after(PATIENCE):
         while not condition():
-            await trio.sleep(0.002)
+            await trio.testing.wait_all_tasks_blocked(0.002)
 
 
 def reasons(hub):
