@@ -20,10 +20,10 @@ from support.times import DAY, HOUR, MINUTE, NOON, until
 
 import hub.app
 import hub.facts
+import hub.history.chunkstore
 import hub.history.commit_log
 import hub.history.compaction
 import hub.history.log_table
-import hub.history.query
 import hub.history.retention
 import hub.writes
 from hub.config import parse
@@ -362,10 +362,7 @@ async def test_values_of_the_hubs_own_stamp_are_all_kept_though_they_share_a_mil
 
 
 async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time, monkeypatch):
-    monkeypatch.setattr(
-        hub.history.query, "_FIND_CHUNKS", hub.history.query._FIND_CHUNKS.replace("LIMIT 128", "LIMIT 3")
-    )
-    monkeypatch.setattr(hub.history.query, "CHUNKS", 3)
+    monkeypatch.setattr(hub.history.chunkstore, "CHUNKS", 3)
     monkeypatch.setattr(hub.history.compaction, "PART", 10)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
@@ -636,7 +633,7 @@ async def test_a_hub_whose_clock_is_beyond_all_keys_seals_and_starts_again(start
 
 
 async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.compaction, "ERASED_PER_SLICE", 1)
+    monkeypatch.setattr(hub.history.chunkstore, "ERASED_PER_SLICE", 1)
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for _ in range(50):
