@@ -79,3 +79,8 @@ def test_ownership_ends_with_a_process_that_is_killed(data):
         process.kill()
     with Ownership(data):
         pass
+
+
+def test_commands_check_for_a_hub_without_loading_trio():
+    check = "import sys, hub.datadir\nassert not {'trio', 'attrs', 'hub.datadir.blobs'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
