@@ -1,9 +1,9 @@
 """What plugins and connectors may import: ``from hub import Hub, ValueWritten, hookimpl``.
 
 A name is public if the module that it is imported from lists it in ``__all__``: this one, the packages `hub.api`,
-`hub.domain`, `hub.history`, `hub.net`, `hub.storage` and `hub.templates`, and the modules `hub.datadir`,
-`hub.interrupts`, `hub.parsing.spellings`, `hub.parsing.structuring`, `hub.parsing.timezones`, `hub.printing`,
-`hub.schedules` and `hub.values`. Everything else may change.
+`hub.domain`, `hub.history`, `hub.net`, `hub.storage`, `hub.datadir` and `hub.templates`, and the modules
+`hub.datadir.blobs`, `hub.interrupts`, `hub.parsing.spellings`, `hub.parsing.structuring`, `hub.parsing.timezones`,
+`hub.printing`, `hub.schedules` and `hub.values`. Everything else may change.
 
 The names here are loaded when they are used, so that a command which needs one of them starts without the others.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "hub.domain.alarms": "Alarm",
     "hub.api": (
-        "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created File Panel PanelAction PanelColumn Permission Request "
-        "Response Route Socket SocketRoute Stream secret"
+        "AUTHENTICATED DEVICE LARGE_BODY PUBLIC Created Download File Panel PanelAction PanelColumn Permission "
+        "Request Response Route Socket SocketRoute Stream secret"
     ),
     "hub.app": "Hub",
     "hub.clock": "Clock",

@@ -16,6 +16,9 @@ from hub.api import (
     Created as Created,
 )
 from hub.api import (
+    Download as Download,
+)
+from hub.api import (
     File as File,
 )
 from hub.api import (

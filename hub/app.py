@@ -22,6 +22,7 @@ from hub.api.routes import OPEN, Permission, Route, SocketRoute
 from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
+from hub.datadir.blobs import Blobs
 from hub.domain.alarms import Alarm, Alarms
 from hub.domain.clock_doubts import ClockDoubts
 from hub.domain.clock_repair import BackupMaker, ClockRepairs
@@ -115,6 +116,7 @@ class Hub:
         self.started = clock.monotonic()
         self.bus = bus
         self.storage = storage
+        self.blobs = Blobs(config.data)
         self.plugins = hooks.plugins
         self._hooks = hooks
         self._local_key = local_key.encode()

@@ -109,7 +109,7 @@ def _costs(data: Path) -> list[str]:
     """Return a line for each datastream with its bytes on disk a month."""
     from hub import storage
     from hub.errors import StorageError
-    from hub.history.compaction import COSTS
+    from hub.history.chunkstore import costs_of_file
 
     of_series = "SELECT series.id, template, datastream FROM series JOIN devices ON devices.id = device"
     streams: dict[tuple[str, int], tuple[str, int, str]] = {}
@@ -119,14 +119,14 @@ def _costs(data: Path) -> list[str]:
                 streams[template, stream["id"]] = template, stream["pin"], stream["name"]
         series = storage.look_into(data / "pinwheel.db", of_series)
         names = {number: streams[key] for number, *rest in series if (key := tuple(rest)) in streams}
-        costs = storage.look_into(data / "history.db", COSTS)
+        costs = costs_of_file(data / "history.db")
     except StorageError:
         # The files are missing, or of an earlier version.
         return []
     total: dict[tuple[str, int, str], float] = {}
-    for series, size in costs:
-        if series in names:
-            total[names[series]] = total.get(names[series], 0) + size
+    for number, size in costs:
+        if number in names:
+            total[names[number]] = total.get(names[number], 0) + size
     return [
         f"estimated history: {megabytes_a_month(size)}: {template} V{pin} {name}"
         for (template, pin, name), size in sorted(total.items(), key=lambda item: -item[1])

@@ -100,6 +100,7 @@ async def running(
 
 async def _load(hub: Hub, hooks: Hooks) -> None:
     """Load what the services keep in memory, in the order in which they need each other."""
+    await hub.blobs.remove_partial()
     await hub.organizations.load(hub.config.hub.name)
     await hub.templates.load()
     await hub.devices.load(hub.templates.for_device)

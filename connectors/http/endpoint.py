@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import trio
 from starlette.responses import FileResponse, Response
@@ -66,7 +68,10 @@ RETRY_AFTER = 5
 #: The only paths on a listener that serves "device-http"; any other is answered with 404.
 DEVICE_PATHS = "/external/api/", "/health"
 
+_Headers = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
+#: The ranges that are answered; any other is ignored, and the answer is the whole.
+_RANGE = re.compile(rb"bytes=(\d{0,15})-(\d{0,15})")
 #: Paths that pages of any origin may request: they need a device's token or an address that cannot be guessed, and a
 #: browser adds neither by itself (docs.blynk.io, Device HTTPS API; Fetch §3.2).
 CROSS_ORIGIN_PATHS = "/external/api/", "/reports/", "/device_uploads/"
@@ -443,9 +448,10 @@ async def _answer_preflight(scope: server.Scope, send: server.Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_stream(
-    stream: api.Stream[Any],
-    etag: Sequence[tuple[bytes, bytes]],
+async def _send_chunks(
+    chunks: AsyncGenerator[bytes, None],
+    status: int,
+    headers: _Headers,
     receive: server.Receive,
     send: server.Send,
     half_closed: float,
@@ -459,18 +465,70 @@ async def _send_stream(
         await trio.sleep(half_closed)
         nursery.cancel_scope.cancel()
 
-    media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
     try:
-        async with trio.open_nursery() as nursery, aclosing(stream.chunks) as chunks:
+        async with trio.open_nursery() as nursery, aclosing(chunks):
             nursery.start_soon(stop_on_disconnect)
-            headers = [(b"content-type", media_type.encode()), *etag]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise first_of(group) from None
+
+
+async def _send_stream(
+    stream: api.Stream[Any], etag: _Headers, receive: server.Receive, send: server.Send, half_closed: float
+) -> None:
+    media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
+    await _send_chunks(stream.chunks, 200, [(b"content-type", media_type.encode()), *etag], receive, send, half_closed)
+
+
+async def _send_download(
+    download: api.Download,
+    scope: server.Scope,
+    etag: _Headers,
+    receive: server.Receive,
+    send: server.Send,
+    half_closed: float,
+) -> None:
+    """Send the bytes of a download, or one range of them (RFC 9110 §14)."""
+    request_headers = dict(scope["headers"])
+    size, status, start, end = download.size, 200, 0, download.size
+    headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *etag]
+    if download.name:
+        quoted = quote(download.name)
+        name = f'filename="{quoted}"' if quoted == download.name else f"filename*=utf-8''{quoted}"
+        headers.append((b"content-disposition", f"attachment; {name}".encode()))
+    # Without a validator of its own, a download does not fit any condition, so the answer to If-Range is the whole.
+    if b"if-range" not in request_headers and (match := _RANGE.fullmatch(request_headers.get(b"range", b""))):
+        start, end = _resolve_range(match[1], match[2], size)
+        status = 206 if start < end else 416
+        content_range = f"bytes {start}-{end - 1}/{size}" if start < end else f"bytes */{size}"
+        headers.append((b"content-range", content_range.encode()))
+    headers.append((b"content-length", str(max(0, end - start)).encode()))
+    if scope["method"] == "HEAD" or start >= end:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    chunks = _first_bytes(download.read(start), end - start)
+    await _send_chunks(chunks, status, headers, receive, send, half_closed)
+
+
+def _resolve_range(first: bytes, last: bytes, size: int) -> tuple[int, int]:
+    """Return the (start, end) of a range in ``size`` bytes; the start is not before the end if it has none of them."""
+    if not first:
+        return (size - min(int(last), size), size) if last else (0, 0)
+    return int(first), min(int(last) + 1, size) if last else size
+
+
+async def _first_bytes(chunks: AsyncGenerator[bytes, None], count: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk[:count]
+            count -= len(chunk)
+            if count <= 0:
+                return
 
 
 async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any, half_closed: float) -> None:
@@ -487,6 +545,8 @@ async def _send_result(result: Any, request: Request, scope: Any, receive: Any, 
         case api.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
+        case api.Download():
+            await _send_download(result, scope, etag, receive, send, half_closed)
         case api.Stream():
             await _send_stream(result, etag, receive, send, half_closed)
         case api.Created():

@@ -26,7 +26,7 @@ import attrs
 import trio
 
 from hub.api.changes import change_of, details_of
-from hub.api.messages import Created, File, Request, Response, Stream
+from hub.api.messages import Created, Download, File, Request, Response, Stream
 from hub.api.routes import AUTHENTICATED, OPEN, Route
 from hub.api.schema import to_json
 from hub.clock import Clock
@@ -191,7 +191,7 @@ class RouteExecutor:
                 raise
             if isinstance(answer, Response) and answer.status >= 400:
                 await self._delete(id_)
-            elif not isinstance(answer, File | Stream):
+            elif not isinstance(answer, Download | File | Stream):
                 self._store_answer(record, answer)
         finally:
             if not record.answered:

@@ -129,6 +129,19 @@ class File:
 
 
 @attrs.define(kw_only=True)
+class Download:
+    """An answer with ``size`` bytes that ``read`` yields from an offset on, such as a blob's.
+
+    A client may ask for a range of them. ``name`` is what a browser saves it as.
+    """
+
+    size: int
+    read: Callable[[int], AsyncGenerator[bytes, None]]
+    type: str = "application/octet-stream"
+    name: str = ""
+
+
+@attrs.define(kw_only=True)
 class Stream(Generic[T]):
     """An answer of unknown length: text is ``Stream[str]``, and ``Stream[Chart]`` is JSON of the shape of a Chart."""
 

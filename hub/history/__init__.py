@@ -4,8 +4,9 @@
 """
 
 from hub.history.chunks import HOUR_MS, Point, Statistics, combine
+from hub.history.chunkstore import MAX_SERIES_PER_QUERY, Aggregate
 from hub.history.commit_log import History, Receipt
-from hub.history.query import MAX_SERIES_PER_QUERY, Aggregate, Bucket, Granularity
+from hub.history.query import Bucket, Granularity
 
 __all__ = [
     "HOUR_MS",

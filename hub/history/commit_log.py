@@ -52,16 +52,16 @@ from hub.clock import Clock
 from hub.errors import StorageError, Unavailable
 from hub.history import compaction, log_table
 from hub.history.chunks import HOUR_MS
-from hub.history.compaction import CompactionProgress, Policies, Tail, read_progress, write_progress
+from hub.history.chunkstore import ChunkReader, Chunks, CompactionProgress
+from hub.history.compaction import Policies, Tail
 from hub.history.keys import EVERY_SERIES
 from hub.history.log_table import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.retention import Retention
 from hub.model import Value
-from hub.storage import Damaged, Row, Storage, Transaction
+from hub.storage import Damaged, Storage, Transaction
 from hub.storage.stamp_correction import Correction
-from hub.values import unpack
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +179,7 @@ class History:
     ) -> None:
         self._storage = storage
         self._database = storage.history
+        self._chunks = ChunkReader(storage.history)
         self._clock = clock
         self._policies = policies
         self._flush = flush
@@ -214,7 +215,7 @@ class History:
         self._work_at = float("inf")
         self._needs_pruning = True
         self.retention = Retention(self._database, clock, policies, on_erased)
-        queries = Queries(self._database, self._uncompacted_tails, self.retention.quarantine)
+        queries = Queries(self._chunks, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json
         #: Whether the file was replaced and lacks its tables or the latest values.
@@ -429,9 +430,8 @@ class History:
         self._work_at = 0.0
         try:
             await self._database.transaction(log_table.pack_rows)
-            stored = await self._database.read(_read_latest)
-            self.latest = {s: (ts, unpack(v)) for s, ts, v in stored if s in series}
-            self._progress, _ = await self._database.read(read_progress)
+            self.latest = {s: latest for s, latest in (await self._chunks.latest()).items() if s in series}
+            self._progress = await self._chunks.progress()
             self._next_segment = self._progress.segment + 1
             self._stamp = self._progress.stamp
             self._number = self._progress.upto
@@ -555,9 +555,10 @@ class History:
         latest = [(series, segment.latest[series]) for series, _ in chosen if series in segment.latest]
 
         async def write(tx: Transaction) -> list[tuple[int, str]]:
-            damaged = await compaction.compact(tx, chosen, self._policies, now)
-            await compaction.write_latest(tx, ((s, value) for s, value in latest if self._policies(s) is not None))
-            await write_progress(tx, progress)
+            chunks = Chunks(tx)
+            damaged = await compaction.compact(chunks, chosen, self._policies, now)
+            await chunks.put_latest((s, value) for s, value in latest if self._policies(s) is not None)
+            await chunks.set_progress(progress)
             return damaged
 
         damaged = await self._database.transaction(write)
@@ -673,7 +674,7 @@ class History:
         progress = self._progress
         if cutoff is not None:
             progress = attrs.evolve(progress, stamp=min(progress.stamp, cutoff))
-        await self._database.transaction(lambda tx: write_progress(tx, progress))
+        await self._database.transaction(lambda tx: Chunks(tx).set_progress(progress))
         self._progress = progress
 
     async def continue_repair(
@@ -689,10 +690,10 @@ class History:
         Batches of the log up to the number ``upto`` existed when the repair began. Raises `StorageError`.
         """
         series = set(known_series)
-        self._progress, _ = await self._database.read(read_progress)
+        self._progress = await self._chunks.progress()
         self._next_segment = self._progress.segment + 1
         self._stamp, self._number = self._progress.stamp, self._progress.upto
-        self.latest = {s: (ts, unpack(v)) for s, ts, v in await self._database.read(_read_latest) if s in series}
+        self.latest = {s: latest for s, latest in (await self._chunks.latest()).items() if s in series}
         if not self._progress.is_complete:
             await self._load_segment(series)
         if upto > self._progress.upto:
@@ -738,9 +739,10 @@ class History:
         progress = CompactionProgress(completed, 0, 0, EVERY_SERIES, self._stamp)
 
         async def fill(tx: Transaction) -> None:
-            await tx.execute("DELETE FROM latest")
-            await compaction.write_latest(tx, latest)
-            await write_progress(tx, progress)
+            chunks = Chunks(tx)
+            await chunks.delete_latest()
+            await chunks.put_latest(latest)
+            await chunks.set_progress(progress)
 
         await self._database.transaction(fill)
         self._progress, self._unfilled = progress, False
@@ -754,7 +756,3 @@ class History:
 def _is_same(stored: Value, value: Value) -> bool:
     """Whether a tail stores this very value. NaN, which no file takes, is not equal to itself."""
     return stored == value or (stored != stored and value != value)  # noqa: PLR0124
-
-
-async def _read_latest(tx: Transaction) -> list[Row]:
-    return await tx.fetch_all("SELECT series, ts, v FROM latest")

@@ -10,15 +10,15 @@ file still has the first one in its chunks and statistics; the hours of such poi
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import chain, groupby
 from typing import Any, Literal, TypeVar, cast
 
 import trio
 
+from hub.history import chunkstore
 from hub.history.chunks import (
-    COLUMNS,
     HOUR_MS,
     MINUTE_MS,
     BadChunk,
@@ -27,14 +27,13 @@ from hub.history.chunks import (
     combine,
     combine_minutes,
     decode,
-    from_row,
     statistics,
     statistics_by_minute,
 )
-from hub.history.compaction import CompactionProgress, Tail
-from hub.history.keys import MAX_PART, chunk_key, day_key, hour_of_chunk
+from hub.history.chunkstore import Aggregate, ChunkReader, CompactionProgress
+from hub.history.compaction import Tail
+from hub.history.keys import hour_of_chunk
 from hub.parsing import timezones
-from hub.storage import Database, Row
 
 Granularity = Literal["raw", "minute", "hour", "day"]
 T = TypeVar("T", bound=tuple[int, object])
@@ -43,58 +42,8 @@ Bucket = tuple[int, Statistics]
 #: Points in memory: the number of their segment, the points, and the stamps that a client gave.
 _Uncompacted = tuple[int, list[Point], set[int]]
 
-#: Rows of one read: chunks of up to 1,024 points, or statistics of hours.
-CHUNKS, HOURS = 128, 2_000
 #: Points decoded before other tasks may run: some milliseconds.
 DECODE = 5_000
-
-_STATISTICS = ", ".join(COLUMNS)
-# One statement is one snapshot and one round trip to the database. It reads the progress of compaction, and a row for
-# each hour from ?1 to ?2 that is between the first and the last hour of the file.
-_FROM_HOURS = """
-WITH RECURSIVE state AS (
-    SELECT run, since, upto, series, stamp,
-        coalesce((SELECT min(id) >> 32 FROM hours), 1) AS oldest,
-        coalesce((SELECT max(id) >> 32 FROM hours), 0) AS newest
-    FROM sealed
-), h (hour, final) AS (
-    SELECT max(?1, oldest), min(?2, newest) FROM state UNION ALL SELECT hour + 1, final FROM h WHERE hour < final
-)
-SELECT run, since, upto, state.series, stamp, final, hour, {columns}
-FROM state CROSS JOIN h LEFT JOIN {table} LIMIT {limit}
-"""
-_FIND_CHUNKS = _FROM_HOURS.format(
-    columns="c.id, data", table="chunks AS c ON c.id BETWEEN (hour << 43) | ?3 AND (hour << 43) | ?4", limit=CHUNKS
-)
-_FIND_HOURS = _FROM_HOURS.format(columns=_STATISTICS, table="hours ON hours.id = (hour << 32) | ?3", limit=HOURS)
-# Much faster than a row for each hour: SQLite itself writes the JSON for clients, and the hours are counted once for
-# several series.
-_HOURS_AS_JSON = """
-WITH RECURSIVE h (hour) AS (
-    SELECT max(?1, min(?2, coalesce((SELECT min(id) >> 32 FROM hours), ?2)))
-    UNION ALL SELECT hour + 1 FROM h WHERE hour < ?2
-)
-SELECT {columns} FROM h {joins}
-"""
-_JSON_COLUMNS = (
-    "json_group_array(hour * 3600000) FILTER (WHERE {exists}), json_group_array({number}) FILTER (WHERE {exists})"
-)
-_JSON_JOIN = "LEFT JOIN hours AS {table} ON {table}.id = (hour << 32) | ?{series}"
-# SQLite writes numbers with 15 digits. The largest floats would be rounded up to more than a float can be.
-_CLAMPED = "max(min({number}, 1.79769313486231e308), -1.79769313486231e308)"
-#: Series in one such statement: SQLite joins at most 64 tables.
-MAX_SERIES_PER_QUERY = 16
-#: Statistics of an hour that are a number, or null if its values are not numbers.
-Aggregate = Literal["avg", "min", "max", "sum", "count"]
-_SQL: Mapping[Aggregate, str] = {
-    "avg": "{table}.total * 1.0 / {table}.n",
-    "min": "{table}.low",
-    "max": "{table}.high",
-    "sum": "{table}.total",
-    "count": "{table}.n",
-}
-#: Columns of the progress and the hour in front of each row.
-_STATE = 7
 
 
 class Queries:
@@ -106,11 +55,11 @@ class Queries:
 
     def __init__(
         self,
-        database: Database,
+        chunks: ChunkReader,
         uncompacted: Callable[[int], list[tuple[int, Tail]]],
         quarantine: Callable[[list[tuple[int, str]]], Awaitable[None]],
     ) -> None:
-        self._database = database
+        self._chunks = chunks
         self._uncompacted = uncompacted
         self._quarantine = quarantine
 
@@ -171,20 +120,9 @@ class Queries:
         until = [self._compacted_until(number, start, end) // HOUR_MS for number in series]
         if max(until) <= first:
             return [("[]", "[]", start) for _ in series]
-        columns: list[str] = []
-        joins: list[str] = []
-        values = [first, max(until) - 1]
-        for number, hour in zip(series, until, strict=True):
-            table = f"h{len(joins)}"
-            values += [number, hour]
-            exists = f"{table}.id IS NOT NULL AND hour < ?{len(values)}"
-            clamped = _CLAMPED.format(number=_SQL[what].format(table=table))
-            columns.append(_JSON_COLUMNS.format(exists=exists, number=clamped))
-            joins.append(_JSON_JOIN.format(table=table, series=len(values) - 1))
-        sql = _HOURS_AS_JSON.format(columns=", ".join(columns), joins=" ".join(joins))
-        [row] = await self._database.fetch_all(sql, values)
+        rows = await self._chunks.hours_as_json(series, first, until, what)
         ends = (max(hour * HOUR_MS, start) for hour in until)
-        return list(zip(row[::2], row[1::2], ends, strict=True))
+        return [(times, numbers, up_to) for (times, numbers), up_to in zip(rows, ends, strict=True)]
 
     def _compacted_until(self, series: int, start: int, end: int) -> int:
         """Return the time, between two times, up to which all values of a series are in chunks."""
@@ -197,22 +135,14 @@ class Queries:
     async def _days(self, series: int, start: int, end: int, zone: str) -> AsyncIterator[list[Bucket]]:
         # Before the file is read: days of values that are compacted meanwhile are then combined from their hours.
         uncompacted = [stamp for _, tail in self._uncompacted(series) for stamp in tail.stamps]
-        offset, margin = day_key(series, 0), 2 * 24
-        rows = await self._database.fetch_all(
-            f"SELECT (SELECT min(id) FROM hours), id, span, {_STATISTICS} FROM sealed"
-            " LEFT JOIN days ON id BETWEEN ? AND ?",
-            (offset + max(0, start // HOUR_MS - margin), offset + end // HOUR_MS + margin),
-        )
+        margin = 2 * 24
+        first, last = max(0, start // HOUR_MS - margin), end // HOUR_MS + margin
+        first_hour, stored = await self._chunks.days_of(series, first, last)
         # There are no values before the first hour of the file.
-        oldest = min((rows[0][0] >> 32) * HOUR_MS if rows[0][0] is not None else end, *uncompacted, end)
+        oldest = min(first_hour * HOUR_MS if first_hour is not None else end, *uncompacted, end)
         days = list(timezones.days(zone, max(start, min(oldest, end - 1)), end))
         starts = [begin for begin, _ in days]
         changed = {starts[at] for stamp in uncompacted if (at := bisect_right(starts, stamp) - 1) >= 0}
-        stored: dict[tuple[int, int], Statistics] = {}
-        for _, key, span, *row in rows:
-            if key is not None:
-                begin = (key - offset) * HOUR_MS
-                stored[begin, begin + span * HOUR_MS] = from_row(row, begin)
         buckets = [(day[0], None if day[0] in changed else stored.get(day)) for day in days]
         for is_stored, group in groupby(enumerate(buckets), lambda item: item[1][1] is not None):
             consecutive = list(group)
@@ -241,14 +171,9 @@ class Queries:
         resent = {stamp - stamp % HOUR_MS for _, _, client_stamped in tails for stamp in client_stamped}
         hour, end_hour = start // HOUR_MS, end // HOUR_MS
         while hour < end_hour:
-            rows = await self._database.fetch_all(_FIND_HOURS, (hour, end_hour - 1, series))
-            progress, until = _read_progress(rows, HOURS, end_hour - 1)
-            buckets = [
-                (row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS))
-                for row in rows
-                if row[_STATE] is not None and row[6] <= until
-            ]
-            points = _select_uncompacted(uncompacted, progress, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
+            stored = await self._chunks.hours_of(series, hour, end_hour - 1)
+            until, buckets = stored.until, stored.rows
+            points = _select_uncompacted(uncompacted, stored.progress, series, hour * HOUR_MS, (until + 1) * HOUR_MS)
             by_hour = groupby(points, lambda point: point[0] - point[0] % HOUR_MS)
             buckets += [(begin, statistics(list(group))) for begin, group in by_hour]
             if replaced := {begin for begin in resent if hour * HOUR_MS <= begin <= until * HOUR_MS}:
@@ -282,27 +207,19 @@ class Queries:
         tails = self._tails(series) if tails is None else tails
         uncompacted = [(segment, points) for segment, points, _ in tails]
         while start < end:
-            first, low = start // HOUR_MS, chunk_key(0, series)
-            last = (end - 1) // HOUR_MS
-            # Read before the chunks: an hour that is compacted in between then has a chunk.
-            hour_rows = await self._database.fetch_all(_FIND_HOURS, (first, last, series)) if hours else []
-            rows = await self._database.fetch_all(_FIND_CHUNKS, (first, last, low, low | MAX_PART))
-            progress, until = _read_progress(rows, CHUNKS, last)
-            if until < rows[0][6]:
-                # The first hour has more parts than one read returns.
-                until = rows[0][6]
-                sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
-                between = (chunk_key(until, series), chunk_key(until, series, MAX_PART))
-                parts = await self._database.fetch_all(sql, between)
-            else:
-                parts = [row[_STATE:] for row in rows if row[_STATE] is not None and row[6] <= until]
+            first, last = start // HOUR_MS, (end - 1) // HOUR_MS
+            until, buckets = last, []
+            if hours:
+                # Read before the chunks: an hour that is compacted in between then has a chunk.
+                stored = await self._chunks.hours_of(series, first, last, chunkstore.CHUNKS)
+                until, buckets = stored.until, stored.rows
+            chunks = await self._chunks.parts_of(series, first, last)
+            progress, until = chunks.progress, min(until, chunks.until)
             piece = _Piece()
-            await piece.decode(parts)
+            await piece.decode(chunks.rows)
             if piece.damaged:
                 await self._quarantine(piece.damaged)
-            for row in hour_rows:
-                if row[_STATE] is not None and row[6] not in piece.hours and row[6] <= until:
-                    piece.minutes.append((row[6] * HOUR_MS, from_row(row[_STATE:], row[6] * HOUR_MS)))
+            piece.minutes += [bucket for bucket in buckets if bucket[0] // HOUR_MS not in piece.hours]
             piece.minutes.sort(key=_start)
             stop = min(end, (until + 1) * HOUR_MS)
             piece.points = _within(piece.points, start, stop)
@@ -361,16 +278,6 @@ def _merge_hours(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
         begin, end = hour if begin is None else begin, hour + HOUR_MS
     if begin is not None:
         yield begin, cast("int", end)
-
-
-def _read_progress(rows: Sequence[Row], limit: int, last: int) -> tuple[CompactionProgress, int]:
-    """Return the progress of compaction in the snapshot of some rows, and the last hour that they cover completely.
-
-    Without a further slice that is ``last``.
-    """
-    segment, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
-    until = last if len(rows) < limit else min(hour, newest) - 1
-    return CompactionProgress(segment, since, upto, series, stamp), until
 
 
 def _select_uncompacted(

@@ -16,7 +16,6 @@ from typing import cast
 import attrs
 
 from hub.history.chunks import (
-    COLUMNS,
     HOUR_MS,
     MINUTE_MS,
     BadChunk,
@@ -24,27 +23,14 @@ from hub.history.chunks import (
     Statistics,
     combine,
     combine_minutes,
-    decode,
     encode_minutes,
-    from_row,
     read_stamps,
     statistics,
     statistics_by_minute,
-    to_row,
 )
-from hub.history.compaction import (
-    Policies,
-    Policy,
-    Tail,
-    delete_days,
-    encode_parts,
-    quarantine,
-    read_hours,
-    stamp_of,
-    write_days,
-    write_latest,
-)
-from hub.history.keys import MAX_PART, SERIES_MASK, chunk_key, day_of, hour_key
+from hub.history.chunkstore import ChunkReader, Chunks, Part
+from hub.history.compaction import Policies, Policy, Tail, decode_parts, encode_parts, stamp_of, write_days
+from hub.history.keys import SERIES_MASK, chunk_key, day_of, hour_key
 from hub.model import Value
 from hub.storage import Database, Transaction
 from hub.storage.stamp_correction import Correction
@@ -53,15 +39,6 @@ from hub.storage.stamp_correction import Correction
 SLICE_POINTS, SLICE_HOURS, SLICE_LATEST = 3_000, 500, 500
 #: The first hour that does not fit the keys.
 _END_HOUR = 1 << 20
-
-_STATISTICS = ", ".join(COLUMNS)
-#: The newest hour with statistics of a series (?1), not after the hour ?2.
-_NEWEST_HOUR = f"""
-WITH RECURSIVE h (hour) AS (
-    SELECT ?2 UNION ALL SELECT hour - 1 FROM h WHERE hour > (SELECT min(id) >> 32 FROM hours)
-)
-SELECT hour, {_STATISTICS} FROM h CROSS JOIN hours ON hours.id = hour << 32 | ?1 LIMIT 1
-"""
 
 
 @attrs.define
@@ -93,7 +70,7 @@ async def spans_after(database: Database, cutoff: int) -> dict[int, Span]:
         key = after
 
         async def read(tx: Transaction, key: int = key) -> tuple[list[tuple[int, Span]], int | None]:
-            return await _spans(tx, key, cutoff)
+            return await _spans(ChunkReader(tx), key, cutoff)
 
         slice_spans, after = await database.read(read)
         for series, span in slice_spans:
@@ -101,31 +78,22 @@ async def spans_after(database: Database, cutoff: int) -> dict[int, Span]:
     return spans
 
 
-async def _spans(tx: Transaction, after: int, cutoff: int) -> tuple[list[tuple[int, Span]], int | None]:
-    rows = await tx.fetch_all(
-        f"SELECT id, n, at FROM hours WHERE id > ? AND (id >> 32) * {HOUR_MS} + at > ? ORDER BY id LIMIT ?",
-        (after, cutoff, SLICE_HOURS),
-    )
+async def _spans(chunks: ChunkReader, after: int, cutoff: int) -> tuple[list[tuple[int, Span]], int | None]:
+    rows = await chunks.hours_after(after, _END_HOUR + 1, SLICE_HOURS)
     spans = []
-    for key, count, at in rows:
+    for key, count, newest in rows:
+        if newest <= cutoff:
+            continue
         hour, series = key >> 32, key & SERIES_MASK
         stamps = []
-        for number, data in await _chunks(tx, hour, series):
+        for number, data in await chunks.parts(hour, series):
             try:
                 stamps += read_stamps(number, data)
             except BadChunk:
                 continue
-        if span := span_of(stamps or [(hour * HOUR_MS + at, count)], cutoff):
+        if span := span_of(stamps or [(newest, count)], cutoff):
             spans.append((series, span))
     return spans, rows[-1][0] if len(rows) == SLICE_HOURS else None
-
-
-async def _chunks(tx: Transaction, hour: int, series: int) -> list[tuple[int, bytes]]:
-    sql = "SELECT id, data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
-    return cast(
-        "list[tuple[int, bytes]]",
-        await tx.fetch_all(sql, (chunk_key(hour, series), chunk_key(hour, series, MAX_PART))),
-    )
 
 
 @attrs.define
@@ -218,7 +186,7 @@ class HistoryRepair:
         if (after := self._after) is not None:
 
             async def move(tx: Transaction) -> tuple[int, int | None, list[tuple[int, str]]]:
-                return await self._move(tx, after)
+                return await self._move(Chunks(tx), after)
 
             moved, self._after, damaged = await self._database.transaction(move)
             self.moved += moved
@@ -226,7 +194,7 @@ class HistoryRepair:
         elif (latest_after := self._latest_after) is not None:
 
             async def correct(tx: Transaction) -> tuple[dict[int, tuple[int, Value]], int | None, int]:
-                return await self._correct_latest(tx, latest_after)
+                return await self._correct_latest(Chunks(tx), latest_after)
 
             restored, self._latest_after, moved = await self._database.transaction(correct)
             self.restored |= restored
@@ -234,10 +202,9 @@ class HistoryRepair:
 
     # -- values ---------------------------------------------------------------------------------------------------
 
-    async def _move(self, tx: Transaction, after: int) -> tuple[int, int | None, list[tuple[int, str]]]:
-        last = hour_key(min(self._correction.end // HOUR_MS, _END_HOUR) + 1, 0)
-        sql = "SELECT id FROM hours WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
-        keys = [key for (key,) in await tx.fetch_all(sql, (after, last, SLICE_HOURS))]
+    async def _move(self, chunks: Chunks, after: int) -> tuple[int, int | None, list[tuple[int, str]]]:
+        before = min(self._correction.end // HOUR_MS, _END_HOUR) + 1
+        keys = [key for key, _, _ in await chunks.hours_after(after, before, SLICE_HOURS)]
         moved = points = 0
         damaged: list[tuple[int, str]] = []
         for key in keys:
@@ -245,41 +212,39 @@ class HistoryRepair:
             policy = self._policies(series)
             if policy is None or not self._affects(series):
                 continue
-            contents = await self._read(tx, hour, series, damaged)
+            contents = await self._read(chunks, hour, series, damaged)
             unaffected, affected = contents.split(self._correction)
             points += contents.count
             if affected.count:
                 moved += affected.count
-                await self._write(tx, hour, series, policy, unaffected, unaffected.statistics)
+                await self._write(chunks, hour, series, policy, unaffected, unaffected.statistics)
                 if self._correction.shift is not None:
                     for target, shifted in affected.shift(self._correction.shift).items():
-                        await self._merge(tx, target, series, policy, shifted, damaged)
+                        await self._merge(chunks, target, series, policy, shifted, damaged)
             if points >= SLICE_POINTS:
                 return moved, key, damaged
         return moved, keys[-1] if len(keys) == SLICE_HOURS else None, damaged
 
-    async def _read(self, tx: Transaction, hour: int, series: int, damaged: list[tuple[int, str]]) -> _Contents:
+    async def _read(self, chunks: Chunks, hour: int, series: int, damaged: list[tuple[int, str]]) -> _Contents:
         """Return the contents of an hour; put damaged chunks into quarantine."""
         contents = _Contents()
-        for key, data in await _chunks(tx, hour, series):
-            try:
-                decoded = decode(key, data)
-            except BadChunk as error:
-                damaged.append((key, str(error)))
-                await quarantine(tx, key)
-                continue
-            if decoded and type(decoded[0][1]) is Statistics:
-                contents.minutes += decoded
+        decoded, damaged_parts = decode_parts(await chunks.parts(hour, series))
+        for key, _ in damaged_parts:
+            await chunks.quarantine(key)
+        damaged += damaged_parts
+        for part in decoded:
+            if part and type(part[0][1]) is Statistics:
+                contents.minutes += part
             else:
-                contents.points += cast("list[Point]", decoded)
+                contents.points += cast("list[Point]", part)
         if not contents.points and not contents.minutes:
-            contents.hours += (await read_hours(tx, [hour_key(hour, series)])).values()
+            contents.hours += (await chunks.hours([hour_key(hour, series)])).values()
         contents.points.sort(key=stamp_of)
         return contents
 
     async def _merge(
         self,
-        tx: Transaction,
+        chunks: Chunks,
         hour: int,
         series: int,
         policy: Policy,
@@ -287,8 +252,8 @@ class HistoryRepair:
         damaged: list[tuple[int, str]],
     ) -> None:
         """Add values with corrected stamps to the hour of these stamps."""
-        stored = (await read_hours(tx, [hour_key(hour, series)])).get(hour_key(hour, series))
-        contents = await self._read(tx, hour, series, damaged)
+        stored = (await chunks.hours([hour_key(hour, series)])).get(hour_key(hour, series))
+        contents = await self._read(chunks, hour, series, damaged)
         computed = contents.statistics
         # If the chunk is gone or incomplete, the stored statistics are right, and those of the contents are not.
         is_incomplete = stored is not None and computed is not None and computed.count != stored.count
@@ -298,41 +263,34 @@ class HistoryRepair:
             total: Statistics | None = combine((stored, added_statistics))
         else:
             total = contents.statistics
-        await self._write(tx, hour, series, policy, contents, total)
+        await self._write(chunks, hour, series, policy, contents, total)
 
     async def _write(
-        self, tx: Transaction, hour: int, series: int, policy: Policy, contents: _Contents, total: Statistics | None
+        self, chunks: Chunks, hour: int, series: int, policy: Policy, contents: _Contents, total: Statistics | None
     ) -> None:
         """Replace the chunk of an hour with ``contents``, and its statistics with ``total``."""
         first, key = chunk_key(hour, series), hour_key(hour, series)
-        await tx.execute("DELETE FROM chunks WHERE id BETWEEN ? AND ?", (first, chunk_key(hour, series, MAX_PART)))
-        parts: list[tuple[int, bytes]] = []
+        parts: list[Part] = []
         if contents.minutes or (policy.mode == "minute" and contents.points):
             rows = combine_minutes((*contents.minutes, *statistics_by_minute(contents.points)))
             parts = [(first, encode_minutes(first, rows))]
         elif contents.points:
             parts = encode_parts(hour, series, 0, contents.points, "raw")
-        await tx.insert_many("chunks", ("id", "data"), parts)
+        await chunks.replace(hour, series, parts)
         if total is None:
-            await tx.execute("DELETE FROM hours WHERE id = ?", (key,))
+            await chunks.delete_hour(key)
         else:
-            row = (key, *to_row(total, hour * HOUR_MS))
-            await tx.upsert_many("hours", ("id",), ("id", *COLUMNS), [row])
-        await delete_days(tx, [key])
+            await chunks.put_hours({key: total})
+        await chunks.delete_days([key])
         day = day_of(policy.zone, hour)
         if day is not None and (day[0] + day[1]) * HOUR_MS <= self._now():
-            await write_days(tx, {(series, day[0]): day})
+            await write_days(chunks, {(series, day[0]): day})
 
     # -- latest values --------------------------------------------------------------------------------------------
 
-    async def _correct_latest(
-        self, tx: Transaction, after: int
-    ) -> tuple[dict[int, tuple[int, Value]], int | None, int]:
+    async def _correct_latest(self, chunks: Chunks, after: int) -> tuple[dict[int, tuple[int, Value]], int | None, int]:
         correction = self._correction
-        rows = await tx.fetch_all(
-            "SELECT series, ts FROM latest WHERE series > ? AND ts > ? AND ts <= ? ORDER BY series LIMIT ?",
-            (after, correction.cutoff, correction.end, SLICE_LATEST),
-        )
+        rows = await chunks.latest_after(after, correction.cutoff, correction.end, SLICE_LATEST)
         restored: dict[int, tuple[int, Value]] = {}
         without_history = 0
         for series, stamp in rows:
@@ -342,14 +300,12 @@ class HistoryRepair:
             # A datastream without a history has no other value, which would be counted elsewhere.
             without_history += policy.mode == "off"
             if correction.shift is not None:
-                values = (correction.corrected(stamp), series)
-                await tx.execute("UPDATE latest SET ts = ? WHERE series = ?", values)
+                await chunks.set_latest_stamp(series, correction.corrected(stamp))
                 continue
-            await tx.execute("DELETE FROM latest WHERE series = ?", (series,))
-            if row := await tx.fetch_one(_NEWEST_HOUR, (series, correction.cutoff // HOUR_MS)):
-                newest = from_row(row[1:], row[0] * HOUR_MS)
+            await chunks.delete_latest(series)
+            if (newest := await chunks.newest_hour(series, correction.cutoff // HOUR_MS)) is not None:
                 restored[series] = (newest.at, newest.last)
-        await write_latest(tx, restored.items())
+        await chunks.put_latest(restored.items())
         return restored, rows[-1][0] if len(rows) == SLICE_LATEST else None, without_history
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from hub.errors import StorageError
 from hub.history import compaction
+from hub.history.chunkstore import ChunkReader, Chunks
 from hub.history.compaction import Policies
 from hub.history.keys import series_of_chunk
 from hub.storage import Damaged, Database, Transaction
@@ -29,8 +30,6 @@ EXPIRE_FIRST = 3_600.0
 ERASE_AT_ONCE = 64
 #: Seconds between two slices of a check: years of chunks take minutes, without a noticeable load.
 CHECK_PAUSE = 0.02
-#: Rows of statistics checked in one slice.
-CHECK_ROWS = 5_000
 
 
 class Retention:
@@ -41,6 +40,7 @@ class Retention:
     ) -> None:
         """``on_erased`` is called with the series of which nothing is left in the file."""
         self._database = database
+        self._chunks = ChunkReader(database)
         self._clock = clock
         self._policies = policies
         #: The number of damaged chunks that were found since the start.
@@ -74,7 +74,7 @@ class Retention:
 
     async def costs(self) -> dict[int, float]:
         """Return the bytes that each series takes on disk in a month, estimated from the newest day in chunks."""
-        return dict(await self._database.fetch_all(compaction.COSTS))
+        return await self._chunks.costs()
 
     # -- deleting -------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Retention:
         now, after = self._clock.now(), self._expire_from
 
         async def expire(tx: Transaction) -> tuple[int, int | None]:
-            return await compaction.expire(tx, after, self._policies, now)
+            return await compaction.expire(Chunks(tx), after, self._policies, now)
 
         _, last = await self._database.transaction(expire)
         self._expire_from = last or 0
@@ -104,7 +104,7 @@ class Retention:
         series, hour = self._erasing
 
         async def erase(tx: Transaction) -> int | None:
-            return await compaction.erase(tx, series, hour)
+            return await Chunks(tx).erase(series, hour)
 
         next_hour = await self._database.transaction(erase)
         if next_hour is None:
@@ -120,16 +120,14 @@ class Retention:
     async def check(self) -> str | None:
         """Check the whole file once, and put damaged chunks into quarantine; return what is wrong with the file."""
         try:
-            for table in ("migrations", "latest", "sealed", "log"):
-                (verdict,), *_ = await self._database.fetch_all(f"PRAGMA quick_check('{table}')")
-                if verdict != "ok":
-                    return str(verdict)
+            if damage := await self._chunks.damage():
+                return damage
             await self._check_chunks()
-            for table in ("hours", "days"):
-                row: int | None = 0
-                sql = f"SELECT max(id) FROM (SELECT id, n FROM {table} WHERE id > ? ORDER BY id LIMIT {CHECK_ROWS})"
-                while row is not None:
-                    [(row,)] = await self._database.fetch_all(sql, (row,))
+            tables: tuple[Literal["hours", "days"], ...] = ("hours", "days")
+            for table in tables:
+                key: int | None = 0
+                while key is not None:
+                    key = await self._chunks.check_statistics(table, key)
                     await trio.sleep(CHECK_PAUSE)
         except Damaged as error:
             return str(error)
@@ -141,7 +139,7 @@ class Retention:
             key = after
 
             async def check(tx: Transaction, key: int = key) -> tuple[list[tuple[int, str]], int | None]:
-                return await compaction.check(tx, key)
+                return await compaction.check(ChunkReader(tx), key)
 
             damaged, after = await self._database.read(check)
             if damaged:
@@ -153,7 +151,7 @@ class Retention:
 
         async def move(tx: Transaction) -> None:
             for key, _ in chunks:
-                await compaction.quarantine(tx, key)
+                await Chunks(tx).quarantine(key)
 
         await self._database.transaction(move)
         self.report_damaged(chunks)

@@ -12,7 +12,8 @@ from pathlib import Path
 import trio
 
 from hub.config import Durability
-from hub.datadir import locked, write_whole
+from hub.datadir import write_whole
+from hub.datadir.ownership import Ownership
 from hub.errors import MigrationError, StartupError, StorageError
 from hub.storage.bridge import AsyncioThread
 from hub.storage.migrations import Migrations, migrate, shipped_migrations
@@ -111,7 +112,7 @@ class Storage:
 @asynccontextmanager
 async def open_storage(data: Path, migrations: Migrations, durability: Durability = "full") -> AsyncIterator[Storage]:
     """Lock the data directory, then open and migrate both files. Raises `StartupError`."""
-    with locked(data):
+    with Ownership(data):
         storage = Storage(data, durability)
         try:
             await storage.open(migrations)

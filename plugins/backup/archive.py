@@ -1,4 +1,4 @@
-"""The file of a backup: a tar file with a manifest, both databases and the TLS keys as of one moment. Never code.
+"""The file of a backup: a tar file with a manifest, both databases, TLS keys and blobs as of one moment. Never code.
 
 The manifest comes first and has the size and SHA-256 of every file, so that a damaged or truncated backup is detected
 before anything in it is used. A backup gets its name only after `prove` has unpacked it and checked its databases.
@@ -14,8 +14,8 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,21 @@ import attrs
 
 from hub import Rejected, RequestError
 from hub.datadir import partial_of, publish, sync
+from hub.datadir.blobs import is_key, stored_blobs
 from hub.parsing.structuring import ValidationErrors, structure
 from hub.storage import inspect
 
-FORMAT = 1
+#: Backups of format 1 have no blobs.
+FORMAT, WITH_BLOBS = 2, 2
 MANIFEST = "manifest.json"
 DATABASES = ("pinwheel.db", "history.db")
+#: Beginning of the names of blobs in a backup, and their folder in the data directory.
+BLOBS = "files/"
 #: Bytes copied at once, and per second: acknowledgements must not wait for a disk that is busy with a backup.
 CHUNK = 1 << 20
 BYTES_PER_SECOND = 32 * CHUNK
-#: Bytes of a manifest.
-MAX_MANIFEST = 1 << 20
+#: Bytes of a manifest: some 100,000 files.
+MAX_MANIFEST = 32 << 20
 #: Bytes that stay free on the disk.
 MARGIN = 32 << 20
 
@@ -76,16 +80,29 @@ def tls_files(data: Path) -> list[Path]:
     return sorted(path for path in (data / "tls").glob("*.*") if path.suffix in (".pem", ".key", ".crt"))
 
 
+def blob_files(data: Path) -> dict[str, Path]:
+    """Return the blobs of a data directory by their names in a backup. Raises OSError."""
+    return {BLOBS + key: path for key, path in sorted(stored_blobs(data / BLOBS))}
+
+
+def total_size(paths: Iterable[Path]) -> int:
+    """Return the bytes of those files that exist."""
+    size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
 def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress: Progress) -> None:
     """Write a backup of ``files`` (path by name in the backup) as `partial_of` the target. Raises `RequestError`.
 
     ``about`` has the manifest's other fields. The manifest's place is reserved first, and filled when all hashes are
-    known. Copying is throttled.
+    known. Copying is throttled. A blob that the hub deletes meanwhile is left out.
     """
     partial = partial_of(target)
-    sizes = {name: path.stat().st_size for name, path in files.items()}
-    blank = [Member(name=name, size=size, sha256="0" * 64) for name, size in sizes.items()]
-    transfer = _Transfer(sum(sizes.values()), progress)
+    blank = [Member(name=name, size=1 << 60, sha256="0" * 64) for name in files]
+    transfer = _Transfer(total_size(files.values()), progress)
     try:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w+b") as out, tarfile.TarFile(fileobj=out, mode="w", copybufsize=CHUNK) as tar:
@@ -98,13 +115,19 @@ def write(target: Path, files: dict[str, Path], about: dict[str, Any], progress:
 
             members = []
             for name, path in files.items():
-                with path.open("rb") as source:
-                    reader = _HashingReader(source, on_read)
-                    tar.addfile(_tar_info(name, sizes[name]), reader)
-                members.append(Member(name=name, size=sizes[name], sha256=reader.hash.hexdigest()))
+                try:
+                    source = path.open("rb")
+                except FileNotFoundError:
+                    if name.startswith(BLOBS):
+                        continue
+                    raise
+                with source:
+                    reader, size = _HashingReader(source, on_read), os.fstat(source.fileno()).st_size
+                    tar.addfile(_tar_info(name, size), reader)
+                members.append(Member(name=name, size=size, sha256=reader.hash.hexdigest()))
             manifest = Manifest(**about, files=members)
             out.flush()
-            os.pwrite(fd, _encode(manifest), tarfile.BLOCKSIZE)
+            os.pwrite(fd, _encode(manifest).ljust(reserved), tarfile.BLOCKSIZE)
         sync(partial)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -118,6 +141,7 @@ class _Transfer:
         self._total = total
         self._progress = progress
         self._done = 0
+        self._synced = 0
         self._started = time.monotonic()
 
     def add(self, count: int) -> None:
@@ -126,6 +150,9 @@ class _Transfer:
 
     def throttle(self, fd: int) -> None:
         """Write the file to the disk, and sleep until the average is at most `BYTES_PER_SECOND`."""
+        if self._done - self._synced < CHUNK and self._done < self._total:
+            return
+        self._synced = self._done
         os.fdatasync(fd)
         time.sleep(max(0.0, self._started + self._done / BYTES_PER_SECOND - time.monotonic()))
 
@@ -165,7 +192,7 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
                 raise BadBackup(f"{path}: is not a backup of Pinwheel")
             content = tar.extractfile(first)
             manifest = structure(json.loads(content.read() if content else b""), Manifest)
-            if manifest.format != FORMAT:
+            if manifest.format not in range(1, FORMAT + 1):
                 raise BadBackup(f"{path}: was made by a newer version ({manifest.version})")
             yield tar, manifest
     except FileNotFoundError as error:
@@ -203,7 +230,8 @@ def unpack(path: Path, folder: Path, progress: Progress, *, throttled: bool = Fa
 def _is_expected(info: tarfile.TarInfo, member: Member) -> bool:
     """Whether a tar entry is the regular file that the manifest has, with a name that cannot lead anywhere else."""
     is_tls_file = Path(member.name).parent == Path("tls") and member.name.isprintable()
-    is_safe = member.name in DATABASES or is_tls_file
+    is_blob = member.name.startswith(BLOBS) and is_key(member.name.removeprefix(BLOBS))
+    is_safe = member.name in DATABASES or is_tls_file or is_blob
     return is_safe and info.name == member.name and info.size == member.size and info.isreg()
 
 
@@ -244,7 +272,7 @@ def prove(target: Path, progress: Progress) -> Manifest:
 def _shrink(path: Path) -> None:
     """Truncate a large file in steps: freeing it at once would block the file system for others."""
     size = path.stat().st_size
-    while size > 0:
+    while size > 16 * CHUNK:
         size = max(0, size - 16 * CHUNK)
         os.truncate(path, size)
         time.sleep(0.02)

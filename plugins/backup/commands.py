@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hub.interrupts import deferred
 from hub.printing import report
 from hub.storage import shipped_migrations
 from plugins.backup import archive
-from plugins.backup.archive import CHUNK, DATABASES, BadBackup, Manifest, megabytes
+from plugins.backup.archive import BLOBS, CHUNK, DATABASES, WITH_BLOBS, BadBackup, Manifest, megabytes
 from plugins.backup.targets import check_target, directory_id
 
 #: Seconds between two requests for a backup's progress.
@@ -89,12 +89,14 @@ def _describe(manifest: Manifest) -> list[str]:
     """Return lines that say what is in a backup, and what is not."""
     sizes = {member.name: member.size for member in manifest.files}
     contents = f"{quantity(manifest.devices, 'device')}, {quantity(manifest.templates, 'template')}"
+    blobs = [size for name, size in sizes.items() if name.startswith(BLOBS)]
     tls_files = sum(1 for name in sizes if name.startswith("tls/"))
     return [
         f"  of version {manifest.version}, made {format_time(manifest.created)}",
         f"  configuration  {megabytes(sizes.get('pinwheel.db', 0))}: {contents}",
         f"  history        {megabytes(sizes.get('history.db', 0))}",
         f"  TLS            {tls_files} files",
+        f"  uploads        {megabytes(sum(blobs))}: {quantity(len(blobs), 'file')}",
         "  not in it: hub.toml, plugins, any code",
     ]
 
@@ -125,7 +127,9 @@ def restore(parser: argparse.ArgumentParser) -> None:
                     raise RequestError(f"{error}; nothing was changed") from error
                 # An interrupt from here on takes effect when everything is restored and reported.
                 with deferred():
-                    old = _replace_data(unpacked, data, [member.name for member in manifest.files])
+                    names = [member.name for member in manifest.files]
+                    replaced = [*DATABASES, *(archive.blob_files(data) if manifest.format >= WITH_BLOBS else ())]
+                    old = _replace_data(unpacked, data, names, replaced)
                     result = {"restored": str(args.file), "kept": None if old is None else str(old)}
                     report(args, result, "restored" + (f"; the old data is in {old}" if old else ""))
                     sys.stdout.flush()
@@ -151,11 +155,14 @@ def _check_version(path: Path, manifest: Manifest) -> None:
             raise StartupError(f"{path}: was made by a newer version ({manifest.version}); install that one first")
 
 
-def _replace_data(unpacked: Path, data: Path, names: list[str]) -> Path | None:
-    """Replace the hub's files by unpacked ones, and return the directory with the old ones; None if there were none."""
+def _replace_data(unpacked: Path, data: Path, names: list[str], replaced: Sequence[str] = DATABASES) -> Path | None:
+    """Replace the hub's files by unpacked ones, and return the directory with the old ones; None if there were none.
+
+    Files among ``replaced`` are removed if there are no new ones.
+    """
     old = data / time.strftime("before-restore-%Y%m%d-%H%M%S", time.gmtime())
     logs = [f"{name}{suffix}" for name in DATABASES for suffix in ("-wal", "-shm")]
-    existing = [name for name in (*names, *DATABASES, *logs) if (data / name).exists()]
+    existing = [name for name in (*names, *replaced, *logs) if (data / name).exists()]
     try:
         for name in dict.fromkeys(existing):
             target = old / name
@@ -167,9 +174,13 @@ def _replace_data(unpacked: Path, data: Path, names: list[str]) -> Path | None:
         for name in names:
             (data / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             (unpacked / name).replace(data / name)
-            sync((data / name).parent)
-        for name in set(DATABASES) - set(names):
+            if not name.startswith(BLOBS):
+                sync((data / name).parent)
+        for name in set(replaced) - set(names):
             (data / name).unlink(missing_ok=True)
+        # Once for all blobs of a folder, which may be many.
+        for folder in {parent for name in names if name.startswith(BLOBS) for parent in Path(name).parents}:
+            sync(data / folder)
     except OSError as error:
         raise RequestError(f"{data}: {error.strerror}; what was there is in {old}") from error
     return old if existing else None

@@ -110,8 +110,9 @@ class Backups:
         files = {name: data / name for name in DATABASES}
         logs = [path for name in DATABASES if (path := data / f"{name}-wal").exists()]
         files |= {f"tls/{path.name}": path for path in archive.tls_files(data)}
+        blobs = await trio.to_thread.run_sync(lambda: archive.total_size(archive.blob_files(data).values()))
         # Once for the backup, and once for its trial restore.
-        archive.check_space(folder, 2 * sum(path.stat().st_size for path in (*files.values(), *logs)))
+        archive.check_space(folder, 2 * (blobs + archive.total_size((*files.values(), *logs))))
         # History first: a device that is added in between then lacks its values, and not the values their device.
         databases = (hub.storage.history, hub.storage.configuration)
         async with AsyncExitStack() as stack:
@@ -126,7 +127,8 @@ class Backups:
                 "schemas": {database.path.name: dict(await database.fetch_all(_SCHEMAS)) for database in databases},
             }
             paths = {name: str(path) for name, path in files.items()}
-            await self._run_worker(job, {"step": "write", "target": job.path, "files": paths, "about": about})
+            command = {"step": "write", "target": job.path, "data": str(data), "files": paths, "about": about}
+            await self._run_worker(job, command)
 
     @staticmethod
     async def _hold_still(database: Database, folder: Path, stack: AsyncExitStack) -> Path:

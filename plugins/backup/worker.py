@@ -4,7 +4,7 @@ POSIX: a process that closes any descriptor of a file loses all its locks on tha
 itself closed one of its database files, the next program that opens the database could delete what the hub has not
 checkpointed yet.
 
-The command comes as JSON on stdin: ``{"step": "write", "target": …, "files": …, "about": …}`` or
+The command comes as JSON on stdin: ``{"step": "write", "target": …, "data": …, "files": …, "about": …}`` or
 ``{"step": "prove", "target": …}``. Messages go to stdout, one JSON object per line: ``{"done": …, "total": …}`` in
 bytes, and at the end of "prove" ``{"manifest": …}``; or ``{"problem": …}``.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from hub import RequestError
-from plugins.backup.archive import prove, write
+from plugins.backup.archive import blob_files, prove, write
 
 #: Added to the process's niceness, so that everything else comes first.
 NICENESS = 10
@@ -44,6 +44,8 @@ def main() -> None:
     try:
         if command["step"] == "write":
             files = {name: Path(path) for name, path in command["files"].items()}
+            # Listed now that the databases stand still: every blob that a row names is there, unless it is deleted.
+            files |= blob_files(Path(command["data"]))
             write(target, files, command["about"], progress)
         else:
             _send({"manifest": attrs.asdict(prove(target, progress))})

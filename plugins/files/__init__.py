@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub import DEVICE, PUBLIC, File, Migration, Rejected, Request, Response, Route, StampColumns, hookimpl
+from hub import DEVICE, PUBLIC, Download, Migration, Rejected, Request, Response, Route, StampColumns, hookimpl
 from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
 from plugins.files.form import parse_upload
@@ -56,7 +56,7 @@ class FileRoutes:
     async def device_files(self, request: Request, device_id: int) -> list[DeviceFile]:
         return await self._files.of_device(self._hub.access.device_for(request, device_id).id)
 
-    async def fetch(self, request: Request) -> File:
+    async def fetch(self, request: Request) -> Download:
         return await self._files.at_path(request.path)
 
     async def delete(self, request: Request, device_id: int, file_id: int) -> None:

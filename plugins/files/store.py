@@ -1,18 +1,17 @@
-"""Files of devices: rows in the configuration file, contents in ``<data>/files``."""
+"""Files of devices: rows in the configuration file, contents as blobs."""
 
 from __future__ import annotations
 
 import logging
+import re
 import secrets
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from hub import DeviceDeleted, File, NotFound, Rejected, StorageError, Unavailable
-from hub.datadir import write_whole
+from hub import DeviceDeleted, Download, NotFound, Rejected, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction
@@ -29,6 +28,8 @@ _IMAGES = (
     (b"\xff\xd8\xff", "image/jpeg", ".jpg"),
     (b"GIF8", "image/gif", ".gif"),
 )
+#: Keys of blobs that have the content of a file.
+_KEY = re.compile(r"[0-9a-f]{32}\.(bin|gif|jpg|png)")
 #: Beginning of the path of every file's URL.
 URL_PREFIX = "/device_uploads"
 
@@ -49,7 +50,7 @@ class DeviceFile:
 class FileStore:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._folder = hub.config.data / "files"
+        self._blobs = hub.blobs
         #: Keys of files that are being written and may not be in the table yet.
         self._arriving: set[str] = set()
 
@@ -67,22 +68,19 @@ class FileStore:
         key = secrets.token_hex(16) + suffix
         now = self._hub.clock.now()
 
-        def write_file() -> None:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            write_whole(self._folder / key, content)
-
         self._arriving.add(key)
         try:
-            await trio.to_thread.run_sync(write_file)
+            await self._blobs.put(key, _in_one_chunk(content))
             evicted = await self._insert((device_id, key, name, kind, media_type, len(content), now))
-        except OSError as error:
-            raise Unavailable(f"The file cannot be saved: {error.strerror}.") from error
-        except BaseException:
-            self._path(key).unlink(missing_ok=True)
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await self._delete([key])
+            if isinstance(error, StorageError):
+                raise Unavailable(f"The file cannot be saved: {error}.") from error
             raise
         finally:
             self._arriving.discard(key)
-        self._unlink(evicted)
+        await self._delete(evicted)
         return _url_path(device_id, key)
 
     async def _insert(self, row: Row) -> list[str]:
@@ -112,19 +110,20 @@ class FileStore:
             for row in await self._hub.storage.configuration.fetch_all(sql, (device_id,))
         ]
 
-    async def at_path(self, path: str) -> File:
+    async def at_path(self, path: str) -> Download:
         """Return the file at the path of a URL. Raises `NotFound`."""
         _, _, device_id, requested_key = path.split("/", 3)
-        # The key is looked up and never joined to a path before: it is the client's text.
         rows = await self._hub.storage.configuration.fetch_all(
             "SELECT key, type, name FROM files WHERE key = ? AND device = CAST(? AS INTEGER)",
             (requested_key, device_id[:18]),
         )
-        if not rows or not self._path(rows[0][0]).is_file():
+        if not rows:
             raise NotFound("There is no such file.")
         [(key, media_type, name)] = rows
+        size = await self._blobs.size(key)
         # A file with a name is downloaded, one without is displayed.
-        return File(path=self._path(key), type=media_type, name="" if media_type.startswith("image/") else name)
+        name = "" if media_type.startswith("image/") else name
+        return Download(size=size, read=lambda offset: self._blobs.open(key, offset), type=media_type, name=name)
 
     async def remove(self, device_id: int, file_id: int) -> None:
         """Delete a file of a device. Raises `NotFound`."""
@@ -137,7 +136,7 @@ class FileStore:
         key = await self._hub.storage.transaction(write)
         if key is None:
             raise NotFound("There is no such file.")
-        self._path(key).unlink(missing_ok=True)
+        await self._delete([key])
 
     async def run(self) -> None:
         """Sweep at the start and after each deletion of a device, until cancelled."""
@@ -150,7 +149,7 @@ class FileStore:
         while True:
             try:
                 await self.sweep()
-            except (StorageError, OSError) as error:
+            except StorageError as error:
                 log.warning("files: %s", error)
             await device_deleted.wait()
             device_deleted = trio.Event()
@@ -158,24 +157,25 @@ class FileStore:
     async def sweep(self) -> None:
         """Delete contents without a row: their device was deleted, or the hub stopped while it wrote them.
 
-        The folder is listed before the table is read, and files that are arriving are left alone. So every other file
+        The blobs are listed before the table is read, and files that are arriving are left alone. So every other file
         in the list had its row committed before, and has it still unless its device was deleted.
         """
-        names = await trio.to_thread.run_sync(self._list_folder)
+        stored = [key for key in await self._blobs.list() if _KEY.fullmatch(key)]
         arriving = frozenset(self._arriving)
         keys = {row[0] for row in await self._hub.storage.configuration.fetch_all("SELECT key FROM files")}
-        orphans = [name for name in names if name not in keys and name.removesuffix(".partial") not in arriving]
-        await trio.to_thread.run_sync(self._unlink, orphans)
+        await self._delete(key for key in stored if key not in keys and key not in arriving)
 
-    def _list_folder(self) -> list[str]:
-        return [path.name for path in self._folder.glob("*.*")] if self._folder.is_dir() else []
+    async def _delete(self, keys: Iterable[str]) -> None:
+        """Delete contents that have no row; the next sweep deletes those that the disk does not delete now."""
+        for key in keys:
+            try:
+                await self._blobs.delete(key)
+            except StorageError as error:
+                log.warning("files: %s", error)
 
-    def _unlink(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._path(name).unlink(missing_ok=True)
 
-    def _path(self, key: str) -> Path:
-        return self._folder / key
+async def _in_one_chunk(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _detect_type(content: bytes) -> tuple[str, str]:

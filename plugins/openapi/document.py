@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from hub import AUTHENTICATED, Created, File, Response, Route, Stream
+from hub import AUTHENTICATED, Created, Download, File, Response, Route, Stream
 from hub.api import MAX_WHOLE, OPEN, Parameter, optional
 from plugins.openapi.schema import Schema, Schemas, docstring_of
 
@@ -162,7 +162,7 @@ def _responses(route: Route, schemas: Schemas) -> Schema:
     kind = route.returns
     if get_origin(kind) is Created:
         responses["201"] = _json_response("The created object.", schemas.schema_of(get_args(kind)[0]))
-    elif (get_origin(kind) or kind) in (Response, Stream, File):
+    elif (get_origin(kind) or kind) in (Download, File, Response, Stream):
         content: Schema = {media: {} for media in route.media or ("text/plain",)}
         if (args := get_args(kind)) and args[0] is not str:
             content[JSON] = {"schema": schemas.schema_of(args[0])}

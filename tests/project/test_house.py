@@ -69,7 +69,7 @@ SQLITE_ONLY = re.compile(
 )
 #: Where they belong: the storage itself, and the history's own files.
 STORAGE = ("hub/storage/", "hub/history/")
-STATEMENT = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \S+ SET|DELETE FROM|WHERE|ON CONFLICT)\b")
+STATEMENT = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \S+ SET|DELETE FROM|WHERE|ON CONFLICT|PRAGMA)\b")
 
 
 def sql_texts(path):
@@ -89,6 +89,11 @@ def test_sql_that_only_sqlite_understands_is_in_the_storage():
         if (match := SQLITE_ONLY.search(text))
     ]
     assert [] == foreign
+
+
+def test_sql_of_the_history_is_in_its_stores():
+    modules = {path.name for path in (ROOT / "hub" / "history").glob("*.py") if list(sql_texts(path))}
+    assert {"chunkstore.py", "log_table.py"} == modules
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -10,6 +11,9 @@ import urllib.request
 import pytest
 from support.command import CommandLine
 from support.patience import patient
+
+from hub.datadir.blobs import Blobs
+from hub.errors import StorageError
 
 #: Seconds for whatever has to come.
 PATIENCE = patient(45)
@@ -106,3 +110,22 @@ def test_a_hub_on_a_full_disk_is_backed_up_to_another_one(disk, tmp_path):
         assert ["Mine"] == [device["name"] for device in other("device", "list", "--json").json]
         port = other.state["listen"][0]["address"].rpartition(":")[2]
         assert (200, "5.0") == answer(port, f"/external/api/get?token={token}&v0")
+
+
+@pytest.mark.slow
+async def test_blob_that_does_not_fit_leaves_its_space_free(disk):
+    blobs = Blobs(disk)
+
+    async def megabytes(count):
+        for _ in range(count):
+            yield bytes(1 << 20)
+
+    await blobs.put("images/a", megabytes(4))
+    free = shutil.disk_usage(disk).free
+    for _ in range(3):
+        with pytest.raises(StorageError, match="images/a: No space left"):
+            await blobs.put("images/a", megabytes(40))
+        assert free == shutil.disk_usage(disk).free
+    assert (["images/a"], 4 << 20) == (await blobs.list(), await blobs.size("images/a"))
+    await blobs.put("images/a", megabytes(8))
+    assert 8 << 20 == await blobs.size("images/a")

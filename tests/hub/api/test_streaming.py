@@ -597,6 +597,7 @@ async def test_upload_of_the_documentation_works(hub_config):
         async with running(hub_config) as hub:
             answer = await ask(hub, "POST", "/api/v1/image?name=valve", b"x" * 100_000, local_key(hub))
             assert (200, 100_000) == (answer.status, answer.json)
-            assert b"x" * 100_000 == (hub_config.data / "image.partial").read_bytes()
+            answer = await ask(hub, "GET", "/api/v1/image", key=local_key(hub))
+            assert (200, b"x" * 100_000) == (answer.status, answer.body)
     finally:
         sys.modules.pop("pinwheel_plugins.images")

@@ -98,6 +98,54 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
     assert [] == [name for name in os.listdir(tmp_path) if name.startswith(".trial")]
 
 
+async def chunks_of(content):
+    yield content
+
+
+async def test_backup_contains_blobs_and_restores_them_alone(config, tmp_path):
+    async with running(config) as hub:
+        for key, content in (("images/a", b"x" * 3_000_000), ("b.bin", b"1"), ("empty", b"")):
+            await hub.blobs.put(key, chunks_of(content))
+        job = await backed_up(hub, tmp_path / "b.tar")
+        assert "" == job["problem"]
+        sizes = {f["name"]: f["size"] for f in job["manifest"]["files"] if f["name"].startswith("files/")}
+        assert {"files/images/a": 3_000_000, "files/b.bin": 1, "files/empty": 0} == sizes
+        # What comes after the backup is not there after a restore.
+        await hub.blobs.put("b.bin", chunks_of(b"changed"))
+        await hub.blobs.put("images/late", chunks_of(b"late"))
+        await hub.blobs.delete("images/a")
+    done = CommandLine(tmp_path)("restore", "b.tar", "--yes")
+    assert 0 == done.code, done.err
+    assert "3.0 MB: 3 files" in done.out
+    async with running(config) as hub:
+        assert ["b.bin", "empty", "images/a"] == await hub.blobs.list()
+        assert b"1" == b"".join([chunk async for chunk in hub.blobs.open("b.bin")])
+        assert 3_000_000 == await hub.blobs.size("images/a")
+    [old] = config.data.glob("before-restore-*")
+    assert {"late", "b.bin", "empty"} == {path.name for path in (old / "files").rglob("*") if path.is_file()}
+
+
+async def test_blob_that_is_deleted_during_a_backup_is_left_out(config, tmp_path):
+    async with running(config) as hub:
+        for key in ("a", "b"):
+            await hub.blobs.put(key, chunks_of(b"content"))
+    files = archive.blob_files(config.data)
+    (config.data / "files" / "a").unlink()
+    about = {"format": archive.FORMAT, "version": "1", "created": 1, "devices": 0, "templates": 0, "schemas": {}}
+    archive.write(tmp_path / "b.tar", files, about, quiet)
+    assert ["files/b"] == [member.name for member in archive.prove(tmp_path / "b.tar", quiet).files]
+
+
+async def test_restore_of_a_backup_without_blobs_leaves_the_blobs(config, tmp_path):
+    async with running(config) as hub:
+        assert "" == (await backed_up(hub, tmp_path / "b.tar"))["problem"]
+        await hub.blobs.put("a", chunks_of(b"content"))
+    rewritten(tmp_path / "b.tar", lambda manifest: manifest.__setitem__("format", 1))
+    done = CommandLine(tmp_path)("restore", "b.tar", "--yes")
+    assert 0 == done.code, done.err
+    assert b"content" == (config.data / "files" / "a").read_bytes()
+
+
 def cut_off(path):
     path.write_bytes(path.read_bytes()[:-30_000])
 
@@ -136,7 +184,7 @@ def newer(path):
 
 
 def newer_format(path):
-    rewritten(path, lambda m: m.__setitem__("format", 2))
+    rewritten(path, lambda m: m.__setitem__("format", 3))
 
 
 def rewritten(path, change):

@@ -59,6 +59,39 @@ async def test_curl_sends_a_picture_and_fetches_it_by_its_address(hub, device, t
     assert b"content-type: image/png" in head.lower()
 
 
+async def test_a_part_of_a_file_is_fetched(hub, device):
+    address = (await upload(hub, device[1], PNG)).text
+    path = "/device_uploads" + address.partition("/device_uploads")[2]
+    whole = await ask(hub, "GET", path)
+    assert (200, "bytes", str(len(PNG))) == (
+        whole.status,
+        whole.headers["accept-ranges"],
+        whole.headers["content-length"],
+    )
+    for asked, part in (("0-7", PNG[:8]), ("100-", PNG[100:]), ("-5", PNG[-5:]), ("0-999", PNG), ("3-3", PNG[3:4])):
+        answer = await ask(hub, "GET", path, Range=f"bytes={asked}")
+        assert (206, part) == (answer.status, answer.body), asked
+        assert answer.headers["content-range"].endswith(f"/{len(PNG)}")
+    for asked in ("500-", "-0"):
+        answer = await ask(hub, "GET", path, Range=f"bytes={asked}")
+        assert (416, f"bytes */{len(PNG)}") == (answer.status, answer.headers["content-range"])
+    for more in ({"Range": "bytes=0-1,3-4"}, {"Range": "lines=1-2"}, {"Range": "bytes=0-1", "If_Range": '"a"'}):
+        assert (200, PNG) == ((answer := await ask(hub, "GET", path, **more)).status, answer.body)
+    head = await ask(hub, "HEAD", path)
+    assert (200, str(len(PNG)), b"") == (head.status, head.headers["content-length"], head.body)
+
+
+async def test_a_file_of_an_earlier_version_is_still_there(hub, device):
+    await upload(hub, device[1], PNG)
+    [stored] = (hub.config.data / "files").iterdir()
+    key = "0123456789abcdef" * 2 + ".png"
+    stored.rename(stored.with_name(key))
+    await hub.storage.transaction(lambda tx: tx.execute("UPDATE files SET key = ?", (key,)))
+    await hub.service(FileStore).sweep()
+    answer = await ask(hub, "GET", f"/device_uploads/{device[0].id}/{key}")
+    assert (200, PNG) == (answer.status, answer.body)
+
+
 async def test_a_crash_leaves_a_dump(hub, device):
     answer = await upload(hub, device[1], b"\x7fELF" + bytes(70_000), "coredump.bin", type="DUMP")
     assert 200 == answer.status
@@ -183,10 +216,11 @@ async def test_a_device_that_is_deleted_takes_its_files_along(hub_config):
         await hub.devices.delete(device, SYSTEM)
         folder = hub.config.data / "files"
         await until(lambda: not list(folder.iterdir()))
-        (folder / "left.bin").write_bytes(b"by a power cut")
+        (folder / f"{'0' * 32}.bin").write_bytes(b"by a power cut")
+        (folder / "image").write_bytes(b"of another plugin")
     async with running(hub_config):
         # Swept beside everything else: a hub does not wait for it to be ready.
-        await until(lambda: not list(folder.iterdir()))
+        await until(lambda: ["image"] == [path.name for path in folder.iterdir()])
 
 
 async def test_files_arrive_while_the_folder_is_swept(hub, device):

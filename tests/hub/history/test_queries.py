@@ -1,0 +1,280 @@
+"""Queries of points and buckets, against a model that keeps every point in a list."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from time import thread_time
+from zoneinfo import ZoneInfo
+
+import pytest
+from support.commits import entries
+from support.compaction import compacted
+from support.history import TEMPLATE, buckets, points, write
+from support.patience import patient
+from support.times import DAY, HOUR, MINUTE, NOON, until
+
+import hub.app
+import hub.facts
+import hub.history.chunkstore
+import hub.history.commit_log
+import hub.history.compaction
+import hub.history.log_table
+import hub.history.retention
+import hub.writes
+from hub.history.chunks import (
+    statistics,
+)
+from hub.model import SYSTEM
+from hub.testing import add_device
+
+
+def local(zone, granularity):
+    """The beginning of a stamp's bucket, by the calendar."""
+
+    def start(ts):
+        then = datetime.fromtimestamp(ts / 1000, ZoneInfo(zone))
+        smaller = {"minute": {}, "hour": {"minute": 0}, "day": {"minute": 0, "hour": 0, "fold": 0}}[granularity]
+        return int(then.replace(second=0, microsecond=0, **smaller).timestamp()) * 1000
+
+    return start
+
+
+def expected(model, start_of):
+    groups = {}
+    for point in sorted(model, key=lambda point: point[0]):
+        groups.setdefault(start_of(point[0]), []).append(point)
+    return [(start, statistics(group)) for start, group in groups.items()]
+
+
+def same(wanted, found):
+    assert [start for start, _ in wanted] == [start for start, _ in found]
+    for (_, a), (_, b) in zip(wanted, found, strict=True):
+        assert (a.count, a.min, a.max, a.last, a.at) == (b.count, b.min, b.max, b.last, b.at)
+        assert a.sum == pytest.approx(b.sum, abs=1e-9)
+
+
+async def test_values_are_read_before_and_after_compaction_and_a_restart(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        model = []
+        for n in range(300):
+            time.pass_(MINUTE)
+            write(hub, device, 0, n / 10)
+            model.append((time.wall, n / 10))
+        assert model == await points(hub, device, 0)
+        await until(lambda: not hub.history.is_busy)
+        assert model == await points(hub, device, 0)
+        await compacted(hub)
+        assert model == await points(hub, device, 0)
+        assert model[10:20] == await points(hub, device, 0, model[10][0], model[20][0])
+        write(hub, device, 0, 77)
+        model.append((time.wall, 77.0))
+    async with start() as hub:
+        [device] = hub.devices.by_id.values()
+        assert model == await points(hub, device, 0)
+        await compacted(hub)
+        assert model == await points(hub, device, 0)
+    assert [] == entries(hub.config.data), "what is sealed has left the log"
+
+
+async def test_texts_locations_and_a_datastream_without_history(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        for pin, raw in ((1, "é"), (5, "8.5,47.4"), (3, 5)):
+            write(hub, device, pin, raw)
+        await compacted(hub)
+        assert [(NOON, "é")] == await points(hub, device, 1)
+        assert [(NOON, (8.5, 47.4))] == await points(hub, device, 5)
+        assert [] == await points(hub, device, 3)
+        assert 5 == hub.writes.latest(device, device.points[3].datastream)[1], "the latest value is there all the same"
+        [(_, one)] = await buckets(hub, device, 1, "day")
+        assert (1, None, "é") == (one.count, one.avg, one.last)
+
+
+async def test_datastream_with_minutes_has_their_statistics(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        model = []
+        for n in range(600):
+            time.pass_(7_000)
+            write(hub, device, 2, float(n % 13))
+            model.append((time.wall, float(n % 13)))
+        await compacted(hub)
+        by_minute = expected(model, local("UTC", "minute"))
+        same(by_minute, await buckets(hub, device, 2, "minute"))
+        assert [(minute, pytest.approx(one.avg)) for minute, one in by_minute] == await points(hub, device, 2)
+        same(expected(model, local("UTC", "hour")), await buckets(hub, device, 2, "hour"))
+
+
+ZONES = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/Santiago",
+]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+async def test_minutes_hours_and_days_of_a_year_in_any_time_zone(start, time, zone):
+    async with start(f'[hub]\ntimezone = "{zone}"\n[storage]\nretain_raw = "800d"') as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        chance, model = random.Random(zone), []
+        for n in range(700):
+            time.pass_(chance.choice((MINUTE, 20 * MINUTE, HOUR, 7 * HOUR, 45 * HOUR)))
+            value = chance.randrange(100) / 10
+            write(hub, device, 0, value)
+            model.append((time.wall, value))
+            if n % 300 == 200:
+                await until(lambda: not hub.history.is_busy)
+        for _ in range(2):
+            for granularity in ("minute", "hour", "day"):
+                found = await buckets(hub, device, 0, granularity, zone, NOON, time.wall + 1)
+                same(expected(model, local(zone, granularity)), found)
+            await compacted(hub)
+
+
+async def test_days_of_another_zone_than_the_devices(start, time):
+    async with start('[hub]\ntimezone = "Europe/Berlin"') as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        model = []
+        for n in range(24 * 20):
+            time.pass_(HOUR)
+            write(hub, device, 0, n)
+            model.append((time.wall, float(n)))
+        await compacted(hub)
+        for zone in ("America/New_York", "Asia/Tokyo", "Europe/Berlin"):
+            same(expected(model, local(zone, "day")), await buckets(hub, device, 0, "day", zone))
+
+
+async def test_bucket_at_the_edge_of_a_range_is_whole(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        for n in range(10):
+            write(hub, device, 0, n, NOON - HOUR + n * MINUTE)
+        await compacted(hub)
+        for granularity in ("hour", "day"):
+            [(_, one)] = await buckets(
+                hub, device, 0, granularity, "UTC", NOON - HOUR + 5 * MINUTE, NOON - HOUR + 6 * MINUTE
+            )
+            assert 10 == one.count
+
+
+async def test_late_points_belong_to_the_hours_of_their_stamps(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        chance, model = random.Random(5), {}
+        for n in range(1200):
+            time.pass_(20 * MINUTE)
+            write(hub, device, 0, n)
+            model[time.wall] = float(n)
+            if chance.random() < 0.3:
+                late = time.wall - chance.randrange(10 * DAY)
+                write(hub, device, 0, 1000 + n, late)
+                model[late] = 1000.0 + n
+            if n % 400 == 100:
+                await compacted(hub)
+        for _ in range(2):
+            wanted = sorted(model.items())
+            assert wanted == await points(hub, device, 0)
+            await compacted(hub)
+            for granularity in ("minute", "hour", "day"):
+                same(expected(wanted, local("UTC", granularity)), await buckets(hub, device, 0, granularity))
+
+
+async def test_point_that_is_sent_again_replaces_the_first(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        for raw in (1, 2, 3):
+            for minute in range(60):
+                write(hub, device, 0, raw, NOON - DAY + minute * MINUTE)
+            if raw < 3:
+                await compacted(hub)
+        for _ in range(2):
+            assert [3.0] * 60 == [value for _, value in await points(hub, device, 0)]
+            await compacted(hub)
+        [(_, one)] = await buckets(hub, device, 0, "day")
+        assert (60, 180.0) == (one.count, one.sum)
+
+
+async def test_values_with_the_same_stamp_of_the_hub_all_remain(start, time):
+    async with start() as hub:
+        device, _ = await add_device(hub, TEMPLATE)
+        for part in range(3):
+            for n in range(700):
+                write(hub, device, 0, part * 700 + n)
+            await compacted(hub)
+        assert [float(n) for n in range(2100)] == [value for _, value in await points(hub, device, 0)]
+        [(_, one)] = await buckets(hub, device, 0, "hour")
+        assert 2100 == one.count
+
+
+async def test_many_points_of_one_hour_are_read_in_order_in_slices(start, time, monkeypatch):
+    monkeypatch.setattr(hub.history.chunkstore, "CHUNKS", 3)
+    monkeypatch.setattr(hub.history.compaction, "PART", 10)
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        model = []
+        for n in range(400):
+            time.pass_(30_000 if n < 200 else HOUR)
+            write(started, device, 0, n)
+            model.append((time.wall, float(n)))
+        await compacted(started)
+        assert model == await points(started, device, 0)
+        same(expected(model, local("UTC", "minute")), await buckets(started, device, 0, "minute"))
+
+
+async def test_array_among_numbers_does_not_count_in_statistics(start, time):
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        for raw in (1, 2, ["7", "8"], 3):
+            time.pass_(MINUTE)
+            write(started, device, 0, raw)
+            write(started, device, 2, raw)
+        for _ in range(2):
+            for pin in (0, 2):
+                [(_, one)] = await buckets(started, device, pin, "day")
+                assert (3, 1.0, 3.0, 6.0, 3.0) == (one.count, one.min, one.max, one.sum, one.last)
+            await compacted(started)
+        assert (7.0, 8.0) in [value for _, value in await points(started, device, 0)]
+
+
+async def test_point_that_is_sent_again_counts_once_before_compaction_too(start, time):
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        for raw in (1, 2):
+            for minute in range(30):
+                write(started, device, 0, raw, NOON - 3 * HOUR + minute * MINUTE)
+            for granularity in ("minute", "hour", "day"):
+                found = await buckets(started, device, 0, granularity)
+                assert (30, 30.0 * raw) == (sum(one.count for _, one in found), sum(one.sum for _, one in found))
+            if raw == 1:
+                await compacted(started)
+
+
+async def test_day_is_computed_again_in_earlier_time_zones_too(start, time):
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata", "UTC"):
+            await started.metadata.set(device, "Time Zone", zone, SYSTEM)
+            write(started, device, 0, 1, time.wall - 2 * DAY)
+            time.pass_(MINUTE)
+            await compacted(started)
+        for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata"):
+            [(_, one)] = await buckets(started, device, 0, "day", zone)
+            assert 4 == one.count
+
+
+async def test_days_of_all_time_beside_many_uncompacted_values_do_not_block(start, time):
+    async with start() as started:
+        device, _ = await add_device(started, TEMPLATE)
+        for n in range(3000):
+            time.pass_(1000)
+            write(started, device, 0, n)
+        began = thread_time()
+        found = await buckets(started, device, 0, "day", "Europe/Berlin", 0, 2**41)
+        assert thread_time() - began < patient(0.5)
+        assert 3000 == sum(one.count for _, one in found)

@@ -1,0 +1,119 @@
+"""Latest values after a clean stop, a power cut, and with clocks that are wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from support.storage import (
+    LATEST_VALUES,
+    alarm_texts,
+    as_after_a_power_cut,
+    filled,
+    latest,
+    latest_values,
+    only_device,
+    rows_in_file,
+    started,
+    write,
+)
+from support.times import NOON, until
+
+from hub.clock import Clock
+from hub.model import SYSTEM
+
+
+async def test_a_stamp_of_the_writer_makes_a_latest_value_only_when_it_is_newer(data):
+    async with filled(data) as hub:
+        assert LATEST_VALUES == latest_values(hub)
+        write(hub, only_device(hub), 1, "newest", at=NOON + 5000)
+        assert (NOON + 5000, "newest") == latest(hub, only_device(hub), 1)
+        write(hub, only_device(hub), 1, "by the hub")
+        assert (NOON, "by the hub") == latest(hub, only_device(hub), 1)
+
+
+async def test_latest_values_are_there_after_a_clean_stop(data):
+    async with filled(data):
+        pass
+
+    async with started(data) as hub:
+        assert LATEST_VALUES == latest_values(hub)
+
+
+async def test_latest_values_are_there_after_a_power_cut(data, tmp_path):
+    async with filled(data):
+        copy = as_after_a_power_cut(data, tmp_path / "copy")
+
+    assert [] == rows_in_file(copy / "history.db", "SELECT * FROM latest")
+    async with started(copy) as hub:
+        assert LATEST_VALUES == latest_values(hub)
+
+
+async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data, tmp_path):
+    async with filled(data):
+        pass
+    async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
+        write(hub, only_device(hub), 0, "3")
+        await write(hub, only_device(hub), 1, "too old", at=NOON - 6000).durable()
+        copy = as_after_a_power_cut(data, tmp_path / "copy")
+
+    async with started(copy) as hub:
+        assert LATEST_VALUES | {0: (NOON + 60_000, 3.0)} == latest_values(hub)
+
+
+async def test_latest_values_are_written_with_the_chunks(data):
+    async with filled(data) as first:
+        first.history.close_segment()
+        await until(lambda: len(rows_in_file(data / "history.db", "SELECT * FROM latest")) == 3)
+
+
+async def test_fault_of_compaction_ends_without_further_writes(data, monkeypatch):
+    async with filled(data) as first:
+        with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            first.history.close_segment()
+            await until(first.active_alarms)
+            other.execute("ROLLBACK")
+        await until(lambda: len(rows_in_file(data / "history.db", "SELECT * FROM latest")) == 3)
+        await until(lambda: not first.active_alarms(), 2)
+
+
+async def test_a_hub_stamp_after_one_ahead_of_time_is_the_latest_after_a_restart_too(data, tmp_path):
+    async with filled(data) as first:
+        write(first, only_device(first), 1, "ahead", at=NOON + 5000)
+        await write(first, only_device(first), 1, "now").durable()
+        copy = as_after_a_power_cut(data, tmp_path / "copy")
+
+    for files in (copy, data):
+        async with started(files) as again:
+            assert (NOON, "now") == latest(again, only_device(again), 1)
+
+
+async def test_a_deleted_device_leaves_no_latest_value(data, tmp_path):
+    async with filled(data) as first:
+        await first.devices.delete(only_device(first), SYSTEM)
+        copy = as_after_a_power_cut(data, tmp_path / "copy")
+
+    for files in (copy, data):
+        async with started(files) as again:
+            assert {} == again.history.latest
+
+
+async def test_hub_that_starts_before_its_newest_stamp_says_so_and_continues_from_there(data):
+    async with filled(data):
+        pass
+    async with started(data, clock=Clock(wall=lambda: (NOON - 86_400_000) * 1_000_000)) as hub:
+        write(hub, only_device(hub), 0, "3")
+
+        assert NOON <= latest(hub, only_device(hub), 0)[0]
+        assert "the clock is behind" in alarm_texts(hub)
+
+
+async def test_a_device_whose_clock_is_ahead_does_not_make_the_hub_doubt_its_own(data):
+    async with filled(data) as first:
+        write(first, only_device(first), 1, "ahead", at=NOON + 3_600_000)
+    async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
+        write(hub, only_device(hub), 0, "3")
+
+        assert [] == hub.active_alarms()
+        assert (NOON + 60_000, 3.0) == latest(hub, only_device(hub), 0)

@@ -1,0 +1,40 @@
+"""Files with which a hub does not start."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from support.storage import NOTES, insert, started, stored, texts
+
+from hub.errors import MigrationError, StartupError
+
+
+@pytest.mark.parametrize("file", ["pinwheel.db", "history.db"])
+async def test_a_file_that_cannot_be_opened_is_named(data, file):
+    (data / file).mkdir(parents=True)
+    with pytest.raises(StartupError, match=file):
+        async with started(data):
+            pass
+
+
+@pytest.mark.parametrize("file", ["pinwheel.db", "history.db"])
+async def test_data_of_a_newer_version_is_refused(data, file):
+    async with stored(data):
+        pass
+    with closing(sqlite3.connect(data / file)) as other, other:
+        other.execute("INSERT INTO migrations VALUES ('core', 99, 0)")
+
+    with pytest.raises(MigrationError, match=rf"{file}.*newer version"):
+        async with stored(data):
+            pass
+
+
+async def test_data_of_a_plugin_that_is_gone_is_kept(data):
+    async with stored(data, NOTES) as storage:
+        await storage.transaction(insert("kept"))
+    async with stored(data):
+        pass
+    async with stored(data, NOTES) as storage:
+        assert ["kept"] == await texts(storage)

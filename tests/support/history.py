@@ -1,0 +1,50 @@
+"""Values of a meter in the history, and a model of its queries."""
+
+from __future__ import annotations
+
+from support.times import DAY, NOON
+
+from hub.model import SYSTEM
+from hub.writes import Write
+
+TEMPLATE = """
+[template]
+id = "TMPL0"
+name = "Meter"
+[[datastream]]
+pin = "V0"
+name = "Level"
+[[datastream]]
+pin = "V1"
+name = "Text"
+type = "string"
+[[datastream]]
+pin = "V2"
+name = "Minutes"
+history = "minute"
+[[datastream]]
+pin = "V3"
+name = "Nothing"
+history = "off"
+[[datastream]]
+pin = "V4"
+name = "Short"
+retain_raw = "2d"
+[[datastream]]
+pin = "V5"
+name = "Place"
+type = "location"
+"""
+
+
+def write(hub, device, pin, raw, at=None):
+    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
+
+
+async def points(hub, device, pin, start=0, end=2**42):
+    return [p async for piece in hub.history.points(device.points[pin].series, start, end) for p in piece]
+
+
+async def buckets(hub, device, pin, granularity, zone="UTC", start=NOON - 400 * DAY, end=NOON + 400 * DAY):
+    found = hub.history.buckets(device.points[pin].series, start, end, granularity, zone)
+    return [bucket async for piece in found for bucket in piece]

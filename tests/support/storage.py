@@ -1,0 +1,147 @@
+"""Hubs and stores without listeners, and their files as other programs see them."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import asynccontextmanager, closing
+
+import pytest
+from support.times import NOON
+
+from bench.hub_process import all_values
+from hub.clock import Clock
+from hub.config import parse
+from hub.domain.devices import NewDevice
+from hub.errors import Unavailable
+from hub.model import SYSTEM
+from hub.run import running
+from hub.storage import Migration, open_storage
+from hub.writes import Write
+
+METER = """
+[template]
+id = "TMPL0meter"
+name = "Meter"
+[[datastream]]
+pin = "V0"
+name = "Power"
+[[datastream]]
+pin = "V1"
+name = "Text"
+type = "string"
+[[datastream]]
+pin = "V2"
+name = "Place"
+type = "location"
+"""
+
+
+@asynccontextmanager
+async def started(data, toml="", **more):
+    """A hub without listeners, as it comes after the start."""
+    async with running(parse(toml).with_data(str(data)), listen=False, **more) as hub:
+        yield hub
+
+
+@asynccontextmanager
+async def stored(data, migrations=None, durability="full"):
+    """The files alone."""
+    async with open_storage(data, migrations or {}, durability) as storage:
+        yield storage
+
+
+async def meter(hub, name="Meter"):
+    template, _ = await hub.templates.save(METER, SYSTEM)
+    [(device, _)] = await hub.devices.add([NewDevice(name=name, template=template)], SYSTEM)
+    return device
+
+
+def only_device(hub):
+    """The one device that there is."""
+    [device] = hub.devices.by_id.values()
+    return device
+
+
+def write(hub, device, pin, raw, at=None):
+    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
+
+
+def latest(hub, device, pin):
+    return hub.writes.latest(device, device.points[pin].datastream)
+
+
+def rows_in_file(path, sql, *values):
+    """What another program finds in a file."""
+    with closing(sqlite3.connect(path)) as other:
+        return other.execute(sql, values).fetchall()
+
+
+def logged(data):
+    """Every value in the history, as another program sees it."""
+    return [value for _, value in all_values(data)]
+
+
+def as_after_a_power_cut(data, target):
+    """The files as they are on disk at this moment, without a clean stop."""
+    target.mkdir()
+    for path in data.iterdir():
+        if path.name.startswith(("history.db", "pinwheel.db")) and not path.name.endswith("-shm"):
+            shutil.copy(path, target / path.name)
+    return target
+
+
+async def execute(database, *statements):
+    async def fn(tx):
+        return [await tx.fetch_all(statement) for statement in statements][-1]
+
+    return await database.transaction(fn)
+
+
+def alarm_texts(hub):
+    return " / ".join(problem.text for problem in hub.active_alarms())
+
+
+NOTES = {"notes": [Migration(1, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);")]}
+
+
+def insert(text):
+    async def fn(tx):
+        return await tx.insert("notes", text=text)
+
+    return fn
+
+
+async def texts(storage):
+    async def fn(tx):
+        return [text for (text,) in await tx.fetch_all("SELECT text FROM notes ORDER BY id")]
+
+    return await storage.read(fn)
+
+
+async def refused(receipt):
+    with pytest.raises(Unavailable):
+        await receipt.durable()
+    return True
+
+
+@asynccontextmanager
+async def filled(data, **more):
+    """A hub with a device, some of whose values came with their own stamps."""
+    async with started(data, clock=Clock(wall=lambda: NOON * 1_000_000), **more) as hub:
+        device = await meter(hub)
+        write(hub, device, 0, "1")
+        write(hub, device, 0, "2")
+        write(hub, device, 0, "0.5", at=NOON - 1000)
+        write(hub, device, 1, "newer", at=NOON - 5000)
+        write(hub, device, 1, "older", at=NOON - 9000)
+        write(hub, device, 2, ["10.5", "20.25"])
+        await write(hub, device, 1, "oldest", at=NOON - 10_000).durable()
+        yield hub
+
+
+LATEST_VALUES = {0: (NOON, 2.0), 1: (NOON - 5000, "newer"), 2: (NOON, (10.5, 20.25))}
+
+
+def latest_values(hub):
+    return {pin: latest(hub, only_device(hub), pin) for pin in (0, 1, 2)}
