@@ -7,11 +7,19 @@ from contextlib import asynccontextmanager
 
 import trio
 from support.patience import brief
-from support.raw_http import PATIENCE
+from support.raw_http import PATIENCE, local_key
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from hub.testing import address_of
+
+#: The headers of a WebSocket upgrade, for requests without a WebSocket library.
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 class StreamClient:
@@ -31,9 +39,9 @@ class StreamClient:
         self.seq = message.pop("seq", None)
         return message
 
-    async def subscribe(self, number, subject, **options):
+    async def subscribe(self, number, topic, **options):
         """Subscribe; return the confirmation with its snapshot, or the error."""
-        await self.send(id=number, subscribe=subject, **options)
+        await self.send(id=number, subscribe=topic, **options)
         return await self.receive()
 
     async def has_no_messages(self):
@@ -58,9 +66,9 @@ class StreamClient:
 
 
 @asynccontextmanager
-async def open_stream(hub, key):
-    """Connect to the live stream with a session's token or a key."""
+async def open_stream(hub, key=None):
+    """Connect to the live stream with a session's token or a key; without, with the hub's local key."""
     host, port = address_of(hub)
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = {"Authorization": f"Bearer {key or local_key(hub)}"}
     async with connect(f"ws://{host}:{port}/api/v1/stream", additional_headers=headers, proxy=None) as socket:
         yield StreamClient(socket)

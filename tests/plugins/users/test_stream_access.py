@@ -44,8 +44,8 @@ async def test_stream_sends_only_devices_of_the_users_organization(world):
     async with open_stream(world.hub, world.tokens["ada"]) as stream:
         await stream.subscribe(1, "devices", every=True)
         await stream.subscribe(2, "events")
-        for number, subject in ((3, "device"), (4, "wire")):
-            rejection = await stream.subscribe(number, subject, device=theirs.id)
+        for number, topic in ((3, "device"), (4, "wire")):
+            rejection = await stream.subscribe(number, topic, device=theirs.id)
             assert "is not found" in rejection["error"]["message"]
         assert "hub.view" in (await stream.subscribe(5, "refused"))["error"]["message"]
         for device in (theirs, mine):
