@@ -1,11 +1,14 @@
-"""A meter, and a subscriber to the live stream."""
+"""Devices, requests with the local key, and a subscriber to the live stream."""
 
 from __future__ import annotations
 
 import pytest
-from support.meter import METER
+from support.api import LocalApi
+from support.raw_http import connected, local_key
 from support.stream import open_stream
+from support.templates import LAMP, METER, THERMOSTAT
 
+from hub.domain.devices import NewDevice
 from hub.model import SYSTEM
 from hub.testing import add_device
 from hub.writes import Write
@@ -39,3 +42,27 @@ def write(hub):
             hub.write(Write(device, pin, value, "test", SYSTEM, at))
 
     return write
+
+
+@pytest.fixture
+async def api(hub):
+    """Requests to the hub with its local key."""
+    async with connected(hub) as http:
+        yield LocalApi(http, local_key(hub))
+
+
+@pytest.fixture
+async def lamp(hub):
+    """A lamp and its token."""
+    return await add_device(hub, LAMP, "Hall")
+
+
+@pytest.fixture
+async def thermostat(hub, world):
+    """A thermostat in acme, with a temperature."""
+    template, _ = await hub.templates.save(THERMOSTAT, SYSTEM)
+    acme = world.orgs["acme"]
+    await hub.organizations.change(acme, SYSTEM, templates=frozenset({template.id, "TMPL0thermo"}))
+    [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=template, org=acme)], SYSTEM)
+    await hub.write(Write(device, 1, 24.3, "test", SYSTEM)).durable()
+    return device

@@ -6,9 +6,10 @@ import json
 
 import pytest
 import trio
-from support.meter import METER
+from support.api import TOKEN
 from support.raw_http import PATIENCE, ask, local_key
 from support.stream import UPGRADE, open_stream
+from support.templates import METER
 from support.times import until
 from websockets.exceptions import ConnectionClosed
 
@@ -16,8 +17,6 @@ from connectors.native import client
 from hub.facts import DeviceConnected, DeviceDisconnected, Refused, ValueWritten, WireFrame
 from hub.testing import LOOPBACK, add_device, address_of
 from plugins.platform_api import feeds, stream
-
-TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 async def test_subscription_to_a_device_starts_with_a_snapshot_of_its_values(device, subscriber, write):
