@@ -32,7 +32,7 @@ min = 0
 max = 1000
 [[datastream]]
 pin = "V1"
-name = "Words, and more"
+name = "Words and more"
 type = "string"
 [[datastream]]
 pin = "V2"
@@ -45,12 +45,7 @@ type = "critical"
 [lifecycle]
 wait = "0s"
 reports_data = true
-""".replace("Words, and more", "Words and more")
-
-
-@pytest.fixture
-def hub_toml():
-    return LOOPBACK
+"""
 
 
 @pytest.fixture
@@ -64,14 +59,14 @@ async def meter(hub):
     return await add_device(hub, TEMPLATE, "Meter")
 
 
-class Api:
+class DeviceApi:
     def __init__(self, hub, http, device, token):
         self.hub, self.http, self.device, self.token, self.key = hub, http, device, token, local_key(hub)
 
     async def get(self, path, **query):
-        given = {"deviceId": self.device.id} | {k.rstrip("_"): v for k, v in query.items()}
-        text = "&".join(f"{k}={v}" for k, v in given.items())
-        return await self.http.ask("GET", f"/api/v1/{path}?{text}", key=self.key)
+        params = {"deviceId": self.device.id} | {k.rstrip("_"): v for k, v in query.items()}
+        query_string = "&".join(f"{k}={v}" for k, v in params.items())
+        return await self.http.ask("GET", f"/api/v1/{path}?{query_string}", key=self.key)
 
     async def post(self, path, **body):
         return await self.http.ask("POST", f"/api/v1/{path}", {"deviceId": self.device.id} | body, key=self.key)
@@ -85,20 +80,20 @@ class Api:
         return await self.http.ask("POST", f"/external/api/batch/update?token={self.token}&pin={pin}", body, **headers)
 
     async def history(self, **query):
-        answer = await self.get("device/history", **query)
-        assert 200 == answer.status, answer.text
-        return [json.loads(line) for line in answer.text.splitlines()]
+        response = await self.get("device/history", **query)
+        assert 200 == response.status, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
 
 
 @pytest.fixture
 async def api(hub, meter):
     async with connected(hub) as http:
-        yield Api(hub, http, *meter)
+        yield DeviceApi(hub, http, *meter)
 
 
 @pytest.fixture
-def filled(hub, time, meter):
-    """100 values, ten minutes apart."""
+def timestamps(hub, time, meter):
+    """Write 100 values, ten minutes apart, and return their timestamps."""
     device, _ = meter
     for n in range(100):
         time.pass_(10 * MINUTE)
@@ -109,30 +104,30 @@ def filled(hub, time, meter):
 # -- queries ----------------------------------------------------------------------------------------------------------
 
 
-async def test_raw_values_come_line_by_line(api, filled):
-    assert [{"ts": at, "value": float(n)} for n, at in enumerate(filled)] == await api.history(pin="v0")
-    some = await api.history(pin="V0", from_=filled[10], to=filled[20])
-    assert filled[10:20] == [line["ts"] for line in some]
-    iso = datetime.fromtimestamp(filled[98] / 1000, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+async def test_raw_values_are_returned_as_json_lines(api, timestamps):
+    assert [{"ts": at, "value": float(n)} for n, at in enumerate(timestamps)] == await api.history(pin="v0")
+    subset = await api.history(pin="V0", from_=timestamps[10], to=timestamps[20])
+    assert timestamps[10:20] == [line["ts"] for line in subset]
+    iso = datetime.fromtimestamp(timestamps[98] / 1000, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert [98.0, 99.0] == [line["value"] for line in await api.history(pin="v0", from_=iso)]
 
 
-async def test_buckets_have_their_statistics(api, filled):
+async def test_buckets_have_statistics_and_time_zone(api, timestamps):
     [first, *_] = await api.history(pin="v0", granularity="hour")
     assert {"ts": NOON, "avg": 2.0, "min": 0.0, "max": 4.0, "sum": 10.0, "count": 5, "last": 4.0} == first
     lines = await api.history(pin="v0", granularity="day", aggregate="max", tz="Asia/Kolkata")
     assert [{"ts": 1_782_844_200_000, "max": 37.0}, {"ts": 1_782_930_600_000, "max": 99.0}] == lines
-    answer = await api.get("device/history", pin="v0", granularity="day", format="csv")
-    assert "time,avg,min,max,sum,count,last" == answer.text.splitlines()[0]
-    assert "2026-07-01T00:00:00.000Z,35.0,0.0,70.0,2485.0,71,70.0" == answer.text.splitlines()[1]
+    response = await api.get("device/history", pin="v0", granularity="day", format="csv")
+    assert "time,avg,min,max,sum,count,last" == response.text.splitlines()[0]
+    assert "2026-07-01T00:00:00.000Z,35.0,0.0,70.0,2485.0,71,70.0" == response.text.splitlines()[1]
 
 
-async def test_pages_are_as_blynk_has_them(api, filled):
-    answer = await api.get("organization/device/datastream/history", pin="v0", page=2, size=30)
-    assert 100 == answer.json["totalElements"]
-    assert [{"createdAt": filled[n], "value": float(n)} for n in range(60, 90)] == answer.json["content"]
-    answer = await api.get("organization/device/datastream/history", pin="v0", page=3, size=30)
-    assert 10 == len(answer.json["content"])
+async def test_pages_have_the_fields_of_blynk(api, timestamps):
+    response = await api.get("organization/device/datastream/history", pin="v0", page=2, size=30)
+    assert 100 == response.json["totalElements"]
+    assert [{"createdAt": timestamps[n], "value": float(n)} for n in range(60, 90)] == response.json["content"]
+    response = await api.get("organization/device/datastream/history", pin="v0", page=3, size=30)
+    assert 10 == len(response.json["content"])
 
 
 @pytest.mark.parametrize(
@@ -150,18 +145,18 @@ async def test_pages_are_as_blynk_has_them(api, filled):
         ({"pin": "v0", "format": "xml"}, "format must be one of json, csv"),
     ],
 )
-async def test_a_bad_question_is_told_so(api, query, message):
-    answer = await api.get("device/history", **query)
-    assert 400 == answer.status
-    assert message in answer.message
+async def test_invalid_query_is_rejected(api, query, message):
+    response = await api.get("device/history", **query)
+    assert 400 == response.status
+    assert message in response.message
 
 
-async def test_a_billion_points_are_not_asked_for(api, filled):
-    for query, said in (({"size": 10**9}, "1 to 1000"), ({"size": 1000, "page": 10**9}, "narrow from and to")):
-        answer = await api.get("organization/device/datastream/history", pin="v0", **query)
-        assert 400 == answer.status
-        assert said in answer.message
-    # Any range may be asked for: what is not there costs nothing.
+async def test_size_of_a_page_is_limited_but_not_the_time_range(api, timestamps):
+    for query, error in (({"size": 10**9}, "1 to 1000"), ({"size": 1000, "page": 10**9}, "narrow from and to")):
+        response = await api.get("organization/device/datastream/history", pin="v0", **query)
+        assert 400 == response.status
+        assert error in response.message
+    # Any range is accepted: hours without values cost nothing.
     assert 100 == len(await api.history(pin="v0", from_=0, to=2**41))
     assert 100 == sum(line["count"] for line in await api.history(pin="v0", from_=0, to=2**41, granularity="minute"))
 
@@ -170,20 +165,20 @@ async def test_a_billion_points_are_not_asked_for(api, filled):
 
 
 async def report(api, query=""):
-    answer = await api.device_get("data/get", query)
-    assert 200 == answer.status, answer.text
-    path = answer.json["link"].partition("/reports/")[2]
-    got = await api.http.get(f"/reports/{path}")
-    assert (200, "application/zip") == (got.status, got.headers["content-type"])
-    with zipfile.ZipFile(io.BytesIO(got.body)) as archive:
+    response = await api.device_get("data/get", query)
+    assert 200 == response.status, response.text
+    path = response.json["link"].partition("/reports/")[2]
+    download = await api.http.get(f"/reports/{path}")
+    assert (200, "application/zip") == (download.status, download.headers["content-type"])
+    with zipfile.ZipFile(io.BytesIO(download.body)) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
 
 
-async def test_a_report_is_a_zip_of_csv_behind_a_link(api, filled):
+async def test_report_is_a_zip_of_csv_files_behind_a_link(api, timestamps):
     files = await report(api)
     assert ["v0_Level.csv", "v1_Words_and_more.csv", "v2_Place.csv"] == list(files)
-    assert ["time,value", *(f"{at},{n}.0" for n, at in enumerate(filled))] == files["v0_Level.csv"]
+    assert ["time,value", *(f"{at},{n}.0" for n, at in enumerate(timestamps))] == files["v0_Level.csv"]
     assert ["time,value"] == files["v2_Place.csv"]
 
 
@@ -198,12 +193,12 @@ async def test_a_report_is_a_zip_of_csv_behind_a_link(api, filled):
         ("pin=v0&period=HOUR", f"{NOON + 950 * MINUTE},94.0", 6),
     ],
 )
-async def test_every_parameter_of_a_report_counts(api, filled, query, first, count):
+async def test_parameters_of_a_report_are_applied(api, timestamps, query, first, count):
     [lines] = (await report(api, query)).values()
     assert (first, count) == (lines[1], len(lines) - 1)
 
 
-async def test_a_report_has_events_and_words(api, hub, meter, time):
+async def test_report_has_events_and_escapes_text(api, hub, meter, time):
     device, _ = meter
     hub.write(Write(device, 1, 'a "b", c\nd', "test", SYSTEM))
     await hub.timeline.log(device, "leak", "in the cellar")
@@ -232,18 +227,20 @@ GRAPH = "No enum constant cc.blynk.server.core.model.widgets.outputs.graph"
         ("pin=v2", 500, "No data"),
     ],
 )
-async def test_a_bad_report_is_told_so_and_leaves_nothing(api, hub, filled, query, status, message):
-    answer = await api.device_get("data/get", query)
-    assert (status, message) == (answer.status, answer.message)
-    assert f'{{"error":{{"message":"{message}"}}}}' == answer.text
+async def test_invalid_report_is_rejected_with_blynks_message_and_leaves_no_file(
+    api, hub, timestamps, query, status, message
+):
+    response = await api.device_get("data/get", query)
+    assert (status, message) == (response.status, response.message)
+    assert f'{{"error":{{"message":"{message}"}}}}' == response.text
     assert [] == list((hub.config.data / "reports").glob("*"))
 
 
 @pytest.mark.parametrize("query", ["", "output=FILE", "output=JSON&pin=v0"])
-async def test_the_answer_to_a_report_is_json_without_spaces(api, filled, query):
-    answer = await api.device_get("data/get", query)
-    assert (200, "application/json") == (answer.status, answer.headers["content-type"])
-    assert re.fullmatch(r'\{"link":"http://[^" /]+/reports/[^" ]+\.zip"\}', answer.text)
+async def test_report_response_is_compact_json(api, timestamps, query):
+    response = await api.device_get("data/get", query)
+    assert (200, "application/json") == (response.status, response.headers["content-type"])
+    assert re.fullmatch(r'\{"link":"http://[^" /]+/reports/[^" ]+\.zip"\}', response.text)
 
 
 MANY_TYPES = """
@@ -280,19 +277,19 @@ values = { 0 = "Off", 1 = "Heat", 2 = "Cool" }
         (3, [0, 2, 1], "1"),
     ],
 )
-async def test_report_of_what_has_no_average_has_the_last_value(hub, time, granularity, source, pin, values, last):
+async def test_report_of_values_without_average_has_the_last_value(hub, time, granularity, source, pin, values, last):
     device, token = await add_device(hub, MANY_TYPES, "Types")
     for value in values:
         hub.write(Write(device, pin, value, "test", SYSTEM))
         time.pass_(1000)
     async with connected(hub) as http:
         query = f"granularityType={granularity}&sourceType={source}&pin=V{pin}"
-        [lines] = (await report(Api(hub, http, device, token), query)).values()
-    told = str(len(values)) if source == "COUNT" else last
-    assert [told] == [line.partition(",")[2] for line in lines[1:]]
+        [lines] = (await report(DeviceApi(hub, http, device, token), query)).values()
+    expected = str(len(values)) if source == "COUNT" else last
+    assert [expected] == [line.partition(",")[2] for line in lines[1:]]
 
 
-async def test_a_report_ends_and_cannot_be_guessed(api, hub, time, filled, monkeypatch):
+async def test_report_link_expires_and_cannot_be_guessed(api, hub, time, timestamps, monkeypatch):
     link = (await api.device_get("data/get")).json["link"]
     path = "/" + link.split("/", 3)[3]
     assert 404 == (await api.http.get("/reports/" + "x" * 32 + "/" + path.rsplit("/", 1)[1])).status
@@ -304,15 +301,15 @@ async def test_a_report_ends_and_cannot_be_guessed(api, hub, time, filled, monke
     assert file.exists()
 
 
-async def test_reports_have_a_limit_a_day(hub_config, time, tmp_path):
+async def test_number_of_reports_per_day_is_limited(hub_config, time, tmp_path):
     config = parse(LOOPBACK + "[limits]\nexports_per_day = 2").with_data(str(tmp_path / "other"))
     async with running(config, clock=time.clock()) as hub:
         device, token = await add_device(hub, TEMPLATE, "Meter")
         hub.write(Write(device, 0, 1, "test", SYSTEM))
         async with connected(hub) as http:
-            answers = [await http.get(f"/external/api/data/get?token={token}") for _ in range(3)]
-        assert [200, 200, 429] == [answer.status for answer in answers]
-        assert "retry-after" in answers[2].headers
+            responses = [await http.get(f"/external/api/data/get?token={token}") for _ in range(3)]
+        assert [200, 200, 429] == [response.status for response in responses]
+        assert "retry-after" in responses[2].headers
         assert ["device Meter: at most 2 reports a day"] == [
             r.reason for r in hub.rejections.recent if r.device == device.id
         ]
@@ -321,18 +318,18 @@ async def test_reports_have_a_limit_a_day(hub_config, time, tmp_path):
 # -- import -----------------------------------------------------------------------------------------------------------
 
 
-async def test_values_with_stamps_land_in_their_own_hours(api, hub, meter, time):
+async def test_imported_values_are_stored_at_their_timestamps(api, hub, meter, time):
     device, _ = meter
     rows = [[NOON - n * HOUR, n / 2] for n in range(500)]
-    answer = await api.batch("v0", rows)
-    assert (200, b"OK") == (answer.status, answer.body)
-    found = await api.history(pin="v0", period="30d")
-    assert sorted(rows) == [[line["ts"], line["value"]] for line in found]
+    response = await api.batch("v0", rows)
+    assert (200, b"OK") == (response.status, response.body)
+    lines = await api.history(pin="v0", period="30d")
+    assert sorted(rows) == [[line["ts"], line["value"]] for line in lines]
     assert 0.0 == hub.writes.latest(device, device.points[0].datastream)[1]
     hub.history.close_segment()
     await until(lambda: not hub.history.is_busy)
     assert 500 == len(await api.history(pin="v0", period="30d", granularity="hour"))
-    assert (200, b"OK") == ((answer := await api.batch("v2", [[NOON, [8.5, 47.4]]])).status, answer.body)
+    assert (200, b"OK") == ((response := await api.batch("v2", [[NOON, [8.5, 47.4]]])).status, response.body)
     assert [8.5, 47.4] == (await api.history(pin="v2"))[0]["value"]
 
 
@@ -358,43 +355,43 @@ TYPE = "Value doesn't match the Datastream data type"
         (b"[" * 100_000, INCORRECT),
     ],
 )
-async def test_a_bad_import_imports_nothing(api, rows, message):
-    answer = await api.batch("v0", rows)
-    assert (400, message) == (answer.status, answer.message)
+async def test_invalid_import_is_rejected_as_a_unit(api, rows, message):
+    response = await api.batch("v0", rows)
+    assert (400, message) == (response.status, response.message)
     assert [] == await api.history(pin="v0", period="90d")
 
 
-async def test_an_import_says_what_it_is(api):
-    answer = await api.batch("v0", [[NOON, 1]], Content_Type="text/plain")
-    assert (400, "Unknown content type.") == (answer.status, answer.message)
-    answer = await ask(
+async def test_import_with_a_wrong_content_type_or_size_is_rejected(api):
+    response = await api.batch("v0", [[NOON, 1]], Content_Type="text/plain")
+    assert (400, "Unknown content type.") == (response.status, response.message)
+    response = await ask(
         api.hub, "POST", f"/external/api/batch/update?token={api.token}&pin=v0", b" " * (2 * 1024 * 1024 + 1)
     )
-    assert 413 == answer.status
+    assert 413 == response.status
 
 
-async def test_imports_have_a_limit_a_day(time, tmp_path):
+async def test_imported_values_per_day_are_limited_and_rejected_ones_do_not_count(time, tmp_path):
     config = parse(LOOPBACK + "[limits]\nimport_points_per_day = 5").with_data(str(tmp_path / "other"))
     async with running(config, clock=time.clock()) as hub:
         device, token = await add_device(hub, TEMPLATE, "Meter")
         async with connected(hub) as http:
-            api = Api(hub, http, device, token)
+            api = DeviceApi(hub, http, device, token)
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 3)).status
-            assert 400 == (await api.batch("v0", [[NOON, "x"]] * 2)).status, "what was refused does not count"
+            assert 400 == (await api.batch("v0", [[NOON, "x"]] * 2)).status, "a rejected import does not count"
             assert "device Meter: import of 2 values: point 1: Value" in hub.rejections.recent[-1].reason
             assert 429 == (await api.batch("v0", [[NOON, 1]] * 3)).status
             assert "at most 5 imported values a day" in hub.rejections.recent[-1].reason
-            answers = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
-            assert [200, 429] == [answer.status for answer in answers]
+            responses = [await api.device_get("logEvent", "code=leak") for _ in range(2)]
+            assert [200, 429] == [response.status for response in responses]
             assert "event 'leak': Event leak was logged less than a second ago." in hub.rejections.recent[-1].reason
             assert 200 == (await api.batch("v0", [[NOON, 1]] * 2)).status
 
 
-async def test_an_import_of_ten_thousand_lets_others_have_their_turn(api, hub, meter):
+async def test_import_of_ten_thousand_values_does_not_block_the_event_loop(api, hub, meter):
     device, _ = meter
     turns, stop = 0, trio.Event()
 
-    async def watch():
+    async def count_turns():
         nonlocal turns
         while not stop.is_set():
             await trio.sleep(0)
@@ -402,30 +399,30 @@ async def test_an_import_of_ten_thousand_lets_others_have_their_turn(api, hub, m
 
     points = [(device.points[0].datastream, NOON - n * 1000, n % 1000) for n in range(10_000)]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
+        nursery.start_soon(count_turns)
         await hub.writes.import_points(device, points, "test", SYSTEM)
         stop.set()
     assert turns > 30
 
 
-async def test_rows_of_a_device_are_checked_whole(api):
+async def test_imported_rows_are_validated_together(api):
     rows = [[NOON, "v0", "1"], [NOON, "v7", "1"], [NOON, "v0", "x"], ["x", "v0", "1"]]
-    answer = await api.post("device/import-rows", rows=rows, line=2)
-    assert 400 == answer.status
-    assert ["line 3:", "line 4:", "line 5:"] == [line[:7] for line in answer.message.splitlines()]
+    response = await api.post("device/import-rows", rows=rows, line=2)
+    assert 400 == response.status
+    assert ["line 3:", "line 4:", "line 5:"] == [line[:7] for line in response.message.splitlines()]
     assert [] == await api.history(pin="v0")
     assert {"imported": 0} == (await api.post("device/import-rows", rows=rows[:1], check=True)).json
     assert [] == await api.history(pin="v0")
     assert {"imported": 1} == (await api.post("device/import-rows", rows=rows[:1])).json
-    answer = await api.post("organization/device/import/batch", dataStreamId=1, values=[{"value": 5, "ts": NOON - 1}])
-    assert 204 == answer.status
+    response = await api.post("organization/device/import/batch", dataStreamId=1, values=[{"value": 5, "ts": NOON - 1}])
+    assert 204 == response.status
     assert [5.0, 1.0] == [line["value"] for line in await api.history(pin="v0")]
 
 
 # -- erasing, and what it costs ---------------------------------------------------------------------------------------
 
 
-async def test_a_pin_or_everything_is_erased(api, hub, meter, filled):
+async def test_values_of_a_pin_or_of_the_device_are_erased(api, hub, meter, timestamps):
     device, _ = meter
     hub.write(Write(device, 1, "x", "test", SYSTEM))
     await hub.properties.set(device, [0], {"label": ["L"]})
@@ -433,12 +430,12 @@ async def test_a_pin_or_everything_is_erased(api, hub, meter, filled):
     assert [] == await api.history(pin="v0", period="30d")
     assert {} == await hub.properties.values_for(device)
     assert 1 == len(await api.history(pin="v1"))
-    answer = await api.http.ask("DELETE", f"/api/v1/organization/device/clear?deviceId={device.id}", key=api.key)
-    assert 204 == answer.status
+    response = await api.http.ask("DELETE", f"/api/v1/organization/device/clear?deviceId={device.id}", key=api.key)
+    assert 204 == response.status
     assert [] == await api.history(pin="v1")
 
 
-async def test_what_a_datastream_costs_is_told(api, hub, meter, time):
+async def test_storage_costs_of_a_datastream_are_reported(api, hub, meter, time):
     device, _ = meter
     for _ in range(30 * 60):
         time.pass_(MINUTE)
@@ -453,7 +450,7 @@ async def test_what_a_datastream_costs_is_told(api, hub, meter, time):
 # -- a device that only reports data ----------------------------------------------------------------------------------
 
 
-async def test_data_over_http_make_a_device_online_for_its_wait(hub, time, tmp_path):
+async def test_device_is_online_for_its_wait_time_after_data_over_http(hub, time, tmp_path):
     template = TEMPLATE.replace('wait = "0s"', 'wait = "300ms"')
     device, token = await add_device(hub, template, "Reporter")
     async with connected(hub) as http:
