@@ -18,10 +18,13 @@ async def test_device_gets_address_coordinates_and_time_zone_of_its_location(hub
         location = await ask("POST", "organization/location/create", {"name": "Shop", "about": address})
         assignment = {"deviceId": device.id, "locationId": location["id"], "within": {"floor": "2"}}
         assert await ask("POST", "organization/device/location", assignment) is None
-        location = json.loads(await hub.metadata.get(device, LOCATION))
-        assert {"locationId": location["id"], "floor": "2", "address": "Main St 1", "timezone": "Europe/Kyiv"}.items() <= (
-            location.items()
-        )
+        metadata = json.loads(await hub.metadata.get(device, LOCATION))
+        assert {
+            "locationId": location["id"],
+            "floor": "2",
+            "address": "Main St 1",
+            "timezone": "Europe/Kyiv",
+        }.items() <= (metadata.items())
         assert "Europe/Kyiv" == hub.timezone_of(device)
         assert "50.5 30.25" == await hub.metadata.get(device, "loc.latlon")
         [listed] = (await ask("GET", "organization/locations"))["content"]
