@@ -132,32 +132,32 @@ class CommandLine:
 
     def typed(self, answers, *arguments):
         """Run a command on a terminal and type an answer at each prompt; ``out`` is what the terminal shows."""
-        ours, theirs = pty.openpty()
-        shown, at, waiting = "", 0, list(answers.items())
+        terminal, command_side = pty.openpty()
+        printed, searched_to, pending = "", 0, list(answers.items())
         with subprocess.Popen(
             ["setsid", "--ctty", PINWHEEL, *map(str, arguments)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=command_side,
+            stdout=command_side,
+            stderr=command_side,
             cwd=self.folder,
         ) as process:
-            os.close(theirs)
+            os.close(command_side)
             # Linux reports the end as EIO.
             with contextlib.suppress(OSError):
                 answer = ""
                 while True:
-                    if not select.select([ours], [], [], 0.5)[0]:
+                    if not select.select([terminal], [], [], 0.5)[0]:
                         # Python may have handled the last interrupt just before it waited for input.
-                        os.write(ours, answer.encode() if answer == "\x03" else b"")
+                        os.write(terminal, answer.encode() if answer == "\x03" else b"")
                         continue
-                    shown += os.read(ours, 4096).decode()
-                    if waiting and waiting[0][0] in shown[at:]:
-                        at = len(shown)
-                        _, answer = waiting.pop(0)
-                        os.write(ours, answer.encode())
-            os.close(ours)
-        assert "Traceback" not in shown
-        return Done(process.returncode, shown, "")
+                    printed += os.read(terminal, 4096).decode()
+                    if pending and pending[0][0] in printed[searched_to:]:
+                        searched_to = len(printed)
+                        _, answer = pending.pop(0)
+                        os.write(terminal, answer.encode())
+            os.close(terminal)
+        assert "Traceback" not in printed
+        return Done(process.returncode, printed, "")
 
     @contextmanager
     def started(self, *arguments):

@@ -11,6 +11,7 @@ from plugins.users.model import STAFF
 
 
 async def audited(world):
+    """Return the audit log: who did what to what, and the details."""
     response = await ask(world.hub, "GET", "/api/v1/audit?size=1000", key=local_key(world.hub))
     return [
         (record["who"], record["action"], record["subject"], record["details"]) for record in response.json["content"]
@@ -48,13 +49,13 @@ async def test_partially_applied_request_is_audited(world):
     for _ in range(3):
         await world.device(world.orgs["works"])
 
-    async def meanwhile():
+    async def add_device_after_deletion():
         while world.hub.devices.by_org.get(world.orgs["works"]):
             await trio.sleep(0)
         await world.device(world.orgs["works"])
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(meanwhile)
+        nursery.start_soon(add_device_after_deletion)
         response = await world.ask("rita", "DELETE", f"{ORG}?orgId={world.orgs['works']}&everything=true")
         if response.status == 204:
             nursery.cancel_scope.cancel()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.backups import run_backup
 from support.command import CONFIG, TLS, CommandLine
 from support.commits import entries
 from support.raw_http import ask, local_key
@@ -41,16 +42,6 @@ TEMPLATE = '[template]\nid = "TMPL0"\nname = "Meter"\n[[datastream]]\npin = "V0"
 @pytest.fixture
 def config(tmp_path):
     return parse(LOOPBACK + TLS).with_data(str(tmp_path / "data"))
-
-
-async def run_backup(hub, path):
-    response = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
-    assert 200 == response.status, response.text
-    while True:
-        job = (await ask(hub, "GET", "/api/v1/backup", key=local_key(hub))).json
-        if not job["running"]:
-            return job
-        await trio.sleep(0.02)
 
 
 def ignore_progress(_done, _total):
@@ -364,7 +355,7 @@ def test_ctrl_c_and_ctrl_d_cancel_the_confirmation_of_a_restore(pinwheel, backed
     assert [] == [path.name for path in pinwheel.data.iterdir() if "restor" in path.name]
 
 
-# -- by schedule ------------------------------------------------------------------------------------------------------
+# -- schedule ---------------------------------------------------------------------------------------------------------
 
 
 async def test_scheduled_backups_are_rotated_and_followed_by_a_command(tmp_path, monkeypatch):
@@ -379,7 +370,7 @@ async def test_scheduled_backups_are_rotated_and_followed_by_a_command(tmp_path,
         await until(lambda: log.exists() and len(log.read_text().splitlines()) >= 3, 30)
         await until(lambda: 2 == len(list(out.glob("pinwheel-*.tar"))))
         assert not (tmp_path / "data" / "backup-failed").exists()
-    # A failed attempt uses a name up, too.
+    # A failed attempt also uses up a name.
     reported = log.read_text().splitlines()
     assert reported == sorted(set(reported))
     assert {out} == {Path(name).parent for name in reported}

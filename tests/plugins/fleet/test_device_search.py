@@ -1,4 +1,4 @@
-"""The device search: filters, words, sorting and pages."""
+"""The device search: filters, words, sorting and pages; and devices that a user may not view."""
 
 from __future__ import annotations
 

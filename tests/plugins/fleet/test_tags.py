@@ -65,8 +65,10 @@ async def test_tags_of_a_parent_organization_do_not_count_towards_the_limit_per_
     device = await world.device(world.orgs["acme"])
     async with api_client(world, "local") as ask:
         for number in range(5):
-            above = await ask("POST", "organization/tag/create", {"name": f"Above {number}"})
-            assert None is await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": above["id"]})
+            parent_tag = await ask("POST", "organization/tag/create", {"name": f"Above {number}"})
+            assert None is await ask(
+                "POST", "organization/device/tag", {"deviceId": device.id, "tagId": parent_tag["id"]}
+            )
     async with api_client(world) as ask:
         own = await ask("POST", "organization/tag/create", {"name": "Own"})
         assert None is await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": own["id"]})
@@ -75,14 +77,15 @@ async def test_tags_of_a_parent_organization_do_not_count_towards_the_limit_per_
 async def test_tags_of_other_organizations_are_not_found(world):
     device = await world.device(world.orgs["acme"])
     async with api_client(world, "local") as ask:
-        above = await ask("POST", "organization/tag/create", {"name": "Above"})
-        beside = await ask("POST", "organization/tag/create", {"name": "Beside", "orgId": world.orgs["beta"]})
-        await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": above["id"]})
+        parent_tag = await ask("POST", "organization/tag/create", {"name": "Above"})
+        foreign = await ask("POST", "organization/tag/create", {"name": "Beside", "orgId": world.orgs["beta"]})
+        await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": parent_tag["id"]})
         assert (
-            400 == (await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": beside["id"]})).status
+            400
+            == (await ask("POST", "organization/device/tag", {"deviceId": device.id, "tagId": foreign["id"]})).status
         )
     async with api_client(world) as ask:
-        for tag in (above, beside, {"id": 999}):
+        for tag in (parent_tag, foreign, {"id": 999}):
             for method, path, body, query in (
                 ("PUT", "organization/tag", {"tagId": tag["id"], "name": "Mine"}, {}),
                 ("DELETE", "organization/tag", None, {"tagId": tag["id"]}),

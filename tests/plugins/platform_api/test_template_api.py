@@ -243,7 +243,7 @@ async def test_unknown_template_of_a_document_is_not_found(ask, method, path, bo
     assert "Template is not found or you don't have access to it." == response.message
 
 
-# -- hidden from HTTP -------------------------------------------------------------------------------------------------
+# -- hidden datastreams -----------------------------------------------------------------------------------------------
 
 
 async def test_hidden_datastream_is_unknown_to_the_device_api(hub, ask):

@@ -1,4 +1,4 @@
-"""Organizations with users, one of whom has a password."""
+"""Organizations with users, and a user with a password."""
 
 from __future__ import annotations
 

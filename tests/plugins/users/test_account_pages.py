@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-import trio
 from support.accounts import code_in, log_in, submit_form
-from support.raw_http import PATIENCE, connected
+from support.raw_http import connected
 from support.tenants import ORG, PASSWORD, tenants
-from support.times import DAY
+from support.times import DAY, until
 
 from hub.config import parse
 from hub.model import ROOT_ORG
@@ -144,9 +143,7 @@ async def test_first_admin_is_created_from_the_environment(hub_config, monkeypat
     monkeypatch.setenv("PINWHEEL_ADMIN_EMAIL", "Ops@Example.org")
     monkeypatch.setenv("PINWHEEL_ADMIN_PASSWORD", PASSWORD)
     async with running(hub_config) as hub, connected(hub) as http:
-        with trio.fail_after(PATIENCE):
-            while not hub.service(UsersService).users.by_id:
-                await trio.sleep(0.001)
+        await until(lambda: hub.service(UsersService).users.by_id)
         key = (await log_in(http, "ops@example.org")).json["access_token"]
         listed = (await http.get(f"{ORG}/devices", key)).json
         assert [device.id] == [entry["id"] for entry in listed["content"]]

@@ -114,7 +114,7 @@ async def test_code_redeemed_twice_revokes_the_tokens_of_its_first_use(hub_confi
         client, other = await register_client(world), await register_client(world)
         code = await authorization_code(http, client)
         tokens = (await refresh_tokens(http, client, (await redeem(http, client, code)).json)).json
-        # Another client can do nothing with it.
+        # Another client cannot redeem the code, and its attempt revokes nothing.
         assert 400 == (await redeem(http, other, code)).status
         assert 200 == (await http.get(f"{ORG}/devices", tokens["access_token"])).status
     # Used codes are remembered across a restart.

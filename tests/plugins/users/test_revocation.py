@@ -1,4 +1,4 @@
-"""Rights that are revoked or changed while they are in use, and a disk that is full meanwhile."""
+"""Rights that are revoked or changed while they are in use, and revocation on a full disk."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import trio
 from support.accounts import LOGIN, code_in, log_in, tenants_with_eva
-from support.raw_http import PATIENCE, connected, local_key
+from support.backups import run_backup
+from support.raw_http import connected, local_key
 from support.tenants import ORG, PASSWORD
 
 from hub.run import running
@@ -42,10 +42,7 @@ async def test_secrets_do_not_appear_in_files_logs_metrics_and_errors(hub_config
             responses.append(await http.get("/api/v1/audit?size=1000", local_key(hub)))
             responses.append(await http.get("/api/v1/refusals", local_key(hub)))
             backup = tmp_path / "b.tar"
-            await http.ask("POST", "/api/v1/backup", {"path": str(backup)}, local_key(hub))
-            with trio.fail_after(PATIENCE):
-                while (await http.get("/api/v1/backup", local_key(hub))).json["running"]:
-                    await trio.sleep(0.02)
+            await run_backup(hub, backup)
             assert backup.exists()
     texts = {"log": caplog.text.encode(), "answers": b"".join(a.body for a in responses if b"/nowhere/" not in a.body)}
     for path in [backup, *hub_config.data.rglob("*")]:

@@ -39,34 +39,34 @@ async def test_stream_closes_when_its_login_is_revoked(world, http, revocation):
 
 
 async def test_stream_sends_only_devices_of_the_users_organization(world):
-    mine = await world.device(world.orgs["acme"])
-    theirs = await world.device(world.orgs["beta"])
+    visible = await world.device(world.orgs["acme"])
+    foreign = await world.device(world.orgs["beta"])
     async with open_stream(world.hub, world.tokens["ada"]) as stream:
         await stream.subscribe(1, "devices", every=True)
         await stream.subscribe(2, "events")
         for number, topic in ((3, "device"), (4, "wire")):
-            rejection = await stream.subscribe(number, topic, device=theirs.id)
+            rejection = await stream.subscribe(number, topic, device=foreign.id)
             assert "is not found" in rejection["error"]["message"]
         assert "hub.view" in (await stream.subscribe(5, "refused"))["error"]["message"]
-        for device in (theirs, mine):
+        for device in (foreign, visible):
             await world.write(device, 1)
             await world.hub.timeline.log(device, "hot", "")
         messages = [await stream.receive() for _ in range(2)]
-        assert {mine.id} == {message["device"] for message in messages}
+        assert {visible.id} == {message["device"] for message in messages}
         assert {"values", "event"} == {key for message in messages for key in message if key in ("values", "event")}
 
 
 async def test_audit_stream_needs_the_permission_and_sends_only_the_users_organization(world):
-    mine, theirs = await world.device(world.orgs["acme"]), await world.device(world.orgs["beta"])
+    visible, foreign = await world.device(world.orgs["acme"]), await world.device(world.orgs["beta"])
     hub, tokens = world.hub, world.tokens
     async with open_stream(hub, tokens["ada"]) as stream, open_stream(hub, tokens["stan"]) as other:
         assert "users.log" in (await other.subscribe(1, "audit"))["error"]["message"]
         assert "audit" == (await stream.subscribe(1, "audit"))["subscribed"]
-        for device in (theirs, mine):
+        for device in (foreign, visible):
             target = f"{ORG}/device?deviceId={device.id}"
             assert 200 == (await world.ask("rita", "PUT", target, {"name": "New"})).status
         change = (await stream.receive())["change"]
-        assert (f"device {mine.id}", world.orgs["acme"]) == (change["subject"], change["org"])
+        assert (f"device {visible.id}", world.orgs["acme"]) == (change["subject"], change["org"])
 
 
 async def test_stream_of_a_client_sends_only_its_organization(world, http, hub):
