@@ -104,7 +104,7 @@ async def test_values_are_batched_while_sending_is_expensive(hub, device):
 
 
 async def test_batching_delay_is_bounded(autojump_clock):
-    budget = feeds._CpuBudget()
+    budget = feeds._CpuBudget(trio.current_time)
     for _ in range(10):
         budget.charge(60.0)
     assert 0 < budget.resume_at - trio.current_time() <= feeds.MAX_DELAY + 0.001
