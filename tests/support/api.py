@@ -16,7 +16,7 @@ NOT_FOUND_TEMPLATE = "Template is not found or you don't have access to it."
 
 
 class ApiClient:
-    """Requests with one key: they return the JSON of a successful response, and any other response itself."""
+    """Requests with a key: they return the JSON of a success, or the response of an error."""
 
     def __init__(self, http, key):
         self.http, self.key = http, key
@@ -29,10 +29,10 @@ class ApiClient:
 
 
 @asynccontextmanager
-async def api_client(world, user="ada"):
-    """Connect as a user of `support.tenants`, or with the key of the hub's machine ("local")."""
+async def api_client(world, who="ada"):
+    """A client with the token of a user of ``world``, or with the local key."""
     async with connected(world.hub) as http:
-        yield ApiClient(http, local_key(world.hub) if user == "local" else world.tokens[user])
+        yield ApiClient(http, local_key(world.hub) if who == "local" else world.tokens[who])
 
 
 class LocalApi:
@@ -62,7 +62,7 @@ def error_of(response, status=400):
 
 
 def names_of(page):
-    """Return the names of the devices on a page of a list."""
+    """The names of the devices of a page."""
     return [device["name"] for device in page["content"]]
 
 

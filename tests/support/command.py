@@ -61,6 +61,8 @@ wait = "0s"
 
 
 class Done(NamedTuple):
+    """The exit code and the output of a command."""
+
     code: int
     out: str
     err: str
@@ -87,7 +89,7 @@ def output_of(done):
 
 
 class CommandLine:
-    """The command in a directory with a configuration and the data of one hub: call it with the arguments."""
+    """A directory with a configuration and the data of one hub."""
 
     def __init__(self, folder, config=CONFIG):
         folder.mkdir(exist_ok=True)
@@ -108,8 +110,8 @@ class CommandLine:
         try:
             with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 cli.main([str(argument) for argument in arguments])
-        except SystemExit as exited:
-            code = exited.code
+        except SystemExit as error:
+            code = error.code
         finally:
             sys.stdin = before
             logging.getLogger().removeHandler(log)
@@ -117,7 +119,7 @@ class CommandLine:
         return Done(code, out.getvalue(), err.getvalue())
 
     def spawned(self, *arguments):
-        """Run a command to its end in a process of its own."""
+        """Run a command to its end in its own process."""
         done = subprocess.run(
             [PINWHEEL, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -131,37 +133,40 @@ class CommandLine:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def typed(self, answers, *arguments):
-        """Run a command on a terminal and type an answer at each prompt; ``out`` is what the terminal shows."""
-        terminal, command_side = pty.openpty()
-        printed, searched_to, pending = "", 0, list(answers.items())
+        """Run a command on a terminal, and answer its prompts in order; ``out`` is the screen.
+
+        ``answers``: prompt to input.
+        """
+        ours, theirs = pty.openpty()
+        screen, at, waiting = "", 0, list(answers.items())
         with subprocess.Popen(
             ["setsid", "--ctty", PINWHEEL, *map(str, arguments)],
-            stdin=command_side,
-            stdout=command_side,
-            stderr=command_side,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
             cwd=self.folder,
         ) as process:
-            os.close(command_side)
-            # Linux reports the end as EIO.
+            os.close(theirs)
+            # Linux has EIO for the end.
             with contextlib.suppress(OSError):
                 answer = ""
                 while True:
-                    if not select.select([terminal], [], [], 0.5)[0]:
-                        # Python may have handled the last interrupt just before it waited for input.
-                        os.write(terminal, answer.encode() if answer == "\x03" else b"")
+                    if not select.select([ours], [], [], 0.5)[0]:
+                        # Python may have handled the last Ctrl-C just before it waited for input.
+                        os.write(ours, answer.encode() if answer == "\x03" else b"")
                         continue
-                    printed += os.read(terminal, 4096).decode()
-                    if pending and pending[0][0] in printed[searched_to:]:
-                        searched_to = len(printed)
-                        _, answer = pending.pop(0)
-                        os.write(terminal, answer.encode())
-            os.close(terminal)
-        assert "Traceback" not in printed
-        return Done(process.returncode, printed, "")
+                    screen += os.read(ours, 4096).decode()
+                    if waiting and waiting[0][0] in screen[at:]:
+                        at = len(screen)
+                        _, answer = waiting.pop(0)
+                        os.write(ours, answer.encode())
+            os.close(ours)
+        assert "Traceback" not in screen
+        return Done(process.returncode, screen, "")
 
     @contextmanager
     def started(self, *arguments):
-        """Start a command that runs until it is interrupted."""
+        """A command that runs until it is interrupted, or until the end of the block."""
         with subprocess.Popen(
             [PINWHEEL, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -177,7 +182,7 @@ class CommandLine:
 
     @contextmanager
     def running(self, *arguments):
-        """Run the hub for the length of the block, and stop it with SIGTERM if it still runs at the end."""
+        """Run the hub for the block; stop it with SIGTERM at the end, unless it has ended."""
         log = (self.folder / "log").open("w+")
         with (
             log,
@@ -220,7 +225,7 @@ class CommandLine:
         return self("template", "import", "weather.toml", *arguments)
 
     def add(self, name=None):
-        """Add a device; return its name, id and token."""
+        """Add a device; returns its name, id and token."""
         name = name or f"Station {next(self._numbers)}"
         done = self("device", "add", "--template", "TMPL0cli", "--name", name)
         added = json.loads(done.out)

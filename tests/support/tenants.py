@@ -1,4 +1,4 @@
-"""A hub with several organizations and their users."""
+"""A hub with several organizations, and users in them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ type = "text"
 
 @attrs.define
 class Tenants:
-    """Organizations, users and access tokens by name, and requests as any of the users."""
+    """Organizations, users and access tokens by name, and requests as any user."""
 
     hub: object
     orgs: dict = attrs.Factory(dict)
@@ -54,7 +54,7 @@ class Tenants:
         return self.orgs[name]
 
     async def user(self, name, org, role=USER, password=None):
-        """Add a user with an open session; with a password they can also log in."""
+        """Add a user with a session; a user with a password can also log in."""
         email = f"{name}@example.org"
         hashed = None if password is None else blynk_hash(email, password)
         user = await self.service.users.add(User(id=0, org=org, email=email, role=role), hashed)
@@ -70,21 +70,18 @@ class Tenants:
         return device
 
     async def write(self, device, value=7):
-        """Write a value to V0 of a device as Rita."""
+        """Write a value to V0 of a device as Rita, the Admin of the root organization."""
         body = {"deviceId": device.id, "pin": "v0", "value": value}
         assert 204 == (await self.ask("rita", "POST", f"{ORG}/device/datastream", body)).status
 
-    async def ask(self, user, method, path, body=None):
-        """Send a request as a user, by name; return the response."""
+    async def ask(self, who, method, path, body=None):
+        """Send a request as a user, by name."""
         async with connected(self.hub) as http:
-            return await http.ask(method, path, body, self.tokens[user])
+            return await http.ask(method, path, body, self.tokens[who])
 
 
 async def tenants(hub):
-    """Return a world with the organizations root > acme > works and root > beta.
-
-    Ada (Admin), Stan (Staff) and Uma (User) are in acme, Rita (Admin) in root and Bert (Admin) in beta.
-    """
+    """root > acme > works, and beta beside acme. In acme: ada (Admin), stan (Staff), uma (User); in beta: bert (Admin)."""
     world = Tenants(hub)
     world.template, _ = await hub.templates.save(THERMOMETER, SYSTEM)
     world.orgs["root"] = ROOT_ORG

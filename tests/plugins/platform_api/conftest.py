@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from support.api import LocalApi
+from support.api_templates import LAMP, METER, THERMOSTAT
 from support.raw_http import connected, local_key
 from support.stream import open_stream
-from support.templates import LAMP, METER, THERMOSTAT
 
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.api import api_client
+from support.api_templates import THERMOSTAT
 from support.raw_http import connected
-from support.templates import THERMOSTAT
 
 from hub.domain.devices import NewDevice
 from hub.model import LOCAL, ROOT_ORG, SYSTEM

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 from support.api import NOT_FOUND_DEVICE, NOT_FOUND_TEMPLATE, TOKEN, error_of
+from support.api_templates import LAMP
 from support.raw_http import PATIENCE, ask, local_key
-from support.templates import LAMP
 from support.tenants import ORG
 
 from connectors.native import client

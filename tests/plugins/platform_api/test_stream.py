@@ -7,9 +7,9 @@ import json
 import pytest
 import trio
 from support.api import TOKEN
+from support.api_templates import METER
 from support.raw_http import PATIENCE, ask, local_key
 from support.stream import UPGRADE, open_stream
-from support.templates import METER
 from support.times import until
 from websockets.exceptions import ConnectionClosed
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from support.api_templates import METER
 from support.stream import open_stream
-from support.templates import METER
 from support.times import until
 
 from hub.testing import add_device

@@ -6,9 +6,9 @@ import json
 from contextlib import asynccontextmanager
 
 import trio
+from support.api_templates import METER
 from support.raw_http import PATIENCE, Http, local_key
 from support.stream import UPGRADE
-from support.templates import METER
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.api import NOT_FOUND_TEMPLATE, error_of
-from support.templates import LAMP
+from support.api_templates import LAMP
 from support.tenants import ORG
 
 from hub.config import parse
