@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from hypothesis import HealthCheck, settings
+from support.command import CommandLine
 from support.patience import patient
 from support.times import Time
 
@@ -119,6 +120,12 @@ def pytest_runtest_teardown(item):
 def time():
     """A clock for a hub, that stands until it is moved."""
     return Time()
+
+
+@pytest.fixture
+def pinwheel(tmp_path):
+    """The ``pinwheel`` command in a directory with a configuration and empty data."""
+    return CommandLine(tmp_path / "pinwheel")
 
 
 @pytest.fixture(autouse=True)

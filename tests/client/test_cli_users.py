@@ -1,4 +1,4 @@
-"""``pinwheel user|org|role|key|audit``, as an operator runs them, on a hub that is stopped and on one that runs."""
+"""Commands on users, organizations, roles, keys and the audit log."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import csv
 import json
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from support.command import CONFIG, PINWHEEL, output_of
 from support.raw_http import ask
 from support.tenants import PASSWORD
 
-from client.cli import main
 from hub.run import announced, running
 
-PINWHEEL = str(Path(sys.executable).parent / "pinwheel")
-CONFIG = '[[listen]]\naddress = "127.0.0.1:0"\n'
 APPLY = """
 [organization]
 name = "Acme"
@@ -34,42 +30,21 @@ role = "Admin"
 """
 
 
-@pytest.fixture
-def pinwheel(tmp_path, capsys):
-    """Runs a command on a stopped hub; returns its exit code and what it printed."""
-    (tmp_path / "hub.toml").write_text(CONFIG)
-    (tmp_path / "data").mkdir()
-
-    def run(*words):
-        where = ["--config", str(tmp_path / "hub.toml"), "--data", str(tmp_path / "data")]
-        with pytest.raises(SystemExit) as ended:
-            main([*words, *where])
-        return ended.value.code, capsys.readouterr()
-
-    return run
-
-
-def said(result):
-    code, output = result
-    assert 0 == code, output.err
-    return output.out
-
-
-def test_users_come_and_go(pinwheel):
-    out = said(pinwheel("user", "add", "Ann@example.org", "--role", "admin", "--name", "Ann"))
+def test_user_is_added_suspended_and_deleted(pinwheel):
+    out = output_of(pinwheel("user", "add", "Ann@example.org", "--role", "admin", "--name", "Ann"))
     assert re.search(r"^1 ann@example.org, Admin\nlink: /account\?code=\S+$", out)
-    assert "Pending" in said(pinwheel("user", "list"))
-    said(pinwheel("user", "suspend", "ann@example.org"))
-    assert "Suspended" in said(pinwheel("user", "list"))
-    said(pinwheel("user", "suspend", "ann@example.org", "--undo"))
-    assert "/account?code=" in said(pinwheel("user", "reset-password", "ann@example.org"))
-    assert 1 == pinwheel("user", "delete", "ann@example.org")[0]
-    said(pinwheel("user", "delete", "ann@example.org", "--yes"))
-    assert [] == json.loads(said(pinwheel("user", "list", "--json")))
+    assert "Pending" in output_of(pinwheel("user", "list"))
+    output_of(pinwheel("user", "suspend", "ann@example.org"))
+    assert "Suspended" in output_of(pinwheel("user", "list"))
+    output_of(pinwheel("user", "suspend", "ann@example.org", "--undo"))
+    assert "/account?code=" in output_of(pinwheel("user", "reset-password", "ann@example.org"))
+    assert 1 == pinwheel("user", "delete", "ann@example.org").code
+    output_of(pinwheel("user", "delete", "ann@example.org", "--yes"))
+    assert [] == json.loads(output_of(pinwheel("user", "list", "--json")))
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("arguments", "error"),
     [
         (["user", "add", "nonsense"], "Enter a valid e-mail address."),
         (["user", "add", "a@b.c", "--role", "King"], "there is no role 'King'; there are Admin, Staff, User"),
@@ -86,45 +61,45 @@ def test_users_come_and_go(pinwheel):
     ],
     ids=" ".join,
 )
-def test_what_makes_no_sense_is_said_in_a_line(pinwheel, words, error):
-    code, output = pinwheel(*words)
-    assert 1 == code
-    [line] = output.err.splitlines()
+def test_invalid_arguments_are_reported_in_one_line(pinwheel, arguments, error):
+    done = pinwheel(*arguments)
+    assert 1 == done.code
+    [line] = done.err.splitlines()
     assert line.startswith("pinwheel: ")
     assert error in line
 
 
-def test_organizations_come_and_go(pinwheel):
-    assert "2 Acme\n" == said(pinwheel("org", "add", "Acme", "--timezone", "Europe/Kyiv"))
-    assert "3 Works\n" == said(pinwheel("org", "add", "Works", "--parent", "Acme"))
-    said(pinwheel("org", "add", "Beta"))
-    said(pinwheel("org", "transfer", "Works", "Beta"))
+def test_organization_is_added_moved_and_deleted(pinwheel):
+    assert "2 Acme\n" == output_of(pinwheel("org", "add", "Acme", "--timezone", "Europe/Kyiv"))
+    assert "3 Works\n" == output_of(pinwheel("org", "add", "Works", "--parent", "Acme"))
+    output_of(pinwheel("org", "add", "Beta"))
+    output_of(pinwheel("org", "transfer", "Works", "Beta"))
     assert ["Pinwheel", "Acme", "Beta", "Works"] == [
-        o["name"] for o in json.loads(said(pinwheel("org", "list", "--json")))
+        o["name"] for o in json.loads(output_of(pinwheel("org", "list", "--json")))
     ]
-    shown = said(pinwheel("org", "show", "Works"))
-    assert re.search(r"parent +4", shown)
-    assert 1 == pinwheel("org", "delete", "Beta", "--yes")[0]
-    said(pinwheel("org", "delete", "Beta", "--yes", "--everything"))
-    assert "Works" not in said(pinwheel("org", "list"))
+    details = output_of(pinwheel("org", "show", "Works"))
+    assert re.search(r"parent +4", details)
+    assert 1 == pinwheel("org", "delete", "Beta", "--yes").code
+    output_of(pinwheel("org", "delete", "Beta", "--yes", "--everything"))
+    assert "Works" not in output_of(pinwheel("org", "list"))
 
 
-def test_an_organization_is_applied_again_and_again(pinwheel, tmp_path):
+def test_organization_file_is_applied_repeatedly(pinwheel, tmp_path):
     file = tmp_path / "acme.toml"
     file.write_text(APPLY)
-    out = said(pinwheel("org", "apply", str(file)))
+    out = output_of(pinwheel("org", "apply", str(file)))
     assert ["+ organization Acme (2)", "~ role User: +own_devices.edit"] == out.splitlines()[:2]
     assert out.splitlines()[2].startswith("+ user ann@example.org, Admin: /account?code=")
-    assert "nothing to change\n" == said(pinwheel("org", "apply", str(file)))
+    assert "nothing to change\n" == output_of(pinwheel("org", "apply", str(file)))
     file.write_text(APPLY.replace("Kyiv", "Paris").replace('"Ann"', '"Anna"').replace("5", "7"))
-    out = said(pinwheel("org", "apply", str(file)))
+    out = output_of(pinwheel("org", "apply", str(file)))
     assert ["~ organization Acme: timezone, quotas", "~ user ann@example.org: named Anna"] == out.splitlines()
     units = 'units = "metric"\nunit_overrides = { temperature = "K" }\ntimezone'
     file.write_text(file.read_text().replace("timezone", units))
-    out = said(pinwheel("org", "apply", str(file)))
+    out = output_of(pinwheel("org", "apply", str(file)))
     assert ["~ organization Acme: units, unit_overrides"] == out.splitlines()
-    assert re.search(r"units +metric", said(pinwheel("org", "show", "Acme")))
-    assert "nothing to change\n" == said(pinwheel("org", "apply", str(file)))
+    assert re.search(r"units +metric", output_of(pinwheel("org", "show", "Acme")))
+    assert "nothing to change\n" == output_of(pinwheel("org", "apply", str(file)))
 
 
 @pytest.mark.parametrize(
@@ -137,25 +112,25 @@ def test_an_organization_is_applied_again_and_again(pinwheel, tmp_path):
         ('[organization]\nname = "A"\n[role.User]\n"users.view" = 1\n', ["true or false"]),
     ],
 )
-def test_a_file_that_makes_no_sense_is_refused_whole(pinwheel, tmp_path, text, errors):
+def test_invalid_organization_file_is_rejected_as_a_unit(pinwheel, tmp_path, text, errors):
     file = tmp_path / "acme.toml"
     file.write_text(text)
-    code, output = pinwheel("org", "apply", str(file))
-    assert 1 == code
-    assert len(errors) == len(output.err.splitlines())
-    assert all(any(error in line for line in output.err.splitlines()) for error in errors)
-    assert 1 == len(json.loads(said(pinwheel("org", "list", "--json"))))
+    done = pinwheel("org", "apply", str(file))
+    assert 1 == done.code
+    assert len(errors) == len(done.err.splitlines())
+    assert all(any(error in line for line in done.err.splitlines()) for error in errors)
+    assert 1 == len(json.loads(output_of(pinwheel("org", "list", "--json"))))
 
 
-def test_a_file_that_names_what_there_is_not_is_refused_whole_with_every_mistake(pinwheel, tmp_path):
+def test_organization_file_with_unknown_names_is_rejected_with_all_errors(pinwheel, tmp_path):
     file = tmp_path / "acme.toml"
     file.write_text(
         '[organization]\nname = "Acme"\nparent = "Nowhere"\ntimezone = "Mars/Phobos"\ntemplates = ["TMPL0none"]\n'
         '[role.King]\n"users.vew" = true\n[[user]]\nemail = "ann@example.org"\nrole = "Queen"\n'
     )
-    code, output = pinwheel("org", "apply", str(file))
-    assert (1, "") == (code, output.out)
-    for mistake in (
+    done = pinwheel("org", "apply", str(file))
+    assert (1, "") == (done.code, done.out)
+    for error in (
         "organization.parent: there is no organization 'Nowhere'",
         "organization.timezone: there is no time zone 'Mars/Phobos'",
         "organization.templates: there is no template 'TMPL0none'",
@@ -163,12 +138,12 @@ def test_a_file_that_names_what_there_is_not_is_refused_whole_with_every_mistake
         "role.King: there is no permission 'users.vew'; did you mean 'users.view'?",
         "user ann@example.org: there is no role 'Queen'",
     ):
-        assert 1 == len([line for line in output.err.splitlines() if mistake in line]), mistake
-    assert 1 == len(json.loads(said(pinwheel("org", "list", "--json"))))
+        assert 1 == len([line for line in done.err.splitlines() if error in line]), error
+    assert 1 == len(json.loads(output_of(pinwheel("org", "list", "--json"))))
 
 
 @pytest.mark.parametrize(
-    ("words", "done"),
+    ("arguments", "message"),
     [
         (["user", "suspend", "ann@example.org"], "ann@example.org is suspended, and their sessions have ended"),
         (["user", "suspend", "ann@example.org", "--undo"], "ann@example.org may log in again"),
@@ -181,56 +156,58 @@ def test_a_file_that_names_what_there_is_not_is_refused_whole_with_every_mistake
     ],
     ids=" ".join,
 )
-def test_a_success_says_what_was_done(pinwheel, words, done):
-    said(pinwheel("user", "add", "ann@example.org"))
-    said(pinwheel("key", "add", "ann@example.org", "phone"))
-    said(pinwheel("org", "add", "Acme"))
-    said(pinwheel("org", "add", "Works"))
-    assert said(pinwheel(*words)).startswith(done)
+def test_success_prints_what_was_done(pinwheel, arguments, message):
+    output_of(pinwheel("user", "add", "ann@example.org"))
+    output_of(pinwheel("key", "add", "ann@example.org", "phone"))
+    output_of(pinwheel("org", "add", "Acme"))
+    output_of(pinwheel("org", "add", "Works"))
+    assert output_of(pinwheel(*arguments)).startswith(message)
 
 
-def test_an_organization_that_is_not_empty_is_deleted_with_everything_only(pinwheel):
-    said(pinwheel("org", "add", "Acme"))
-    said(pinwheel("user", "add", "ann@example.org", "--org", "Acme"))
-    code, output = pinwheel("org", "delete", "Acme", "--yes")
-    assert (1, True) == (code, "--everything deletes what belongs to it too" in output.err)
-    code, output = pinwheel("org", "delete", "Acme")
-    assert "pinwheel: Refusing to delete Acme without confirmation. Run again with --yes.\n" == output.err
+def test_deleting_an_organization_with_content_needs_everything(pinwheel):
+    output_of(pinwheel("org", "add", "Acme"))
+    output_of(pinwheel("user", "add", "ann@example.org", "--org", "Acme"))
+    done = pinwheel("org", "delete", "Acme", "--yes")
+    assert (1, True) == (done.code, "--everything deletes what belongs to it too" in done.err)
+    done = pinwheel("org", "delete", "Acme")
+    assert "pinwheel: Refusing to delete Acme without confirmation. Run again with --yes.\n" == done.err
 
 
-def test_what_a_role_may_is_shown_and_set(pinwheel):
-    assert "Staff" in said(pinwheel("role", "list"))
-    said(pinwheel("role", "set", "User", "users.edit", "on"))
-    shown = said(pinwheel("role", "show", "user"))
-    assert re.search(r"^on +users.edit +Edit users$", shown, re.MULTILINE)
-    assert re.search(r"^on +users.view ", shown, re.MULTILINE)
+def test_permissions_of_a_role_are_shown_and_set(pinwheel):
+    assert "Staff" in output_of(pinwheel("role", "list"))
+    output_of(pinwheel("role", "set", "User", "users.edit", "on"))
+    details = output_of(pinwheel("role", "show", "user"))
+    assert re.search(r"^on +users.edit +Edit users$", details, re.MULTILINE)
+    assert re.search(r"^on +users.view ", details, re.MULTILINE)
 
 
-def test_the_audit_is_listed_verified_and_exported(pinwheel, tmp_path):
-    said(pinwheel("org", "add", "Acme"))
-    said(pinwheel("role", "set", "User", "users.view", "on"))
-    assert re.search(r"1 +\S+ \S+ +local key +Create an organization +organization 2", said(pinwheel("audit", "list")))
-    out = said(pinwheel("audit", "verify"))
+def test_audit_log_is_listed_verified_and_exported(pinwheel, tmp_path):
+    output_of(pinwheel("org", "add", "Acme"))
+    output_of(pinwheel("role", "set", "User", "users.view", "on"))
+    assert re.search(
+        r"1 +\S+ \S+ +local key +Create an organization +organization 2", output_of(pinwheel("audit", "list"))
+    )
+    out = output_of(pinwheel("audit", "verify"))
     head = re.search(r"2 records from 1 on, head (\w+)\nall is well", out)[1]
-    said(pinwheel("audit", "verify", "--head", head))
-    code, output = pinwheel("audit", "verify", "--head", "00")
-    assert (1, "pinwheel: the noted head is not in the chain: the chain was written anew\n") == (code, output.err)
-    assert "2 records" in said(pinwheel("audit", "export", str(tmp_path / "a.csv")))
+    output_of(pinwheel("audit", "verify", "--head", head))
+    done = pinwheel("audit", "verify", "--head", "00")
+    assert (1, "pinwheel: the noted head is not in the chain: the chain was written anew\n") == (done.code, done.err)
+    assert "2 records" in output_of(pinwheel("audit", "export", str(tmp_path / "a.csv")))
     with (tmp_path / "a.csv").open() as file:
         assert ["Create an organization", "Turn permissions on or off"] == [
             row["action"] for row in csv.DictReader(file)
         ]
-    said(pinwheel("audit", "export", str(tmp_path / "a.jsonl")))
+    output_of(pinwheel("audit", "export", str(tmp_path / "a.jsonl")))
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [1, 2] == [line["id"] for line in lines]
-    assert 1 == pinwheel("audit", "export", "/nowhere/a.csv")[0]
+    assert 1 == pinwheel("audit", "export", "/nowhere/a.csv").code
 
 
-async def test_a_key_made_by_command_opens_a_running_hub(hub_config, tmp_path):
+async def test_added_key_is_valid_on_a_running_hub_until_it_is_revoked(hub_config, tmp_path):
     import trio
 
-    async def pinwheel(*words, stdin=b""):
-        command = [PINWHEEL, *words, "--config", str(tmp_path / "hub.toml"), "--data", str(hub_config.data)]
+    async def pinwheel(*arguments, stdin=b""):
+        command = [PINWHEEL, *arguments, "--config", str(tmp_path / "hub.toml"), "--data", str(hub_config.data)]
         done = await trio.run_process(command, stdin=stdin, capture_stdout=True, capture_stderr=True, check=False)
         assert 0 == done.returncode, done.stderr
         return done.stdout.decode()
@@ -239,31 +216,31 @@ async def test_a_key_made_by_command_opens_a_running_hub(hub_config, tmp_path):
     async with running(hub_config) as hub, announced(hub):
         out = await pinwheel("user", "add", "ann@example.org", "--password-stdin", stdin=PASSWORD.encode() + b"\n")
         assert "1 ann@example.org, User\n" == out
-        answer = await ask(hub, "POST", "/api/v1/login", {"email": "ann@example.org", "password": PASSWORD})
-        assert 200 == answer.status
+        response = await ask(hub, "POST", "/api/v1/login", {"email": "ann@example.org", "password": PASSWORD})
+        assert 200 == response.status
         key = (await pinwheel("key", "add", "ann@example.org", "phone", "--expires", "90d")).strip()
         assert 200 == (await ask(hub, "GET", "/api/v1/profile", key=key)).status
-        [listed] = json.loads(await pinwheel("key", "list", "--json"))
-        assert ("phone", "ann@example.org") == (listed["name"], listed["user"])
-        await pinwheel("key", "revoke", str(listed["id"]))
+        [entry] = json.loads(await pinwheel("key", "list", "--json"))
+        assert ("phone", "ann@example.org") == (entry["name"], entry["user"])
+        await pinwheel("key", "revoke", str(entry["id"]))
         assert 401 == (await ask(hub, "GET", "/api/v1/profile", key=key)).status
 
 
-def test_a_terminal_shows_the_first_administrators_page_once(tmp_path):
+def test_run_on_a_terminal_prints_the_link_for_the_first_admin(tmp_path):
     import os
     import pty
 
     (tmp_path / "hub.toml").write_text(CONFIG)
-    ours, theirs = pty.openpty()
+    terminal, command_side = pty.openpty()
     command = [PINWHEEL, "run", "--config", str(tmp_path / "hub.toml"), "--data", str(tmp_path / "data")]
-    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=command_side, stdout=subprocess.DEVNULL)
     text = b""
     try:
         while b"code=" not in text or not text.endswith(b"\n"):
-            text += os.read(ours, 4096)
+            text += os.read(terminal, 4096)
     finally:
         process.terminate()
         process.wait()
-        os.close(ours)
-        os.close(theirs)
+        os.close(terminal)
+        os.close(command_side)
     assert re.search(rb"The first administrator's page: http://127\.0\.0\.1:\d+/account\?code=[\w-]{32}\r\n", text)

@@ -1,4 +1,4 @@
-"""The Python client: made from the API's description, and typed; against a real hub over real sockets."""
+"""The Python client, which is generated from the API's description, against a running hub."""
 
 from __future__ import annotations
 
@@ -51,40 +51,40 @@ type = "string"
 
 @pytest.fixture
 async def ask(hub):
-    """Carry out a call as the local key does, in a thread."""
+    """A function that executes a call with the local key, in a thread."""
     host, port = address_of(hub)
     remote = Remote(f"http://{host}:{port}", local_key(hub))
 
-    async def carried_out(call):
+    async def execute(call):
         return await trio.to_thread.run_sync(remote, call)
 
-    carried_out.remote = remote
-    return carried_out
+    execute.remote = remote
+    return execute
 
 
-async def test_the_client_is_what_the_routes_say(hub):
-    """Whoever changes a route runs ``make client``."""
+async def test_generated_client_is_up_to_date(hub):
+    """A change of a route needs ``make client``."""
     path = Path(operations.__file__)
     ruff = [str(Path(sys.executable).with_name("ruff")), "format", "--stdin-filename", str(path), "-"]
-    made = await trio.run_process(ruff, stdin=generate_client(build_document(hub)).encode(), capture_stdout=True)
-    assert made.stdout.decode() == path.read_text()
+    generated = await trio.run_process(ruff, stdin=generate_client(build_document(hub)).encode(), capture_stdout=True)
+    assert generated.stdout.decode() == path.read_text()
 
 
-async def test_a_device_is_made_written_read_and_deleted(hub, ask):
+async def test_device_is_created_written_read_and_deleted(hub, ask):
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
-    made = await ask(operations.post_organization_device_create(template_id=template.id, name="Küche & Bad"))
-    assert 32 == len(made["token"])
-    one = {"device_id": made["id"]}
-    assert None is await ask(operations.post_organization_device_datastream(**one, pin="V0", value=21.5))
-    found = await ask(operations.get_organization_device(**one))
-    assert ("Küche & Bad", 21.5) == (found["name"], found["dataStreamValues"][0]["value"])
+    created = await ask(operations.post_organization_device_create(template_id=template.id, name="Küche & Bad"))
+    assert 32 == len(created["token"])
+    target = {"device_id": created["id"]}
+    assert None is await ask(operations.post_organization_device_datastream(**target, pin="V0", value=21.5))
+    details = await ask(operations.get_organization_device(**target))
+    assert ("Küche & Bad", 21.5) == (details["name"], details["dataStreamValues"][0]["value"])
     listed = await ask(operations.get_organization_search_devices(query="küche &"))
-    assert [made["id"]] == [device["id"] for device in listed["content"]]
-    await ask(operations.delete_organization_device(**one))
+    assert [created["id"]] == [device["id"] for device in listed["content"]]
+    await ask(operations.delete_organization_device(**target))
     assert 0 == (await ask(operations.get_organization_devices()))["totalElements"]
 
 
-async def test_queries_have_lists_truth_and_times_and_answers_may_be_text(hub, ask):
+async def test_query_parameters_are_encoded_and_responses_may_be_text(hub, ask):
     device, _ = await add_device(hub, TEMPLATE)
     for pin, value in ((0, 1.5), (1, "a,b")):
         await hub.write(Write(device, pin, value, "test", SYSTEM)).durable()
@@ -94,11 +94,11 @@ async def test_queries_have_lists_truth_and_times_and_answers_may_be_text(hub, a
     assert "time,device,name,value" == (await ask(chart(from_=0, format="csv"))).splitlines()[0]
     empty = operations.get_device_history(device_id=device.id, pin="V0", from_=0, to=1)
     assert "" == await ask(empty)
-    below = operations.get_organization_devices(include_sub_org_devices=False)
-    assert 1 == (await ask(below))["totalElements"]
+    own_devices = operations.get_organization_devices(include_sub_org_devices=False)
+    assert 1 == (await ask(own_devices))["totalElements"]
 
 
-async def test_errors_are_what_the_hub_raised(hub, ask):
+async def test_error_responses_raise_the_hubs_exceptions(hub, ask):
     device, _ = await add_device(hub, TEMPLATE)
     with pytest.raises(NotFound, match="Device with identifier 99"):
         await ask(operations.get_organization_device(device_id=99))
@@ -106,18 +106,18 @@ async def test_errors_are_what_the_hub_raised(hub, ask):
         await ask(operations.post_organization_device_datastream(device_id=device.id, pin="V0", value="x"))
     with pytest.raises(Conflict):
         await ask(operations.delete_template(template_id="TMPL0client"))
-    nobody = Remote(f"http://{ask.remote.host}:{ask.remote.port}", "nobody's")
+    stranger = Remote(f"http://{ask.remote.host}:{ask.remote.port}", "nobody's")
     with pytest.raises(NotAuthenticated):
-        await trio.to_thread.run_sync(nobody, operations.get_status())
+        await trio.to_thread.run_sync(stranger, operations.get_status())
     with pytest.raises(NotAuthenticated):
-        await trio.to_thread.run_sync(Remote(f"http://{nobody.host}:{nobody.port}"), operations.get_status())
+        await trio.to_thread.run_sync(Remote(f"http://{stranger.host}:{stranger.port}"), operations.get_status())
     with pytest.raises(RequestError, match="is not allowed for this path"):
         await ask(Call("DELETE", "/health"))
     with pytest.raises(NotFound, match="nothing at"):
         await ask(Call("GET", "/api/v1/nowhere"))
 
 
-async def test_what_changed_since_it_was_read_is_not_edited(hub, ask):
+async def test_outdated_etag_is_rejected(hub, ask):
     device, _ = await add_device(hub, TEMPLATE)
     _, etag = await trio.to_thread.run_sync(
         ask.remote.call_with_etag, operations.get_organization_device(device_id=device.id)
@@ -129,7 +129,7 @@ async def test_what_changed_since_it_was_read_is_not_edited(hub, ask):
     assert "First" == device.name
 
 
-async def test_what_is_asked_twice_with_a_key_is_done_once(hub, ask):
+async def test_call_with_an_idempotency_key_is_executed_once(hub, ask):
     await hub.templates.save(TEMPLATE, SYSTEM)
     call = operations.post_organization_device_create(template_id="TMPL0client", name="Once").with_idempotency_key(
         "key 1"
@@ -151,11 +151,11 @@ async def ada(hub):
     return Remote(f"http://{host}:{port}")
 
 
-async def test_somebody_logs_in_and_may_what_they_may(hub, ada):
+async def test_login_and_scoped_key_limit_what_a_client_may_call(hub, ada):
     with pytest.raises(NotAuthenticated):
         await trio.to_thread.run_sync(ada.login, EMAIL, "wrong")
-    who = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
-    assert EMAIL == who["user"]["email"]
+    login = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
+    assert EMAIL == login["user"]["email"]
     key = await trio.to_thread.run_sync(ada, operations.post_key(name="reader", scopes=["org_devices.view"]))
     reader = Remote(f"http://{ada.host}:{ada.port}", key["key"])
     assert [] == (await trio.to_thread.run_sync(reader, operations.get_organization_devices()))["content"]
@@ -163,7 +163,7 @@ async def test_somebody_logs_in_and_may_what_they_may(hub, ada):
         await trio.to_thread.run_sync(reader, operations.get_organization_users())
 
 
-async def test_a_session_is_renewed_as_long_as_it_may_be(hub_config, time):
+async def test_session_is_refreshed_until_it_expires(hub_config, time):
     async with running(hub_config, clock=time.clock()) as hub:
         await hub.service(UsersService).add_first_administrator(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
         host, port = address_of(hub)
@@ -171,59 +171,59 @@ async def test_a_session_is_renewed_as_long_as_it_may_be(hub_config, time):
         first = await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
         time.pass_(first["expires_in"] * 1000 + 1)
         async with trio.open_nursery() as nursery:
-            # Who comes second does not spend a token that is spent.
+            # Concurrent calls share one refresh; the refresh token is valid only once.
             for _ in range(3):
                 nursery.start_soon(trio.to_thread.run_sync, ada, operations.get_profile())
         assert ada.token != first["access_token"]
         time.pass_(first["expires_in"] * 1000 + 1)
-        followed = ada.follow({"subscribe": "devices"})
-        assert "devices" == (await trio.to_thread.run_sync(next, followed))["subscribed"]
-        await trio.to_thread.run_sync(followed.close)
+        messages = ada.follow({"subscribe": "devices"})
+        assert "devices" == (await trio.to_thread.run_sync(next, messages))["subscribed"]
+        await trio.to_thread.run_sync(messages.close)
         time.pass_(400 * 86_400_000)
         with pytest.raises(NotAuthenticated):
             await trio.to_thread.run_sync(ada, operations.get_profile())
 
 
-async def test_a_stream_without_a_right_to_it_is_refused(hub):
+async def test_stream_with_an_invalid_key_is_rejected(hub):
     host, port = address_of(hub)
     with pytest.raises(NotAuthenticated, match="rejected the connection to its live stream"):
         await trio.to_thread.run_sync(list, Remote(f"http://{host}:{port}", "x").follow({"subscribe": "devices"}))
 
 
 @pytest.mark.parametrize("hub_toml", [LOOPBACK + "[limits]\napi_requests_per_minute = 2\n"])
-async def test_who_asks_too_much_is_told_when_to_come_again(hub, ada):
+async def test_rate_limit_raises_the_time_to_retry_after(hub, ada):
     await trio.to_thread.run_sync(ada.login, EMAIL, PASSWORD)
-    with pytest.raises(TooMany) as refused:
+    with pytest.raises(TooMany) as raised:
         for _ in range(3):
             await trio.to_thread.run_sync(ada, operations.get_organization_devices())
-    assert 1 <= refused.value.retry_after <= 60
+    assert 1 <= raised.value.retry_after <= 60
 
 
-async def test_the_stream_is_followed_until_the_hub_stops(hub, ask):
+async def test_followed_stream_yields_values(hub, ask):
     device, _ = await add_device(hub, TEMPLATE)
-    followed = ask.remote.follow({"subscribe": "device", "device": device.id})
-    first = await trio.to_thread.run_sync(next, followed)
+    messages = ask.remote.follow({"subscribe": "device", "device": device.id})
+    first = await trio.to_thread.run_sync(next, messages)
     assert 1 == first["id"]
     hub.write(Write(device, 0, 7.25, "test", SYSTEM))
     while "v0" not in first.get("values", {}):
-        first = await trio.to_thread.run_sync(next, followed)
+        first = await trio.to_thread.run_sync(next, messages)
     assert 7.25 == first["values"]["v0"]
-    await trio.to_thread.run_sync(followed.close)
+    await trio.to_thread.run_sync(messages.close)
 
 
-async def test_a_subscription_that_is_refused_says_why(hub, ask):
+async def test_rejected_subscription_raises_its_error(hub, ask):
     with pytest.raises(RequestError, match="Device with identifier 99"):
         await trio.to_thread.run_sync(list, ask.remote.follow({"subscribe": "device", "device": 99}))
 
 
-def test_what_a_stopped_hub_does_not_have_is_not_found(hub_config):
+def test_unknown_path_of_a_stopped_hub_is_not_found(hub_config):
     with local.open_api(hub_config) as stopped:
         assert 0 == stopped(operations.get_organization_devices())["totalElements"]
         with pytest.raises(NotFound, match="There is nothing at /api/v1/nowhere"):
             stopped(Call("GET", "/api/v1/nowhere"))
 
 
-async def test_a_hub_that_is_not_there_is_called_that(unused_port):
+async def test_unreachable_hub_is_reported_as_unavailable(unused_port):
     remote = Remote(f"http://127.0.0.1:{unused_port}", "key")
     with pytest.raises(Unavailable, match=f"127.0.0.1:{unused_port} does not answer"):
         await trio.to_thread.run_sync(remote, operations.get_status())
@@ -235,34 +235,34 @@ async def test_a_hub_that_is_not_there_is_called_that(unused_port):
 def unused_port():
     import socket
 
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        # Bound, but nobody listens.
-        yield taken.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        # Bound, but not listening.
+        yield unused.getsockname()[1]
 
 
 @pytest.fixture
 async def proxy():
-    """Something that answers each request with the bytes that it is given."""
-    said = []
+    """A server that answers each request with given bytes; ``requests`` has the requests."""
+    requests = []
 
     async def serve(stream):
-        said.append(await stream.receive_some(4096))
-        await stream.send_all(answer_of["next"])
+        requests.append(await stream.receive_some(4096))
+        await stream.send_all(next_response["next"])
         await stream.aclose()
 
-    answer_of = {"next": b""}
+    next_response = {"next": b""}
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         host, port = listener.socket.getsockname()[:2]
 
-        async def asked(head, body=b"", path="", call=None, token="key"):
-            answer_of["next"] = head + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+        async def request_with(head, body=b"", path="", call=None, token="key"):
+            next_response["next"] = head + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
             remote = Remote(f"http://127.0.0.1:{port}{path}", token)
             return await trio.to_thread.run_sync(remote, call or operations.get_status())
 
-        asked.said = said
-        yield asked
+        request_with.requests = requests
+        yield request_with
         nursery.cancel_scope.cancel()
 
 
@@ -270,7 +270,7 @@ OK, PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json", b"Content-Type
 
 
 @pytest.mark.parametrize(
-    ("head", "body", "kind", "said"),
+    ("head", "body", "error", "requests"),
     [
         (b"HTTP/1.1 301 Moved\r\nLocation: /elsewhere", b"", Unavailable, "does not answer as a hub"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html", b"<h1>Hello</h1>", Unavailable, "does not answer as a hub"),
@@ -283,22 +283,22 @@ OK, PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json", b"Content-Type
         (b"HTTP/1.1 429 No\r\nRetry-After: Fri, 27 Nov 2026 00:00:00 GMT", b"slowly", TooMany, "slowly"),
     ],
 )
-async def test_what_no_hub_answers_is_called_that(proxy, head, body, kind, said):
-    with pytest.raises(kind, match=said):
+async def test_responses_of_other_servers_raise_errors(proxy, head, body, error, requests):
+    with pytest.raises(error, match=requests):
         await proxy(head, body)
 
 
-async def test_a_hub_may_be_below_a_path_of_a_proxy(proxy):
+async def test_url_of_a_hub_may_have_a_path(proxy):
     assert {} == await proxy(OK, b"{}", path="/pinwheel/")
-    assert proxy.said[0].startswith(b"GET /pinwheel/api/v1/status HTTP/1.1")
+    assert proxy.requests[0].startswith(b"GET /pinwheel/api/v1/status HTTP/1.1")
 
 
-async def test_a_key_that_no_header_can_have_is_refused(proxy):
+async def test_key_that_is_invalid_in_a_header_is_rejected(proxy):
     for token in ("ключ", "key\nX-Evil: 1"):
-        with pytest.raises(Rejected, match="not allowed in an HTTP header") as refused:
+        with pytest.raises(Rejected, match="not allowed in an HTTP header") as raised:
             await proxy(OK, b"{}", token=token)
-        assert "key" not in str(refused.value.__cause__)
-    # A file often ends with a new line.
+        assert "key" not in str(raised.value.__cause__)
+    # The newline at the end of a file is ignored.
     assert {} == await proxy(OK, b"{}", token="key\n")
 
 
@@ -315,13 +315,13 @@ async def test_a_key_that_no_header_can_have_is_refused(proxy):
         "http://hub/é",
     ],
 )
-def test_what_is_no_address_of_a_hub_is_refused(url):
+def test_invalid_url_of_a_hub_is_rejected(url):
     with pytest.raises(Rejected, match="is not the address of a hub"):
         Remote(url)
 
 
 @pytest.mark.parametrize("hub_toml", ['[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'])
-async def test_a_certificate_that_nobody_vouches_for_is_not_believed(hub):
+async def test_untrusted_certificate_is_rejected(hub):
     host, port = address_of(hub)
     with pytest.raises(Unavailable, match="certificate"):
         await trio.to_thread.run_sync(Remote(f"https://{host}:{port}", local_key(hub)), operations.get_status())

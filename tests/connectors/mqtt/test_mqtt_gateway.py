@@ -24,7 +24,7 @@ REPORTING += "[lifecycle]\nreports_data = true\n"
 async def world(hub):
     """Devices with their tokens in each organization, and a gateway in acme."""
     people = await tenants(hub)
-    made = SimpleNamespace(hub=hub, orgs=people.orgs, room=people.room)
+    made = SimpleNamespace(hub=hub, orgs=people.orgs, room=people.service)
     made.template, _ = await hub.templates.save(GATEWAY, SYSTEM)
     made.tokens_of = {}
     thermo = hub.templates.by_id["TMPL0thermo"]

@@ -129,7 +129,7 @@ async def test_a_key_that_is_none_is_refused(hub, world, key):
 
 async def test_of_two_who_edit_the_same_the_second_hears_that_it_has_changed(hub, world):
     device = await world.device(world.orgs["acme"])
-    role = await world.room.roles.add("Helper")
+    role = await world.service.roles.add("Helper")
     edits = [
         (f"{ORG}/device?deviceId={device.id}", f"{ORG}/device?deviceId={device.id}", "PUT", {"name": "New name"}),
         (f"{ORG}?orgId={world.orgs['works']}", ORG, "PUT", {"orgId": world.orgs["works"], "description": "New"}),

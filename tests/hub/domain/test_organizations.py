@@ -159,7 +159,7 @@ async def test_what_is_in_use_is_not_deleted_unless_everything_is_meant(world):
     assert 204 == (await world.ask("rita", "DELETE", f"{ORG}?orgId={acme}&everything=true")).status
     assert {ROOT_ORG, world.orgs["beta"]} == set(world.hub.organizations.by_id)
     assert device.id not in world.hub.devices.by_id
-    assert {"rita@example.org", "bert@example.org"} == set(world.room.users.by_email)
+    assert {"rita@example.org", "bert@example.org"} == set(world.service.users.by_email)
     assert 401 == (await world.ask("ada", "GET", "/api/v1/profile")).status
 
 
@@ -372,7 +372,7 @@ async def test_a_change_that_could_not_be_recorded_is_not_called_done(world):
 
 async def test_a_permission_costs_little(world):
     device = await world.device(world.orgs["acme"])
-    principal = world.room.authentication.authenticate_bearer(world.tokens["stan"])
+    principal = world.service.authentication.authenticate_bearer(world.tokens["stan"])
     took = []
     for _ in range(5):
         began = time.thread_time()

@@ -100,7 +100,7 @@ async def test_segment_of_a_query_leaves_out_the_chosen_devices_and_other_organi
 
 
 async def test_segment_has_only_devices_that_the_principal_may_view_at_the_moment(hub, world, watering):
-    segment, uma, users = await save(world, find=query()), await principal(world, "uma"), world.room
+    segment, uma, users = await save(world, find=query()), await principal(world, "uma"), world.service
     assert ["Lamp"] == [device.name for device in await hub.segments.devices(segment, uma)]
     await users.roles.switch(world.orgs["acme"], USER, [("org_devices.view", True)])
     assert ["Lamp"] == await watering.names(uma, segment)

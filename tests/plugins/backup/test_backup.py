@@ -1,7 +1,8 @@
-"""Backups of a running hub, proven and restored; and what is said of bad ones, full disks and failed upgrades."""
+"""Backups: creation, restore, schedule, and the backup before an upgrade."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.backups import run_backup
 from support.command import CONFIG, TLS, CommandLine
 from support.commits import entries
 from support.raw_http import ask, local_key
@@ -35,29 +37,18 @@ from plugins.backup import archive
 from plugins.backup.commands import _replace_data
 
 TEMPLATE = '[template]\nid = "TMPL0"\nname = "Meter"\n[[datastream]]\npin = "V0"\nname = "Level"\n'
-SECURE = '[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'
 
 
 @pytest.fixture
 def config(tmp_path):
-    return parse(LOOPBACK + SECURE).with_data(str(tmp_path / "data"))
+    return parse(LOOPBACK + TLS).with_data(str(tmp_path / "data"))
 
 
-async def backed_up(hub, path):
-    answer = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
-    assert 200 == answer.status, answer.text
-    while True:
-        job = (await ask(hub, "GET", "/api/v1/backup", key=local_key(hub))).json
-        if not job["running"]:
-            return job
-        await trio.sleep(0.02)
-
-
-def quiet(_done, _total):
+def ignore_progress(_done, _total):
     pass
 
 
-async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven(config, tmp_path):
+async def test_backup_under_load_contains_all_acknowledged_values(config, tmp_path):
     async with running(config) as hub:
         device, token = await add_device(hub, TEMPLATE)
         for n in range(5000):
@@ -78,23 +69,23 @@ async def test_a_backup_while_values_come_holds_all_that_was_there_and_is_proven
             nursery.start_soon(write)
             await until(lambda: acknowledged)
             before = acknowledged[-1]
-            job = await backed_up(hub, tmp_path / "b.tar")
+            job = await run_backup(hub, tmp_path / "b.tar")
             stop.set()
         assert "" == job["problem"]
-        assert acknowledged[-1] > before, "nobody waits for a backup"
+        assert acknowledged[-1] > before, "values are acknowledged during a backup"
         assert {"pinwheel.db", "history.db", "tls/ca.pem", "tls/ca.key", "tls/cert.pem", "tls/key.pem"} == {
             file["name"] for file in job["manifest"]["files"]
         }
         assert 0o600 == (tmp_path / "b.tar").stat().st_mode & 0o777
     folder = tmp_path / "restored"
     folder.mkdir()
-    archive.unpack(tmp_path / "b.tar", folder, quiet)
+    archive.unpack(tmp_path / "b.tar", folder, ignore_progress)
     async with running(config.with_data(str(folder))) as hub:
         [device] = hub.devices.by_id.values()
         assert hub.tokens.device_for(token) is device
-        found = [v async for piece in hub.history.points(device.points[0].series, 0, 2**42) for _, v in piece]
-        assert [float(n) for n in range(5000)] == found[:5000]
-        assert found[-1] >= before
+        values = [v async for piece in hub.history.points(device.points[0].series, 0, 2**42) for _, v in piece]
+        assert [float(n) for n in range(5000)] == values[:5000]
+        assert values[-1] >= before
     assert [] == [name for name in os.listdir(tmp_path) if name.startswith(".trial")]
 
 
@@ -106,7 +97,7 @@ async def test_backup_contains_blobs_and_restores_them_alone(config, tmp_path):
     async with running(config) as hub:
         for key, content in (("images/a", b"x" * 3_000_000), ("b.bin", b"1"), ("empty", b"")):
             await hub.blobs.put(key, chunks_of(content))
-        job = await backed_up(hub, tmp_path / "b.tar")
+        job = await run_backup(hub, tmp_path / "b.tar")
         assert "" == job["problem"]
         sizes = {f["name"]: f["size"] for f in job["manifest"]["files"] if f["name"].startswith("files/")}
         assert {"files/images/a": 3_000_000, "files/b.bin": 1, "files/empty": 0} == sizes
@@ -132,25 +123,25 @@ async def test_blob_that_is_deleted_during_a_backup_is_left_out(config, tmp_path
     files = archive.blob_files(config.data)
     (config.data / "files" / "a").unlink()
     about = {"format": archive.FORMAT, "version": "1", "created": 1, "devices": 0, "templates": 0, "schemas": {}}
-    archive.write(tmp_path / "b.tar", files, about, quiet)
-    assert ["files/b"] == [member.name for member in archive.prove(tmp_path / "b.tar", quiet).files]
+    archive.write(tmp_path / "b.tar", files, about, ignore_progress)
+    assert ["files/b"] == [member.name for member in archive.prove(tmp_path / "b.tar", ignore_progress).files]
 
 
 async def test_restore_of_a_backup_without_blobs_leaves_the_blobs(config, tmp_path):
     async with running(config) as hub:
-        assert "" == (await backed_up(hub, tmp_path / "b.tar"))["problem"]
+        assert "" == (await run_backup(hub, tmp_path / "b.tar"))["problem"]
         await hub.blobs.put("a", chunks_of(b"content"))
-    rewritten(tmp_path / "b.tar", lambda manifest: manifest.__setitem__("format", 1))
+    rewrite_manifest(tmp_path / "b.tar", lambda manifest: manifest.__setitem__("format", 1))
     done = CommandLine(tmp_path)("restore", "b.tar", "--yes")
     assert 0 == done.code, done.err
     assert b"content" == (config.data / "files" / "a").read_bytes()
 
 
-def cut_off(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-30_000])
 
 
-def flipped(path):
+def flip_bit(path):
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         byte = file.read(1)
@@ -158,15 +149,15 @@ def flipped(path):
         file.write(bytes((byte[0] ^ 1,)))
 
 
-def empty(path):
+def make_empty(path):
     path.write_bytes(b"")
 
 
-def text(path):
+def replace_by_text(path):
     path.write_text("no backup\n" * 1000)
 
 
-def traversal(path):
+def add_path_traversal(path):
     with tarfile.open(path) as old:
         manifest = json.loads(old.extractfile("manifest.json").read())
     manifest["files"] = [{"name": "../evil", "size": 1, "sha256": "0" * 64}]
@@ -174,20 +165,18 @@ def traversal(path):
         for name, data in (("manifest.json", json.dumps(manifest).encode()), ("../evil", b"x")):
             info = tarfile.TarInfo(name)
             info.size = len(data)
-            import io
-
             tar.addfile(info, io.BytesIO(data))
 
 
-def newer(path):
-    rewritten(path, lambda m: m["schemas"]["pinwheel.db"].__setitem__("core", 999))
+def require_newer_schema(path):
+    rewrite_manifest(path, lambda m: m["schemas"]["pinwheel.db"].__setitem__("core", 999))
 
 
-def newer_format(path):
-    rewritten(path, lambda m: m.__setitem__("format", 3))
+def require_newer_format(path):
+    rewrite_manifest(path, lambda m: m.__setitem__("format", 3))
 
 
-def rewritten(path, change):
+def rewrite_manifest(path, change):
     with tarfile.open(path) as old:
         size = old.getmember("manifest.json").size
         manifest = json.loads(old.extractfile("manifest.json").read())
@@ -198,111 +187,109 @@ def rewritten(path, change):
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    """A house with a device and values, and a backup of it."""
-    house = CommandLine(tmp_path_factory.mktemp("good"))
-    house.import_template()
-    name, number, _ = house.add()
+def backed_up_hub(tmp_path_factory):
+    """The command with a device, values and a backup of them in b.tar."""
+    pinwheel = CommandLine(tmp_path_factory.mktemp("backed_up"))
+    pinwheel.import_template()
+    name, number, _ = pinwheel.add()
     for value in range(3):
-        assert 0 == house("device", "write", number, "V0", value).code
-    done = house("backup", "b.tar")
+        assert 0 == pinwheel("device", "write", number, "V0", value).code
+    done = pinwheel("backup", "b.tar")
     assert 0 == done.code, done.err
     assert "1 device, 1 template" in done.out
     assert "not in it: hub.toml, plugins, any code" in done.out
-    return house
+    return pinwheel
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said", "code"),
+    ("damage", "error", "code"),
     [
-        (cut_off, "is truncated or damaged", 1),
-        (flipped, "is truncated or damaged", 1),
-        (empty, "is truncated or damaged, or no backup of Pinwheel", 1),
-        (text, "is truncated or damaged, or no backup of Pinwheel", 1),
-        (traversal, "is truncated or damaged", 1),
-        (newer, "was made by a newer version", 2),
-        (newer_format, "was made by a newer version", 1),
+        (truncate, "is truncated or damaged", 1),
+        (flip_bit, "is truncated or damaged", 1),
+        (make_empty, "is truncated or damaged, or no backup of Pinwheel", 1),
+        (replace_by_text, "is truncated or damaged, or no backup of Pinwheel", 1),
+        (add_path_traversal, "is truncated or damaged", 1),
+        (require_newer_schema, "was made by a newer version", 2),
+        (require_newer_format, "was made by a newer version", 1),
     ],
 )
-def test_a_bad_backup_is_one_line_and_leaves_everything_as_it_was(good, tmp_path, spoil, said, code):
-    house = CommandLine(tmp_path / "house")
-    house.import_template()
-    house.add("Mine")
-    before = {p: p.stat().st_mtime_ns for p in house.data.rglob("*") if p.is_file() and p.name != "lock"}
-    (house.folder / "bad.tar").write_bytes((good.folder / "b.tar").read_bytes())
-    spoil(house.folder / "bad.tar")
+def test_invalid_backup_is_reported_in_one_line_and_changes_nothing(
+    pinwheel, backed_up_hub, tmp_path, damage, error, code
+):
+    pinwheel.import_template()
+    pinwheel.add("Mine")
+    before = {p: p.stat().st_mtime_ns for p in pinwheel.data.rglob("*") if p.is_file() and p.name != "lock"}
+    (pinwheel.folder / "bad.tar").write_bytes((backed_up_hub.folder / "b.tar").read_bytes())
+    damage(pinwheel.folder / "bad.tar")
 
-    done = house("restore", "bad.tar", "--yes")
+    done = pinwheel("restore", "bad.tar", "--yes")
     assert code == done.code
     [line] = done.err.splitlines()
-    assert said in line
-    assert before == {p: p.stat().st_mtime_ns for p in house.data.rglob("*") if p.is_file() and p.name != "lock"}
-    assert ["Mine"] == [device["name"] for device in house("device", "list", "--json").json]
+    assert error in line
+    assert before == {p: p.stat().st_mtime_ns for p in pinwheel.data.rglob("*") if p.is_file() and p.name != "lock"}
+    assert ["Mine"] == [device["name"] for device in pinwheel("device", "list", "--json").json]
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_restore_says_what_changes_and_keeps_what_was_there(good, tmp_path):
-    house = CommandLine(tmp_path / "house")
-    house.import_template()
-    house.add("Mine")
-    asked = house("restore", good.folder / "b.tar")
-    assert (1, True) == (asked.code, "pinwheel.db and history.db would be replaced" in asked.out)
-    assert "Run again with --yes." in asked.err
-    done = house("restore", good.folder / "b.tar", "--yes")
+def test_restore_needs_confirmation_and_keeps_the_old_data(pinwheel, backed_up_hub):
+    pinwheel.import_template()
+    pinwheel.add("Mine")
+    unconfirmed = pinwheel("restore", backed_up_hub.folder / "b.tar")
+    assert (1, True) == (unconfirmed.code, "pinwheel.db and history.db would be replaced" in unconfirmed.out)
+    assert "Run again with --yes." in unconfirmed.err
+    done = pinwheel("restore", backed_up_hub.folder / "b.tar", "--yes")
     assert 0 == done.code, done.err
-    [name] = [device["name"] for device in house("device", "list", "--json").json]
+    [name] = [device["name"] for device in pinwheel("device", "list", "--json").json]
     assert name.startswith("Station")
-    [kept] = house.data.glob("before-restore-*")
-    with closing(sqlite3.connect(kept / "pinwheel.db")) as old:
+    [old_data] = pinwheel.data.glob("before-restore-*")
+    with closing(sqlite3.connect(old_data / "pinwheel.db")) as old:
         assert [("Mine",)] == old.execute("SELECT name FROM devices").fetchall()
-    with house.running():
-        running_hub = house("restore", good.folder / "b.tar", "--yes")
+    with pinwheel.running():
+        running_hub = pinwheel("restore", backed_up_hub.folder / "b.tar", "--yes")
         assert (2, True) == (running_hub.code, "another hub" in running_hub.err)
 
 
-def test_a_restore_or_backup_onto_a_full_disk_changes_nothing(good, tmp_path, monkeypatch):
-    house = CommandLine(tmp_path / "house")
-    house.import_template()
-    house.add("Mine")
+def test_backup_and_restore_on_a_full_disk_change_nothing(pinwheel, backed_up_hub, monkeypatch):
+    pinwheel.import_template()
+    pinwheel.add("Mine")
     monkeypatch.setattr(archive, "MARGIN", 1 << 60)
-    done = house("restore", good.folder / "b.tar", "--yes")
+    done = pinwheel("restore", backed_up_hub.folder / "b.tar", "--yes")
     assert (1, True) == (done.code, "are needed and" in done.err)
     needed = float(re.search(r"([\d,.]+) MB are needed", done.err)[1].replace(",", ""))
     free = float(re.search(r"([\d,.]+) MB are free", done.err)[1].replace(",", ""))
-    assert needed > free, "it says so itself"
-    done = house("backup", "c.tar")
+    assert needed > free, "the message has the numbers that cause it"
+    done = pinwheel("backup", "c.tar")
     assert (1, True) == (done.code, "are needed and" in done.err)
     monkeypatch.undo()
 
     real = os.open
 
-    def full(path, flags, mode=0o777, **more):
+    def full(path, flags, mode=0o777, **options):
         if "restoring-" in str(path) and str(path).endswith("history.db"):
             raise OSError(28, "No space left on device", str(path))
-        return real(path, flags, mode, **more)
+        return real(path, flags, mode, **options)
 
     monkeypatch.setattr(os, "open", full)
-    done = house("restore", good.folder / "b.tar", "--yes")
+    done = pinwheel("restore", backed_up_hub.folder / "b.tar", "--yes")
     monkeypatch.undo()
     assert 1 == done.code
     assert "No space left on device; nothing was changed" in done.err
-    assert ["Mine"] == [device["name"] for device in house("device", "list", "--json").json]
-    assert [] == list(house.data.glob("restoring-*"))
+    assert ["Mine"] == [device["name"] for device in pinwheel("device", "list", "--json").json]
+    assert [] == list(pinwheel.data.glob("restoring-*"))
 
 
-def test_a_running_hub_is_backed_up_by_the_command(good, tmp_path):
-    house = CommandLine(tmp_path / "house")
-    with house.running():
-        house.import_template()
-        house.add()
-        done = house("backup", "b.tar")
+def test_command_backs_up_a_running_hub(pinwheel, backed_up_hub):
+    with pinwheel.running():
+        pinwheel.import_template()
+        pinwheel.add()
+        done = pinwheel("backup", "b.tar")
         assert 0 == done.code, done.err
         assert "restored in a trial" in done.out
-        done = house("backup", "nowhere/b.tar")
+        done = pinwheel("backup", "nowhere/b.tar")
         assert (1, True) == (done.code, "must be the absolute path of a file in an existing directory" in done.err)
 
 
-def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
+def test_failed_replacement_of_a_file_keeps_the_old_one(tmp_path):
     data, new = tmp_path / "data", tmp_path / "new"
     data.mkdir()
     new.mkdir()
@@ -316,15 +303,15 @@ def test_what_was_there_is_kept_when_a_swap_fails(tmp_path):
 
 
 def interrupt_after(monkeypatch, steps):
-    """Ctrl-C before a step with files, counted from 0; returns how many steps there were, as a list that grows."""
+    """Send Ctrl-C before a file operation, counted from 0; return the list of operations, which grows."""
     done = []
 
     def counted(fn):
-        def step(*arguments, **more):
+        def step(*arguments, **options):
             done.append(fn)
             if len(done) == steps + 1:
                 signal.raise_signal(signal.SIGINT)
-            return fn(*arguments, **more)
+            return fn(*arguments, **options)
 
         return step
 
@@ -336,8 +323,8 @@ def interrupt_after(monkeypatch, steps):
     return done
 
 
-def held(folder):
-    """The files of a hub: what each holds, by name."""
+def files_of(folder):
+    """Return the contents of a hub's files by name."""
     paths = [folder / name for name in ("pinwheel.db", "history.db", "pinwheel.db-wal", "history.db-wal")]
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -346,45 +333,44 @@ def held(folder):
     }
 
 
-def test_ctrl_c_at_any_moment_of_a_restore_leaves_the_old_data_or_the_new(good, tmp_path, monkeypatch):
-    house = CommandLine(tmp_path / "house", CONFIG + TLS)
-    with house.running():
-        house.import_template()
-        house.add("Mine")
-    with tarfile.open(good.folder / "b.tar") as tar:
+def test_ctrl_c_at_any_moment_of_a_restore_leaves_either_the_old_or_the_new_data(backed_up_hub, tmp_path, monkeypatch):
+    pinwheel = CommandLine(tmp_path / "pinwheel", CONFIG + TLS)
+    with pinwheel.running():
+        pinwheel.import_template()
+        pinwheel.add("Mine")
+    with tarfile.open(backed_up_hub.folder / "b.tar") as tar:
         tar.extractall(tmp_path / "new", filter="data")
-    old, new = held(house.data), held(tmp_path / "new")
-    # What a backup does not hold stays.
+    old, new = files_of(pinwheel.data), files_of(tmp_path / "new")
+    # Files that are not in the backup stay.
     new |= {name: content for name, content in old.items() if name.startswith("tls/")}
-    found = []
-    for moment in range(1000):
+    outcomes = []
+    for step in range(1000):
         shutil.rmtree(tmp_path / "trial", ignore_errors=True)
         trial = CommandLine(tmp_path / "trial", CONFIG + TLS)
-        shutil.copytree(house.data, trial.data, dirs_exist_ok=True)
+        shutil.copytree(pinwheel.data, trial.data, dirs_exist_ok=True)
         with monkeypatch.context() as patch:
-            steps = interrupt_after(patch, moment)
-            done = trial("restore", good.folder / "b.tar", "--yes")
-        after = held(trial.data)
-        assert after in (old, new), moment
-        assert (after == new) == ("restored; the old data is in" in done.out), moment
-        assert [] == list(trial.data.glob("restoring-*")), moment
-        if len(steps) <= moment:
+            steps = interrupt_after(patch, step)
+            done = trial("restore", backed_up_hub.folder / "b.tar", "--yes")
+        after = files_of(trial.data)
+        assert after in (old, new), step
+        assert (after == new) == ("restored; the old data is in" in done.out), step
+        assert [] == list(trial.data.glob("restoring-*")), step
+        if len(steps) <= step:
             break
-        assert 130 == done.code, moment
-        found.append(after == new)
+        assert 130 == done.code, step
+        outcomes.append(after == new)
     assert 0 == done.code
-    assert {True, False} == set(found)
+    assert {True, False} == set(outcomes)
 
 
-def test_rest_of_a_restore_that_was_killed_is_deleted_by_the_next_one(good, tmp_path):
-    house = CommandLine(tmp_path / "house")
-    (house.data / "restoring-abc" / "tls").mkdir(parents=True)
-    (house.data / "restoring-abc" / "pinwheel.db").touch()
-    assert 0 == house("restore", good.folder / "b.tar", "--yes").code
-    assert [] == list(house.data.glob("restoring-*"))
+def test_restore_deletes_the_files_of_a_killed_restore(pinwheel, backed_up_hub):
+    (pinwheel.data / "restoring-abc" / "tls").mkdir(parents=True)
+    (pinwheel.data / "restoring-abc" / "pinwheel.db").touch()
+    assert 0 == pinwheel("restore", backed_up_hub.folder / "b.tar", "--yes").code
+    assert [] == list(pinwheel.data.glob("restoring-*"))
 
 
-def test_ctrl_c_does_not_wait_for_the_check_of_a_large_file(tmp_path, monkeypatch):
+def test_ctrl_c_interrupts_the_check_of_a_large_file(tmp_path, monkeypatch):
     with closing(sqlite3.connect(tmp_path / "large.db")) as large:
         large.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)")
         numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 20000)"
@@ -393,11 +379,11 @@ def test_ctrl_c_does_not_wait_for_the_check_of_a_large_file(tmp_path, monkeypatc
 
     class Interrupted(sqlite3.Connection):
         def set_progress_handler(self, handler, steps):
-            def look():
+            def read_log():
                 signal.raise_signal(signal.SIGINT)
                 return handler()
 
-            super().set_progress_handler(look, steps)
+            super().set_progress_handler(read_log, steps)
 
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
     with pytest.raises(KeyboardInterrupt):
@@ -405,23 +391,22 @@ def test_ctrl_c_does_not_wait_for_the_check_of_a_large_file(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("typed", "code", "said"), [("\x03", 130, "[y/N] ^C\r\n"), ("\x04", 1, "[y/N] \r\npinwheel: Nothing was done.\r\n")]
+    ("keys", "code", "error"), [("\x03", 130, "[y/N] ^C\r\n"), ("\x04", 1, "[y/N] \r\npinwheel: Nothing was done.\r\n")]
 )
-def test_question_of_a_restore_is_ended_by_ctrl_c_and_ctrl_d(good, tmp_path, typed, code, said):
-    house = CommandLine(tmp_path / "house")
-    house.import_template()
-    before = held(house.data)
-    shown = house.typed({"[y/N] ": typed}, "restore", good.folder / "b.tar")
-    assert code == shown.code
-    assert shown.out.replace("^C^C", "^C").endswith(said)
-    assert before == held(house.data)
-    assert [] == [path.name for path in house.data.iterdir() if "restor" in path.name]
+def test_ctrl_c_and_ctrl_d_cancel_the_confirmation_of_a_restore(pinwheel, backed_up_hub, keys, code, error):
+    pinwheel.import_template()
+    before = files_of(pinwheel.data)
+    printed = pinwheel.typed({"[y/N] ": keys}, "restore", backed_up_hub.folder / "b.tar")
+    assert code == printed.code
+    assert printed.out.replace("^C^C", "^C").endswith(error)
+    assert before == files_of(pinwheel.data)
+    assert [] == [path.name for path in pinwheel.data.iterdir() if "restor" in path.name]
 
 
-# -- by schedule ------------------------------------------------------------------------------------------------------
+# -- schedule ---------------------------------------------------------------------------------------------------------
 
 
-async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_path, monkeypatch):
+async def test_scheduled_backups_are_rotated_and_followed_by_a_command(tmp_path, monkeypatch):
     monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr(plugins.backup.schedule, "seconds", lambda _: 0.2)
     names = iter(f"pinwheel-20260101-{n:06d}.tar" for n in range(1000))
@@ -433,14 +418,14 @@ async def test_backups_are_made_by_schedule_kept_and_followed_by_a_command(tmp_p
         await until(lambda: log.exists() and len(log.read_text().splitlines()) >= 3, 30)
         await until(lambda: 2 == len(list(out.glob("pinwheel-*.tar"))))
         assert not (tmp_path / "data" / "backup-failed").exists()
-    # An attempt that ended without a backup has used a name up.
-    followed = log.read_text().splitlines()
-    assert followed == sorted(set(followed))
-    assert {out} == {Path(name).parent for name in followed}
+    # A failed attempt also uses up a name.
+    reported = log.read_text().splitlines()
+    assert reported == sorted(set(reported))
+    assert {out} == {Path(name).parent for name in reported}
 
 
-async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatch):
-    """As it is left by a board that booted with a wrong clock."""
+async def test_backups_with_future_times_do_not_displace_new_ones(tmp_path, monkeypatch):
+    """A board without a battery-backed clock may boot with a future time."""
     monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
     out = tmp_path / "out"
     out.mkdir()
@@ -451,16 +436,16 @@ async def test_a_backup_from_the_future_keeps_no_other_away(tmp_path, monkeypatc
     toml = f'[backup]\nevery = "1h"\nkeep = 3\ndirectory = "{out}"\n'
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))):
         await until(lambda: set(out.glob("pinwheel-*.tar")) - set(future))
-        made = set(out.glob("pinwheel-*.tar")) - set(future)
-        # It counts as the oldest.
+        new_backups = set(out.glob("pinwheel-*.tar")) - set(future)
+        # A backup with a future time counts as the oldest.
         await until(lambda: 3 == len(list(out.glob("pinwheel-*.tar"))))
-        assert made <= set(out.glob("pinwheel-*.tar"))
+        assert new_backups <= set(out.glob("pinwheel-*.tar"))
 
 
-async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monkeypatch, caplog):
+async def test_failed_backup_raises_an_alarm_until_a_backup_succeeds(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(plugins.backup.schedule, "CHECK_INTERVAL", 0.02)
     flag = tmp_path / "flag"
-    # Each hub makes one backup: at its start, when there is none.
+    # Each hub makes one backup at its start, because there is none.
     toml = f'[backup]\nevery = "1h"\nafter = "test -e {flag} || {{ echo no disk >&2; exit 3; }}"\n'
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
 
@@ -473,17 +458,17 @@ async def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path, monk
     for path in (tmp_path / "data").rglob("pinwheel-*.tar"):
         path.unlink()
     async with running(parse(LOOPBACK + toml).with_data(str(tmp_path / "data"))) as hub:
-        assert alarms() or (tmp_path / "data" / "backup-failed").exists(), "a restart does not forget"
+        assert alarms() or (tmp_path / "data" / "backup-failed").exists(), "the failure survives a restart"
         await until(lambda: not (tmp_path / "data" / "backup-failed").exists())
         await until(lambda: not alarms())
-    assert 2 == caplog.text.count("alarm: backup: the command"), "once by each hub"
+    assert 2 == caplog.text.count("alarm: backup: the command"), "once for each hub"
     assert 1 == caplog.text.count("alarm over: backup")
 
 
 # -- upgrades ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_migration_of_one_file_leaves_both_working_with_the_old_version(tmp_path, monkeypatch):
+async def test_failed_migration_of_a_database_leaves_both_usable_by_the_old_version(tmp_path, monkeypatch):
     data = tmp_path / "data"
     async with running(parse("").with_data(str(data)), listen=False) as started:
         device, _ = await add_device(started, TEMPLATE)
@@ -506,48 +491,48 @@ async def test_a_failed_migration_of_one_file_leaves_both_working_with_the_old_v
     assert Path(data / "backups").exists()
 
 
-async def test_a_backup_takes_the_place_of_no_other_file(config, tmp_path):
+async def test_backup_overwrites_no_other_file(config, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     async with running(config) as hub:
-        for path, said in (
+        for path, error in (
             (config.data / "history.db", "is where the hub keeps its own files"),
             (config.data / "tls" / "new.tar", "is where the hub keeps its own files"),
             (tmp_path / "notes.txt", "exists and is not a backup"),
             (tmp_path, "must be the absolute path of a file in an existing directory"),
         ):
-            answer = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
-            assert (400, True) == (answer.status, said in answer.message)
-        assert "" == (await backed_up(hub, tmp_path / "b.tar"))["problem"]
-        assert "" == (await backed_up(hub, tmp_path / "b.tar"))["problem"], "a backup may be made again"
+            response = await ask(hub, "POST", "/api/v1/backup", {"path": str(path)}, key=local_key(hub))
+            assert (400, True) == (response.status, error in response.message)
+        assert "" == (await run_backup(hub, tmp_path / "b.tar"))["problem"]
+        assert "" == (await run_backup(hub, tmp_path / "b.tar"))["problem"], "a backup may be overwritten by the next"
 
 
-async def test_a_backup_that_fails_its_trial_is_none_and_leaves_the_one_before(config, tmp_path, monkeypatch):
+async def test_backup_that_fails_verification_is_discarded_and_the_previous_one_stays(config, tmp_path, monkeypatch):
     async with running(config) as hub:
-        await backed_up(hub, tmp_path / "b.tar")
+        await run_backup(hub, tmp_path / "b.tar")
         before = (tmp_path / "b.tar").read_bytes()
         real = plugins.backup.service.Backups._run_worker
 
-        async def spoilt(self, job, what):
-            if what["step"] == "prove":
-                cut_off(archive.partial_of(Path(job.path)))
-            await real(self, job, what)
+        async def damaged_worker(self, job, task):
+            if task["step"] == "prove":
+                truncate(archive.partial_of(Path(job.path)))
+            await real(self, job, task)
 
-        monkeypatch.setattr(plugins.backup.service.Backups, "_run_worker", spoilt)
-        job = await backed_up(hub, tmp_path / "b.tar")
+        monkeypatch.setattr(plugins.backup.service.Backups, "_run_worker", damaged_worker)
+        job = await run_backup(hub, tmp_path / "b.tar")
         assert "is truncated or damaged" in job["problem"]
     assert before == (tmp_path / "b.tar").read_bytes()
     assert ["b.tar", "data"] == sorted(os.listdir(tmp_path))
 
 
-async def test_a_backup_leaves_the_locks_of_the_hub_alone(config, tmp_path):
-    """Another program that looks into the file afterwards must not take what is not merged yet with it."""
+async def test_backup_does_not_release_the_database_locks_of_the_hub(config, tmp_path):
+    """Otherwise another program that opens the database would delete its write-ahead log when it closes it."""
     data = tmp_path / "data"
     async with running(config) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         await hub.write(Write(device, 0, 1, "test", SYSTEM)).durable()
-        assert "" == (await backed_up(hub, tmp_path / "b.tar"))["problem"]
-        look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM log').fetchall(); c.close()"
-        await trio.run_process([sys.executable, "-c", look, str(data / "history.db")])
+        assert "" == (await run_backup(hub, tmp_path / "b.tar"))["problem"]
+        read_log = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM log').fetchall(); c.close()"
+        await trio.run_process([sys.executable, "-c", read_log, str(data / "history.db")])
         for n in range(5):
             await hub.write(Write(device, 0, n, "test", SYSTEM)).durable()
         copy = tmp_path / "as-after-a-power-cut"

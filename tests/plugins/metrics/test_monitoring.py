@@ -1,4 +1,4 @@
-"""What ships for Grafana and Prometheus asks the hub for what there is."""
+"""The shipped Grafana dashboard and Prometheus rules match the hub's API and metrics."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ async def device(hub):
 
 
 @pytest.mark.parametrize("target", [target for _, target in TARGETS], ids=[title for title, _ in TARGETS])
-async def test_each_panel_is_answered_with_the_columns_that_it_looks_for(hub, device, target):
+async def test_response_to_each_panel_has_its_columns(hub, device, target):
     filled = {"devices:csv": device.id, "pins:csv": "V0", "__from": 0, "__to": hub.clock.now() + 1000}
-    url = re.sub(r"\$\{(.*?)\}", lambda found: str(filled[found[1]]), target["url"])
+    url = re.sub(r"\$\{(.*?)\}", lambda match: str(filled[match[1]]), target["url"])
     async with connected(hub) as http:
-        answer = await http.get(url, local_key(hub))
-    assert 200 == answer.status, answer.body
+        response = await http.get(url, local_key(hub))
+    assert 200 == response.status, response.body
     if target["type"] == "csv":
-        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        rows = list(csv.DictReader(io.StringIO(response.text)))
         assert "21.5" == rows[0]["value"]
     else:
-        rows = answer.json[target["root_selector"]]
+        rows = response.json[target["root_selector"]]
     assert {column["selector"] for column in target["columns"]} <= set(rows[0])
 
 
-async def test_every_metric_of_the_rules_is_there(hub):
+async def test_metrics_of_the_rules_exist(hub):
     rules = (SHIPPED / "alerts.yml").read_text()
     [group] = yaml.safe_load(rules)["groups"]
     assert all({"alert", "expr", "for", "labels", "annotations"} == set(rule) for rule in group["rules"])
     hub.alarms.set("frost", "it freezes")
     async with connected(hub) as http:
-        told = (await http.get("/metrics", local_key(hub))).text
+        metrics = (await http.get("/metrics", local_key(hub))).text
     for name in set(re.findall(r"pinwheel_\w+", rules)):
-        assert re.search(rf"^{name}[ {{]", told, re.MULTILINE), name
+        assert re.search(rf"^{name}[ {{]", metrics, re.MULTILINE), name

@@ -1,4 +1,4 @@
-"""Templates over the API: made and edited as documents, with versions that devices follow or stay with."""
+"""Templates over the API: documents, versions and dashboards."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ async def ask(hub):
 
 
 @pytest.fixture
-async def room(hub, ask):
-    """The template, and a device of it that holds something."""
+async def device(hub, ask):
+    """A device of the template, with a value."""
     await ask("POST", "template/create", {"document": DOCUMENT})
     [(device, _)] = await hub.devices.add([NewDevice(name="Hall", template=hub.templates.get("TMPL0room"))], SYSTEM)
     await hub.write(Write(device, 0, 21.5, "test", SYSTEM)).durable()
     return device
 
 
-# -- making and editing -----------------------------------------------------------------------------------------------
+# -- documents ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_template_is_made_shown_edited_copied_and_deleted(hub, ask):
-    made = await ask("POST", "template/create", {"document": DOCUMENT})
-    assert ("TMPL0room", 1, []) == (made["id"], made["version"], made["drops"])
-    shown = await ask("GET", "organization/template", templateId="TMPL0room")
-    assert ["v0", "v1", "v2", "v3", "v4"] == [stream["pin"] for stream in shown["datastreams"]]
-    assert ["Temperature C"] == shown["datastreams"][0]["tags"]
+async def test_template_is_created_read_edited_duplicated_and_deleted(hub, ask):
+    created = await ask("POST", "template/create", {"document": DOCUMENT})
+    assert ("TMPL0room", 1, []) == (created["id"], created["version"], created["drops"])
+    details = await ask("GET", "organization/template", templateId="TMPL0room")
+    assert ["v0", "v1", "v2", "v3", "v4"] == [stream["pin"] for stream in details["datastreams"]]
+    assert ["Temperature C"] == details["datastreams"][0]["tags"]
     for part, names in (
         ("datastreams", ["Temperature", "Heating", "Mode", "Words", "Where"]),
         ("events", ["Cold"]),
         ("metafields", ["Owner's note"]),
     ):
         listed = await ask("GET", f"organization/template/{part}", templateId="TMPL0room")
-        assert names == [one.get("name", one.get("label")) for one in listed]
+        assert names == [entry.get("name", entry.get("label")) for entry in listed]
 
     document = await ask("GET", "template/document", templateId="TMPL0room")
     assert [] == (await ask("PUT", "template", {"templateId": "TMPL0room", "document": document}))["changes"]
@@ -62,16 +62,16 @@ async def test_a_template_is_made_shown_edited_copied_and_deleted(hub, ask):
     assert 404 == (await ask("GET", "organization/template", templateId=copy["id"])).status
 
 
-async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_is_said(hub, ask, room):
-    answer = await ask("DELETE", "template", templateId="TMPL0room")
-    assert 409 == answer.status
-    assert "Template TMPL0room has devices (1)" in answer.message
+async def test_deleting_a_template_with_devices_needs_confirmation(hub, ask, device):
+    response = await ask("DELETE", "template", templateId="TMPL0room")
+    assert 409 == response.status
+    assert "Template TMPL0room has devices (1)" in response.message
     await ask("DELETE", "template", templateId="TMPL0room", everything="true")
     assert ({}, {}) == (hub.templates.by_id, hub.devices.by_id)
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "error"),
     [
         ({}, "there is no [template] table"),
         ({"template": []}, "there is no [template] table"),
@@ -97,23 +97,23 @@ async def test_a_template_that_devices_have_is_deleted_with_them_only_when_that_
         (with_changes(web={"tab": [{"name": "A", "widget": [{"type": "laser"}]}]}), "unknown type of widget"),
     ],
 )
-async def test_what_is_wrong_with_a_document_is_said_and_nothing_is_saved(hub, ask, room, document, said):
-    answer = await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
-    assert 400 == answer.status
-    assert said in answer.message
+async def test_invalid_document_is_rejected_and_not_saved(hub, ask, device, document, error):
+    response = await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
+    assert 400 == response.status
+    assert error in response.message
     assert 1 == hub.templates.get("TMPL0room").version
 
 
-async def test_everything_wrong_is_said_at_once(ask):
+async def test_all_errors_of_a_document_are_reported_together(ask):
     streams = [{"pin": "V0", "name": "a/b"}, {"pin": "W1", "name": "B", "type": "string", "min": 1}]
     document = with_changes(datastream=streams, event=[{"code": "?", "name": "X"}], web={"tab": [{"name": ""}]})
-    answer = await ask("POST", "template/create", {"document": document})
-    assert 400 == answer.status
-    for said in ("name must be 1-50", "W1", "cannot have min", "code must be", "web: tab ''"):
-        assert said in answer.message
+    response = await ask("POST", "template/create", {"document": document})
+    assert 400 == response.status
+    for error in ("name must be 1-50", "W1", "cannot have min", "code must be", "web: tab ''"):
+        assert error in response.message
 
 
-async def test_of_two_who_edit_one_template_the_second_is_told(hub, room):
+async def test_edit_with_an_outdated_etag_is_rejected(hub, device):
     key = local_key(hub)
     body = {"templateId": "TMPL0room", "document": with_changes(template=DOCUMENT["template"] | {"hardware": "ESP32"})}
     async with connected(hub) as http:
@@ -126,29 +126,29 @@ async def test_of_two_who_edit_one_template_the_second_is_told(hub, room):
         assert 200 == (await http.ask("PUT", "/api/v1/template", body, key, if_match=first.headers["etag"])).status
 
 
-# -- values are never lost silently -----------------------------------------------------------------------------------
+# -- dropped values ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "document", [without("V0"), with_changes(datastream=[{"pin": "V0", "name": "Temperature", "type": "string"}])]
 )
-async def test_what_would_drop_values_is_told_refused_and_done_only_when_confirmed(hub, ask, room, document):
+async def test_edit_that_drops_values_is_previewed_and_needs_confirmation(hub, ask, device, document):
     body = {"templateId": "TMPL0room", "document": document}
-    tried = await ask("PUT", "template", body | {"check": True})
-    assert "V0 Temperature" in tried["drops"]
-    refused = await ask("PUT", "template", body)
-    assert 409 == refused.status
-    assert "V0 Temperature" in refused.message
-    assert (1, 21.5) == (hub.templates.get("TMPL0room").version, current_value(hub, room, 0))
+    preview = await ask("PUT", "template", body | {"check": True})
+    assert "V0 Temperature" in preview["drops"]
+    rejection = await ask("PUT", "template", body)
+    assert 409 == rejection.status
+    assert "V0 Temperature" in rejection.message
+    assert (1, 21.5) == (hub.templates.get("TMPL0room").version, current_value(hub, device, 0))
     done = await ask("PUT", "template", body | {"prune": True})
     assert (2, True) == (done["version"], "V0 Temperature" in done["drops"])
-    assert 0 not in room.points or current_value(hub, room, 0) is None
+    assert 0 not in device.points or current_value(hub, device, 0) is None
 
 
 # -- versions ---------------------------------------------------------------------------------------------------------
 
 
-async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_config):
+async def test_devices_keep_their_template_version_until_the_newest_is_applied(hub_config):
     new = with_datastream(pin="V9", name="New")
     async with running(hub_config) as hub, connected(hub) as http:
         ask = ApiClient(http, local_key(hub))
@@ -157,7 +157,7 @@ async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_con
         saved = await ask("PUT", "template", {"templateId": "TMPL0room", "document": new, "apply": False})
         assert 2 == saved["version"]
         newer = await add(hub, "Newer")
-        # A third version: the newer device stays with the second.
+        # The newer device keeps the second version when the third is saved.
         await ask("PUT", "template", {"templateId": "TMPL0room", "document": without("V0"), "apply": False})
         assert (set(range(5)), {*range(5), 9}) == (set(old.points), set(newer.points))
         [listed] = (await ask("GET", "organization/templates"))["content"]
@@ -169,18 +169,18 @@ async def test_devices_stay_with_what_they_have_until_they_are_to_follow(hub_con
         [old], [newer] = hub.devices.find_by_name("Old"), hub.devices.find_by_name("Newer")
         assert (1, 2, 3) == (old.template.version, newer.template.version, hub.templates.get("TMPL0room").version)
         assert (1.5, 2.5) == (current_value(hub, old, 0), current_value(hub, newer, 9))
-        # What the older versions have and the newest has not would be dropped.
-        refused = await ask("POST", "template/apply", {"templateId": "TMPL0room"})
-        assert 409 == refused.status
-        assert "V0 Temperature" in refused.message
-        assert "V9 New" in refused.message
+        # Datastreams that the newest version lacks would be dropped.
+        rejection = await ask("POST", "template/apply", {"templateId": "TMPL0room"})
+        assert 409 == rejection.status
+        assert "V0 Temperature" in rejection.message
+        assert "V9 New" in rejection.message
         applied = await ask("POST", "template/apply", {"templateId": "TMPL0room", "prune": True})
         assert ["V0 Temperature", "V9 New"] == sorted(applied["drops"])
         assert {1, 2, 3, 4} == set(old.points) == set(newer.points)
-        assert [0] == [one["behind"] for one in (await ask("GET", "organization/templates"))["content"]]
+        assert [0] == [entry["behind"] for entry in (await ask("GET", "organization/templates"))["content"]]
 
 
-async def test_a_number_that_a_device_still_uses_is_not_given_to_another_datastream(hub, ask, room):
+async def test_datastream_id_used_by_a_device_is_not_reused(hub, ask, device):
     body = {"templateId": "TMPL0room", "apply": False}
     await ask("PUT", "template", body | {"document": without("V4")})
     await ask(
@@ -189,7 +189,7 @@ async def test_a_number_that_a_device_still_uses_is_not_given_to_another_datastr
         body | {"document": with_changes(datastream=[*without("V4")["datastream"], {"pin": "V8", "name": "X"}])},
     )
     ids = {stream.pin: stream.id for stream in hub.templates.get("TMPL0room").datastreams}
-    assert ids[8] not in {point.datastream.id for point in room.points.values()}
+    assert ids[8] not in {point.datastream.id for point in device.points.values()}
 
 
 async def add(hub, name):
@@ -197,31 +197,31 @@ async def add(hub, name):
     return device
 
 
-async def test_versions_are_listed_compared_and_brought_back(hub, ask, room):
+async def test_versions_are_listed_compared_and_restored(hub, ask, device):
     for hardware in ("ESP32", "ESP8266"):
         document = with_changes(template=DOCUMENT["template"] | {"hardware": hardware})
         await ask("PUT", "template", {"templateId": "TMPL0room", "document": document})
-    listed = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
-    assert [3, 2, 1] == [one["version"] for one in listed]
-    assert ["~ hardware 'ESP32' -> 'ESP8266'"] == listed[0]["changes"]
-    assert "local key" == listed[0]["by"]
-    between = await ask("GET", "template/difference", **{"templateId": "TMPL0room", "from": 3, "to": 1})
-    assert ["~ hardware 'ESP8266' -> ''"] == between
+    versions = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
+    assert [3, 2, 1] == [entry["version"] for entry in versions]
+    assert ["~ hardware 'ESP32' -> 'ESP8266'"] == versions[0]["changes"]
+    assert "local key" == versions[0]["by"]
+    difference = await ask("GET", "template/difference", **{"templateId": "TMPL0room", "from": 3, "to": 1})
+    assert ["~ hardware 'ESP8266' -> ''"] == difference
     assert "hardware" not in (await ask("GET", "template/document", templateId="TMPL0room", version=1))["template"]
     restored = await ask("POST", "template/restore", {"templateId": "TMPL0room", "version": 1})
     assert (4, ["~ hardware 'ESP8266' -> ''"]) == (restored["version"], restored["changes"])
-    assert ("", 21.5) == (room.template.hardware, current_value(hub, room, 0))
+    assert ("", 21.5) == (device.template.hardware, current_value(hub, device, 0))
     for number in (0, 5):
         assert 404 == (await ask("POST", "template/restore", {"templateId": "TMPL0room", "version": number})).status
 
 
-async def test_old_versions_go_but_not_those_that_devices_have(hub, ask, room, monkeypatch):
+async def test_old_versions_are_deleted_unless_devices_use_them(hub, ask, device, monkeypatch):
     monkeypatch.setattr("hub.templates.store.MAX_VERSIONS", 2)
     for number in range(5):
         document = with_changes(template=DOCUMENT["template"] | {"hardware": f"Board {number}"})
         await ask("PUT", "template", {"templateId": "TMPL0room", "document": document, "apply": False})
-    listed = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
-    assert [6, 5, 1] == [one["version"] for one in listed]
+    versions = (await ask("GET", "template/versions", templateId="TMPL0room"))["content"]
+    assert [6, 5, 1] == [entry["version"] for entry in versions]
 
 
 @pytest.mark.parametrize(
@@ -237,16 +237,16 @@ async def test_old_versions_go_but_not_those_that_devices_have(hub, ask, room, m
         ("POST", "template/restore", {"templateId": "TMPL0none", "version": 1}, {}),
     ],
 )
-async def test_a_template_that_is_not_there_is_told_so(ask, method, path, body, query):
-    answer = await ask(method, path, body, **query)
-    assert 404 == answer.status
-    assert "Template is not found or you don't have access to it." == answer.message
+async def test_unknown_template_of_a_document_is_not_found(ask, method, path, body, query):
+    response = await ask(method, path, body, **query)
+    assert 404 == response.status
+    assert "Template is not found or you don't have access to it." == response.message
 
 
-# -- hidden from HTTP -------------------------------------------------------------------------------------------------
+# -- hidden datastreams -----------------------------------------------------------------------------------------------
 
 
-async def test_a_hidden_datastream_is_not_known_to_the_device_api(hub, ask):
+async def test_hidden_datastream_is_unknown_to_the_device_api(hub, ask):
     document = with_changes(
         datastream=[DOCUMENT["datastream"][0] | {"hide_from_http": True}, DOCUMENT["datastream"][1]]
     )
@@ -269,15 +269,15 @@ async def test_a_hidden_datastream_is_not_known_to_the_device_api(hub, ask):
 # -- dashboards -------------------------------------------------------------------------------------------------------
 
 
-def tab(*widgets, **more):
-    return {"name": "Now", "widget": list(widgets)} | more
+def tab(*widgets, **attributes):
+    return {"name": "Now", "widget": list(widgets)} | attributes
 
 
-def widget(kind, *pins, **more):
-    return {"type": kind} | ({"pins": list(pins)} if pins else {}) | more
+def widget(kind, *pins, **attributes):
+    return {"type": kind} | ({"pins": list(pins)} if pins else {}) | attributes
 
 
-async def test_dashboards_are_kept_as_they_are(hub, ask):
+async def test_dashboards_survive_export_and_import_unchanged(hub, ask):
     web = {
         "tab": [
             tab(
@@ -290,16 +290,16 @@ async def test_dashboards_are_kept_as_they_are(hub, ask):
     }
     mobile = {"tab": [tab(widget("value", "V2"), widget("text", x=4, options={"text": "Hello"}))]}
     await ask("POST", "template/create", {"document": with_changes(web=web, mobile=mobile)})
-    shown = await ask("GET", "organization/template", templateId="TMPL0room")
-    assert ["Now", "Service"] == [one["name"] for one in shown["web"]["tab"]]
+    details = await ask("GET", "organization/template", templateId="TMPL0room")
+    assert ["Now", "Service"] == [entry["name"] for entry in details["web"]["tab"]]
     assert {"type": "gauge", "title": "Outside", "x": 0, "y": 0, "width": 4, "height": 3}.items() <= (
-        shown["web"]["tab"][0]["widget"][0].items()
+        details["web"]["tab"][0]["widget"][0].items()
     )
     document = await ask("GET", "template/document", templateId="TMPL0room")
     assert mobile == document["mobile"]
     assert [] == (await ask("PUT", "template", {"templateId": "TMPL0room", "document": document}))["changes"]
-    again = await ask("POST", "template/import", {"toml": (await exported(hub))})
-    assert [] == again["changes"]
+    imported = await ask("POST", "template/import", {"toml": (await exported(hub))})
+    assert [] == imported["changes"]
 
 
 async def exported(hub):
@@ -308,7 +308,7 @@ async def exported(hub):
 
 
 @pytest.mark.parametrize(
-    ("tabs", "said"),
+    ("tabs", "error"),
     [
         ([tab(widget("gauge", "V3"))], "V3 is of type string, and the widget needs double, integer"),
         ([tab(widget("gauge"))], "the widget needs 1 datastreams, not 0"),
@@ -339,36 +339,41 @@ async def exported(hub):
         ("all", "web"),
     ],
 )
-async def test_a_dashboard_that_makes_no_sense_is_refused(ask, tabs, said):
-    answer = await ask("POST", "template/create", {"document": with_changes(web={"tab": tabs})})
-    assert 400 == answer.status
-    assert said in answer.message
+async def test_invalid_dashboard_is_rejected(ask, tabs, error):
+    response = await ask("POST", "template/create", {"document": with_changes(web={"tab": tabs})})
+    assert 400 == response.status
+    assert error in response.message
 
 
-async def test_a_widget_that_needs_every_value_says_so(ask):
+async def test_map_widget_needs_raw_history(ask):
     document = with_changes(
         datastream=[{"pin": "V4", "name": "Where", "type": "location", "history": "minute"}],
         web={"tab": [tab(widget("map", "V4"))]},
     )
-    answer = await ask("POST", "template/create", {"document": document})
-    assert 'V4 needs history = "raw"' in answer.message
+    response = await ask("POST", "template/create", {"document": document})
+    assert 'V4 needs history = "raw"' in response.message
 
 
 @pytest.mark.parametrize("kind", ["web", "mobile"])
-def test_every_widget_takes_what_it_says_and_nothing_else(kind):
+def test_widgets_accept_exactly_their_documented_datastream_types(kind):
     types = ["integer", "double", "string", "enum", "location"]
-    for name, about in widgets.KINDS[kind].items():
+    for name, kind_of_widget in widgets.KINDS[kind].items():
         for n, of_type in enumerate(types):
-            count = max(about.min_datastreams, 1)
+            count = max(kind_of_widget.min_datastreams, 1)
             streams = tuple(
                 Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
                 for i in range(count)
             )
-            shown = Widget(type=name, pins=tuple(f"V{i}" for i in range(count if about.max_datastreams else 0)))
-            template = Template(
-                id="T", name="T", datastreams=streams, **{kind: Dashboard(tab=(Tab(name="A", widget=(shown,)),))}
+            widget_of_kind = Widget(
+                type=name, pins=tuple(f"V{i}" for i in range(count if kind_of_widget.max_datastreams else 0))
             )
-            fits = of_type in about.types or not about.max_datastreams
+            template = Template(
+                id="T",
+                name="T",
+                datastreams=streams,
+                **{kind: Dashboard(tab=(Tab(name="A", widget=(widget_of_kind,)),))},
+            )
+            fits = of_type in kind_of_widget.types or not kind_of_widget.max_datastreams
             assert fits == (not widgets.problems(template)), (name, of_type, n)
 
 
@@ -394,10 +399,10 @@ WIDGETS = st.fixed_dictionaries(
     st.lists(st.fixed_dictionaries({"name": st.text(max_size=3), "widget": st.lists(WIDGETS, max_size=3)}), max_size=2)
     | JSON
 )
-def test_any_dashboard_is_refused_in_words_or_comes_back_as_it_was(tabs):
+def test_any_dashboard_is_rejected_with_errors_or_survives_a_round_trip(tabs):
     try:
-        found = read(with_changes(web={"tab": tabs}))
+        template = read(with_changes(web={"tab": tabs}))
     except BadTemplate as error:
         assert error.problems
     else:
-        assert found == read(to_document(found))
+        assert template == read(to_document(template))

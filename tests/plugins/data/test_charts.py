@@ -1,4 +1,4 @@
-"""Several datastreams and devices at once, for charts."""
+"""Charts: the history of several datastreams and devices in one response."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOUR = 3_600_000
 
 @pytest.fixture
 async def meters(hub_config):
-    """Two meters that told their level every half hour of two days, and a word once; the last hours are not sealed."""
+    """A hub with two meters: a level every half hour for two days, and one text; the last hours are not compacted."""
     time = Time()
     async with running(hub_config, clock=time.clock()) as hub:
         template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
@@ -60,51 +60,51 @@ async def chart(meters):
 
         async def read(**query):
             ids = ",".join(str(device.id) for device in meters.devices_of_test)
-            asked = {"deviceIds": ids, "pins": "v0", "period": "3d"} | {k.rstrip("_"): v for k, v in query.items()}
-            answer = await ask("GET", "history", **asked)
-            return answer if hasattr(answer, "status") else answer["series"]
+            arguments = {"deviceIds": ids, "pins": "v0", "period": "3d"} | {k.rstrip("_"): v for k, v in query.items()}
+            response = await ask("GET", "history", **arguments)
+            return response if hasattr(response, "status") else response["series"]
 
         yield read
 
 
-async def one_by_one(meters, device, granularity, name):
-    """What the route of one datastream says, as times and values."""
+async def single_series(meters, device, granularity, name):
+    """Return the timestamps and values of a device from the route for a single datastream."""
     async with connected(meters) as http:
         target = f"/api/v1/device/history?deviceId={device.id}&pin=v0&period=3d&granularity={granularity}"
         lines = (await http.get(target, local_key(meters))).text.splitlines()
-    found = [json.loads(line) for line in lines]
-    return [one["ts"] for one in found], [one[name] for one in found]
+    points = [json.loads(line) for line in lines]
+    return [point["ts"] for point in points], [point[name] for point in points]
 
 
 @pytest.mark.parametrize("granularity", ["minute", "hour", "day"])
 @pytest.mark.parametrize("aggregate", ["avg", "min", "max", "sum", "count", "last"])
-async def test_lines_say_what_each_datastream_says_alone(meters, chart, granularity, aggregate):
-    lines = await chart(granularity=granularity, aggregate=aggregate)
-    for line, device in zip(lines, meters.devices_of_test, strict=True):
+async def test_series_equal_those_of_the_route_for_a_single_datastream(meters, chart, granularity, aggregate):
+    series = await chart(granularity=granularity, aggregate=aggregate)
+    for single, device in zip(series, meters.devices_of_test, strict=True):
         assert (device.id, device.name, "v0", "Level", "l") == tuple(
-            line[key] for key in ("deviceId", "device", "pin", "name", "units")
+            single[key] for key in ("deviceId", "device", "pin", "name", "units")
         )
-        assert await one_by_one(meters, device, granularity, aggregate) == (line["ts"], line["values"])
-        assert sorted(set(line["ts"])) == line["ts"]
+        assert await single_series(meters, device, granularity, aggregate) == (single["ts"], single["values"])
+        assert sorted(set(single["ts"])) == single["ts"]
 
 
-async def test_before_the_first_hour_there_is_nothing(meters, chart):
+async def test_range_before_the_first_value_is_empty(meters, chart):
     await compacted(meters)
     before = await chart(granularity="hour", from_=meters.begin - 9 * HOUR, to=meters.begin)
-    assert [[], []] == [one["ts"] for one in before]
+    assert [[], []] == [series["ts"] for series in before]
 
 
-async def test_raw_points_come_as_they_were(meters, chart):
-    one, two = await chart(granularity="raw", pins="Level")
-    assert [float(n) for n in range(96)] == one["values"]
-    assert [2.0 * n for n in range(96)] == two["values"]
-    assert not one["more"]
+async def test_raw_series_have_all_values(meters, chart):
+    first, second = await chart(granularity="raw", pins="Level")
+    assert [float(n) for n in range(96)] == first["values"]
+    assert [2.0 * n for n in range(96)] == second["values"]
+    assert not first["more"]
 
 
-async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meters, chart, monkeypatch):
+async def test_late_value_recomputes_only_its_own_bucket(meters, chart, monkeypatch):
     await compacted(meters)
-    one, two = meters.devices_of_test
-    await meters.write(Write(one, 0, 1.5, "test", SYSTEM, meters.begin + 5 * HOUR)).durable()
+    late_device, other_device = meters.devices_of_test
+    await meters.write(Write(late_device, 0, 1.5, "test", SYSTEM, meters.begin + 5 * HOUR)).durable()
     slow = []
     buckets = meters.history.buckets
     monkeypatch.setattr(
@@ -113,38 +113,38 @@ async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meter
         lambda series, start, *rest: slow.append((series, start)) or buckets(series, start, *rest),
     )
     first, second = await chart(granularity="hour", from_=meters.begin, to=meters.begin + 40 * HOUR)
-    assert [(one.points[0].series, meters.begin + 5 * HOUR)] == slow
-    for device, line in ((one, first), (two, second)):
-        times, values = await one_by_one(meters, device, "hour", "avg")
+    assert [(late_device.points[0].series, meters.begin + 5 * HOUR)] == slow
+    for device, line in ((late_device, first), (other_device, second)):
+        times, values = await single_series(meters, device, "hour", "avg")
         assert (times[:40], values[:40]) == (line["ts"], line["values"])
 
 
-async def test_what_is_sent_again_while_it_is_read_is_one_or_the_other(meters, chart, monkeypatch):
+async def test_value_overwritten_during_a_read_is_counted_once(meters, chart, monkeypatch):
     await compacted(meters)
-    one, _ = meters.devices_of_test
+    device, _ = meters.devices_of_test
     for at, value in ((1, 1.0), (2, 2.0)):
-        await meters.write(Write(one, 0, value, "test", SYSTEM, meters.begin - 9 * HOUR + at)).durable()
+        await meters.write(Write(device, 0, value, "test", SYSTEM, meters.begin - 9 * HOUR + at)).durable()
     await compacted(meters)
-    await meters.write(Write(one, 0, 5.0, "test", SYSTEM, meters.begin - 9 * HOUR + 1)).durable()
-    fetch, said = meters.storage.history.fetch_all, []
+    await meters.write(Write(device, 0, 5.0, "test", SYSTEM, meters.begin - 9 * HOUR + 1)).durable()
+    fetch, overwrites = meters.storage.history.fetch_all, []
 
-    async def read(*asked):
-        found = await fetch(*asked)
-        if not said and "FROM sealed" in asked[0]:
-            said.append(meters.write(Write(one, 0, 9.0, "test", SYSTEM, meters.begin - 9 * HOUR + 2)))
-        return found
+    async def read(*arguments):
+        rows = await fetch(*arguments)
+        if not overwrites and "FROM sealed" in arguments[0]:
+            overwrites.append(meters.write(Write(device, 0, 9.0, "test", SYSTEM, meters.begin - 9 * HOUR + 2)))
+        return rows
 
     monkeypatch.setattr(meters.storage.history, "fetch_all", read)
     line, _ = await chart(granularity="hour", aggregate="sum", from_=meters.begin - 10 * HOUR, to=meters.begin)
     assert line["values"] in ([7.0], [14.0])
-    assert said
+    assert overwrites
 
 
-async def test_the_largest_numbers_stay_numbers(meters, chart):
-    one, _ = meters.devices_of_test
+async def test_aggregates_of_the_largest_numbers_are_finite(meters, chart):
+    device, _ = meters.devices_of_test
     for at in (1, 2):
         await meters.write(
-            Write(one, 0, 1.7976931348623157e308, "test", SYSTEM, meters.begin - 9 * HOUR + at)
+            Write(device, 0, 1.7976931348623157e308, "test", SYSTEM, meters.begin - 9 * HOUR + at)
         ).durable()
     await compacted(meters)
     for aggregate in ("max", "sum"):
@@ -153,62 +153,64 @@ async def test_the_largest_numbers_stay_numbers(meters, chart):
         assert pytest.approx(1.7976931348623157e308) == value
 
 
-async def test_months_that_were_imported_are_read_at_once(meters, chart, monkeypatch):
-    """In few reads, that is, and not one for each hour that its sender gave stamps in."""
-    one, _ = meters.devices_of_test
+async def test_imported_months_are_read_in_few_queries(meters, chart, monkeypatch):
+    """Not in one query for each hour that has client timestamps."""
+    device, _ = meters.devices_of_test
     early = meters.begin - 80 * 24 * HOUR
     for n in range(70 * 24):
-        meters.write(Write(one, 0, n % 7, "test", SYSTEM, early + n * HOUR))
+        meters.write(Write(device, 0, n % 7, "test", SYSTEM, early + n * HOUR))
     reads = []
     fetch = meters.storage.history.fetch_all
-    monkeypatch.setattr(meters.storage.history, "fetch_all", lambda *asked: reads.append(asked) or fetch(*asked))
+    monkeypatch.setattr(
+        meters.storage.history, "fetch_all", lambda *arguments: reads.append(arguments) or fetch(*arguments)
+    )
     line, _ = await chart(granularity="hour", from_=early, to=early + 70 * 24 * HOUR)
     assert [n % 7 for n in range(70 * 24)] == line["values"]
     assert len(reads) < 100
 
 
-async def test_more_points_than_can_be_shown_are_said_to_be_there(chart, monkeypatch):
+async def test_truncated_series_is_marked(chart, monkeypatch):
     monkeypatch.setattr("plugins.data.charts.MAX_POINTS", 10)
-    one, _ = await chart(granularity="raw")
-    assert (list(range(10)), True) == (one["values"], one["more"])
+    series, _ = await chart(granularity="raw")
+    assert (list(range(10)), True) == (series["values"], series["more"])
 
 
-async def test_across_devices_one_line_is_of_all(meters, chart):
+async def test_series_across_devices_aggregates_all_of_them(meters, chart):
     expected = {"min": 0, "max": 95 * 2, "sum": sum(range(96)) * 3, "count": 192}
     for across, value in expected.items():
         [line] = await chart(granularity="day", across=across)
         assert value == {"min": min, "max": max, "sum": sum, "count": sum}[across](line["values"])
         assert [device.id for device in meters.devices_of_test] == line["devices"]
     [line] = await chart(granularity="hour", across="avg")
-    first = await one_by_one(meters, meters.devices_of_test[0], "hour", "avg")
+    first = await single_series(meters, meters.devices_of_test[0], "hour", "avg")
     assert pytest.approx([1.5 * value for value in first[1]]) == line["values"]
 
 
-async def test_words_have_no_average_and_keep_their_last(meters, chart):
-    [one, _] = await chart(pins="v1", aggregate="last")
-    assert ["hello"] == one["values"]
-    [one, _] = await chart(pins="v1", aggregate="avg")
-    assert [None] == one["values"]
+async def test_text_has_a_last_value_but_no_average(meters, chart):
+    [series, _] = await chart(pins="v1", aggregate="last")
+    assert ["hello"] == series["values"]
+    [series, _] = await chart(pins="v1", aggregate="avg")
+    assert [None] == series["values"]
 
 
-async def test_rows_come_as_csv(meters):
-    one, _ = meters.devices_of_test
+async def test_chart_is_returned_as_csv(meters):
+    device, _ = meters.devices_of_test
     async with connected(meters) as http:
-        target = f"/api/v1/history?deviceIds={one.id}&pins=v0&granularity=raw&format=csv&period=3d"
-        answer = await http.get(target, local_key(meters))
-    lines = answer.text.splitlines()
-    assert ("text/csv; charset=utf-8", "time,device,name,value") == (answer.headers["content-type"], lines[0])
+        target = f"/api/v1/history?deviceIds={device.id}&pins=v0&granularity=raw&format=csv&period=3d"
+        response = await http.get(target, local_key(meters))
+    lines = response.text.splitlines()
+    assert ("text/csv; charset=utf-8", "time,device,name,value") == (response.headers["content-type"], lines[0])
     assert lines[2].endswith(",One,Level,1.0")
     assert 97 == len(lines)
 
 
-async def test_hours_of_a_zone_are_the_zones(meters, chart):
-    [one, _] = await chart(granularity="hour", tz="Asia/Kolkata")
-    assert {1_800_000} == {at % HOUR for at in one["ts"]}
+async def test_hour_buckets_start_at_the_hours_of_the_time_zone(meters, chart):
+    [series, _] = await chart(granularity="hour", tz="Asia/Kolkata")
+    assert {1_800_000} == {at % HOUR for at in series["ts"]}
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "said"),
+    ("query", "status", "error"),
     [
         ({"deviceIds": ""}, 400, "at least one entry"),
         ({"pins": ""}, 400, "at least one entry"),
@@ -223,7 +225,7 @@ async def test_hours_of_a_zone_are_the_zones(meters, chart):
         ({"color": "red"}, 400, "no parameter 'color'"),
     ],
 )
-async def test_a_chart_that_makes_no_sense_is_refused(chart, query, status, said):
-    answer = await chart(**query)
-    assert status == answer.status
-    assert said in answer.message
+async def test_invalid_chart_is_rejected(chart, query, status, error):
+    response = await chart(**query)
+    assert status == response.status
+    assert error in response.message

@@ -1,0 +1,20 @@
+"""Fixtures that tests of several plugins share."""
+
+from __future__ import annotations
+
+import pytest
+from support.raw_http import connected
+from support.tenants import tenants
+
+
+@pytest.fixture
+async def world(hub):
+    """The organizations and users of `tenants` on a running hub."""
+    return await tenants(hub)
+
+
+@pytest.fixture
+async def http(hub):
+    """An HTTP connection to the hub."""
+    async with connected(hub) as connection:
+        yield connection
