@@ -42,6 +42,7 @@ from hub.domain.value_timeouts import ValueTimeouts
 from hub.errors import Forbidden, NotAuthenticated, TooMany, Unavailable
 from hub.facts import ClockRepaired, Fact, StorageTrouble
 from hub.history import History, Receipt
+from hub.history.timeouts import HistoryTimeouts
 from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Hello, Owned, Principal
 from hub.net.certificates import Certificates
 from hub.net.listener import Listener
@@ -131,6 +132,7 @@ class Hub:
             # The devices need the history first.
             policies=lambda series: self.devices.policy(series),  # noqa: PLW0108
             flush=seconds(config.storage.flush),
+            timeouts=timeouts.of(HistoryTimeouts),
             on_fault=self._storage_trouble,
             on_erased=lambda series: self.devices.forget_series(series),  # noqa: PLW0108
         )

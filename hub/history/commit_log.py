@@ -10,7 +10,7 @@ A value goes through four stages::
 1. `History.put` appends the value to the open `Batch` and to the `Tail` of its series in the open segment, and returns
    a `Receipt`. It is synchronous and never waits.
 2. `History.run` commits batches in their order, each as one row of the log (`hub.history.log_table`). The commit window
-   of the open batch closes when as many callers wait for it as waited for the last commit, at the latest `WAIT_WINDOW`
+   of the open batch closes when as many callers wait for it as waited for the last commit, at the latest 10 ms
    after the first caller started to wait; without any caller, after the configured flush time (group commit).
 3. When an hour of the clock ends, or the open segment has `SEGMENT_POINTS` values, it is closed and a new one begins.
    Closed segments are compacted (`hub.history.compaction`) one after the other, oldest first, in slices of about
@@ -59,6 +59,7 @@ from hub.history.log_table import BOTH, LATEST, STAMPED, Entry
 from hub.history.query import Queries
 from hub.history.repair import HistoryRepair, Span, spans_after, spans_of_tails
 from hub.history.retention import Retention
+from hub.history.timeouts import DEFAULT_TIMEOUTS, HistoryTimeouts
 from hub.model import Value
 from hub.storage import Damaged, Storage, Transaction
 from hub.storage.stamp_correction import Correction
@@ -69,12 +70,6 @@ log = logging.getLogger(__name__)
 BATCH_ROWS = 5_000
 #: Batches that may wait for the disk. Above that, connections stop reading, and `History.put` raises `Unavailable`.
 MAX_QUEUED = 8
-#: Longest time, in seconds, that a commit is delayed so that more values can join it.
-WAIT_WINDOW = 0.010
-#: Seconds after which waiting for a commit fails with `Unavailable`.
-DURABLE_TIMEOUT = 5.0
-#: Seconds between two attempts to write after the disk refused.
-RETRY_AFTER = 1.0
 #: Points after which a segment is closed before its hour ends, and points that may wait for compaction. A point takes
 #: 40 bytes of memory.
 SEGMENT_POINTS = 250_000
@@ -126,7 +121,7 @@ class Receipt:
             try:
                 await self._history.wait_for_commit(batch)
             except Unavailable:
-                await trio.sleep(RETRY_AFTER)
+                await trio.sleep(self._history.timeouts.retry)
         return self._index not in batch.failures
 
 
@@ -174,6 +169,7 @@ class History:
         *,
         policies: Policies,
         flush: float = 1.0,
+        timeouts: HistoryTimeouts = DEFAULT_TIMEOUTS,
         on_fault: Callable[[str | None], None] = lambda _: None,
         on_erased: Callable[[list[int]], Awaitable[None]],
     ) -> None:
@@ -181,6 +177,7 @@ class History:
         self._database = storage.history
         self._chunks = ChunkReader(storage.history)
         self._clock = clock
+        self.timeouts = timeouts
         self._policies = policies
         self._flush = flush
         self._on_fault = on_fault
@@ -214,7 +211,7 @@ class History:
         #: When there is something to do besides commits, by the monotonic clock.
         self._work_at = float("inf")
         self._needs_pruning = True
-        self.retention = Retention(self._database, clock, policies, on_erased)
+        self.retention = Retention(self._database, clock, timeouts, policies, on_erased)
         queries = Queries(self._chunks, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json
@@ -314,10 +311,10 @@ class History:
         if self.fault is not None:
             raise Unavailable(f"storage: {self.fault}")
         batch.waiters += 1
-        batch.due = min(batch.due, self._clock.monotonic() + WAIT_WINDOW)
+        batch.due = min(batch.due, self._clock.monotonic() + self.timeouts.window)
         if batch.waiters == 1 or batch.waiters >= self._last_waiters:
             self._wake.set()
-        with trio.move_on_after(DURABLE_TIMEOUT):
+        with trio.move_on_after(self.timeouts.durable):
             await batch.lot.park()
         if not batch.done:
             raise Unavailable(f"storage: {self.fault or 'no commit in time'}")
@@ -330,7 +327,7 @@ class History:
             batch = await self._next_batch()
             if batch is not None:
                 while not await self._commit(batch):  # noqa: ASYNC110 - no event announces that the disk works again
-                    await trio.sleep(RETRY_AFTER)
+                    await trio.sleep(self.timeouts.retry)
             if self._damage is not None or self._clock.monotonic() >= self._work_at:
                 await self._work()
 
@@ -512,7 +509,7 @@ class History:
             await self._replace(str(error))
         except StorageError as error:
             self._set_fault(str(error))
-            self._work_at = self._clock.monotonic() + RETRY_AFTER
+            self._work_at = self._clock.monotonic() + self.timeouts.retry
 
     async def _work_once(self) -> None:
         now = self._clock.monotonic()
@@ -725,7 +722,7 @@ class History:
             await self._fill()
         except StorageError as error:
             self._set_fault(str(error))
-            self._work_at = self._clock.monotonic() + RETRY_AFTER
+            self._work_at = self._clock.monotonic() + self.timeouts.retry
 
     async def _fill(self) -> None:
         """Create the tables of a new file, with the latest values.

@@ -16,6 +16,7 @@ from hub.history import compaction
 from hub.history.chunkstore import ChunkReader, Chunks
 from hub.history.compaction import Policies
 from hub.history.keys import series_of_chunk
+from hub.history.timeouts import HistoryTimeouts
 from hub.storage import Damaged, Database, Transaction
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two passes that delete expired chunks, and before the first one.
-EXPIRE_EVERY = 86_400.0
-EXPIRE_FIRST = 3_600.0
 #: Series erased together.
 ERASE_AT_ONCE = 64
 #: Seconds between two slices of a check: years of chunks take minutes, without a noticeable load.
@@ -36,12 +34,18 @@ class Retention:
     """The maintenance of one history file, one slice at a time."""
 
     def __init__(
-        self, database: Database, clock: Clock, policies: Policies, on_erased: Callable[[list[int]], Awaitable[None]]
+        self,
+        database: Database,
+        clock: Clock,
+        timeouts: HistoryTimeouts,
+        policies: Policies,
+        on_erased: Callable[[list[int]], Awaitable[None]],
     ) -> None:
         """``on_erased`` is called with the series of which nothing is left in the file."""
         self._database = database
         self._chunks = ChunkReader(database)
         self._clock = clock
+        self._timeouts = timeouts
         self._policies = policies
         #: The number of damaged chunks that were found since the start.
         self.damaged = 0
@@ -54,7 +58,7 @@ class Retention:
         self._expire_from = 0
 
     def start(self) -> None:
-        self._expire_at = self._clock.monotonic() + EXPIRE_FIRST
+        self._expire_at = self._clock.monotonic() + self._timeouts.expire_first
 
     @property
     def erasing(self) -> bool:
@@ -81,7 +85,7 @@ class Retention:
     async def _expire(self) -> None:
         """Delete the expired chunks of a slice, unless the clock may be wrong."""
         if not self._clock.believable:
-            self._expire_at = self._clock.monotonic() + EXPIRE_FIRST
+            self._expire_at = self._clock.monotonic() + self._timeouts.expire_first
             return
         now, after = self._clock.now(), self._expire_from
 
@@ -91,7 +95,7 @@ class Retention:
         _, last = await self._database.transaction(expire)
         self._expire_from = last or 0
         if last is None:
-            self._expire_at = self._clock.monotonic() + EXPIRE_EVERY
+            self._expire_at = self._clock.monotonic() + self._timeouts.expire_every
 
     def erase(self, series: Sequence[int]) -> None:
         """Queue series that have no policy any more; `step` erases them."""

@@ -21,6 +21,7 @@ from connectors.native.timeouts import NativeTimeouts
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected, Unavailable, WrongType
+from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
@@ -158,9 +159,8 @@ async def full_disk(hub):
         await hub.storage.history.transaction(unlimit)
 
 
-@pytest.mark.timeouts(NativeTimeouts(sweep=0.05, full_check=0.05))
+@pytest.mark.timeouts(NativeTimeouts(sweep=0.05, full_check=0.05), HistoryTimeouts(retry=0.05))
 async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(start, monkeypatch):
-    monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)

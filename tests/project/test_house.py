@@ -125,7 +125,7 @@ def clock_readers():
     for folder in ("hub", "connectors", "plugins"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Attribute | ast.Call) and (read := CLOCK.match(ast.unparse(node))):
+                if isinstance(node, ast.Attribute | ast.Call) and (read := CLOCK.search(ast.unparse(node))):
                     yield str(path.relative_to(ROOT)), read[0]
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import asynccontextmanager, closing
 
 import pytest
+from support.patience import patient
 from support.times import NOON
 
 from bench.hub_process import all_values
@@ -14,6 +15,7 @@ from hub.clock import Clock
 from hub.config import parse
 from hub.domain.devices import NewDevice
 from hub.errors import Unavailable
+from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.run import running
 from hub.storage import Migration, open_storage
@@ -38,9 +40,10 @@ type = "location"
 
 
 @asynccontextmanager
-async def started(data, toml="", **more):
-    """A hub without listeners, as it comes after the start."""
-    async with running(parse(toml).with_data(str(data)), listen=False, **more) as hub:
+async def started(data, toml="", *, timeouts=(), **more):
+    """A hub without listeners, as it comes after the start; it waits for the disk for a fraction of a second."""
+    timeouts = (HistoryTimeouts(durable=patient(0.3), retry=0.02), *timeouts)
+    async with running(parse(toml).with_data(str(data)), listen=False, timeouts=timeouts, **more) as hub:
         yield hub
 
 

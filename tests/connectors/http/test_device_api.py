@@ -18,7 +18,7 @@ from connectors.mqtt import client as mqtt
 from connectors.native import client
 from hub.errors import Rejected
 from hub.facts import StatusChanged
-from hub.history import commit_log
+from hub.history.timeouts import HistoryTimeouts
 from hub.hookspecs import hookimpl
 from hub.model import SYSTEM
 from hub.testing import LOOPBACK, add_device, address_of
@@ -518,10 +518,8 @@ async def test_what_was_answered_is_on_disk(hub, device, api):
         assert number == stored(hub, device[0], 0)[-1][1]
 
 
-async def test_a_full_disk_is_answered_with_503_until_there_is_room(hub, device, api, monkeypatch):
-    monkeypatch.setattr(commit_log, "DURABLE_TIMEOUT", patient(0.2))
-    monkeypatch.setattr(commit_log, "RETRY_AFTER", 0.02)
-
+@pytest.mark.timeouts(HistoryTimeouts(durable=patient(0.2), retry=0.02))
+async def test_a_full_disk_is_answered_with_503_until_there_is_room(hub, device, api):
     async def pages(limit):
         async def limited(tx):
             await tx.fetch_all(f"PRAGMA max_page_count = {limit}")

@@ -21,13 +21,13 @@ import hub.history.log_table
 import hub.history.retention
 import hub.writes
 from hub.errors import Rejected
+from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.testing import add_device
 
 
-async def test_raw_values_expire_and_statistics_remain(start, time, monkeypatch):
-    monkeypatch.setattr(hub.history.retention, "EXPIRE_FIRST", 0.05)
-    monkeypatch.setattr(hub.history.retention, "EXPIRE_EVERY", 0.05)
+@pytest.mark.timeouts(HistoryTimeouts(expire_first=0.05, expire_every=0.05))
+async def test_raw_values_expire_and_statistics_remain(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(10 * 24):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from support.patience import patient
 
 import hub.app
 import hub.history.commit_log
@@ -12,7 +11,5 @@ import hub.storage
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Waits of seconds take milliseconds."""
-    monkeypatch.setattr(hub.history.commit_log, "DURABLE_TIMEOUT", patient(0.3))
-    monkeypatch.setattr(hub.history.commit_log, "RETRY_AFTER", 0.02)
+    """A database that is locked is not waited for."""
     monkeypatch.setattr(hub.storage.sqlite, "BUSY_TIMEOUT_MS", 50)
