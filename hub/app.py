@@ -44,8 +44,9 @@ from hub.facts import ClockRepaired, Fact, StorageTrouble
 from hub.history import History, Receipt
 from hub.history.timeouts import HistoryTimeouts
 from hub.model import LOCAL, REDACTED_NAME, SYSTEM, Change, Command, Credentials, Device, Hello, Owned, Principal
-from hub.net.certificates import Certificates
+from hub.net.certificates import Certificates, local_names
 from hub.net.listener import Listener
+from hub.net.timeouts import NetTimeouts
 from hub.net.wire import WireProtocol
 from hub.parsing.spellings import strip_padding
 from hub.parsing.structuring import seconds
@@ -76,6 +77,10 @@ class Hooks(Protocol):
     """The plugins' hooks, as far as the hub calls them itself; `hub.hooks` implements it."""
 
     plugins: dict[str, Plugin]
+    permissions: list[Permission]
+    routes: list[Route | SocketRoute]
+    panels: list[Panel]
+    protocols: list[WireProtocol]
 
     def settings(self, cls: type[Any]) -> Any: ...
 
@@ -188,10 +193,6 @@ class Hub:
         self.display = Display(self.organizations, self.metadata, self.directory)
         self.clock_doubts = ClockDoubts(storage, clock)
         self.clock_repairs = ClockRepairs(self)
-        self.permissions: list[Permission] = []
-        self.routes: list[Route | SocketRoute] = []
-        self.panels: list[Panel] = []
-        self.protocols: list[WireProtocol] = []
         self.access = Access(
             self.is_allowed,
             self.organizations,
@@ -263,6 +264,26 @@ class Hub:
         if maker is None:
             raise Unavailable("no plugin makes backups ([plugins.backup] enabled)")
         await maker.make(path, progress)
+
+    @property
+    def permissions(self) -> list[Permission]:
+        """The permissions of all plugins."""
+        return self._hooks.permissions
+
+    @property
+    def routes(self) -> list[Route | SocketRoute]:
+        """The routes of all plugins."""
+        return self._hooks.routes
+
+    @property
+    def panels(self) -> list[Panel]:
+        """The panels of all plugins."""
+        return self._hooks.panels
+
+    @property
+    def protocols(self) -> list[WireProtocol]:
+        """The protocols of all plugins, if the hub listens."""
+        return self._hooks.protocols
 
     def settings(self, cls: type[Any]) -> Any:
         """Return the plugin's table of the configuration as ``cls``, the class that its `hub_config` returned."""
@@ -365,6 +386,24 @@ class Hub:
             f' [[datastream]] / pin = "V{pin}" / name = "V{pin}" / type = "double"'
         )
         self.reject(address, reason, device.id, quiet=UNKNOWN_PIN_QUIET)
+
+    # -- the network ----------------------------------------------------------------------------------------------
+
+    def open_listener(self) -> None:
+        """Bind the ports, and load the certificates. Raises `StartupError`."""
+        config, timeouts = self.config, self.timeouts.of(NetTimeouts)
+        if any(listen.tls != "off" for listen in config.listen):
+            names = local_names(config.hub.url)
+            self.certificates = Certificates(config.tls, config.data, names, self.clock, timeouts)
+        self.listener = Listener(config, self.certificates, self.protocols, self.reject, timeouts)
+        # First, so that a hub whose port is taken leaves no certificate authority behind.
+        self.listener.bind()
+        try:
+            if self.certificates is not None:
+                self.certificates.load()
+        except BaseException:
+            self.listener.close()
+            raise
 
     # -- names and places -----------------------------------------------------------------------------------------
 

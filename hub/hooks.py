@@ -73,6 +73,11 @@ class Hooks:
         self._settings: dict[type, Any] = {}
         self._authorizers: tuple[Implementation, ...] = ()
         self._personal_data: tuple[tuple[Plugin, PersonalData], ...] = ()
+        #: What plugins contribute, from `contribute` on.
+        self.permissions: list[Permission] = []
+        self.routes: list[Route | SocketRoute] = []
+        self.panels: list[Panel] = []
+        self.protocols: list[WireProtocol] = []
         bus.report_failures_to(self._subscriber_failed)
 
     # -- registration ---------------------------------------------------------------------------------------------
@@ -132,7 +137,8 @@ class Hooks:
         except (pluggy.PluginValidationError, ValueError) as error:
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
-            raise PluginError(f"plugin {plugin.name}: {str(error).splitlines()[-1].strip()}") from error
+            reason = str(error).splitlines()[-1].strip().partition(" in plugin <")[0]
+            raise PluginError(f"plugin {plugin.name}: {reason}") from error
         callers = self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or []
         plugin.hooks = sorted({caller.name for caller in callers})
         for _, fn, _ in self._implementations("hub_event"):
@@ -226,13 +232,19 @@ class Hooks:
     def stamps(self, hub: Hub) -> list[StampColumns]:
         return _items_of(self._unique("hub_stamps", (StampColumns,), str, hub=hub))
 
-    def permissions(self) -> list[Permission]:
-        return _items_of(self._unique("hub_permissions", (Permission,), lambda permission: permission.id))
+    def contribute(self, hub: Hub) -> None:
+        """Get what plugins contribute to a hub. Raises `PluginError`."""
+        self.permissions = _items_of(self._unique("hub_permissions", (Permission,), lambda permission: permission.id))
+        hub.directory.install(self._directory(hub))
+        self._personal_data = tuple(self._contributions("hub_personal_data", lambda data: data, hub=hub))
+        self.routes, self.panels = self._routes_and_panels(hub)
+        hub.writes.install_filters(self._compile(), self._filter_failed)
 
-    def protocols(self, hub: Hub) -> list[WireProtocol]:
-        return _items_of(self._unique("hub_protocols", (WireProtocol,), lambda protocol: protocol.name, hub=hub))
+    def contribute_protocols(self, hub: Hub) -> None:
+        """Get the protocols, if the hub listens. Raises `PluginError`."""
+        self.protocols = _items_of(self._unique("hub_protocols", (WireProtocol,), lambda wire: wire.name, hub=hub))
 
-    def directory(self, hub: Hub) -> UserDirectory | None:
+    def _directory(self, hub: Hub) -> UserDirectory | None:
         """Return the directory of users, or None. Raises `PluginError` when two plugins have one."""
         [*directories] = self._contributions("hub_directory", lambda directory: directory, hub=hub)
         if len(directories) > 1:
@@ -240,11 +252,7 @@ class Hooks:
             raise PluginError(f"the directory of users comes from two plugins: {names}")
         return directories[0][1] if directories else None
 
-    def load_personal_data(self, hub: Hub) -> None:
-        """Get the plugins' objects for personal data."""
-        self._personal_data = tuple(self._contributions("hub_personal_data", lambda data: data, hub=hub))
-
-    def routes_and_panels(self, hub: Hub) -> tuple[list[Route | SocketRoute], list[Panel]]:
+    def _routes_and_panels(self, hub: Hub) -> tuple[list[Route | SocketRoute], list[Panel]]:
         """Return the routes and panels of all plugins. Raises `PluginError`.
 
         A third party's plugin with a broken panel is left out, and so are those whose panels name its routes.
@@ -256,7 +264,7 @@ class Hooks:
         contributed: list[tuple[Plugin, Route | SocketRoute]]
         contributed = self._unique("hub_routes", (Route, SocketRoute), key, hub=hub)
         panels = list(self._items("hub_panels", (Panel,), hub=hub))
-        permissions = {permission.id for permission in hub.permissions}
+        permissions = {permission.id for permission in self.permissions}
         while True:
             routes = _items_of(contributed)
             by_path = {(route.method, route.path): route for route in routes if isinstance(route, Route)}
@@ -268,7 +276,7 @@ class Hooks:
                 raise PluginError(problem)
             self._record(plugin, FailureKind.UNUSABLE, problem)
 
-    def compile(self) -> tuple[Filter, ...]:
+    def _compile(self) -> tuple[Filter, ...]:
         """Compile what is called per value into plain calls: subscribe `hub_event`, return the write filters."""
         for plugin, fn, _ in self._implementations("hub_event"):
             self._owners[fn] = plugin
@@ -442,7 +450,7 @@ class Hooks:
         log.error("plugin %s (%s) %s%s", plugin.name, plugin.origin, reason, place, exc_info=error if place else None)
         self._bus.emit(PluginFailed(plugin.name, reason))
 
-    def filter_failed(self, fn: Filter, error: Exception) -> None:
+    def _filter_failed(self, fn: Filter, error: Exception) -> None:
         """Record that a write filter raised an error other than a `RequestError`."""
         self._hook_failed(self._owners[fn], "hub_filter_write", error)
 

@@ -20,9 +20,6 @@ from hub.config import Config
 from hub.datadir import write_whole
 from hub.errors import StartupError, StorageError
 from hub.hooks import Hooks, HookTimeouts
-from hub.net.certificates import Certificates, local_names
-from hub.net.listener import Listener
-from hub.net.timeouts import NetTimeouts
 from hub.parsing.structuring import seconds
 from hub.plugin import Plugin
 from hub.storage import open_storage
@@ -65,7 +62,10 @@ async def running(
     async with open_storage(config.data, hooks.migrations(), config.storage.durability) as storage:
         hub = Hub(config, storage, hooks, bus, clock, given, _local_key(config.data / "local.key"))
         await _load(hub, hooks)
-        listener = _open_listener(hub, hooks) if listen else None
+        if listen:
+            hooks.contribute_protocols(hub)
+            hub.open_listener()
+        listener = hub.listener
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.history.run)
@@ -114,29 +114,7 @@ async def _load(hub: Hub, hooks: Hooks) -> None:
     hub.devices.drop_cleared()
     hub.clock.now()
     hub.value_timeouts.start(hub.history.latest)
-    hub.permissions = hooks.permissions()
-    hub.directory.install(hooks.directory(hub))
-    hooks.load_personal_data(hub)
-    hub.routes, hub.panels = hooks.routes_and_panels(hub)
-    hub.writes.install_filters(hooks.compile(), hooks.filter_failed)
-
-
-def _open_listener(hub: Hub, hooks: Hooks) -> Listener:
-    """Bind the ports and load the certificates. Raises `StartupError`."""
-    config, timeouts = hub.config, hub.timeouts.of(NetTimeouts)
-    if any(listen.tls != "off" for listen in config.listen):
-        hub.certificates = Certificates(config.tls, config.data, local_names(config.hub.url), hub.clock, timeouts)
-    hub.protocols = hooks.protocols(hub)
-    listener = hub.listener = Listener(config, hub.certificates, hub.protocols, hub.reject, timeouts)
-    # First, so that a hub whose port is taken leaves no certificate authority behind.
-    listener.bind()
-    try:
-        if hub.certificates is not None:
-            hub.certificates.load()
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+    hooks.contribute(hub)
 
 
 async def _housekeeping(hub: Hub) -> None:

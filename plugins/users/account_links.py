@@ -40,10 +40,10 @@ class AccountLinks:
         async def write(tx: Transaction) -> None:
             await tx.execute("DELETE FROM users_links WHERE expires < ?", (self._hub.clock.deletable_before,))
             if user is None:
-                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user IS NULL", (kind,))
+                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user_id IS NULL", (kind,))
             else:
-                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user = ?", (kind, user.id))
-            await tx.insert("users_links", hash=digest(code), kind=kind, user=user and user.id, expires=expires)
+                await tx.execute("DELETE FROM users_links WHERE kind = ? AND user_id = ?", (kind, user.id))
+            await tx.insert("users_links", hash=digest(code), kind=kind, user_id=user and user.id, expires=expires)
 
         await self._hub.storage.transaction(write)
         return code
@@ -52,7 +52,7 @@ class AccountLinks:
         """Return the kind and the user of a code; it still works afterwards. Raises `NotAuthenticated`."""
 
         async def read(tx: Transaction) -> Any:
-            sql = "SELECT kind, user FROM users_links WHERE hash = ? AND expires > ?"
+            sql = "SELECT kind, user_id FROM users_links WHERE hash = ? AND expires > ?"
             return await tx.fetch_one(sql, (digest(code), self._hub.clock.now()))
 
         row = await self._hub.storage.read(read)

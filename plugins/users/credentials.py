@@ -40,7 +40,8 @@ MAX_REDIRECTS = 11
 #: Milliseconds until a client's access token expires (docs.blynk.io, OAuth2 authorization).
 CLIENT_ACCESS_MS = 300_000
 _INSERT_SPENT = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
-_SESSION_COLUMNS = "id, org, user, client, access, access_ends, refresh, refresh_ends, created, used, address, agent"
+_SESSION_FIELDS = "id org user client access access_ends refresh refresh_ends created used address agent".split()
+_SESSION_COLUMNS = ["user_id" if field == "user" else field for field in _SESSION_FIELDS]
 
 
 @attrs.frozen(kw_only=True)
@@ -93,14 +94,14 @@ class Credentials:
     async def load(self) -> None:
         # Expired sessions are loaded too: the clock may be wrong at a start, so it is asked at each use.
         async def read(tx: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
-            sessions = await tx.fetch_all(f"SELECT {_SESSION_COLUMNS} FROM users_sessions")
-            keys = await tx.fetch_all("SELECT id, user, name, hash, scopes, expires, created, used FROM users_keys")
+            sessions = await tx.fetch_all(f"SELECT {', '.join(_SESSION_COLUMNS)} FROM users_sessions")
+            keys = await tx.fetch_all("SELECT id, user_id, name, hash, scopes, expires, created, used FROM users_keys")
             clients = await tx.fetch_all("SELECT id, name, org, role, hash, created, redirects FROM users_clients")
             return sessions, keys, clients
 
         sessions, keys, clients = await self._hub.storage.read(read)
         for row in sessions:
-            self._index_session(ApiSession(**dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))))
+            self._index_session(ApiSession(**dict(zip(_SESSION_FIELDS, row, strict=True))))
         for id_, user, name, hash_, scopes_json, expires, created, used in keys:
             scopes = None if scopes_json is None else frozenset(json.loads(scopes_json))
             self._index_key(
@@ -181,8 +182,9 @@ class Credentials:
             await tx.execute("DELETE FROM users_spent WHERE at <= ?", (past - self._refresh_ms,))
             for other in surplus:
                 await tx.execute("DELETE FROM users_sessions WHERE id = ?", (other.id,))
-            names = _SESSION_COLUMNS.split(", ")[1:]
-            session_id = await tx.insert("users_sessions", **{name: getattr(session, name) for name in names})
+            fields = zip(_SESSION_COLUMNS[1:], _SESSION_FIELDS[1:], strict=True)
+            row = {column: getattr(session, field) for column, field in fields}
+            session_id = await tx.insert("users_sessions", **row)
             if spent is not None:
                 await tx.execute(_INSERT_SPENT, (spent, session_id, session.created))
             return session_id
@@ -336,7 +338,7 @@ class Credentials:
         async def write(tx: Transaction) -> int:
             return await tx.insert(
                 "users_keys",
-                user=user.id,
+                user_id=user.id,
                 name=name,
                 hash=key.hash,
                 scopes=None if scopes is None else json.dumps(sorted(scopes)),

@@ -57,9 +57,9 @@ class TwoFactor:
         codes = [secrets.token_hex(5) for _ in range(RECOVERY_CODES)]
 
         async def write(tx: Transaction) -> None:
-            await tx.execute("DELETE FROM users_recovery WHERE user = ?", (user.id,))
+            await tx.execute("DELETE FROM users_recovery WHERE user_id = ?", (user.id,))
             rows = [(user.id, digest(code)) for code in codes]
-            await tx.insert_many("users_recovery", ("user", "hash"), rows)
+            await tx.insert_many("users_recovery", ("user_id", "hash"), rows)
 
         await self._storage.transaction(write)
         await self._users.change(user, otp=secret, otp_step=0)
@@ -75,8 +75,8 @@ class TwoFactor:
 
         async def write(tx: Transaction) -> bool:
             key = (user.id, digest(text))
-            row = await tx.fetch_one("SELECT 1 FROM users_recovery WHERE user = ? AND hash = ?", key)
-            await tx.execute("DELETE FROM users_recovery WHERE user = ? AND hash = ?", key)
+            row = await tx.fetch_one("SELECT 1 FROM users_recovery WHERE user_id = ? AND hash = ?", key)
+            await tx.execute("DELETE FROM users_recovery WHERE user_id = ? AND hash = ?", key)
             return row is not None
 
         return await self._storage.transaction(write)

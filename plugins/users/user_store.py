@@ -152,7 +152,7 @@ class UserStore:
                 stored = _profile_json(value) if name == "profile" else value
                 await tx.execute(f"UPDATE users SET {name} = ? WHERE id = ?", (stored, user.id))
             if changes.keys() & {"role", "org", "suspended", "password"}:
-                await tx.execute("DELETE FROM users_links WHERE user = ?", (user.id,))
+                await tx.execute("DELETE FROM users_links WHERE user_id = ?", (user.id,))
 
         await self._hub.storage.transaction(write)
         for name, value in changes.items():

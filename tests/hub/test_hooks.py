@@ -120,7 +120,8 @@ async def test_a_file_in_the_data_directory_is_a_plugin(plugin, started, data):
 async def test_built_in_plugins_are_there_without_being_asked_for(started):
     async with started() as hub:
         assert hub.plugins["native"].built_in
-        assert "native" in {protocol.name for protocol in hub._hooks.protocols(hub)}
+        hub._hooks.contribute_protocols(hub)
+        assert "native" in {protocol.name for protocol in hub.protocols}
 
 
 async def test_without_a_plugins_directory_there_is_none(tmp_path):
