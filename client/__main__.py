@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from hub.interrupts import leave
+from hub.terminal.interrupts import leave
 
 # Ctrl-C ends the process at once while modules are imported: there is nothing to clean up yet.
 signal.signal(signal.SIGINT, leave)

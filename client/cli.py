@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hub.errors import Forbidden, HubError, NotAuthenticated, NotFound, Rejected, StartupError, Unavailable
-from hub.interrupts import INTERRUPTED, at_once, interruptible
+from hub.terminal.interrupts import INTERRUPTED, at_once, interruptible
 from hub.version import installed
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from client.remote import Remote
 from hub.config import Config
 from hub.datadir import is_running
 from hub.errors import NotFound, Rejected, StartupError, Unavailable, first_of
-from hub.interrupts import at_once
+from hub.terminal.interrupts import at_once
 
 if TYPE_CHECKING:
     import trio

@@ -2,8 +2,8 @@
 
 A name is public if the module that it is imported from lists it in ``__all__``: this one, the packages `hub.api`,
 `hub.domain`, `hub.history`, `hub.net`, `hub.storage`, `hub.datadir` and `hub.templates`, and the modules
-`hub.datadir.blobs`, `hub.interrupts`, `hub.parsing.spellings`, `hub.parsing.structuring`, `hub.parsing.timezones`,
-`hub.printing`, `hub.schedules` and `hub.values`. Everything else may change.
+`hub.datadir.blobs`, `hub.parsing.spellings`, `hub.parsing.structuring`, `hub.parsing.timezones`, `hub.schedules`,
+`hub.terminal.interrupts`, `hub.terminal.printing` and `hub.values`. Everything else may change.
 
 The names here are loaded when they are used, so that a command which needs one of them starts without the others.
 """

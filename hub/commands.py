@@ -18,8 +18,8 @@ import attrs
 
 from hub.config import config_of, examined
 from hub.errors import HubError, StartupError, first_of
-from hub.interrupts import at_once
-from hub.printing import megabytes_a_month, report, warn
+from hub.terminal.interrupts import at_once
+from hub.terminal.printing import megabytes_a_month, report, warn
 
 if TYPE_CHECKING:
     from hub.config import Config

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from client import operations
 from client.cli import add_yes_option, api, confirm, find_device, format_time, print_table, quantity, show_progress
 from hub import RequestError, StartupError, config_of
-from hub.printing import megabytes_a_month, report, show
+from hub.terminal.printing import megabytes_a_month, report, show
 
 if TYPE_CHECKING:
     from client import Api

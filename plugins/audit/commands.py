@@ -11,7 +11,7 @@ from pathlib import Path
 from client import operations
 from client.cli import api, format_time, print_table, quantity
 from hub import Rejected
-from hub.printing import report, show
+from hub.terminal.printing import report, show
 
 _COLUMNS = ("id", "ts", "org", "who", "name", "address", "action", "subject", "details")
 

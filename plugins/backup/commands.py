@@ -16,9 +16,9 @@ from client import Api, operations
 from client.cli import add_yes_option, api, confirm, format_time, quantity, show_progress
 from hub import Forbidden, RequestError, StartupError, config_of, on_this_machine
 from hub.datadir import locked, partial_of, publish, sync
-from hub.interrupts import deferred
-from hub.printing import report
 from hub.storage import shipped_migrations
+from hub.terminal.interrupts import deferred
+from hub.terminal.printing import report
 from plugins.backup import archive
 from plugins.backup.archive import BLOBS, CHUNK, DATABASES, WITH_BLOBS, BadBackup, Manifest, megabytes
 from plugins.backup.targets import check_target, directory_id

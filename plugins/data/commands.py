@@ -30,7 +30,7 @@ from client.cli import (
 from hub import Rejected, RequestError
 from hub.datadir import partial_of, publish
 from hub.parsing import spellings, timezones
-from hub.printing import report
+from hub.terminal.printing import report
 from plugins.data.csv_import import COLUMNS, CsvReader, Problem, Row, located
 from plugins.data.formats import iso_time
 from plugins.data.text_chart import chart

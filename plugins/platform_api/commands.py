@@ -33,7 +33,7 @@ from client.cli import (
 )
 from hub import Rejected, RequestError
 from hub.parsing.spellings import decode_text, read_text
-from hub.printing import report, show, warn
+from hub.terminal.printing import report, show, warn
 
 if TYPE_CHECKING:
     from client import Api

@@ -30,7 +30,7 @@ from client.cli import (
 )
 from hub import Conflict, NotFound, Rejected, RequestError
 from hub.parsing.spellings import read_text
-from hub.printing import report, show
+from hub.terminal.printing import report, show
 
 if TYPE_CHECKING:
     from client import Api

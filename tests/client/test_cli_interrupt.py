@@ -31,7 +31,7 @@ def test_ctrl_c_at_any_moment_ends_a_command_without_a_traceback(pinwheel, comma
         try:
             for line in process.stderr:
                 lines.append(line)
-                started += started > 0 or line.rstrip().endswith("hub.interrupts")
+                started += started > 0 or line.rstrip().endswith("hub.terminal.interrupts")
                 if started > loaded + 1 and not sent:
                     process.send_signal(signal.SIGINT)
                     sent = True
