@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
-from support.commits import entries
 from support.patience import patient
 from support.times import DAY, HOUR, NOON, until
 
