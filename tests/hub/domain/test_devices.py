@@ -193,6 +193,15 @@ async def test_device_may_be_added_with_metadata(hub):
     assert "Kitchen" == await hub.metadata.get(device, "Room")
 
 
+async def test_number_of_devices_is_limited(tmp_path):
+    async with running(parse("[limits]\ndevices = 2").with_data(str(tmp_path / "data")), listen=False) as hub:
+        template = await save_lamp_template(hub)
+        await hub.devices.add([NewDevice(name="A", template=template)], SYSTEM)
+        with pytest.raises(Rejected, match=r"more than 2 devices \(\[limits\] devices\)"):
+            await hub.devices.add([NewDevice(name=n, template=template) for n in "BC"], SYSTEM)
+        assert ["A"] == [device.name for device in hub.devices.by_id.values()]
+
+
 # -- renaming ---------------------------------------------------------------------------------------------------------
 
 
