@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.rejections import rejection_reasons
 
 from hub import MAX_IMPORT, ONLINE, NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.domain import BY_TOKEN, WrongValue
@@ -49,10 +50,6 @@ def stream(device, pin=0):
     return device.points[pin].datastream
 
 
-def reasons(hub):
-    return [rejection.reason for rejection in hub.rejections.recent]
-
-
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -78,7 +75,7 @@ async def test_no_value_is_written_if_one_is_invalid(hub, meter, values, error, 
     with pytest.raises(error):
         hub.uplinks.write_values(meter, values, "lora", address="10.0.0.7")
     assert [] == hub.uplinks.current_values(meter, [0, 1])
-    assert recorded == any("has no V7" in reason for reason in reasons(hub))
+    assert recorded == any("has no V7" in reason for reason in rejection_reasons(hub))
 
 
 async def test_writing_no_values_returns_no_receipt(hub, meter):
@@ -113,7 +110,7 @@ async def test_imported_values_count_against_the_quota_unless_they_are_rejected(
 async def test_import_of_too_many_values_is_rejected_before_the_quota(hub, meter):
     with pytest.raises(Rejected, match=f"at most {MAX_IMPORT} values, not {MAX_IMPORT + 1}"):
         await hub.uplinks.import_values(meter, [(stream(meter), 1, 1)] * (MAX_IMPORT + 1), "lora")
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 # -- information, metadata, properties, events ------------------------------------------------------------------------
@@ -123,14 +120,14 @@ async def test_info_activates_the_device_and_drops_unprintable_fields(hub, meter
     await hub.uplinks.report_info(meter, {"fw": "1.2", "mcu": "bell\a"}, "10.0.0.7")
     assert {"fw": "1.2"} == meter.firmware
     assert meter.activated
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_info_of_firmware_for_another_template_is_recorded_and_can_be_sent_back(hub, meter):
     sent = []
     await hub.uplinks.report_info(meter, {"tmpl": "TMPL0other"}, "10.0.0.7", sent.append)
     assert ["runs firmware for template TMPL0other, not TMPL0meter"] == sent
-    assert [f"device {meter.name} {sent[0]}"] == reasons(hub)
+    assert [f"device {meter.name} {sent[0]}"] == rejection_reasons(hub)
 
 
 async def test_metadata_is_set_and_read_by_name_and_number(hub, meter):

@@ -8,7 +8,7 @@ from support.raw_http import connected, local_key
 
 
 class ApiClient:
-    """Requests as somebody: the answer's JSON when it is done, else the answer."""
+    """Requests with a key: they return the JSON of a success, or the response of an error."""
 
     def __init__(self, http, key):
         self.http, self.key = http, key
@@ -16,15 +16,17 @@ class ApiClient:
     async def __call__(self, method, path, body=None, **params):
         query = "&".join(f"{name}={value}" for name, value in params.items())
         target = f"/api/v1/{path}" + (f"?{query}" if query else "")
-        answer = await self.http.ask(method, target, body, self.key)
-        return answer if answer.status >= 400 else answer.json if answer.body else None
+        response = await self.http.ask(method, target, body, self.key)
+        return response if response.status >= 400 else response.json if response.body else None
 
 
 @asynccontextmanager
 async def api_client(world, who="ada"):
+    """A client with the token of a user of ``world``, or with the local key."""
     async with connected(world.hub) as http:
         yield ApiClient(http, local_key(world.hub) if who == "local" else world.tokens[who])
 
 
-def names_of(answer):
-    return [device["name"] for device in answer["content"]]
+def names_of(page):
+    """The names of the devices of a page."""
+    return [device["name"] for device in page["content"]]

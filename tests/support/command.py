@@ -54,6 +54,8 @@ wait = "0s"
 
 
 class Done(NamedTuple):
+    """The exit code and the output of a command."""
+
     code: int
     out: str
     err: str
@@ -86,7 +88,7 @@ class CommandLine:
         self._numbers = iter(range(10**6))
 
     def __call__(self, *arguments, stdin=""):
-        """Run a command to its end, in this process: it spares half a second for each."""
+        """Run a command to its end in this process, which saves half a second."""
         out, err, code = io.StringIO(), io.StringIO(), 0
         log = logging.StreamHandler(err)
         log.setLevel(logging.WARNING)
@@ -95,8 +97,8 @@ class CommandLine:
         try:
             with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 cli.main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = left.code
+        except SystemExit as error:
+            code = error.code
         finally:
             sys.stdin = before
             logging.getLogger().removeHandler(log)
@@ -104,7 +106,7 @@ class CommandLine:
         return Done(code, out.getvalue(), err.getvalue())
 
     def spawned(self, *arguments):
-        """Run a command to its end, in a process of its own."""
+        """Run a command to its end in its own process."""
         done = subprocess.run(
             [PINWHEEL, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -118,9 +120,12 @@ class CommandLine:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def typed(self, answers, *arguments):
-        """Run a command on a terminal of its own, where each prompt is answered in turn; ``out`` is what it shows."""
+        """Run a command on a terminal, and answer its prompts in order; ``out`` is the screen.
+
+        ``answers``: prompt to input.
+        """
         ours, theirs = pty.openpty()
-        shown, at, waiting = "", 0, list(answers.items())
+        screen, at, waiting = "", 0, list(answers.items())
         with subprocess.Popen(
             ["setsid", "--ctty", PINWHEEL, *map(str, arguments)],
             stdin=theirs,
@@ -134,21 +139,21 @@ class CommandLine:
                 answer = ""
                 while True:
                     if not select.select([ours], [], [], 0.5)[0]:
-                        # Python may have handled the last one just before it waited for input.
+                        # Python may have handled the last Ctrl-C just before it waited for input.
                         os.write(ours, answer.encode() if answer == "\x03" else b"")
                         continue
-                    shown += os.read(ours, 4096).decode()
-                    if waiting and waiting[0][0] in shown[at:]:
-                        at = len(shown)
+                    screen += os.read(ours, 4096).decode()
+                    if waiting and waiting[0][0] in screen[at:]:
+                        at = len(screen)
                         _, answer = waiting.pop(0)
                         os.write(ours, answer.encode())
             os.close(ours)
-        assert "Traceback" not in shown
-        return Done(process.returncode, shown, "")
+        assert "Traceback" not in screen
+        return Done(process.returncode, screen, "")
 
     @contextmanager
     def begun(self, *arguments):
-        """A command that goes on until it is interrupted."""
+        """A command that runs until it is interrupted, or until the end of the block."""
         with subprocess.Popen(
             [PINWHEEL, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -164,7 +169,7 @@ class CommandLine:
 
     @contextmanager
     def running(self, *arguments):
-        """The hub runs for the length of the block; stopped with SIGTERM if it still does at its end."""
+        """Run the hub for the block; stop it with SIGTERM at the end, unless it has ended."""
         log = (self.folder / "log").open("w+")
         with (
             log,
@@ -203,7 +208,7 @@ class CommandLine:
         return self("template", "import", "weather.toml", *arguments)
 
     def add(self, name=None):
-        """A new device: its name, id and token."""
+        """Add a device; returns its name, id and token."""
         name = name or f"Station {next(self._numbers)}"
         done = self("device", "add", "--template", "TMPL0cli", "--name", name)
         added = json.loads(done.out)

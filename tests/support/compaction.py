@@ -1,4 +1,4 @@
-"""The history's way to its file."""
+"""Compaction of the history."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from support.times import until
 
 
 async def compacted(hub):
-    """What came so far is in chunks."""
+    """Compact all values that were written so far into chunks."""
     hub.history.close_segment()
     await until(lambda: not hub.history.is_busy)

@@ -1,4 +1,4 @@
-"""A hub with several organizations and people in them, for the tests."""
+"""A hub with several organizations, and users in them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ type = "text"
 
 @attrs.define
 class Tenants:
-    """Organizations, people and devices by name, and requests as anybody."""
+    """Organizations, users and access tokens by name, and requests as any user."""
 
     hub: object
     orgs: dict = attrs.Factory(dict)
@@ -54,7 +54,7 @@ class Tenants:
         return self.orgs[name]
 
     async def user(self, name, org, role=USER, password=None):
-        """Somebody with a session; with a password they can also log in."""
+        """Add a user with a session; a user with a password can also log in."""
         email = f"{name}@example.org"
         hashed = None if password is None else blynk_hash(email, password)
         user = await self.room.users.add(User(id=0, org=org, email=email, role=role), hashed)
@@ -70,13 +70,13 @@ class Tenants:
         return device
 
     async def ask(self, who, method, path, body=None):
-        """One request as somebody, by name."""
+        """Send a request as a user, by name."""
         async with connected(self.hub) as http:
             return await http.ask(method, path, body, self.tokens[who])
 
 
 async def tenants(hub):
-    """root > acme > works, and beta beside acme; in acme an Admin, one of the Staff and a User."""
+    """root > acme > works, and beta beside acme. In acme: ada (Admin), stan (Staff), uma (User); in beta: bert (Admin)."""
     world = Tenants(hub)
     world.template, _ = await hub.templates.save(THERMOMETER, SYSTEM)
     world.orgs["root"] = ROOT_ORG

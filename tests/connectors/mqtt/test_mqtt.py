@@ -11,7 +11,8 @@ import trio
 import trio.testing
 from support.patience import brief
 from support.raw_http import connected, local_key
-from support.raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
+from support.raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, until
+from support.rejections import rejection_reasons
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
@@ -153,10 +154,10 @@ async def test_whoever_is_not_known_is_refused_and_the_operator_told(hub, device
             connack = await stranger.login("", username=username, password=secret)
             assert (reason, False) == (connack.reason, connack.present)
             assert [] == await stranger.rest()
-    assert len(reasons(hub)) == 2
+    assert len(rejection_reasons(hub)) == 2
     # A login that is right and not allowed says whose it is.
-    assert all((device[0].name in reason) is (three == 5) for reason in reasons(hub))
-    assert not any(device[1] in reason or "secret" in reason for reason in reasons(hub))
+    assert all((device[0].name in reason) is (three == 5) for reason in rejection_reasons(hub))
+    assert not any(device[1] in reason or "secret" in reason for reason in rejection_reasons(hub))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ async def test_a_connect_that_is_not_right_ends_the_connection(hub, device, firs
     async with dialled(hub) as client:
         await client.stream.send_all(first)
         assert [] == await client.rest()
-    assert any("broke the protocol" in reason for reason in reasons(hub))
+    assert any("broke the protocol" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_level_that_is_not_known_is_named(hub):
@@ -215,7 +216,7 @@ async def test_a_connection_without_connect_is_ended(hub):
     async with dialled(hub) as client:
         await client.stream.send_all(b"\x10")
         assert [] == await client.rest()
-    assert any("sent no CONNECT" in reason for reason in reasons(hub))
+    assert any("sent no CONNECT" in reason for reason in rejection_reasons(hub))
 
 
 async def test_one_too_many_is_told_so_in_its_version(hub_config, version):
@@ -303,7 +304,7 @@ async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_h
     for _ in range(3):
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
-    assert not any(place in reason for reason in reasons(hub)), "none of these has waited"
+    assert not any(place in reason for reason in rejection_reasons(hub)), "none of these has waited"
     nursery.start_soon(hurry, clock)
     waited = []
     for _ in range(3):
@@ -316,7 +317,7 @@ async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_h
     assert [True] * 3 == [seconds >= 2**n for n, seconds in enumerate(waited)]
     assert any(place in text for _, text in said)
     assert any(place in text for text in last)
-    assert any(place in reason for reason in reasons(hub))
+    assert any(place in reason for reason in rejection_reasons(hub))
 
 
 async def test_one_that_waits_comes_in_also_when_the_other_is_gone_meanwhile(hub, device, clock, nursery):
@@ -525,7 +526,7 @@ async def test_a_value_that_no_disk_takes_is_told(hub, device, monkeypatch):
         assert (0x80, "the value could not be stored") == (answer.reason, answer.properties[Property.REASON_STRING])
     async with online(hub, device[1]) as client:
         await client.publish("ds/Temperature", "1")
-    assert any("could not be stored" in reason for reason in reasons(hub))
+    assert any("could not be stored" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_gone(hub, device, monkeypatch):
@@ -708,7 +709,7 @@ async def test_what_the_device_runs_is_kept_and_its_buffer_respected(hub, device
         write(hub, one, 2, "x" * 300)
         write(hub, one, 2, "y" * 100)
         assert [("downlink/ds/Label", "y" * 100)] == await client.heard()
-    assert any("too long for it" in reason for reason in reasons(hub))
+    assert any("too long for it" in reason for reason in rejection_reasons(hub))
 
 
 async def test_firmware_for_another_template_is_told_so(hub, device):
@@ -785,7 +786,7 @@ async def test_what_is_dropped_is_said(hub, device, topic, payload, reason, said
         [(where, text)] = await client.heard()
         assert "downlink/diag" == where
         assert said in text
-    assert any(said in refused for refused in reasons(hub))
+    assert any(said in refused for refused in rejection_reasons(hub))
 
 
 async def test_a_device_hears_diagnostics_without_a_subscription_but_no_flood_of_them(hub, device):
@@ -823,7 +824,7 @@ async def test_a_device_that_breaks_the_protocol_is_told_and_let_go(hub, device,
         await client.send(*packets)
         assert [reason] == [packet.reason for packet in await client.rest()]
     await until(lambda: hub.sessions.get(device[0].id) is None)
-    assert any("broke the protocol" in refused for refused in reasons(hub))
+    assert any("broke the protocol" in refused for refused in rejection_reasons(hub))
 
 
 async def test_a_topic_alias_saves_the_topic(hub, device):
@@ -883,11 +884,11 @@ async def test_many_wrong_subscriptions_in_one_packet_are_put_down_once_and_cost
         async with online(hub, token) as client:
             began = trio.current_time()
             await client.subscribe(*(f"x/{n}" for n in range(300)))
-            assert 1 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
+            assert 1 == sum("subscribes to topics below downlink/" in reason for reason in rejection_reasons(hub))
             for _ in range(20):
                 await client.subscribe(*(f"x/{n}" for n in range(200)))
             assert trio.current_time() - began > 0.3
-        assert 21 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
+        assert 21 == sum("subscribes to topics below downlink/" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
@@ -1107,7 +1108,7 @@ async def test_what_waited_and_is_too_long_for_the_client_is_told_as_lost(hub, d
         (topic, payload), (_, said) = await client.message(), await client.message()
         assert ("downlink/ds/Set Point", "5") == (topic, payload)
         assert said.startswith("1 messages to it were dropped")
-    assert any("1 messages to it were dropped" in reason for reason in reasons(hub))
+    assert any("1 messages to it were dropped" in reason for reason in rejection_reasons(hub))
 
 
 @pytest.mark.parametrize(("after", "given"), [(50, [("downlink/reboot", "")]), (61, [])])
@@ -1197,11 +1198,11 @@ async def test_will_to_a_foreign_topic_is_dropped(hub, device, topic):
         assert f"its will to {topic.replace('dev/x', 'dev/…')!r}" in said
         assert said.endswith("the will is dropped")
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Label", "here")
-        assert [f"device {one.name}: {said}"] == reasons(hub)
+        assert [f"device {one.name}: {said}"] == rejection_reasons(hub)
     await until(lambda: hub.sessions.get(one.id) is None)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert "here" == held(hub, one, 2)
-    assert 1 == len(reasons(hub))
+    assert 1 == len(rejection_reasons(hub))
 
 
 @pytest.mark.parametrize("topic", FOREIGN)
@@ -1212,7 +1213,7 @@ async def test_will_to_a_foreign_topic_is_refused_by_its_reason_code(hub, device
         assert 0x90 == connack.reason
         assert "its will to" in connack.properties[Property.REASON_STRING]
         assert [] == await client.rest()
-    [reason] = reasons(hub)
+    [reason] = rejection_reasons(hub)
     assert reason.startswith(f"device {one.name}: its will to ")
 
 
@@ -1227,7 +1228,7 @@ async def test_will_may_be_retained_and_of_any_qos(hub, device, version, more):
     async with online(hub, token, version, will=Will("ds/Label", b"gone", **more)):
         pass
     await until(lambda: held(hub, one, 2) == "gone")
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_will_may_have_every_property(hub, device):
@@ -1264,7 +1265,7 @@ async def test_connect_that_asks_for_too_much_names_its_device(hub, device, vers
     async with dialled(hub, version) as stranger:
         await stranger.login("x" * 32, **asked)
         assert [] == await stranger.rest()
-    known, unknown = reasons(hub)
+    known, unknown = rejection_reasons(hub)
     assert known.startswith(f"device {one.name}: {said}")
     assert unknown.startswith(said)
 
@@ -1289,8 +1290,8 @@ async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):
         await client.publish(f"dev/{token}/ds/Temperature", 1)
         await client.send(Subscribe(3, (Subscription(f"dev/{token}/downlink#"),)))
         await client.rest()
-    assert 4 == len(reasons(hub))
-    assert not any(token in reason for reason in reasons(hub))
+    assert 4 == len(rejection_reasons(hub))
+    assert not any(token in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_client_with_a_small_buffer_is_answered_without_the_reason(hub, device):
@@ -1403,7 +1404,7 @@ async def test_a_device_over_its_rate_is_read_no_faster_and_told(hub_config):
             assert 100 == held(hub, one, 1)
             said = [packet.payload.decode() for packet in packets if isinstance(packet, Publish)]
             assert ["this device sends more than 500 messages/s, and is read at that rate"] == said
-        assert any("sends more than 500 messages/s" in reason for reason in reasons(hub))
+        assert any("sends more than 500 messages/s" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_device_that_is_not_read_is_not_called_silent(hub_config, clock, nursery):

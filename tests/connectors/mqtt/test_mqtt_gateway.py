@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.raw_mqtt import V5, V311, dialled, online, reasons, until
+from support.raw_mqtt import V5, V311, dialled, online, until
+from support.rejections import rejection_reasons
 from support.tenants import THERMOMETER, tenants
 
 from connectors.mqtt.endpoint import Endpoint
@@ -83,7 +84,7 @@ async def test_a_gateway_does_not_speak_for_others(world, login):
         assert 0x87 == (await gateway.publish(f"dev/{'x' * 32}/ds/Temperature", 1)).reason
         for topic in ("ds/Temperature", "dev", "dev/", f"dev/{world.tokens_of['acme'][1]}"):
             assert 0x90 == (await gateway.publish(topic, 1)).reason
-    told = " ".join(reasons(world.hub))
+    told = " ".join(rejection_reasons(world.hub))
     assert not any(token in told for _, token in world.tokens_of.values())
 
 

@@ -11,7 +11,8 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from support.raw_native import OK, PATIENCE, dialled, online, reasons, until
+from support.raw_native import OK, PATIENCE, dialled, online, until
+from support.rejections import rejection_reasons
 
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
@@ -154,7 +155,7 @@ async def test_both_logins(hub, command):
         assert OK == await client.login(token, command)
 
         assert [DeviceConnected(device, "native", "127.0.0.1")] == connected
-        assert [] == reasons(hub)
+        assert [] == rejection_reasons(hub)
 
 
 async def test_a_login_may_come_in_any_pieces(hub):
@@ -174,7 +175,7 @@ async def test_a_wrong_token_is_answered_with_9_and_may_be_corrected(hub, caplog
         assert Status.INVALID_TOKEN == await client.login("")
         assert OK == await client.login(token)
         assert [] == await client.heard()
-    assert ["unknown token ending …!?", "unknown token ending …"] == reasons(hub)
+    assert ["unknown token ending …!?", "unknown token ending …"] == rejection_reasons(hub)
     assert wrong[:-2] not in caplog.text
 
 
@@ -194,7 +195,7 @@ async def test_nothing_but_a_login_is_heard_before_the_login(hub):
         await client.send(Cmd.HARDWARE, "vw", "0", "1")
 
         assert [] == await client.rest()
-    assert "instead of a login" in reasons(hub)[-1]
+    assert "instead of a login" in rejection_reasons(hub)[-1]
     assert None is current(hub, device, 0)
 
 
@@ -217,7 +218,7 @@ async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, said):
         await client.stream.send_all(said)
         await client.rest()
 
-    assert ["did not log in"] == [reason[:14] for reason in reasons(hub) if "token" not in reason]
+    assert ["did not log in"] == [reason[:14] for reason in rejection_reasons(hub) if "token" not in reason]
 
 
 async def test_the_deadline_of_a_login_does_not_move_with_every_byte(hub, mock_clock):
@@ -240,7 +241,7 @@ async def test_a_login_that_announces_too_much_is_closed_at_once(hub, length):
         await client.stream.send_all(b"\x1d\0\1" + length.to_bytes(2, "big") + b"x")
 
         assert [] == await client.rest()
-    [reason] = reasons(hub)
+    [reason] = rejection_reasons(hub)
     assert f"a body of {length} bytes exceeds the limit" in reason
 
 
@@ -262,7 +263,7 @@ async def test_a_device_that_breaks_the_protocol_is_closed_with_one_line_and_nob
 
         assert [] == await client.rest()
         assert [] == await other.heard()
-    [reason] = reasons(hub)
+    [reason] = rejection_reasons(hub)
     assert said in reason
     assert "Kitchen" in reason
     assert 7 == current(hub, device, 0)
@@ -361,7 +362,7 @@ async def test_what_firmware_tells_is_answered_and_kept(hub, info):
 
     assert dict(zip(words[::2], words[1::2], strict=True)) == device.firmware
     assert [DeviceInfo(device)] == told
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_what_firmware_told_is_known_after_a_restart(start):
@@ -379,7 +380,7 @@ async def test_what_firmware_told_is_known_after_a_restart(start):
 async def test_firmware_for_another_template_is_said(hub):
     _, token = await add(hub)
     async with online(hub, token, tmpl="TMPLother"):
-        [reason] = reasons(hub)
+        [reason] = rejection_reasons(hub)
 
     assert "TMPLother" in reason
     assert "TMPL0native" in reason
@@ -474,7 +475,7 @@ async def test_no_frame_is_longer_than_the_clients_buffer(hub, info, buffer):
 
     expected = [buffer - head - 1, 10] if buffer < 1024 else [10]
     assert expected == [len(parts[-1]) for parts in received]
-    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"buffer of {buffer} bytes" in r])
+    assert (1 if buffer < 1024 else 0) == len([r for r in rejection_reasons(hub) if f"buffer of {buffer} bytes" in r])
 
 
 async def test_what_is_too_long_for_the_buffer_does_not_hold_up_the_rest(hub):
@@ -551,7 +552,7 @@ async def test_a_value_of_the_wrong_type_is_answered_with_2_and_named(hub, pin, 
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.HARDWARE, "vw", pin, value)
         assert [] == await client.heard()
 
-    [reason] = reasons(hub)
+    [reason] = rejection_reasons(hub)
     assert f"device Kitchen: V{pin}" in reason
     assert str(current(hub, device, int(pin))).startswith("1")
 
@@ -570,7 +571,7 @@ async def test_an_unknown_pin_is_not_answered_and_said_with_what_would_add_it(hu
     async with online(hub, token) as client:
         await client.send(Cmd.HARDWARE, "vw", "77", "1")
         assert [] == await client.heard()
-        [reason] = reasons(hub)
+        [reason] = rejection_reasons(hub)
         for value in ("2", "3"):
             await client.send(Cmd.HARDWARE, "vw", "77", value)
         assert [] == await client.heard()
@@ -1160,7 +1161,7 @@ async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start
             # The info was one of the first hundred; in the last second there came fifty.
             assert 99 + 100 + 100 + 50 == hub.writes.count
 
-        assert ["device Kitchen sends more than 50 messages/s"] * 2 == reasons(hub)
+        assert ["device Kitchen sends more than 50 messages/s"] * 2 == rejection_reasons(hub)
 
 
 @pytest.mark.timeouts(NO_PAUSE)

@@ -24,7 +24,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.patience import brief, patient
 from support.raw_http import ask
-from support.raw_native import OK, PATIENCE, Raw, online, reasons, until
+from support.raw_native import OK, PATIENCE, Raw, online, until
+from support.rejections import rejection_reasons
 from websockets.trio.client import connect
 
 import hub.net.certificates
@@ -433,7 +434,7 @@ async def refused(hub, data=b"", context=None, listener=0):
         except trio.BrokenResourceError:
             pass
     await until(lambda: not hub.listener.connections)
-    return reasons(hub)
+    return rejection_reasons(hub)
 
 
 async def test_tls_on_a_plain_port_is_named(start):
@@ -461,7 +462,7 @@ async def test_a_client_that_does_not_trust_the_certificate_is_named(start, vers
             await trio.to_thread.run_sync(_shake_hands, address_of(hub), context)
         await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
-        assert ["does not trust this certificate"] == reasons(hub)
+        assert ["does not trust this certificate"] == rejection_reasons(hub)
 
 
 def _shake_hands(address, context):
@@ -488,7 +489,7 @@ async def test_a_client_that_goes_away_during_the_handshake_is_named(start):
             await stream.send_all(HALF_HELLO)
         await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
-        [reason] = reasons(hub)
+        [reason] = rejection_reasons(hub)
         assert "TLS handshake" in reason
 
 
@@ -768,7 +769,7 @@ async def test_connections_of_one_address_are_limited_until_one_leaves(start):
             await until(lambda: 2 == hub.listener.connections)
             async with dialled(hub) as third:
                 assert await closed(third)
-            assert [PER_ADDRESS] == reasons(hub)
+            assert [PER_ADDRESS] == rejection_reasons(hub)
         await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
@@ -782,7 +783,7 @@ async def test_devices_that_have_logged_in_do_not_count(start):
                 await nursery.start(_online, hub, token)
 
             assert 5 == len(hub.sessions)
-            assert [] == reasons(hub)
+            assert [] == rejection_reasons(hub)
             assert await answers(hub)
             nursery.cancel_scope.cancel()
 
@@ -800,7 +801,7 @@ async def test_connections_in_total_are_limited_until_one_leaves(start):
             await until(lambda: 3 == hub.listener.connections)
             async with dialled(hub) as fourth:
                 assert await closed(fourth)
-            assert [IN_TOTAL] == reasons(hub)
+            assert [IN_TOTAL] == rejection_reasons(hub)
         await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
@@ -829,7 +830,7 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
             await until(lambda: 10 == hub.listener.accepted)
             await until(lambda: allowed <= hub.listener.connections)
 
-            assert [reason] * (10 - allowed) == reasons(hub)
+            assert [reason] * (10 - allowed) == rejection_reasons(hub)
             assert allowed == hub.listener.connections
 
 
@@ -933,7 +934,7 @@ async def test_half_a_handshake_is_not_waited_for(start, tls):
         await stream.send_all(HALF_HELLO)
 
         assert await closed(stream)
-        assert ["did not finish the TLS handshake in time"] == reasons(started)
+        assert ["did not finish the TLS handshake in time"] == rejection_reasons(started)
 
 
 async def test_unfinished_handshakes_do_not_keep_others_out(start):
@@ -954,7 +955,7 @@ async def test_a_hub_without_descriptors_goes_on_when_there_are_some_again(start
                 for sock in waiting:
                     sock.connect(address_of(hub))
                 await until(lambda: hub.rejections.recent)
-                assert "no resources for another connection" in reasons(hub)[0]
+                assert "no resources for another connection" in rejection_reasons(hub)[0]
             for sock in waiting:
                 sock.setblocking(False)
                 stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))

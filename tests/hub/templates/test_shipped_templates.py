@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import trio
-from support.raw_mqtt import reasons, until
+from support.raw_mqtt import until
+from support.rejections import rejection_reasons
 
 from connectors.simulator.devices import SimulatedDevice, datastreams_of
 from hub.api import to_json
@@ -59,4 +60,4 @@ async def test_values_of_a_device_of_each_template_are_stored_without_a_rejectio
         points = [point for device in devices for point in device.points.values()]
         await until(lambda: all(point.series in hub.history.latest for point in points))
         nursery.cancel_scope.cancel()
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
