@@ -79,7 +79,7 @@ def test_run_says_ready_and_where_it_listens_until_it_is_stopped(tmp_path):
 
 
 def test_run_prints_the_object_of_hub_json(house):
-    with house.begun("run", "--json") as process:
+    with house.start("run", "--json") as process:
         line = process.stdout.readline()
         assert house.state == json.loads(line)
         process.terminate()
@@ -91,7 +91,7 @@ def test_a_stop_waits_for_nobody(house):
     with house.running():
         assert 0 == house.import_template().code
         _, number, token = house.add()
-        with house.begun("device", "watch", number) as watch, house.dial() as silent, house.dial() as device:
+        with house.start("device", "watch", number) as watch, house.dial() as silent, house.dial() as device:
             assert "offline" in watch.stdout.readline()
             with house.dial() as half:
                 half.sendall(b"POST /api/v1/template/import HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
@@ -112,7 +112,7 @@ def test_a_hub_is_not_stopped_by_sighup(house):
 
 def test_a_second_hub_on_the_same_data_is_refused(house):
     with house.running():
-        done = house.spawned("run")
+        done = house.run_process("run")
 
         assert 2 == done.code
         assert f"another hub (process {house.process.pid}) uses the data directory" in done.error
@@ -122,7 +122,7 @@ def test_a_second_hub_on_the_same_data_is_refused(house):
 def test_a_port_that_is_taken_is_named(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        done = CommandLine(tmp_path, f'[[listen]]\naddress = "{address}"\n').spawned("run")
+        done = CommandLine(tmp_path, f'[[listen]]\naddress = "{address}"\n').run_process("run")
 
     assert (2, f"hub.toml: listen[0].address: {address} is taken by another program") == (done.code, done.error)
 
@@ -166,7 +166,7 @@ connections = 0
 
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_every_mistake_in_the_configuration_is_named_at_once(tmp_path, command):
-    done = CommandLine(tmp_path, MISTAKES).spawned(command)
+    done = CommandLine(tmp_path, MISTAKES).run_process(command)
 
     assert 2 == done.code
     lines = done.err.splitlines()
@@ -181,7 +181,7 @@ def test_every_mistake_in_the_configuration_is_named_at_once(tmp_path, command):
 def test_a_configuration_that_cannot_be_read_is_named(house, command, broken):
     if broken == "[hub":
         (house.folder / "other.toml").write_text(broken)
-    done = house.spawned(*command, "--config", "other.toml")
+    done = house.run_process(*command, "--config", "other.toml")
 
     assert 2 == done.code
     assert "other.toml" in done.error
@@ -190,7 +190,7 @@ def test_a_configuration_that_cannot_be_read_is_named(house, command, broken):
 @pytest.mark.parametrize("command", [("run",), ("device", "list"), ("status",)])
 def test_a_data_directory_that_cannot_be_made_is_named(house, command):
     (house.folder / "file").write_text("")
-    done = house.spawned(*command, "--data", "file/data")
+    done = house.run_process(*command, "--data", "file/data")
 
     assert 2 == done.code
     assert "file/data" in done.error
@@ -295,7 +295,7 @@ def test_status_of_a_healthy_hub_is_0(lived_in):
 
 
 def test_status_of_a_stopped_hub_is_2(house):
-    done = house.spawned("status")
+    done = house.run_process("status")
     shown = house("status", "--json")
 
     assert (2, 2) == (done.code, shown.code)
@@ -587,12 +587,12 @@ def test_a_value_that_does_not_fit_is_one_line(furnished, pin, value):
 def test_a_new_token_ends_the_old_one_at_once_or_after_a_while(lived_in):
     _, number, first = lived_in.add()
     second = lived_in("device", "token", number, "--new", "--overlap", "7d").json["token"]
-    assert [200, 200] == [lived_in.status_of_login(token) for token in (first, second)]
+    assert [200, 200] == [lived_in.login_status(token) for token in (first, second)]
     answer = lived_in("device", "token", number, "--new").json
     third = answer["token"]
 
     assert {"id": number, "token": third} == answer
-    assert [9, 9, 200] == [lived_in.status_of_login(token) for token in (first, second, third)]
+    assert [9, 9, 200] == [lived_in.login_status(token) for token in (first, second, third)]
     assert (
         TOKEN.format("t")
         == lived_in("device", "token", number, "--new", "--token-stdin", stdin=TOKEN.format("t")).json["token"]
@@ -604,7 +604,7 @@ def test_a_new_token_of_a_stopped_hub_is_valid_later(house):
     name, _, first = house.add()
     second = house("device", "token", name, "--new").json["token"]
     with house.running():
-        assert [9, 200] == [house.status_of_login(token) for token in (first, second)]
+        assert [9, 200] == [house.login_status(token) for token in (first, second)]
 
 
 @pytest.mark.parametrize("overlap", ["soon", "-1d", "7"])
@@ -633,7 +633,7 @@ def test_what_a_stopped_hub_was_told_is_there_when_it_runs(house):
 
 def test_watch_prints_what_a_device_does(lived_in):
     _, number, token = lived_in.add()
-    with lived_in.begun("device", "watch", number) as watch:
+    with lived_in.start("device", "watch", number) as watch:
         assert "offline" in watch.stdout.readline()
         with lived_in.dial() as device:
             device.sendall(frame(Cmd.HW_LOGIN, 1, (token,)) + frame(Cmd.HARDWARE, 2, ("vw", "0", "21.50")))
@@ -648,7 +648,7 @@ def test_watch_prints_what_a_device_does(lived_in):
 
 def test_watch_prints_json(lived_in):
     _, number, _ = lived_in.add()
-    with lived_in.begun("device", "watch", number, "--json") as watch:
+    with lived_in.start("device", "watch", number, "--json") as watch:
         assert json.loads(watch.stdout.readline())["online"] is False
         assert 0 == lived_in("device", "write", number, "V0", "21.5").code
         message = json.loads(watch.stdout.readline())
@@ -658,7 +658,7 @@ def test_watch_prints_json(lived_in):
 
 def test_watch_prints_frames_without_secrets(lived_in):
     _, number, token = lived_in.add()
-    with lived_in.begun("device", "watch", number, "--wire") as watch, lived_in.dial() as device:
+    with lived_in.start("device", "watch", number, "--wire") as watch, lived_in.dial() as device:
         device.sendall(frame(Cmd.HW_LOGIN, 1, (token,)))
         frames = repeated(
             lambda: device.sendall(frame(Cmd.INTERNAL, 2, ("meta", "get", "Auth Token")) + frame(Cmd.PING, 3)),
@@ -696,11 +696,11 @@ def repeated(act, lines, wanted):
 
 
 def test_watch_prints_who_was_turned_away_before_and_since(lived_in):
-    assert 9 == lived_in.status_of_login(TOKEN.format("1"))
-    with lived_in.begun("device", "watch", "--refused") as watch:
+    assert 9 == lived_in.login_status(TOKEN.format("1"))
+    with lived_in.start("device", "watch", "--refused") as watch:
         lines = lines_of(watch)
         earlier = repeated(lambda: None, lines, lambda line: "ending …e1" in line)
-        since = repeated(lambda: lived_in.status_of_login(TOKEN.format("2")), lines, lambda line: "ending …e2" in line)
+        since = repeated(lambda: lived_in.login_status(TOKEN.format("2")), lines, lambda line: "ending …e2" in line)
 
     assert "127.0.0.1" in earlier[-1]
     assert "127.0.0.1" in since[-1]
@@ -746,7 +746,7 @@ def test_simulated_devices_send_values_and_are_gone_at_the_end(house, transport)
 
 
 def test_a_simulation_that_is_interrupted_cleans_up(lived_in):
-    with lived_in.begun("device", "simulate", "--template", "TMPL0cli", "--rate", "20") as simulation:
+    with lived_in.start("device", "simulate", "--template", "TMPL0cli", "--rate", "20") as simulation:
         shown = ""
         while "1/1 online" not in shown:
             shown += simulation.stderr.read(1)
@@ -778,7 +778,7 @@ def test_a_known_device_is_simulated_with_its_token(lived_in):
     ],
 )
 def test_a_simulation_that_cannot_work_is_one_line(lived_in, arguments):
-    done = lived_in.spawned("device", "simulate", "--template", "TMPL0cli", *arguments)
+    done = lived_in.run_process("device", "simulate", "--template", "TMPL0cli", *arguments)
 
     assert 1 == done.code
     assert 1 == len(done.err.strip().splitlines())
@@ -896,7 +896,7 @@ def test_a_plugin_in_the_data_directory_is_found(house):
 
 
 def test_the_service_is_printed(house):
-    done = house.spawned("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
+    done = house.run_process("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
 
     assert (0, "") == (done.code, done.err)
     assert f"ExecStart={PINWHEEL} run --config {house.folder / 'hub.toml'} --data {house.data}" in done.out.splitlines()
@@ -928,14 +928,14 @@ def test_help(command, capsys):
 
 
 def test_help_names_every_command(house):
-    done = house.spawned("--help")
+    done = house.run_process("--help")
 
     assert (0, "") == (done.code, done.err)
     assert [] == [name for name in COMMANDS if name.split()[-1] not in done.out]
 
 
 def test_the_version_is_told(house):
-    assert importlib.metadata.version("pinwheel-hub") == house.spawned("--version").out.strip()
+    assert importlib.metadata.version("pinwheel-hub") == house.run_process("--version").out.strip()
 
 
 @pytest.mark.parametrize(
@@ -981,8 +981,8 @@ def test_no_secret_is_in_a_log(house):
     with house.running("--verbose"):
         assert 0 == house.import_template().code
         _, _, token = house.add()
-        assert 200 == house.status_of_login(token)
-        assert 9 == house.status_of_login(TOKEN.format("x"))
+        assert 200 == house.login_status(token)
+        assert 9 == house.login_status(TOKEN.format("x"))
         key = (house.data / "local.key").read_text()
         log = (house.folder / "log").read_text()
 

@@ -89,7 +89,7 @@ def test_what_only_prints_help_imports_neither_a_hub_nor_its_libraries(arguments
 
 def test_the_version_is_that_of_the_package(house):
     version = importlib.metadata.version("pinwheel-hub")
-    assert f"{version}\n" == house("--version").out == house.spawned("--version").out
+    assert f"{version}\n" == house("--version").out == house.run_process("--version").out
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def second_factor(lived_in):
 
 def with_second_factor(house, email, typed):
     answers = {f"Password of {email}: ": "a long password\n", "One-time code: ": typed}
-    return house.typed(answers, "--url", url_of(house), "--user", email, "device", "list", "--json")
+    return house.run_on_terminal(answers, "--url", url_of(house), "--user", email, "device", "list", "--json")
 
 
 def test_one_time_code_is_asked_for_when_the_hub_needs_it(lived_in, second_factor):
@@ -312,7 +312,7 @@ def test_one_time_code_that_is_none_ends_the_command_with_a_line(lived_in, secon
 )
 def test_password_that_is_not_entered_ends_the_command(lived_in, typed, code, said):
     options = ("--url", url_of(lived_in), "--user", "ada@example.org")
-    shown = lived_in.typed({"Password of ada@example.org: ": typed}, *options, "device", "list")
+    shown = lived_in.run_on_terminal({"Password of ada@example.org: ": typed}, *options, "device", "list")
     assert code == shown.code
     assert shown.out.endswith(said)
 

@@ -76,12 +76,12 @@ async def known_device(hub):
 
 async def native(hub, token):
     """Whether a native login is accepted."""
-    async with raw_native.dialled(hub) as client:
+    async with raw_native.open_connection(hub) as client:
         return Status.OK == await client.login(token)
 
 
 async def mqtt(hub, token, username="device"):
-    async with raw_mqtt.dialled(hub) as client:
+    async with raw_mqtt.open_connection(hub) as client:
         return Connack(False, 0) == await client.login(token, username=username)
 
 
@@ -267,7 +267,7 @@ async def begin_mqtt_login(hub, client):
 async def test_login_of_a_disconnected_client_does_not_take_over_the_live_connection(
     hub, known_device, claims, gate, raw, begin, unread
 ):
-    async with raw.dialled(hub) as gone:
+    async with raw.open_connection(hub) as gone:
         await begin(hub, gone)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
@@ -278,7 +278,7 @@ async def test_login_of_a_disconnected_client_does_not_take_over_the_live_connec
         gate.opened.set()
         await until(lambda: claims.finished)
         await trio.testing.wait_all_tasks_blocked()
-        assert [] == await live.heard()
+        assert [] == await live.received()
         assert session is hub.sessions.get(session.device.id)
 
 
@@ -287,18 +287,18 @@ async def test_login_of_a_disconnected_client_does_not_take_over_the_live_connec
 async def test_mqtt_login_after_the_deadline_does_not_take_over_the_live_connection(
     mock_clock, hub, known_device, claims, gate, version
 ):
-    async with raw_mqtt.dialled(hub, version) as late:
+    async with raw_mqtt.open_connection(hub, version) as late:
         await late.send(Connect(username="device", password=TOKEN.encode(), version=version))
         with trio.fail_after(patient(10)):
             await gate.created.wait()
         mock_clock.jump(20)
-        await late.rest()
+        await late.read_to_end()
         async with raw_mqtt.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
             gate.opened.set()
             await until(lambda: claims.finished)
             await trio.testing.wait_all_tasks_blocked()
-            assert [] == await live.heard()
+            assert [] == await live.received()
             assert session is hub.sessions.get(session.device.id)
 
 
@@ -306,18 +306,18 @@ async def test_mqtt_login_after_the_deadline_does_not_take_over_the_live_connect
 async def test_native_login_after_the_deadline_does_not_take_over_the_live_connection(
     mock_clock, hub, known_device, claims, gate
 ):
-    async with raw_native.dialled(hub) as late:
+    async with raw_native.open_connection(hub) as late:
         await late.send(Cmd.HW_LOGIN, TOKEN)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
         mock_clock.jump(20)
-        await late.rest()
+        await late.read_to_end()
         async with raw_native.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
             gate.opened.set()
             await until(lambda: claims.finished)
             await trio.testing.wait_all_tasks_blocked()
-            assert [] == await live.heard()
+            assert [] == await live.received()
             assert session is hub.sessions.get(session.device.id)
 
 
@@ -359,11 +359,11 @@ class TestOAuthClients:
         self, mock_clock, hub, oauth_clients
     ):
         connect = {"username": "program", "password": b"secret", "client_id": "gateway", "version": V5}
-        async with raw_mqtt.dialled(hub, V5) as late, raw_mqtt.dialled(hub, V5) as live:
+        async with raw_mqtt.open_connection(hub, V5) as late, raw_mqtt.open_connection(hub, V5) as live:
             await late.send(Connect(**connect))
             await until(lambda: oauth_clients.calls)
             mock_clock.jump(20)
-            await late.rest()
+            await late.read_to_end()
             await live.send(Connect(**connect))
             assert 0 == (await live.next()).reason
             oauth_clients.opened.set()

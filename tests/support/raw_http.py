@@ -16,7 +16,7 @@ PATIENCE = patient(20)
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """A response. ``headers`` have lower-case names; ``head`` has the lines as received, with the status line."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer:
         return self.json["error"]["message"]
 
 
-class Http:
+class HttpConnection:
     """A connection."""
 
     def __init__(self, stream):
@@ -53,12 +53,12 @@ class Http:
     async def ask(self, method, target, body=None, key=None, **headers):
         """Send a request, and return the response. ``body`` is bytes, or encoded as JSON; ``key`` is a bearer token."""
         await self.send(request(method, target, body, key, **headers))
-        return await self.answer(head=method == "HEAD")
+        return await self.read_response(head=method == "HEAD")
 
     async def get(self, target, key=None):
         return await self.ask("GET", target, key=key)
 
-    async def answer(self, head=False):
+    async def read_response(self, head=False):
         """The next response; ``head`` if it is to a HEAD request."""
         lines = (await self._until(b"\r\n\r\n"))[:-4].decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
@@ -69,9 +69,9 @@ class Http:
             body = await self._chunks()
         else:
             body = await self._exactly(int(headers["content-length"]))
-        return Answer(status, headers, body, lines)
+        return Response(status, headers, body, lines)
 
-    async def rest(self):
+    async def read_to_end(self):
         """All bytes until the hub ends the connection."""
         while await self._more():
             pass
@@ -129,7 +129,7 @@ async def connected(hub, listener=0, tls=None):
     if tls is not None:
         stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
     try:
-        yield Http(stream)
+        yield HttpConnection(stream)
     finally:
         await trio.aclose_forcefully(stream)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from contextlib import asynccontextmanager
 
@@ -32,8 +31,8 @@ from hub.testing import address_of
 PATIENCE = patient(10)
 
 
-class Raw:
-    """A connection. Publications of the hub are acknowledged by `message` and `heard` only."""
+class RawClient:
+    """A connection. Publications of the hub are acknowledged by `message` and `received` only."""
 
     def __init__(self, stream, version=V311):
         self.stream = stream
@@ -58,7 +57,7 @@ class Raw:
             self._waiting += self._decoder.receive(data)
         return self._waiting.popleft()
 
-    async def rest(self):
+    async def read_to_end(self):
         """All packets until the hub ends the connection."""
         packets = []
         while (packet := await self.next()) is not None:
@@ -118,7 +117,7 @@ class Raw:
             await self.send(Ack(Kind.PUBACK, packet.packet_id))
         return packet.topic, packet.payload.decode()
 
-    async def heard(self):
+    async def received(self):
         """(topic, payload) of all messages received before the response to a PINGREQ: everything sent so far."""
         await self.send(Ping(Kind.PINGREQ))
         messages = []
@@ -131,15 +130,15 @@ class Raw:
 
     async def disconnect(self, reason=0, **properties):
         await self.send(Disconnect(reason, **properties))
-        return await self.rest()
+        return await self.read_to_end()
 
 
 @asynccontextmanager
-async def dialled(hub, version=V311, **options):
+async def open_connection(hub, version=V311, **options):
     """A connection on which nothing has been sent."""
     stream = await trio.open_tcp_stream(*address_of(hub), **options)
     try:
-        yield Raw(stream, version)
+        yield RawClient(stream, version)
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -147,7 +146,7 @@ async def dialled(hub, version=V311, **options):
 @asynccontextmanager
 async def online(hub, token, version=V311, *, subscribed=True, **connect):
     """A device that has logged in, and has subscribed to all its topics."""
-    async with dialled(hub, version) as device:
+    async with open_connection(hub, version) as device:
         connack = await device.login(token, **connect)
         assert isinstance(connack, Connack)
         assert 0 == connack.reason, connack
@@ -157,9 +156,4 @@ async def online(hub, token, version=V311, *, subscribed=True, **connect):
         yield device
 
 
-def reset(raw):
-    """End a connection with a TCP reset."""
-    raw.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-
-__all__ = ["PATIENCE", "V5", "V311", "Raw", "dialled", "online", "reset", "until"]
+__all__ = ["PATIENCE", "V5", "V311", "RawClient", "open_connection", "online", "until"]

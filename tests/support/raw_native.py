@@ -17,7 +17,7 @@ PATIENCE = patient(10)
 OK = int(Status.OK)
 
 
-class Raw:
+class RawClient:
     """A connection. A received frame is ``(command, message id, *strings)``, a RESPONSE ``(0, message id, status)``."""
 
     def __init__(self, stream):
@@ -52,7 +52,7 @@ class Raw:
             self._waiting += await self.read()
         return self._waiting.popleft() if self._waiting else None
 
-    async def rest(self):
+    async def read_to_end(self):
         """All frames until the hub ends the connection."""
         frames = []
         while (received := await self.next()) is not None:
@@ -83,7 +83,7 @@ class Raw:
         pairs = {"ver": "1.0", **{key.replace("_", "-"): str(value) for key, value in info.items()}}
         return await self.status(Cmd.INTERNAL, *(part for pair in pairs.items() for part in pair))
 
-    async def heard(self):
+    async def received(self):
         """All frames received before the RESPONSE to a PING: everything sent so far."""
         before, status = await self.ask(Cmd.PING)
         assert OK == status
@@ -91,11 +91,11 @@ class Raw:
 
 
 @asynccontextmanager
-async def dialled(hub, **options):
+async def open_connection(hub, **options):
     """A connection on which nothing has been sent."""
     stream = await trio.open_tcp_stream(*address_of(hub), **options)
     try:
-        yield Raw(stream)
+        yield RawClient(stream)
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -103,10 +103,10 @@ async def dialled(hub, **options):
 @asynccontextmanager
 async def online(hub, token, command=Cmd.HW_LOGIN, **info):
     """A device that has logged in and has sent its info frame."""
-    async with dialled(hub) as device:
+    async with open_connection(hub) as device:
         assert OK == await device.login(token, command)
         assert OK == await device.info(**info)
         yield device
 
 
-__all__ = ["OK", "PATIENCE", "Raw", "dialled", "frame", "online", "until"]
+__all__ = ["OK", "PATIENCE", "RawClient", "open_connection", "frame", "online", "until"]

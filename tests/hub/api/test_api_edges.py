@@ -8,9 +8,10 @@ import json
 import pytest
 import trio
 from support.api import ApiClient, api_client, names_of
-from support.documents import DOCUMENT, current_value, with_changes, with_datastream, without
+from support.documents import DOCUMENT, with_changes, with_datastream, without_datastream
 from support.raw_http import connected, local_key
 from support.tenants import tenants
+from support.values import current_value
 
 from hub.domain.devices import NewDevice
 from hub.domain.metadata import LOCATION
@@ -136,9 +137,9 @@ async def test_concurrent_save_with_if_match_does_not_overwrite_the_other(hub):
 async def test_versions_without_devices_are_deleted(hub):
     await save_template(hub)
     device = await add(hub)
-    await put_template(hub, without("V1"), apply=False)
+    await put_template(hub, without_datastream("V1"), apply=False)
     await hub.devices.delete(device, SYSTEM)
-    saved, _ = await put_template(hub, without("V1") | {"event": []})
+    saved, _ = await put_template(hub, without_datastream("V1") | {"event": []})
     assert 3 == saved.version
     await hub.templates.remove(saved, SYSTEM)
     new = {

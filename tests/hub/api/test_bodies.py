@@ -73,7 +73,7 @@ async def test_limit_of_a_route_holds_beside_a_larger_one_of_the_same_path(hub):
         await http.send(b"DELETE /api/v1/template?templateId=T HTTP/1.1\r\nHost: hub\r\n")
         await http.send(f"Authorization: Bearer {local_key(hub)}\r\nContent-Length: 70000\r\n\r\n".encode())
         await http.send(b"x" * 70_000)
-        assert 413 == (await http.answer()).status
+        assert 413 == (await http.read_response()).status
 
 
 @pytest.mark.parametrize("path", ["upload", "batch/update"])
@@ -81,7 +81,7 @@ async def test_token_of_a_device_is_checked_before_the_body_is_read(hub, path):
     async with connected(hub) as http:
         await http.send(f"POST /external/api/{path}?token=wrong&pin=v0 HTTP/1.1\r\nHost: hub\r\n".encode())
         await http.send(b"Content-Length: 1000000\r\n\r\n")
-        assert "Invalid token." == (await http.answer()).message
+        assert "Invalid token." == (await http.read_response()).message
 
 
 def commas_outside_strings(text):

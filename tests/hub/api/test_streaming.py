@@ -167,7 +167,7 @@ async def test_streamed_body_arrives_complete_and_in_order(http, key):
 
 async def test_chunked_body_is_streamed(http, key):
     await http.send(head(UPLOAD, key, transfer_encoding="chunked") + chunked(b"a" * 10_000, b"b", b"c" * 9))
-    assert hashlib.sha256(b"a" * 10_000 + b"b" + b"c" * 9).hexdigest() == (await http.answer()).json
+    assert hashlib.sha256(b"a" * 10_000 + b"b" + b"c" * 9).hexdigest() == (await http.read_response()).json
 
 
 async def test_handler_gets_the_first_chunks_before_the_last_are_sent(http, key, uploads):
@@ -177,7 +177,7 @@ async def test_handler_gets_the_first_chunks_before_the_last_are_sent(http, key,
         while uploads.received < 4:
             await trio.sleep(0.005)
     await http.send(b"rest")
-    assert hashlib.sha256(b"halfrest").hexdigest() == (await http.answer()).json
+    assert hashlib.sha256(b"halfrest").hexdigest() == (await http.read_response()).json
 
 
 async def test_client_is_not_read_faster_than_the_handler(http, key, uploads):
@@ -196,7 +196,7 @@ async def test_client_is_not_read_faster_than_the_handler(http, key, uploads):
         await wait_all_tasks_blocked(0.05)
         assert sent < LARGE_BODY / 2
         uploads.proceed.set()
-        assert LARGE_BODY == (await http.answer()).json
+        assert LARGE_BODY == (await http.read_response()).json
 
 
 async def test_streaming_route_has_parameters(hub, key):
@@ -209,34 +209,34 @@ async def test_streaming_route_has_parameters(hub, key):
 
 async def test_client_without_a_token_is_rejected_before_the_body_is_read(http, uploads):
     await http.send(request("POST", UPLOAD, content_length=1000, expect="100-continue"))
-    assert 401 == (await http.answer()).status
+    assert 401 == (await http.read_response()).status
     assert 0 == uploads.calls
-    assert b"" == await http.rest()
+    assert b"" == await http.read_to_end()
 
 
 async def test_user_without_the_permission_is_rejected_before_the_body_is_read(hub, http, uploads):
     world = await tenants(hub)
     await http.send(request("POST", UPLOAD, key=world.tokens["uma"], content_length=1000, expect="100-continue"))
-    assert 403 == (await http.answer()).status
+    assert 403 == (await http.read_response()).status
     assert 0 == uploads.calls
 
 
 async def test_client_that_expects_100_gets_it_when_the_handler_reads(http, key):
     await http.send(head(UPLOAD, key, content_length=4, expect="100-continue"))
-    assert 100 == (await http.answer()).status
+    assert 100 == (await http.read_response()).status
     await http.send(b"body")
-    assert hashlib.sha256(b"body").hexdigest() == (await http.answer()).json
+    assert hashlib.sha256(b"body").hexdigest() == (await http.read_response()).json
 
 
 async def test_client_that_expects_100_does_not_get_it_from_a_handler_that_does_not_read(http, key):
     await http.send(head("/api/v1/test/unread", key, content_length=4, expect="100-continue"))
-    assert "unread" == (await http.answer()).json
-    assert b"" == await http.rest()
+    assert "unread" == (await http.read_response()).json
+    assert b"" == await http.read_to_end()
 
 
 async def test_idempotency_key_is_rejected_before_the_body_is_read(http, key, uploads):
     await http.send(head(UPLOAD, key, content_length=4, expect="100-continue", idempotency_key="one"))
-    response = await http.answer()
+    response = await http.read_response()
     assert (400, 0) == (response.status, uploads.calls)
     assert response.message.startswith("This request cannot have an Idempotency-Key")
 
@@ -254,7 +254,7 @@ async def test_upload_does_not_count_as_a_connection_without_a_login(hub_config,
             await until(uploads.started)
             assert 200 == (await ask(hub, "GET", "/health")).status
             await uploading.send(b"rest")
-            assert 200 == (await uploading.answer()).status
+            assert 200 == (await uploading.read_response()).status
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------
@@ -263,15 +263,15 @@ async def test_upload_does_not_count_as_a_connection_without_a_login(hub_config,
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 2 * MAX_BODY + 1], ids=["of the route", "of the path"])
 async def test_announced_body_over_the_limit_is_answered_with_413_and_not_read(http, key, uploads, size):
     await http.send(head(UPLOAD, key, content_length=size, expect="100-continue"))
-    response = await http.answer()
+    response = await http.read_response()
     assert (413, 0) == (response.status, uploads.calls)
-    assert b"" == await http.rest()
+    assert b"" == await http.read_to_end()
 
 
 @pytest.mark.parametrize("sizes", [[MAX_BODY + 1], [65_536] * 17], ids=["one chunk", "many chunks"])
 async def test_chunked_body_that_grows_over_the_limit_is_answered_with_413(hub, http, key, uploads, sizes):
     await http.send(head(UPLOAD, key, transfer_encoding="chunked") + chunked(*(b"x" * size for size in sizes)))
-    assert 413 == (await http.answer()).status
+    assert 413 == (await http.read_response()).status
     limit = f"The body exceeds the limit of {MAX_BODY} bytes for this path."
     assert [limit] == uploads.errors
     assert f"HTTP 413: {limit}" == hub.rejections.recent[-1].reason
@@ -279,14 +279,14 @@ async def test_chunked_body_that_grows_over_the_limit_is_answered_with_413(hub, 
 
 async def test_body_of_exactly_the_limit_is_read(http, key, uploads):
     await http.send(head(UPLOAD, key, transfer_encoding="chunked") + chunked(b"x" * MAX_BODY))
-    assert 200 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
     assert MAX_BODY == uploads.received
 
 
 async def test_bytes_beyond_content_length_are_the_next_request(http, key, uploads):
     await http.send(head(UPLOAD, key, content_length=4) + b"body" + request("GET", "/health"))
-    assert hashlib.sha256(b"body").hexdigest() == (await http.answer()).json
-    assert 200 == (await http.answer()).status
+    assert hashlib.sha256(b"body").hexdigest() == (await http.read_response()).json
+    assert 200 == (await http.read_response()).status
 
 
 # -- clients that go away ---------------------------------------------------------------------------------------------
@@ -313,9 +313,9 @@ async def test_handler_ends_with_an_error_when_the_client_resets_the_connection(
 async def test_truncated_body_is_answered_with_400(http, key, uploads):
     await http.send(head(UPLOAD, key, content_length=1000) + b"some")
     await http.stream.send_eof()
-    assert 400 == (await http.answer()).status
+    assert 400 == (await http.read_response()).status
     assert 1 == len(uploads.errors)
-    assert b"" == await http.rest()
+    assert b"" == await http.read_to_end()
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"nonsense\r\n"], ids=["truncated", "malformed"])
@@ -324,7 +324,7 @@ async def test_error_of_the_client_in_a_nursery_of_the_handler_is_not_logged_as_
 ):
     await http.send(head("/api/v1/test/nursery", key, transfer_encoding="chunked") + b"4\r\nbody\r\n" + nonsense)
     await http.stream.send_eof()
-    assert 400 == (await http.answer()).status
+    assert 400 == (await http.read_response()).status
     assert {"hub.domain.rejections"} == {record.name for record in caplog.records}
 
 
@@ -335,16 +335,16 @@ async def test_handler_may_read_in_a_nursery(http, key):
 
 async def test_malformed_chunk_is_answered_with_400(http, key, uploads):
     await http.send(head(UPLOAD, key, transfer_encoding="chunked") + b"4\r\nbody\r\nnonsense\r\n")
-    assert 400 == (await http.answer()).status
+    assert 400 == (await http.read_response()).status
     assert 1 == len(uploads.errors)
 
 
 @pytest.mark.timeouts(HttpTimeouts(body=0.05))
 async def test_client_that_stalls_is_answered_with_408(http, key, uploads):
     await http.send(head(UPLOAD, key, content_length=1000) + b"some")
-    assert 408 == (await http.answer()).status
+    assert 408 == (await http.read_response()).status
     assert ["The body stalled: less than 1024 bytes/s for 0.05 s."] == uploads.errors
-    assert b"" == await http.rest()
+    assert b"" == await http.read_to_end()
 
 
 @pytest.mark.timeouts(HttpTimeouts(body=0.2))
@@ -357,7 +357,7 @@ async def test_slow_body_is_answered_with_408(http, key, uploads):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip)
-        assert 408 == (await http.answer()).status
+        assert 408 == (await http.read_response()).status
         nursery.cancel_scope.cancel()
 
 
@@ -368,7 +368,7 @@ async def test_upload_may_take_longer_than_any_other_body(http, key):
     for _ in range(200):
         await http.send(b"x" * 1024)
         await trio.sleep(patient(1.5) / 200)
-    assert 200 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
     assert trio.current_time() - started_at > patient(1.0)
 
 
@@ -378,16 +378,16 @@ async def test_time_of_a_slow_handler_does_not_count_as_a_stall(http, key, uploa
     await until(uploads.started)
     await trio.sleep(0.1)
     uploads.proceed.set()
-    assert 4 == (await http.answer()).json
+    assert 4 == (await http.read_response()).json
 
 
 async def test_handler_may_answer_although_the_body_is_incomplete(http, key):
     await http.send(head("/api/v1/test/tolerant", key, content_length=1000) + b"some")
     await http.stream.send_eof()
-    response = await http.answer()
+    response = await http.read_response()
     assert 200 == response.status
     assert response.json.startswith("tolerated: ")
-    assert b"" == await http.rest()
+    assert b"" == await http.read_to_end()
 
 
 # -- bodies that are not read -----------------------------------------------------------------------------------------
@@ -397,8 +397,8 @@ async def test_handler_may_answer_although_the_body_is_incomplete(http, key):
 @pytest.mark.timeouts(NetTimeouts(linger=patient(20)))
 async def test_connection_ends_without_a_reset_when_the_body_is_not_read(http, key, path):
     await http.send(head(f"/api/v1/test/{path}", key, content_length=LARGE_BODY) + b"x" * 100_000)
-    assert 200 == (await http.answer()).status
-    assert b"" == await http.rest()
+    assert 200 == (await http.read_response()).status
+    assert b"" == await http.read_to_end()
     # A reset, which could overtake the response, would be an error here.
     for _ in range(100):
         await http.stream.send_all(b"x" * 10_000)
@@ -406,8 +406,8 @@ async def test_connection_ends_without_a_reset_when_the_body_is_not_read(http, k
 
 async def test_connection_stays_open_when_the_unread_body_has_arrived(http, key):
     await http.send(head("/api/v1/test/unread", key, content_length=4) + b"body" + request("GET", "/health"))
-    assert "unread" == (await http.answer()).json
-    assert 200 == (await http.answer()).status
+    assert "unread" == (await http.read_response()).json
+    assert 200 == (await http.read_response()).status
 
 
 async def test_stream_cannot_be_read_after_the_response(http, key, uploads):
@@ -419,7 +419,7 @@ async def test_stream_cannot_be_read_after_the_response(http, key, uploads):
 async def test_stream_of_a_disconnected_client_is_freed(hub, key, uploads):
     async with connected(hub) as http:
         await http.send(head("/api/v1/test/first", key, content_length=1000) + b"some")
-        assert 4 == (await http.answer()).json
+        assert 4 == (await http.read_response()).json
     stream, uploads.stream = weakref.ref(uploads.stream), None
     with trio.fail_after(patient(20)):
         while hub.listener.connections:
@@ -439,7 +439,7 @@ async def test_audit_has_the_parameters_but_not_the_body(hub, http, key):
 
 async def test_upload_that_was_rejected_is_not_in_the_audit(hub, http, key):
     await http.send(head(UPLOAD, key, transfer_encoding="chunked") + chunked(b"x" * (MAX_BODY + 1)))
-    assert 413 == (await http.answer()).status
+    assert 413 == (await http.read_response()).status
     assert [] == (await ask(hub, "GET", "/api/v1/audit", key=key)).json["content"]
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from support.command import CommandLine
 from support.paths import ROOT
-from support.raw_http import Http, ask, local_key
+from support.raw_http import HttpConnection, ask, local_key
 from support.uploads import MAX_BODY, UPLOAD, head, upload_call
 
 from client import Call, local
@@ -75,7 +75,7 @@ async def test_upload_of_200_mb_takes_little_memory_and_does_not_delay_other_req
         host, _, port = state["listen"][0]["address"].rpartition(":")
 
         async def open_http():
-            return Http(await trio.open_tcp_stream(host, int(port)))
+            return HttpConnection(await trio.open_tcp_stream(host, int(port)))
 
         uploading, other = await open_http(), await open_http()
         async with uploading.stream, other.stream:
@@ -88,7 +88,7 @@ async def test_upload_of_200_mb_takes_little_memory_and_does_not_delay_other_req
                 await uploading.send(block)
                 if number % 16 == 0:
                     assert 200 == (await other.get("/health")).status
-            assert digest.hexdigest() == (await uploading.answer()).json
+            assert digest.hexdigest() == (await uploading.read_response()).json
             assert peak_memory(state["pid"]) - before < MAX_GROWTH
 
 

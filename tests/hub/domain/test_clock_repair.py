@@ -22,8 +22,8 @@ from support.clock_repair import (
     write_for_some_hours,
     write_with_wrong_clock,
 )
-from support.commits import entries
-from support.compaction import compacted
+from support.commits import log_entries
+from support.compaction import compact
 from support.raw_http import ask, local_key
 from support.times import DAY, HOUR, MINUTE, NOON, Time
 from support.values import write_value
@@ -51,7 +51,7 @@ async def test_shifted_hub_equals_a_hub_whose_clock_was_always_right(tmp_path, h
         time.pass_(1000)
         right_time.pass_(1000)
         job = await repair(hub, shiftMs=AHEAD)
-        await compacted(right)
+        await compact(right)
         assert await contents(right, expected) == await contents(hub, device)
         assert job["values"] == job["plan"]["values"] > 150
         assert hub.clock.now() == time.wall
@@ -59,8 +59,8 @@ async def test_shifted_hub_equals_a_hub_whose_clock_was_always_right(tmp_path, h
         # It continues in the same way, also after a restart.
         await write_for_some_hours(right, right_time, expected, right_numbers)
         await write_for_some_hours(hub, time, device, numbers)
-        await compacted(right)
-        await compacted(hub)
+        await compact(right)
+        await compact(hub)
         assert await contents(right, expected) == await contents(hub, device)
         assert await stored_statistics(right) == await stored_statistics(hub)
     async with running(right_config, clock=right_time.clock()) as right, running(hub_config, clock=time.clock()) as hub:
@@ -75,7 +75,7 @@ async def test_hub_after_dropping_equals_a_hub_that_was_stopped_meanwhile(tmp_pa
     time, _ = await run_with_wrong_clock(hub_config, AHEAD, 1)
     async with running(off_config, clock=off_time.clock()) as off, running(hub_config, clock=time.clock()) as hub:
         await repair(hub, drop=True)
-        await compacted(off)
+        await compact(off)
         expected = await contents(off, off.devices.get(1))
         # The value of a datastream without history cannot be restored.
         expected[3, "latest"] = None
@@ -130,7 +130,7 @@ async def test_repair_makes_a_backup_and_is_recorded_in_the_audit(hub_config, tm
         assert hub_config.data.absolute() / "backups" == path.parent
         with tarfile.open(path) as tar:
             tar.extract("history.db", tmp_path, filter="data")
-        assert 2 == len([stamp for _, stamp, _, _ in entries(tmp_path) if stamp > NOON + DAY])
+        assert 2 == len([stamp for _, stamp, _, _ in log_entries(tmp_path) if stamp > NOON + DAY])
         [record, *_] = (await ask(hub, "GET", "/api/v1/audit", key=local_key(hub))).json["content"]
         assert ("local", "Repair what a wrong clock has stamped") == (record["who"].split()[0], record["action"])
         details = record["details"]

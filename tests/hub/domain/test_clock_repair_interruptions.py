@@ -21,7 +21,7 @@ from support.clock_repair import (
     run_with_wrong_clock,
     stored_statistics,
 )
-from support.compaction import compacted
+from support.compaction import compact
 from support.paths import TESTS
 from support.times import DAY, HOUR, MINUTE, NOON, Time
 from support.values import write_value
@@ -108,7 +108,7 @@ async def test_values_written_during_a_repair_have_right_stamps_and_are_retained
         await repair(hub, shiftMs=AHEAD)
         assert len(new) > 3
         assert new == (await read_points(hub, device, 0))[-len(new) :]
-        await compacted(hub)
+        await compact(hub)
         assert new == (await read_points(hub, device, 0))[-len(new) :]
         assert new[-1] == hub.history.latest[device.points[0].series]
 
@@ -158,7 +158,7 @@ async def test_statistics_of_an_hour_without_its_chunk_are_shifted(hub_config):
         for value in "234":
             time.pass_(MINUTE)
             await write_value(hub, hub.devices.get(1), 0, value).durable()
-        await compacted(hub)
+        await compact(hub)
     with closing(sqlite3.connect(hub_config.data / "history.db")) as database, database:
         database.execute("DELETE FROM chunks")
     time.wall -= 5 * DAY

@@ -13,8 +13,8 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commits import entries
-from support.compaction import compacted
+from support.commits import log_entries
+from support.compaction import compact
 from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, NOON, until
 
@@ -214,7 +214,7 @@ async def test_values_are_read_before_and_after_they_are_sealed_and_after_a_rest
         assert model == await points(hub, device, 0)
         await until(lambda: not hub.history.is_busy)
         assert model == await points(hub, device, 0)
-        await compacted(hub)
+        await compact(hub)
         assert model == await points(hub, device, 0)
         assert model[10:20] == await points(hub, device, 0, model[10][0], model[20][0])
         write(hub, device, 0, 77)
@@ -222,9 +222,9 @@ async def test_values_are_read_before_and_after_they_are_sealed_and_after_a_rest
     async with start() as hub:
         [device] = hub.devices.by_id.values()
         assert model == await points(hub, device, 0)
-        await compacted(hub)
+        await compact(hub)
         assert model == await points(hub, device, 0)
-    assert [] == entries(hub.config.data), "what is sealed has left the log"
+    assert [] == log_entries(hub.config.data), "what is sealed has left the log"
 
 
 async def test_text_and_places_and_what_is_not_kept(start, time):
@@ -232,7 +232,7 @@ async def test_text_and_places_and_what_is_not_kept(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for pin, raw in ((1, "é"), (5, "8.5,47.4"), (3, 5)):
             write(hub, device, pin, raw)
-        await compacted(hub)
+        await compact(hub)
         assert [(NOON, "é")] == await points(hub, device, 1)
         assert [(NOON, (8.5, 47.4))] == await points(hub, device, 5)
         assert [] == await points(hub, device, 3)
@@ -249,7 +249,7 @@ async def test_a_datastream_that_keeps_minutes_keeps_their_statistics(start, tim
             time.pass_(7_000)
             write(hub, device, 2, float(n % 13))
             model.append((time.wall, float(n % 13)))
-        await compacted(hub)
+        await compact(hub)
         by_minute = expected(model, local("UTC", "minute"))
         same(by_minute, await buckets(hub, device, 2, "minute"))
         assert [(minute, pytest.approx(one.avg)) for minute, one in by_minute] == await points(hub, device, 2)
@@ -283,7 +283,7 @@ async def test_minutes_hours_and_days_of_a_year_in_any_time_zone(start, time, zo
             for granularity in ("minute", "hour", "day"):
                 found = await buckets(hub, device, 0, granularity, zone, NOON, time.wall + 1)
                 same(expected(model, local(zone, granularity)), found)
-            await compacted(hub)
+            await compact(hub)
 
 
 async def test_days_of_another_zone_than_the_devices(start, time):
@@ -294,7 +294,7 @@ async def test_days_of_another_zone_than_the_devices(start, time):
             time.pass_(HOUR)
             write(hub, device, 0, n)
             model.append((time.wall, float(n)))
-        await compacted(hub)
+        await compact(hub)
         for zone in ("America/New_York", "Asia/Tokyo", "Europe/Berlin"):
             same(expected(model, local(zone, "day")), await buckets(hub, device, 0, "day", zone))
 
@@ -304,7 +304,7 @@ async def test_a_bucket_that_the_range_cuts_is_whole(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for n in range(10):
             write(hub, device, 0, n, NOON - HOUR + n * MINUTE)
-        await compacted(hub)
+        await compact(hub)
         for granularity in ("hour", "day"):
             [(_, one)] = await buckets(
                 hub, device, 0, granularity, "UTC", NOON - HOUR + 5 * MINUTE, NOON - HOUR + 6 * MINUTE
@@ -325,11 +325,11 @@ async def test_late_points_land_in_their_own_hours(start, time):
                 write(hub, device, 0, 1000 + n, late)
                 model[late] = 1000.0 + n
             if n % 400 == 100:
-                await compacted(hub)
+                await compact(hub)
         for _ in range(2):
             wanted = sorted(model.items())
             assert wanted == await points(hub, device, 0)
-            await compacted(hub)
+            await compact(hub)
             for granularity in ("minute", "hour", "day"):
                 same(expected(wanted, local("UTC", granularity)), await buckets(hub, device, 0, granularity))
 
@@ -341,10 +341,10 @@ async def test_a_point_sent_again_takes_the_place_of_the_first(start, time):
             for minute in range(60):
                 write(hub, device, 0, raw, NOON - DAY + minute * MINUTE)
             if raw < 3:
-                await compacted(hub)
+                await compact(hub)
         for _ in range(2):
             assert [3.0] * 60 == [value for _, value in await points(hub, device, 0)]
-            await compacted(hub)
+            await compact(hub)
         [(_, one)] = await buckets(hub, device, 0, "day")
         assert (60, 180.0) == (one.count, one.sum)
 
@@ -355,7 +355,7 @@ async def test_values_of_the_hubs_own_stamp_are_all_kept_though_they_share_a_mil
         for part in range(3):
             for n in range(700):
                 write(hub, device, 0, part * 700 + n)
-            await compacted(hub)
+            await compact(hub)
         assert [float(n) for n in range(2100)] == [value for _, value in await points(hub, device, 0)]
         [(_, one)] = await buckets(hub, device, 0, "hour")
         assert 2100 == one.count
@@ -374,7 +374,7 @@ async def test_many_points_of_one_hour_come_in_their_order_in_slices(start, time
             time.pass_(30_000 if n < 200 else HOUR)
             write(started, device, 0, n)
             model.append((time.wall, float(n)))
-        await compacted(started)
+        await compact(started)
         assert model == await points(started, device, 0)
         same(expected(model, local("UTC", "minute")), await buckets(started, device, 0, "minute"))
 
@@ -391,7 +391,7 @@ async def test_raw_values_go_and_statistics_stay(start, time, monkeypatch):
             time.pass_(HOUR)
             write(started, device, 0, n)
             write(started, device, 4, n)
-        await compacted(started)
+        await compact(started)
         days = await buckets(started, device, 4, "day")
         hours = await buckets(started, device, 4, "hour")
         with pytest.raises(Rejected, match="older than what is kept"):
@@ -415,7 +415,7 @@ async def test_what_is_erased_is_gone_from_reads_and_from_the_disk(start, time):
             time.pass_(HOUR)
             write(started, device, 0, n)
             write(started, device, 1, "secret")
-        await compacted(started)
+        await compact(started)
         time.pass_(MINUTE)
         write(started, device, 1, "secret, unsealed")
         old = device.points[1].series
@@ -425,7 +425,7 @@ async def test_what_is_erased_is_gone_from_reads_and_from_the_disk(start, time):
         assert 100 == len(await points(started, device, 0))
         write(started, device, 1, "new")
         assert ["new"] == [value for _, value in await points(started, device, 1)]
-        await compacted(started)
+        await compact(started)
         assert ["new"] == [value for _, value in await points(started, device, 1)]
         await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
@@ -444,7 +444,7 @@ async def test_an_erasure_that_a_restart_interrupts_goes_on(start, time, monkeyp
         for n in range(50):
             time.pass_(HOUR)
             write(started, device, 0, n)
-        await compacted(started)
+        await compact(started)
 
         async def never():
             raise hub.errors.StorageError("not now")
@@ -490,7 +490,7 @@ async def test_a_run_that_a_power_cut_interrupts_is_sealed_once(start, time, mon
                 assert [float(n) for n in range(10)] == [value for _, value in await points(started, one, 0)]
                 [(_, hour)] = await buckets(started, one, 2, "hour")
                 assert 10 == hour.count
-            await compacted(started)
+            await compact(started)
 
 
 async def test_a_query_while_its_values_are_sealed_sees_each_once(start, time, monkeypatch):
@@ -545,7 +545,7 @@ async def test_a_flipped_bit_is_found_put_aside_and_the_rest_is_served(start, ti
         for n in range(300):
             time.pass_(MINUTE)
             write(started, device, 0, n)
-        await compacted(started)
+        await compact(started)
         days = await buckets(started, device, 0, "day")
         flip(started.config.data, device.points[0].series, NOON // HOUR + 1)
         if found_by == "check":
@@ -559,7 +559,7 @@ async def test_a_flipped_bit_is_found_put_aside_and_the_rest_is_served(start, ti
         assert 1 == started.history.retention.damaged
         # New values of that hour have a place.
         write(started, device, 0, 7, NOON + HOUR + 5)
-        await compacted(started)
+        await compact(started)
         assert 241 == len(await points(started, device, 0))
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
         assert 1 == database.execute("SELECT count(*) FROM quarantine").fetchone()[0]
@@ -579,7 +579,7 @@ async def test_an_array_among_numbers_leaves_the_statistics_of_its_hour_alone(st
             for pin in (0, 2):
                 [(_, one)] = await buckets(started, device, pin, "day")
                 assert (3, 1.0, 3.0, 6.0, 3.0) == (one.count, one.min, one.max, one.sum, one.last)
-            await compacted(started)
+            await compact(started)
         assert (7.0, 8.0) in [value for _, value in await points(started, device, 0)]
 
 
@@ -593,7 +593,7 @@ async def test_a_point_sent_again_counts_once_before_it_is_sealed_too(start, tim
                 found = await buckets(started, device, 0, granularity)
                 assert (30, 30.0 * raw) == (sum(one.count for _, one in found), sum(one.sum for _, one in found))
             if raw == 1:
-                await compacted(started)
+                await compact(started)
 
 
 async def test_a_day_follows_its_values_in_zones_of_before_too(start, time):
@@ -603,7 +603,7 @@ async def test_a_day_follows_its_values_in_zones_of_before_too(start, time):
             await started.metadata.set(device, "Time Zone", zone, SYSTEM)
             write(started, device, 0, 1, time.wall - 2 * DAY)
             time.pass_(MINUTE)
-            await compacted(started)
+            await compact(started)
         for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata"):
             [(_, one)] = await buckets(started, device, 0, "day", zone)
             assert 4 == one.count
@@ -626,13 +626,13 @@ async def test_a_hub_whose_clock_is_beyond_all_keys_seals_and_starts_again(start
         write(started, device, 0, 1)
         # As an earlier version may have left it.
         started.history.put(device.points[0].series, 2**43, 2.0, latest=False)
-        await compacted(started)
+        await compact(started)
         assert 1.0 == started.writes.latest(device, device.points[0].datastream)[1]
     time.wall = NOON
     async with start() as started:
         [device] = started.devices.by_id.values()
         write(started, device, 0, 3)
-        await compacted(started)
+        await compact(started)
 
 
 async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time, monkeypatch):
@@ -642,7 +642,7 @@ async def test_acknowledgements_do_not_wait_for_what_is_being_erased(start, time
         for _ in range(50):
             time.pass_(10 * HOUR)
             write(started, device, 0, 1)
-        await compacted(started)
+        await compact(started)
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(write(started, device, 1, "x").durable)
@@ -700,7 +700,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)
-        await compacted(started)
+        await compact(started)
 
         async def locked(_series):
             raise hub.errors.StorageError("database is locked")

@@ -72,7 +72,7 @@ async def test_name_of_a_datastream_is_accepted_or_rejected(hub, row):
         assert 2.0 == hub.writes.current(device, device.points[0].datastream)
         await client.publish("batch_ds", json.dumps({other: 3}))
         assert 3.0 == hub.writes.current(device, device.points[0].datastream)
-        assert [] == await client.heard()
+        assert [] == await client.received()
         await client.publish("get/ds", other)
         assert (f"downlink/ds/{row['is']}", "3.0") == await client.message()
     async with connected(hub) as http:

@@ -35,7 +35,7 @@ def test_timestamp_is_parsed_as_the_table_states(row):
 async def _timestamp_over_mqtt(hub, device, token, text):
     async with raw_mqtt.online(hub, token) as client:
         await client.publish("ds/Level/timestamped_batch", f"[[{text}, 21.5]]")
-        return [message for topic, message in await client.heard() if topic == "downlink/diag"]
+        return [message for topic, message in await client.received() if topic == "downlink/diag"]
 
 
 async def _timestamp_over_native(hub, device, token, text):

@@ -20,9 +20,9 @@ async def test_token_is_accepted_or_rejected_over_each_transport(hub, row):
     device, token = await add_device(hub, SPELLING_TEMPLATE)
     text = row["text"].replace("TOKEN", token).replace("TO KEN", f"{token[:16]} {token[16:]}")
     accepted = "problem" not in row
-    async with raw_native.dialled(hub) as client:
+    async with raw_native.open_connection(hub) as client:
         assert accepted is (raw_native.OK == await client.login(text))
-    async with raw_mqtt.dialled(hub) as client:
+    async with raw_mqtt.open_connection(hub) as client:
         assert accepted is (0 == (await client.login(text)).reason)
     async with connected(hub) as http:
         response = await http.get(f"/external/api/update?token={quote(text)}&v0=5")

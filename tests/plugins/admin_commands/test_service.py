@@ -39,7 +39,7 @@ def house(tmp_path):
 
 @pytest.fixture
 def unit(house):
-    done = house.spawned("service", "install", "--print", "--user", USER)
+    done = house.run_process("service", "install", "--print", "--user", USER)
     assert (0, "") == (done.code, done.err)
     return done.out
 
@@ -74,7 +74,7 @@ def test_unit_starts_again_for_ever_and_leaves_memory_to_the_machine(unit):
 def test_unit_names_odd_paths_as_they_are(tmp_path, folder):
     analyze = program("systemd-analyze")
     house = CommandLine(tmp_path / folder)
-    unit = house.spawned("service", "install", "--print", "--user", USER).out
+    unit = house.run_process("service", "install", "--print", "--user", USER).out
     path = tmp_path / "pinwheel.service"
     path.write_text(unit)
     verified = subprocess.run(
@@ -89,7 +89,7 @@ def test_unit_names_odd_paths_as_they_are(tmp_path, folder):
 def test_unit_may_write_to_its_data_and_its_backups_only(tmp_path):
     backups = tmp_path / "usb" / "backups"
     house = CommandLine(tmp_path / "house", f'[backup]\ndirectory = "{backups}"\n')
-    unit = house.spawned("service", "install", "--print", "--user", USER, "--config", "hub.toml").out
+    unit = house.run_process("service", "install", "--print", "--user", USER, "--config", "hub.toml").out
     # A disk that is not there yet must not keep the hub from starting.
     assert [str(house.data), f"-{backups}"] == values(unit, "ReadWritePaths")
 
@@ -97,18 +97,18 @@ def test_unit_may_write_to_its_data_and_its_backups_only(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
 def test_service_does_not_run_as_root_unless_that_is_asked(house, monkeypatch):
     monkeypatch.delenv("SUDO_USER", raising=False)
-    refused = house.spawned("service", "install", "--print")
+    refused = house.run_process("service", "install", "--print")
     assert (2, "the service should not run as root: name its user with --user NAME (root, if it must be)") == (
         refused.code,
         refused.error,
     )
-    assert ["root"] == values(house.spawned("service", "install", "--print", "--user", "root").out, "User")
+    assert ["root"] == values(house.run_process("service", "install", "--print", "--user", "root").out, "User")
     monkeypatch.setenv("SUDO_USER", USER)
-    assert [USER] == values(house.spawned("service", "install", "--print").out, "User")
+    assert [USER] == values(house.run_process("service", "install", "--print").out, "User")
 
 
 def test_service_of_a_user_who_is_not_there_is_refused(house):
-    refused = house.spawned("service", "install", "--print", "--user", "nobody-of-that-name")
+    refused = house.run_process("service", "install", "--print", "--user", "nobody-of-that-name")
     assert (2, "there is no user 'nobody-of-that-name' on this machine") == (refused.code, refused.error)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import trio
 from support.command import CONFIG, TLS, CommandLine
-from support.commits import entries
+from support.commits import log_entries
 from support.raw_http import ask, local_key
 from support.times import until
 
@@ -363,7 +363,7 @@ def test_question_of_a_restore_is_ended_by_ctrl_c_and_ctrl_d(good, tmp_path, typ
     house = CommandLine(tmp_path / "house")
     house.import_template()
     before = held(house.data)
-    shown = house.typed({"[y/N] ": typed}, "restore", good.folder / "b.tar")
+    shown = house.run_on_terminal({"[y/N] ": typed}, "restore", good.folder / "b.tar")
     assert code == shown.code
     assert shown.out.replace("^C^C", "^C").endswith(said)
     assert before == held(house.data)
@@ -507,4 +507,4 @@ async def test_a_backup_leaves_the_locks_of_the_hub_alone(config, tmp_path):
         for path in data.glob("history.db*"):
             if not path.name.endswith("-shm"):
                 (copy / path.name).write_bytes(path.read_bytes())
-        assert 6 == len(entries(copy))
+        assert 6 == len(log_entries(copy))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.api import ApiClient
-from support.compaction import compacted
+from support.compaction import compact
 from support.raw_http import connected, local_key
 from support.times import Time
 
@@ -89,7 +89,7 @@ async def test_lines_say_what_each_datastream_says_alone(meters, chart, granular
 
 
 async def test_before_the_first_hour_there_is_nothing(meters, chart):
-    await compacted(meters)
+    await compact(meters)
     before = await chart(granularity="hour", from_=meters.begin - 9 * HOUR, to=meters.begin)
     assert [[], []] == [one["ts"] for one in before]
 
@@ -102,7 +102,7 @@ async def test_raw_points_come_as_they_were(meters, chart):
 
 
 async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meters, chart, monkeypatch):
-    await compacted(meters)
+    await compact(meters)
     one, two = meters.devices_of_test
     await meters.write(Write(one, 0, 1.5, "test", SYSTEM, meters.begin + 5 * HOUR)).durable()
     slow = []
@@ -120,11 +120,11 @@ async def test_one_late_point_leaves_the_other_lines_as_quick_as_they_were(meter
 
 
 async def test_what_is_sent_again_while_it_is_read_is_one_or_the_other(meters, chart, monkeypatch):
-    await compacted(meters)
+    await compact(meters)
     one, _ = meters.devices_of_test
     for at, value in ((1, 1.0), (2, 2.0)):
         await meters.write(Write(one, 0, value, "test", SYSTEM, meters.begin - 9 * HOUR + at)).durable()
-    await compacted(meters)
+    await compact(meters)
     await meters.write(Write(one, 0, 5.0, "test", SYSTEM, meters.begin - 9 * HOUR + 1)).durable()
     fetch, said = meters.storage.history.fetch_all, []
 
@@ -146,7 +146,7 @@ async def test_the_largest_numbers_stay_numbers(meters, chart):
         await meters.write(
             Write(one, 0, 1.7976931348623157e308, "test", SYSTEM, meters.begin - 9 * HOUR + at)
         ).durable()
-    await compacted(meters)
+    await compact(meters)
     for aggregate in ("max", "sum"):
         line, _ = await chart(granularity="hour", aggregate=aggregate, from_=meters.begin - 10 * HOUR, to=meters.begin)
         [value] = line["values"]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from support.raw_http import PATIENCE, Http, ask, local_key
+from support.raw_http import PATIENCE, HttpConnection, ask, local_key
 from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -94,7 +94,7 @@ async def deaf(hub):
     with trio.socket.socket() as sock:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await sock.connect(address_of(hub))
-        http = Http(trio.SocketStream(sock))
+        http = HttpConnection(trio.SocketStream(sock))
         assert 101 == (await http.ask("GET", "/api/v1/stream", key=local_key(hub), **UPGRADE)).status
         yield http
 
