@@ -178,7 +178,7 @@ def test_record_from_the_past_changes_nothing(logged):
     assert [] == logged()
 
 
-# -- clocks that are ahead ---------------------------------------------------------------------------------------------
+# -- clocks that are ahead --------------------------------------------------------------------------------------------
 
 
 def test_stamps_do_not_follow_a_short_jump_into_the_future(logged):

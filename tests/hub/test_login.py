@@ -231,7 +231,7 @@ async def test_second_login_with_a_token_while_its_device_is_being_created_is_ac
     assert [] == rejections(hub)
 
 
-# -- connections that end while the plugin searches ---------------------------------------------------------------------
+# -- connections that end while the plugin searches -------------------------------------------------------------------
 
 
 class Gate:

@@ -146,7 +146,7 @@ async def test_stopping_the_hub_cancels_the_tasks_of_plugins(write_plugin, start
     assert [True] == module.ended
 
 
-# -- blocking the event loop -------------------------------------------------------------------------------------------
+# -- blocking the event loop ------------------------------------------------------------------------------------------
 
 
 async def test_plugin_that_blocks_the_event_loop_is_named_in_problem_and_log(write_plugin, start_hub, caplog):

@@ -188,7 +188,7 @@ async def test_plugin_may_define_emit_and_subscribe_to_its_own_fact(write_plugin
         assert ["sunset"] == hub.plugins["sun"].module.received
 
 
-# -- durability --------------------------------------------------------------------------------------------------------
+# -- durability -------------------------------------------------------------------------------------------------------
 
 
 async def test_subscriber_can_await_the_durability_of_a_value(start_hub):

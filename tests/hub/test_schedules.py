@@ -39,7 +39,7 @@ def moments(rule, name, after, count):
     return result
 
 
-# -- rules --------------------------------------------------------------------------------------------------------------
+# -- rules ------------------------------------------------------------------------------------------------------------
 
 
 def test_weekly_rule_applies_on_its_weekdays_only():
@@ -141,7 +141,7 @@ def test_rule_that_never_applies_or_is_ambiguous_is_rejected(make, message):
         make()
 
 
-# -- changes of the clocks ----------------------------------------------------------------------------------------------
+# -- changes of the clocks --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_weekly_rule_has_a_moment_for_every_matching_day(weekdays, at, name, aft
     assert result == sorted(moment for moment in every if moment > after)[:20]
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------------
+# -- waiting ----------------------------------------------------------------------------------------------------------
 
 #: A Wednesday, 12:00 in Kolkata.
 NOON = ms("2026-07-01T12:00:00+05:30")

@@ -246,7 +246,7 @@ def test_longitude_is_the_first_coordinate():
     assert is_rejected(LOCATION, "10,170")
 
 
-# -- arrays ------------------------------------------------------------------------------------------------------------
+# -- arrays -----------------------------------------------------------------------------------------------------------
 
 
 def test_list_of_values_is_an_array_of_the_type_of_the_datastream():

@@ -179,7 +179,7 @@ async def test_etag_of_a_template_created_again_differs(hub):
         assert etag != (await http.get(target, key)).headers["etag"]
 
 
-# -- idempotency keys ----------------------------------------------------------------------------------------------------------
+# -- idempotency keys -------------------------------------------------------------------------------------------------
 
 
 async def test_idempotency_key_never_returns_the_response_of_another_principal(hub, world):
@@ -210,7 +210,7 @@ async def test_stored_responses_of_idempotency_keys_are_bounded(hub, world, monk
     assert sum(record.size for record in hub.executor._records.values()) <= 2_000
 
 
-# -- concurrent edits ------------------------------------------------------------------------------------------------
+# -- concurrent edits -------------------------------------------------------------------------------------------------
 
 
 async def test_concurrent_edits_of_a_location_do_not_undo_each_other(hub, world):

@@ -124,7 +124,7 @@ async def test_invalid_idempotency_key_is_rejected(hub, world, key):
         assert "Idempotency-Key" in response.message
 
 
-# -- If-Match -------------------------------------------------------------------------------------------------------
+# -- If-Match ---------------------------------------------------------------------------------------------------------
 
 
 async def test_edit_with_a_stale_etag_is_rejected_with_412(hub, world):
@@ -162,7 +162,7 @@ async def test_edit_with_a_stale_etag_is_rejected_with_412(hub, world):
                 assert 200 == (await http.ask(method, edit, body, key, if_match=match)).status
 
 
-# -- permissions --------------------------------------------------------------------------------------------------
+# -- permissions ------------------------------------------------------------------------------------------------------
 
 
 def route_at(hub, method, path):

@@ -69,7 +69,7 @@ async def save(world, name="Segment", org="acme", **fields):
     return await world.hub.segments.save(Segment(id=0, org=world.orgs[org], name=name, **fields))
 
 
-# -- the devices of a segment -------------------------------------------------------------------------------------------
+# -- the devices of a segment -----------------------------------------------------------------------------------------
 
 
 async def test_segment_of_a_query_has_devices_that_are_added_and_changed_later(hub, world, watering):
@@ -130,7 +130,7 @@ async def test_segment_by_tag_matches_only_tags_that_the_principal_may_see(hub, 
     assert [] == await watering.names(await principal(world, "ada"), segment)
 
 
-# -- saving -------------------------------------------------------------------------------------------------------------
+# -- saving -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_deleted_segment_cannot_be_saved(hub, world):
     assert {} == hub.segments.by_id
 
 
-# -- without the plugin of tags and locations ---------------------------------------------------------------------------
+# -- without the plugin of tags and locations -------------------------------------------------------------------------
 
 
 class Labels:
@@ -252,7 +252,7 @@ async def test_segments_survive_a_restart_with_and_without_the_plugin(hub_config
         assert before == hub.segments.by_id
 
 
-# -- databases of earlier versions --------------------------------------------------------------------------------------
+# -- databases of earlier versions ------------------------------------------------------------------------------------
 
 
 def restore_old_table(data, rows):
