@@ -126,3 +126,11 @@ def log_level():
     level = logging.getLogger().level
     yield
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+async def world(hub):
+    """Organizations, users and their tokens in a running hub (tests/support/tenants.py)."""
+    from support.tenants import tenants
+
+    return await tenants(hub)

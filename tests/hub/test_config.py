@@ -110,8 +110,8 @@ def test_problems_of_all_kinds_are_reported_together():
         """)
 
     assert 5 == len(problems)
-    for word in ("colour", "nmae", "hub.timezone", "storage.durability", "limits.connections"):
-        assert [word] == [word for problem in problems if word in problem]
+    for key in ("colour", "nmae", "hub.timezone", "storage.durability", "limits.connections"):
+        assert [key] == [key for problem in problems if key in problem]
 
 
 def test_problems_of_every_listener_are_reported():

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from support.patience import patient
 from support.times import DAY, HOUR, NOON, until
+from support.values import write_value
 
 import hub.errors
 import hub.history.commit_log
@@ -23,7 +24,6 @@ from hub.errors import Rejected, Unavailable, WrongType
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
-from hub.writes import Write
 
 TEMPLATE = """
 [template]
@@ -55,10 +55,6 @@ def start(tmp_path, hub_timeouts):
     return start
 
 
-def write(hub, device, raw, pin=0, at=None):
-    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
-
-
 async def compact_and_expire(hub):
     """Compact everything, and delete everything that has expired."""
     hub.history.close_segment()
@@ -83,17 +79,17 @@ async def test_nothing_expires_by_a_clock_that_starts_a_year_ahead_or_is_set_bac
     async with start(clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         for n in range(100):
-            receipt = write(hub, device, n)
+            receipt = write_value(hub, device, 0, n)
         await receipt.durable()
     time.wall += 365 * DAY
     time.uptime = 0
     async with start(clock=time.clock()) as hub:
         device = hub.devices.get(device.id)
-        await write(hub, device, 1000).durable()
+        await write_value(hub, device, 0, 1000).durable()
         await compact_and_expire(hub)
         time.wall -= HOUR
         hub.clock.check()
-        await write(hub, device, 1001).durable()
+        await write_value(hub, device, 0, 1001).durable()
         await compact_and_expire(hub)
 
         assert 102 == await count_points(hub, device)
@@ -104,12 +100,12 @@ async def test_retention_deletes_expired_values_when_the_clock_is_believable(sta
     async with start('[storage]\nretain_raw = "30d"', clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         # The first row is stamped ahead by its device; it must not hide the older ones behind it.
-        write(hub, device, 1, at=NOON + DAY - 1)
+        write_value(hub, device, 0, 1, NOON + DAY - 1)
         for n in range(20):
-            receipt = write(hub, device, n)
+            receipt = write_value(hub, device, 0, n)
         await receipt.durable()
         time.pass_(30 * DAY + 2 * HOUR)
-        await write(hub, device, 3).durable()
+        await write_value(hub, device, 0, 3).durable()
         await compact_and_expire(hub)
 
         assert 2 == await count_points(hub, device)
@@ -124,13 +120,13 @@ async def test_writes_are_rejected_when_too_many_values_wait_for_compaction(star
         count = 0
         with pytest.raises(Unavailable):
             for n in range(1000):
-                write(started, device, n)
+                write_value(started, device, 0, n)
                 count += 1
         assert count == 30
         assert started.history.full
         with trio.fail_after(patient(5)):
             await started.history.wait_for_space()
-        await write(started, device, 7).durable()
+        await write_value(started, device, 0, 7).durable()
         assert 31 == await count_points(started, device)
 
 
@@ -162,7 +158,7 @@ async def test_devices_log_in_and_are_answered_while_the_disk_is_full_and_writes
         async with full_disk(started):
             count = 0
             while not started.history.full:
-                write(started, device, "x" * 1000, pin=1)
+                write_value(started, device, 1, "x" * 1000)
                 count += 1
             async with connect(*address_of(started), token, info=INFO) as client:
                 await client.ping()
@@ -176,11 +172,11 @@ async def test_devices_log_in_and_are_answered_while_the_disk_is_full_and_writes
                 await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(Unavailable):
                 while True:
-                    await write(started, device, "7", pin=1).durable()
+                    await write_value(started, device, 1, "7").durable()
         with trio.fail_after(patient(20)):
             while started.history.fault or started.history.full or len(started.sessions):
                 await trio.sleep(0.01)
-        await write(started, device, "8").durable()
+        await write_value(started, device, 0, "8").durable()
         assert 8.0 == started.writes.latest(device, device.points[0].datastream)[1]
         assert started.history.stored > count
 
@@ -195,7 +191,7 @@ async def test_storage_error_during_the_check_of_the_history_is_logged_and_the_h
             patch.setattr(started.storage.history, "read", broken)
             await started.history.check()
         device, _ = await add_device(started, TEMPLATE)
-        await write(started, device, 1).durable()
+        await write_value(started, device, 0, 1).durable()
 
     assert "could not be checked: disk I/O error" in caplog.text
 
@@ -245,8 +241,8 @@ async def test_size_of_an_array_is_limited_like_that_of_a_string(start):
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         with pytest.raises(WrongType):
-            write(started, device, ["1"] * 1024)
-        await write(started, device, ["1"] * 250).durable()
+            write_value(started, device, 0, ["1"] * 1024)
+        await write_value(started, device, 0, ["1"] * 250).durable()
         async with connect(*address_of(started), token, info={**INFO, "buff-in": "4096"}) as client:
             await client.sync()
             assert (0, ["1.0"] * 250) == await client.next_write()
@@ -350,4 +346,4 @@ async def test_write_filter_of_a_failed_plugin_is_not_called(start, tmp_path):
     async with start() as started:
         assert "failed" == started.plugins["half"].state
         device, _ = await add_device(started, TEMPLATE)
-        await write(started, device, 1).durable()
+        await write_value(started, device, 0, 1).durable()

@@ -267,12 +267,12 @@ async def begin_mqtt_login(hub, client):
 async def test_login_of_a_disconnected_client_does_not_take_over_the_live_connection(
     hub, known_device, claims, gate, raw, begin, unread
 ):
-    async with raw.open_connection(hub) as gone:
-        await begin(hub, gone)
+    async with raw.open_connection(hub) as disconnected:
+        await begin(hub, disconnected)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
         if unread:
-            await gone.stream.send_all(unread)
+            await disconnected.stream.send_all(unread)
     async with raw.online(hub, TOKEN) as live:
         session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
         gate.opened.set()

@@ -51,7 +51,7 @@ class Client:
         self.connection = None
         self.stream = None
         self.wake = trio.Event()
-        self.gone = None
+        self.expiry_scope = None
 
     def flush(self):
         self.wake.set()
@@ -149,8 +149,8 @@ class Broker:
         client = old if present else Client(self, Session(name))
         if old is not None and not present:
             self._forget(old)
-        if client.gone is not None:
-            client.gone.cancel()
+        if client.expiry_scope is not None:
+            client.expiry_scope.cancel()
         self.clients[name] = client
         client.connection, client.stream = connection, stream
         connection.accept(connect, client.session, trio.current_time(), present=present)
@@ -160,8 +160,8 @@ class Broker:
         client.connection = None
         will, expiry = connection.will, client.session.expiry
         delay = min(will.properties.get(Property.WILL_DELAY, 0), expiry) if will is not None else 0
-        client.gone = trio.CancelScope()
-        self.nursery.start_soon(self._leave, client, will, delay, expiry, client.gone)
+        client.expiry_scope = trio.CancelScope()
+        self.nursery.start_soon(self._leave, client, will, delay, expiry, client.expiry_scope)
 
     async def _leave(self, client, will, delay, expiry, scope):
         with scope:
@@ -175,8 +175,8 @@ class Broker:
                     del self.clients[client.session.client_id]
 
     def _forget(self, client):
-        if client.gone is not None:
-            client.gone.cancel()
+        if client.expiry_scope is not None:
+            client.expiry_scope.cancel()
 
     def _will(self, will: Will):
         properties = {k: v for k, v in will.properties.items() if k != Property.WILL_DELAY}

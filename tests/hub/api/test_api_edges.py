@@ -10,7 +10,6 @@ import trio
 from support.api import ApiClient, api_client, names_of
 from support.documents import DOCUMENT, with_changes, with_datastream, without_datastream
 from support.raw_http import connected, local_key
-from support.tenants import tenants
 from support.values import current_value
 
 from hub.domain.devices import NewDevice
@@ -20,11 +19,6 @@ from hub.model import SYSTEM
 from hub.run import running
 from hub.writes import Write
 from plugins.users.model import ADMIN
-
-
-@pytest.fixture
-async def world(hub):
-    return await tenants(hub)
 
 
 async def save_template(hub, document=DOCUMENT):
@@ -76,17 +70,17 @@ async def test_device_added_while_its_template_is_saved_has_the_newest_version(h
 async def test_device_deleted_while_its_template_is_saved_does_not_affect_other_devices(hub):
     await save_template(hub)
     for round_ in range(30):
-        gone, stays = await add(hub, "Gone"), await add(hub, "Stays")
+        deleted, other = await add(hub, "Deleted"), await add(hub, "Other")
 
-        async def delete(gone=gone, round_=round_):
+        async def delete(deleted=deleted, round_=round_):
             for _ in range(round_ % 10):
                 await trio.lowlevel.checkpoint()
-            await hub.devices.delete(gone, SYSTEM)
+            await hub.devices.delete(deleted, SYSTEM)
 
         await run_concurrently(
             (put_template, hub, with_datastream(pin="V8", name="New", units=f"u{round_}")), (delete,)
         )
-        assert {*range(5), 8} == set(stays.points)
+        assert {*range(5), 8} == set(other.points)
 
 
 async def test_only_values_that_do_not_fit_the_new_type_are_dropped(hub):

@@ -17,11 +17,6 @@ from hub.testing import LOOPBACK
 NEW = {"templateId": "TMPL0thermo", "name": "Kitchen"}
 
 
-@pytest.fixture
-async def world(hub):
-    return await tenants(hub)
-
-
 # -- rate limits ------------------------------------------------------------------------------------------------------
 
 

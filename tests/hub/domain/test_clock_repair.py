@@ -24,6 +24,7 @@ from support.clock_repair import (
 )
 from support.commits import log_entries
 from support.compaction import compact
+from support.configuration import fetch_rows
 from support.raw_http import ask, local_key
 from support.times import DAY, HOUR, MINUTE, NOON, Time
 from support.values import write_value
@@ -201,10 +202,6 @@ def refresh_ends(hub):
     return [sessions[number].refresh_ends for number in sorted(sessions)]
 
 
-async def rows(hub, sql):
-    return await hub.storage.configuration.fetch_all(sql)
-
-
 @pytest.mark.parametrize("body", [{"shiftMs": AHEAD}, {"drop": True}], ids=["shift", "drop"])
 async def test_times_of_devices_users_sessions_and_keys_are_corrected(hub_config, body):
     time = Time(NOON)
@@ -212,7 +209,7 @@ async def test_times_of_devices_users_sessions_and_keys_are_corrected(hub_config
     async with running(hub_config, clock=time.clock()) as hub:
         assert 201 == (await ask(hub, "POST", f"{ORG}/users/create-in-org", user, local_key(hub))).status
         old_session = await login(hub)
-        [before] = await rows(hub, "SELECT * FROM users_sessions")
+        [before] = await fetch_rows(hub, "SELECT * FROM users_sessions")
     time.wall += AHEAD
     time.pass_(HOUR)
     async with running(hub_config, clock=time.clock()) as hub:
@@ -233,25 +230,27 @@ async def test_times_of_devices_users_sessions_and_keys_are_corrected(hub_config
         device = hub.devices.get(1)
         await repair(hub, **body)
         assert at == device.created
-        assert [(at,)] == await rows(hub, "SELECT created FROM devices")
-        assert [(at,)] == await rows(hub, "SELECT updated FROM metadata")
-        assert [(at, at + 40 * DAY)] == await rows(
+        assert [(at,)] == await fetch_rows(hub, "SELECT created FROM devices")
+        assert [(at,)] == await fetch_rows(hub, "SELECT updated FROM metadata")
+        assert [(at, at + 40 * DAY)] == await fetch_rows(
             hub, "SELECT replaced, expires FROM tokens WHERE expires IS NOT NULL"
         )
-        assert [(NOON,), (at,)] == await rows(hub, "SELECT created FROM users ORDER BY id")
-        assert [(at,)] == await rows(hub, "SELECT last_login FROM users WHERE last_login IS NOT NULL")
-        assert [(at, at + 90 * DAY)] == await rows(hub, "SELECT created, expires FROM users_keys")
-        [old, _] = await rows(hub, "SELECT * FROM users_sessions ORDER BY id")
+        assert [(NOON,), (at,)] == await fetch_rows(hub, "SELECT created FROM users ORDER BY id")
+        assert [(at,)] == await fetch_rows(hub, "SELECT last_login FROM users WHERE last_login IS NOT NULL")
+        assert [(at, at + 90 * DAY)] == await fetch_rows(hub, "SELECT created, expires FROM users_keys")
+        [old, _] = await fetch_rows(hub, "SELECT * FROM users_sessions ORDER BY id")
         assert before == old
-        assert [(at, at)] == await rows(hub, "SELECT created, used FROM users_sessions WHERE id = 2")
+        assert [(at, at)] == await fetch_rows(hub, "SELECT created, used FROM users_sessions WHERE id = 2")
         ends = "SELECT DISTINCT refresh_ends - created, access_ends - created FROM users_sessions"
-        assert 1 == len(await rows(hub, ends))
+        assert 1 == len(await fetch_rows(hub, ends))
         settings = hub.service(_service_class()).settings
         longest = int(max(seconds(settings.invitation), seconds(settings.reset)) * 1000)
-        assert [(1,)] == await rows(hub, f"SELECT count(*) FROM users_links WHERE expires <= {time.wall + longest}")
+        assert [(1,)] == await fetch_rows(
+            hub, f"SELECT count(*) FROM users_links WHERE expires <= {time.wall + longest}"
+        )
         # Open sessions are corrected in memory too.
         assert refresh_ends(hub) == [
-            row[0] for row in await rows(hub, "SELECT refresh_ends FROM users_sessions ORDER BY id")
+            row[0] for row in await fetch_rows(hub, "SELECT refresh_ends FROM users_sessions ORDER BY id")
         ]
         assert 200 == (await ask(hub, "GET", f"{ORG}/profile", key=session["access_token"])).status
         assert await hub.timeline.log(device, "hot", "not too soon after an event in the future")

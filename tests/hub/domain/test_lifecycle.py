@@ -125,29 +125,29 @@ async def test_restart_neither_loses_nor_adds_a_status_transition(start):
             hub, 'wait = "300ms"\n[[lifecycle.status]]\nname = "Inactive"\nafter = "600ms"'
         )
         RecordingSession(hub, device).connect()
-        gone, _ = await add_device(
+        away, _ = await add_device(
             hub, TEMPLATE.format('wait = "300ms"').replace("TMPL0", "TMPL1").replace('"Meter"', '"M"')
         )
-        RecordingSession(hub, gone).connect().close("gone")
-        await until(lambda: gone.status == "offline")
+        RecordingSession(hub, away).connect().close("gone")
+        await until(lambda: away.status == "offline")
     for _ in range(2):
         async with start() as hub:
-            device, gone = hub.devices.by_id.values()
-            assert ("online", "offline") == (device.status, gone.status)
+            device, away = hub.devices.by_id.values()
+            assert ("online", "offline") == (device.status, away.status)
             RecordingSession(hub, device).connect()
             assert ["online"] == await event_types(hub, device)
     async with start() as hub:
-        device, gone = hub.devices.by_id.values()
+        device, away = hub.devices.by_id.values()
         # It does not reconnect: the wait begins at the start of the hub.
         assert "online" == device.status
         await until(lambda: device.status == "offline")
     async with start() as hub:
-        device, gone = hub.devices.by_id.values()
+        device, away = hub.devices.by_id.values()
         assert "offline" == device.status
         await until(lambda: device.status == "Inactive")
         await until(lambda: not hub.lifecycle._unsaved)
         assert ["online", "offline", "status"] == await event_types(hub, device)
-        assert ["online", "offline"] == await event_types(hub, gone)
+        assert ["online", "offline"] == await event_types(hub, away)
 
 
 async def test_thousand_simultaneous_disconnections_are_stored_in_few_transactions(start):

@@ -21,11 +21,6 @@ from plugins.audit.chain import Chain
 from plugins.users.model import ADMIN, USER
 
 
-@pytest.fixture
-async def world(hub):
-    return await tenants(hub)
-
-
 async def create(world, user="rita", **fields):
     return await world.ask(user, "POST", f"{ORG}/create", {"name": "New"} | fields)
 

@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.api import api_client
 from support.patience import patient
-from support.tenants import tenants
 
 from hub.domain import units
 from hub.domain.devices import NewDevice
@@ -199,11 +198,6 @@ type = "unit_conversion_switch"
 options = ["g", "kg"]
 editable = false
 """
-
-
-@pytest.fixture
-async def world(hub):
-    return await tenants(hub)
 
 
 @pytest.fixture

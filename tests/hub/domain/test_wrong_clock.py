@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.configuration import fetch_rows
 from support.raw_http import ask, local_key
 from support.times import DAY, HOUR, MINUTE, NOON, Time
 
@@ -18,10 +19,6 @@ METER = '[template]\nid = "TMPL0"\nname = "Meter"\n[[datastream]]\npin = "V0"\nn
 
 def clock_at(wall):
     return Time(wall).clock()
-
-
-async def rows(hub, sql):
-    return await hub.storage.configuration.fetch_all(sql)
 
 
 async def login(hub, email):
@@ -80,8 +77,8 @@ async def test_short_jump_of_the_clock_moves_no_stamp(hub_config):
         hub.write(Write(device, 0, "3", "test", SYSTEM))
         assert [] == [alarm for alarm in hub.active_alarms() if alarm.id == "clock"]
         await hub.clock_doubts.persist()
-        assert [("ahead", NOON + YEAR + 3000)] == await rows(hub, "SELECT state, wall FROM clock_doubts")
-        assert [(1,)] == await rows(hub, "SELECT count(*) FROM clock_doubts WHERE ended IS NOT NULL")
+        assert [("ahead", NOON + YEAR + 3000)] == await fetch_rows(hub, "SELECT state, wall FROM clock_doubts")
+        assert [(1,)] == await fetch_rows(hub, "SELECT count(*) FROM clock_doubts WHERE ended IS NOT NULL")
 
 
 async def test_clock_route_lists_values_of_the_future_and_periods_of_doubt(hub_config):
@@ -122,7 +119,7 @@ async def test_start_with_a_wrong_clock_ends_no_session_link_or_idempotency_key(
 
 async def count_rows(hub):
     tables = ("users_sessions", "users_links", "once")
-    return [(await rows(hub, f"SELECT count(*) FROM {table}"))[0][0] for table in tables]
+    return [(await fetch_rows(hub, f"SELECT count(*) FROM {table}"))[0][0] for table in tables]
 
 
 async def test_expired_sessions_are_deleted_when_the_clock_is_believable(hub_config):
@@ -136,4 +133,4 @@ async def test_expired_sessions_are_deleted_when_the_clock_is_believable(hub_con
             hub.clock.check()
             hub.clock.now()
         await login(hub, "b@example.org")
-        assert [(1,)] == await rows(hub, "SELECT count(*) FROM users_sessions")
+        assert [(1,)] == await fetch_rows(hub, "SELECT count(*) FROM users_sessions")
