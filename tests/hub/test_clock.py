@@ -245,7 +245,7 @@ def test_jump_is_believed_at_once_when_the_clock_is_synchronized(logged):
     assert machine.wall == machine.clock.now()
 
 
-def test_synchronization_of_the_kernel_is_known():
+def test_synchronization_can_be_read_from_the_kernel():
     assert synchronized() in (True, False)
 
 
