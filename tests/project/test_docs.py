@@ -286,7 +286,7 @@ async def test_documented_test_passes(hub):
     [*_, test] = blocks(ROOT / "docs" / "plugins.md", "python")
     namespace = {}
     exec(test, namespace)
-    await namespace["test_impossible_cold_is_refused"](hub)
+    await namespace["test_impossible_cold_is_rejected"](hub)
 
 
 def test_templates_in_the_readme_are_valid():
