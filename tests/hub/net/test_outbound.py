@@ -60,7 +60,7 @@ class Server:
         if isinstance(self.answer, bytes):
             await stream.send_all(self.answer)
         else:
-            await self.read_response(stream)
+            await self.answer(stream)
 
 
 @pytest.fixture
