@@ -43,7 +43,7 @@ class Tenants:
     template: object = None
 
     @property
-    def users_service(self):
+    def service(self):
         return self.hub.service(UsersService)
 
     async def org(self, name, parent=None):
@@ -57,10 +57,10 @@ class Tenants:
         """Add a user with a session; a user with a password can also log in."""
         email = f"{name}@example.org"
         hashed = None if password is None else blynk_hash(email, password)
-        user = await self.users_service.users.add(User(id=0, org=org, email=email, role=role), hashed)
+        user = await self.service.users.add(User(id=0, org=org, email=email, role=role), hashed)
         self.users[name] = user
         self.tokens[name] = (
-            await self.users_service.credentials.open_session(user=user, address="test", agent="test")
+            await self.service.credentials.open_session(user=user, address="test", agent="test")
         ).access_token
         return user
 

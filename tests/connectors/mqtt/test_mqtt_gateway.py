@@ -25,7 +25,7 @@ REPORTING += "[lifecycle]\nreports_data = true\n"
 async def world(hub):
     """Devices with their tokens in each organization, and a gateway in acme."""
     people = await tenants(hub)
-    made = SimpleNamespace(hub=hub, orgs=people.orgs, users_service=people.users_service)
+    made = SimpleNamespace(hub=hub, orgs=people.orgs, service=people.service)
     made.template, _ = await hub.templates.save(GATEWAY, SYSTEM)
     made.tokens_of = {}
     thermo = hub.templates.by_id["TMPL0thermo"]
@@ -49,7 +49,7 @@ def as_gateway(world, **more):
 
 
 async def program(world, org="acme", role=1):
-    client, secret = await world.users_service.credentials.add_client("script", world.orgs[org], role, [])
+    client, secret = await world.service.credentials.add_client("script", world.orgs[org], role, [])
     return client, {"username": client.id, "password": secret.encode()}
 
 
@@ -189,7 +189,7 @@ async def test_a_gateway_whose_login_ends_is_thrown_out(world, how):
             case "template":
                 await world.hub.templates.save(GATEWAY.replace("gateway = true", ""), SYSTEM)
             case "program":
-                await world.users_service.credentials.remove_client(client)
+                await world.service.credentials.remove_client(client)
         assert [0x87] == [packet.reason for packet in await gateway.read_to_end()]
     async with open_connection(world.hub, V5) as gateway:
         assert (await gateway.login("", **login)).reason in (0x86, 0x87)
@@ -261,8 +261,8 @@ async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
 
 
 async def test_a_program_may_what_its_role_may(world):
-    role = await world.users_service.roles.add("Reader", 3)
-    await world.users_service.roles.switch(
+    role = await world.service.roles.add("Reader", 3)
+    await world.service.roles.switch(
         world.orgs["acme"], role, [("org_devices.view", True), ("org_devices.control", False)]
     )
     _, login = await program(world, role=role)
@@ -270,7 +270,7 @@ async def test_a_program_may_what_its_role_may(world):
     async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
         assert [1] == await gateway.subscribe(f"dev/{token}/#")
         assert 0x87 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
-    await world.users_service.roles.switch(
+    await world.service.roles.switch(
         world.orgs["acme"], role, [("org_devices.view", False), ("own_devices.view", False)]
     )
     async with open_connection(world.hub, V5) as gateway:

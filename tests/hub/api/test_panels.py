@@ -85,7 +85,7 @@ async def test_local_key_sees_all_panels_with_all_actions(hub):
 
 async def test_roles_see_the_panels_of_their_permissions(hub):
     world = await tenants(hub)
-    role = await world.users_service.roles.add("Nobody")
+    role = await world.service.roles.add("Nobody")
     visible = {}
     for name in ("ada", "stan", "uma"):
         visible[name] = set(await panels_of(hub, world.tokens[name]))

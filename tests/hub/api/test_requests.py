@@ -124,7 +124,7 @@ async def test_invalid_idempotency_key_is_rejected(hub, world, key):
 
 async def test_edit_with_a_stale_etag_is_rejected_with_412(hub, world):
     device = await world.device(world.orgs["acme"])
-    role = await world.users_service.roles.add("Helper")
+    role = await world.service.roles.add("Helper")
     edits = [
         (f"{ORG}/device?deviceId={device.id}", f"{ORG}/device?deviceId={device.id}", "PUT", {"name": "New name"}),
         (f"{ORG}?orgId={world.orgs['works']}", ORG, "PUT", {"orgId": world.orgs["works"], "description": "New"}),

@@ -154,7 +154,7 @@ async def test_organization_in_use_is_deleted_only_with_everything(world):
     assert 204 == (await world.ask("rita", "DELETE", f"{ORG}?orgId={acme}&everything=true")).status
     assert {ROOT_ORG, world.orgs["beta"]} == set(world.hub.organizations.by_id)
     assert device.id not in world.hub.devices.by_id
-    assert {"rita@example.org", "bert@example.org"} == set(world.users_service.users.by_email)
+    assert {"rita@example.org", "bert@example.org"} == set(world.service.users.by_email)
     assert 401 == (await world.ask("ada", "GET", "/api/v1/profile")).status
 
 
@@ -369,7 +369,7 @@ async def test_change_that_cannot_be_recorded_is_answered_with_503(world):
 
 async def test_authorization_takes_less_than_50_microseconds(world):
     device = await world.device(world.orgs["acme"])
-    principal = world.users_service.authentication.authenticate_bearer(world.tokens["stan"])
+    principal = world.service.authentication.authenticate_bearer(world.tokens["stan"])
     durations = []
     for _ in range(5):
         began = time.thread_time()

@@ -100,7 +100,7 @@ async def test_segment_excludes_chosen_devices_of_a_query_and_devices_of_other_o
 
 
 async def test_segment_has_only_devices_that_the_principal_may_view_now(hub, world, watering):
-    segment, uma, users = await save(world, find=query()), await principal(world, "uma"), world.users_service
+    segment, uma, users = await save(world, find=query()), await principal(world, "uma"), world.service
     assert ["Lamp"] == [device.name for device in await hub.segments.devices(segment, uma)]
     await users.roles.switch(world.orgs["acme"], USER, [("org_devices.view", True)])
     assert ["Lamp"] == await watering.names(uma, segment)

@@ -356,7 +356,7 @@ async def test_a_client_gets_an_organization_of_their_own(hub, world):
 
 async def test_a_client_whom_there_is_no_room_for_leaves_nothing_behind(hub, world):
     acme = world.orgs["acme"]
-    used = sum(user.org == acme for user in world.users_service.users.by_id.values())
+    used = sum(user.org == acme for user in world.service.users.by_id.values())
     body = PERSON | {"passwordHash": blynk_hash(PERSON["email"], "secret enough")}
     await hub.organizations.change(acme, SYSTEM, quotas={"users": used})
     before = set(hub.organizations.by_id)
@@ -453,7 +453,7 @@ async def test_devices_are_found_and_sorted_by_who_activated_them(hub, world, de
         assert (made["id"], "ada@example.org") == (found["id"], found["activatedBy"])
         by = await ask("GET", "organization/search/devices", query="", sortBy="Activated%20By")
         assert ["Adas", "Hall"] == [one["name"] for one in by["content"]]
-    await world.users_service.users.change(world.users["ada"], org=ROOT_ORG)
+    await world.service.users.change(world.users["ada"], org=ROOT_ORG)
     async with api_client(world, "stan") as ask:
         # Who is above is not named.
         found = await ask("GET", "organization/search/devices", query="Adas")
@@ -521,7 +521,7 @@ async def test_clients_are_made_only_by_who_may_make_organizations_and_administr
     body = PERSON | {"passwordHash": blynk_hash(PERSON["email"], "secret enough")}
     async with api_client(world, "stan") as ask:
         assert 403 == (await ask("POST", "organization/users/create", body)).status
-    assert not [user for user in world.users_service.users.by_id.values() if user.email == PERSON["email"]]
+    assert not [user for user in world.service.users.by_id.values() if user.email == PERSON["email"]]
 
 
 async def test_a_user_is_invited_given_a_role_and_transferred(world):
@@ -659,14 +659,14 @@ async def test_an_oauth_client_is_created_at_its_new_path(hub, world):
 
 
 async def test_an_oauth_client_has_the_role_of_the_user_who_creates_it(world):
-    await world.users_service.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
+    await world.service.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
     async with api_client(world, "stan") as ask:
         assert "secret" in await ask("POST", "organization/oauth/clients/create", {"name": "Mine"})
         more = await ask("POST", "organization/oauth/clients/create", {"name": "More", "roleId": ADMIN})
     async with api_client(world, "local") as ask:
         assert "secret" in await ask("POST", "organization/oauth/clients/create", {"name": "The hub's"})
     assert [("Mine", STAFF), ("The hub's", ADMIN)] == [
-        (client.name, client.role) for client in world.users_service.credentials.clients.values()
+        (client.name, client.role) for client in world.service.credentials.clients.values()
     ]
     assert (403, True) == (more.status, "has permissions that you do not have" in more.message)
 

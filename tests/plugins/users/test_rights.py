@@ -167,7 +167,7 @@ async def test_every_route_is_in_the_matrix(hub):
 
 @pytest.mark.parametrize("kind", ["device_id", "user_id", "org_id"])
 async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(world, kind):
-    hub, room = world.hub, world.users_service
+    hub, room = world.hub, world.service
     roles = await names_of(room)
     acme, works, beta = (world.orgs[name] for name in ("acme", "works", "beta"))
     await world.user("nick", acme, roles["nick"])
@@ -221,13 +221,13 @@ async def test_every_role_reaches_by_every_route_what_it_should_and_no_more(worl
 
 
 async def test_routes_about_nothing_in_particular_ask_for_their_permission(world):
-    roles = await names_of(world.users_service)
+    roles = await names_of(world.service)
     await world.user("nick", world.orgs["acme"], roles["nick"])
     async with connected(world.hub) as http:
         for route in world.hub.routes:
             if isinstance(route, Route) and f"{route.method} {route.path}" in ABOUT_NOTHING:
                 for who, role in roles.items():
-                    granted = world.users_service.roles.grants(world.orgs["acme"], role) - {"templates.edit"}
+                    granted = world.service.roles.grants(world.orgs["acme"], role) - {"templates.edit"}
                     own = next(p.own for p in world.hub.permissions if p.id == route.permission)
                     if route.permission not in granted and own not in granted:
                         body = None if route.method == "GET" else b""
@@ -289,7 +289,7 @@ async def test_only_developers_edit_templates_and_only_in_the_root(world):
     toml = {"toml": '[template]\nid = "TMPL0new"\nname = "New"'}
     assert 403 == (await world.ask("ada", "POST", "/api/v1/template/import", toml)).status
     assert 403 == (await world.ask("rita", "POST", "/api/v1/template/import", toml)).status
-    await world.users_service.users.change(world.users["rita"], developer=True)
+    await world.service.users.change(world.users["rita"], developer=True)
     assert 200 == (await world.ask("rita", "POST", "/api/v1/template/import", toml)).status
 
 
@@ -297,7 +297,7 @@ async def test_only_developers_edit_templates_and_only_in_the_root(world):
 
 
 async def grant(world, *permissions):
-    await world.users_service.roles.switch(world.orgs["acme"], STAFF, [(one, True) for one in permissions])
+    await world.service.roles.switch(world.orgs["acme"], STAFF, [(one, True) for one in permissions])
 
 
 async def test_nobody_gives_more_than_they_have(world):
@@ -330,7 +330,7 @@ async def test_nobody_changes_their_own_role_or_what_it_may(world):
     assert 403 == (await world.ask("stan", "POST", f"{ORG}/role/permissions", more)).status
     admin = {"roleId": ADMIN, "permissions": {"users.view": False}}
     assert 403 == (await world.ask("rita", "POST", f"{ORG}/role/permissions", admin)).status
-    assert "users.view" in world.users_service.roles.grants(world.orgs["acme"], ADMIN)
+    assert "users.view" in world.service.roles.grants(world.orgs["acme"], ADMIN)
 
 
 async def test_an_administrator_of_an_organization_does_not_run_the_hub(world):
@@ -350,14 +350,14 @@ async def test_an_administrator_of_an_organization_does_not_run_the_hub(world):
 
 
 async def test_a_role_that_is_allowed_more_is_allowed_what_that_needs_too(world):
-    role = await world.users_service.roles.add("Keeper")
+    role = await world.service.roles.add("Keeper")
     acme = world.orgs["acme"]
-    assert {"users.edit", "users.view"} == await world.users_service.roles.switch(acme, role, [("users.edit", True)])
-    assert set() == await world.users_service.roles.switch(acme, role, [("users.view", False)])
+    assert {"users.edit", "users.view"} == await world.service.roles.switch(acme, role, [("users.edit", True)])
+    assert set() == await world.service.roles.switch(acme, role, [("users.view", False)])
 
 
 async def test_what_a_role_may_is_each_organizations_own_until_it_is_pushed_down(world):
-    roles, acme, works = world.users_service.roles, world.orgs["acme"], world.orgs["works"]
+    roles, acme, works = world.service.roles, world.orgs["acme"], world.orgs["works"]
     await roles.switch(works, USER, [("templates.view", True)])
     await roles.switch(acme, USER, [("own_devices.edit", True)])
     assert "own_devices.edit" not in roles.grants(works, USER)
@@ -372,15 +372,13 @@ async def test_what_a_role_may_is_each_organizations_own_until_it_is_pushed_down
 async def test_two_who_change_a_role_at_once_lose_nothing(world):
     async with trio.open_nursery() as nursery:
         for permission in ("templates.view", "users.view", "analytics.view"):
-            nursery.start_soon(world.users_service.roles.switch, world.orgs["acme"], USER, [(permission, True)])
-    assert {"templates.view", "users.view", "analytics.view"} <= world.users_service.roles.grants(
-        world.orgs["acme"], USER
-    )
+            nursery.start_soon(world.service.roles.switch, world.orgs["acme"], USER, [(permission, True)])
+    assert {"templates.view", "users.view", "analytics.view"} <= world.service.roles.grants(world.orgs["acme"], USER)
 
 
 async def test_a_role_that_is_deleted_leaves_another_in_its_place(world):
     made = (await world.ask("rita", "POST", f"{ORG}/role/create", {"name": "Guest", "like": USER})).json
-    await world.users_service.users.change(world.users["uma"], role=made["id"])
+    await world.service.users.change(world.users["uma"], role=made["id"])
     for path, status in (
         (f"{ORG}/role?roleId={ADMIN}&insteadId={USER}", 403),
         (f"{ORG}/role?roleId={made['id']}&insteadId={made['id']}", 400),
@@ -389,7 +387,7 @@ async def test_a_role_that_is_deleted_leaves_another_in_its_place(world):
     ):
         assert status == (await world.ask("rita", "DELETE", path)).status, path
     assert USER == world.users["uma"].role
-    assert "Guest" not in world.users_service.roles.names.values()
+    assert "Guest" not in world.service.roles.names.values()
 
 
 @pytest.mark.parametrize(

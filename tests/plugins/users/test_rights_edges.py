@@ -99,7 +99,7 @@ async def test_a_session_that_was_switched_ends_where_its_organization_goes(worl
 
 
 async def test_whoever_may_no_longer_switch_is_at_home_again(world):
-    roles, acme = world.users_service.roles, world.orgs["acme"]
+    roles, acme = world.service.roles, world.orgs["acme"]
     await roles.switch(acme, STAFF, [("orgs.switch", True)])
     device = await world.device(world.orgs["works"])
     assert 200 == (await world.ask("stan", "POST", f"{ORG}/switch", {"orgId": world.orgs["works"]})).status
@@ -112,7 +112,7 @@ async def test_a_stream_ends_with_the_right_to_it(world, how, time):
     device = await world.device(world.orgs["works"])
     write = writing(world, device)
     if how == "role":
-        guest = await world.users_service.roles.add("Guest", STAFF)
+        guest = await world.service.roles.add("Guest", STAFF)
         await world.user("gus", world.orgs["acme"], guest)
     who = {"role": "gus"}.get(how, "ada")
     async with AsyncExitStack() as stack:
@@ -123,11 +123,11 @@ async def test_a_stream_ends_with_the_right_to_it(world, how, time):
         elif how == "device":
             await world.hub.devices.transfer(device, world.orgs["beta"], None, SYSTEM)
         elif how == "role":
-            await world.users_service.roles.switch(world.orgs["acme"], USER, [("own_devices.view", True)])
+            await world.service.roles.switch(world.orgs["acme"], USER, [("own_devices.view", True)])
             path = f"{ORG}/role?roleId={guest}&insteadId={USER}"
             assert 204 == (await world.ask("rita", "DELETE", path)).status
         else:
-            await world.users_service.users.change(world.users["ada"], org=world.orgs["beta"])
+            await world.service.users.change(world.users["ada"], org=world.orgs["beta"])
         assert await stream.is_silent(write)
 
 
@@ -168,7 +168,7 @@ async def test_a_login_under_way_does_not_survive_a_new_password(world):
 
 async def test_a_suspended_users_key_opens_nothing(world):
     key = (await world.ask("uma", "POST", "/api/v1/key", {"name": "k"})).json["key"]
-    await world.users_service.users.change(world.users["uma"], suspended=True)
+    await world.service.users.change(world.users["uma"], suspended=True)
     for path in ("/api/v1/profile", f"{ORG}/profile", "/api/v1/sessions"):
         assert 401 == (await ask(world.hub, "GET", path, key=key)).status
 
@@ -187,20 +187,20 @@ async def test_a_program_of_an_administrator_is_no_developer(world):
 
 
 async def test_settings_alone_export_nobody(world):
-    role = await world.users_service.roles.add("Clerk")
-    await world.users_service.roles.switch(world.orgs["acme"], role, [("orgs.settings", True), ("orgs.view", True)])
+    role = await world.service.roles.add("Clerk")
+    await world.service.roles.switch(world.orgs["acme"], role, [("orgs.settings", True), ("orgs.view", True)])
     await world.user("clara", world.orgs["acme"], role)
     assert 403 == (await world.ask("clara", "GET", f"{ORG}/export?orgId={world.orgs['works']}")).status
 
 
 async def test_whoever_deletes_an_organization_with_everything_may_delete_everything(world):
-    role = await world.users_service.roles.add("Cleaner")
-    await world.users_service.roles.switch(world.orgs["acme"], role, [("orgs.delete", True), ("users.delete", True)])
+    role = await world.service.roles.add("Cleaner")
+    await world.service.roles.switch(world.orgs["acme"], role, [("orgs.delete", True), ("users.delete", True)])
     await world.user("carl", world.orgs["acme"], role)
     await world.user("wim", world.orgs["works"], ADMIN)
     path = f"{ORG}?orgId={world.orgs['works']}&everything=true"
     assert 403 == (await world.ask("carl", "DELETE", path)).status
-    assert "wim@example.org" in world.users_service.users.by_email
+    assert "wim@example.org" in world.service.users.by_email
 
 
 async def test_who_is_above_or_beside_is_not_named(world):
@@ -381,7 +381,7 @@ async def test_odd_input_gets_an_answer_and_no_fault(world, method, path, body):
 
 async def test_a_stranger_locks_nobody_out_elsewhere(world):
     await world.user("eva", world.orgs["acme"], USER, PASSWORD)
-    throttle = world.users_service.throttle
+    throttle = world.service.throttle
     for _ in range(5):
         throttle.attempt("login", "eva@example.org", "203.0.113.7")
         throttle.attempt("login", "127.0.0.1", "203.0.113.8")
@@ -397,9 +397,9 @@ async def test_memory_and_disk_agree_however_many_write_at_once(hub_config):
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 role = (USER, STAFF)[number % 2]
-                nursery.start_soon(lambda role=role: world.users_service.users.change(uma, role=role))
-                nursery.start_soon(world.users_service.roles.switch, acme, USER, [("templates.view", bool(number % 2))])
-        told = uma.role, world.users_service.roles.grants(acme, USER)
+                nursery.start_soon(lambda role=role: world.service.users.change(uma, role=role))
+                nursery.start_soon(world.service.roles.switch, acme, USER, [("templates.view", bool(number % 2))])
+        told = uma.role, world.service.roles.grants(acme, USER)
     async with running(hub_config) as hub:
         room = hub.service(UsersService)
         assert told == (room.users.get(uma.id).role, room.roles.grants(acme, USER))

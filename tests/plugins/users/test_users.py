@@ -94,7 +94,7 @@ async def test_password_is_the_same_however_a_keyboard_composes_it(world, http, 
 
 
 async def test_password_that_was_kept_as_typed_goes_on_working_and_is_kept_normalized(world, http):
-    room, eva = world.users_service, world.users["eva"]
+    room, eva = world.service, world.users["eva"]
     await room.users.set_password(eva, passwords.blynk_hash(eva.email, DECOMPOSED))
     assert 401 == (await log_in(http, password=COMPOSED)).status
     key = (await log_in(http, password=DECOMPOSED)).json["access_token"]
@@ -223,7 +223,7 @@ async def test_counts_are_bounded_and_forgotten_on_disk_too(hub_config, monkeypa
 
 async def test_nothing_of_the_addresses_of_an_erased_user_is_left(world, http):
     assert 200 == (await log_in(http)).status
-    counts = world.users_service.throttle
+    counts = world.service.throttle
     await counts.save()
     assert 204 == (await world.ask("ada", "DELETE", f"{ORG}/user?userId={world.users['eva'].id}")).status
 
@@ -258,7 +258,7 @@ async def test_hashing_does_not_hold_the_loop(world):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
         for _ in range(4):
-            await world.users_service.passwords.derive("hash")
+            await world.service.passwords.derive("hash")
         nursery.cancel_scope.cancel()
     # A round takes microseconds, a hash tens of milliseconds; a loop that is held gets a few rounds between hashes.
     assert rounds > 100
@@ -317,7 +317,7 @@ async def test_one_sees_and_ends_ones_own_sessions_only(world, http):
     listed = (await http.get("/api/v1/sessions", one)).json
     assert 3 == len(listed)
     [this] = [session for session in listed if session["this"]]
-    other = world.users_service.credentials.sessions_of(world.users["uma"].id)[0].id
+    other = world.service.credentials.sessions_of(world.users["uma"].id)[0].id
     assert 404 == (await http.ask("DELETE", f"/api/v1/session?sessionId={other}", key=one)).status
     assert 204 == (await http.ask("DELETE", f"/api/v1/session?sessionId={this['id']}", key=two)).status
     assert 401 == (await http.get("/api/v1/profile", one)).status
@@ -544,7 +544,7 @@ async def test_a_key_of_somebody_else_is_none_of_ones_business(world):
 
 
 async def test_an_organization_keeps_an_administrator(world):
-    people = world.users_service.users
+    people = world.service.users
     await people.set_password(world.users["ada"], passwords.blynk_hash("ada@example.org", PASSWORD))
     ada = world.users["ada"].id
     for method, path, body in (
@@ -559,7 +559,7 @@ async def test_an_organization_keeps_an_administrator(world):
 
 
 async def test_of_two_administrators_who_demote_each_other_one_stays(world):
-    people = world.users_service.users
+    people = world.service.users
     await world.user("abe", world.orgs["acme"], ADMIN, PASSWORD)
     await people.set_password(world.users["ada"], passwords.blynk_hash("ada@example.org", PASSWORD))
     failed = []
@@ -858,7 +858,7 @@ async def test_a_program_that_is_wrong_is_told_so_as_oauth2_has_it(world, http, 
 
 
 async def test_nobody_makes_a_program_that_may_more_than_they(world):
-    await world.users_service.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
+    await world.service.roles.switch(world.orgs["acme"], STAFF, [("clients.add", True)])
     body = {"name": "ERP", "roleId": ADMIN}
     assert 403 == (await world.ask("stan", "POST", f"{ORG}/client", body)).status
     below = {"name": "ERP", "roleId": STAFF, "orgId": world.orgs["beta"]}
@@ -1318,7 +1318,7 @@ async def test_open_stream_of_a_client_follows_the_role_of_the_client(world, htt
         await stream.send(json.dumps({"id": 1, "subscribe": "device", "device": device.id}))
         assert "subscribed" in await stream.recv()
         off = [("org_devices.view", False), ("own_devices.view", False)]
-        await world.users_service.roles.switch(world.orgs["acme"], STAFF, off)
+        await world.service.roles.switch(world.orgs["acme"], STAFF, off)
         with trio.fail_after(PATIENCE), pytest.raises(ConnectionClosed):
             while True:
                 await stream.recv()
