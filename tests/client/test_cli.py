@@ -91,7 +91,7 @@ def test_a_stop_waits_for_nobody(house):
     with house.running():
         assert 0 == house.import_template().code
         _, number, token = house.add()
-        with house.start("device", "watch", number) as watch, house.dial() as silent, house.dial() as device:
+        with house.started("device", "watch", number) as watch, house.dial() as silent, house.dial() as device:
             assert "offline" in watch.stdout.readline()
             with house.dial() as half:
                 half.sendall(b"POST /api/v1/template/import HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
@@ -633,7 +633,7 @@ def test_what_a_stopped_hub_was_told_is_there_when_it_runs(house):
 
 def test_watch_prints_what_a_device_does(lived_in):
     _, number, token = lived_in.add()
-    with lived_in.start("device", "watch", number) as watch:
+    with lived_in.started("device", "watch", number) as watch:
         assert "offline" in watch.stdout.readline()
         with lived_in.dial() as device:
             device.sendall(frame(Cmd.HW_LOGIN, 1, (token,)) + frame(Cmd.HARDWARE, 2, ("vw", "0", "21.50")))
@@ -648,7 +648,7 @@ def test_watch_prints_what_a_device_does(lived_in):
 
 def test_watch_prints_json(lived_in):
     _, number, _ = lived_in.add()
-    with lived_in.start("device", "watch", number, "--json") as watch:
+    with lived_in.started("device", "watch", number, "--json") as watch:
         assert json.loads(watch.stdout.readline())["online"] is False
         assert 0 == lived_in("device", "write", number, "V0", "21.5").code
         message = json.loads(watch.stdout.readline())
@@ -658,7 +658,7 @@ def test_watch_prints_json(lived_in):
 
 def test_watch_prints_frames_without_secrets(lived_in):
     _, number, token = lived_in.add()
-    with lived_in.start("device", "watch", number, "--wire") as watch, lived_in.dial() as device:
+    with lived_in.started("device", "watch", number, "--wire") as watch, lived_in.dial() as device:
         device.sendall(frame(Cmd.HW_LOGIN, 1, (token,)))
         frames = repeated(
             lambda: device.sendall(frame(Cmd.INTERNAL, 2, ("meta", "get", "Auth Token")) + frame(Cmd.PING, 3)),
@@ -697,7 +697,7 @@ def repeated(act, lines, wanted):
 
 def test_watch_prints_who_was_turned_away_before_and_since(lived_in):
     assert 9 == lived_in.login_status(TOKEN.format("1"))
-    with lived_in.start("device", "watch", "--refused") as watch:
+    with lived_in.started("device", "watch", "--refused") as watch:
         lines = lines_of(watch)
         earlier = repeated(lambda: None, lines, lambda line: "ending …e1" in line)
         since = repeated(lambda: lived_in.login_status(TOKEN.format("2")), lines, lambda line: "ending …e2" in line)
@@ -746,7 +746,7 @@ def test_simulated_devices_send_values_and_are_gone_at_the_end(house, transport)
 
 
 def test_a_simulation_that_is_interrupted_cleans_up(lived_in):
-    with lived_in.start("device", "simulate", "--template", "TMPL0cli", "--rate", "20") as simulation:
+    with lived_in.started("device", "simulate", "--template", "TMPL0cli", "--rate", "20") as simulation:
         shown = ""
         while "1/1 online" not in shown:
             shown += simulation.stderr.read(1)

@@ -152,7 +152,7 @@ class CommandLine:
         return CommandResult(process.returncode, screen, "")
 
     @contextmanager
-    def start(self, *arguments):
+    def started(self, *arguments):
         """A command that runs until it is interrupted, or until the end of the block."""
         with subprocess.Popen(
             [PINWHEEL, *map(str, arguments)],
