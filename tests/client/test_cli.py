@@ -79,7 +79,7 @@ def test_run_says_ready_and_where_it_listens_until_it_is_stopped(tmp_path):
 
 
 def test_run_prints_the_object_of_hub_json(house):
-    with house.start("run", "--json") as process:
+    with house.started("run", "--json") as process:
         line = process.stdout.readline()
         assert house.state == json.loads(line)
         process.terminate()
