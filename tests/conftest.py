@@ -18,32 +18,31 @@ from support.times import Time
 sys.path.append(str(Path(__file__).parent / "guard"))
 import fixed_ports  # noqa: E402
 
-#: Seconds for one test on a quiet machine, where the slowest legitimate ones take a few; and until one that goes on is
-#: interrupted again.
+#: Seconds for one test on a quiet machine, and until a test that continues is interrupted again.
 DEADLINE, GRACE = 60, 15
 
 
-#: Two thousand hubs write some gigabytes: into memory where there is room for them, to spare an SD card, and minutes.
-MEMORY, ROOM = Path("/dev/shm"), 2 * 1024**3
-if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+#: Thousands of hubs write some gigabytes: into memory if it has the space, which spares an SD card and saves minutes.
+MEMORY, SPACE = Path("/dev/shm"), 2 * 1024**3
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > SPACE:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 fixed_ports.install()
 
-# A busy machine is no reason for a failure.
+# A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# A suite in a shell's background inherits an ignored SIGINT, and so would the commands that are to be interrupted.
+# In the background of a shell, SIGINT is ignored, and commands that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Deadline:
-    """The time of one phase of a test.
+    """The deadline of one phase of a test.
 
-    When it is over, a test that waits in trio is interrupted as by Ctrl-C, which trio hands to its main task: raising
-    in the middle of trio's own code would leave it running, and every test after it could not begin. Any other test is
-    interrupted where it is.
+    After it, a test that waits in trio is interrupted like by Ctrl-C, which trio delivers to its main task: an exception
+    in trio's own code would leave its run active, and no later test could start one. Any other test is interrupted where
+    it is.
     """
 
     def __init__(self, seconds, folder):
@@ -52,8 +51,8 @@ class _Deadline:
         self.where = None
 
     def __enter__(self):
-        self._before = signal.signal(signal.SIGALRM, self._over)
-        # Again and again, for what holds on to its cleaning up.
+        self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        # Repeatedly, since the clean-up may hang too.
         signal.setitimer(signal.ITIMER_REAL, self._seconds, GRACE)
         return self
 
@@ -61,26 +60,26 @@ class _Deadline:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
 
-    def _over(self, _number, frame):
-        self.where = self.where or _awaiting(self._folder) or "".join(traceback.format_stack(frame, limit=12))
+    def _interrupt(self, _number, frame):
+        self.where = self.where or _stacks_of_tasks(self._folder) or "".join(traceback.format_stack(frame, limit=12))
         if trio.lowlevel.in_trio_run():
             signal.raise_signal(signal.SIGINT)
         else:
             raise TimeoutError
 
 
-def _awaiting(folder):
-    """Where the tasks of trio are that have something of a folder in their stack; "" without trio."""
+def _stacks_of_tasks(folder):
+    """The stacks of the tasks of trio that run code of a folder; "" without trio."""
     if not trio.lowlevel.in_trio_run():
         return ""
-    found, pending = [], [trio.lowlevel.current_root_task()]
+    stacks, pending = [], [trio.lowlevel.current_root_task()]
     while pending:
         task = pending.pop()
         pending += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
         frames = [f"  {f.f_code.co_filename}:{line} in {f.f_code.co_name}" for f, line in task.iter_await_frames()]
         if any(folder in frame for frame in frames):
-            found.append("\n".join([f"task {task.name}", *frames]))
-    return "\n".join(found)
+            stacks.append("\n".join([f"task {task.name}", *frames]))
+    return "\n".join(stacks)
 
 
 def _timed(item):
@@ -92,7 +91,7 @@ def _timed(item):
         except BaseException:
             if deadline.where is None:
                 raise
-    pytest.fail(f"{item.name} took more than {seconds:.0f} s; it was here:\n{deadline.where}", pytrace=False)
+    pytest.fail(f"{item.name} took more than {seconds:.0f} s; it was at:\n{deadline.where}", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -118,7 +117,7 @@ def pytest_runtest_teardown(item):
 
 @pytest.fixture
 def time():
-    """A clock for a hub, that stands until it is moved."""
+    """A clock for a hub that stands still until the test advances it."""
     return Time()
 
 
@@ -134,3 +133,11 @@ def log_level():
     level = logging.getLogger().level
     yield
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+async def world(hub):
+    """Organizations, users and their tokens in a running hub (tests/support/tenants.py)."""
+    from support.tenants import tenants
+
+    return await tenants(hub)

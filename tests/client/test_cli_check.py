@@ -104,7 +104,7 @@ def test_status_of_a_healthy_hub_exits_with_0(running_hub):
 
 
 def test_status_of_a_stopped_hub_exits_with_2(pinwheel):
-    done = pinwheel.spawned("status")
+    done = pinwheel.run_process("status")
     status = pinwheel("status", "--json")
 
     assert (2, 2) == (done.code, status.code)

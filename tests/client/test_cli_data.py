@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 import trio
 from support.command import CONFIG, TEMPLATE
-from support.compaction import compacted
+from support.compaction import compact
 
 from hub.config import parse
 from hub.model import SYSTEM
@@ -204,7 +204,7 @@ def test_check_reports_the_storage_costs_of_compacted_values(pinwheel, has_chunk
             device, _ = await add_device(hub, TEMPLATE)
             await hub.write(Write(device, 0, 21.5, "test", SYSTEM)).durable()
             if has_chunks:
-                await compacted(hub)
+                await compact(hub)
 
     trio.run(write_a_value)
     done = pinwheel("check")

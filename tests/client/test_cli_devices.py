@@ -102,12 +102,12 @@ def test_invalid_value_is_reported_in_one_line(any_hub, pin, value):
 def test_new_token_replaces_the_old_one_at_once_or_after_the_overlap(running_hub):
     _, number, first = running_hub.add()
     second = running_hub("device", "token", number, "--new", "--overlap", "7d").json["token"]
-    assert [200, 200] == [running_hub.status_of_login(token) for token in (first, second)]
+    assert [200, 200] == [running_hub.login_status(token) for token in (first, second)]
     replaced = running_hub("device", "token", number, "--new").json
     third = replaced["token"]
 
     assert {"id": number, "token": third} == replaced
-    assert [9, 9, 200] == [running_hub.status_of_login(token) for token in (first, second, third)]
+    assert [9, 9, 200] == [running_hub.login_status(token) for token in (first, second, third)]
     assert (
         TOKEN.format("t")
         == running_hub("device", "token", number, "--new", "--token-stdin", stdin=TOKEN.format("t")).json["token"]
@@ -119,7 +119,7 @@ def test_token_replaced_while_the_hub_is_stopped_is_valid_after_its_start(pinwhe
     name, _, first = pinwheel.add()
     second = pinwheel("device", "token", name, "--new").json["token"]
     with pinwheel.running():
-        assert [9, 200] == [pinwheel.status_of_login(token) for token in (first, second)]
+        assert [9, 200] == [pinwheel.login_status(token) for token in (first, second)]
 
 
 @pytest.mark.parametrize("overlap", ["soon", "-1d", "7"])

@@ -65,7 +65,7 @@ def test_broken_plugin_in_the_data_directory_is_reported_and_skipped_with_safe(p
 
 
 def test_service_unit_is_printed_without_side_effects(pinwheel):
-    done = pinwheel.spawned("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
+    done = pinwheel.run_process("service", "install", "--print", "--user", "daemon", "--config", "hub.toml")
 
     assert (0, "") == (done.code, done.err)
     assert (

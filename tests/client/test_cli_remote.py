@@ -152,7 +152,7 @@ def second_factor(users_hub):
 
 def log_in_with_code(pinwheel, email, keys):
     answers = {f"Password of {email}: ": "a long password\n", "One-time code: ": keys}
-    return pinwheel.typed(answers, "--url", url_of(pinwheel), "--user", email, "device", "list", "--json")
+    return pinwheel.run_on_terminal(answers, "--url", url_of(pinwheel), "--user", email, "device", "list", "--json")
 
 
 def test_login_prompts_for_the_one_time_code_of_a_second_factor(users_hub, second_factor):
@@ -187,7 +187,7 @@ def test_invalid_one_time_code_ends_the_command_with_one_line(users_hub, second_
 )
 def test_cancelled_password_prompt_ends_the_command(users_hub, keys, code, error):
     options = ("--url", url_of(users_hub), "--user", "ada@example.org")
-    printed = users_hub.typed({"Password of ada@example.org: ": keys}, *options, "device", "list")
+    printed = users_hub.run_on_terminal({"Password of ada@example.org: ": keys}, *options, "device", "list")
     assert code == printed.code
     assert printed.out.endswith(error)
 

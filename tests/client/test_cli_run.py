@@ -67,7 +67,7 @@ def test_sighup_does_not_stop_the_hub(pinwheel):
 
 def test_second_hub_on_the_same_data_is_rejected(pinwheel):
     with pinwheel.running():
-        done = pinwheel.spawned("run")
+        done = pinwheel.run_process("run")
 
         assert 2 == done.code
         assert f"another hub (process {pinwheel.process.pid}) uses the data directory" in done.error
@@ -77,7 +77,7 @@ def test_second_hub_on_the_same_data_is_rejected(pinwheel):
 def test_port_in_use_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        done = CommandLine(tmp_path, f'[[listen]]\naddress = "{address}"\n').spawned("run")
+        done = CommandLine(tmp_path, f'[[listen]]\naddress = "{address}"\n').run_process("run")
 
     assert (2, f"hub.toml: listen[0].address: {address} is taken by another program") == (done.code, done.error)
 
@@ -121,7 +121,7 @@ connections = 0
 
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_all_errors_of_the_configuration_are_reported_together(tmp_path, command):
-    done = CommandLine(tmp_path, INVALID_CONFIG).spawned(command)
+    done = CommandLine(tmp_path, INVALID_CONFIG).run_process(command)
 
     assert 2 == done.code
     lines = done.err.splitlines()
@@ -136,7 +136,7 @@ def test_all_errors_of_the_configuration_are_reported_together(tmp_path, command
 def test_unreadable_configuration_is_reported(pinwheel, command, broken):
     if broken == "[hub":
         (pinwheel.folder / "other.toml").write_text(broken)
-    done = pinwheel.spawned(*command, "--config", "other.toml")
+    done = pinwheel.run_process(*command, "--config", "other.toml")
 
     assert 2 == done.code
     assert "other.toml" in done.error
@@ -145,7 +145,7 @@ def test_unreadable_configuration_is_reported(pinwheel, command, broken):
 @pytest.mark.parametrize("command", [("run",), ("device", "list"), ("status",)])
 def test_data_directory_that_cannot_be_created_is_reported(pinwheel, command):
     (pinwheel.folder / "file").write_text("")
-    done = pinwheel.spawned(*command, "--data", "file/data")
+    done = pinwheel.run_process(*command, "--data", "file/data")
 
     assert 2 == done.code
     assert "file/data" in done.error
@@ -155,8 +155,8 @@ def test_log_contains_no_tokens_or_keys(pinwheel):
     with pinwheel.running("--verbose"):
         assert 0 == pinwheel.import_template().code
         _, _, token = pinwheel.add()
-        assert 200 == pinwheel.status_of_login(token)
-        assert 9 == pinwheel.status_of_login(TOKEN.format("x"))
+        assert 200 == pinwheel.login_status(token)
+        assert 9 == pinwheel.login_status(TOKEN.format("x"))
         key = (pinwheel.data / "local.key").read_text()
         log = (pinwheel.folder / "log").read_text()
 

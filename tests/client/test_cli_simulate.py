@@ -66,7 +66,7 @@ def test_existing_device_is_simulated_with_its_token(running_hub):
     ],
 )
 def test_invalid_simulation_is_reported_in_one_line(running_hub, arguments):
-    done = running_hub.spawned("device", "simulate", "--template", "TMPL0cli", *arguments)
+    done = running_hub.run_process("device", "simulate", "--template", "TMPL0cli", *arguments)
 
     assert 1 == done.code
     assert 1 == len(done.err.strip().splitlines())

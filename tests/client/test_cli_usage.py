@@ -27,14 +27,14 @@ def test_help_of_each_command_is_printed(command, capsys):
 
 
 def test_help_lists_every_command(pinwheel):
-    done = pinwheel.spawned("--help")
+    done = pinwheel.run_process("--help")
 
     assert (0, "") == (done.code, done.err)
     assert [] == [name for name in COMMANDS if name.split()[-1] not in done.out]
 
 
 def test_version_is_printed(pinwheel):
-    assert importlib.metadata.version("pinwheel-hub") == pinwheel.spawned("--version").out.strip()
+    assert importlib.metadata.version("pinwheel-hub") == pinwheel.run_process("--version").out.strip()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_help_imports_neither_the_hub_nor_its_libraries(arguments):
 
 def test_version_is_that_of_the_package(pinwheel):
     version = importlib.metadata.version("pinwheel-hub")
-    assert f"{version}\n" == pinwheel("--version").out == pinwheel.spawned("--version").out
+    assert f"{version}\n" == pinwheel("--version").out == pinwheel.run_process("--version").out
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,12 @@ def repeat_until(act, lines, wanted):
 
 
 def test_watch_prints_earlier_and_new_rejections(running_hub):
-    assert 9 == running_hub.status_of_login(TOKEN.format("1"))
+    assert 9 == running_hub.login_status(TOKEN.format("1"))
     with running_hub.started("device", "watch", "--refused") as watch:
         lines = lines_of(watch)
         earlier = repeat_until(lambda: None, lines, lambda line: "ending …e1" in line)
         since = repeat_until(
-            lambda: running_hub.status_of_login(TOKEN.format("2")), lines, lambda line: "ending …e2" in line
+            lambda: running_hub.login_status(TOKEN.format("2")), lines, lambda line: "ending …e2" in line
         )
 
     assert "127.0.0.1" in earlier[-1]

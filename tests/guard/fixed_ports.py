@@ -41,7 +41,7 @@ def _check(event, arguments):
 
 
 def install():
-    """Watch this process; programs that it starts find `sitecustomize` beside this module."""
+    """Check this process, and Python programs that it starts, which import `sitecustomize` beside this module."""
     import socket
 
     def bind(self, address):
@@ -56,7 +56,7 @@ def install():
 
 
 def unguarded():
-    """The environment for a program in a network of its own, where no port is anybody else's."""
+    """The environment for a program in its own network namespace, where no port can be in use."""
     folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     others = [folder for folder in folders if folder != os.path.dirname(__file__)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(others)}

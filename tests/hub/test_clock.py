@@ -13,8 +13,8 @@ DAY = 24 * HOUR
 YEAR = 365 * 24 * HOUR
 
 
-class Board:
-    """A board: a wall clock that may be set, and time that passes."""
+class Machine:
+    """A machine whose wall clock may be set, and whose time passes when the test says so."""
 
     def __init__(self, wall=NOON):
         self.wall = wall
@@ -22,7 +22,7 @@ class Board:
         self.synchronized = False
         self.clock = Clock(lambda: self.wall * 1_000_000, lambda: self.uptime, lambda: self.synchronized)
 
-    def passes(self, ms):
+    def advance(self, ms):
         self.wall += ms
         self.uptime += ms / 1000
 
@@ -31,264 +31,264 @@ class Board:
 
 
 @pytest.fixture
-def said(caplog):
-    """The lines that the clock has logged so far."""
+def logged(caplog):
+    """The messages that the clock has logged so far."""
     return lambda: [record.message for record in caplog.records if record.message.startswith("clock: ")]
 
 
-def test_a_stamp_is_the_wall_clock_in_milliseconds(said):
-    board = Board()
+def test_stamp_is_the_wall_clock_in_milliseconds(logged):
+    machine = Machine()
 
-    assert NOON == board.clock.now()
-    board.passes(1234)
-    assert NOON + 1234 == board.clock.now()
-    assert [] == said()
+    assert NOON == machine.clock.now()
+    machine.advance(1234)
+    assert NOON + 1234 == machine.clock.now()
+    assert [] == logged()
 
 
-def test_a_board_that_boots_a_year_behind_goes_on_from_its_newest_record(said):
-    board = Board(NOON - YEAR)
-    board.clock.not_before(NOON)
+def test_clock_that_starts_a_year_behind_continues_from_the_newest_record(logged):
+    machine = Machine(NOON - YEAR)
+    machine.clock.not_before(NOON)
 
-    assert NOON <= board.clock.now()
-    assert board.clock.behind
+    assert NOON <= machine.clock.now()
+    assert machine.clock.behind
     assert [
         "clock: 365 days behind the newest record; stamps go on from there at half speed until it has caught up"
-    ] == said()
+    ] == logged()
 
 
-def test_being_behind_is_said_once(said):
-    board = Board(NOON - YEAR)
-    board.clock.not_before(NOON)
+def test_clock_that_is_behind_logs_it_once(logged):
+    machine = Machine(NOON - YEAR)
+    machine.clock.not_before(NOON)
 
     for _ in range(100):
-        board.clock.now()
-        board.passes(1000)
+        machine.clock.now()
+        machine.advance(1000)
 
-    assert 1 == len(said())
+    assert 1 == len(logged())
 
 
 def test_stamps_of_a_clock_that_is_behind_advance_at_half_speed():
-    board = Board(NOON - YEAR)
-    board.clock.not_before(NOON)
-    board.clock.now()
-    board.passes(10_000)
+    machine = Machine(NOON - YEAR)
+    machine.clock.not_before(NOON)
+    machine.clock.now()
+    machine.advance(10_000)
 
-    assert NOON + 5_000 == board.clock.now()
+    assert NOON + 5_000 == machine.clock.now()
 
 
-def test_the_clock_is_believable_again_after_the_forward_jump_of_a_year(said):
-    board = Board(NOON - YEAR)
-    board.clock.not_before(NOON)
-    before = board.clock.now()
-    board.passes(1000)
-    board.set(NOON + 60_000)
-    after = board.clock.now()
+def test_clock_is_believable_again_after_it_is_set_forward_a_year(logged):
+    machine = Machine(NOON - YEAR)
+    machine.clock.not_before(NOON)
+    before = machine.clock.now()
+    machine.advance(1000)
+    machine.set(NOON + 60_000)
+    after = machine.clock.now()
 
     assert NOON + 60_000 == after
     assert before < after
-    assert not board.clock.behind
-    assert "clock: believable again" == said()[-1]
-    assert 2 == len(said())
+    assert not machine.clock.behind
+    assert "clock: believable again" == logged()[-1]
+    assert 2 == len(logged())
 
 
-def test_a_forward_jump_of_a_year_is_said_once(said):
-    board = Board(NOON - YEAR)
-    board.clock.check()
-    board.set(NOON)
+def test_jump_of_a_year_forward_is_reported_and_logged_once(logged):
+    machine = Machine(NOON - YEAR)
+    machine.clock.check()
+    machine.set(NOON)
 
-    assert YEAR == board.clock.check()
-    assert 0 == board.clock.check()
-    assert ["clock: jumped 365 days forward"] == said()
+    assert YEAR == machine.clock.check()
+    assert 0 == machine.clock.check()
+    assert ["clock: jumped 365 days forward"] == logged()
 
 
-def test_stamps_do_not_run_backwards_when_the_clock_is_set_back_an_hour(said):
-    board = Board()
-    stamps = [board.clock.now()]
-    board.set(NOON - HOUR)
+def test_stamps_do_not_run_backwards_when_the_clock_is_set_back_an_hour(logged):
+    machine = Machine()
+    stamps = [machine.clock.now()]
+    machine.set(NOON - HOUR)
     for _ in range(1000):
-        stamps.append(board.clock.now())
-        board.passes(7)
+        stamps.append(machine.clock.now())
+        machine.advance(7)
 
     assert sorted(stamps) == stamps
-    assert 1 == len(said())
+    assert 1 == len(logged())
 
 
-def test_a_clock_set_back_an_hour_has_caught_up_after_two(said):
-    board = Board()
-    board.clock.now()
-    board.set(NOON - HOUR)
+def test_clock_set_back_an_hour_has_caught_up_after_two_hours(logged):
+    machine = Machine()
+    machine.clock.now()
+    machine.set(NOON - HOUR)
     stamps = []
     for _ in range(3 * 60):
-        stamps.append(board.clock.now())
-        board.passes(60_000)
+        stamps.append(machine.clock.now())
+        machine.advance(60_000)
 
     assert sorted(stamps) == stamps
-    assert board.wall == board.clock.now()
-    assert not board.clock.behind
-    assert 2 == len(said())
+    assert machine.wall == machine.clock.now()
+    assert not machine.clock.behind
+    assert 2 == len(logged())
 
 
-def test_a_clock_set_back_an_hour_is_noticed(said):
-    board = Board()
-    board.clock.check()
-    board.set(NOON - HOUR)
+def test_clock_set_back_an_hour_is_reported_and_logged(logged):
+    machine = Machine()
+    machine.clock.check()
+    machine.set(NOON - HOUR)
 
-    assert -HOUR == board.clock.check()
-    assert ["clock: jumped 60 minutes back"] == said()
+    assert -HOUR == machine.clock.check()
+    assert ["clock: jumped 60 minutes back"] == logged()
 
 
-def test_a_clock_that_falls_back_twice_says_so_twice(said):
-    board = Board()
-    board.clock.now()
+def test_clock_set_back_twice_is_logged_each_time(logged):
+    machine = Machine()
+    machine.clock.now()
     for _ in range(2):
-        board.set(board.wall - HOUR)
-        board.clock.now()
-        board.set(board.wall + 3 * HOUR)
-        board.clock.now()
+        machine.set(machine.wall - HOUR)
+        machine.clock.now()
+        machine.set(machine.wall + 3 * HOUR)
+        machine.clock.now()
 
-    assert 4 == len(said())
-
-
-def test_a_correction_of_a_second_is_nothing_to_tell(said):
-    board = Board()
-    first = board.clock.now()
-    board.set(NOON - 1000)
-
-    assert first == board.clock.now()
-    assert 0 == board.clock.check()
-    assert not board.clock.behind
-    assert [] == said()
+    assert 4 == len(logged())
 
 
-def test_time_that_passes_is_no_jump(said):
-    board = Board()
-    board.clock.check()
-    board.passes(10 * HOUR)
+def test_correction_of_a_second_is_not_a_jump(logged):
+    machine = Machine()
+    first = machine.clock.now()
+    machine.set(NOON - 1000)
 
-    assert 0 == board.clock.check()
-    assert [] == said()
-
-
-def test_a_record_from_the_past_changes_nothing(said):
-    board = Board()
-    board.clock.not_before(NOON - 30 * DAY)
-
-    assert NOON == board.clock.now()
-    assert not board.clock.behind
-    assert [] == said()
+    assert first == machine.clock.now()
+    assert 0 == machine.clock.check()
+    assert not machine.clock.behind
+    assert [] == logged()
 
 
-# -- a future that is not proven --------------------------------------------------------------------------------------
+def test_passing_time_is_not_a_jump(logged):
+    machine = Machine()
+    machine.clock.check()
+    machine.advance(10 * HOUR)
+
+    assert 0 == machine.clock.check()
+    assert [] == logged()
 
 
-def test_stamps_do_not_follow_a_wrong_moment_into_the_future(said):
-    board = Board()
-    board.clock.now()
-    board.set(NOON + YEAR)
-    board.passes(1000)
-    assert NOON == board.clock.now()
-    board.passes(2000)
-    assert NOON + 2000 == board.clock.now()
-    board.set(NOON + 4000)
-    board.uptime += 1
-    assert NOON + 4000 == board.clock.now()
-    assert State.FOLLOWING is board.clock.state
+def test_record_from_the_past_changes_nothing(logged):
+    machine = Machine()
+    machine.clock.not_before(NOON - 30 * DAY)
+
+    assert NOON == machine.clock.now()
+    assert not machine.clock.behind
+    assert [] == logged()
+
+
+# -- clocks that are ahead --------------------------------------------------------------------------------------------
+
+
+def test_stamps_do_not_follow_a_short_jump_into_the_future(logged):
+    machine = Machine()
+    machine.clock.now()
+    machine.set(NOON + YEAR)
+    machine.advance(1000)
+    assert NOON == machine.clock.now()
+    machine.advance(2000)
+    assert NOON + 2000 == machine.clock.now()
+    machine.set(NOON + 4000)
+    machine.uptime += 1
+    assert NOON + 4000 == machine.clock.now()
+    assert State.FOLLOWING is machine.clock.state
     assert ["clock: 365 days ahead of where it should be", "clock: believable again"] == [
-        line.partition(";")[0] for line in said()
+        line.partition(";")[0] for line in logged()
     ]
 
 
 @pytest.mark.parametrize("days", [40, 400])
-def test_a_start_far_ahead_of_the_newest_record_must_prove_itself(days):
-    board = Board()
-    board.clock.not_before(NOON - days * DAY)
-    assert NOON - days * DAY == board.clock.now()
-    assert not board.clock.believable
+def test_clock_that_starts_far_ahead_of_the_newest_record_is_not_believable(days):
+    machine = Machine()
+    machine.clock.not_before(NOON - days * DAY)
+    assert NOON - days * DAY == machine.clock.now()
+    assert not machine.clock.believable
 
 
-def test_a_jump_is_believed_when_it_has_lasted_an_hour(said):
-    board = Board()
-    board.clock.now()
-    board.set(NOON + 2 * DAY)
+def test_jump_is_believed_after_it_has_lasted_an_hour(logged):
+    machine = Machine()
+    machine.clock.now()
+    machine.set(NOON + 2 * DAY)
     for _ in range(359):
-        board.passes(10_000)
-        board.clock.check()
-        assert board.clock.now() < NOON + HOUR
+        machine.advance(10_000)
+        machine.clock.check()
+        assert machine.clock.now() < NOON + HOUR
     for _ in range(2):
-        board.passes(10_000)
-        board.clock.check()
-    assert board.wall == board.clock.now()
-    assert "clock: believable again" == said()[-1]
-    # Deletion is more patient.
-    assert not board.clock.problem
+        machine.advance(10_000)
+        machine.clock.check()
+    assert machine.wall == machine.clock.now()
+    assert "clock: believable again" == logged()[-1]
+    # Deletion waits longer.
+    assert not machine.clock.problem
 
 
-def test_another_jump_begins_the_hour_anew():
-    board = Board()
-    board.clock.now()
-    board.set(NOON + 2 * DAY)
+def test_another_jump_restarts_the_hour():
+    machine = Machine()
+    machine.clock.now()
+    machine.set(NOON + 2 * DAY)
     for minute in range(70):
-        board.passes(60_000)
+        machine.advance(60_000)
         if minute == 30:
-            board.set(board.wall + DAY)
-        board.clock.check()
-        assert board.clock.now() < NOON + 2 * HOUR
+            machine.set(machine.wall + DAY)
+        machine.clock.check()
+        assert machine.clock.now() < NOON + 2 * HOUR
 
 
-def test_a_jump_is_believed_at_once_when_the_clock_is_synchronized(said):
-    board = Board()
-    board.clock.now()
-    board.synchronized = True
-    board.set(NOON + 3 * DAY)
-    assert board.wall == board.clock.now()
-    board.passes(1000)
-    assert board.wall == board.clock.now()
+def test_jump_is_believed_at_once_when_the_clock_is_synchronized(logged):
+    machine = Machine()
+    machine.clock.now()
+    machine.synchronized = True
+    machine.set(NOON + 3 * DAY)
+    assert machine.wall == machine.clock.now()
+    machine.advance(1000)
+    assert machine.wall == machine.clock.now()
 
 
-def test_the_kernel_is_asked_and_answers():
+def test_synchronization_can_be_read_from_the_kernel():
     assert synchronized() in (True, False)
 
 
-def test_days_without_a_stamp_are_no_jump():
-    board = Board()
-    board.clock.now()
-    board.passes(5 * DAY)
-    assert board.wall == board.clock.now()
-    assert State.FOLLOWING is board.clock.state
+def test_days_without_a_stamp_are_not_a_jump():
+    machine = Machine()
+    machine.clock.now()
+    machine.advance(5 * DAY)
+    assert machine.wall == machine.clock.now()
+    assert State.FOLLOWING is machine.clock.state
 
 
-def test_which_stamps_were_given_in_doubt_is_known():
-    board = Board()
-    board.clock.now()
-    board.set(NOON + YEAR)
-    board.clock.now()
-    board.passes(5000)
-    board.set(NOON - DAY)
-    board.clock.now()
-    board.set(NOON + HOUR)
-    board.clock.now()
-    ahead, behind = board.clock.doubts
+def test_periods_of_doubt_are_recorded_with_state_and_times():
+    machine = Machine()
+    machine.clock.now()
+    machine.set(NOON + YEAR)
+    machine.clock.now()
+    machine.advance(5000)
+    machine.set(NOON - DAY)
+    machine.clock.now()
+    machine.set(NOON + HOUR)
+    machine.clock.now()
+    ahead, behind = machine.clock.doubts
     assert (State.AHEAD, NOON, NOON + YEAR, NOON) == (ahead.state, ahead.began, ahead.wall, ahead.ended)
     assert (State.BEHIND, NOON, NOON - DAY, NOON + HOUR) == (behind.state, behind.began, behind.wall, behind.ended)
 
 
 @given(st.lists(st.tuples(st.sampled_from("pass set check stamp".split()), st.integers(-3 * YEAR, 3 * YEAR))))
-def test_stamps_never_run_backwards_and_come_back(steps):
-    board = Board()
-    stamps = [board.clock.now()]
-    for what, ms in steps:
-        if what == "pass":
-            board.passes(abs(ms) % DAY)
-        elif what == "set":
-            board.set(max(0, NOON + ms))
-        elif what == "check":
-            board.clock.check()
-        stamps.append(board.clock.now())
+def test_stamps_never_run_backwards_and_reach_the_wall_clock_again(steps):
+    machine = Machine()
+    stamps = [machine.clock.now()]
+    for step, ms in steps:
+        if step == "pass":
+            machine.advance(abs(ms) % DAY)
+        elif step == "set":
+            machine.set(max(0, NOON + ms))
+        elif step == "check":
+            machine.clock.check()
+        stamps.append(machine.clock.now())
     assert sorted(stamps) == stamps
-    # A clock that is ahead and stays so is right in the end.
-    board.set(max(stamps) + YEAR)
+    # A clock that stays ahead is believed in the end.
+    machine.set(max(stamps) + YEAR)
     for _ in range(3):
-        board.passes(HOUR)
-        board.clock.check()
-        board.clock.now()
-    assert board.wall == board.clock.now()
+        machine.advance(HOUR)
+        machine.clock.check()
+        machine.clock.now()
+    assert machine.wall == machine.clock.now()

@@ -14,29 +14,29 @@ from hub.run import running
 
 
 def problems_of(text, source="hub.toml"):
-    """Every problem of a configuration, without the name of the file that each begins with."""
-    with pytest.raises(ConfigError) as refused:
+    """All problems of an invalid configuration, without the file name at the start of each."""
+    with pytest.raises(ConfigError) as error:
         parse(text, source)
-    for problem in refused.value.problems:
+    for problem in error.value.problems:
         assert problem.startswith(f"{source}: ")
-    return [problem.removeprefix(f"{source}: ") for problem in refused.value.problems]
+    return [problem.removeprefix(f"{source}: ") for problem in error.value.problems]
 
 
 # -- the default ------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_default_says_what_the_defaults_are():
+def test_shipped_configuration_equals_the_defaults():
     shipped = load()
 
     assert "hub.toml" in shipped.source
     assert Config(source=shipped.source) == shipped
 
 
-def test_an_empty_file_is_the_default():
+def test_empty_file_gives_the_defaults():
     assert Config() == parse("")
 
 
-def test_the_default_listens_where_stock_firmware_dials():
+def test_default_listeners_are_on_the_ports_of_stock_firmware():
     assert [
         ("0.0.0.0", 8080, "off"),
         ("0.0.0.0", 9443, "on"),
@@ -45,7 +45,7 @@ def test_the_default_listens_where_stock_firmware_dials():
     ] == [(x.host, x.port, x.tls) for x in parse("").listen]
 
 
-def test_the_default_syncs_every_commit_to_disk():
+def test_default_storage_syncs_every_commit_and_retains_values_for_90_days():
     assert ("full", "1s", "90d") == (
         parse("").storage.durability,
         parse("").storage.flush,
@@ -53,33 +53,33 @@ def test_the_default_syncs_every_commit_to_disk():
     )
 
 
-def test_a_key_that_is_given_changes_only_itself():
+def test_key_changes_only_its_own_setting():
     config = parse("[limits]\nconnections = 7")
 
     assert Limits(connections=7) == config.limits
     assert Config().hub == config.hub
 
 
-def test_the_data_directory_can_be_another():
+def test_data_directory_can_be_replaced():
     assert "/srv/hub" == str(parse("").with_data("/srv/hub").data)
 
 
-def test_an_ipv6_address_has_brackets():
+def test_ipv6_address_is_in_brackets():
     listen = Listen(address="[::1]:8080")
 
     assert ("::1", 8080) == (listen.host, listen.port)
     assert "[::1]:8080" == parse('[[listen]]\naddress = "[::1]:8080"').listen[0].address
 
 
-def test_an_integer_will_do_for_a_number():
+def test_integer_is_accepted_for_a_number():
     assert 2 == parse("[hub]\nheartbeat_factor = 2").hub.heartbeat_factor
 
 
-# -- mistakes ---------------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def test_five_mistakes_in_five_sections_are_said_at_once_each_with_its_key():
-    found = problems_of("""
+def test_problems_in_all_sections_are_reported_together_with_their_keys():
+    problems = problems_of("""
         [hub]
         timezone = "Mars/Olympus_Mons"
         [[listen]]
@@ -92,13 +92,13 @@ def test_five_mistakes_in_five_sections_are_said_at_once_each_with_its_key():
         connections = 0
         """)
 
-    assert 5 == len(found)
+    assert 5 == len(problems)
     for key in ("hub.timezone:", "listen[0].address:", "tls:", "storage.flush:", "limits.connections:"):
-        assert [key] == [key for problem in found if problem.startswith(key)]
+        assert [key] == [key for problem in problems if problem.startswith(key)]
 
 
-def test_five_mistakes_of_every_kind_are_said_at_once():
-    found = problems_of("""
+def test_problems_of_all_kinds_are_reported_together():
+    problems = problems_of("""
         colour = "blue"
         [hub]
         nmae = "Shed"
@@ -109,13 +109,13 @@ def test_five_mistakes_of_every_kind_are_said_at_once():
         connections = "many"
         """)
 
-    assert 5 == len(found)
-    for word in ("colour", "nmae", "hub.timezone", "storage.durability", "limits.connections"):
-        assert [word] == [word for problem in found if word in problem]
+    assert 5 == len(problems)
+    for key in ("colour", "nmae", "hub.timezone", "storage.durability", "limits.connections"):
+        assert [key] == [key for problem in problems if key in problem]
 
 
-def test_every_listener_is_looked_at():
-    found = problems_of("""
+def test_problems_of_every_listener_are_reported():
+    problems = problems_of("""
         [[listen]]
         address = "127.0.0.1:80"
         [[listen]]
@@ -127,7 +127,7 @@ def test_every_listener_is_looked_at():
         """)
 
     assert ["listen[1].address", "listen[1].serve", "listen[2].address", "listen[2].serve"] == [
-        problem.partition(":")[0] for problem in found
+        problem.partition(":")[0] for problem in problems
     ]
 
 
@@ -144,7 +144,7 @@ def test_every_listener_is_looked_at():
         ("source = 'x'", ""),
     ],
 )
-def test_an_unknown_key_is_an_error(text, key):
+def test_unknown_key_is_an_error(text, key):
     [problem] = problems_of(text)
 
     assert problem.startswith(key)
@@ -184,24 +184,24 @@ def test_an_unknown_key_is_an_error(text, key):
         ("[limits]\nburst = true", "limits.burst"),
     ],
 )
-def test_a_bad_value_is_an_error_that_names_its_key(text, expected):
+def test_error_for_an_invalid_value_names_its_key(text, expected):
     [problem] = problems_of(text)
 
     assert problem.startswith(expected)
 
 
-def test_what_is_no_toml_is_an_error_with_its_line():
+def test_error_for_malformed_toml_names_the_line():
     [problem] = problems_of("[hub\nname = 1")
 
     assert "line 1" in problem
 
 
-def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path):
+def test_error_for_a_missing_file_names_it(tmp_path):
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         load(tmp_path / "missing.toml")
 
 
-def test_a_file_that_is_no_text_is_an_error_that_names_it(tmp_path):
+def test_error_for_a_file_that_is_not_text_names_it(tmp_path):
     (tmp_path / "hub.toml").write_bytes(b"\xff\xfe")
 
     with pytest.raises(ConfigError, match=r"hub\.toml"):
@@ -250,7 +250,7 @@ TREES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, TREES, max_size=5))
-def test_any_document_is_a_configuration_or_a_config_error(document):
+def test_any_document_is_a_configuration_or_raises_a_config_error(document):
     try:
         assert isinstance(parse(tomli_w.dumps(document)), Config)
     except ConfigError as error:
@@ -261,23 +261,23 @@ def test_any_document_is_a_configuration_or_a_config_error(document):
 # -- secrets ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_secret_may_stand_in_a_file(tmp_path):
+def test_secret_may_be_in_a_file(tmp_path):
     (tmp_path / "secret").write_text("hunter2\n")
     config = parse(f"[plugins.mail]\npassword = {{ file = '{tmp_path}/secret' }}")
 
     assert {"mail": {"password": "hunter2"}} == config.plugins
 
 
-def test_a_secret_may_stand_in_the_environment(monkeypatch):
+def test_secret_may_be_in_the_environment(monkeypatch):
     monkeypatch.setenv("MAIL_PASSWORD", "hunter2")
     config = parse("[plugins.mail]\nuser = 'hub'\npassword = { env = 'MAIL_PASSWORD' }")
 
     assert {"mail": {"user": "hub", "password": "hunter2"}} == config.plugins
 
 
-def test_secrets_that_are_not_there_are_errors_with_their_keys(tmp_path, monkeypatch):
+def test_errors_for_missing_secrets_name_their_keys(tmp_path, monkeypatch):
     monkeypatch.delenv("MAIL_PASSWORD", raising=False)
-    found = problems_of(f"""
+    problems = problems_of(f"""
         [tls]
         cert = {{ file = '{tmp_path}/cert' }}
         key = {{ file = '{tmp_path}/key' }}
@@ -286,32 +286,32 @@ def test_secrets_that_are_not_there_are_errors_with_their_keys(tmp_path, monkeyp
         password = {{ env = 'MAIL_PASSWORD' }}
         """)
 
-    assert ["tls.cert", "tls.key", "plugins.mail.password"] == [problem.partition(":")[0] for problem in found]
+    assert ["tls.cert", "tls.key", "plugins.mail.password"] == [problem.partition(":")[0] for problem in problems]
 
 
-def test_a_secret_that_is_no_text_is_an_error_with_its_key(tmp_path):
+def test_error_for_a_secret_that_is_not_text_names_its_key(tmp_path):
     (tmp_path / "secret").write_bytes(b"\xff\xfe")
     [problem] = problems_of(f"[plugins.mail]\npassword = {{ file = '{tmp_path}/secret' }}")
 
     assert problem.startswith("plugins.mail.password:")
 
 
-def test_a_plugin_may_have_one_setting_that_is_named_file():
+def test_plugin_may_have_a_setting_named_file():
     assert {"notes": {"file": "/nowhere/notes.txt"}} == parse("[plugins.notes]\nfile = '/nowhere/notes.txt'").plugins
 
 
-# -- at the start -----------------------------------------------------------------------------------------------------
+# -- starting ---------------------------------------------------------------------------------------------------------
 
 
-async def test_an_address_that_is_taken_is_said_with_its_key(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def test_error_for_an_address_in_use_names_its_key_and_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         config = parse(f'[[listen]]\naddress = "127.0.0.1:{port}"').with_data(str(tmp_path / "data"))
 
-        with pytest.raises(StartupError) as refused:
+        with pytest.raises(StartupError) as error:
             async with running(config):
                 pass
 
-    [problem] = refused.value.problems
+    [problem] = error.value.problems
     assert "listen[0].address" in problem
     assert str(port) in problem

@@ -1,4 +1,4 @@
-"""What goes wrong in a house: clocks, disks, power, and clients that are not what they seem."""
+"""Faults that a hub survives: wrong clocks, full disks, power cuts, hostile clients and broken plugins."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
-from support.commits import entries
 from support.patience import patient
 from support.times import DAY, HOUR, NOON, until
+from support.values import write_value
 
 import hub.errors
 import hub.history.commit_log
@@ -25,7 +25,6 @@ from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
-from hub.writes import Write
 
 TEMPLATE = """
 [template]
@@ -45,7 +44,7 @@ INFO = {"ver": "1.0", "h-beat": "45", "buff-in": "1024"}
 
 @pytest.fixture
 def start(tmp_path, hub_timeouts):
-    """Starts a hub on the same data each time."""
+    """Start a hub on the same data directory each time: ``async with start(toml) as hub``."""
 
     @asynccontextmanager
     async def start(toml="", **options):
@@ -57,16 +56,8 @@ def start(tmp_path, hub_timeouts):
     return start
 
 
-def write(hub, device, raw, pin=0, at=None):
-    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
-
-
-def rows(data):
-    return len(entries(data))
-
-
-async def housekept(hub):
-    """Let the history seal, expire and prune all there is to."""
+async def compact_and_expire(hub):
+    """Compact everything, and delete everything that has expired."""
     hub.history.close_segment()
     await until(lambda: not hub.history.is_busy)
     while True:
@@ -76,52 +67,52 @@ async def housekept(hub):
             break
 
 
-async def kept(hub, device, pin=0):
-    """How many raw values there are."""
-    found = hub.history.points(device.points[pin].series, 0, 2**42)
-    return sum([len(piece) async for piece in found])
+async def count_points(hub, device, pin=0):
+    """The number of raw values of a datastream."""
+    points = hub.history.points(device.points[pin].series, 0, 2**42)
+    return sum([len(piece) async for piece in points])
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_clock_a_year_ahead_at_boot_deletes_nothing_and_an_hour_back_neither(start, time, tmp_path):
+async def test_nothing_expires_by_a_clock_that_starts_a_year_ahead_or_is_set_back_an_hour(start, time, tmp_path):
     async with start(clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         for n in range(100):
-            receipt = write(hub, device, n)
+            receipt = write_value(hub, device, 0, n)
         await receipt.durable()
     time.wall += 365 * DAY
     time.uptime = 0
     async with start(clock=time.clock()) as hub:
         device = hub.devices.get(device.id)
-        await write(hub, device, 1000).durable()
-        await housekept(hub)
+        await write_value(hub, device, 0, 1000).durable()
+        await compact_and_expire(hub)
         time.wall -= HOUR
         hub.clock.check()
-        await write(hub, device, 1001).durable()
-        await housekept(hub)
+        await write_value(hub, device, 0, 1001).durable()
+        await compact_and_expire(hub)
 
-        assert 102 == await kept(hub, device)
+        assert 102 == await count_points(hub, device)
         assert 1001.0 == hub.writes.latest(device, device.points[0].datastream)[1]
 
 
-async def test_the_retention_deletes_when_the_clock_has_proved_itself(start, time, tmp_path):
+async def test_retention_deletes_expired_values_when_the_clock_is_believable(start, time, tmp_path):
     async with start('[storage]\nretain_raw = "30d"', clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         # The first row is stamped ahead by its device; it must not hide the older ones behind it.
-        write(hub, device, 1, at=NOON + DAY - 1)
+        write_value(hub, device, 0, 1, NOON + DAY - 1)
         for n in range(20):
-            receipt = write(hub, device, n)
+            receipt = write_value(hub, device, 0, n)
         await receipt.durable()
         time.pass_(30 * DAY + 2 * HOUR)
-        await write(hub, device, 3).durable()
-        await housekept(hub)
+        await write_value(hub, device, 0, 3).durable()
+        await compact_and_expire(hub)
 
-        assert 2 == await kept(hub, device)
+        assert 2 == await count_points(hub, device)
 
 
-async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start, monkeypatch):
+async def test_writes_are_rejected_when_too_many_values_wait_for_compaction(start, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "MAX_UNCOMPACTED", 30)
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 10)
     monkeypatch.setattr(hub.history.commit_log, "SEGMENT_POINTS", 20)
@@ -130,14 +121,14 @@ async def test_what_is_not_in_chunks_yet_has_a_cap_and_devices_are_held_up(start
         count = 0
         with pytest.raises(Unavailable):
             for n in range(1000):
-                write(started, device, n)
+                write_value(started, device, 0, n)
                 count += 1
         assert count == 30
         assert started.history.full
         with trio.fail_after(patient(5)):
             await started.history.wait_for_space()
-        await write(started, device, 7).durable()
-        assert 31 == await kept(started, device)
+        await write_value(started, device, 0, 7).durable()
+        assert 31 == await count_points(started, device)
 
 
 # -- disks ------------------------------------------------------------------------------------------------------------
@@ -160,14 +151,14 @@ async def full_disk(hub):
 
 
 @pytest.mark.timeouts(NativeTimeouts(sweep=0.05, full_check=0.05), HistoryTimeouts(retry=0.05))
-async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(start, monkeypatch):
+async def test_devices_log_in_and_are_answered_while_the_disk_is_full_and_writes_resume_afterwards(start, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         async with full_disk(started):
             count = 0
             while not started.history.full:
-                write(started, device, "x" * 1000, pin=1)
+                write_value(started, device, 1, "x" * 1000)
                 count += 1
             async with connect(*address_of(started), token, info=INFO) as client:
                 await client.ping()
@@ -175,22 +166,22 @@ async def test_with_a_full_disk_devices_log_in_and_are_answered_and_values_wait(
                 await client.write(0, "5")
                 await trio.testing.wait_all_tasks_blocked()
                 assert device.points[0].series not in started.history.latest
-            # Who went away while the hub could not hear is noticed when it can again.
+            # A client that disconnects while the hub does not read is detected when it reads again.
             async with connect(*address_of(started), token, info=INFO) as client:
                 await client.write(0, "6")
                 await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(Unavailable):
                 while True:
-                    await write(started, device, "7", pin=1).durable()
+                    await write_value(started, device, 1, "7").durable()
         with trio.fail_after(patient(20)):
             while started.history.fault or started.history.full or len(started.sessions):
                 await trio.sleep(0.01)
-        await write(started, device, "8").durable()
+        await write_value(started, device, 0, "8").durable()
         assert 8.0 == started.writes.latest(device, device.points[0].datastream)[1]
         assert started.history.stored > count
 
 
-async def test_an_error_while_the_history_is_checked_does_not_end_the_hub(start, monkeypatch, caplog):
+async def test_storage_error_during_the_check_of_the_history_is_logged_and_the_hub_runs(start, monkeypatch, caplog):
     async with start() as started:
 
         async def broken(_fn):
@@ -200,7 +191,7 @@ async def test_an_error_while_the_history_is_checked_does_not_end_the_hub(start,
             patch.setattr(started.storage.history, "read", broken)
             await started.history.check()
         device, _ = await add_device(started, TEMPLATE)
-        await write(started, device, 1).durable()
+        await write_value(started, device, 0, 1).durable()
 
     assert "could not be checked: disk I/O error" in caplog.text
 
@@ -209,7 +200,7 @@ async def test_an_error_while_the_history_is_checked_does_not_end_the_hub(start,
 
 
 @pytest.mark.parametrize("name", ["local.key", "tls/ca.pem", "tls/ca.key", "tls/cert.pem", "tls/key.pem"])
-async def test_a_file_that_a_power_cut_left_empty_is_made_again(start, tmp_path, name):
+async def test_key_file_that_is_empty_after_a_power_cut_is_created_again(start, tmp_path, name):
     secure = '[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'
     async with start(secure):
         pass
@@ -222,7 +213,7 @@ async def test_a_file_that_a_power_cut_left_empty_is_made_again(start, tmp_path,
 # -- clients ----------------------------------------------------------------------------------------------------------
 
 
-async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(start):
+async def test_connections_of_an_address_over_the_limit_are_rejected(start):
     limit = 1000
     async with start() as started:
         sockets = []
@@ -246,18 +237,18 @@ async def test_five_thousand_connections_of_one_address_are_held_to_its_limit(st
             assert 1 == len(started.sessions)
 
 
-async def test_an_array_is_as_long_as_a_string_may_be(start):
+async def test_size_of_an_array_is_limited_like_that_of_a_string(start):
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         with pytest.raises(WrongType):
-            write(started, device, ["1"] * 1024)
-        await write(started, device, ["1"] * 250).durable()
+            write_value(started, device, 0, ["1"] * 1024)
+        await write_value(started, device, 0, ["1"] * 250).durable()
         async with connect(*address_of(started), token, info={**INFO, "buff-in": "4096"}) as client:
             await client.sync()
             assert (0, ["1.0"] * 250) == await client.next_write()
 
 
-async def test_fragments_without_end_are_not_kept(start):
+async def test_websocket_is_closed_after_too_many_fragments(start):
     async with start() as started:
         host, port = address_of(started)
         stream = await trio.open_tcp_stream(host, port)
@@ -277,19 +268,19 @@ async def test_fragments_without_end_are_not_kept(start):
         await trio.aclose_forcefully(stream)
 
 
-async def test_what_a_device_says_cannot_break_the_log(start, caplog):
+async def test_text_of_a_device_in_a_rejection_is_printable_and_short(start, caplog):
     async with start() as started:
         _, token = await add_device(started, TEMPLATE)
         info = {**INFO, "tmpl": "TMPL\x1b[2J\nERROR all is lost" + "x" * 900}
         async with connect(*address_of(started), token, info=info):
             pass
-        [refusal] = started.rejections.recent
+        [rejection] = started.rejections.recent
 
-    assert refusal.reason.isprintable()
-    assert len(refusal.reason) < 500
+    assert rejection.reason.isprintable()
+    assert len(rejection.reason) < 500
 
 
-async def test_a_device_has_one_budget_however_often_it_connects(start):
+async def test_rate_limit_of_a_device_spans_its_connections(start):
     async with start("[limits]\nmessages_per_second = 1\nburst = 20") as started:
         _, token = await add_device(started, TEMPLATE)
         for _ in range(4):
@@ -303,7 +294,7 @@ async def test_a_device_has_one_budget_however_often_it_connects(start):
         assert 20 <= started.writes.count <= 24
 
 
-async def test_the_session_of_a_token_ends_with_its_overlap(start, time):
+async def test_session_of_a_replaced_token_ends_when_the_token_expires(start, time):
     async with start(clock=time.clock()) as started:
         device, token = await add_device(started, TEMPLATE)
         async with connect(*address_of(started), token, info=INFO) as client:
@@ -316,7 +307,7 @@ async def test_the_session_of_a_token_ends_with_its_overlap(start, time):
             assert await client.next_frame() is None
 
 
-async def test_an_empty_token_is_no_token(start):
+async def test_empty_token_is_rejected(start):
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
         with pytest.raises(Rejected):
@@ -326,7 +317,7 @@ async def test_an_empty_token_is_no_token(start):
         assert device is started.tokens.device_for(token)
 
 
-async def test_a_login_is_not_a_megabyte(start):
+async def test_oversized_login_is_rejected(start):
     async with start() as started:
         stream = await trio.open_tcp_stream(*address_of(started))
         with trio.fail_after(patient(10)):
@@ -337,14 +328,14 @@ async def test_a_login_is_not_a_megabyte(start):
             except trio.BrokenResourceError:
                 pass
         await trio.aclose_forcefully(stream)
-        [refusal] = started.rejections.recent
-        assert "a body of 65535 bytes exceeds the limit" in refusal.reason
+        [rejection] = started.rejections.recent
+        assert "a body of 65535 bytes exceeds the limit" in rejection.reason
 
 
 # -- plugins ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_plugin_that_was_kept_out_does_not_decide(start, tmp_path):
+async def test_write_filter_of_a_failed_plugin_is_not_called(start, tmp_path):
     folder = tmp_path / "data" / "plugins"
     folder.mkdir(parents=True)
     (folder / "half.py").write_text(
@@ -355,4 +346,4 @@ async def test_a_plugin_that_was_kept_out_does_not_decide(start, tmp_path):
     async with start() as started:
         assert "failed" == started.plugins["half"].state
         device, _ = await add_device(started, TEMPLATE)
-        await write(started, device, 1).durable()
+        await write_value(started, device, 0, 1).durable()

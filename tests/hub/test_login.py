@@ -36,9 +36,9 @@ class Claims:
 
     def __init__(self, name="claims"):
         self.__name__ = name
-        self.asked = []
+        self.calls = []
         #: Called with the hub; returns the device.
-        self.answer = self.create
+        self.find_device = self.create
         self.finished = 0
 
     async def create(self, hub):
@@ -48,9 +48,9 @@ class Claims:
 
     @hookimpl
     async def hub_login(self, hub, token, hello):
-        self.asked.append((token, hello))
+        self.calls.append((token, hello))
         try:
-            return await self.answer(hub) if token == TOKEN else None
+            return await self.find_device(hub) if token == TOKEN else None
         finally:
             self.finished += 1
 
@@ -66,22 +66,22 @@ def hub_plugins(claims):
 
 
 @pytest.fixture
-async def known(hub):
+async def known_device(hub):
     """A device that has a token, of the template that new devices get."""
     return await add_device(hub, TEMPLATE)
 
 
-# -- one login over each transport, given the token -------------------------------------------------------------------
+# -- a login over each transport, with a token ------------------------------------------------------------------------
 
 
 async def native(hub, token):
     """Whether a native login is accepted."""
-    async with raw_native.dialled(hub) as client:
+    async with raw_native.open_connection(hub) as client:
         return Status.OK == await client.login(token)
 
 
 async def mqtt(hub, token, username="device"):
-    async with raw_mqtt.dialled(hub) as client:
+    async with raw_mqtt.open_connection(hub) as client:
         return Connack(False, 0) == await client.login(token, username=username)
 
 
@@ -90,9 +90,9 @@ async def mqtt_gateway(hub, token):
 
 
 async def http(hub, token):
-    answer = await ask(hub, "GET", f"/external/api/update?token={token}&V0=7")
-    assert answer.status == 200 or answer.message == "Invalid token."
-    return answer.status == 200
+    response = await ask(hub, "GET", f"/external/api/update?token={token}&V0=7")
+    assert response.status == 200 or response.message == "Invalid token."
+    return response.status == 200
 
 
 TRANSPORTS = pytest.mark.parametrize("login", [native, mqtt, mqtt_gateway, http])
@@ -107,45 +107,45 @@ def rejections(hub):
 
 
 @TRANSPORTS
-async def test_device_is_created_at_its_first_login_and_known_at_the_next(hub, known, claims, login):
+async def test_device_is_created_at_its_first_login_and_known_at_the_next(hub, known_device, claims, login):
     assert await login(hub, TOKEN)
     assert await login(hub, TOKEN)
     assert "New" == hub.tokens.device_for(TOKEN).name
-    [(token, hello)] = claims.asked
+    [(token, hello)] = claims.calls
     assert (TOKEN, Hello(via=via(login), address="127.0.0.1")) == (token, hello)
     assert [] == rejections(hub)
 
 
 @TRANSPORTS
-async def test_known_token_is_not_passed_to_plugins(hub, known, claims, login):
-    assert await login(hub, known[1])
-    assert [] == claims.asked
+async def test_known_token_is_not_passed_to_plugins(hub, known_device, claims, login):
+    assert await login(hub, known_device[1])
+    assert [] == claims.calls
 
 
 @TRANSPORTS
-async def test_token_that_no_plugin_knows_is_rejected_and_counted_as_before(hub, known, claims, login):
+async def test_token_that_no_plugin_knows_is_rejected_and_recorded(hub, known_device, claims, login):
     assert not await login(hub, OTHER)
-    assert [OTHER] == [token for token, _ in claims.asked]
+    assert [OTHER] == [token for token, _ in claims.calls]
     [reason] = rejections(hub)
     assert "unknown token ending …02" in reason
 
 
 @TRANSPORTS
 @pytest.mark.parametrize("token", ["short", TOKEN + "x", TOKEN[:-1] + "ä"])
-async def test_text_that_cannot_be_a_token_is_not_passed_to_plugins(hub, known, claims, login, token):
+async def test_text_that_cannot_be_a_token_is_not_passed_to_plugins(hub, known_device, claims, login, token):
     if login is http:
         token = token.replace("ä", "%C3%A4")
     assert not await login(hub, token)
-    assert [] == claims.asked
+    assert [] == claims.calls
     assert 1 == len(rejections(hub))
 
 
-async def test_token_that_has_expired_is_not_passed_to_plugins(hub, known, claims):
-    device, token = known
+async def test_expired_token_is_not_passed_to_plugins(hub, known_device, claims):
+    device, token = known_device
     await hub.tokens.rotate(device, SYSTEM, overlap_ms=1)
     await until(lambda: hub.tokens.device_for(token) is None)
     assert not await native(hub, token)
-    assert [] == claims.asked
+    assert [] == claims.calls
 
 
 # -- plugins that fail ------------------------------------------------------------------------------------------------
@@ -163,24 +163,26 @@ async def return_a_principal(_hub):
     return Principal("device", 1)
 
 
-@pytest.mark.parametrize("answer", [fail, hang, return_a_principal])
+@pytest.mark.parametrize("find_device", [fail, hang, return_a_principal])
 @TRANSPORTS
 @pytest.mark.timeouts(HookTimeouts(hook=0.05))
-async def test_plugin_that_fails_counts_as_one_that_does_not_know_the_token(hub, known, claims, login, answer):
-    claims.answer = answer
+async def test_token_is_rejected_and_an_alarm_is_active_when_the_plugin_fails(
+    hub, known_device, claims, login, find_device
+):
+    claims.find_device = find_device
     assert not await login(hub, TOKEN)
     assert 1 == len(rejections(hub))
     [alarm] = [alarm.text for alarm in hub.active_alarms() if "hub_login" in alarm.text]
     assert "hub_login failed" in alarm
-    claims.answer = claims.create
+    claims.find_device = claims.create
     assert await login(hub, TOKEN)
 
 
-async def test_plugin_that_returns_a_device_with_another_token_counts_as_none(hub, known, claims):
-    async def answer(_hub):
-        return known[0]
+async def test_token_is_rejected_when_the_plugin_returns_a_device_with_another_token(hub, known_device, claims):
+    async def find_device(_hub):
+        return known_device[0]
 
-    claims.answer = answer
+    claims.find_device = find_device
     assert not await mqtt(hub, TOKEN)
     assert not await native(hub, TOKEN)
 
@@ -194,27 +196,29 @@ class TestSeveralPlugins:
     def hub_plugins(self, claims, others):
         return (claims, *others)
 
-    async def test_first_device_counts_and_no_later_plugin_is_asked(self, hub, known, claims, others):
-        async def nothing(_hub):
+    async def test_first_device_is_used_and_later_plugins_are_not_called(self, hub, known_device, claims, others):
+        async def find_none(_hub):
             return None
 
-        others[0].answer = nothing
+        others[0].find_device = find_none
         assert await native(hub, TOKEN)
-        assert [1, 1, 0] == [len(plugin.asked) for plugin in (others[0], claims, others[1])]
+        assert [1, 1, 0] == [len(plugin.calls) for plugin in (others[0], claims, others[1])]
 
 
 @TRANSPORTS
-async def test_second_login_with_a_token_while_its_device_is_being_created_is_accepted(hub, known, claims, login):
-    """The plugin fails at the second, because the token is in use by then."""
+async def test_second_login_with_a_token_while_its_device_is_being_created_is_accepted(
+    hub, known_device, claims, login
+):
+    """The plugin fails at the second login, because the token is in use by then."""
     both, results = trio.Event(), []
 
-    async def answer(hub):
-        if len(claims.asked) == 2:
+    async def find_device(hub):
+        if len(claims.calls) == 2:
             both.set()
         await both.wait()
         return await claims.create(hub)
 
-    claims.answer = answer
+    claims.find_device = find_device
 
     async def log_in():
         results.append(await login(hub, TOKEN))
@@ -222,23 +226,23 @@ async def test_second_login_with_a_token_while_its_device_is_being_created_is_ac
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log_in)
         nursery.start_soon(log_in)
-    assert 2 == len(claims.asked)
+    assert 2 == len(claims.calls)
     assert [True, True] == results
     assert [] == rejections(hub)
 
 
-# -- connections that end while a plugin is asked -----------------------------------------------------------------------
+# -- connections that end while the plugin searches -------------------------------------------------------------------
 
 
 class Gate:
-    """Has the plugin create the device, and answer only when the gate is opened."""
+    """Have the plugin create the device at once, and return it when the gate is opened."""
 
     def __init__(self, claims):
         self.created, self.opened = trio.Event(), trio.Event()
-        claims.answer = self._answer
+        claims.find_device = self._find_device
         self._claims = claims
 
-    async def _answer(self, hub):
+    async def _find_device(self, hub):
         device = await self._claims.create(hub)
         self.created.set()
         await self.opened.wait()
@@ -256,88 +260,88 @@ def gate(claims):
     return Gate(claims)
 
 
-async def connected_native(hub, client):
+async def begin_native_login(hub, client):
     await client.send(Cmd.HW_LOGIN, TOKEN)
 
 
-async def connected_mqtt(hub, client):
+async def begin_mqtt_login(hub, client):
     await client.stream.send_all(raw_mqtt.encode(Connect(username="device", password=TOKEN.encode()), V311))
 
 
-@pytest.mark.parametrize("more", [b"", b"unread"])
-@pytest.mark.parametrize(("raw", "begin"), [(raw_native, connected_native), (raw_mqtt, connected_mqtt)])
-async def test_login_of_a_client_that_has_gone_does_not_take_over_the_live_connection(
-    hub, known, claims, gate, raw, begin, more
+@pytest.mark.parametrize("unread", [b"", b"unread"])
+@pytest.mark.parametrize(("raw", "begin"), [(raw_native, begin_native_login), (raw_mqtt, begin_mqtt_login)])
+async def test_login_of_a_disconnected_client_does_not_take_over_the_live_connection(
+    hub, known_device, claims, gate, raw, begin, unread
 ):
-    async with raw.dialled(hub) as gone:
-        await begin(hub, gone)
+    async with raw.open_connection(hub) as disconnected:
+        await begin(hub, disconnected)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
-        if more:
-            await gone.stream.send_all(more)
+        if unread:
+            await disconnected.stream.send_all(unread)
     async with raw.online(hub, TOKEN) as live:
         session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
         gate.opened.set()
         await until(lambda: claims.finished)
         await trio.testing.wait_all_tasks_blocked()
-        assert [] == await live.heard()
+        assert [] == await live.received()
         assert session is hub.sessions.get(session.device.id)
 
 
 @pytest.mark.parametrize("version", [V311, V5])
 @pytest.mark.timeouts(HookTimeouts(hook=3600))
-async def test_mqtt_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-    clock, hub, known, claims, gate, version
+async def test_mqtt_login_after_the_deadline_does_not_take_over_the_live_connection(
+    clock, hub, known_device, claims, gate, version
 ):
-    async with raw_mqtt.dialled(hub, version) as late:
+    async with raw_mqtt.open_connection(hub, version) as late:
         await late.send(Connect(username="device", password=TOKEN.encode(), version=version))
         with trio.fail_after(patient(10)):
             await gate.created.wait()
         clock.jump(20)
-        await late.rest()
+        await late.read_to_end()
         async with raw_mqtt.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
             gate.opened.set()
             await until(lambda: claims.finished)
             await trio.testing.wait_all_tasks_blocked()
-            assert [] == await live.heard()
+            assert [] == await live.received()
             assert session is hub.sessions.get(session.device.id)
 
 
 @pytest.mark.timeouts(HookTimeouts(hook=3600))
-async def test_native_login_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-    clock, hub, known, claims, gate
+async def test_native_login_after_the_deadline_does_not_take_over_the_live_connection(
+    clock, hub, known_device, claims, gate
 ):
-    async with raw_native.dialled(hub) as late:
+    async with raw_native.open_connection(hub) as late:
         await late.send(Cmd.HW_LOGIN, TOKEN)
         with trio.fail_after(patient(10)):
             await gate.created.wait()
         clock.jump(20)
-        await late.rest()
+        await late.read_to_end()
         async with raw_native.online(hub, TOKEN) as live:
             session = hub.sessions.get(hub.tokens.device_for(TOKEN).id)
             gate.opened.set()
             await until(lambda: claims.finished)
             await trio.testing.wait_all_tasks_blocked()
-            assert [] == await live.heard()
+            assert [] == await live.received()
             assert session is hub.sessions.get(session.device.id)
 
 
-class Programs:
-    """A plugin that knows OAuth2 clients, the first of them only when ``opened``."""
+class OAuthClients:
+    """A plugin that authenticates OAuth2 clients, the first of them only when ``opened``."""
 
     PINWHEEL_HOOKS = 1
-    __name__ = "programs"
+    __name__ = "oauth_clients"
 
     def __init__(self):
-        self.asked, self.opened, self.finished = 0, trio.Event(), 0
+        self.calls, self.opened, self.finished = 0, trio.Event(), 0
 
     @hookimpl
     async def hub_authenticate(self, credentials):
         if credentials.kind != "client":
             return None
-        self.asked += 1
-        if self.asked == 1:
+        self.calls += 1
+        if self.calls == 1:
             await self.opened.wait()
             self.finished += 1
         return Principal("program", 7)
@@ -347,30 +351,30 @@ class Programs:
         return True if principal.kind == "program" else None
 
 
-class TestPrograms:
+class TestOAuthClients:
     @pytest.fixture
-    def programs(self):
-        return Programs()
+    def oauth_clients(self):
+        return OAuthClients()
 
     @pytest.fixture
-    def hub_plugins(self, programs):
-        return (programs,)
+    def hub_plugins(self, oauth_clients):
+        return (oauth_clients,)
 
     @pytest.mark.timeouts(HookTimeouts(hook=3600))
-    async def test_mqtt_login_of_a_program_that_ends_after_the_deadline_does_not_take_over_the_live_connection(
-        self, clock, hub, programs
+    async def test_mqtt_login_of_an_oauth_client_after_the_deadline_does_not_take_over_the_live_connection(
+        self, clock, hub, oauth_clients
     ):
         connect = {"username": "program", "password": b"secret", "client_id": "gateway", "version": V5}
-        async with raw_mqtt.dialled(hub, V5) as late:
+        async with raw_mqtt.open_connection(hub, V5) as late:
             await late.send(Connect(**connect))
-            await until(lambda: programs.asked)
+            await until(lambda: oauth_clients.calls)
             clock.jump(20)
-            await late.rest()
-            async with raw_mqtt.dialled(hub, V5) as live:
+            await late.read_to_end()
+            async with raw_mqtt.open_connection(hub, V5) as live:
                 await live.send(Connect(**connect))
                 assert 0 == (await live.next()).reason
-                programs.opened.set()
-                await until(lambda: programs.finished)
+                oauth_clients.opened.set()
+                await until(lambda: oauth_clients.finished)
                 await trio.testing.wait_all_tasks_blocked()
                 await live.send(Ping(Kind.PINGREQ))
                 assert Ping(Kind.PINGRESP) == await live.next()

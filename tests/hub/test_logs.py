@@ -1,4 +1,4 @@
-"""Refusals in the log: each once in its time, bounded in lines and memory, and none silent for good."""
+"""Throttled logging of rejections: each text once in a period, bounded in lines and memory, and none suppressed for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DROPPED = "test: 500 more were not logged, for they were too many at once"
 
 
 class Throttled:
-    """1,000 lines a minute, by a clock that stands until it is moved."""
+    """A log of 1,000 lines a minute, with a clock that the test sets."""
 
     def __init__(self, caplog):
         self._caplog = caplog
@@ -24,7 +24,7 @@ class Throttled:
         self.log = ThrottledLog(logging.getLogger("test"), 1000, 60.0, lambda: self.now)
 
     def lines(self, *texts, quiet=60.0):
-        """What is logged of some texts."""
+        """The lines that are logged when the texts are emitted."""
         self._caplog.clear()
         for text in texts:
             self.log.emit(text, quiet)
@@ -37,7 +37,7 @@ def throttled(caplog):
     return Throttled(caplog)
 
 
-def test_same_text_is_logged_once_in_its_time(throttled):
+def test_same_text_is_logged_once_in_its_quiet_period(throttled):
     assert ["a", "b"] == throttled.lines("a", "b", "a", "a")
     throttled.now = 59.0
     assert [] == throttled.lines("a")
@@ -45,7 +45,7 @@ def test_same_text_is_logged_once_in_its_time(throttled):
     assert ["a"] == throttled.lines("a", "a")
 
 
-def test_texts_over_the_limit_are_counted_and_new_ones_are_logged_again_soon(throttled):
+def test_texts_over_the_limit_are_counted_and_others_are_logged_a_second_later(throttled):
     assert [*REASONS[:1000], DROPPED] == throttled.lines(*REASONS)
     assert [] == throttled.lines(*REASONS[:1000])
     throttled.now = 1.0
@@ -53,14 +53,14 @@ def test_texts_over_the_limit_are_counted_and_new_ones_are_logged_again_soon(thr
     assert REASONS[1000:1010] == throttled.lines(*REASONS[1000:1010])
 
 
-def test_text_that_is_silent_for_long_makes_place_for_new_ones(throttled):
+def test_texts_with_a_long_quiet_period_do_not_use_up_the_limit(throttled):
     throttled.lines(*REASONS[:1000], quiet=3600.0)
     for minute in (1, 2):
         throttled.now = 60.0 * minute
         assert [f"{minute} {n}" for n in range(500)] == throttled.lines(*(f"{minute} {n}" for n in range(500)))
 
 
-def test_least_recently_used_text_makes_place(throttled):
+def test_least_recently_used_text_is_forgotten_first(throttled):
     throttled.lines(*REASONS[:1000], quiet=3600.0)
     throttled.now = 60.0
     assert ["new"] == throttled.lines("reason 0", "new", quiet=3600.0)
@@ -68,7 +68,7 @@ def test_least_recently_used_text_makes_place(throttled):
 
 
 @pytest.mark.timeouts(RunTimeouts(housekeeping=0.01))
-async def test_hub_logs_new_refusals_after_1500_different_ones(hub, caplog):
+async def test_hub_logs_a_new_rejection_after_1500_different_ones(hub, caplog):
     log = hub.rejections._log
     now = log._monotonic()
     log._monotonic = lambda: now

@@ -39,10 +39,10 @@ def moments(rule, name, after, count):
     return result
 
 
-# -- rules --------------------------------------------------------------------------------------------------------------
+# -- rules ------------------------------------------------------------------------------------------------------------
 
 
-def test_weekly_rule_happens_on_its_weekdays_only():
+def test_weekly_rule_applies_on_its_weekdays_only():
     rule = Weekly(time(7, 30), [MONDAY, SATURDAY])
     # 2026-07-01 is a Wednesday.
     assert [
@@ -52,7 +52,7 @@ def test_weekly_rule_happens_on_its_weekdays_only():
     ] == moments(rule, KOLKATA, "2026-07-01T12:00:00+05:30", 3)
 
 
-def test_moment_of_the_day_itself_happens_when_it_is_later_and_not_when_it_is_now():
+def test_next_moment_is_strictly_later_and_latest_moment_may_be_now():
     rule = Weekly(time(7, 30, 15), DAILY)
     at = ms("2026-07-01T07:30:15+05:30")
     assert at == next_moment(rule, KOLKATA, at - 1)
@@ -71,7 +71,7 @@ def test_monthly_rule_skips_months_without_the_day():
     ] == moments(Monthly(time(0), [31]), NEW_YORK, "2026-01-01T00:00:00-05:00", 5)
 
 
-def test_monthly_rule_on_the_29th_happens_in_a_leap_year():
+def test_monthly_rule_on_the_29th_applies_in_february_of_a_leap_year_only():
     [first, second] = moments(Monthly(time(9), [29]), BERLIN, "2028-02-01T00:00:00+01:00", 2)
     assert ("2028-02-29T09:00:00+01:00", "2028-03-29T09:00:00+02:00") == (first, second)
     assert ["2027-03-29T09:00:00+02:00"] == moments(Monthly(time(9), [29]), BERLIN, "2027-01-31T00:00:00+01:00", 1)
@@ -87,7 +87,7 @@ def test_monthly_rule_may_have_several_days():
     ] == moments(Monthly(time(12), [30, 1, 15]), BERLIN, "2026-02-01T00:00:00+01:00", 5)
 
 
-def test_once_happens_once():
+def test_once_has_a_single_moment():
     rule = Once(wall("2026-07-01T12:00"))
     at = ms("2026-07-01T12:00:00+02:00")
     assert at == next_moment(rule, BERLIN, 0)
@@ -136,12 +136,12 @@ def test_zone_may_be_an_offset():
         (lambda: Every(-5), "not -5"),
     ],
 )
-def test_rule_that_never_happens_or_is_ambiguous_is_rejected(make, message):
+def test_rule_that_never_applies_or_is_ambiguous_is_rejected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-# -- changes of the clocks ----------------------------------------------------------------------------------------------
+# -- changes of the clocks --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_rule_that_never_happens_or_is_ambiguous_is_rejected(make, message):
         (APIA, time(10, 0), "2011-12-29T20:00:00-10:00", "2011-12-31T00:00:00+14:00"),
     ],
 )
-def test_time_that_is_skipped_happens_at_the_first_moment_after_the_gap(name, at, after, expected):
+def test_skipped_local_time_is_moved_to_the_end_of_the_gap(name, at, after, expected):
     rule = Weekly(at, DAILY)
     assert [expected] == moments(rule, name, after, 1)
     assert ms(expected) == latest_moment(rule, name, ms(expected))
@@ -194,11 +194,11 @@ def test_time_that_is_skipped_happens_at_the_first_moment_after_the_gap(name, at
         ),
     ],
 )
-def test_time_that_occurs_twice_happens_the_first_time_only(name, at, after, expected):
+def test_repeated_local_time_applies_the_first_time_only(name, at, after, expected):
     assert expected == moments(Weekly(at, DAILY), name, after, 2)
 
 
-def test_time_on_the_skipped_day_and_midnight_after_it_are_one_moment():
+def test_time_on_a_skipped_day_and_the_midnight_after_it_are_the_same_moment():
     assert [
         "2011-12-29T00:00:00-10:00",
         "2011-12-31T00:00:00+14:00",
@@ -206,7 +206,7 @@ def test_time_on_the_skipped_day_and_midnight_after_it_are_one_moment():
     ] == moments(Weekly(time(0), DAILY), APIA, "2011-12-28T12:00:00-10:00", 3)
 
 
-def test_midnight_that_the_clocks_are_set_back_over_has_passed_though_the_day_before_goes_on():
+def test_midnight_before_the_clocks_are_set_back_over_it_is_not_repeated():
     # In 2010 a minute after midnight: from Sunday 00:01 to Saturday 23:01.
     rule, name, midnight = Weekly(time(0), DAILY), "America/St_Johns", ms("2010-11-07T00:00:00-02:30")
     assert ["2010-11-07T00:00:00-02:30", "2010-11-08T00:00:00-03:30"] == moments(
@@ -217,7 +217,7 @@ def test_midnight_that_the_clocks_are_set_back_over_has_passed_though_the_day_be
         assert ms("2010-11-08T00:00:00-03:30") == next_moment(rule, name, midnight + minutes * MINUTE)
 
 
-def test_once_in_a_gap_and_once_in_a_repeated_hour():
+def test_once_in_a_gap_is_moved_and_once_in_a_repeated_hour_is_the_first():
     assert ["2026-03-29T03:00:00+02:00"] == moments(
         Once(wall("2026-03-29T02:30")), BERLIN, "2026-01-01T00:00:00+01:00", 1
     )
@@ -236,7 +236,7 @@ RULES = st.one_of(
     st.builds(Every, st.integers(1, 50_000), st.integers(0, 10**12)),
 )
 STAMPS = st.integers(10 * DAY, 3_700_000_000_000)
-#: Around the changes of the clocks above, where the mistakes would be.
+#: Around the changes of the clocks above, where errors are likely.
 NEAR_CHANGES = st.builds(
     lambda text, minutes: ms(text) + minutes * MINUTE,
     st.sampled_from(
@@ -254,7 +254,7 @@ NEAR_CHANGES = st.builds(
 
 
 def first_passed(name, local, around):
-    """The first minute at which the clocks of a zone show a local time or a later one, by trying all."""
+    """The first minute at which the local time of a zone is ``local`` or later, found by trying every minute."""
     place = zone(name)
     for minutes in range(-30 * 60, 30 * 60):
         at = around + minutes * MINUTE
@@ -278,7 +278,7 @@ def test_moment_is_the_first_at_which_the_clocks_have_passed_the_time(name, near
 @given(RULES, ZONES, st.one_of(STAMPS, NEAR_CHANGES))
 @example(Monthly(time(23, 59), [31]), APIA, ms("2026-07-31T23:59:00+13:00"))
 @example(Weekly(time(0), [SATURDAY]), APIA, ms("2011-12-31T00:00:00+14:00"))
-def test_next_and_latest_moment_agree(rule, name, at):
+def test_next_and_latest_moment_are_consistent(rule, name, at):
     upcoming = next_moment(rule, name, at)
     latest = latest_moment(rule, name, at)
     assert upcoming > at
@@ -293,7 +293,7 @@ def test_next_and_latest_moment_agree(rule, name, at):
 
 @settings(max_examples=50, deadline=None)
 @given(st.sets(st.integers(1, 7), min_size=1), TIMES, ZONES, st.one_of(STAMPS, NEAR_CHANGES))
-def test_weekly_rule_has_a_moment_for_each_of_its_days(weekdays, at, name, after):
+def test_weekly_rule_has_a_moment_for_every_matching_day(weekdays, at, name, after):
     rule, result, moment = Weekly(at, weekdays), [], after
     for _ in range(20):
         moment = next_moment(rule, name, moment)
@@ -305,7 +305,7 @@ def test_weekly_rule_has_a_moment_for_each_of_its_days(weekdays, at, name, after
     assert result == sorted(moment for moment in every if moment > after)[:20]
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------------
+# -- waiting ----------------------------------------------------------------------------------------------------------
 
 #: A Wednesday, 12:00 in Kolkata.
 NOON = ms("2026-07-01T12:00:00+05:30")
@@ -327,7 +327,7 @@ class Machine:
 
 
 class Observed:
-    """A schedule that is waited for all the time; records its moments, and the wall clock when each was due."""
+    """A task that always waits for a schedule; records each moment, and the wall clock when it was due."""
 
     def __init__(self, machine, rule, name=KOLKATA, after=None):
         self.due, self.at = [], []
@@ -379,7 +379,7 @@ async def test_interval_is_due_each_time(autojump_clock, observe):
     assert [NOON + number * MINUTE for number in range(1, 121)] == observed.due
 
 
-async def test_latest_moment_during_a_restart_is_due_at_once(autojump_clock, machine, observe):
+async def test_latest_moment_missed_while_the_hub_was_stopped_is_due_at_once(autojump_clock, machine, observe):
     observed = observe(Weekly(time(7, 30), DAILY), after=ms("2026-06-20T07:30:00+05:30"))
     await trio.sleep(1)
     assert local("01T07:30:00") == observed.due
@@ -405,7 +405,7 @@ async def test_moment_that_was_due_before_a_restart_is_not_due_again_when_the_cl
     assert local("02T07:30:00") == observed.due
 
 
-async def test_schedule_goes_on_when_the_last_moment_was_due_by_a_clock_a_year_ahead(autojump_clock, observe):
+async def test_schedule_continues_after_a_moment_recorded_by_a_clock_a_year_ahead(autojump_clock, observe):
     observed = observe(Weekly(time(7, 30), DAILY), after=ms("2027-07-01T07:30:00+05:30"))
     await trio.sleep(2 * 86_400)
     assert local("02T07:30:00", "03T07:30:00") == observed.due
@@ -438,7 +438,7 @@ async def test_clock_set_forward_over_many_moments_makes_only_the_latest_due(aut
     assert observed.due[0] > NOON + 29 * DAY
 
 
-async def test_board_that_boots_in_1970_makes_one_moment_due_when_its_clock_is_set(autojump_clock, machine, observe):
+async def test_clock_set_from_1970_makes_only_the_latest_moment_due(autojump_clock, machine, observe):
     machine.set(20_000)
     observed = observe(Every(1))
     await trio.sleep(30)
@@ -455,7 +455,7 @@ async def test_clock_set_back_makes_no_moment_due_twice(autojump_clock, machine,
     assert local("01T14:00:00") == observed.due
 
 
-async def test_interval_after_the_clock_is_set_back_goes_on_where_it_was(autojump_clock, machine, observe):
+async def test_interval_repeats_no_moment_after_the_clock_is_set_back(autojump_clock, machine, observe):
     observed = observe(Every(1))
     await trio.sleep(3600 + 30)
     machine.set(NOON + 30_000)
@@ -474,7 +474,7 @@ async def test_clock_set_back_delays_the_next_moment(autojump_clock, machine, ob
     assert observed.at[0] - observed.due[0] <= 2
 
 
-async def test_schedule_goes_on_after_a_clock_was_a_year_ahead(autojump_clock, machine, observe):
+async def test_schedule_continues_after_the_clock_was_a_year_ahead(autojump_clock, machine, observe):
     observed = observe(Weekly(time(14), DAILY))
     machine.set(NOON + 365 * DAY)
     await trio.sleep(3 * 3600)
@@ -484,7 +484,7 @@ async def test_schedule_goes_on_after_a_clock_was_a_year_ahead(autojump_clock, m
     assert len(observed.due) == len(set(observed.due)) == 4
 
 
-async def test_clock_set_back_before_the_only_moment_makes_it_due_then(autojump_clock, machine, observe):
+async def test_clock_set_back_before_the_only_moment_delays_it_until_then(autojump_clock, machine, observe):
     machine.set(NOON + 3 * HOUR)
     observed = observe(Once(wall("2026-07-01T14:00")))
     await trio.sleep(600)
@@ -493,7 +493,7 @@ async def test_clock_set_back_before_the_only_moment_makes_it_due_then(autojump_
     assert local("01T14:00:00") == observed.due
 
 
-async def test_moments_during_a_long_action_are_skipped_but_the_latest(autojump_clock, machine):
+async def test_only_the_latest_of_the_moments_during_a_long_action_is_due(autojump_clock, machine):
     schedule = Schedule(Every(1), KOLKATA, machine.clock)
     assert NOON + MINUTE == await schedule.wait()
     await trio.sleep(10 * 60 + 30)
@@ -511,7 +511,7 @@ async def test_daily_moment_is_due_once_on_days_when_the_clocks_change(autojump_
     assert [ms("2026-10-25T02:30:00+02:00"), ms("2026-10-26T02:30:00+01:00")] == observed.due[-2:]
 
 
-async def test_wait_that_is_cancelled_loses_no_moment(autojump_clock, machine):
+async def test_cancelled_wait_loses_no_moment(autojump_clock, machine):
     schedule = Schedule(Every(1), KOLKATA, machine.clock)
     await trio.sleep(90)
     with trio.CancelScope() as cancelled:
@@ -526,7 +526,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 2 * 3600), st.integers(-20 * HOUR, 20 
 
 @settings(max_examples=20, deadline=None)
 @given(st.one_of(st.builds(Every, st.integers(5, 600)), st.builds(Weekly, TIMES, st.just(DAILY))), ZONES, STEPS)
-def test_no_jump_makes_a_moment_due_twice_early_or_in_a_burst(rule, name, steps):
+def test_no_moment_is_due_twice_early_or_in_a_burst_after_any_jump(rule, name, steps):
     async def main():
         machine = Machine()
         observed = Observed(machine, rule, name)
@@ -534,7 +534,7 @@ def test_no_jump_makes_a_moment_due_twice_early_or_in_a_burst(rule, name, steps)
             nursery.start_soon(observed.run)
             for seconds, jump in steps:
                 await trio.sleep(seconds)
-                # At another time than any check, so that it is clear what comes before.
+                # Not at the time of a check, so that the moments before the jump are known.
                 await trio.sleep(0.5)
                 before = len(observed.due)
                 machine.set(machine.wall + jump)
@@ -546,7 +546,7 @@ def test_no_jump_makes_a_moment_due_twice_early_or_in_a_burst(rule, name, steps)
             nursery.cancel_scope.cancel()
         assert len(observed.due) == len(set(observed.due))
         assert all(at >= moment for moment, at in zip(observed.due, observed.at, strict=True))
-        # Once the clock is left alone, every moment is due on time, but those that were due already.
+        # When the clock is no longer set, every moment is due on time, except those that were due already.
         expected, moment = [], next_moment(rule, name, quiet)
         while moment < quiet + DAY:
             expected.append(moment)

@@ -1,8 +1,9 @@
-"""`hub.uplinks`, as a plugin that decodes a protocol of its own calls it: one call for each thing that a device sends."""
+"""`hub.uplinks`, called as a plugin with a protocol of its own calls it."""
 
 from __future__ import annotations
 
 import pytest
+from support.rejections import rejection_reasons
 
 from hub import MAX_IMPORT, ONLINE, NotFound, Rejected, TooMany, UnknownPin, WrongType
 from hub.domain import BY_TOKEN, WrongValue
@@ -49,10 +50,6 @@ def stream(device, pin=0):
     return device.points[pin].datastream
 
 
-def reasons(hub):
-    return [rejection.reason for rejection in hub.rejections.recent]
-
-
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -74,24 +71,24 @@ async def test_values_by_name_and_pin_share_one_timestamp_and_make_the_device_on
         ([("Mode", "eco"), (0, "warm")], WrongType, False),
     ],
 )
-async def test_of_values_with_an_invalid_one_none_is_written(hub, meter, values, error, recorded):
+async def test_no_value_is_written_if_one_is_invalid(hub, meter, values, error, recorded):
     with pytest.raises(error):
         hub.uplinks.write_values(meter, values, "lora", address="10.0.0.7")
     assert [] == hub.uplinks.current_values(meter, [0, 1])
-    assert recorded == any("has no V7" in reason for reason in reasons(hub))
+    assert recorded == any("has no V7" in reason for reason in rejection_reasons(hub))
 
 
-async def test_no_values_have_no_receipt(hub, meter):
+async def test_writing_no_values_returns_no_receipt(hub, meter):
     assert hub.uplinks.write_values(meter, [], "lora") is None
 
 
-async def test_current_values_are_those_of_the_pins_or_of_all_that_are_synced(hub, meter):
+async def test_current_values_are_of_the_given_pins_or_of_all_synced_datastreams(hub, meter):
     hub.uplinks.write_values(meter, [(0, "5"), (1, "eco")], "lora")
     assert [(stream(meter), 5), (stream(meter, 1), "eco")] == hub.uplinks.current_values(meter, [0, 1, 9])
     assert [(stream(meter, 1), "eco")] == hub.uplinks.current_values(meter)
 
 
-async def test_unknown_name_is_answered_with_the_most_similar_one(hub, meter):
+async def test_error_for_an_unknown_datastream_suggests_the_most_similar_name(hub, meter):
     with pytest.raises(UnknownPin, match="did you mean 'Mode'"):
         hub.uplinks.datastream(meter, "Modus")
     with pytest.raises(UnknownPin, match="V1 is a pin; the datastream is named 'Mode'"):
@@ -113,24 +110,24 @@ async def test_imported_values_count_against_the_quota_unless_they_are_rejected(
 async def test_import_of_too_many_values_is_rejected_before_the_quota(hub, meter):
     with pytest.raises(Rejected, match=f"at most {MAX_IMPORT} values, not {MAX_IMPORT + 1}"):
         await hub.uplinks.import_values(meter, [(stream(meter), 1, 1)] * (MAX_IMPORT + 1), "lora")
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 # -- information, metadata, properties, events ------------------------------------------------------------------------
 
 
-async def test_info_activates_the_device_and_leaves_out_what_is_not_printable(hub, meter):
+async def test_info_activates_the_device_and_drops_unprintable_fields(hub, meter):
     await hub.uplinks.report_info(meter, {"fw": "1.2", "mcu": "bell\a"}, "10.0.0.7")
     assert {"fw": "1.2"} == meter.firmware
     assert meter.activated
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_info_of_firmware_for_another_template_is_recorded_and_can_be_sent_back(hub, meter):
     sent = []
     await hub.uplinks.report_info(meter, {"tmpl": "TMPL0other"}, "10.0.0.7", sent.append)
     assert ["runs firmware for template TMPL0other, not TMPL0meter"] == sent
-    assert [f"device {meter.name} {sent[0]}"] == reasons(hub)
+    assert [f"device {meter.name} {sent[0]}"] == rejection_reasons(hub)
 
 
 async def test_metadata_is_set_and_read_by_name_and_number(hub, meter):
@@ -145,14 +142,14 @@ async def test_metadata_is_set_and_read_by_name_and_number(hub, meter):
             await hub.uplinks.set_metadata(meter, name, "1")
 
 
-async def test_metadata_that_a_device_may_not_change_is_rejected_in_the_words_of_its_transport(hub, meter):
+async def test_error_for_metadata_that_devices_cannot_change_can_be_worded_by_the_transport(hub, meter):
     with pytest.raises(WrongValue, match="metadata field Contact has the type contact, which devices cannot change"):
         await hub.uplinks.set_metadata(meter, "Contact", "{}")
     with pytest.raises(WrongValue, match="^no contact$"):
         await hub.uplinks.set_metadata(meter, "Contact", "{}", BY_TOKEN, "no {type}")
 
 
-async def test_auth_token_is_known_only_to_a_device_that_logged_in_with_it(hub, meter):
+async def test_auth_token_is_returned_only_to_a_device_that_logged_in_with_it(hub, meter):
     assert ("text", "secret") == await hub.uplinks.metadata(meter, "Auth Token", "secret")
     with pytest.raises(NotFound):
         await hub.uplinks.metadata(meter, "Auth Token")

@@ -11,8 +11,8 @@ from hub.model import Datastream
 from hub.values import MAX_STRING, coerce, pack, text_of, texts_of, to_json, unpack
 
 
-def stream(kind="double", **more):
-    return Datastream(id=1, pin=0, name="Value", type=kind, **more)
+def stream(kind="double", **options):
+    return Datastream(id=1, pin=0, name="Value", type=kind, **options)
 
 
 INTEGER = stream("integer")
@@ -23,7 +23,7 @@ MODE = stream("enum", values={0: "Off", 1: "Heat", 2: "Cool"})
 MODE_OR_OFF = stream("enum", values={0: "Off", 1: "Heat", 2: "Cool"}, fallback=0)
 
 
-def refused(datastream, raw):
+def is_rejected(datastream, raw):
     with pytest.raises(WrongType):
         coerce(datastream, raw)
     return True
@@ -53,7 +53,7 @@ def refused(datastream, raw):
         (True, 1),
     ],
 )
-def test_an_integer_datastream_takes_whole_numbers(raw, expected):
+def test_integer_datastream_accepts_integers(raw, expected):
     value = coerce(INTEGER, raw)
 
     assert expected == value
@@ -88,8 +88,8 @@ def test_an_integer_datastream_takes_whole_numbers(raw, expected):
         {},
     ],
 )
-def test_an_integer_datastream_refuses_everything_else(raw):
-    assert refused(INTEGER, raw)
+def test_integer_datastream_rejects_anything_else(raw):
+    assert is_rejected(INTEGER, raw)
 
 
 def test_an_integer_is_clamped_to_min_and_max():
@@ -100,7 +100,7 @@ def test_an_integer_is_clamped_to_min_and_max():
     assert 55 == coerce(percent, "55")
 
 
-def test_an_integer_stays_whole_between_bounds_that_are_not():
+def test_integer_is_clamped_to_the_integers_between_fractional_bounds():
     datastream = stream("integer", min=0.5, max=9.5)
 
     assert 1 == coerce(datastream, "-4")
@@ -108,8 +108,8 @@ def test_an_integer_stays_whole_between_bounds_that_are_not():
     assert int is type(coerce(datastream, "40"))
 
 
-def test_what_does_not_fit_32_bits_is_refused_even_when_a_bound_would_clamp_it():
-    assert refused(stream("integer", min=0, max=100), "99999999999")
+def test_number_that_does_not_fit_32_bits_is_rejected_instead_of_clamped():
+    assert is_rejected(stream("integer", min=0, max=100), "99999999999")
 
 
 # -- double -----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_what_does_not_fit_32_bits_is_refused_even_when_a_bound_would_clamp_it()
         (True, 1.0),
     ],
 )
-def test_a_double_datastream_takes_decimal_numbers(raw, expected):
+def test_double_datastream_accepts_decimal_numbers(raw, expected):
     value = coerce(DOUBLE, raw)
 
     assert expected == value
@@ -166,11 +166,11 @@ def test_a_double_datastream_takes_decimal_numbers(raw, expected):
         {},
     ],
 )
-def test_a_double_datastream_refuses_everything_else(raw):
-    assert refused(DOUBLE, raw)
+def test_double_datastream_rejects_anything_else(raw):
+    assert is_rejected(DOUBLE, raw)
 
 
-def test_a_double_is_clamped_and_stays_a_double():
+def test_double_is_clamped_and_remains_a_double():
     outside = stream("double", min=-40, max=85)
 
     assert "85.0" == text_of(coerce(outside, "1000"))
@@ -182,54 +182,54 @@ def test_a_double_is_clamped_and_stays_a_double():
 
 
 @pytest.mark.parametrize("raw", ["", " spaces stay ", "21.5", "nan", "äöü €", "\N{GRINNING FACE}"])
-def test_a_string_datastream_keeps_text_as_it_is(raw):
+def test_string_datastream_stores_text_unchanged(raw):
     assert raw == coerce(STRING, raw)
 
 
-def test_a_string_datastream_takes_a_number_as_its_text():
+def test_string_datastream_converts_a_number_to_text():
     assert "21.5" == coerce(STRING, 21.5)
     assert "7" == coerce(STRING, 7)
 
 
-def test_a_string_holds_1024_bytes_of_utf_8():
+def test_string_is_limited_to_1024_bytes_of_utf_8():
     assert "x" * MAX_STRING == coerce(STRING, "x" * MAX_STRING)
     assert "ä" * (MAX_STRING // 2) == coerce(STRING, "ä" * (MAX_STRING // 2))
-    assert refused(STRING, "x" * (MAX_STRING + 1))
-    assert refused(STRING, "ä" * (MAX_STRING // 2 + 1))
+    assert is_rejected(STRING, "x" * (MAX_STRING + 1))
+    assert is_rejected(STRING, "ä" * (MAX_STRING // 2 + 1))
 
 
 @pytest.mark.parametrize("raw", ["\ud800", "ok \udcff", True, None, {}])
-def test_a_string_datastream_refuses_what_is_not_text(raw):
-    assert refused(STRING, raw)
+def test_string_datastream_rejects_values_that_are_not_text(raw):
+    assert is_rejected(STRING, raw)
 
 
 # -- enum -------------------------------------------------------------------------------------------------------------
 
 
-def test_an_enum_takes_the_numbers_in_its_list():
+def test_enum_accepts_its_numbers():
     assert 2 == coerce(MODE, "2")
     assert 1 == coerce(MODE, "1.0000000")
     assert 0 == coerce(MODE, 0)
 
 
-def test_an_enum_without_fallback_refuses_other_numbers():
-    assert refused(MODE, "3")
+def test_enum_without_fallback_rejects_other_numbers():
+    assert is_rejected(MODE, "3")
 
 
-def test_an_enum_with_fallback_takes_it_for_other_numbers():
+def test_enum_with_fallback_replaces_other_numbers():
     assert 0 == coerce(MODE_OR_OFF, "3")
 
 
 @pytest.mark.parametrize("raw", ["Heat", "", "1.5", None])
-def test_an_enum_refuses_what_is_no_number_in_spite_of_a_fallback(raw):
-    assert refused(MODE_OR_OFF, raw)
+def test_enum_with_fallback_rejects_values_that_are_not_integers(raw):
+    assert is_rejected(MODE_OR_OFF, raw)
 
 
 # -- location ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("raw", ["30.5,-50.25", "30.5, -50.25", ["30.5", "-50.25"], [30.5, -50.25], ["30.5,-50.25"]])
-def test_a_location_is_longitude_and_latitude(raw):
+def test_location_is_longitude_and_latitude(raw):
     assert (30.5, -50.25) == coerce(LOCATION, raw)
 
 
@@ -237,19 +237,19 @@ def test_a_location_is_longitude_and_latitude(raw):
     "raw",
     ["", "30.5", "1,2,3", "a,b", "nan,0", "181,0", "0,91", "-181,0", ["1"], ["1", "2", "3"], [], 30.5, [[1, 2]], None],
 )
-def test_a_location_refuses_what_is_no_place(raw):
-    assert refused(LOCATION, raw)
+def test_location_rejects_invalid_coordinates(raw):
+    assert is_rejected(LOCATION, raw)
 
 
-def test_longitude_comes_first():
+def test_longitude_is_the_first_coordinate():
     assert (170.0, 10.0) == coerce(LOCATION, "170,10")
-    assert refused(LOCATION, "10,170")
+    assert is_rejected(LOCATION, "10,170")
 
 
-# -- several values ---------------------------------------------------------------------------------------------------
+# -- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def test_several_values_are_an_array_of_the_type():
+def test_list_of_values_is_an_array_of_the_type_of_the_datastream():
     assert (1, 2, 3) == coerce(INTEGER, ["1", "2.0", "3"])
     assert ("a", "", "c") == coerce(STRING, ["a", "", "c"])
 
@@ -258,32 +258,32 @@ def test_each_value_of_an_array_is_clamped():
     assert (0.0, 5.0, 10.0) == coerce(stream(min=0, max=10), ["-1", "5", "11"])
 
 
-def test_an_array_of_one_is_that_one():
+def test_array_with_one_element_is_that_element():
     assert 7 == coerce(INTEGER, ["7"])
 
 
 @pytest.mark.parametrize("raw", [[], ["1", "x"], ["1", None], [["1"], ["2"]]])
-def test_one_bad_value_refuses_the_whole_array(raw):
-    assert refused(INTEGER, raw)
+def test_array_with_an_invalid_element_is_rejected(raw):
+    assert is_rejected(INTEGER, raw)
 
 
-# -- and back ---------------------------------------------------------------------------------------------------------
+# -- encoding ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(100, "100"), (100.0, "100.0"), (21.5, "21.5"), (0.1, "0.1"), (1e22, "1e+22"), ("text", "text"), (-0.0, "-0.0")],
 )
-def test_text_is_the_shortest_that_reads_back_the_same(value, expected):
+def test_text_of_a_value_is_the_shortest_that_decodes_to_it(value, expected):
     assert expected == text_of(value)
 
 
-def test_an_array_has_a_text_per_value():
+def test_array_has_a_text_for_each_element():
     assert ("1", "2") == texts_of((1, 2))
     assert ("1.5",) == texts_of(1.5)
 
 
-def test_an_array_is_an_array_in_json():
+def test_array_is_an_array_in_json():
     assert [1, 2] == to_json((1, 2))
     assert "1" == to_json("1")
 
@@ -319,7 +319,7 @@ def datastreams(draw):
 
 
 def coerced(datastream, raw):
-    """The value, or None when it is refused; any other exception is a failure."""
+    """The coerced value, or None if it is rejected; any other exception fails the test."""
     try:
         return coerce(datastream, raw)
     except WrongType:
@@ -327,16 +327,16 @@ def coerced(datastream, raw):
 
 
 @given(datastreams(), RAW)
-def test_whatever_comes_in_is_a_value_of_the_type_or_wrong(datastream, raw):
+def test_any_input_is_coerced_to_the_type_or_rejected(datastream, raw):
     value = coerced(datastream, raw)
 
     if value is not None:
         expected = {"integer": int, "enum": int, "string": str}.get(datastream.type, float)
-        assert {expected} == {type(one) for one in (value if isinstance(value, tuple) else (value,))}
+        assert {expected} == {type(element) for element in (value if isinstance(value, tuple) else (value,))}
 
 
 @given(datastreams(), RAW)
-def test_the_text_of_a_value_reads_back_as_that_value(datastream, raw):
+def test_text_of_any_value_is_coerced_to_the_same_value(datastream, raw):
     value = coerced(datastream, raw)
 
     if value is not None:
@@ -346,7 +346,7 @@ def test_the_text_of_a_value_reads_back_as_that_value(datastream, raw):
 
 
 @given(datastreams(), RAW)
-def test_what_json_shows_is_taken_back(datastream, raw):
+def test_json_of_any_value_is_coerced_to_the_same_value(datastream, raw):
     value = coerced(datastream, raw)
 
     if value is not None:
@@ -354,7 +354,7 @@ def test_what_json_shows_is_taken_back(datastream, raw):
 
 
 @given(datastreams(), RAW)
-def test_what_is_packed_for_the_database_unpacks_to_the_same(datastream, raw):
+def test_packed_value_unpacks_to_the_same_value(datastream, raw):
     value = coerced(datastream, raw)
 
     if value is not None:
@@ -363,10 +363,10 @@ def test_what_is_packed_for_the_database_unpacks_to_the_same(datastream, raw):
 
 
 @given(datastreams(), RAW)
-def test_numbers_stay_within_their_bounds(datastream, raw):
+def test_coerced_numbers_are_within_the_range_of_the_datastream(datastream, raw):
     value = coerced(datastream, raw)
 
     if value is not None and datastream.type in ("integer", "double"):
-        for one in value if isinstance(value, tuple) else (value,):
-            assert datastream.min is None or one >= datastream.min
-            assert datastream.max is None or one <= datastream.max
+        for element in value if isinstance(value, tuple) else (value,):
+            assert datastream.min is None or element >= datastream.min
+            assert datastream.max is None or element <= datastream.max

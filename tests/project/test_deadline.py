@@ -1,4 +1,4 @@
-"""A test that takes too long ends, says where it was, and ends nothing else."""
+"""A test over its deadline fails with the place where it waits, and the other tests run on."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_is_in_time_without_trio():
 """
 
 
-def test_what_takes_too_long_ends_nothing_else(tmp_path):
+def test_slow_test_fails_and_the_others_run(tmp_path):
     (tmp_path / "test_slow.py").write_text(SUITE)
     folder = TESTS
     done = subprocess.run(

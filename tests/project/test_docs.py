@@ -1,4 +1,4 @@
-"""What the documents say is checked against the code."""
+"""The documentation agrees with the code, and its examples run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *so
 
 
 def blocks(path, language):
+    """The code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("name", hookspecs.HOOKS)
-def test_every_hook_is_documented_as_its_code_says(name):
+def test_every_hook_is_documented_with_signature_and_docstring(name):
     section = (ROOT / "docs" / "hooks.md").read_text().partition(f"## {name}\n")[2].partition("\n## ")[0]
     spec = hookspecs.HOOKS[name]
     signature = str(inspect.signature(spec)).replace("'", "")
@@ -43,7 +44,7 @@ def test_every_hook_is_documented_as_its_code_says(name):
     assert inspect.cleandoc(spec.__doc__) in section
 
 
-def test_no_hook_is_documented_that_does_not_exist():
+def test_documented_hooks_exist():
     documented = re.findall(r"^## (hub_\w+)", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(hookspecs.HOOKS)
 
@@ -59,7 +60,7 @@ def test_every_setting_is_in_the_shipped_configuration():
         assert sorted(table) == sorted(field.name for field in attrs.fields(cls)), section.name
 
 
-def test_the_shipped_configuration_says_the_defaults():
+def test_shipped_configuration_has_the_defaults():
     shipped = parse((ROOT / "config" / "hub.toml").read_text())
     assert attrs.evolve(Config(), source=shipped.source) == shipped
 
@@ -97,20 +98,20 @@ def test_public_names_are_documented():
         assert all(getattr(public, name) is not None for name in names)
 
 
-def test_type_checkers_see_the_public_names_that_exist():
+def test_stub_for_type_checkers_has_the_public_names():
     stub = ast.parse((ROOT / "hub" / "__init__.pyi").read_text())
     typed = {(node.module, alias.name) for node in stub.body for alias in node.names}
     assert typed == {(module, name) for module, names in public._NAMES.items() for name in names.split()}
 
 
-def test_files_that_contributors_are_sent_to_exist():
+def test_files_named_in_contributing_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     files = re.findall(r"`((?:hub|tests|docs|config)/[\w/]+\.\w+|pyproject\.toml)`", text)
     assert len(files) > 10
     assert [] == [name for name in files if not (ROOT / name).is_file()]
 
 
-def test_links_between_documents_lead_somewhere():
+def test_links_between_documents_are_valid():
     broken = []
     for path in DOCS:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
@@ -124,7 +125,7 @@ def hub_toml():
     return '[[listen]]\naddress = "127.0.0.1:0"\n'
 
 
-async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
+async def test_documented_plugin_works(hub_config, tmp_path):
     from hub.api import Request
 
     [plugin, *_] = blocks(ROOT / "docs" / "plugins.md", "python")
@@ -144,8 +145,8 @@ async def test_the_plugin_in_the_documentation_works(hub_config, tmp_path):
     sys.modules.pop("pinwheel_plugins.frost")
 
 
-class Lines:
-    """A device that speaks the protocol of the documentation's transport."""
+class LineClient:
+    """A client of the transport in the documentation."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -198,16 +199,16 @@ async def lines_hub(hub_config):
 
 
 @asynccontextmanager
-async def dialled(hub):
+async def open_connection(hub):
     async with await trio.open_tcp_stream(*address_of(hub)) as stream:
-        yield Lines(stream)
+        yield LineClient(stream)
 
 
 async def test_documented_transport_logs_in_writes_and_receives_commands(lines_hub):
     hub = lines_hub
     device, token = await add_device(hub, LINES_TEMPLATE)
     temperature, label = (point.datastream for point in device.points.values())
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert "ok" == await client.ask(f"login {token}\n")
         assert "lines" == hub.sessions.get(device.id).via
         assert "ok" == await client.ask("0 21.5\n")
@@ -226,13 +227,13 @@ async def test_documented_transport_logs_in_writes_and_receives_commands(lines_h
         assert "command 1 a command 0 99" == await client.line()
         await client.send("0 1")
     await until(lambda: hub.sessions.get(device.id) is None)
-    assert 19 == hub.writes.current(device, temperature), "a line without its end is no value"
+    assert 19 == hub.writes.current(device, temperature), "a line without its end is not a value"
 
 
 async def test_documented_transport_acknowledges_after_the_commit(lines_hub, monkeypatch):
     hub = lines_hub
     device, token = await add_device(hub, LINES_TEMPLATE)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert "ok" == await client.ask(f"login {token}\n")
         transaction, ready = hub.storage.history.transaction, trio.Event()
 
@@ -253,27 +254,27 @@ async def test_documented_transport_acknowledges_after_the_commit(lines_hub, mon
 async def test_documented_transport_rejects_bad_logins_and_long_lines(lines_hub, monkeypatch):
     hub = lines_hub
     device, token = await add_device(hub, LINES_TEMPLATE)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert ["error unknown token", None] == [await client.ask(f"login {'x' * 32}\n"), await client.line()]
     assert "lines: unknown token" == hub.rejections.recent[-1].reason
     for start in ("login ", f"login {token}\n"):
-        async with dialled(hub) as client:
+        async with open_connection(hub) as client:
             await client.send(start + "1 " + "x" * 5000)
-            answers = [await client.line()]
-            while answers[-1] is not None:
-                answers.append(await client.line())
-            assert answers[-2].startswith("error a line has less than 500 bytes")
+            lines = [await client.line()]
+            while lines[-1] is not None:
+                lines.append(await client.line())
+            assert lines[-2].startswith("error a line has less than 500 bytes")
     monkeypatch.setattr(hub.plugins["lines"].module, "LOGIN", 0.05)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert (await client.ask("log")).startswith("error ")
         assert await client.line() is None
     assert hub.sessions.get(device.id) is None
 
 
-async def test_documented_transport_ends_the_older_connection_of_a_device(lines_hub):
+async def test_documented_transport_closes_the_older_connection_of_a_device(lines_hub):
     hub = lines_hub
     device, token = await add_device(hub, LINES_TEMPLATE)
-    async with dialled(hub) as older, dialled(hub) as newer:
+    async with open_connection(hub) as older, open_connection(hub) as newer:
         assert "ok" == await older.ask(f"login {token}\n")
         assert "ok" == await newer.ask(f"login {token}\n")
         assert await older.line() is None
@@ -281,21 +282,21 @@ async def test_documented_transport_ends_the_older_connection_of_a_device(lines_
         assert hub.sessions.get(device.id) is not None
 
 
-async def test_the_test_in_the_documentation_passes(hub):
+async def test_documented_test_passes(hub):
     [*_, test] = blocks(ROOT / "docs" / "plugins.md", "python")
-    names = {}
-    exec(test, names)
-    await names["test_impossible_cold_is_refused"](hub)
+    namespace = {}
+    exec(test, namespace)
+    await namespace["test_impossible_cold_is_rejected"](hub)
 
 
-def test_templates_in_the_readme_are_right():
+def test_templates_in_the_readme_are_valid():
     from hub.templates.document import parse as parse_template
 
     for block in blocks(ROOT / "README.md", "toml"):
         parse_template(block)
 
 
-def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
+def test_every_key_of_a_template_is_documented():
     from hub.domain.metadata import TYPES
     from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status, Tab, Widget
     from hub.templates.document import parse as parse_template
@@ -326,8 +327,8 @@ def test_every_key_of_a_template_is_documented_with_its_default_or_an_example():
             assert row.endswith(f"| {', '.join(sorted(widget.options)) or '-'} |"), name
 
 
-async def test_everything_that_the_hub_offers_a_plugin_is_described(hub):
+async def test_every_public_attribute_of_the_hub_is_documented_for_plugins(hub):
     text = (ROOT / "docs" / "plugins.md").read_text().partition("## Public names\n")[0]
-    described = set(re.findall(r"`hub\.(\w+)`", text))
-    offered = {name for name in (*vars(hub), *dir(type(hub))) if not name.startswith("_")}
-    assert ([], []) == (sorted(offered - described), sorted(described - offered))
+    documented = set(re.findall(r"`hub\.(\w+)`", text))
+    attributes = {name for name in (*vars(hub), *dir(type(hub))) if not name.startswith("_")}
+    assert ([], []) == (sorted(attributes - documented), sorted(documented - attributes))

@@ -1,4 +1,4 @@
-"""A test that binds a fixed port fails, also when the program that it starts does."""
+"""A test fails if it binds a fixed port, or if a program that it starts does."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def test_no_port():
 """
 
 
-def test_fixed_ports_fail_a_test(tmp_path):
+def test_tests_that_bind_fixed_ports_fail(tmp_path):
     (tmp_path / "test_ports.py").write_text(SUITE)
     folder = TESTS
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:randomly", "-o", "trio_mode=true"]

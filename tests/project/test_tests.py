@@ -1,4 +1,4 @@
-"""Rules that the tests themselves keep."""
+"""Rules for the tests themselves: every deadline scales with the machine."""
 
 import ast
 
@@ -7,12 +7,12 @@ from support.paths import TESTS
 
 FOLDER = TESTS
 MODULES = [path for path in sorted(FOLDER.rglob("*.py")) if "node_modules" not in path.parts]
-#: Functions whose first argument is a deadline in seconds; of the methods, `Thing.wait()` may wait for ever.
+#: Functions whose first argument is a deadline in seconds; `wait()` without an argument may wait for ever.
 TIMED = {"fail_after", "move_on_after", "wait", "wait_for_publish", "communicate", "settimeout"}
-#: Clocks that go on while other programs run, and all of them.
+#: Clocks that advance while other programs run, and all clocks.
 WALL_CLOCKS = {"monotonic", "perf_counter", "current_time"}
 CLOCKS = {*WALL_CLOCKS, "thread_time", "process_time"}
-#: Functions of tests/support/patience.py that make such a deadline.
+#: Functions of tests/support/patience.py that return a scaled deadline.
 SCALED = {"patient", "brief"}
 
 
@@ -22,7 +22,7 @@ def _called(node):
 
 
 def scaled_names(trees):
-    """Names that modules bind to `patient(…)`, and never to anything else."""
+    """Names that modules bind to `patient(…)` only."""
     bound = {}
     for tree in trees:
         for node in tree.body:
@@ -55,7 +55,7 @@ def _scales(deadline, scaled):
 
 
 def _bounds_of_elapsed_time(assertion):
-    """The upper bounds that an assertion has for the difference of two readings of a clock."""
+    """The upper bounds in an assertion on the difference of two readings of a clock."""
     for node in ast.walk(assertion):
         if isinstance(node, ast.Compare):
             values = [node.left, *node.comparators]

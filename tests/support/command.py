@@ -60,7 +60,7 @@ wait = "0s"
 """
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit code and the output of a command."""
 
     code: int
@@ -116,9 +116,9 @@ class CommandLine:
             sys.stdin = before
             logging.getLogger().removeHandler(log)
         assert "Traceback" not in err.getvalue()
-        return Done(code, out.getvalue(), err.getvalue())
+        return CommandResult(code, out.getvalue(), err.getvalue())
 
-    def spawned(self, *arguments):
+    def run_process(self, *arguments):
         """Run a command to its end in its own process."""
         done = subprocess.run(
             [PINWHEEL, *map(str, arguments)],
@@ -130,9 +130,9 @@ class CommandLine:
             timeout=patient(50),
         )
         assert "Traceback" not in done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def typed(self, answers, *arguments):
+    def run_on_terminal(self, answers, *arguments):
         """Run a command on a terminal, and answer its prompts in order; ``out`` is the screen.
 
         ``answers``: prompt to input.
@@ -162,7 +162,7 @@ class CommandLine:
                         os.write(ours, answer.encode())
             os.close(ours)
         assert "Traceback" not in screen
-        return Done(process.returncode, screen, "")
+        return CommandResult(process.returncode, screen, "")
 
     @contextmanager
     def started(self, *arguments):
@@ -213,7 +213,7 @@ class CommandLine:
         host, _, port = self.state["listen"][listener]["address"].rpartition(":")
         return socket.create_connection((host, int(port)), timeout=patient(20))
 
-    def status_of_login(self, token):
+    def login_status(self, token):
         """Return the status code of a native login."""
         with self.dial() as sock:
             sock.sendall(frame(Cmd.HW_LOGIN, 1, (token,)))

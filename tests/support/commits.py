@@ -1,4 +1,4 @@
-"""The log of the history as another program finds it on the disk."""
+"""The log of the history, read from its file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import closing
 from hub.history.log_table import unpack_batch
 
 
-def entries(data):
+def log_entries(data):
     """(series, stamp, value, flags) of every value in the log of a data directory, in the order of acceptance."""
-    with closing(sqlite3.connect(data / "history.db")) as other:
-        batches = other.execute("SELECT number, n, data FROM log ORDER BY number").fetchall()
+    with closing(sqlite3.connect(data / "history.db")) as database:
+        batches = database.execute("SELECT number, n, data FROM log ORDER BY number").fetchall()
     return [entry for batch in batches for entry in unpack_batch(*batch)]

@@ -1,11 +1,11 @@
-"""The history's way to its file."""
+"""Compaction of the history."""
 
 from __future__ import annotations
 
 from support.times import until
 
 
-async def compacted(hub):
-    """What came so far is in chunks."""
+async def compact(hub):
+    """Compact all values that were written so far into chunks."""
     hub.history.close_segment()
     await until(lambda: not hub.history.is_busy)

@@ -20,13 +20,9 @@ def with_changes(**changes):
     return DOCUMENT | changes
 
 
-def without(pin):
+def without_datastream(pin):
     return with_changes(datastream=[stream for stream in DOCUMENT["datastream"] if stream["pin"] != pin])
 
 
 def with_datastream(**stream):
     return with_changes(datastream=[*DOCUMENT["datastream"], stream])
-
-
-def current_value(hub, device, pin):
-    return hub.writes.current(device, device.points[pin].datastream)

@@ -1,6 +1,6 @@
-"""A general MQTT broker on the hub's codec and rules: one topic space that everybody shares, and nothing kept on disk.
+"""A general MQTT broker on the hub's codec and session: one topic space for all clients, and no storage.
 
-It is here so that suites which judge brokers can judge them: ``python tests/generic_broker.py 18830``.
+Test suites for brokers can test the codec with it: ``python tests/support/generic_broker.py 18830``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from connectors.mqtt.session import (
 
 LIMITS = ServerLimits(max_qos=2, shared_subscriptions=True, max_expiry=NEVER, max_keep_alive=60)
 CONNECT_DEADLINE = 10.0
-#: What nobody may subscribe to, in the words of the suites.
+#: Topic filters that nobody may subscribe to; the suites expect these.
 FORBIDDEN = ("test/nosubscribe", "nosubscribe")
 
 
@@ -51,7 +51,7 @@ class Client:
         self.connection = None
         self.stream = None
         self.wake = trio.Event()
-        self.gone = None
+        self.expiry_scope = None
 
     def flush(self):
         self.wake.set()
@@ -91,7 +91,7 @@ class Broker:
                         elif type(event) is Disconnect:
                             over.set()
                         else:
-                            self._happened(client, connection, event)
+                            self._handle(client, connection, event)
                     if client is not None:
                         client.flush()
                 nursery.cancel_scope.cancel()
@@ -149,8 +149,8 @@ class Broker:
         client = old if present else Client(self, Session(name))
         if old is not None and not present:
             self._forget(old)
-        if client.gone is not None:
-            client.gone.cancel()
+        if client.expiry_scope is not None:
+            client.expiry_scope.cancel()
         self.clients[name] = client
         client.connection, client.stream = connection, stream
         connection.accept(connect, client.session, trio.current_time(), present=present)
@@ -160,8 +160,8 @@ class Broker:
         client.connection = None
         will, expiry = connection.will, client.session.expiry
         delay = min(will.properties.get(Property.WILL_DELAY, 0), expiry) if will is not None else 0
-        client.gone = trio.CancelScope()
-        self.nursery.start_soon(self._leave, client, will, delay, expiry, client.gone)
+        client.expiry_scope = trio.CancelScope()
+        self.nursery.start_soon(self._leave, client, will, delay, expiry, client.expiry_scope)
 
     async def _leave(self, client, will, delay, expiry, scope):
         with scope:
@@ -175,8 +175,8 @@ class Broker:
                     del self.clients[client.session.client_id]
 
     def _forget(self, client):
-        if client.gone is not None:
-            client.gone.cancel()
+        if client.expiry_scope is not None:
+            client.expiry_scope.cancel()
 
     def _will(self, will: Will):
         properties = {k: v for k, v in will.properties.items() if k != Property.WILL_DELAY}
@@ -184,7 +184,7 @@ class Broker:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def _happened(self, client, connection, event):
+    def _handle(self, client, connection, event):
         match event:
             case Publish():
                 self.publish(event, client)
@@ -205,7 +205,7 @@ class Broker:
                 self.retained[publish.topic] = publish, self._expires(publish)
         shared = {}
         for client in tuple(self.clients.values()):
-            mine = {}
+            matching = {}
             for name, (sub, number) in client.session.subscriptions.items():
                 real = name.split("/", 2)[2] if name.startswith("$share/") else name
                 if not matches(real, publish.topic) or (sub.no_local and client is sender):
@@ -213,11 +213,11 @@ class Broker:
                 if real is not name:
                     shared.setdefault(name, []).append((client, sub, number))
                 else:
-                    mine[name] = sub, number
-            if mine:
-                self._deliver(client, publish, list(mine.values()))
-        for several in shared.values():
-            client, sub, number = several[next(self.turns) % len(several)]
+                    matching[name] = sub, number
+            if matching:
+                self._deliver(client, publish, list(matching.values()))
+        for members in shared.values():
+            client, sub, number = members[next(self.turns) % len(members)]
             self._deliver(client, publish, [(sub, number)])
 
     def _deliver(self, client, publish, subs):
@@ -235,20 +235,20 @@ class Broker:
 
     @staticmethod
     def _expires(publish):
-        lasts = publish.properties.get(Property.MESSAGE_EXPIRY)
-        return None if lasts is None else trio.current_time() + lasts
+        seconds = publish.properties.get(Property.MESSAGE_EXPIRY)
+        return None if seconds is None else trio.current_time() + seconds
 
     def _subscribe(self, client, connection, subscribe):
         before = set(client.session.subscriptions)
-        refused = Reason.UNSPECIFIED
-        reasons = [refused if sub.filter in FORBIDDEN else sub.qos for sub in subscribe.subscriptions]
+        rejected = Reason.UNSPECIFIED
+        reasons = [rejected if sub.filter in FORBIDDEN else sub.qos for sub in subscribe.subscriptions]
         connection.answer_subscribe(subscribe, reasons)
         client.flush()
         [number] = subscribe.properties.get(Property.SUBSCRIPTION_ID, (0,))
         for sub, reason in zip(subscribe.subscriptions, reasons, strict=True):
             new = sub.filter not in before
             quiet = sub.retain_handling == 2 or (sub.retain_handling == 1 and not new)
-            if reason >= refused or sub.filter.startswith("$share/") or (quiet and connection.version == V5):
+            if reason >= rejected or sub.filter.startswith("$share/") or (quiet and connection.version == V5):
                 continue
             for topic, (publish, expires) in tuple(self.retained.items()):
                 if matches(sub.filter, topic) and (expires is None or expires > trio.current_time()):

@@ -1,4 +1,4 @@
-"""Where things are: the project and its tests."""
+"""The folders of the project and of its tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How long the tests wait: as long as it takes on a quiet machine, and longer on a busy or a slow one."""
+"""Deadlines of tests, which scale with the speed of the machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 #: Seconds that `_loop` takes on a quiet machine of the kind that the tests were written on.
 QUIET = 0.016
-#: A machine that is busier than that is not waited for.
-MOST = 10.0
+#: The largest factor, for a very slow or busy machine.
+MAX_SCALE = 10.0
 
 
 def _loop() -> float:
@@ -17,20 +17,20 @@ def _loop() -> float:
     return time.perf_counter() - began
 
 
-#: Other programs may start to work after the measurement: deadlines are never shorter than this many times.
-LEAST = 2.0
-#: How much longer things take here than on a quiet machine; measured when the tests begin.
-SCALE = min(MOST, max(LEAST, sorted(_loop() for _ in range(9))[-2] / QUIET))
+#: The smallest factor: other programs may start after the measurement.
+MIN_SCALE = 2.0
+#: The factor of this machine to a quiet one, measured when the tests start.
+SCALE = min(MAX_SCALE, max(MIN_SCALE, sorted(_loop() for _ in range(9))[-2] / QUIET))
 
 
 def patient(seconds: float) -> float:
-    """Seconds that something may take which takes ``seconds`` at most on a quiet machine."""
+    """The deadline on this machine for an action that takes at most ``seconds`` on a quiet one."""
     return seconds * SCALE
 
 
 def brief(seconds: float) -> float:
-    """Seconds to wait for something that must not happen, or to pause between two attempts.
+    """The time to wait for an event that must not happen, or between two attempts.
 
-    A slow machine can only make such a test pass, so the seconds do not scale.
+    It does not scale: a slow machine cannot make such a test fail.
     """
     return seconds

@@ -1,4 +1,4 @@
-"""HTTP as a client without a library sees it, for the tests: what goes out is bytes, and every byte of an answer counts."""
+"""An HTTP client without a library: the tests send bytes, and see every byte of a response."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from support.patience import patient
 
 from hub.testing import address_of
 
-#: Seconds for anything that has to come: far more than it ever takes.
+#: Seconds for anything that must happen.
 PATIENCE = patient(20)
 
 
 @attrs.frozen
-class Answer:
-    """``headers`` have lower-case names; ``head`` is how they came, with the status line."""
+class Response:
+    """A response. ``headers`` have lower-case names; ``head`` has the lines as received, with the status line."""
 
     status: int
     headers: dict[str, str]
@@ -34,32 +34,32 @@ class Answer:
 
     @property
     def message(self):
-        """What the error says."""
+        """The message of an error."""
         return self.json["error"]["message"]
 
 
-class Http:
-    """One connection."""
+class HttpConnection:
+    """A connection."""
 
     def __init__(self, stream):
         self.stream = stream
         self._buffer = b""
 
     async def send(self, data):
-        """Send bytes; the hub may have gone away over the ones before."""
+        """Send bytes; the hub may have closed the connection already."""
         with suppress(trio.BrokenResourceError):
             await self.stream.send_all(data)
 
     async def ask(self, method, target, body=None, key=None, **headers):
-        """One request and its answer. ``body`` is bytes, or what becomes JSON; ``key`` a bearer."""
+        """Send a request, and return the response. ``body`` is bytes, or encoded as JSON; ``key`` is a bearer token."""
         await self.send(request(method, target, body, key, **headers))
-        return await self.answer(head=method == "HEAD")
+        return await self.read_response(head=method == "HEAD")
 
     async def get(self, target, key=None):
         return await self.ask("GET", target, key=key)
 
-    async def answer(self, head=False):
-        """The next answer; ``head`` when it is one to HEAD."""
+    async def read_response(self, head=False):
+        """The next response; ``head`` if it is to a HEAD request."""
         lines = (await self._until(b"\r\n\r\n"))[:-4].decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         status = int(lines[0].split(" ")[1])
@@ -69,10 +69,10 @@ class Http:
             body = await self._chunks()
         else:
             body = await self._exactly(int(headers["content-length"]))
-        return Answer(status, headers, body, lines)
+        return Response(status, headers, body, lines)
 
-    async def rest(self):
-        """Everything up to the end of the connection."""
+    async def read_to_end(self):
+        """All bytes until the hub ends the connection."""
         while await self._more():
             pass
         rest, self._buffer = self._buffer, b""
@@ -129,13 +129,13 @@ async def connected(hub, listener=0, tls=None):
     if tls is not None:
         stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
     try:
-        yield Http(stream)
+        yield HttpConnection(stream)
     finally:
         await trio.aclose_forcefully(stream)
 
 
 async def ask(hub, method, target, body=None, key=None, listener=0, **headers):
-    """One request on a connection of its own."""
+    """Send a request on a new connection, and return the response."""
     async with connected(hub, listener) as http:
         return await http.ask(method, target, body, key, **headers)
 

@@ -1,14 +1,14 @@
-"""A client of MQTT that shows every packet: the tests say what goes out and see what comes in, in order."""
+"""An MQTT client on the level of packets: the tests send packets, and see every received one, in order."""
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
 from support.patience import patient
+from support.times import until
 
 from connectors.mqtt.packets import (
     V5,
@@ -32,8 +32,8 @@ from hub.testing import address_of
 PATIENCE = patient(10)
 
 
-class Raw:
-    """One connection of a version. Messages from the hub are acknowledged only when asked to."""
+class RawClient:
+    """A connection. Publications of the hub are acknowledged by `message` and `received` only."""
 
     def __init__(self, stream, version=V311):
         self.stream = stream
@@ -58,15 +58,15 @@ class Raw:
             self._waiting += self._decoder.receive(data)
         return self._waiting.popleft()
 
-    async def rest(self):
+    async def read_to_end(self):
         """All packets until the hub ends the connection."""
-        found = []
+        packets = []
         while (packet := await self.next()) is not None:
-            found.append(packet)
-        return found
+            packets.append(packet)
+        return packets
 
     async def until(self, kind):
-        """The next packet of a class; what came before it comes later."""
+        """The next packet of a class; packets before it are returned later."""
         before = []
         while (packet := await self.next()) is not None and not isinstance(packet, kind):
             before.append(packet)
@@ -74,7 +74,7 @@ class Raw:
         return packet
 
     async def login(self, token, **connect):
-        """The CONNACK of a device."""
+        """Log in as a device; returns the CONNACK."""
         fields = {"username": "device", "password": token.encode(), "keep_alive": 60, "version": self.version}
         await self.send(Connect(**fields | connect))
         return await self.next()
@@ -83,26 +83,26 @@ class Raw:
         self._last = self._last % 65_535 + 1
         return self._last
 
-    async def publish(self, topic, payload=b"", qos=1, **more):
-        """Publish, and wait for the answer, if there is one; an `Ack` of QoS 2 is the whole dance's last but one."""
+    async def publish(self, topic, payload=b"", qos=1, **fields):
+        """Publish, and return the acknowledgement, if any: PUBACK, or PUBREC of a completed QoS 2 exchange."""
         packet_id = self._id() if qos else 0
         data = payload if isinstance(payload, bytes) else str(payload).encode()
-        await self.send(Publish(topic, data, qos, packet_id, **more))
+        await self.send(Publish(topic, data, qos, packet_id, **fields))
         if not qos:
             return None
-        answer = await self.until(Ack)
-        assert answer is None or packet_id == answer.packet_id
-        if qos == 2 and answer is not None and answer.reason < 0x80:
+        response = await self.until(Ack)
+        assert response is None or packet_id == response.packet_id
+        if qos == 2 and response is not None and response.reason < 0x80:
             await self.send(Ack(Kind.PUBREL, packet_id))
             assert Ack(Kind.PUBCOMP, packet_id) == await self.until(Ack)
-        return answer
+        return response
 
     async def subscribe(self, *filters, qos=1, **properties):
-        """What was granted to each filter."""
+        """Subscribe; returns the reason code for each filter."""
         packet_id = self._id()
         await self.send(Subscribe(packet_id, tuple(Subscription(name, qos) for name in filters), **properties))
-        answer = await self.until(Suback)
-        return list(answer.reasons)
+        response = await self.until(Suback)
+        return list(response.reasons)
 
     async def unsubscribe(self, *filters):
         packet_id = self._id()
@@ -118,36 +118,36 @@ class Raw:
             await self.send(Ack(Kind.PUBACK, packet.packet_id))
         return packet.topic, packet.payload.decode()
 
-    async def heard(self):
-        """Messages that came before the answer to a ping: nothing that was sent earlier is still to come."""
+    async def received(self):
+        """(topic, payload) of all messages received before the response to a PINGREQ: everything sent so far."""
         await self.send(Ping(Kind.PINGREQ))
-        found = []
+        messages = []
         while (packet := await self.next()) is not None and packet != Ping(Kind.PINGRESP):
             if isinstance(packet, Publish):
-                found.append((packet.topic, packet.payload.decode()))
+                messages.append((packet.topic, packet.payload.decode()))
                 if packet.qos:
                     await self.send(Ack(Kind.PUBACK, packet.packet_id))
-        return found
+        return messages
 
     async def disconnect(self, reason=0, **properties):
         await self.send(Disconnect(reason, **properties))
-        return await self.rest()
+        return await self.read_to_end()
 
 
 @asynccontextmanager
-async def dialled(hub, version=V311, **options):
-    """A connection that has not said anything."""
+async def open_connection(hub, version=V311, **options):
+    """A connection on which nothing has been sent."""
     stream = await trio.open_tcp_stream(*address_of(hub), **options)
     try:
-        yield Raw(stream, version)
+        yield RawClient(stream, version)
     finally:
         await trio.aclose_forcefully(stream)
 
 
 @asynccontextmanager
 async def online(hub, token, version=V311, *, subscribed=True, **connect):
-    """A device that has logged in, and subscribed to all that is for it."""
-    async with dialled(hub, version) as device:
+    """A device that has logged in, and has subscribed to all its topics."""
+    async with open_connection(hub, version) as device:
         connack = await device.login(token, **connect)
         assert isinstance(connack, Connack)
         assert 0 == connack.reason, connack
@@ -157,21 +157,4 @@ async def online(hub, token, version=V311, *, subscribed=True, **connect):
         yield device
 
 
-async def until(condition):
-    """Return when ``condition()`` holds."""
-    with trio.fail_after(PATIENCE):
-        while not condition():
-            await trio.sleep(0.002)
-
-
-def reasons(hub):
-    """Why somebody was turned away, oldest first."""
-    return [refusal.reason for refusal in hub.rejections.recent]
-
-
-def reset(raw):
-    """End a connection without a word."""
-    raw.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-
-__all__ = ["PATIENCE", "V5", "V311", "Raw", "dialled", "online", "reasons", "reset", "until"]
+__all__ = ["PATIENCE", "V5", "V311", "RawClient", "open_connection", "online", "until"]

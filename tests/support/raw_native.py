@@ -1,4 +1,4 @@
-"""A device on the native protocol that shows every byte: the tests say what goes out and see what comes in, in order."""
+"""A native device on the level of frames: the tests send frames, and see every received one, in order."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
-import trio.testing
 from support.patience import patient
+from support.times import until
 
 from connectors.native.protocol import Cmd, Decoder, Status, frame, split
 from hub.testing import address_of
@@ -17,8 +17,8 @@ PATIENCE = patient(10)
 OK = int(Status.OK)
 
 
-class Raw:
-    """One connection. A received frame is ``(command, message id, *strings)``, a RESPONSE ``(0, message id, status)``."""
+class RawClient:
+    """A connection. A received frame is ``(command, message id, *strings)``, a RESPONSE ``(0, message id, status)``."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -37,7 +37,7 @@ class Raw:
         return bytes([command]) + message.to_bytes(2, "big") + len(body).to_bytes(2, "big") + body
 
     async def read(self):
-        """The frames of one read; they are whole. [] when the hub has ended the connection."""
+        """The frames of one read, which must be complete. [] when the hub has ended the connection."""
         with trio.fail_after(PATIENCE):
             try:
                 data = bytes(await self.stream.receive_some(65_536))
@@ -52,7 +52,7 @@ class Raw:
             self._waiting += await self.read()
         return self._waiting.popleft() if self._waiting else None
 
-    async def rest(self):
+    async def read_to_end(self):
         """All frames until the hub ends the connection."""
         frames = []
         while (received := await self.next()) is not None:
@@ -60,17 +60,17 @@ class Raw:
         return frames
 
     async def ask(self, command, *parts, message=None):
-        """The frames up to the RESPONSE to this one, and its status."""
-        asked = await self.send(command, *parts, message=message)
+        """Send a frame; returns the frames received before its RESPONSE, and the status."""
+        message_id = await self.send(command, *parts, message=message)
         before = []
         while (received := await self.next()) is not None:
-            if received[:2] == (Cmd.RESPONSE, asked):
+            if received[:2] == (Cmd.RESPONSE, message_id):
                 return before, received[2]
             before.append(received)
         return before, None
 
     async def status(self, command, *parts):
-        """The status of the RESPONSE, which is the next frame."""
+        """Send a frame; returns the status of its RESPONSE, which must be the next frame."""
         before, status = await self.ask(command, *parts)
         assert [] == before
         return status
@@ -79,46 +79,34 @@ class Raw:
         return await self.status(command, token)
 
     async def info(self, **info):
-        """Tell about the firmware; underscores stand for dashes."""
+        """Send the info frame; underscores stand for dashes."""
         pairs = {"ver": "1.0", **{key.replace("_", "-"): str(value) for key, value in info.items()}}
         return await self.status(Cmd.INTERNAL, *(part for pair in pairs.items() for part in pair))
 
-    async def heard(self):
-        """Whatever came before the answer to a PING: nothing that was sent earlier is still to come."""
+    async def received(self):
+        """All frames received before the RESPONSE to a PING: everything sent so far."""
         before, status = await self.ask(Cmd.PING)
         assert OK == status
         return before
 
 
 @asynccontextmanager
-async def dialled(hub, **options):
-    """A connection that has not said anything."""
+async def open_connection(hub, **options):
+    """A connection on which nothing has been sent."""
     stream = await trio.open_tcp_stream(*address_of(hub), **options)
     try:
-        yield Raw(stream)
+        yield RawClient(stream)
     finally:
         await trio.aclose_forcefully(stream)
 
 
 @asynccontextmanager
 async def online(hub, token, command=Cmd.HW_LOGIN, **info):
-    """A device that has logged in and told ``info``."""
-    async with dialled(hub) as device:
+    """A device that has logged in and has sent its info frame."""
+    async with open_connection(hub) as device:
         assert OK == await device.login(token, command)
         assert OK == await device.info(**info)
         yield device
 
 
-async def until(condition):
-    """Return when ``condition()`` holds, also while the clock of a test stands."""
-    with trio.fail_after(PATIENCE):
-        while not condition():
-            await trio.testing.wait_all_tasks_blocked(0.002)
-
-
-def reasons(hub):
-    """Why somebody was turned away, oldest first."""
-    return [refusal.reason for refusal in hub.rejections.recent]
-
-
-__all__ = ["OK", "PATIENCE", "Raw", "dialled", "frame", "online", "reasons", "until"]
+__all__ = ["OK", "PATIENCE", "RawClient", "open_connection", "frame", "online", "until"]

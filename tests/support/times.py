@@ -6,6 +6,7 @@ Deadlines go on meanwhile: a hub waits for them as trio does.
 from __future__ import annotations
 
 import trio
+import trio.testing
 from support.patience import patient
 
 from hub.clock import Clock
@@ -36,6 +37,8 @@ class Time:
 
 
 async def until(condition, seconds=10):
+    """Return when ``condition()`` holds, also while trio's clock stands."""
     with trio.fail_after(patient(seconds)):
         while not condition():
-            await trio.sleep(0.005)
+            with trio.move_on_after(0.005):
+                await trio.testing.wait_all_tasks_blocked(0.002)

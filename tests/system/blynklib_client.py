@@ -1,6 +1,6 @@
 """The client `blynklib` from PyPI, driven by a test: ``python blynklib_client.py HOST PORT TOKEN``.
 
-It takes and prints the same lines as `js_client.js`; `blynklib` has no ``syncAll``.
+It reads and prints the same lines as `js_client.js`; `blynklib` has no ``syncAll``.
 """
 
 import contextlib
@@ -10,22 +10,22 @@ import sys
 
 import blynklib
 
-#: Seconds; the library finds a dead connection after one and a half of them.
+#: Seconds; the library detects a dead connection after one and a half heartbeats.
 HEARTBEAT = 2
 
 host, port, token = sys.argv[1:]
 out = sys.stdout
 
 
-def tell(event, **more):
-    print(json.dumps({"event": event, **more}), file=out, flush=True)
+def report(event, **fields):
+    print(json.dumps({"event": event, **fields}), file=out, flush=True)
 
 
 def log(*words):
     text = " ".join(map(str, words))
     print(text, file=sys.stderr, flush=True)
     if text.startswith("[ERROR]"):
-        tell("error", reason=text.removeprefix("[ERROR]: ").partition("\n")[0])
+        report("error", reason=text.removeprefix("[ERROR]: ").partition("\n")[0])
 
 
 with contextlib.redirect_stdout(sys.stderr):
@@ -34,17 +34,17 @@ with contextlib.redirect_stdout(sys.stderr):
 
 @blynk.handle_event("write V*")
 def written(pin, values):
-    tell("write", pin=pin, values=values)
+    report("write", pin=pin, values=values)
 
 
 @blynk.handle_event("connect")
 def connected():
-    tell("connected")
+    report("connected")
 
 
 @blynk.handle_event("disconnect")
 def disconnected():
-    tell("disconnected")
+    report("disconnected")
 
 
 while True:

@@ -1,4 +1,4 @@
-"""Chromium as somebody's telephone: driven over its debugging socket, without scripts in its pages."""
+"""Chromium as a phone: driven over its debugging socket, with scripts in pages disabled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Page:
         self._loads = 0
 
     async def call(self, method, **params):
-        """One command of the DevTools protocol, and what it returned."""
+        """Call a command of the DevTools protocol; returns its result."""
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         with trio.fail_after(PATIENCE):
@@ -52,8 +52,8 @@ class Page:
         await self._loaded(before)
 
     async def js(self, expression):
-        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        return found["result"].get("value")
+        response = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return response["result"].get("value")
 
     async def text(self):
         return await self.js("document.body.innerText")
@@ -65,7 +65,7 @@ class Page:
             await self.call("Input.insertText", text=text)
 
     async def tap(self, selector):
-        """Touch the middle of something, and wait for the page that this leads to."""
+        """Click the centre of an element, and wait for the page that it opens."""
         before = self._loads
         await self.js(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         box = await self.js(
@@ -82,7 +82,7 @@ class Page:
 
 
 @asynccontextmanager
-async def telephone():
+async def phone():
     """A browser with one page."""
     with tempfile.TemporaryDirectory(prefix="pinwheel-browser-", ignore_cleanup_errors=True) as folder:
         command = [
@@ -121,16 +121,16 @@ async def _port(path):
 
 
 async def _target(port):
-    """Where the socket of the first page is."""
+    """The URL of the debugging socket of the first page."""
     with trio.fail_after(PATIENCE):
         while True:
             listed = await trio.to_thread.run_sync(_get, f"http://127.0.0.1:{port}/json/list")
-            pages = [one for one in json.loads(listed) if one["type"] == "page"]
+            pages = [target for target in json.loads(listed) if target["type"] == "page"]
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]
             await trio.sleep(0.02)
 
 
 def _get(url):
-    with urlopen(url, timeout=PATIENCE) as answer:
-        return answer.read()
+    with urlopen(url, timeout=PATIENCE) as response:
+        return response.read()

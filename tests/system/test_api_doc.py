@@ -1,4 +1,4 @@
-"""docs/api.md as somebody follows it: its commands in a shell, its program with a device that goes on."""
+"""The examples of docs/api.md: its commands in a shell, its programs with a running hub."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def blocks(language):
 
 @pytest.fixture
 async def kitchen(hub):
-    """The one device, and an administrator who can log in."""
+    """A device, and an administrator who can log in."""
     await hub.service(UsersService).add_first_administrator(EMAIL, "Ada", blynk_hash(EMAIL, PASSWORD))
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name="Kitchen", template=template, org=ROOT_ORG)], SYSTEM)
@@ -47,28 +47,29 @@ async def kitchen(hub):
     return device
 
 
-def at(hub, text):
+def with_address(hub, text):
+    """An example with the address of the hub."""
     host, port = address_of(hub)
     return text.replace("localhost:8080", f"{host}:{port}")
 
 
-async def test_the_commands_work_one_after_another(hub, kitchen, tmp_path):
-    script = "set -euo pipefail\n" + at(hub, "\n".join(blocks("sh")))
+async def test_documented_commands_work_in_order(hub, kitchen, tmp_path):
+    script = "set -euo pipefail\n" + with_address(hub, "\n".join(blocks("sh")))
     done = await trio.run_process(
         ["bash", "-c", script], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
     )
-    said = done.stdout.decode()
-    assert 0 == done.returncode, said + done.stderr.decode()
-    assert '"name": "Kitchen"' in said
-    assert "time,value" in said
+    output = done.stdout.decode()
+    assert 0 == done.returncode, output + done.stderr.decode()
+    assert '"name": "Kitchen"' in output
+    assert "time,value" in output
     assert 21.5 == hub.writes.current(kitchen, kitchen.points[0].datastream)
     assert 60 == hub.templates.get("TMPL0room").datastreams[0].max
-    assert '"~ V0 Temperature: max None -> 60"' in said
+    assert '"~ V0 Temperature: max None -> 60"' in output
 
 
-async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
+async def test_documented_chart_draws_past_and_new_values(hub, kitchen, tmp_path):
     program, _ = blocks("python")
-    (tmp_path / "chart.py").write_text(at(hub, program))
+    (tmp_path / "chart.py").write_text(with_address(hub, program))
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             lambda task_status: trio.run_process(
@@ -85,7 +86,7 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
                 lines += await process.stdout.receive_some()
             value = 22.0
             while b"22." not in lines:
-                # It may not have subscribed yet.
+                # The program may not have subscribed yet.
                 hub.write(Write(kitchen, 0, value, "test", SYSTEM))
                 value += 0.01
                 with trio.move_on_after(brief(0.2)):
@@ -94,9 +95,9 @@ async def test_the_chart_draws_what_was_and_what_comes(hub, kitchen, tmp_path):
         process.terminate()
 
 
-async def test_the_client_does_what_it_says(hub, kitchen, tmp_path):
+async def test_documented_python_program_works(hub, kitchen, tmp_path):
     _, program = blocks("python")
-    (tmp_path / "program.py").write_text(at(hub, program))
+    (tmp_path / "program.py").write_text(with_address(hub, program))
     done = await trio.run_process(
         [sys.executable, "program.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
     )

@@ -1,7 +1,7 @@
-"""What the official C++ client says, byte by byte, and what it has to hear.
+"""The official C++ client byte by byte: what it sends, and what the hub must answer.
 
 Captured on 2026-11-23 between Blynk C++ library 1.4.0 (its Linux build, unmodified but for a ``main.cpp`` that calls most
-of the API) and this hub. The client was satisfied: it printed every value, time and field it had asked for. It writes
+of the API) and this hub. The client received everything: it printed every value, time and field it had requested. It writes
 header and body of a frame separately, and reads with a timeout of a millisecond, so a frame split over two sends would
 end the connection.
 """
@@ -21,7 +21,7 @@ from hub.testing import LOOPBACK, address_of
 from hub.writes import Write
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-#: What the hub's clock showed, in milliseconds UTC: the answers about time are from then.
+#: The hub's clock at that time, in milliseconds UTC: the responses about time depend on it.
 CAPTURED_AT = 1_795_458_726_605
 PATIENCE = patient(10)
 
@@ -89,7 +89,7 @@ name = "Serial Number"
 default = "none"
 """
 
-#: The client's frames, and the hub's answers to each.
+#: The client's frames, and the hub's responses to each.
 DIALOGUE = [
     (b"\x1d\x00\x01\x00\x200123456789abcdef0123456789abcdef", b"\x00\x00\x01\x00\xc8"),
     (
@@ -168,7 +168,7 @@ DIALOGUE = [
     (b"\x14\x00\x2e\x00\x0avw\x0010\x00done", b""),
 ]
 
-#: A later connection of the same client, with nothing but the login and its info.
+#: A later connection of the same client, which sends only the login and its info.
 LOGIN = DIALOGUE[:2]
 
 
@@ -187,8 +187,8 @@ async def hub(hub_config):
 
 
 @attrs.define
-class Link:
-    """A connection that counts bytes."""
+class ByteStream:
+    """A connection whose received bytes are compared one by one."""
 
     stream: trio.SocketStream
 
@@ -197,16 +197,16 @@ class Link:
 
     async def receive(self, expected: bytes) -> None:
         """Assert that the next bytes are these."""
-        got = b""
+        received = b""
         with trio.move_on_after(PATIENCE):
-            while len(got) < len(expected) and expected.startswith(got):
-                data = await self.stream.receive_some(len(expected) - len(got))
+            while len(received) < len(expected) and expected.startswith(received):
+                data = await self.stream.receive_some(len(expected) - len(received))
                 if not data:
                     break
-                got += data
-        assert got == expected
+                received += data
+        assert received == expected
 
-    async def ended(self) -> None:
+    async def expect_end(self) -> None:
         """Assert that the hub sends nothing more and ends the connection."""
         with trio.fail_after(PATIENCE):
             assert await self.stream.receive_some(1) == b""
@@ -215,25 +215,26 @@ class Link:
 @pytest.fixture
 async def link(hub):
     async with await trio.open_tcp_stream(*address_of(hub)) as stream:
-        yield Link(stream)
+        yield ByteStream(stream)
 
 
 async def play(link, dialogue):
-    for said, answered in dialogue:
-        # As the client does: header and body in writes of their own.
-        await link.send(said[:5])
-        if said[5:]:
-            await link.send(said[5:])
-        await link.receive(answered)
+    """Send the frames of the client, and assert the responses."""
+    for frame, response in dialogue:
+        # Like the client: header and body in separate writes.
+        await link.send(frame[:5])
+        if frame[5:]:
+            await link.send(frame[5:])
+        await link.receive(response)
 
 
-async def the_end_of(link):
-    """A PING at the end shows that nothing else was on its way."""
+async def expect_nothing_more(link):
+    """Assert that the hub has sent nothing else, by a PING."""
     await link.send(b"\x06\xff\xf0\x00\x00")
     await link.receive(b"\x00\xff\xf0\x00\xc8")
 
 
-async def check_what_is_kept(hub):
+async def check_state(hub):
     [device] = hub.devices.by_id.values()
     latest = {pin: hub.history.latest[p.series] for pin, p in device.points.items() if p.series in hub.history.latest}
     assert latest == {
@@ -268,32 +269,32 @@ async def check_what_is_kept(hub):
     ]
 
 
-async def test_the_dialogue_as_the_client_has_it(hub, link):
+async def test_recorded_dialogue_with_header_and_body_in_separate_writes(hub, link):
     await play(link, DIALOGUE)
-    await the_end_of(link)
-    await check_what_is_kept(hub)
+    await expect_nothing_more(link)
+    await check_state(hub)
 
 
-async def test_the_dialogue_in_one_piece(hub, link):
+async def test_recorded_dialogue_in_one_write(hub, link):
     await play(link, DIALOGUE[:1])
-    await link.send(b"".join(said for said, _ in DIALOGUE[1:]))
-    await link.receive(b"".join(answered for _, answered in DIALOGUE[1:]))
-    await the_end_of(link)
-    await check_what_is_kept(hub)
+    await link.send(b"".join(frame for frame, _ in DIALOGUE[1:]))
+    await link.receive(b"".join(response for _, response in DIALOGUE[1:]))
+    await expect_nothing_more(link)
+    await check_state(hub)
 
 
-async def test_the_dialogue_in_single_bytes(hub, link):
-    for said, answered in DIALOGUE:
-        for n in range(len(said)):
-            await link.send(said[n : n + 1])
+async def test_recorded_dialogue_in_single_bytes(hub, link):
+    for frame, response in DIALOGUE:
+        for n in range(len(frame)):
+            await link.send(frame[n : n + 1])
             await trio.lowlevel.checkpoint()
-        await link.receive(answered)
-    await the_end_of(link)
-    await check_what_is_kept(hub)
+        await link.receive(response)
+    await expect_nothing_more(link)
+    await check_state(hub)
 
 
-async def test_what_the_hub_sends_by_itself(hub, link):
-    """Everything the client was pushed, with what it sent back: in the handler of V4 it wrote V6 and asked for V0."""
+async def test_frames_that_the_hub_pushes(hub, link):
+    """All pushes that were recorded, and the client's responses: in its handler of V4 it wrote V6 and requested V0."""
     [device] = hub.devices.by_id.values()
 
     def push(pin, raw):
@@ -308,12 +309,12 @@ async def test_what_the_hub_sends_by_itself(hub, link):
     await link.receive(b"\x14\x00\x03\x00\x09vw\x002\x00x\x00\x00z")
     push(4, 100)
     await link.receive(b"\x14\x00\x04\x00\x08vw\x004\x00100")
-    # What it sends while it handles a frame has that frame's id.
-    echoed = [
+    # Frames that the client sends while it handles a frame have the id of that frame.
+    responses = [
         (b"\x14\x00\x04\x00\x08vw\x006\x00101", b""),
         (b"\x10\x00\x04\x00\x04vr\x000", b"\x14\x00\x04\x00\x07vw\x000\x0042"),
     ]
-    await play(link, echoed)
+    await play(link, responses)
     assert hub.history.latest[device.points[6].series][1] == 101
     hub.command(device, AppConnected(True))
     await link.receive(b"\x11\x00\x05\x00\x05acon\x00")
@@ -323,40 +324,40 @@ async def test_what_the_hub_sends_by_itself(hub, link):
     await link.receive(b"\x11\x00\x07\x00\x1ameta\x00Serial Number\x00SN-0002")
     hub.command(device, Reboot())
     await link.receive(b"\x11\x00\x08\x00\x0adbg\x00reboot")
-    # After its heartbeat without a word from either side.
+    # After a heartbeat period in which neither side sent anything.
     await play(link, [(b"\x06\x00\x2f\x00\x00", b"\x00\x00\x2f\x00\xc8")])
     hub.command(device, Redirect("127.0.0.1", 40683))
     await link.receive(b"\x29\x00\x09\x00\x0f127.0.0.1\x0040683")
-    await the_end_of(link)
+    await expect_nothing_more(link)
 
 
-async def test_it_comes_back_before_its_old_connection_is_gone(hub, link):
-    """The new login wins: a board that lost power does not wait for anything."""
+async def test_new_login_replaces_the_old_connection_of_the_device(hub, link):
+    """A device that lost power can log in again at once."""
     await play(link, LOGIN)
     async with await trio.open_tcp_stream(*address_of(hub)) as stream:
-        again = Link(stream)
+        again = ByteStream(stream)
         await play(again, LOGIN)
         await play(again, [(b"\x14\x00\x03\x00\x0bvw\x0010\x00again", b"")])
-        await the_end_of(again)
-        await link.ended()
+        await expect_nothing_more(again)
+        await link.expect_end()
         [device] = hub.devices.by_id.values()
         assert hub.history.latest[device.points[10].series][1] == "again"
         assert hub.sessions.get(device.id) is not None
 
 
-async def test_a_push_waits_for_the_info_frame(hub, link):
-    """The client takes no other frame between the answer to its login and the answer to its info frame."""
+async def test_push_waits_for_the_info_frame(hub, link):
+    """The client accepts no other frame between the responses to its login and to its info frame."""
     [device] = hub.devices.by_id.values()
     await play(link, LOGIN[:1])
     hub.write(Write(device, 1, 55, "test", SYSTEM))
-    said, answered = LOGIN[1]
-    await play(link, [(said, answered + b"\x14\x00\x01\x00\x09vw\x001\x0055.0")])
-    await the_end_of(link)
+    info, response = LOGIN[1]
+    await play(link, [(info, response + b"\x14\x00\x01\x00\x09vw\x001\x0055.0")])
+    await expect_nothing_more(link)
 
 
-async def test_a_wrong_token(hub, link):
-    """It ends the connection itself when it hears 9; the hub does not."""
+async def test_login_with_an_unknown_token_gets_status_9(hub, link):
+    """The client ends the connection when it receives 9; the hub does not."""
     await play(link, [(b"\x1d\x00\x01\x00\x20ffffffffffffffffffffffffffffffff", b"\x00\x00\x01\x00\x09")])
-    assert [refused.reason for refused in hub.rejections.recent] == ["unknown token ending …ff"]
+    assert [rejection.reason for rejection in hub.rejections.recent] == ["unknown token ending …ff"]
     await link.stream.send_eof()
-    await link.ended()
+    await link.expect_end()

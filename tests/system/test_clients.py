@@ -1,7 +1,7 @@
-"""Other people's clients, unmodified, against a running hub.
+"""Third-party clients of the native protocol, unmodified, against a running hub.
 
-The scripts beside this file drive them: commands go in and events come out as JSON, a line each. The JavaScript clients
-need node and ``npm ci`` in this directory; without they are skipped, except with CI=true, where they fail.
+The scripts beside this file drive them: they read commands and print events as lines of JSON. The JavaScript clients
+need node and ``npm ci`` in this directory; otherwise they are skipped, or fail if CI=true.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ type = "integer"
 
 @attrs.frozen
 class Kind:
-    """A client: how to start it, and in which words it says that its token is wrong."""
+    """A client: the command that starts it, and its error for a wrong token."""
 
     name: str
     command: tuple[str, ...]
@@ -77,27 +77,27 @@ KINDS = [
 
 
 class Client:
-    """A client's process."""
+    """The process of a client."""
 
     def __init__(self, process: trio.Process, stderr: Path) -> None:
         self._process = process
         self._stderr = stderr
         self._rest = b""
-        self.seen: list[dict] = []
+        self.events: list[dict] = []
 
-    async def tell(self, **command) -> None:
+    async def send(self, **command) -> None:
         await self._process.stdin.send_all(json.dumps(command).encode() + b"\n")
 
     async def expect(self, event: str, **fields) -> list[dict]:
-        """Wait for an event; returns everything that came up to it."""
-        wanted, before = {"event": event, **fields}, []
+        """Wait for an event; returns all events up to it."""
+        expected, events = {"event": event, **fields}, []
         with trio.move_on_after(PATIENCE):
             while line := await self._line():
-                before.append(json.loads(line))
-                self.seen.append(before[-1])
-                if before[-1] == wanted:
-                    return before
-        raise AssertionError(f"no {wanted} came, but {self.seen}\n--- its stderr:\n{self._stderr.read_text()[-3000:]}")
+                events.append(json.loads(line))
+                self.events.append(events[-1])
+                if events[-1] == expected:
+                    return events
+        raise AssertionError(f"expected {expected}, got {self.events}\n--- stderr:\n{self._stderr.read_text()[-3000:]}")
 
     async def _line(self) -> bytes:
         while b"\n" not in self._rest:
@@ -150,8 +150,8 @@ def start(kind, nursery, tmp_path):
 
 
 @asynccontextmanager
-async def next_of(hub, fact, device=None):
-    """The facts of a kind that come within the block, as a channel."""
+async def subscribed(hub, fact, device=None):
+    """A channel with the facts of a class that are emitted within the block."""
     send, receive = trio.open_memory_channel(1000)
     unsubscribe = hub.subscribe(fact, send.send_nowait, device)
     try:
@@ -177,45 +177,45 @@ def latest(hub, device, pin):
     return hub.history.latest[device.points[pin].series][1]
 
 
-async def test_what_it_writes_arrives(hub, start):
+async def test_values_of_the_client_are_stored(hub, start):
     device, token = await add_device(hub, TEMPLATE)
-    async with next_of(hub, ValueWritten, device.id) as written:
+    async with subscribed(hub, ValueWritten, device.id) as written:
         client = await start(hub, token)
         await client.expect("connected")
-        await client.tell(write=[0, 42])
-        await client.tell(write=[1, 21.5])
-        await client.tell(write=[2, "a", "b", ""])
+        await client.send(write=[0, 42])
+        await client.send(write=[1, 21.5])
+        await client.send(write=[2, "a", "b", ""])
         for pin, value in [(0, 42), (1, 21.5), (2, ("a", "b", ""))]:
             fact = await first(written)
             assert (fact.datastream.pin, fact.value, fact.via, fact.latest) == (pin, value, "native", True)
             assert latest(hub, device, pin) == value
 
 
-async def test_text_beyond_ascii(hub, start, kind):
+async def test_text_with_non_ascii_characters(hub, start, kind):
     device, token = await add_device(hub, TEMPLATE)
-    async with next_of(hub, ValueWritten, device.id) as written:
+    async with subscribed(hub, ValueWritten, device.id) as written:
         client = await start(hub, token)
         await client.expect("connected")
-        await client.tell(write=[2, "grün, 5 €"])
-        await client.tell(write=[0, 1])
+        await client.send(write=[2, "grün, 5 €"])
+        await client.send(write=[0, 1])
         if not kind.name.startswith("js-"):
             assert (await first(written)).value == "grün, 5 €"
-        # The JavaScript library sends the low byte of each UTF-16 unit, which is no text; it stays connected.
+        # The JavaScript library sends the low byte of each UTF-16 unit, which is not UTF-8; it stays connected.
         await first(written, lambda fact: fact.value == 1)
     push(hub, device, 4, 2)
     assert await client.expect("write", pin=4, values=["2"]) == [{"event": "write", "pin": 4, "values": ["2"]}]
 
 
-async def test_its_firmware_is_known(hub, start, kind):
+async def test_firmware_info_of_the_client_is_stored(hub, start, kind):
     device, token = await add_device(hub, TEMPLATE)
-    async with next_of(hub, DeviceInfo) as told:
+    async with subscribed(hub, DeviceInfo) as facts:
         await start(hub, token)
-        assert (await first(told)).device is device
+        assert (await first(facts)).device is device
     version, kind_of_device = ("0.2.6", "python") if kind.name == "blynklib" else ("0.5.4", "js")
     assert (device.firmware["ver"], device.firmware["dev"]) == (version, kind_of_device)
 
 
-async def test_it_is_pushed_to(hub, start):
+async def test_client_receives_written_values(hub, start):
     device, token = await add_device(hub, TEMPLATE)
     client = await start(hub, token)
     await client.expect("connected")
@@ -225,18 +225,18 @@ async def test_it_is_pushed_to(hub, start):
     await client.expect("write", pin=2, values=["a", "b", ""])
 
 
-async def test_what_it_writes_itself_is_not_sent_back(hub, start):
+async def test_values_of_the_client_are_not_sent_back_to_it(hub, start):
     device, token = await add_device(hub, TEMPLATE)
     client = await start(hub, token)
     await client.expect("connected")
-    async with next_of(hub, ValueWritten, device.id) as written:
-        await client.tell(write=[0, 1])
+    async with subscribed(hub, ValueWritten, device.id) as written:
+        await client.send(write=[0, 1])
         await first(written, lambda fact: fact.value == 1)
     push(hub, device, 4, 99)
     assert await client.expect("write", pin=4, values=["99"]) == [{"event": "write", "pin": 4, "values": ["99"]}]
 
 
-async def test_no_push_of_a_burst_is_lost(hub, start):
+async def test_client_receives_every_value_of_a_burst(hub, start):
     device, token = await add_device(hub, TEMPLATE)
     client = await start(hub, token)
     await client.expect("connected")
@@ -246,8 +246,8 @@ async def test_no_push_of_a_burst_is_lost(hub, start):
         await client.expect("write", pin=pin, values=[text])
 
 
-async def test_a_push_in_the_moment_of_its_login_is_not_lost(hub, start):
-    """It must not come between the answer to the login and the answer to the info frame."""
+async def test_value_written_during_the_login_is_not_lost(hub, start):
+    """It must not be sent between the responses to the login and to the info frame."""
     device, token = await add_device(hub, TEMPLATE)
     hub.subscribe(DeviceConnected, lambda fact: push(hub, fact.device, 1, 5.5))
     client = await start(hub, token)
@@ -255,55 +255,55 @@ async def test_a_push_in_the_moment_of_its_login_is_not_lost(hub, start):
     await client.expect("write", pin=1, values=["5.5"])
 
 
-async def test_it_syncs_pins(hub, start):
+async def test_client_syncs_single_pins(hub, start):
     device, token = await add_device(hub, TEMPLATE)
     push(hub, device, 0, 3)
     push(hub, device, 1, 21.5)
     client = await start(hub, token)
     await client.expect("connected")
-    await client.tell(sync=[1])
+    await client.send(sync=[1])
     await client.expect("write", pin=1, values=["21.5"])
-    await client.tell(sync=[3])
-    await client.tell(sync=[0])
+    await client.send(sync=[3])
+    await client.send(sync=[0])
     assert await client.expect("write", pin=0, values=["3"]) == [{"event": "write", "pin": 0, "values": ["3"]}]
 
 
 @pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind.name, indirect=True)
-async def test_it_syncs_all(hub, start):
-    """Which `blynklib` cannot ask for."""
+async def test_client_syncs_all_pins(hub, start):
+    """`blynklib` has no such request."""
     device, token = await add_device(hub, TEMPLATE)
     for pin, value in [(0, 3), (1, 21.5), (2, ["x", "y"]), (4, 9)]:
         push(hub, device, pin, value)
     client = await start(hub, token)
     await client.expect("connected")
-    await client.tell(sync=[])
-    await client.tell(sync=[4])
-    came = await client.expect("write", pin=4, values=["9"])
-    assert sorted((event["pin"], event["values"]) for event in came) == [(1, ["21.5"]), (2, ["x", "y"]), (4, ["9"])]
+    await client.send(sync=[])
+    await client.send(sync=[4])
+    events = await client.expect("write", pin=4, values=["9"])
+    assert sorted((event["pin"], event["values"]) for event in events) == [(1, ["21.5"]), (2, ["x", "y"]), (4, ["9"])]
 
 
-async def test_a_wrong_token_is_refused(hub, start, kind):
+async def test_wrong_token_is_rejected(hub, start, kind):
     device, _ = await add_device(hub, TEMPLATE)
     wrong = "wrong" + "x" * 25 + "yz"
     client = await start(hub, wrong)
     await client.expect("error", reason=kind.wrong_token)
-    assert {"event": "connected"} not in client.seen
+    assert {"event": "connected"} not in client.events
     assert hub.sessions.get(device.id) is None
-    reasons = [refused.reason for refused in hub.rejections.recent]
+    reasons = [rejection.reason for rejection in hub.rejections.recent]
     assert "unknown token ending …yz" in reasons
     assert not any(wrong in reason for reason in reasons)
 
 
 @pytest.mark.slow
-async def test_it_survives_a_restart_of_the_hub(hub_config, start):
-    """Same port, same data: the client comes back by itself, and what was written in the meantime reaches it."""
+async def test_client_reconnects_after_a_restart_of_the_hub(hub_config, start):
+    """With the same port and data, the client reconnects by itself, and can sync a value written meanwhile."""
     async with running(hub_config) as hub:
         device, token = await add_device(hub, TEMPLATE)
         host, port = address_of(hub)
         client = await start(hub, token)
         await client.expect("connected")
-        async with next_of(hub, ValueWritten, device.id) as written:
-            await client.tell(write=[0, 41])
+        async with subscribed(hub, ValueWritten, device.id) as written:
+            await client.send(write=[0, 41])
             await first(written, lambda fact: fact.value == 41)
     listen = attrs.evolve(hub_config.listen[0], address=f"{host}:{port}")
     async with running(attrs.evolve(hub_config, listen=(listen,))) as hub:
@@ -312,10 +312,10 @@ async def test_it_survives_a_restart_of_the_hub(hub_config, start):
         push(hub, device, 1, 8.25)
         await client.expect("disconnected")
         await client.expect("connected")
-        await client.tell(sync=[1])
+        await client.send(sync=[1])
         await client.expect("write", pin=1, values=["8.25"])
-        async with next_of(hub, ValueWritten, device.id) as written:
-            await client.tell(write=[0, 43])
+        async with subscribed(hub, ValueWritten, device.id) as written:
+            await client.send(write=[0, 43])
             await first(written, lambda fact: fact.value == 43)
         push(hub, device, 0, 44)
         await client.expect("write", pin=0, values=["44"])
@@ -323,12 +323,12 @@ async def test_it_survives_a_restart_of_the_hub(hub_config, start):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [KINDS[2]], ids=["blynklib"], indirect=True)
-async def test_its_heartbeat_is_answered(hub, start):
-    """It ends a connection that was silent for one and a half heartbeats, so the second PING tells that it heard the first answer."""
+async def test_heartbeat_of_the_client_is_answered(hub, start):
+    """The client ends a connection after one and a half silent heartbeats: the second PING proves the first response."""
     device, token = await add_device(hub, TEMPLATE)
     client = await start(hub, token)
     await client.expect("connected")
-    async with next_of(hub, WireFrame) as frames:
+    async with subscribed(hub, WireFrame) as frames:
         for _ in range(2):
             ping = await first(frames, lambda frame: frame.direction == "in" and frame.text.startswith("PING"))
             number = ping.text.split()[1]

@@ -1,11 +1,11 @@
-"""Pages of another origin in a browser, which read a device's values by `fetch` as they did from Blynk's servers."""
+"""Pages of another origin in a browser, which read a device's values with `fetch`."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from browser import PROGRAM, telephone
+from browser import PROGRAM, phone
 
 from hub.testing import LOOPBACK, add_device, address_of
 
@@ -27,11 +27,11 @@ def hub_toml():
     return LOOPBACK * 2
 
 
-async def fetched(page, url, **options):
-    """The status and text of what a page fetches, or the name of the error."""
+async def fetch(page, url, **options):
+    """The status and text of the response that a page fetches, or the name of the error."""
     expression = f"fetch({url!r}, {options!r}).then(a => a.text().then(t => [a.status, t])).catch(e => e.name)"
-    found = await page.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-    return found["result"]["value"]
+    response = await page.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+    return response["result"]["value"]
 
 
 async def test_page_of_another_port_uses_the_device_api(hub):
@@ -39,17 +39,17 @@ async def test_page_of_another_port_uses_the_device_api(hub):
     [here, there] = [f"http://{host}:{port}" for host, port in (address_of(hub, 0), address_of(hub, 1))]
     api = f"{there}/external/api"
     json = {"Content-Type": "application/json"}
-    async with telephone() as page:
+    async with phone() as page:
         await page.open(f"{here}/health")
 
-        assert [200, ""] == await fetched(page, f"{api}/update?token={token}&v0=7")
-        assert [200, "7"] == await fetched(page, f"{api}/get?token={token}&v0")
-        # A type of body that a browser asks about before it sends it.
+        assert [200, ""] == await fetch(page, f"{api}/update?token={token}&v0=7")
+        assert [200, "7"] == await fetch(page, f"{api}/get?token={token}&v0")
+        # The browser sends a preflight request for this content type.
         points = f"[[{hub.clock.now()}, 8]]"
-        sent = {"method": "POST", "body": points, "headers": json}
-        assert [200, "OK"] == await fetched(page, f"{api}/batch/update?token={token}&pin=v0", **sent)
-        status, text = await fetched(page, f"{api}/get?token=wrong&v0")
+        options = {"method": "POST", "body": points, "headers": json}
+        assert [200, "OK"] == await fetch(page, f"{api}/batch/update?token={token}&pin=v0", **options)
+        status, text = await fetch(page, f"{api}/get?token=wrong&v0")
         assert (400, True) == (status, "Invalid token." in text)
-        status, text = await fetched(page, f"{api}/nothing")
+        status, text = await fetch(page, f"{api}/nothing")
         assert (404, True) == (status, "There is nothing" in text)
-        assert "TypeError" == await fetched(page, f"{there}/api/v1/status")
+        assert "TypeError" == await fetch(page, f"{there}/api/v1/status")

@@ -1,4 +1,4 @@
-"""A real disk that is full: a small tmpfs of its own. Needs the right to mount one."""
+"""A hub on a full disk: a small tmpfs. Needs the permission to mount one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from support.patience import patient
 from hub.datadir.blobs import Blobs
 from hub.errors import StorageError
 
-#: Seconds for whatever has to come.
+#: Seconds for anything that must happen.
 PATIENCE = patient(45)
 SIZE = 24 * 1024 * 1024
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A directory on a small disk of its own."""
+    """A directory on a small file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -35,7 +35,7 @@ def disk(tmp_path):
 
 
 def fill(disk):
-    """Leave no byte; returns what takes the room."""
+    """Fill the disk to the last byte; returns the name of the file that does."""
     with (disk / f"filler-{time.monotonic_ns()}").open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
             try:
@@ -46,7 +46,8 @@ def fill(disk):
     return file.name
 
 
-def answer(port, path):
+def get(port, path):
+    """(status, body) of a GET request."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as response:
             return response.status, response.read().decode()
@@ -54,54 +55,54 @@ def answer(port, path):
         return error.code, error.read().decode()
 
 
-def until(condition):
+def wait_for(condition):
+    """Wait until a condition holds, outside of trio."""
     end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen"
+    while not condition():
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.05)
-    return found
 
 
 @pytest.mark.slow
-def test_a_hub_on_a_full_disk_starts_serves_and_recovers(disk):
-    house = CommandLine(disk / "house")
-    with house.running():
-        house.import_template()
-        _, _, token = house.add()
-        port = house.state["listen"][0]["address"].rpartition(":")[2]
-        assert 200 == answer(port, f"/external/api/update?token={token}&v0=5")[0]
+def test_hub_on_a_full_disk_starts_serves_and_recovers(disk):
+    cli = CommandLine(disk / "hub")
+    with cli.running():
+        cli.import_template()
+        _, _, token = cli.add()
+        port = cli.state["listen"][0]["address"].rpartition(":")[2]
+        assert 200 == get(port, f"/external/api/update?token={token}&v0=5")[0]
         filler = fill(disk)
-        # The power goes.
-        house.process.kill()
-        house.process.wait()
+        # A power cut.
+        cli.process.kill()
+        cli.process.wait()
     fill(disk)
-    with house.running() as ready:
+    with cli.running() as ready:
         port = ready.split()[1].rpartition(":")[2]
-        assert (200, "5.0") == answer(port, f"/external/api/get?token={token}&v0")
-        log = (house.folder / "log").read_text
+        assert (200, "5.0") == get(port, f"/external/api/get?token={token}&v0")
+        log = (cli.folder / "log").read_text
         assert "hub.json cannot be written" in log()
-        told = house("status")
-        assert (1, True) == (told.code, "its disk is full" in told.err)
-        # The log of the database is on the disk already, and has some room in it.
-        until(lambda: answer(port, f"/external/api/update?token={token}&v0=6")[0] == 503)
+        status = cli("status")
+        assert (1, True) == (status.code, "its disk is full" in status.err)
+        # The database's log exists already, and has some free space.
+        wait_for(lambda: get(port, f"/external/api/update?token={token}&v0=6")[0] == 503)
         for file in disk.glob("filler-*"):
             file.unlink()
-        until((house.data / "hub.json").exists)
-        until(lambda: answer(port, f"/external/api/update?token={token}&v0=7")[0] == 200)
-        assert 0 == house("status").code
+        wait_for((cli.data / "hub.json").exists)
+        wait_for(lambda: get(port, f"/external/api/update?token={token}&v0=7")[0] == 200)
+        assert 0 == cli("status").code
     assert filler
 
 
 @pytest.mark.slow
-def test_a_hub_on_a_full_disk_is_backed_up_to_another_one(disk, tmp_path):
-    house = CommandLine(disk / "house")
-    with house.running():
-        house.import_template()
-        _, _, token = house.add("Mine")
-        port = house.state["listen"][0]["address"].rpartition(":")[2]
-        assert 200 == answer(port, f"/external/api/update?token={token}&v0=5")[0]
+def test_hub_on_a_full_disk_is_backed_up_to_another_disk(disk, tmp_path):
+    cli = CommandLine(disk / "hub")
+    with cli.running():
+        cli.import_template()
+        _, _, token = cli.add("Mine")
+        port = cli.state["listen"][0]["address"].rpartition(":")[2]
+        assert 200 == get(port, f"/external/api/update?token={token}&v0=5")[0]
         fill(disk)
-        done = house("backup", tmp_path / "b.tar")
+        done = cli("backup", tmp_path / "b.tar")
         assert (0, "") == (done.code, done.err)
         assert ["b.tar", "disk"] == sorted(path.name for path in tmp_path.iterdir())
     other = CommandLine(tmp_path / "other")
@@ -109,7 +110,7 @@ def test_a_hub_on_a_full_disk_is_backed_up_to_another_one(disk, tmp_path):
     with other.running():
         assert ["Mine"] == [device["name"] for device in other("device", "list", "--json").json]
         port = other.state["listen"][0]["address"].rpartition(":")[2]
-        assert (200, "5.0") == answer(port, f"/external/api/get?token={token}&v0")
+        assert (200, "5.0") == get(port, f"/external/api/get?token={token}&v0")
 
 
 @pytest.mark.slow

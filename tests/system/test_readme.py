@@ -1,4 +1,4 @@
-"""A newcomer follows the README from top to bottom."""
+"""The examples of the README, from top to bottom."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 from support.patience import patient
 
-ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 
 
@@ -21,13 +21,13 @@ def blocks(language):
 
 
 def command(block):
-    """Lines of a block without those that run until they are stopped."""
+    """The lines of a block, except commands that run until they are interrupted."""
     return "\n".join(line for line in block.splitlines() if not line.startswith("pinwheel device watch"))
 
 
 @pytest.fixture
 def hub(tmp_path):
-    """A hub as the README starts it, but on a free port and in a folder of its own."""
+    """A hub as the README starts it, but on free ports and in a temporary directory."""
     (tmp_path / "hub.toml").write_text(
         '[[listen]]\naddress = "127.0.0.1:0"\n[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\n'
     )
@@ -42,16 +42,16 @@ def hub(tmp_path):
         process.stdout.close()
 
 
-def test_the_commands_of_the_readme_work_one_after_another(hub):
+def test_commands_of_the_readme_work_in_order(hub):
     folder, address = hub
     [template, *_] = blocks("toml")
     (folder / "greenhouse.toml").write_text(template)
     shell = blocks("sh")
     [imports] = [block for block in shell if "template import" in block]
-    [works] = [block for block in shell if "device list" in block]
+    [usage] = [block for block in shell if "device list" in block]
     [curls] = [block for block in shell if "curl" in block and "TOKEN" in block]
-    [people] = [block for block in shell if "user add" in block]
-    script = "\n".join(command(block) for block in (imports, curls, works, people)).replace("localhost:8080", address)
+    [users] = [block for block in shell if "user add" in block]
+    script = "\n".join(command(block) for block in (imports, curls, usage, users)).replace("localhost:8080", address)
     environment = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)}
 
     done = subprocess.run(
@@ -66,7 +66,7 @@ def test_the_commands_of_the_readme_work_one_after_another(hub):
     assert "Invite a user" in done.stdout
 
 
-def test_the_hub_hands_out_the_authority_of_its_certificate(hub):
+def test_hub_serves_the_certificate_of_its_authority(hub):
     folder, address = hub
 
     done = subprocess.run(["curl", "-sS", f"http://{address}/ca.pem"], capture_output=True, text=True, check=True)
@@ -74,5 +74,5 @@ def test_the_hub_hands_out_the_authority_of_its_certificate(hub):
     assert done.stdout == (folder / "data" / "tls" / "ca.pem").read_text()
 
 
-def test_make_run_and_make_test_are_the_two_commands():
+def test_readme_names_make_run_and_make_test():
     assert ["run", "test"] == [re.match(r"make (\w+)", block)[1] for block in blocks("sh") if block.startswith("make")]

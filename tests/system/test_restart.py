@@ -1,4 +1,4 @@
-"""A hub that starts again gets its devices back."""
+"""Reconnection of devices after a restart of the hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 import trio
-from support.patience import patient
+from support.times import until
 
 from connectors.native.client import Disconnected, connect
 from hub.config import parse
@@ -16,12 +16,12 @@ from hub.run import running
 from hub.testing import address_of
 
 EACH = 100
-#: Seconds for all of them.
-BACK_WITHIN = patient(30)
+#: Seconds until all devices have reconnected.
+BACK_WITHIN = 30
 
 
-async def stay(host, port, token, tls, online, number):
-    """What firmware does: dial again after a second, for ever."""
+async def stay_connected(host, port, token, tls, online, number):
+    """Connect again a second after each disconnection, like firmware."""
     while True:
         try:
             async with connect(host, port, token, info={"h-beat": "45", "buff-in": "1024"}, tls=tls) as client:
@@ -34,14 +34,8 @@ async def stay(host, port, token, tls, online, number):
         await trio.sleep(1)
 
 
-async def until(condition):
-    with trio.fail_after(BACK_WITHIN):
-        while not condition():
-            await trio.sleep(0.02)
-
-
 @pytest.mark.slow
-async def test_two_hundred_devices_half_of_them_with_tls_are_back_after_a_restart(tmp_path):
+async def test_two_hundred_devices_half_of_them_with_tls_reconnect_after_a_restart(tmp_path):
     data = str(tmp_path / "data")
     listen = '[[listen]]\naddress = "127.0.0.1:{}"\n[[listen]]\naddress = "localhost:{}"\ntls = "on"\n'
     config = parse(listen.format(0, 0)).with_data(data)
@@ -55,10 +49,10 @@ async def test_two_hundred_devices_half_of_them_with_tls_are_back_after_a_restar
             context = ssl.create_default_context(cafile=tmp_path / "data" / "tls" / "ca.pem")
             for number, (_, token) in enumerate(added):
                 host, port, tls = ("localhost", secure[1], context) if number % 2 else (*plain, None)
-                nursery.start_soon(stay, host, port, token, tls, online, number)
-            await until(lambda: len(online) == 2 * EACH == len(hub.sessions))
-        await until(lambda: not online)
+                nursery.start_soon(stay_connected, host, port, token, tls, online, number)
+            await until(lambda: len(online) == 2 * EACH == len(hub.sessions), BACK_WITHIN)
+        await until(lambda: not online, BACK_WITHIN)
         async with running(parse(listen.format(plain[1], secure[1])).with_data(data)) as hub:
-            await until(lambda: len(online) == 2 * EACH == len(hub.sessions))
+            await until(lambda: len(online) == 2 * EACH == len(hub.sessions), BACK_WITHIN)
             assert {"native"} == {session.via for session in hub.sessions}
         nursery.cancel_scope.cancel()

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
-from support.commits import entries
+from support.commits import log_entries
 from support.patience import patient
 from support.raw_http import PATIENCE, ask, connected, local_key
 from trio.testing import wait_all_tasks_blocked
@@ -141,7 +141,7 @@ def error(message):
 def stored(hub, device, pin):
     """Stamps and values of a pin, as another program reads them from the disk."""
     series = device.points[pin].series
-    return [(ts, value) for of, ts, value, _ in entries(hub.config.data) if of == series]
+    return [(ts, value) for of, ts, value, _ in log_entries(hub.config.data) if of == series]
 
 
 # -- who is asking ----------------------------------------------------------------------------------------------------
@@ -601,7 +601,7 @@ async def test_connections_with_unknown_tokens_count(hub):
         assert 400 == (await two.get(target)).status
         async with connected(hub) as three:
             await three.send(b"GET ")
-            assert (await three.rest()).startswith(b"HTTP/1.1 503 ")
+            assert (await three.read_to_end()).startswith(b"HTTP/1.1 503 ")
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------
@@ -660,7 +660,7 @@ async def test_a_token_is_found_nowhere(hub, device, caplog):
 async def test_a_token_in_a_broken_request_is_not_repeated(hub, caplog, head):
     async with connected(hub) as http:
         await http.send(head.encode("latin-1"))
-        said = await http.rest()
+        said = await http.read_to_end()
 
     assert said.startswith(b"HTTP/1.1 4")
     assert CANARY.encode() not in said

@@ -132,7 +132,7 @@ CHUNKED = b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\
 
 async def ended(http):
     """Whether the hub ends the connection without another byte."""
-    return await http.rest() == b""
+    return await http.read_to_end() == b""
 
 
 # -- one connection, several requests ---------------------------------------------------------------------------------
@@ -147,9 +147,9 @@ async def test_a_connection_is_kept_for_the_next_request(http):
 async def test_pipelined_requests_are_answered_in_order(http):
     await http.send(echo(b"one") + HEALTH + echo(b"two"))
 
-    assert "one" == (await http.answer()).text
-    assert {"status": "ok"} == (await http.answer()).json
-    assert "two" == (await http.answer()).text
+    assert "one" == (await http.read_response()).text
+    assert {"status": "ok"} == (await http.read_response()).json
+    assert "two" == (await http.read_response()).text
 
 
 async def test_a_connection_ends_when_the_client_asks_for_it(http):
@@ -162,15 +162,15 @@ async def test_a_connection_ends_when_the_client_asks_for_it(http):
 async def test_an_http_1_0_connection_ends_after_its_answer(http):
     await http.send(b"GET /health HTTP/1.0\r\n\r\n")
 
-    assert 200 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
     assert await ended(http)
 
 
 async def test_a_body_that_nobody_reads_does_not_disturb_the_next_request(http):
     await http.send(request("POST", "/api/v1/template/import", b'{"toml": ""}') + HEALTH)
 
-    assert 401 == (await http.answer()).status
-    assert 200 == (await http.answer()).status
+    assert 401 == (await http.read_response()).status
+    assert 200 == (await http.read_response()).status
 
 
 async def test_an_upgrade_to_something_else_is_ignored(http):
@@ -187,7 +187,7 @@ async def test_a_client_that_does_not_read_is_not_read_either(hub, http, kitchen
     assert max(wire.pending for wire in hub.listener._wires) < 1024 * 1024
     assert kitchen.served < 200
     for _ in range(200):
-        assert CHUNK == len((await http.answer()).body)
+        assert CHUNK == len((await http.read_response()).body)
 
 
 # -- spelling ---------------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ async def test_status_line_has_its_reason_and_header_names_have_capitals(http, s
     """ArduinoHttpClient compares "Content-Length: " letter by letter, ArduinoJson's example compares "200 OK"."""
     await http.send(sent)
 
-    answer = await http.answer()
+    answer = await http.read_response()
     assert answer.head[0].startswith(status_line)
     assert {line.partition(":")[0] for line in answer.head[1:]} <= SPELLED
 
@@ -253,21 +253,21 @@ async def test_status_line_has_its_reason_and_header_names_have_capitals(http, s
 async def test_a_header_of_16_kib_is_served(http):
     await http.send(of_size(MAX_HEADER))
 
-    assert 200 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
 
 
 @pytest.mark.parametrize("size", [MAX_HEADER + 1, MAX_HEADER + 1024, 40 * 1024])
 async def test_a_header_over_16_kib_is_refused(http, size):
     await http.send(of_size(size))
 
-    assert 431 == (await http.answer()).status
+    assert 431 == (await http.read_response()).status
     assert await ended(http)
 
 
 async def test_a_header_over_16_kib_that_has_no_end_is_refused(http):
     await http.send(of_size(MAX_HEADER + 8192)[:-4])
 
-    assert 431 == (await http.answer()).status
+    assert 431 == (await http.read_response()).status
     assert await ended(http)
 
 
@@ -278,7 +278,7 @@ async def test_a_body_of_2_mb_is_served(http):
 async def test_a_body_over_2_mb_is_refused_before_it_comes(http):
     await http.send(b"POST /test/echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 2097153\r\n\r\n")
 
-    assert 413 == (await http.answer()).status
+    assert 413 == (await http.read_response()).status
     assert await ended(http)
 
 
@@ -286,7 +286,7 @@ async def test_a_body_over_2_mb_is_refused_while_it_comes(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(http.send, echo(b"x" * (MAX_BODY + 1)))
 
-        assert 413 == (await http.answer()).status
+        assert 413 == (await http.read_response()).status
         assert await ended(http)
 
 
@@ -295,7 +295,7 @@ async def test_a_chunked_body_over_2_mb_is_refused(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(http.send, CHUNKED + chunk * (MAX_BODY // 0x10000 + 1))
 
-        assert 413 == (await http.answer()).status
+        assert 413 == (await http.read_response()).status
         assert await ended(http)
 
 
@@ -397,7 +397,7 @@ async def test_a_browser_that_asks_before_any_other_request_is_refused(http, tar
 async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, http, caplog, head, rule):
     await http.send(head.replace("/health", "/health?token=secret").encode("latin-1"))
 
-    answer = await http.answer()
+    answer = await http.read_response()
     assert (400, "close") == (answer.status, answer.headers["connection"])
     assert rule in answer.text
     assert await ended(http)
@@ -418,7 +418,7 @@ async def test_malformed_request_is_answered_with_the_rule_that_it_breaks(hub, h
 async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http, sent, status):
     await http.send(sent)
 
-    answer = await http.answer()
+    answer = await http.read_response()
     assert status == answer.status
     assert [f"HTTP {status}: {answer.text}"] == [one.reason for one in hub.rejections.recent]
 
@@ -427,7 +427,7 @@ async def test_request_that_is_too_much_stands_in_the_list_of_refusals(hub, http
 async def test_malformed_handshake_of_a_websocket_stands_in_the_list_of_refusals(hub, http, path):
     await http.send(request("GET", path, **UPGRADE))
 
-    assert 400 == (await http.answer()).status
+    assert 400 == (await http.read_response()).status
     assert ["HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1)."] == [
         one.reason for one in hub.rejections.recent
     ]
@@ -441,9 +441,9 @@ async def test_empty_lines_before_a_request_are_ignored(hub, http, lines, pause)
         for piece in (lines[:1], lines[1:], HEALTH[:9], HEALTH[9:]) if pause else (lines + HEALTH,):
             await http.send(piece)
             await wait_all_tasks_blocked()
-        assert 200 == (await http.answer()).status
+        assert 200 == (await http.read_response()).status
     await http.send(HEALTH + lines + HEALTH + lines)
-    assert [200, 200] == [(await http.answer()).status for _ in range(2)]
+    assert [200, 200] == [(await http.read_response()).status for _ in range(2)]
     assert [] == list(hub.rejections.recent)
 
 
@@ -459,14 +459,14 @@ async def test_empty_lines_do_not_keep_a_connection_open(http):
 async def test_half_a_line_end_is_no_empty_line(http):
     await http.send(b"\rGET /health HTTP/1.1\r\nHost: hub\r\n\r\n")
 
-    assert 400 == (await http.answer()).status
+    assert 400 == (await http.read_response()).status
 
 
 async def test_a_good_request_before_garbage_is_served(http):
     await http.send(HEALTH + b"GARBAGE\r\n\r\n")
 
-    assert 200 == (await http.answer()).status
-    assert 400 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
+    assert 400 == (await http.read_response()).status
     assert await ended(http)
 
 
@@ -477,7 +477,7 @@ async def test_a_good_request_before_garbage_is_served(http):
 async def test_a_slow_header_is_answered_with_408(http):
     await http.send(b"GET /health HT")
 
-    assert 408 == (await http.answer()).status
+    assert 408 == (await http.read_response()).status
     assert await ended(http)
 
 
@@ -493,7 +493,7 @@ async def test_a_header_that_drips_in_is_answered_with_408(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip, http, HEALTH)
 
-        assert 408 == (await http.answer()).status
+        assert 408 == (await http.read_response()).status
         nursery.cancel_scope.cancel()
 
 
@@ -501,15 +501,15 @@ async def test_a_header_that_drips_in_is_answered_with_408(http):
 async def test_a_slow_header_behind_another_request_is_answered_with_408(http):
     await http.send(HEALTH + b"GET /health HT")
 
-    assert 200 == (await http.answer()).status
-    assert 408 == (await http.answer()).status
+    assert 200 == (await http.read_response()).status
+    assert 408 == (await http.read_response()).status
 
 
 @pytest.mark.timeouts(HttpTimeouts(body=0.05))
 async def test_a_slow_body_is_answered_with_408(http):
     await http.send(echo(b"complete")[:-4])
 
-    assert 408 == (await http.answer()).status
+    assert 408 == (await http.read_response()).status
     assert await ended(http)
 
 
@@ -519,7 +519,7 @@ async def test_a_body_that_drips_in_is_answered_with_408(http):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip, http, b"x" * 40)
 
-        assert 408 == (await http.answer()).status
+        assert 408 == (await http.read_response()).status
         nursery.cancel_scope.cancel()
 
 
@@ -539,7 +539,7 @@ async def test_a_streamed_answer_may_take_longer_than_a_body(http):
 async def test_a_streamed_answer_is_whole_for_who_has_nothing_more_to_ask(http):
     await http.send(request("GET", "/test/streamed"))
     await http.stream.send_eof()
-    assert "one,two" == (await http.answer()).text
+    assert "one,two" == (await http.read_response()).text
 
 
 @pytest.mark.timeouts(HttpTimeouts(half_closed=0.05))
@@ -557,8 +557,8 @@ async def test_a_streamed_answer_ends_with_its_client(hub, kitchen, caplog):
 async def test_a_streamed_answer_is_not_cut_by_the_next_request(http):
     await http.send(request("GET", "/test/streamed") + HEALTH)
 
-    assert "one,two" == (await http.answer()).text
-    assert 200 == (await http.answer()).status
+    assert "one,two" == (await http.read_response()).text
+    assert 200 == (await http.read_response()).status
 
 
 # -- methods and paths ------------------------------------------------------------------------------------------------
@@ -630,28 +630,28 @@ async def test_a_path_that_is_almost_right_is_not_found(http, target):
 async def test_a_chunked_body_is_put_together(http, chunks):
     await http.send(CHUNKED + chunks + HEALTH)
 
-    assert "Hello, World!" == (await http.answer()).text
-    assert 200 == (await http.answer()).status
+    assert "Hello, World!" == (await http.read_response()).text
+    assert 200 == (await http.read_response()).status
 
 
 async def test_a_client_that_waits_for_100_gets_it(http):
     await http.send(request("POST", "/test/echo", b"body", expect="100-continue")[:-4])
-    assert 100 == (await http.answer()).status
+    assert 100 == (await http.read_response()).status
     await http.send(b"body")
 
-    assert "body" == (await http.answer()).text
+    assert "body" == (await http.read_response()).text
 
 
 async def test_a_client_that_waits_for_100_is_refused_without_it(http):
     await http.send(request("POST", "/api/v1/template/import", b"body", expect="100-continue")[:-4])
-    assert 401 == (await http.answer()).status
+    assert 401 == (await http.read_response()).status
     assert await ended(http)
 
 
 async def test_a_client_that_waits_for_100_with_too_much_is_refused_without_it(http):
     await http.send(request("POST", "/test/echo", expect="100-continue", content_length=MAX_BODY + 1))
 
-    assert 413 == (await http.answer()).status
+    assert 413 == (await http.read_response()).status
 
 
 # -- the stop ---------------------------------------------------------------------------------------------------------
@@ -666,7 +666,7 @@ async def answered_at_the_stop(hub_config, kitchen, target):
         for one in idle:
             assert await ended(one)
         kitchen.go_on.set()
-        answers.append(await http.answer())
+        answers.append(await http.read_response())
         assert await ended(http)
 
     async with (
@@ -722,7 +722,7 @@ async def heard(hub, cuts):
         for a, b in zip(edges, edges[1:], strict=False):
             await http.send(DIALOGUE[a:b])
             await wait_all_tasks_blocked()
-        answers = [await http.answer(head=n == HEAD_REQUEST) for n in range(6)]
+        answers = [await http.read_response(head=n == HEAD_REQUEST) for n in range(6)]
         assert await ended(http)
     for answer in answers:
         del answer.headers["date"]
@@ -750,7 +750,7 @@ async def test_a_header_too_long_is_refused_however_it_is_split(hub, at):
         await wait_all_tasks_blocked()
         await http.send(data[-at:])
 
-        assert 431 == (await http.answer()).status
+        assert 431 == (await http.read_response()).status
 
 
 # -- too many ---------------------------------------------------------------------------------------------------------

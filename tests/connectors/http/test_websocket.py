@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 import trio
-from support.raw_http import PATIENCE, Http, ask, connected, request
+from support.raw_http import PATIENCE, HttpConnection, ask, connected, request
 from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -263,7 +263,7 @@ async def test_the_first_message_may_come_with_the_request(hub, meter):
     async with connected(hub) as http:
         await http.send(request("GET", "/websockets", **HEADERS) + binary(frame(Cmd.HW_LOGIN, 1, [meter[1]])))
 
-        assert 101 == (await http.answer()).status
+        assert 101 == (await http.read_response()).status
         expected = binary(response(1, Status.OK), mask=False)
         assert expected == await http._exactly(len(expected))
 
@@ -273,7 +273,7 @@ async def test_a_message_that_is_not_masked_closes(hub, meter):
         assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
         await http.send(binary(frame(Cmd.HW_LOGIN, 1, [meter[1]]), mask=False))
 
-        assert 1002 == closing_code(await http.rest())
+        assert 1002 == closing_code(await http.read_to_end())
     assert 0 == len(hub.sessions)
 
 
@@ -290,7 +290,7 @@ async def test_a_message_over_64_kib_closes_before_all_of_it_came(hub, data):
         assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
         await http.send(data)
 
-        assert 1009 == closing_code(await http.rest())
+        assert 1009 == closing_code(await http.read_to_end())
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ async def test_only_http_1_1_upgrades(hub):
     async with connected(hub) as http:
         await http.send(request("GET", "/websockets", **HEADERS).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
 
-        assert 400 <= (await http.answer()).status < 500
+        assert 400 <= (await http.read_response()).status < 500
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ async def test_a_client_that_pings_and_never_reads_is_not_read_either(hub):
     with closing(trio.socket.socket()) as sock:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await sock.connect(address_of(hub))
-        http = Http(trio.SocketStream(sock))
+        http = HttpConnection(trio.SocketStream(sock))
         assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
         async with trio.open_nursery() as nursery:
             nursery.start_soon(http.send, ping * 60_000)

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 from support.patience import brief
 from support.raw_http import connected, local_key
-from support.raw_mqtt import PATIENCE, V5, V311, Raw, dialled, online, reasons, until
+from support.raw_mqtt import PATIENCE, V5, V311, RawClient, online, open_connection, until
+from support.rejections import rejection_reasons
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
@@ -148,15 +149,15 @@ async def test_a_device_logs_in_and_is_online_until_it_says_goodbye(hub, device,
 )
 async def test_whoever_is_not_known_is_refused_and_the_operator_told(hub, device, username, password, three, five):
     for version, reason in ((V311, three), (V5, five)):
-        async with dialled(hub, version) as stranger:
+        async with open_connection(hub, version) as stranger:
             secret = device[1].encode() if password == "its token" else password
             connack = await stranger.login("", username=username, password=secret)
             assert (reason, False) == (connack.reason, connack.present)
-            assert [] == await stranger.rest()
-    assert len(reasons(hub)) == 2
+            assert [] == await stranger.read_to_end()
+    assert len(rejection_reasons(hub)) == 2
     # A login that is right and not allowed says whose it is.
-    assert all((device[0].name in reason) is (three == 5) for reason in reasons(hub))
-    assert not any(device[1] in reason or "secret" in reason for reason in reasons(hub))
+    assert all((device[0].name in reason) is (three == 5) for reason in rejection_reasons(hub))
+    assert not any(device[1] in reason or "secret" in reason for reason in rejection_reasons(hub))
 
 
 @pytest.mark.parametrize(
@@ -175,27 +176,27 @@ async def test_a_connect_that_is_not_right_ends_the_connection(hub, device, firs
     first = first.replace(b"\0\1x", b"\0\x20" + token)
     if token in first:
         first = first[:1] + bytes((len(first) - 2,)) + first[2:]
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(first)
-        assert [] == await client.rest()
-    assert any("broke the protocol" in reason for reason in reasons(hub))
+        assert [] == await client.read_to_end()
+    assert any("broke the protocol" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_level_that_is_not_known_is_named(hub):
-    async with dialled(hub, V5) as client:
+    async with open_connection(hub, V5) as client:
         await client.stream.send_all(b"\x10\x0d\0\4MQTT\6\2\0\0\0\0\0")
-        [connack] = await client.rest()
+        [connack] = await client.read_to_end()
         assert 0x84 == connack.reason
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(b"\x10\x0c\0\4MQTT\2\2\0\0\0\0")
-        assert [Connack(False, 1)] == await client.rest()
+        assert [Connack(False, 1)] == await client.read_to_end()
 
 
 @pytest.mark.parametrize(("level", "name"), [(3, b"\0\6MQIsdp"), (0x84, b"\0\4MQTT"), (0x83, b"\0\6MQIsdp")])
 async def test_old_clients_and_bridges_come_in(hub, device, level, name):
     token = device[1].encode()
     body = name + bytes((level, 0xC2)) + b"\0\x3c\0\2me\0\6device\0\x20" + token
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(bytes((0x10, len(body))) + body)
         assert Connack(False, 0) == await client.next()
         assert Ack(Kind.PUBACK, 1) == await client.publish("ds/Temperature", "3")
@@ -205,29 +206,29 @@ async def test_old_clients_and_bridges_come_in(hub, device, level, name):
 async def test_version_3_1_may_set_flags_that_mean_nothing(hub, device, flags):
     token = device[1].encode()
     body = b"\0\6MQIsdp\3\xc3\0\x3c\0\2me\0\6device\0\x20" + token
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(bytes((0x10 | flags, len(body))) + body)
         assert Connack(False, 0) == await client.next()
 
 
 @pytest.mark.timeouts(MqttTimeouts(connect=0.05, sweep=0.01))
 async def test_a_connection_without_connect_is_ended(hub):
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(b"\x10")
-        assert [] == await client.rest()
-    assert any("sent no CONNECT" in reason for reason in reasons(hub))
+        assert [] == await client.read_to_end()
+    assert any("sent no CONNECT" in reason for reason in rejection_reasons(hub))
 
 
 async def test_one_too_many_is_told_so_in_its_version(hub_config, version):
     few = parse(LOOPBACK + "[limits]\nconnections = 1\n").with_data(str(hub_config.data))
     async with running(few) as hub:
         _, token = await add_device(hub, TEMPLATE)
-        async with online(hub, token), dialled(hub, version) as other:
+        async with online(hub, token), open_connection(hub, version) as other:
             assert Connack(False, 0x89 if version == V5 else 3) == await other.login(token)
 
 
 async def test_a_connect_may_come_byte_by_byte(hub, device):
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         for byte in encode(Connect(username="device", password=device[1].encode()), V311):
             await client.stream.send_all(bytes((byte,)))
         assert Connack(False, 0) == await client.next()
@@ -239,7 +240,7 @@ async def test_a_silent_device_is_gone_and_told_so_in_version_5(hub, device, mon
     went = []
     hub.subscribe(DeviceDisconnected, went.append)
     async with online(hub, device[1], V5, subscribed=False, keep_alive=1) as client:
-        assert [0x8D] == [packet.reason for packet in await client.rest()]
+        assert [0x8D] == [packet.reason for packet in await client.read_to_end()]
     await until(lambda: went)
     assert (0.1, "nothing came for 0 s") == (went[0].silent, went[0].reason)
 
@@ -259,7 +260,7 @@ async def test_the_newer_of_two_connections_wins(hub, device, version):
     hub.subscribe(DeviceConnected, facts.append)
     hub.subscribe(DeviceDisconnected, facts.append)
     async with online(hub, device[1], version, client_id="old") as old, online(hub, device[1], client_id="new") as new:
-        last = await old.rest()
+        last = await old.read_to_end()
         assert ([0x8E] if version == V5 else []) == [packet.reason for packet in last]
         assert Ack(Kind.PUBACK, 2) == await new.publish("ds/Temperature", "3")
         # It was never offline.
@@ -270,7 +271,7 @@ async def test_native_and_mqtt_share_the_one_session_of_a_device(hub, device):
     from support.raw_native import online as native
 
     async with online(hub, device[1], V5) as old, native(hub, device[1]):
-        assert [0x8E] == [packet.reason for packet in await old.rest()]
+        assert [0x8E] == [packet.reason for packet in await old.read_to_end()]
         assert "native" == hub.sessions.get(device[0].id).via
 
 
@@ -279,14 +280,14 @@ async def test_client_identifiers_of_different_devices_may_be_the_same(hub, devi
     async with online(hub, device[1], client_id="esp32") as one, online(hub, other[1], client_id="esp32") as two:
         await one.publish("ds/Temperature", "1")
         await two.publish("ds/Temperature", "2")
-        assert [] == await one.heard()
+        assert [] == await one.received()
     assert (1.0, 2.0) == (held(hub, device[0], 0), held(hub, other[0], 0))
 
 
 async def test_a_stranger_with_a_stolen_client_identifier_disturbs_nobody(hub, device):
     async with online(hub, device[1], client_id="mine") as client:
         for _ in range(30):
-            async with dialled(hub) as thief:
+            async with open_connection(hub) as thief:
                 assert 4 == (await thief.login("x" * 32, client_id="mine")).reason
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "3")
 
@@ -303,7 +304,7 @@ async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_h
     for _ in range(3):
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
-    assert not any(place in reason for reason in reasons(hub)), "none of these has waited"
+    assert not any(place in reason for reason in rejection_reasons(hub)), "none of these has waited"
     nursery.start_soon(hurry, clock)
     waited = []
     for _ in range(3):
@@ -311,19 +312,19 @@ async def test_two_that_take_each_others_place_wait_longer_and_longer_and_both_h
             began = trio.current_time()
             async with online(hub, device[1], subscribed=False) as newer:
                 waited.append(trio.current_time() - began)
-                said = await newer.heard()
-                last = [packet.payload.decode() for packet in await older.rest()]
+                said = await newer.received()
+                last = [packet.payload.decode() for packet in await older.read_to_end()]
     assert [True] * 3 == [seconds >= 2**n for n, seconds in enumerate(waited)]
     assert any(place in text for _, text in said)
     assert any(place in text for text in last)
-    assert any(place in reason for reason in reasons(hub))
+    assert any(place in reason for reason in rejection_reasons(hub))
 
 
 async def test_one_that_waits_comes_in_also_when_the_other_is_gone_meanwhile(hub, device, clock, nursery):
     for _ in range(3):
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
-    async with online(hub, device[1], subscribed=False) as older, dialled(hub) as newer:
+    async with online(hub, device[1], subscribed=False) as older, open_connection(hub) as newer:
         await newer.send(Connect(username="device", password=device[1].encode()))
         assert "keeps replacing" in (await older.message())[1]
         await older.disconnect()
@@ -336,7 +337,11 @@ async def test_of_several_that_wait_the_newest_gets_in(hub, device, clock, nurse
         async with online(hub, device[1], subscribed=False), online(hub, device[1], subscribed=False):
             pass
     hello = Connect(username="device", password=device[1].encode())
-    async with online(hub, device[1], subscribed=False) as live, dialled(hub) as gone, dialled(hub) as newest:
+    async with (
+        online(hub, device[1], subscribed=False) as live,
+        open_connection(hub) as gone,
+        open_connection(hub) as newest,
+    ):
         await gone.send(hello)
         await live.message()
         await newest.send(hello)
@@ -352,7 +357,7 @@ async def test_one_that_hung_up_while_it_waited_takes_nobodys_place(hub, device,
             pass
     async with online(hub, device[1], subscribed=False) as live:
         connections = hub.listener.connections
-        async with dialled(hub) as gone:
+        async with open_connection(hub) as gone:
             await gone.send(Connect(username="device", password=device[1].encode()))
             await live.message()
         nursery.start_soon(hurry, clock)
@@ -363,7 +368,7 @@ async def test_one_that_hung_up_while_it_waited_takes_nobodys_place(hub, device,
 async def test_a_device_whose_token_is_replaced_is_thrown_out(hub, device):
     async with online(hub, device[1], V5) as client:
         await hub.tokens.rotate(device[0], SYSTEM)
-        assert [0x98] == [packet.reason for packet in await client.rest()]
+        assert [0x98] == [packet.reason for packet in await client.read_to_end()]
 
 
 async def test_a_hub_that_stops_says_so(hub_config):
@@ -375,7 +380,7 @@ async def test_a_hub_that_stops_says_so(hub_config):
             async def stay(task_status):
                 async with online(hub, token, V5) as client:
                     task_status.started()
-                    goodbyes.extend(await client.rest())
+                    goodbyes.extend(await client.read_to_end())
 
             await nursery.start(stay)
             with trio.CancelScope(shield=True):
@@ -407,9 +412,9 @@ async def test_a_hub_that_stops_answers_what_it_owes_first(hub_config, monkeypat
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop)
             if way == "tcp":
-                async with dialled(hub, V5) as client:
+                async with open_connection(hub, V5) as client:
                     await client.stream.send_all(hello + message)
-                    answers = await client.rest()
+                    answers = await client.read_to_end()
             else:
                 data = b""
                 async with websocket(hub) as socket:
@@ -433,7 +438,7 @@ async def test_a_value_is_taken_with_every_qos(hub, device, version, qos):
         assert kinds[qos] == (answer and answer.kind)
         await until(lambda: held(hub, device[0], 0) == 21.5)
         # Its own value does not come back.
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 async def test_an_acknowledged_value_is_on_disk(hub, device, monkeypatch):
@@ -525,7 +530,7 @@ async def test_a_value_that_no_disk_takes_is_told(hub, device, monkeypatch):
         assert (0x80, "the value could not be stored") == (answer.reason, answer.properties[Property.REASON_STRING])
     async with online(hub, device[1]) as client:
         await client.publish("ds/Temperature", "1")
-    assert any("could not be stored" in reason for reason in reasons(hub))
+    assert any("could not be stored" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_gone(hub, device, monkeypatch):
@@ -537,7 +542,7 @@ async def test_a_message_that_waits_for_room_is_not_written_when_its_token_is_go
         await hub.tokens.rotate(one, SYSTEM)
         hub.history.full = False
         hub.history._space.unpark_all()  # noqa: SLF001
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
         await until(lambda: hub.sessions.get(one.id) is None)
         assert held(hub, one, 0) is None
 
@@ -580,7 +585,7 @@ async def test_a_message_that_was_not_kept_is_taken_when_it_comes_again(hub, dev
     monkeypatch.setattr(hub.timeline, "log", fail)
     async with online(hub, token, **kept(V311)) as client:
         await client.send(Publish("event/hot", b"again", 2, 9))
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
     broken.clear()
     await until(lambda: hub.sessions.get(one.id) is None)
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
@@ -594,7 +599,7 @@ async def test_names_that_are_no_text_are_refused_and_nothing_breaks(hub, device
         async with online(hub, device[1], version) as client:
             answer = await client.publish("batch_ds", b'{"\\ud800": 1}')
             assert (0 if version == V311 else 0x90) == answer.reason
-            assert [("downlink/diag", True)] == [(topic, "ud800" in text) for topic, text in await client.heard()]
+            assert [("downlink/diag", True)] == [(topic, "ud800" in text) for topic, text in await client.received()]
 
 
 async def test_many_messages_of_one_read_are_acknowledged_in_order(hub, device):
@@ -707,15 +712,15 @@ async def test_what_the_device_runs_is_kept_and_its_buffer_respected(hub, device
         assert one.activated is not None
         write(hub, one, 2, "x" * 300)
         write(hub, one, 2, "y" * 100)
-        assert [("downlink/ds/Label", "y" * 100)] == await client.heard()
-    assert any("too long for it" in reason for reason in reasons(hub))
+        assert [("downlink/ds/Label", "y" * 100)] == await client.received()
+    assert any("too long for it" in reason for reason in rejection_reasons(hub))
 
 
 async def test_firmware_for_another_template_is_told_so(hub, device):
     async with online(hub, device[1]) as client:
         await client.publish("info/mcu", '{"tmpl": "TMPL0else"}')
         assert [("downlink/diag", "this device runs firmware for template TMPL0else, not TMPL0mqtt")] == (
-            await client.heard()
+            await client.received()
         )
 
 
@@ -725,32 +730,32 @@ async def test_a_device_asks_for_values(hub, device):
         await client.publish("ds/Temperature", "21.5")
         await client.publish("ds/Label", "secret")
         await client.publish("get/ds", "Label, Set Point")
-        assert [("downlink/ds/Label", "secret"), ("downlink/ds/Set Point", "20")] == await client.heard()
+        assert [("downlink/ds/Label", "secret"), ("downlink/ds/Set Point", "20")] == await client.received()
         await client.publish("get/ds/all")
-        assert [("downlink/ds/Temperature", "21.5"), ("downlink/ds/Set Point", "20")] == await client.heard()
+        assert [("downlink/ds/Temperature", "21.5"), ("downlink/ds/Set Point", "20")] == await client.received()
         await client.publish("get/ds", "Nope,Label")
-        [found, (topic, said)] = await client.heard()
+        [found, (topic, said)] = await client.received()
         assert ("downlink/ds/Label", "secret") == found
         await client.publish("get/ds", "Label," * 5000)
-        assert [("downlink/ds/Label", "secret")] == await client.heard()
+        assert [("downlink/ds/Label", "secret")] == await client.received()
         await client.publish("get/meta", ",".join(map(str, range(501))))
-        assert [("downlink/diag", "get/meta: at most 500 names are allowed in one message")] == await client.heard()
+        assert [("downlink/diag", "get/meta: at most 500 names are allowed in one message")] == await client.received()
         assert "downlink/diag" == topic
         assert "there is no datastream 'Nope'" in said
         await client.publish("get/meta", "Room,Device Name")
-        assert [("downlink/meta/Room", "Attic"), ("downlink/meta/Device Name", "Device")] == await client.heard()
+        assert [("downlink/meta/Room", "Attic"), ("downlink/meta/Device Name", "Device")] == await client.received()
 
 
 async def test_a_device_asks_for_time_and_place(hub, device):
     async with online(hub, device[1]) as client:
         await client.publish("get/utc/all/json")
-        [(topic, payload)] = await client.heard()
+        [(topic, payload)] = await client.received()
         told = json.loads(payload)
         assert ("downlink/utc/all/json", "Europe/Kyiv", 120) == (topic, told["tz_name"], told["tz_offset"])
         assert {"tz_name", "tz_rule", "tz_offset", "dst_offset", "time", "iso8601"} == told.keys()
         await hub.metadata.set(device[0], "Location", '{"lat": 50.45, "lon": 30.52}', SYSTEM)
         await client.publish("get/loc/all")
-        assert ("downlink/loc/all", "50.45,30.52") in await client.heard()
+        assert ("downlink/loc/all", "50.45,30.52") in await client.received()
 
 
 @pytest.mark.parametrize(
@@ -782,28 +787,28 @@ async def test_what_is_dropped_is_said(hub, device, topic, payload, reason, said
     async with online(hub, device[1], V311) as client:
         # Version 3.1.1 has no way to refuse: it is acknowledged, dropped and told.
         assert Ack(Kind.PUBACK, 2) == await client.publish(topic, payload)
-        [(where, text)] = await client.heard()
+        [(where, text)] = await client.received()
         assert "downlink/diag" == where
         assert said in text
-    assert any(said in refused for refused in reasons(hub))
+    assert any(said in refused for refused in rejection_reasons(hub))
 
 
 async def test_a_device_hears_diagnostics_without_a_subscription_but_no_flood_of_them(hub, device):
     async with online(hub, device[1], subscribed=False) as client:
         for n in range(50):
             await client.publish(f"ds/Nope {n}", "1")
-        assert 5 <= len(await client.heard()) <= 12
+        assert 5 <= len(await client.received()) <= 12
 
 
 async def test_what_ended_a_connection_is_told_on_the_next(hub, device):
     async with online(hub, device[1]) as client:
         await client.send(Publish("ds/Label", b"x" * 70_000))
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
     async with online(hub, device[1], subscribed=False) as client:
         topic, said = await client.message()
         assert "downlink/diag" == topic
         assert "over the limit of 65536" in said
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 @pytest.mark.parametrize(
@@ -821,9 +826,9 @@ async def test_what_ended_a_connection_is_told_on_the_next(hub, device):
 async def test_a_device_that_breaks_the_protocol_is_told_and_let_go(hub, device, packets, reason):
     async with online(hub, device[1], V5) as client:
         await client.send(*packets)
-        assert [reason] == [packet.reason for packet in await client.rest()]
+        assert [reason] == [packet.reason for packet in await client.read_to_end()]
     await until(lambda: hub.sessions.get(device[0].id) is None)
-    assert any("broke the protocol" in refused for refused in reasons(hub))
+    assert any("broke the protocol" in refused for refused in rejection_reasons(hub))
 
 
 async def test_a_topic_alias_saves_the_topic(hub, device):
@@ -838,7 +843,7 @@ async def test_retain_is_taken_and_ignored(hub, device):
     async with online(hub, device[1]) as client:
         await client.publish("ds/Temperature", "21", retain=True)
     async with online(hub, device[1]) as client:
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 # -- subscriptions, and what a device hears ---------------------------------------------------------------------------
@@ -883,24 +888,24 @@ async def test_many_wrong_subscriptions_in_one_packet_are_put_down_once_and_cost
         async with online(hub, token) as client:
             began = trio.current_time()
             await client.subscribe(*(f"x/{n}" for n in range(300)))
-            assert 1 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
+            assert 1 == sum("subscribes to topics below downlink/" in reason for reason in rejection_reasons(hub))
             for _ in range(20):
                 await client.subscribe(*(f"x/{n}" for n in range(200)))
             assert trio.current_time() - began > 0.3
-        assert 21 == sum("subscribes to topics below downlink/" in reason for reason in reasons(hub))
+        assert 21 == sum("subscribes to topics below downlink/" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
     one, token = device
     async with online(hub, token, version, subscribed=False) as client:
         write(hub, one, 1, 40)
-        assert [] == await client.heard()
+        assert [] == await client.received()
         await client.subscribe("downlink/ds/Set Point", "downlink/reboot", qos=0)
         write(hub, one, 1, 41)
         write(hub, one, 0, 1.5)
         hub.command(one, Reboot())
         hub.command(one, Reconfigure())
-        assert [("downlink/ds/Set Point", "41"), ("downlink/reboot", "")] == await client.heard()
+        assert [("downlink/ds/Set Point", "41"), ("downlink/reboot", "")] == await client.received()
         await client.subscribe("downlink/#")
         hub.command(one, Reconfigure())
         await hub.metadata.set(one, "Room", "Hall", SYSTEM)
@@ -909,7 +914,7 @@ async def test_a_device_hears_what_it_has_subscribed_to(hub, device, version):
             ("downlink/reconfigure", ""),
             ("downlink/meta/Room", "Hall"),
             ("downlink/ds/Label", "a\0b"),
-        ] == await client.heard()
+        ] == await client.received()
 
 
 async def test_a_redirect_comes_without_a_subscription(hub, device):
@@ -953,7 +958,7 @@ async def test_pings_that_are_not_answered_take_no_room_from_values(hub, device)
         assert ["downlink/ping", "downlink/ds/Set Point"] == [first.topic, second.topic]
         # What was answered late may be asked again.
         await client.send(Ack(Kind.PUBACK, first.packet_id), Ack(Kind.PUBACK, second.packet_id))
-        assert [] == await client.heard()
+        assert [] == await client.received()
         assert await hub.sessions.ping(one) is None
         assert ("downlink/ping", "") == await client.message()
 
@@ -972,7 +977,7 @@ async def test_many_short_questions_make_no_long_write(hub, device, monkeypatch)
         monkeypatch.setattr(Wire, "send", watched)
         # Some hundreds of them come in one read.
         await client.send(*(Publish("get/ds", b"Label") for _ in range(250)))
-        assert ("downlink/ds/Label", "x" * 1000) in await client.heard()
+        assert ("downlink/ds/Label", "x" * 1000) in await client.received()
         assert max(written) < 100_000
 
 
@@ -985,7 +990,7 @@ async def test_a_client_that_never_acknowledges_gets_the_newest_values_when_it_d
         await client.send(Ping(Kind.PINGREQ))
         assert Ping(Kind.PINGRESP) == await client.next()
         await client.send(*(Ack(Kind.PUBACK, packet.packet_id) for packet in first))
-        assert [("downlink/ds/Set Point", "59")] == await client.heard()
+        assert [("downlink/ds/Set Point", "59")] == await client.received()
 
 
 async def test_a_client_that_does_not_read_gets_the_newest_values_when_it_does(hub, device):
@@ -996,10 +1001,10 @@ async def test_a_client_that_does_not_read_gets_the_newest_values_when_it_does(h
             write(hub, one, 2, f"{n} " + "x" * 900)
             if n % 500 == 0:
                 await trio.sleep(0)
-        heard = await client.heard()
+        heard = await client.received()
         assert len(heard) < 15_000
         write(hub, one, 0, 7)
-        heard += await client.heard()
+        heard += await client.received()
     labels = [text for topic, text in heard if topic == "downlink/ds/Label"]
     assert labels[-1].startswith("19999 ")
     numbers = [int(text.split()[0]) for text in labels]
@@ -1027,9 +1032,9 @@ async def test_a_client_that_asks_for_it_gets_what_came_meanwhile(hub, device, v
     async with online(hub, token, version, subscribed=False, **kept(version)) as client:
         assert client.present
         # The newest of each datastream.
-        assert [("downlink/ds/Set Point", "3"), ("downlink/ds/Label", "text 3")] == await client.heard()
+        assert [("downlink/ds/Set Point", "3"), ("downlink/ds/Label", "text 3")] == await client.received()
         write(hub, one, 1, 4)
-        assert [("downlink/ds/Set Point", "4")] == await client.heard()
+        assert [("downlink/ds/Set Point", "4")] == await client.received()
     # By what was kept nobody hears twice.
     await until(lambda: len(hub.sessions.recipients(one)) == 1)
 
@@ -1042,7 +1047,7 @@ async def test_a_client_that_does_not_ask_gets_nothing(hub, device, version):
     write(hub, one, 1, 5)
     async with online(hub, token, version, subscribed=False, **kept(version)) as client:
         assert not client.present
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 @pytest.mark.parametrize("other", [{"client_id": "another"}, {"clean": True}], ids=["name", "clean"])
@@ -1054,7 +1059,7 @@ async def test_a_session_is_kept_for_its_own_client(hub, device, other):
     write(hub, one, 1, 5)
     async with online(hub, token, subscribed=False, **kept(V311) | other) as client:
         assert not client.present
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 async def test_a_kept_session_ends_with_its_time(hub, device, clock):
@@ -1079,7 +1084,7 @@ async def test_qos_0_is_not_kept(hub, device):
         hub.command(one, Reboot())
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
         assert client.present
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 async def test_what_was_cleared_or_erased_meanwhile_is_not_told(hub, device):
@@ -1092,7 +1097,7 @@ async def test_what_was_cleared_or_erased_meanwhile_is_not_told(hub, device):
     await hub.devices.clear(one, one.points[1].datastream)
     await hub.devices.erase(one, [one.points[2].datastream], SYSTEM)
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
-        assert [("downlink/ds/Temperature", "1.5")] == await client.heard()
+        assert [("downlink/ds/Temperature", "1.5")] == await client.received()
 
 
 async def test_what_waited_and_is_too_long_for_the_client_is_told_as_lost(hub, device):
@@ -1107,7 +1112,7 @@ async def test_what_waited_and_is_too_long_for_the_client_is_told_as_lost(hub, d
         (topic, payload), (_, said) = await client.message(), await client.message()
         assert ("downlink/ds/Set Point", "5") == (topic, payload)
         assert said.startswith("1 messages to it were dropped")
-    assert any("1 messages to it were dropped" in reason for reason in reasons(hub))
+    assert any("1 messages to it were dropped" in reason for reason in rejection_reasons(hub))
 
 
 @pytest.mark.parametrize(("after", "given"), [(50, [("downlink/reboot", "")]), (61, [])])
@@ -1119,7 +1124,7 @@ async def test_an_order_waits_for_a_minute(hub, device, clock, after, given):
     hub.command(one, Reboot())
     clock.jump(after)
     async with online(hub, token, subscribed=False, **kept(V311)) as client:
-        assert given == await client.heard()
+        assert given == await client.received()
 
 
 async def test_what_was_not_acknowledged_comes_again(hub, device, version):
@@ -1172,10 +1177,10 @@ async def test_a_will_is_for_an_end_that_was_not_said(hub, device, ending, told)
             await client.disconnect(4)
         elif ending == "protocol":
             await client.send(Publish("#"))
-            await client.rest()
+            await client.read_to_end()
         elif ending == "takeover":
             async with online(hub, token):
-                await client.rest()
+                await client.read_to_end()
     await until(lambda: hub.sessions.get(one.id) is None)
     if told:
         await until(lambda: held(hub, one, 2) == "gone")
@@ -1192,27 +1197,27 @@ async def test_will_to_a_foreign_topic_is_dropped(hub, device, topic):
     """Firmware with a fixed will is common, and 3.1.1 has no return code for it (§3.2.2.3)."""
     one, token = device
     async with online(hub, token, V311, will=Will(topic, b"gone")) as client:
-        [(where, said)] = await client.heard()
+        [(where, said)] = await client.received()
         assert "downlink/diag" == where
         assert f"its will to {topic.replace('dev/x', 'dev/…')!r}" in said
         assert said.endswith("the will is dropped")
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Label", "here")
-        assert [f"device {one.name}: {said}"] == reasons(hub)
+        assert [f"device {one.name}: {said}"] == rejection_reasons(hub)
     await until(lambda: hub.sessions.get(one.id) is None)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert "here" == held(hub, one, 2)
-    assert 1 == len(reasons(hub))
+    assert 1 == len(rejection_reasons(hub))
 
 
 @pytest.mark.parametrize("topic", FOREIGN)
 async def test_will_to_a_foreign_topic_is_refused_by_its_reason_code(hub, device, topic):
     one, token = device
-    async with dialled(hub, V5) as client:
+    async with open_connection(hub, V5) as client:
         connack = await client.login(token, will=Will(topic, b"gone"))
         assert 0x90 == connack.reason
         assert "its will to" in connack.properties[Property.REASON_STRING]
-        assert [] == await client.rest()
-    [reason] = reasons(hub)
+        assert [] == await client.read_to_end()
+    [reason] = rejection_reasons(hub)
     assert reason.startswith(f"device {one.name}: its will to ")
 
 
@@ -1227,7 +1232,7 @@ async def test_will_may_be_retained_and_of_any_qos(hub, device, version, more):
     async with online(hub, token, version, will=Will("ds/Label", b"gone", **more)):
         pass
     await until(lambda: held(hub, one, 2) == "gone")
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_will_may_have_every_property(hub, device):
@@ -1257,14 +1262,14 @@ async def test_will_may_have_every_property(hub, device):
 )
 async def test_connect_that_asks_for_too_much_names_its_device(hub, device, version, asked, reason, said):
     one, token = device
-    async with dialled(hub, version) as client:
+    async with open_connection(hub, version) as client:
         connack = await client.login(token, **asked)
         assert reason == (connack and connack.reason)
-        assert [] == await client.rest()
-    async with dialled(hub, version) as stranger:
+        assert [] == await client.read_to_end()
+    async with open_connection(hub, version) as stranger:
         await stranger.login("x" * 32, **asked)
-        assert [] == await stranger.rest()
-    known, unknown = reasons(hub)
+        assert [] == await stranger.read_to_end()
+    known, unknown = rejection_reasons(hub)
     assert known.startswith(f"device {one.name}: {said}")
     assert unknown.startswith(said)
 
@@ -1273,7 +1278,7 @@ async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
     other, token = await add_device(hub, TEMPLATE.replace("TMPL0mqtt", "TMPL0other").replace('"MQTT"', '"Other"'))
     async with online(hub, device[1], will=Will("ds/Temperature/erase", b"")) as client:
         await hub.devices.delete(device[0], SYSTEM)
-        await client.rest()
+        await client.read_to_end()
     async with online(hub, token, will=Will("ds/Label", b"gone")):
         pass
     await until(lambda: held(hub, other, 2) == "gone")
@@ -1282,15 +1287,15 @@ async def test_the_will_of_a_device_that_was_deleted_harms_nobody(hub, device):
 
 async def test_a_token_in_the_wrong_place_is_in_no_refusal(hub, device):
     token = device[1]
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.login("x", username=token)
     async with online(hub, token) as client:
         await client.subscribe(f"dev/{token}/downlink/#")
         await client.publish(f"dev/{token}/ds/Temperature", 1)
         await client.send(Subscribe(3, (Subscription(f"dev/{token}/downlink#"),)))
-        await client.rest()
-    assert 4 == len(reasons(hub))
-    assert not any(token in reason for reason in reasons(hub))
+        await client.read_to_end()
+    assert 4 == len(rejection_reasons(hub))
+    assert not any(token in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_client_with_a_small_buffer_is_answered_without_the_reason(hub, device):
@@ -1317,7 +1322,7 @@ async def test_a_will_waits_and_is_forgotten_when_the_client_is_back(hub, device
     async with online(hub, token, V5, subscribed=False, **kept(V5)) as client:
         assert client.present
         clock.jump(15)
-        assert [] == await client.heard()
+        assert [] == await client.received()
         assert held(hub, one, 2) is None
         await client.disconnect()
     async with online(hub, token, V5, will=will, **kept(V5)):
@@ -1354,7 +1359,7 @@ async def test_a_will_waits_no_longer_than_its_session(hub, device, clock):
 async def test_a_hub_that_stops_publishes_no_wills(hub_config):
     async with running(hub_config) as hub:
         one, token = await add_device(hub, TEMPLATE)
-        async with dialled(hub) as client:
+        async with open_connection(hub) as client:
             await client.login(token, will=Will("ds/Label", b"gone"))
             await hub.listener.drain(1)
             await until(lambda: hub.sessions.get(one.id) is None)
@@ -1372,7 +1377,7 @@ async def test_a_thousand_wills_at_once(hub, monkeypatch):
     async def come(token):
         stream = await trio.open_tcp_stream(*address_of(hub))
         streams.append(stream)
-        client = Raw(stream)
+        client = RawClient(stream)
         assert 0 == (await client.login(token, will=Will("ds/Label", b"gone"))).reason
 
     async with trio.open_nursery() as nursery:
@@ -1403,7 +1408,7 @@ async def test_a_device_over_its_rate_is_read_no_faster_and_told(hub_config):
             assert 100 == held(hub, one, 1)
             said = [packet.payload.decode() for packet in packets if isinstance(packet, Publish)]
             assert ["this device sends more than 500 messages/s, and is read at that rate"] == said
-        assert any("sends more than 500 messages/s" in reason for reason in reasons(hub))
+        assert any("sends more than 500 messages/s" in reason for reason in rejection_reasons(hub))
 
 
 async def test_a_device_that_is_not_read_is_not_called_silent(hub_config, clock, nursery):
@@ -1476,7 +1481,7 @@ async def test_an_operator_sees_what_is_said(hub, device):
     async with online(hub, device[1]) as client:
         await client.publish("ds/Temperature", "1")
         write(hub, device[0], 1, 5)
-        await client.heard()
+        await client.received()
     assert [
         ("in", "SUBSCRIBE downlink/#"),
         ("in", "PUBLISH ds/Temperature 1"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.raw_mqtt import V5, V311, dialled, online, reasons, until
+from support.raw_mqtt import V5, V311, online, open_connection, until
+from support.rejections import rejection_reasons
 from support.tenants import THERMOMETER, tenants
 
 from connectors.mqtt.endpoint import Endpoint
@@ -24,7 +25,7 @@ REPORTING += "[lifecycle]\nreports_data = true\n"
 async def world(hub):
     """Devices with their tokens in each organization, and a gateway in acme."""
     people = await tenants(hub)
-    made = SimpleNamespace(hub=hub, orgs=people.orgs, room=people.service)
+    made = SimpleNamespace(hub=hub, orgs=people.orgs, service=people.service)
     made.template, _ = await hub.templates.save(GATEWAY, SYSTEM)
     made.tokens_of = {}
     thermo = hub.templates.by_id["TMPL0thermo"]
@@ -48,7 +49,7 @@ def as_gateway(world, **more):
 
 
 async def program(world, org="acme", role=1):
-    client, secret = await world.room.credentials.add_client("script", world.orgs[org], role, [])
+    client, secret = await world.service.credentials.add_client("script", world.orgs[org], role, [])
     return client, {"username": client.id, "password": secret.encode()}
 
 
@@ -66,9 +67,9 @@ async def test_a_gateway_speaks_for_the_devices_of_its_organization_and_below(wo
             assert temperature == held(world, name)
             assert [1] == await gateway.subscribe(f"dev/{token}/#")
             world.hub.write(Write(world.tokens_of[name][0], 0, 9, "test", SYSTEM))
-            assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.heard()
+            assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.received()
             await gateway.publish(f"dev/{token}/get/ds", "Temperature")
-            assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.heard()
+            assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.received()
 
 
 async def test_a_gateway_does_not_speak_for_others(world, login):
@@ -78,12 +79,12 @@ async def test_a_gateway_does_not_speak_for_others(world, login):
             assert 0x87 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
             assert [0x87] == await gateway.subscribe(f"dev/{token}/downlink/#")
             world.hub.write(Write(world.tokens_of[name][0], 0, 9, "test", SYSTEM))
-            assert [] == await gateway.heard()
+            assert [] == await gateway.received()
             assert 9 == held(world, name)
         assert 0x87 == (await gateway.publish(f"dev/{'x' * 32}/ds/Temperature", 1)).reason
         for topic in ("ds/Temperature", "dev", "dev/", f"dev/{world.tokens_of['acme'][1]}"):
             assert 0x90 == (await gateway.publish(topic, 1)).reason
-    told = " ".join(reasons(world.hub))
+    told = " ".join(rejection_reasons(world.hub))
     assert not any(token in told for _, token in world.tokens_of.values())
 
 
@@ -111,7 +112,7 @@ async def test_a_subscription_for_a_device_is_as_fine_as_its_own(world):
         assert [1] == await gateway.subscribe(f"dev/{token}/downlink/meta/#")
         world.hub.write(Write(device, 0, 9, "test", SYSTEM))
         world.hub.command(device, SetMetadata("Room", "Hall"))
-        assert [(f"dev/{token}/downlink/meta/Room", "Hall")] == await gateway.heard()
+        assert [(f"dev/{token}/downlink/meta/Room", "Hall")] == await gateway.received()
 
 
 async def test_a_device_and_its_gateway_both_hear_but_not_themselves(world):
@@ -122,17 +123,17 @@ async def test_a_device_and_its_gateway_both_hear_but_not_themselves(world):
     ):
         await gateway.subscribe(f"dev/{token}/downlink/#")
         world.hub.write(Write(device, 0, 1, "test", SYSTEM))
-        assert [("downlink/ds/Temperature", "1.0")] == await own.heard()
-        assert [(f"dev/{token}/downlink/ds/Temperature", "1.0")] == await gateway.heard()
+        assert [("downlink/ds/Temperature", "1.0")] == await own.received()
+        assert [(f"dev/{token}/downlink/ds/Temperature", "1.0")] == await gateway.received()
         await gateway.publish(f"dev/{token}/ds/Temperature", "2")
-        assert [("downlink/ds/Temperature", "2.0")] == await own.heard()
-        assert [] == await gateway.heard()
+        assert [("downlink/ds/Temperature", "2.0")] == await own.received()
+        assert [] == await gateway.received()
         await own.publish("ds/Temperature", "3")
-        assert [] == await own.heard()
-        assert [(f"dev/{token}/downlink/ds/Temperature", "3.0")] == await gateway.heard()
+        assert [] == await own.received()
+        assert [(f"dev/{token}/downlink/ds/Temperature", "3.0")] == await gateway.received()
         await gateway.unsubscribe(f"dev/{token}/downlink/#")
         world.hub.write(Write(device, 0, 4, "test", SYSTEM))
-        assert [] == await gateway.heard()
+        assert [] == await gateway.received()
 
 
 async def test_a_gateway_is_no_device_itself_and_marks_none_online(world):
@@ -158,7 +159,7 @@ async def test_what_a_gateway_gets_wrong_is_said_for_the_device(world):
     token = world.tokens_of["acme"][1]
     async with online(world.hub, "", subscribed=False, **as_gateway(world)) as gateway:
         assert Ack(Kind.PUBACK, 1) == await gateway.publish(f"dev/{token}/ds/Temprature", 1)
-        [(topic, said)] = await gateway.heard()
+        [(topic, said)] = await gateway.received()
         assert f"dev/{token}/downlink/diag" == topic
         assert "did you mean 'Temperature'?" in said
 
@@ -170,7 +171,7 @@ async def test_a_gateways_will_is_a_devices_topic(world):
         pass
     await until(lambda: held(world, "works") == -1)
     for topic in (f"dev/{world.tokens_of['beta'][1]}/ds/Temperature", "ds/Temperature", f"dev/{token}/nonsense"):
-        async with dialled(world.hub, V5) as gateway:
+        async with open_connection(world.hub, V5) as gateway:
             connack = await gateway.login("", **as_gateway(world, will=Will(topic, b"-1")))
             assert 0x90 == connack.reason
 
@@ -188,9 +189,9 @@ async def test_a_gateway_whose_login_ends_is_thrown_out(world, how):
             case "template":
                 await world.hub.templates.save(GATEWAY.replace("gateway = true", ""), SYSTEM)
             case "program":
-                await world.room.credentials.remove_client(client)
-        assert [0x87] == [packet.reason for packet in await gateway.rest()]
-    async with dialled(world.hub, V5) as gateway:
+                await world.service.credentials.remove_client(client)
+        assert [0x87] == [packet.reason for packet in await gateway.read_to_end()]
+    async with open_connection(world.hub, V5) as gateway:
         assert (await gateway.login("", **login)).reason in (0x86, 0x87)
 
 
@@ -200,7 +201,7 @@ async def test_a_device_that_leaves_the_organization_leaves_the_gateway(world, l
         await gateway.subscribe(f"dev/{token}/#")
         await world.hub.devices.transfer(device, world.orgs["beta"], None, SYSTEM)
         world.hub.write(Write(device, 0, 9, "test", SYSTEM))
-        assert [] == await gateway.heard()
+        assert [] == await gateway.received()
         assert 0x87 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
 
 
@@ -210,7 +211,7 @@ async def test_with_a_devices_old_token_a_gateway_hears_nothing_more(world, logi
         await gateway.subscribe(f"dev/{token}/#")
         await world.hub.tokens.rotate(device, SYSTEM)
         world.hub.write(Write(device, 0, 9, "test", SYSTEM))
-        assert [] == await gateway.heard()
+        assert [] == await gateway.received()
 
 
 async def test_a_token_given_to_another_device_leads_there(world, login):
@@ -222,7 +223,7 @@ async def test_a_token_given_to_another_device_leads_there(world, login):
         assert 0 == (await gateway.publish(f"dev/{token}/get/ds", "Temperature")).reason
         world.hub.write(Write(old, 0, 1, "test", SYSTEM))
         world.hub.write(Write(new, 0, 2, "test", SYSTEM))
-        assert [(f"dev/{token}/downlink/ds/Temperature", "2.0")] == await gateway.heard()
+        assert [(f"dev/{token}/downlink/ds/Temperature", "2.0")] == await gateway.received()
     await until(lambda: not world.hub.sessions.recipients(new))
     world.hub.write(Write(old, 0, 3, "test", SYSTEM))
     world.hub.write(Write(new, 0, 3, "test", SYSTEM))
@@ -234,8 +235,8 @@ async def test_a_gateway_whose_token_ends_with_its_overlap_is_thrown_out(world):
     await world.hub.tokens.rotate(world.gateway, SYSTEM, 150)
     async with online(world.hub, "", V5, subscribed=False, **as_gateway(world)) as gateway:
         assert 0 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
-        assert [0x87] == [packet.reason for packet in await gateway.rest()]
-    async with dialled(world.hub, V5) as gateway:
+        assert [0x87] == [packet.reason for packet in await gateway.read_to_end()]
+    async with open_connection(world.hub, V5) as gateway:
         assert 0x86 == (await gateway.login("", **as_gateway(world))).reason
     assert 1 == held(world, "acme")
 
@@ -246,7 +247,7 @@ async def test_nobody_follows_a_device_that_was_deleted(world):
         await gateway.subscribe(f"dev/{token}/#")
         await world.hub.devices.delete(device, SYSTEM)
         assert () == world.hub.sessions.recipients(device)
-        assert [] == await gateway.heard()
+        assert [] == await gateway.received()
 
 
 async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
@@ -260,8 +261,8 @@ async def test_a_program_leaves_no_more_sessions_than_are_bounded(world):
 
 
 async def test_a_program_may_what_its_role_may(world):
-    role = await world.room.roles.add("Reader", 3)
-    await world.room.roles.switch(
+    role = await world.service.roles.add("Reader", 3)
+    await world.service.roles.switch(
         world.orgs["acme"], role, [("org_devices.view", True), ("org_devices.control", False)]
     )
     _, login = await program(world, role=role)
@@ -269,8 +270,10 @@ async def test_a_program_may_what_its_role_may(world):
     async with online(world.hub, "", V5, subscribed=False, **login) as gateway:
         assert [1] == await gateway.subscribe(f"dev/{token}/#")
         assert 0x87 == (await gateway.publish(f"dev/{token}/ds/Temperature", 1)).reason
-    await world.room.roles.switch(world.orgs["acme"], role, [("org_devices.view", False), ("own_devices.view", False)])
-    async with dialled(world.hub, V5) as gateway:
+    await world.service.roles.switch(
+        world.orgs["acme"], role, [("org_devices.view", False), ("own_devices.view", False)]
+    )
+    async with open_connection(world.hub, V5) as gateway:
         assert 0x87 == (await gateway.login("", **login)).reason
 
 
@@ -299,9 +302,9 @@ async def test_a_gateway_that_asks_for_it_gets_what_came_meanwhile(world, versio
     world.hub.write(Write(device, 0, 9, "test", SYSTEM))
     async with online(world.hub, "", version, subscribed=False, **login) as gateway:
         assert gateway.present
-        assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.heard()
+        assert [(f"dev/{token}/downlink/ds/Temperature", "9.0")] == await gateway.received()
         world.hub.write(Write(device, 0, 10, "test", SYSTEM))
-        assert [(f"dev/{token}/downlink/ds/Temperature", "10.0")] == await gateway.heard()
+        assert [(f"dev/{token}/downlink/ds/Temperature", "10.0")] == await gateway.received()
 
 
 async def test_a_gateway_with_hundreds_of_devices(world):
@@ -313,5 +316,5 @@ async def test_a_gateway_with_hundreds_of_devices(world):
         assert {0} == set(granted)
         for number, (device, _) in enumerate(made):
             world.hub.write(Write(device, 0, number, "test", SYSTEM))
-        heard = await gateway.heard()
+        heard = await gateway.received()
         assert [(f"dev/{token}/downlink/ds/Temperature", f"{n}.0") for n, (_, token) in enumerate(made)] == heard

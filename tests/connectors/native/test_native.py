@@ -11,7 +11,8 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from support.raw_native import OK, PATIENCE, dialled, online, reasons, until
+from support.raw_native import OK, PATIENCE, online, open_connection, until
+from support.rejections import rejection_reasons
 
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
@@ -150,16 +151,16 @@ async def locked(hub):
 async def test_both_logins(hub, command):
     device, token = await add(hub)
     connected = facts(hub, DeviceConnected)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token, command)
 
         assert [DeviceConnected(device, "native", "127.0.0.1")] == connected
-        assert [] == reasons(hub)
+        assert [] == rejection_reasons(hub)
 
 
 async def test_a_login_may_come_in_any_pieces(hub):
     _, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         for byte in client.frame(Cmd.HW_LOGIN, token):
             await client.stream.send_all(bytes([byte]))
 
@@ -169,32 +170,32 @@ async def test_a_login_may_come_in_any_pieces(hub):
 async def test_a_wrong_token_is_answered_with_9_and_may_be_corrected(hub, caplog):
     _, token = await add(hub)
     wrong = token[:-2] + "!?"
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert Status.INVALID_TOKEN == await client.login(wrong)
         assert Status.INVALID_TOKEN == await client.login("")
         assert OK == await client.login(token)
-        assert [] == await client.heard()
-    assert ["unknown token ending …!?", "unknown token ending …"] == reasons(hub)
+        assert [] == await client.received()
+    assert ["unknown token ending …!?", "unknown token ending …"] == rejection_reasons(hub)
     assert wrong[:-2] not in caplog.text
 
 
 @pytest.mark.parametrize("command", [Cmd.PING, Cmd.HARDWARE, Cmd.INTERNAL, Cmd.EVENT_LOG])
 async def test_a_first_frame_that_is_no_login_ends_the_connection_without_an_answer(hub, command):
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.send(command, "vw", "0", "1")
 
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
     assert 1 == len(hub.rejections.recent)
 
 
 async def test_nothing_but_a_login_is_heard_before_the_login(hub):
     device, _ = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert Status.INVALID_TOKEN == await client.login("x" * 32)
         await client.send(Cmd.HARDWARE, "vw", "0", "1")
 
-        assert [] == await client.rest()
-    assert "instead of a login" in reasons(hub)[-1]
+        assert [] == await client.read_to_end()
+    assert "instead of a login" in rejection_reasons(hub)[-1]
     assert None is current(hub, device, 0)
 
 
@@ -205,7 +206,7 @@ async def test_a_second_login_is_answered_with_4_and_changes_nothing(hub):
         assert Status.ALREADY_REGISTERED == await client.login(token)
         assert Status.ALREADY_REGISTERED == await client.login(other)
         await client.send(Cmd.HARDWARE, "vw", "0", "7")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert 7 == current(hub, device, 0)
 
@@ -213,34 +214,34 @@ async def test_a_second_login_is_answered_with_4_and_changes_nothing(hub):
 @pytest.mark.parametrize("said", [frame(Cmd.HW_LOGIN, 1, ("x" * 32,))[:20], frame(Cmd.HW_LOGIN, 1, ("x" * 32,))])
 @pytest.mark.timeouts(NativeTimeouts(login=0.05, sweep=0.01))
 async def test_who_has_not_logged_in_at_the_deadline_is_closed(hub, said):
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(said)
-        await client.rest()
+        await client.read_to_end()
 
-    assert ["did not log in"] == [reason[:14] for reason in reasons(hub) if "token" not in reason]
+    assert ["did not log in"] == [reason[:14] for reason in rejection_reasons(hub) if "token" not in reason]
 
 
 async def test_the_deadline_of_a_login_does_not_move_with_every_byte(hub, mock_clock):
     _, token = await add(hub)
-    async with dialled(hub) as client, online(hub, token, h_beat=10) as other:
+    async with open_connection(hub) as client, online(hub, token, h_beat=10) as other:
         await client.stream.send_all(b"\x1d")
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(2):
             mock_clock.jump(8)
-            assert [] == await other.heard()
+            assert [] == await other.received()
             await client.stream.send_all(b"\0")
-        await client.rest()
+        await client.read_to_end()
 
-        assert [] == await other.heard()
+        assert [] == await other.received()
 
 
 @pytest.mark.parametrize("length", [129, 10_000, 65_535])
 async def test_a_login_that_announces_too_much_is_closed_at_once(hub, length):
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         await client.stream.send_all(b"\x1d\0\1" + length.to_bytes(2, "big") + b"x")
 
-        assert [] == await client.rest()
-    [reason] = reasons(hub)
+        assert [] == await client.read_to_end()
+    [reason] = rejection_reasons(hub)
     assert f"a body of {length} bytes exceeds the limit" in reason
 
 
@@ -260,9 +261,9 @@ async def test_a_device_that_breaks_the_protocol_is_closed_with_one_line_and_nob
     async with online(hub, token_of_other) as other, online(hub, token) as client:
         await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "7") + data)
 
-        assert [] == await client.rest()
-        assert [] == await other.heard()
-    [reason] = reasons(hub)
+        assert [] == await client.read_to_end()
+        assert [] == await other.received()
+    [reason] = rejection_reasons(hub)
     assert said in reason
     assert "Kitchen" in reason
     assert 7 == current(hub, device, 0)
@@ -273,7 +274,7 @@ async def test_a_device_that_breaks_the_protocol_is_closed_with_one_line_and_nob
 
 async def test_ping_is_answered_with_its_id(hub):
     _, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token)
         for message in (5, 65_535, 5):
             assert ([], OK) == await client.ask(Cmd.PING, message=message)
@@ -302,7 +303,7 @@ async def test_many_frames_of_one_read_are_all_heard_in_order(hub):
     written = facts(hub, ValueWritten)
     async with online(hub, token) as client:
         await client.stream.send_all(b"".join(client.frame(Cmd.HARDWARE, "vw", "0", str(n)) for n in range(100)))
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert list(range(100)) == [fact.value for fact in written]
     assert device is written[0].device
@@ -336,7 +337,7 @@ async def test_what_old_firmware_has_and_nobody_answers(hub):
         ):
             await client.send(command, *parts)
         await client.stream.send_all(response(9, Status.ILLEGAL_COMMAND))
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 # -- info -------------------------------------------------------------------------------------------------------------
@@ -354,21 +355,21 @@ async def test_what_firmware_tells_is_answered_and_kept(hub, info):
     device, token = await add(hub)
     told = facts(hub, DeviceInfo)
     words = info.rstrip("\0").split("\0")
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token)
         assert OK == await client.status(Cmd.INTERNAL, info)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert dict(zip(words[::2], words[1::2], strict=True)) == device.firmware
     assert [DeviceInfo(device)] == told
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)
 
 
 async def test_what_firmware_told_is_known_after_a_restart(start):
     async with start() as hub:
         before, token = await add(hub)
         async with online(hub, token, fw="1.2.3") as client:
-            assert [] == await client.heard()
+            assert [] == await client.received()
     async with start() as hub:
         after = hub.devices.get(before.id)
 
@@ -379,7 +380,7 @@ async def test_what_firmware_told_is_known_after_a_restart(start):
 async def test_firmware_for_another_template_is_said(hub):
     _, token = await add(hub)
     async with online(hub, token, tmpl="TMPLother"):
-        [reason] = reasons(hub)
+        [reason] = rejection_reasons(hub)
 
     assert "TMPLother" in reason
     assert "TMPL0native" in reason
@@ -388,20 +389,20 @@ async def test_firmware_for_another_template_is_said(hub):
 @pytest.mark.parametrize("odd", ["h-beat\0x", "h-beat\0\xb2\0buff-in\0-1", "buff-in\x00" + "9" * 4000, "ver"])
 async def test_odd_numbers_in_an_info_are_survived(hub, odd):
     _, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token)
         assert OK == await client.status(Cmd.INTERNAL, odd)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 async def test_nothing_is_pushed_between_the_login_and_the_answer_to_the_info(hub):
     device, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token)
         for value in ("1", "2", "3"):
             write(hub, device, 0, value)
         hub.command(device, Reboot())
-        assert [] == await client.heard()
+        assert [] == await client.received()
         assert OK == await client.info()
 
         assert [(HARDWARE, "vw", "0", "3"), (INTERNAL, "dbg", "reboot")] == [
@@ -414,7 +415,7 @@ async def test_nothing_is_pushed_between_the_login_and_the_answer_to_the_info(hu
 async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(hub, command):
     assert 1 <= NativeTimeouts().info <= 2
     device, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token, command)
         write(hub, device, 0, "3")
 
@@ -426,12 +427,12 @@ async def test_a_client_that_never_tells_anything_gets_its_pushes_after_a_while(
 @pytest.mark.timeouts(NativeTimeouts(info=3600))
 async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, command):
     device, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token, command)
         write(hub, device, 0, "3")
         await trio.testing.wait_all_tasks_blocked()
 
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 # -- one frame per send -----------------------------------------------------------------------------------------------
@@ -441,7 +442,7 @@ async def test_ping_is_answered_at_once_while_pushes_wait_for_the_info(hub, comm
 async def test_a_client_of_the_old_login_gets_one_frame_per_send_with_time_between(hub):
     assert 0.06 <= NativeTimeouts().spacing
     device, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         reads = []
         began = time.monotonic()
         await client.stream.send_all(client.frame(Cmd.LOGIN, token) + client.frame(Cmd.INTERNAL, "ver", "0.2.6"))
@@ -470,11 +471,11 @@ async def test_no_frame_is_longer_than_the_clients_buffer(hub, info, buffer):
         for length in (buffer - head - 1, buffer - head, 10):
             if length <= 1024:
                 write(hub, device, 1, "x" * length)
-        received = await client.heard()
+        received = await client.received()
 
     expected = [buffer - head - 1, 10] if buffer < 1024 else [10]
     assert expected == [len(parts[-1]) for parts in received]
-    assert (1 if buffer < 1024 else 0) == len([r for r in reasons(hub) if f"buffer of {buffer} bytes" in r])
+    assert (1 if buffer < 1024 else 0) == len([r for r in rejection_reasons(hub) if f"buffer of {buffer} bytes" in r])
 
 
 async def test_what_is_too_long_for_the_buffer_does_not_hold_up_the_rest(hub):
@@ -484,7 +485,7 @@ async def test_what_is_too_long_for_the_buffer_does_not_hold_up_the_rest(hub):
     async with online(hub, token, buff_in=256) as client:
         await client.send(Cmd.HARDWARE_SYNC, "vr", "1", "0")
 
-        assert ["7"] == [parts[-1] for parts in await client.heard()]
+        assert ["7"] == [parts[-1] for parts in await client.received()]
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -496,7 +497,7 @@ async def test_a_value_is_kept_and_not_answered(hub):
         await client.send(Cmd.HARDWARE, "vw", "0", "5.0000000")
         await client.send(Cmd.HARDWARE, "vw", "1", "grün")
         await client.send(Cmd.HARDWARE, "vw", "2", "3.5000000")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert [5, "grün", 3.5] == [current(hub, device, pin) for pin in (0, 1, 2)]
 
@@ -505,10 +506,10 @@ async def test_several_values_are_an_array_both_ways(hub):
     device, token = await add(hub)
     async with online(hub, token) as client:
         await client.send(Cmd.HARDWARE, "vw", "0", "1", "2", "3")
-        assert [] == await client.heard()
+        assert [] == await client.received()
         assert (1, 2, 3) == current(hub, device, 0)
         write(hub, device, 0, ["4", "5"])
-        assert [("vw", "0", "4", "5")] == [parts[2:] for parts in await client.heard()]
+        assert [("vw", "0", "4", "5")] == [parts[2:] for parts in await client.received()]
 
 
 async def test_a_value_from_elsewhere_is_pushed_and_ones_own_is_not(hub):
@@ -518,7 +519,7 @@ async def test_a_value_from_elsewhere_is_pushed_and_ones_own_is_not(hub):
         write(hub, device, 0, "2")
         write(hub, device, 1, "")
 
-        assert [("vw", "0", "2"), ("vw", "1", "")] == [parts[2:] for parts in await client.heard()]
+        assert [("vw", "0", "2"), ("vw", "1", "")] == [parts[2:] for parts in await client.received()]
 
 
 @pytest.mark.parametrize(
@@ -538,7 +539,7 @@ async def test_malformed_hardware_is_answered_with_2(hub, parts):
     _, token = await add(hub)
     async with online(hub, token) as client:
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.HARDWARE, *parts)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 @pytest.mark.parametrize(
@@ -549,9 +550,9 @@ async def test_a_value_of_the_wrong_type_is_answered_with_2_and_named(hub, pin, 
     async with online(hub, token) as client:
         await client.send(Cmd.HARDWARE, "vw", pin, "1")
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.HARDWARE, "vw", pin, value)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
-    [reason] = reasons(hub)
+    [reason] = rejection_reasons(hub)
     assert f"device Kitchen: V{pin}" in reason
     assert str(current(hub, device, int(pin))).startswith("1")
 
@@ -560,7 +561,7 @@ async def test_bytes_that_are_not_utf8_are_read_as_the_javascript_client_means_t
     device, token = await add(hub)
     async with online(hub, token) as client:
         await client.send(Cmd.HARDWARE, "vw", "1", b"gr\xfcn".decode("utf-8", "surrogateescape"))
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert "grün" == current(hub, device, 1)
 
@@ -569,11 +570,11 @@ async def test_an_unknown_pin_is_not_answered_and_said_with_what_would_add_it(hu
     _, token = await add(hub, "Kitchen")
     async with online(hub, token) as client:
         await client.send(Cmd.HARDWARE, "vw", "77", "1")
-        assert [] == await client.heard()
-        [reason] = reasons(hub)
+        assert [] == await client.received()
+        [reason] = rejection_reasons(hub)
         for value in ("2", "3"):
             await client.send(Cmd.HARDWARE, "vw", "77", value)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert "Kitchen" in reason
     assert '[[datastream]] / pin = "V77"' in reason
@@ -601,7 +602,7 @@ async def test_the_values_of_a_group_share_the_stamp_of_its_begin(timed, stamps)
             (Cmd.HARDWARE, "vw", "0", "2"),
         ):
             await client.send(command, *parts)
-            assert [] == await client.heard()
+            assert [] == await client.received()
             stamps.ms += 100
 
     assert [(1, NOON), ("x", NOON), (2, NOON + 400)] == [(fact.value, fact.ts) for fact in written]
@@ -621,7 +622,7 @@ async def test_a_group_may_bring_its_own_stamp(timed):
             (Cmd.HARDWARE, "vw", "1", "y"),
         ):
             await client.send(command, *parts)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert [(2, NOON - 5000, False), ("x", NOON - 5000, True), ("y", NOON, True)] == [
         (fact.value, fact.ts, fact.latest) for fact in written[1:]
@@ -637,7 +638,7 @@ async def test_an_unbelievable_stamp_is_refused(timed, stamp):
         assert Status.ILLEGAL_COMMAND == await client.status(Cmd.HARDWARE, "vw", "0", "2")
         await client.send(Cmd.GROUP, "e")
         await client.send(Cmd.HARDWARE, "vw", "0", "3")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert 3 == current(timed, device, 0)
     assert 1 == len(timed.rejections.recent)
@@ -648,10 +649,10 @@ async def test_a_group_ends_with_its_connection(timed, stamps):
     written = facts(timed, ValueWritten)
     async with online(timed, token) as client:
         await client.send(Cmd.GROUP, "t", str(NOON - 5000))
-        assert [] == await client.heard()
+        assert [] == await client.received()
     async with online(timed, token) as client:
         await client.send(Cmd.HARDWARE, "vw", "0", "2")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert [NOON] == [fact.ts for fact in written]
 
@@ -662,7 +663,7 @@ async def test_odd_groups_are_survived(timed, body):
     async with online(timed, token) as client:
         await client.send(Cmd.GROUP, body)
         await client.send(Cmd.HARDWARE, "vw", "0", "2")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 # -- sync -------------------------------------------------------------------------------------------------------------
@@ -671,7 +672,7 @@ async def test_odd_groups_are_survived(timed, body):
 async def synced(client, *parts):
     """The answers to HARDWARE_SYNC as (pin, value, …); they carry its id."""
     asked = await client.send(Cmd.HARDWARE_SYNC, *parts, message=4711)
-    received = await client.heard()
+    received = await client.received()
     assert {(HARDWARE, asked, "vw")} >= {frame[:3] for frame in received}
     return [frame[3:] for frame in received]
 
@@ -691,7 +692,7 @@ async def test_sync_of_pins_is_answered_whatever_their_flag(hub):
     async with online(hub, token) as client:
         assert [("2", "2.5"), ("0", "1", "2"), ("1", "")] == await synced(client, "vr", "2", "0", "1")
         write(hub, device, 2, "1.5")
-        assert [("vw", "2", "1.5")] == [parts[2:] for parts in await client.heard()]
+        assert [("vw", "2", "1.5")] == [parts[2:] for parts in await client.received()]
         assert [("2", "1.5")] == await synced(client, "vr", "2")
 
 
@@ -724,7 +725,7 @@ async def test_properties_are_kept_by_pin(hub):
         assert OK == await client.status(Cmd.PROPERTY, "0", "color", "#23C48E")
         assert OK == await client.status(Cmd.PROPERTY, "0", "1", "2", "isDisabled", "true")
         assert OK == await client.status(Cmd.PROPERTY, "1", "labels", "Off", "Low", "High")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert {
         0: {"color": ("#23C48E",), "isDisabled": ("true",)},
@@ -759,7 +760,7 @@ async def test_what_is_no_property_is_answered_with_11_and_not_kept(hub, parts):
     device, token = await add(hub)
     async with online(hub, token) as client:
         assert Status.ILLEGAL_COMMAND_BODY == await client.status(Cmd.PROPERTY, *parts)
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert {} == await properties(hub, device)
 
@@ -871,7 +872,7 @@ async def test_the_time_is_told_in_the_hubs_time_zone(timed, asked, answer):
     async with online(timed, token) as client:
         message = await client.send(Cmd.INTERNAL, *asked)
 
-        assert [(INTERNAL, message, *answer)] == await client.heard()
+        assert [(INTERNAL, message, *answer)] == await client.received()
 
 
 @pytest.mark.parametrize("asked", [("utc",), ("utc", "nonsense"), ("utc", "")])
@@ -880,7 +881,7 @@ async def test_other_questions_about_the_time_are_silence(timed, asked):
     async with online(timed, token) as client:
         await client.send(Cmd.INTERNAL, *asked)
 
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------
@@ -889,7 +890,7 @@ async def test_other_questions_about_the_time_are_silence(timed, asked):
 async def meta(client, name):
     """The value of a field; None when there is no answer but a status."""
     message = await client.send(Cmd.INTERNAL, "meta", "get", name)
-    answers = [frame for frame in await client.heard() if frame[0] == INTERNAL]
+    answers = [frame for frame in await client.received() if frame[0] == INTERNAL]
     assert answers in ([], [(INTERNAL, message, "meta", name, *answers[0][4:])] if answers else [])
     return answers[0][4] if answers else None
 
@@ -901,7 +902,7 @@ async def test_metadata_is_told(hub):
             await meta(client, name) for name in ("Room", "Device Name", "Auth Token")
         ]
         await hub.metadata.set(device, "Room", "Cellar", SYSTEM)
-        assert [("meta", "Room", "Cellar")] == [frame[2:] for frame in await client.heard()]
+        assert [("meta", "Room", "Cellar")] == [frame[2:] for frame in await client.received()]
         assert "Cellar" == await meta(client, "Room")
 
 
@@ -912,7 +913,7 @@ async def test_metadata_is_set_and_not_echoed(hub):
             assert OK == await client.status(Cmd.INTERNAL, "meta", "set", name, value)
             assert value == await meta(client, name)
         assert OK == await client.status(Cmd.INTERNAL, "meta", "set", "Room", "")
-        assert [] == await client.heard()
+        assert [] == await client.received()
 
     assert {"Room": "", "Hotspot Name": "AP-1", "Device UID": "00:11"} == await hub.metadata.values_for(device)
 
@@ -935,7 +936,7 @@ async def test_the_token_cannot_be_set_nor_seen_on_the_wire_of_a_watcher(hub):
         await client.send(Cmd.INTERNAL, "meta", "set", "Auth Token", token)
         await client.send(Cmd.BRIDGE, "1", "i", token)
         await client.send(Cmd.HW_LOGIN, token)
-        await client.heard()
+        await client.received()
 
     assert frames
     assert [] == [fact.text for fact in frames if token in fact.text]
@@ -951,11 +952,11 @@ async def test_a_bridge_writes_to_another_device(hub):
     async with online(hub, token) as client, online(hub, token_of_target) as other:
         assert OK == await client.status(Cmd.BRIDGE, "64", "i", token_of_target)
         assert OK == await client.status(Cmd.BRIDGE, "64", "vw", "0", "1", "2")
-        [(command, _, *parts)] = await other.heard()
+        [(command, _, *parts)] = await other.received()
 
         assert command in (Cmd.HARDWARE, Cmd.BRIDGE)
         assert ["vw", "0", "1", "2"] == parts
-        assert [] == await client.heard()
+        assert [] == await client.received()
     assert (1, 2) == current(hub, target, 0)
 
 
@@ -1015,7 +1016,7 @@ async def test_commands(hub, command, sent):
     async with online(hub, token) as client:
         hub.command(device, command)
 
-        assert [sent] == [(code, *parts) for code, _, *parts in await client.heard()]
+        assert [sent] == [(code, *parts) for code, _, *parts in await client.received()]
 
 
 # -- who is online ----------------------------------------------------------------------------------------------------
@@ -1026,10 +1027,10 @@ async def test_the_newest_session_of_a_device_wins_and_it_is_never_offline_in_be
     told = facts(hub, DeviceConnected, DeviceDisconnected)
     async with online(hub, token) as older:
         async with online(hub, token) as newer:
-            assert [] == await older.rest()
+            assert [] == await older.read_to_end()
             await until(lambda: 1 == hub.listener.connections)
             write(hub, device, 0, "7")
-            assert [("vw", "0", "7")] == [frame[2:] for frame in await newer.heard()]
+            assert [("vw", "0", "7")] == [frame[2:] for frame in await newer.received()]
             assert [DeviceConnected] == [type(fact) for fact in told]
         await until(lambda: hub.sessions.get(device.id) is None)
 
@@ -1041,12 +1042,12 @@ async def test_values_of_a_session_that_was_replaced_are_not_taken(hub):
     device, token = await add(hub)
     async with online(hub, token) as older, online(hub, token) as newer:
         await newer.send(Cmd.HARDWARE, "vw", "0", "2")
-        assert [] == await newer.heard()
+        assert [] == await newer.received()
         try:
             await older.send(Cmd.HARDWARE, "vw", "0", "1")
         except trio.BrokenResourceError:
             pass
-        assert [] == await older.rest()
+        assert [] == await older.read_to_end()
 
     assert 2 == current(hub, device, 0)
 
@@ -1072,11 +1073,11 @@ async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(sta
             for _ in range(3):
                 mock_clock.jump(silence)
                 await trio.testing.wait_all_tasks_blocked()
-                assert [] == await client.heard()
+                assert [] == await client.received()
             mock_clock.jump(longer)
 
-            assert [] == await client.rest()
-            assert [] == await other.heard()
+            assert [] == await client.read_to_end()
+            assert [] == await other.received()
             await until(lambda: disconnected)
             assert [device] == [fact.device for fact in disconnected]
             assert "sent nothing" in disconnected[0].reason
@@ -1084,14 +1085,14 @@ async def test_a_device_is_closed_after_one_and_a_half_heartbeats_of_silence(sta
 
 async def test_a_device_that_told_no_heartbeat_has_one_of_45_seconds(hub, mock_clock):
     _, token = await add(hub)
-    async with dialled(hub) as client:
+    async with open_connection(hub) as client:
         assert OK == await client.login(token)
         mock_clock.jump(67.4)
         await trio.testing.wait_all_tasks_blocked()
-        assert [] == await client.heard()
+        assert [] == await client.received()
         mock_clock.jump(67.6)
 
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
 
 
 @pytest.mark.parametrize(("told", "meant"), [("1", 10), ("0", 10), ("99999999999", 3600)])
@@ -1100,10 +1101,10 @@ async def test_heartbeats_are_kept_to_what_the_library_accepts(hub, mock_clock, 
     async with online(hub, token, h_beat=told) as client:
         mock_clock.jump(1.5 * meant - 0.1)
         await trio.testing.wait_all_tasks_blocked()
-        assert [] == await client.heard()
+        assert [] == await client.received()
         mock_clock.jump(1.5 * meant + 0.1)
 
-        assert [] == await client.rest()
+        assert [] == await client.read_to_end()
 
 
 @pytest.mark.timeouts(NativeTimeouts(sweep=0.2))
@@ -1122,7 +1123,7 @@ async def test_reconnecting_does_not_gather_tasks(hub):
     for _ in range(10):
         await until(lambda: not hub.listener.connections)
         async with online(hub, token) as client:
-            assert [] == await client.heard()
+            assert [] == await client.received()
     async with online(hub, token):
         await until(lambda: before >= tasks())
 
@@ -1140,7 +1141,7 @@ async def flood(client, count=130):
     """Send so many values at once; what was answered when the hub has read them and paused."""
     await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1", message=60_000) * count)
     # The first PING may have come in the same read, the second is read after the pause.
-    return await client.heard() + await client.heard()
+    return await client.received() + await client.received()
 
 
 LIMITED = [(RESPONSE, 60_000, Status.QUOTA_LIMIT)]
@@ -1160,7 +1161,7 @@ async def test_what_is_over_the_rate_is_dropped_and_answered_once_a_minute(start
             # The info was one of the first hundred; in the last second there came fifty.
             assert 99 + 100 + 100 + 50 == hub.writes.count
 
-        assert ["device Kitchen sends more than 50 messages/s"] * 2 == reasons(hub)
+        assert ["device Kitchen sends more than 50 messages/s"] * 2 == rejection_reasons(hub)
 
 
 @pytest.mark.timeouts(NO_PAUSE)
@@ -1186,15 +1187,15 @@ async def test_who_does_not_stop_is_cut_off_and_nobody_else(start, mock_clock):
                 await flood(client)
                 mock_clock.jump(1)
                 await other.send(Cmd.HARDWARE, "vw", "0", str(second))
-                assert [] == await other.heard()
+                assert [] == await other.received()
             assert [] == disconnected
             mock_clock.jump(0.5)
             await client.stream.send_all(client.frame(Cmd.HARDWARE, "vw", "0", "1") * 130)
-            await client.rest()
+            await client.read_to_end()
             await until(lambda: disconnected)
 
             assert ["the device kept sending more than 50 messages/s"] == [fact.reason for fact in disconnected]
-            assert [] == await other.heard()
+            assert [] == await other.received()
         assert 9 == current(hub, device, 0)
 
 
@@ -1218,9 +1219,9 @@ async def test_ping_and_group_cost_a_device_nothing(start, mock_clock):
         device, token = await add(hub)
         async with online(hub, token) as client:
             await client.stream.send_all(client.frame(Cmd.GROUP, "b") * 200 + client.frame(Cmd.PING) * 200)
-            assert [(RESPONSE, 1, OK)] * 200 == await client.heard()
+            assert [(RESPONSE, 1, OK)] * 200 == await client.received()
             await client.send(Cmd.HARDWARE, "vw", "0", "5")
-            assert [] == await client.heard()
+            assert [] == await client.received()
 
         assert 5 == current(hub, device, 0)
 
@@ -1234,11 +1235,11 @@ async def test_a_group_ends_also_when_its_end_is_over_the_rate(start, mock_clock
             await client.send(Cmd.GROUP, "b")
             assert LIMITED == await flood(client)
             await client.send(Cmd.GROUP, "e")
-            assert [] == await client.heard()
+            assert [] == await client.received()
             mock_clock.jump(2)
             stamps.ms += 2000
             await client.send(Cmd.HARDWARE, "vw", "0", "2")
-            assert [] == await client.heard()
+            assert [] == await client.received()
 
     assert (2, NOON + 2000) == (written[-1].value, written[-1].ts)
 
@@ -1271,11 +1272,11 @@ async def test_nothing_is_said_before_the_commit_and_others_are_not_disturbed(hu
     _, token_of_other = await add(hub, "Other")
     async with online(hub, token) as client, online(hub, token_of_other) as other, trio.open_nursery() as nursery:
         # The hub answers an info frame before it has written its row: the lock must not come in between.
-        assert [] == await client.heard() + await other.heard()
+        assert [] == await client.received() + await other.received()
         async with locked(hub):
             nursery.start_soon(ask, client)
             for _ in range(20):
-                assert [] == await other.heard()
+                assert [] == await other.received()
             assert [] == stored(hub, sql)
             assert [] == answers
 

@@ -1,4 +1,4 @@
-"""Limits come before work: how large a request may be, and what is left of one that was refused."""
+"""Limits of request bodies: size, number of values, length of error messages, and memory after a rejection."""
 
 import gc
 import json
@@ -45,43 +45,43 @@ def login(body):
     return from_json(parse_json(body), Login)
 
 
-# -- counting ---------------------------------------------------------------------------------------------------------
+# -- limits -----------------------------------------------------------------------------------------------------------
 
 
-async def test_public_routes_take_some_kilobytes_only(hub):
+async def test_bodies_of_public_routes_are_limited_to_some_kilobytes(hub):
     assert {} == {
         route.path: route.max_body
         for route in hub.routes
         if isinstance(route, Route)
         and route.permission in OPEN
         and route.max_body > PUBLIC_BODY
-        # Those know their device before they read.
+        # These routes know their device before they read the body.
         and route.path not in ("/external/api/batch/update", "/external/api/upload")
     }
 
 
 @pytest.mark.parametrize("path", ["/api/v1/login", f"{ORG}/device/create", f"{ORG}/device/import/batch"])
-async def test_each_route_has_its_own_limit(hub, path):
+async def test_body_over_the_limit_of_its_route_is_answered_with_413(hub, path):
     limit = next(route.max_body for route in hub.routes if route.path == path)
     body = b'{"x":"' + b"x" * (limit - 8) + b'"}'
     assert "unknown key x" in (await ask(hub, "POST", path, body, local_key(hub))).message
     assert 413 == (await ask(hub, "POST", path, body + b" ", local_key(hub))).status
 
 
-async def test_a_route_keeps_its_limit_beside_a_larger_one_of_the_same_path(hub):
+async def test_limit_of_a_route_holds_beside_a_larger_one_of_the_same_path(hub):
     async with connected(hub) as http:
         await http.send(b"DELETE /api/v1/template?templateId=T HTTP/1.1\r\nHost: hub\r\n")
         await http.send(f"Authorization: Bearer {local_key(hub)}\r\nContent-Length: 70000\r\n\r\n".encode())
         await http.send(b"x" * 70_000)
-        assert 413 == (await http.answer()).status
+        assert 413 == (await http.read_response()).status
 
 
 @pytest.mark.parametrize("path", ["upload", "batch/update"])
-async def test_a_device_is_known_before_its_body_is_read(hub, path):
+async def test_token_of_a_device_is_checked_before_the_body_is_read(hub, path):
     async with connected(hub) as http:
         await http.send(f"POST /external/api/{path}?token=wrong&pin=v0 HTTP/1.1\r\nHost: hub\r\n".encode())
         await http.send(b"Content-Length: 1000000\r\n\r\n")
-        assert "Invalid token." == (await http.answer()).message
+        assert "Invalid token." == (await http.read_response()).message
 
 
 def commas_outside_strings(text):
@@ -98,8 +98,12 @@ def commas_outside_strings(text):
     return count
 
 
-@given(st.recursive(st.none() | st.text('a,"\\\n'), lambda one: st.lists(one) | st.dictionaries(st.text(',"\\'), one)))
-def test_values_are_counted_without_being_decoded(value):
+@given(
+    st.recursive(
+        st.none() | st.text('a,"\\\n'), lambda inner: st.lists(inner) | st.dictionaries(st.text(',"\\'), inner)
+    )
+)
+def test_count_of_values_matches_the_structure_of_any_json(value):
     text = json.dumps(value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "MAX_VALUES", 2)
@@ -118,67 +122,67 @@ def test_values_are_counted_without_being_decoded(value):
     ],
     ids=["keys", "numbers", "strings", "objects"],
 )
-def test_a_body_with_too_many_values_is_refused(body):
+def test_body_with_too_many_values_is_rejected(body):
     with pytest.raises(Rejected, match="more than 100000 values"):
         parse_json(body)
 
 
-def test_commas_of_a_text_do_not_count():
+def test_commas_in_a_string_do_not_count():
     text = "name,template,token,room\n" * 40_000
     assert {"csv": text} == parse_json(json.dumps({"csv": text}).encode())
 
 
 @pytest.mark.parametrize("cls", [ImportRows, ImportBatch])
-def test_text_is_no_list(cls):
+def test_string_instead_of_a_list_is_rejected_with_a_short_message(cls):
     field = "rows" if cls is ImportRows else "values"
     with pytest.raises(Rejected, match=f"^{field}: must be a list, not 'xxx"):
         from_json({"deviceId": 1, field: "x" * 1_000_000}, cls)
 
 
-def test_a_list_is_measured_before_it_is_looked_at():
+def test_length_of_a_list_is_checked_before_its_elements():
     with pytest.raises(Rejected, match=r"^rows: has 30000 entries; at most 20000 are possible$"):
         from_json({"deviceId": 1, "rows": [5] * 30_000}, ImportRows)
 
 
-def test_a_hundred_problems_are_reported():
-    with pytest.raises(ValidationErrors) as caught:
+def test_at_most_a_hundred_problems_are_reported():
+    with pytest.raises(ValidationErrors) as error:
         structure({"device_id": 1, "rows": [5] * 10_000, "line": "x"}, ImportRows)
-    assert 101 == len(caught.value.problems)
-    assert ("", "and 1 more problems") == caught.value.problems[-1]
+    assert 101 == len(error.value.problems)
+    assert ("", "and 1 more problems") == error.value.problems[-1]
 
 
-def test_some_unknown_keys_are_named():
-    with pytest.raises(Rejected) as caught:
+def test_error_names_ten_of_many_unknown_keys():
+    with pytest.raises(Rejected) as error:
         from_json({f"k{n}": 0 for n in range(10_000)}, Login)
-    assert "unknown key k0, k1, k10, k100, k1000, k1001, k1002, k1003, k1004, k1005 and 9990 more" in str(caught.value)
+    assert "unknown key k0, k1, k10, k100, k1000, k1001, k1002, k1003, k1004, k1005 and 9990 more" in str(error.value)
 
 
-def test_a_value_is_repeated_in_short():
-    with pytest.raises(Rejected) as caught:
+def test_error_abbreviates_a_long_value():
+    with pytest.raises(Rejected) as error:
         from_json({"email": ["x" * 1000] * 1000}, Login)
-    assert len(str(caught.value)) < 1000
+    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("rows", ["name,template\n" + "a,b\n" * 5_001, "name,template\n" + "\n,\n" * 5_001])
-async def test_a_file_of_too_many_devices_is_refused(hub, rows):
-    answer = await ask(hub, "POST", "/api/v1/device/import", {"csv": rows}, local_key(hub))
-    assert (400, "The file has more than 5000 rows; split it.") == (answer.status, answer.message)
+async def test_file_with_too_many_devices_is_rejected(hub, rows):
+    response = await ask(hub, "POST", "/api/v1/device/import", {"csv": rows}, local_key(hub))
+    assert (400, "The file has more than 5000 rows; split it.") == (response.status, response.message)
 
 
-async def test_a_file_of_bad_devices_has_a_hundred_problems(hub):
+async def test_file_with_many_invalid_devices_has_a_hundred_problems(hub):
     rows = "name,template\n" + "a,b\n" * 5_000
-    answer = await ask(hub, "POST", "/api/v1/device/import", {"csv": rows}, local_key(hub))
-    lines = answer.message.splitlines()
+    response = await ask(hub, "POST", "/api/v1/device/import", {"csv": rows}, local_key(hub))
+    lines = response.message.splitlines()
     assert (101, "line 2: there is no template 'b'", "and 4900 more problems") == (len(lines), lines[0], lines[-1])
 
 
 def test_tables_of_a_template_are_counted_before_it_is_parsed():
     with pytest.raises(BadTemplate, match=r"^x: more than 1000 datastreams per template \(\[limits\]"):
-        # Not TOML: parsing it would say so.
+        # Not TOML, which the parser would report.
         from_toml(" [[ datastream ]]\n" * 1_001 + "=", "x")
 
 
-def test_a_form_has_some_parts_only():
+def test_number_of_parts_of_a_form_is_limited():
     assert ("x", b"bytes") == form(multipart(MAX_PARTS))
     with pytest.raises(Rejected, match="at most 16 parts"):
         form(multipart(MAX_PARTS + 1))
@@ -187,34 +191,34 @@ def test_a_form_has_some_parts_only():
 
 
 @pytest.mark.parametrize("query", ["a " * 21, "a" * 256])
-async def test_a_search_has_some_words_only(hub, query):
+async def test_number_of_words_of_a_search_is_limited(hub, query):
     for method, path, body in (
         ("POST", "/api/v1/devices/search", {"query": query}),
         ("GET", f"{ORG}/search/devices?query={query.replace(' ', '+')}", None),
     ):
-        answer = await ask(hub, method, path, body, local_key(hub))
-        assert (400, "query must have at most 20 words and 255 characters") == (answer.status, answer.message)
+        response = await ask(hub, method, path, body, local_key(hub))
+        assert (400, "query must have at most 20 words and 255 characters") == (response.status, response.message)
 
 
-async def test_what_the_audit_has_of_a_large_body_is_short(hub):
+async def test_audit_abbreviates_a_large_body(hub):
     device, _ = await add_device(hub, METER)
     rows = [[hub.clock.now() - 1, "v0", n] for n in range(5_000)]
-    sent = {"deviceId": device.id, "rows": rows}
-    assert 200 == (await ask(hub, "POST", "/api/v1/device/import-rows", sent, local_key(hub))).status
+    body = {"deviceId": device.id, "rows": rows}
+    assert 200 == (await ask(hub, "POST", "/api/v1/device/import-rows", body, local_key(hub))).status
     [change] = (await ask(hub, "GET", "/api/v1/audit?size=1", key=local_key(hub))).json["content"]
     assert "…" == change["details"]["rows"]
     assert device.id == change["details"]["deviceId"]
 
 
-# -- what is left -----------------------------------------------------------------------------------------------------
+# -- memory -----------------------------------------------------------------------------------------------------------
 
 
-def unreachable():
-    """How many objects only the garbage collector would find, since it was asked last."""
+def collect_cycles():
+    """The number of objects in reference cycles since the last collection."""
     return gc.collect()
 
 
-REFUSED = {
+REJECTED = {
     "unknown keys": (login, b"{" + b",".join(b'"%d":0' % n for n in range(20_000)) + b"}"),
     "no JSON": (login, b"[" + b"0," * 50_000),
     "too many values": (login, b"[" + b"0," * 150_000 + b"0]"),
@@ -228,39 +232,39 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("decode", "body"), REFUSED.values(), ids=REFUSED)
-async def test_nothing_stays_of_a_body_that_was_refused(decode, body):
-    held = Bodies()
+@pytest.mark.parametrize(("decode", "body"), REJECTED.values(), ids=REJECTED)
+async def test_rejected_body_leaves_no_reference_cycles(decode, body):
+    in_memory = Bodies()
     gc.collect()
     gc.disable()
     try:
         for _ in range(3):
-            with suppress(Rejected), held.counted() as grown_to:
-                grown_to(len(body))
-                await held.decode(body, decode)
-                pytest.fail("it was not refused")
-        assert 0 == unreachable()
+            with suppress(Rejected), in_memory.counted() as set_size:
+                set_size(len(body))
+                await in_memory.decode(body, decode)
+                pytest.fail("the body was not rejected")
+        assert 0 == collect_cycles()
     finally:
         gc.enable()
 
 
 async def test_large_bodies_in_memory_are_bounded(monkeypatch):
     monkeypatch.setattr(bodies, "MAX_HELD", 3 * LARGE)
-    held = Bodies()
-    with held.counted() as grown_to:
-        grown_to(LARGE)
-        grown_to(2 * LARGE)
-        with held.counted() as other:
-            # What is small does not count.
-            other(LARGE)
+    in_memory = Bodies()
+    with in_memory.counted() as set_size:
+        set_size(LARGE)
+        set_size(2 * LARGE)
+        with in_memory.counted() as set_other_size:
+            # Small bodies are not counted.
+            set_other_size(LARGE)
             with pytest.raises(Unavailable):
-                other(LARGE + 1)
-    with held.counted() as grown_to:
-        grown_to(3 * LARGE)
+                set_other_size(LARGE + 1)
+    with in_memory.counted() as set_size:
+        set_size(3 * LARGE)
 
 
-async def test_a_filter_or_two_of_large_values_still_answers(hub):
+async def test_search_with_several_filters_of_long_values_is_answered(hub):
     device, _ = await add_device(hub, METER)
     hub.write(Write(device, 0, "1", "test", SYSTEM))
-    sent = {"filters": [{"attribute": "name", "operator": "contains", "values": ["x" * 255] * 10}] * 5}
-    assert 200 == (await ask(hub, "POST", "/api/v1/devices/search", sent, local_key(hub))).status
+    body = {"filters": [{"attribute": "name", "operator": "contains", "values": ["x" * 255] * 10}] * 5}
+    assert 200 == (await ask(hub, "POST", "/api/v1/devices/search", body, local_key(hub))).status

@@ -1,4 +1,4 @@
-"""Panels: the screens that plugins describe, by role, and the descriptions that keep a plugin out."""
+"""Panels: screens that plugins describe; which roles see them, and how invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANELS = "/api/v1/panels"
 
 
 class Tags:
-    """A plugin with a panel about routes of others, and one that only some see."""
+    """A plugin with panels about routes of other plugins, one of which needs a permission."""
 
     __name__ = "tags"
     PINWHEEL_HOOKS = 1
@@ -49,15 +49,15 @@ def hub_plugins():
 
 
 async def panels_of(hub, key):
-    answer = await ask(hub, "GET", PANELS, key=key)
-    assert 200 == answer.status
-    return {panel["id"]: panel for panel in answer.json}
+    response = await ask(hub, "GET", PANELS, key=key)
+    assert 200 == response.status
+    return {panel["id"]: panel for panel in response.json}
 
 
 # -- by role ----------------------------------------------------------------------------------------------------------
 
 
-async def test_hub_itself_sees_all_panels_with_all_actions(hub):
+async def test_local_key_sees_all_panels_with_all_actions(hub):
     panels = await panels_of(hub, local_key(hub))
     assert {"refusals", "audit", "tags", "units", "mine"} == set(panels)
     assert {
@@ -86,23 +86,23 @@ async def test_hub_itself_sees_all_panels_with_all_actions(hub):
 async def test_roles_see_the_panels_of_their_permissions(hub):
     world = await tenants(hub)
     role = await world.service.roles.add("Nobody")
-    seen = {}
+    visible = {}
     for name in ("ada", "stan", "uma"):
-        seen[name] = set(await panels_of(hub, world.tokens[name]))
+        visible[name] = set(await panels_of(hub, world.tokens[name]))
     await world.user("nick", world.orgs["acme"], role)
-    seen["nick"] = set(await panels_of(hub, world.tokens["nick"]))
-    for name, panels in seen.items():
+    visible["nick"] = set(await panels_of(hub, world.tokens["nick"]))
+    for name, panels in visible.items():
         for panel in hub.panels:
-            answer = await ask(hub, "GET", panel.source, key=world.tokens[name])
-            may = answer.status != 403 and (panel.id != "mine" or name in ("ada", "stan"))
-            assert (panel.id in panels) == may, (name, panel.id)
-    assert {"units"} == seen["nick"]
-    assert {"audit", "units", "mine", "tags"} <= seen["ada"]
-    # It is about the hub as a whole.
-    assert not any("refusals" in panels for panels in seen.values())
+            response = await ask(hub, "GET", panel.source, key=world.tokens[name])
+            allowed = response.status != 403 and (panel.id != "mine" or name in ("ada", "stan"))
+            assert (panel.id in panels) == allowed, (name, panel.id)
+    assert {"units"} == visible["nick"]
+    assert {"audit", "units", "mine", "tags"} <= visible["ada"]
+    # The panel of rejections is about the whole hub.
+    assert not any("refusals" in panels for panels in visible.values())
 
 
-async def test_actions_without_the_permission_are_left_out(hub):
+async def test_actions_without_the_permission_are_omitted(hub):
     world = await tenants(hub)
     panels = await panels_of(hub, world.tokens["uma"])
     assert {"tags", "units"} == set(panels)
@@ -136,27 +136,27 @@ def test_client_has_the_operation():
 # -- validation -------------------------------------------------------------------------------------------------------
 
 
-async def read(_request, name: str = "") -> None:
+async def list_items(_request, name: str = "") -> None:
     pass
 
 
-async def needs(_request, device_id: int) -> None:
+async def act_on_device(_request, device_id: int) -> None:
     pass
 
 
 ROUTES = {
     (route.method, route.path): route
     for route in (
-        Route("GET", "/api/v1/x", read, AUTHENTICATED),
-        Route("GET", "/x", read, AUTHENTICATED),
-        Route("GET", "/api/v1/needs", needs, AUTHENTICATED),
-        Route("POST", "/api/v1/do", needs, AUTHENTICATED),
-        Route("POST", "/do", needs, AUTHENTICATED),
+        Route("GET", "/api/v1/x", list_items, AUTHENTICATED),
+        Route("GET", "/x", list_items, AUTHENTICATED),
+        Route("GET", "/api/v1/needs", act_on_device, AUTHENTICATED),
+        Route("POST", "/api/v1/do", act_on_device, AUTHENTICATED),
+        Route("POST", "/do", act_on_device, AUTHENTICATED),
     )
 }
 DO = PanelAction("Do", "POST", "/api/v1/do", parameters={"deviceId": "id"})
-#: A broken panel's arguments, and what is wrong.
-BROKEN = {
+#: The arguments of an invalid panel, and its problem.
+INVALID = {
     "unknown source": ({"source": "/api/v1/y"}, "its source is no GET route below /api/v1/: /api/v1/y"),
     "source that changes": ({"source": "/api/v1/do"}, "its source is no GET route below /api/v1/: /api/v1/do"),
     "source elsewhere": ({"source": "/x"}, "its source is no GET route below /api/v1/: /x"),
@@ -182,14 +182,14 @@ def panel(**options):
     return Panel(**{"id": "x", "title": "X", "kind": "TABLE", "source": "/api/v1/x"} | options)
 
 
-@pytest.mark.parametrize(("options", "problem"), BROKEN.values(), ids=BROKEN)
-def test_broken_panel_has_a_problem(options, problem):
+@pytest.mark.parametrize(("options", "problem"), INVALID.values(), ids=INVALID)
+def test_problem_of_an_invalid_panel_is_reported(options, problem):
     assert problem_of(panel(**options), ROUTES, {"hub.view"}).startswith(problem)
 
 
-def test_panel_without_a_problem_has_none():
-    whole = panel(columns=[PanelColumn("id", "Id")], actions=[DO], permission="hub.view")
-    assert problem_of(whole, ROUTES, {"hub.view"}) is None
+def test_valid_panel_has_no_problem():
+    full = panel(columns=[PanelColumn("id", "Id")], actions=[DO], permission="hub.view")
+    assert problem_of(full, ROUTES, {"hub.view"}) is None
     assert problem_of(panel(permission=AUTHENTICATED), ROUTES, set()) is None
 
 
@@ -198,7 +198,7 @@ def test_panel_without_a_problem_has_none():
     [{"kind": "PIE"}, {"columns": ["id"]}, {"actions": [("POST", "/api/v1/do")]}, {"id": 5}, {"source": None}],
     ids=str,
 )
-def test_panel_of_the_wrong_types_cannot_be_made(options):
+def test_panel_with_arguments_of_the_wrong_type_raises(options):
     with pytest.raises((TypeError, ValueError)):
         panel(**options)
     with pytest.raises(ValueError, match="format"):
@@ -223,70 +223,80 @@ def hub_panels():
 
 
 @pytest.fixture
-def plugin(hub_config):
-    """Write a plugin with a route and panels: ``plugin(name, body of hub_panels)``."""
+def write_panel_plugin(hub_config):
+    """Write a plugin with a route and panels: ``write_panel_plugin(name, body of hub_panels)``."""
     folder, names = hub_config.data / "plugins", []
     folder.mkdir()
 
-    def plugin(name, panels):
+    def write_panel_plugin(name, panels):
         names.append(name)
         (folder / f"{name}.py").write_text(SOURCE.format(name=name, panels=indent(dedent(panels), "    ")))
 
-    yield plugin
+    yield write_panel_plugin
     for name in names:
         sys.modules.pop(f"pinwheel_plugins.{name}", None)
 
 
-def one(id_, source, more=""):
-    return f"return [Panel('{id_}', 'X', 'TABLE', '/api/v1/{source}'{more})]"
+def return_panel(id_, source, options=""):
+    """The body of a hub_panels that returns one panel."""
+    return f"return [Panel('{id_}', 'X', 'TABLE', '/api/v1/{source}'{options})]"
 
 
 @pytest.mark.parametrize(
     ("panels", "problem"),
     [
-        (one("bad", "nowhere"), "plugin broken: panel bad: its source is no GET route below /api/v1/: /api/v1/nowhere"),
-        (one("audit", "broken"), "plugin broken: panel audit: there is another panel with this id, of plugin audit"),
+        (
+            return_panel("bad", "nowhere"),
+            "plugin broken: panel bad: its source is no GET route below /api/v1/: /api/v1/nowhere",
+        ),
+        (
+            return_panel("audit", "broken"),
+            "plugin broken: panel audit: there is another panel with this id, of plugin audit",
+        ),
         ("return [Panel('x', 'X', 'LOG', '/api/v1/broken')] * 2", "plugin broken: panel x: there is another panel"),
         (
-            one("bad", "broken", more=", actions=[PanelAction('Do', 'POST', '/api/v1/broken')]"),
+            return_panel("bad", "broken", options=", actions=[PanelAction('Do', 'POST', '/api/v1/broken')]"),
             "plugin broken: panel bad",
         ),
-        (one("bad", "broken", more=", permission='x.view'"), "plugin broken: panel bad: there is no permission x.view"),
+        (
+            return_panel("bad", "broken", options=", permission='x.view'"),
+            "plugin broken: panel bad: there is no permission x.view",
+        ),
         ("return [Panel('x', 'X', 'PIE', '/api/v1/broken')]", "hub_panels failed: ValueError"),
         ("return ['x']", "hub_panels failed: TypeError"),
         ("return None", "hub_panels failed: TypeError"),
         ("raise KeyError('x')", "hub_panels failed: KeyError"),
     ],
 )
-async def test_broken_panel_of_a_third_party_keeps_only_its_plugin_out(hub_config, plugin, panels, problem):
-    plugin("broken", panels)
-    plugin("good", one("good", "good"))
+async def test_invalid_panel_disables_its_third_party_plugin_only(hub_config, write_panel_plugin, panels, problem):
+    write_panel_plugin("broken", panels)
+    write_panel_plugin("good", return_panel("good", "good"))
     async with running(hub_config) as hub:
         assert "failed" == hub.plugins["broken"].state
         assert hub.plugins["broken"].problem.startswith(problem)
         assert {"refusals", "audit", "good"} == set(await panels_of(hub, local_key(hub)))
-        # None of its other contributions is served.
+        # Its other contributions are not used either.
         assert 404 == (await ask(hub, "GET", "/api/v1/broken", key=local_key(hub))).status
         assert 200 == (await ask(hub, "GET", "/api/v1/good", key=local_key(hub))).status
 
 
-async def test_panel_about_routes_of_a_plugin_that_is_left_out_is_broken_too(hub_config, plugin):
-    plugin("alpha", one("alpha", "zeta"))
-    plugin("zeta", one("zeta", "nowhere"))
+async def test_panel_about_routes_of_a_disabled_plugin_is_invalid_too(hub_config, write_panel_plugin):
+    write_panel_plugin("alpha", return_panel("alpha", "zeta"))
+    write_panel_plugin("zeta", return_panel("zeta", "nowhere"))
     async with running(hub_config) as hub:
         assert ["failed", "failed"] == [hub.plugins[name].state for name in ("alpha", "zeta")]
         assert "plugin alpha: panel alpha: its source is no GET route" in hub.plugins["alpha"].problem
         assert {"refusals", "audit"} == {panel.id for panel in hub.panels}
 
 
-async def test_broken_panel_of_a_built_in_plugin_is_an_error_at_the_start(hub_config, monkeypatch):
+async def test_invalid_panel_of_a_built_in_plugin_stops_the_start(hub_config, monkeypatch):
     import plugins.audit
 
-    def broken():
+    def invalid_panels():
         return [Panel("audit", "Audit", "TABLE", "/api/v1/nowhere")]
 
-    broken.pinwheel_impl = plugins.audit.hub_panels.pinwheel_impl
-    monkeypatch.setattr(plugins.audit, "hub_panels", broken)
+    invalid_panels.pinwheel_impl = plugins.audit.hub_panels.pinwheel_impl
+    monkeypatch.setattr(plugins.audit, "hub_panels", invalid_panels)
     with pytest.raises(PluginError, match="plugin audit: panel audit: its source is no GET route"):
         async with running(hub_config, listen=False):
             pass
@@ -295,7 +305,7 @@ async def test_broken_panel_of_a_built_in_plugin_is_an_error_at_the_start(hub_co
 # -- documentation ----------------------------------------------------------------------------------------------------
 
 
-async def test_panel_of_the_documentation_works(hub_config):
+async def test_documented_panel_works(hub_config):
     text = (ROOT / "docs" / "hooks.md").read_text()
     example = text.partition("## hub_panels\n")[2].partition("```python\n")[2].partition("```")[0]
     folder = hub_config.data / "plugins"

@@ -1,4 +1,4 @@
-"""What holds for every route: no more often than agreed, once if that is asked, and no edit is lost."""
+"""Execution of routes: rate limits, idempotency keys, If-Match, and permissions."""
 
 from __future__ import annotations
 
@@ -17,38 +17,33 @@ from hub.testing import LOOPBACK
 NEW = {"templateId": "TMPL0thermo", "name": "Kitchen"}
 
 
-@pytest.fixture
-async def world(hub):
-    return await tenants(hub)
+# -- rate limits ------------------------------------------------------------------------------------------------------
 
 
-# -- how often --------------------------------------------------------------------------------------------------------
-
-
-async def test_an_organization_that_asks_too_often_is_told_when_it_may_again(hub_config):
-    few = parse(LOOPBACK + "[limits]\napi_requests_per_minute = 10\n").with_data(str(hub_config.data))
-    async with running(few) as hub:
+async def test_organization_over_its_rate_gets_429_with_a_retry_after(hub_config):
+    config = parse(LOOPBACK + "[limits]\napi_requests_per_minute = 10\n").with_data(str(hub_config.data))
+    async with running(config) as hub:
         world = await tenants(hub)
         await world.user("ruth", world.orgs["root"])
         target = f"{ORG}/devices"
         async with connected(hub) as http:
             for _ in range(10):
                 assert 200 == (await http.get(target, world.tokens["stan"])).status
-            for who in ("stan", "ada"):
-                answer = await http.get(target, world.tokens[who])
-                assert 429 == answer.status
-                assert 1 <= int(answer.headers["retry-after"]) <= 6
-            # Others have their own, and the hub's own commands are not counted.
+            for user in ("stan", "ada"):
+                response = await http.get(target, world.tokens[user])
+                assert 429 == response.status
+                assert 1 <= int(response.headers["retry-after"]) <= 6
+            # Other organizations have their own limit, and the local key has none.
             assert 429 != (await http.get(target, world.tokens["ruth"])).status
             for _ in range(20):
                 assert 200 == (await http.get(target, local_key(hub))).status
-        assert any("more than 10 times a minute" in refusal.reason for refusal in hub.rejections.recent)
+        assert any("more than 10 times a minute" in rejection.reason for rejection in hub.rejections.recent)
 
 
-# -- once -------------------------------------------------------------------------------------------------------------
+# -- idempotency keys---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_request_that_comes_again_is_answered_as_before_and_done_once(hub, world):
+async def test_request_with_the_same_idempotency_key_is_executed_once_and_gets_the_same_response(hub, world):
     async with connected(hub) as http:
 
         async def create(key, body=NEW, bearer=world.tokens["ada"]):
@@ -63,20 +58,20 @@ async def test_a_request_that_comes_again_is_answered_as_before_and_done_once(hu
         assert 409 == other.status
         assert "another request" in other.message
         assert first.json["id"] != (await create("two")).json["id"]
-        # Keys are everybody's own.
+        # Each principal has its own keys.
         assert first.json["id"] != (await create("one", bearer=local_key(hub))).json["id"]
     assert 2 == len(hub.devices.by_org[world.orgs["acme"]])
 
 
-async def test_what_failed_may_be_tried_again(hub, world):
+async def test_failed_request_may_be_repeated_with_the_same_key(hub, world):
     async with connected(hub) as http:
         for body, status in ((NEW | {"name": ""}, 400), (NEW, 201)):
-            answer = await http.ask("POST", f"{ORG}/device/create", body, world.tokens["ada"], idempotency_key="same")
-            assert status == answer.status
+            response = await http.ask("POST", f"{ORG}/device/create", body, world.tokens["ada"], idempotency_key="same")
+            assert status == response.status
 
 
-async def test_two_at_once_are_one(hub, world, monkeypatch):
-    add, ready, answers = hub.devices.add, trio.Event(), []
+async def test_concurrent_requests_with_the_same_key_are_executed_once(hub, world, monkeypatch):
+    add, ready, responses = hub.devices.add, trio.Event(), []
 
     async def slow(*args):
         await ready.wait()
@@ -86,48 +81,48 @@ async def test_two_at_once_are_one(hub, world, monkeypatch):
 
     async def create():
         async with connected(hub) as http:
-            answers.append(
+            responses.append(
                 await http.ask("POST", f"{ORG}/device/create", NEW, world.tokens["ada"], idempotency_key="one")
             )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(create)
         nursery.start_soon(create)
-        while not answers:
+        while not responses:
             await trio.testing.wait_all_tasks_blocked()
-        assert "is being carried out" in answers[0].message
+        assert "is being carried out" in responses[0].message
         ready.set()
-    assert [409, 201] == [answer.status for answer in answers]
+    assert [409, 201] == [response.status for response in responses]
     assert 1 == len(hub.devices.by_org[world.orgs["acme"]])
 
 
-async def test_a_request_from_before_a_restart_is_not_done_again(hub_config):
+async def test_idempotency_key_survives_a_restart(hub_config):
     async with running(hub_config) as hub:
         await tenants(hub)
         async with connected(hub) as http:
-            answer = await http.ask("POST", f"{ORG}/device/create", NEW, local_key(hub), idempotency_key="k")
-            assert 201 == answer.status
+            response = await http.ask("POST", f"{ORG}/device/create", NEW, local_key(hub), idempotency_key="k")
+            assert 201 == response.status
     async with running(hub_config) as hub:
         async with connected(hub) as http:
-            for body, said in ((NEW, "made before"), (NEW | {"name": "Attic"}, "another request")):
-                answer = await http.ask("POST", f"{ORG}/device/create", body, local_key(hub), idempotency_key="k")
-                assert 409 == answer.status
-                assert said in answer.message
+            for body, message in ((NEW, "made before"), (NEW | {"name": "Attic"}, "another request")):
+                response = await http.ask("POST", f"{ORG}/device/create", body, local_key(hub), idempotency_key="k")
+                assert 409 == response.status
+                assert message in response.message
         assert 1 == len(hub.devices.by_id)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-async def test_a_key_that_is_none_is_refused(hub, world, key):
+async def test_invalid_idempotency_key_is_rejected(hub, world, key):
     async with connected(hub) as http:
-        answer = await http.ask("POST", f"{ORG}/device/create", NEW, world.tokens["ada"], idempotency_key=key)
-        assert 400 == answer.status
-        assert "Idempotency-Key" in answer.message
+        response = await http.ask("POST", f"{ORG}/device/create", NEW, world.tokens["ada"], idempotency_key=key)
+        assert 400 == response.status
+        assert "Idempotency-Key" in response.message
 
 
-# -- no edit is lost --------------------------------------------------------------------------------------------------
+# -- If-Match ---------------------------------------------------------------------------------------------------------
 
 
-async def test_of_two_who_edit_the_same_the_second_hears_that_it_has_changed(hub, world):
+async def test_edit_with_a_stale_etag_is_rejected_with_412(hub, world):
     device = await world.device(world.orgs["acme"])
     role = await world.service.roles.add("Helper")
     edits = [
@@ -162,7 +157,7 @@ async def test_of_two_who_edit_the_same_the_second_hears_that_it_has_changed(hub
                 assert 200 == (await http.ask(method, edit, body, key, if_match=match)).status
 
 
-# -- rights, whichever connector asks ---------------------------------------------------------------------------------
+# -- permissions ------------------------------------------------------------------------------------------------------
 
 
 def route_at(hub, method, path):
@@ -179,7 +174,7 @@ async def test_execution_of_a_route_needs_its_permission(hub):
     route = route_at(hub, "GET", f"{ORG}/devices")
     with pytest.raises(Forbidden, match=f"needs the permission {route.permission}"):
         await hub.execute(route, Request(principal=Principal("user", 999)))
-    # What a connector says of the permission does not count.
+    # A permission in the request is ignored.
     with pytest.raises(Forbidden):
         await hub.execute(route, Request(principal=Principal("user", 999), permission=PUBLIC))
     assert 0 == (await hub.execute(route, Request(principal=LOCAL))).total_elements

@@ -1,4 +1,4 @@
-"""Whether devices are there: waits, heartbeats, statuses of a template's own, and what a restart makes of them."""
+"""Connection status of devices: waits, heartbeats, custom statuses, restarts; and value timeouts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from support.sessions import RecordingSession
 from support.times import until
 
 import connectors.native.endpoint
@@ -31,25 +32,6 @@ name = "Level"
 """
 
 
-class Session:
-    """A connection that a test opens and closes."""
-
-    def __init__(self, hub, device):
-        self.hub, self.device = hub, device
-        self.via, self.address, self.token = "test", "127.0.0.1", ""
-        self.sent = []
-
-    def open(self):
-        self.hub.sessions.connected(self)
-        return self
-
-    def send(self, command):
-        self.sent.append(command)
-
-    def close(self, reason):
-        self.hub.sessions.disconnected(self, reason)
-
-
 @pytest.fixture
 def start(tmp_path, hub_timeouts):
     @asynccontextmanager
@@ -60,61 +42,62 @@ def start(tmp_path, hub_timeouts):
     return start
 
 
-async def device_of(hub, lifecycle):
+async def add_with_lifecycle(hub, lifecycle):
+    """Add a device with a lifecycle; return it, its token, and a list that collects its statuses."""
     device, token = await add_device(hub, TEMPLATE.format(lifecycle), "Meter")
-    seen = []
-    hub.subscribe(StatusChanged, lambda fact: seen.append(fact.status))
-    return device, token, seen
+    statuses = []
+    hub.subscribe(StatusChanged, lambda fact: statuses.append(fact.status))
+    return device, token, statuses
 
 
-async def timeline(hub, device):
-    """Types of events, oldest first."""
+async def event_types(hub, device):
+    """The types of the events on the timeline, oldest first."""
     return [event.type for event in reversed(await hub.timeline.newest(device))]
 
 
-async def test_a_device_that_is_back_within_its_wait_was_never_offline(start):
+async def test_device_that_reconnects_within_its_wait_stays_online(start):
     async with start() as hub:
-        device, _, seen = await device_of(hub, 'wait = "10s"')
+        device, _, statuses = await add_with_lifecycle(hub, 'wait = "10s"')
         assert "" == device.status
         for _ in range(3):
-            session = Session(hub, device).open()
+            session = RecordingSession(hub, device).connect()
             assert "online" == device.status
             session.close("gone")
             assert "online" == device.status
         await until(lambda: not hub.lifecycle._unsaved)
-        assert ["online"] == seen == await timeline(hub, device)
+        assert ["online"] == statuses == await event_types(hub, device)
 
 
-async def test_a_device_is_offline_after_its_wait_and_then_what_its_template_says(start):
+async def test_device_is_offline_after_its_wait_and_then_has_the_statuses_of_its_template(start):
     async with start() as hub:
         lifecycle = (
             'wait = "150ms"\n[[lifecycle.status]]\nname = "Away"\nafter = "50ms"\ndescription = "It will be back"\n'
         )
         lifecycle += '[[lifecycle.status]]\nname = "Inactive"\nafter = "250ms"\ntimeline = false\n'
-        device, _, seen = await device_of(hub, lifecycle)
-        session = Session(hub, device).open()
+        device, _, statuses = await add_with_lifecycle(hub, lifecycle)
+        session = RecordingSession(hub, device).connect()
         began = trio.current_time()
         session.close("gone")
         await until(lambda: device.status == "Inactive")
         assert trio.current_time() - began >= 0.25
-        assert ["online", "Away", "offline", "Inactive"] == seen
-        Session(hub, device).open()
+        assert ["online", "Away", "offline", "Inactive"] == statuses
+        RecordingSession(hub, device).connect()
         await until(lambda: not hub.lifecycle._unsaved)
-        assert ["online", "status", "offline", "online"] == await timeline(hub, device)
+        assert ["online", "status", "offline", "online"] == await event_types(hub, device)
         [_, offline, away, _] = await hub.timeline.newest(device)
         assert ("Away", "It will be back") == (away.name, away.description)
         assert ("offline", "Offline") == (offline.code, offline.name)
 
 
-async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
+async def test_wait_includes_the_silence_before_the_disconnection(start):
     async with start() as hub:
-        device, _, seen = await device_of(hub, 'wait = "60s"')
-        session = Session(hub, device).open()
+        device, _, statuses = await add_with_lifecycle(hub, 'wait = "60s"')
+        session = RecordingSession(hub, device).connect()
         # 45 s of heartbeat by 1.5 are more than the minute: offline at once.
         hub.sessions.disconnected(session, "nothing came", 67.5)
         await until(lambda: device.status == "offline", 2)
-        assert ["online", "offline"] == seen
-        session = Session(hub, device).open()
+        assert ["online", "offline"] == statuses
+        session = RecordingSession(hub, device).connect()
         hub.sessions.disconnected(session, "nothing came", 59.8)
         assert "online" == device.status
         await until(lambda: device.status == "offline", 2)
@@ -122,56 +105,58 @@ async def test_what_the_heartbeat_took_is_part_of_the_wait(start):
 
 
 @pytest.mark.timeouts(NativeTimeouts(sweep=0.05))
-async def test_a_silent_board_is_offline_when_its_heartbeats_and_the_wait_are_over(start, monkeypatch):
+async def test_silent_device_is_offline_when_the_wait_has_passed_since_its_last_message(start, monkeypatch):
     monkeypatch.setattr(connectors.native.session, "HEARTBEATS", (0, 3600))
     async with start() as hub:
-        device, token, _ = await device_of(hub, 'wait = "1500ms"')
-        gone = []
-        hub.subscribe(DeviceDisconnected, lambda _: gone.append(hub.clock.now() - device.away))
+        device, token, _ = await add_with_lifecycle(hub, 'wait = "1500ms"')
+        silences = []
+        hub.subscribe(DeviceDisconnected, lambda _: silences.append(hub.clock.now() - device.away))
         async with client.connect(*address_of(hub), token, info={"h-beat": "1"}):
             await until(lambda: device.status == "online")
             await until(lambda: device.status == "offline")
-            [silent] = gone
-            assert silent >= 1_000, "the silence before the hub noticed it is part of the wait"
+            [silence] = silences
+            assert silence >= 1_000, "the wait includes the silence before the hub detected it"
             assert device.status_at - device.away >= 1_450
 
 
-async def test_restarts_neither_lose_nor_invent_a_transition(start):
+async def test_restart_neither_loses_nor_adds_a_status_transition(start):
     async with start() as hub:
-        device, _, _ = await device_of(hub, 'wait = "300ms"\n[[lifecycle.status]]\nname = "Inactive"\nafter = "600ms"')
-        Session(hub, device).open()
-        gone, _ = await add_device(
+        device, _, _ = await add_with_lifecycle(
+            hub, 'wait = "300ms"\n[[lifecycle.status]]\nname = "Inactive"\nafter = "600ms"'
+        )
+        RecordingSession(hub, device).connect()
+        away, _ = await add_device(
             hub, TEMPLATE.format('wait = "300ms"').replace("TMPL0", "TMPL1").replace('"Meter"', '"M"')
         )
-        Session(hub, gone).open().close("gone")
-        await until(lambda: gone.status == "offline")
+        RecordingSession(hub, away).connect().close("gone")
+        await until(lambda: away.status == "offline")
     for _ in range(2):
         async with start() as hub:
-            device, gone = hub.devices.by_id.values()
-            assert ("online", "offline") == (device.status, gone.status)
-            Session(hub, device).open()
-            assert ["online"] == await timeline(hub, device)
+            device, away = hub.devices.by_id.values()
+            assert ("online", "offline") == (device.status, away.status)
+            RecordingSession(hub, device).connect()
+            assert ["online"] == await event_types(hub, device)
     async with start() as hub:
-        device, gone = hub.devices.by_id.values()
-        # It does not come back: it has the whole wait from the start on.
+        device, away = hub.devices.by_id.values()
+        # It does not reconnect: the wait begins at the start of the hub.
         assert "online" == device.status
         await until(lambda: device.status == "offline")
     async with start() as hub:
-        device, gone = hub.devices.by_id.values()
+        device, away = hub.devices.by_id.values()
         assert "offline" == device.status
         await until(lambda: device.status == "Inactive")
         await until(lambda: not hub.lifecycle._unsaved)
-        assert ["online", "offline", "status"] == await timeline(hub, device)
-        assert ["online", "offline"] == await timeline(hub, gone)
+        assert ["online", "offline", "status"] == await event_types(hub, device)
+        assert ["online", "offline"] == await event_types(hub, away)
 
 
-async def test_a_thousand_that_go_at_once_are_kept_in_few_transactions(start):
+async def test_thousand_simultaneous_disconnections_are_stored_in_few_transactions(start):
     async with start() as hub:
         template, _ = await hub.templates.save(TEMPLATE.format('wait = "50ms"'), SYSTEM)
         from hub.domain.devices import NewDevice
 
         added = await hub.devices.add([NewDevice(name=f"M {n}", template=template) for n in range(1000)], SYSTEM)
-        sessions = [Session(hub, device).open() for device, _ in added]
+        sessions = [RecordingSession(hub, device).connect() for device, _ in added]
         await until(lambda: not hub.lifecycle._unsaved)
         transactions, real = [], hub.storage.transaction
 
@@ -185,7 +170,7 @@ async def test_a_thousand_that_go_at_once_are_kept_in_few_transactions(start):
         await until(lambda: all(device.status == "offline" for device, _ in added))
         await until(lambda: not hub.lifecycle._unsaved)
         assert len(transactions) < 10
-        assert ["online", "offline"] == await timeline(hub, added[-1][0])
+        assert ["online", "offline"] == await event_types(hub, added[-1][0])
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -207,11 +192,11 @@ expire = { after = "150ms", show = "--" }
 """
 
 
-async def test_a_write_that_the_device_does_not_confirm_is_taken_back(start):
+async def test_write_that_the_device_does_not_confirm_is_reverted(start):
     async with start() as hub:
         device, _ = await add_device(hub, LAMP)
-        session = Session(hub, device).open()
-        of = device.points[0].datastream
+        session = RecordingSession(hub, device).connect()
+        datastream = device.points[0].datastream
         values = []
         from hub.facts import ValueWritten
         from hub.model import Principal
@@ -221,26 +206,26 @@ async def test_a_write_that_the_device_does_not_confirm_is_taken_back(start):
         hub.write(Write(device, 0, 1, "api", SYSTEM))
         hub.write(Write(device, 0, 1, "native", echo, session=session))
         await trio.sleep(0.15)
-        assert 1 == hub.writes.current(device, of), "it was confirmed"
+        assert 1 == hub.writes.current(device, datastream), "it was confirmed"
         hub.write(Write(device, 0, 2, "api", SYSTEM))
         hub.write(Write(device, 0, 3, "api", SYSTEM))
-        await until(lambda: hub.writes.current(device, of) == 1)
+        await until(lambda: hub.writes.current(device, datastream) == 1)
         assert [(1, "api"), (1, "native"), (2, "api"), (3, "api"), (1, "confirmation")] == values
-        assert 3 == len(session.sent), "the device is told of writes, not of what is taken back"
+        assert 3 == len(session.sent), "writes are sent to the device, reverted values are not"
 
 
-async def test_a_value_that_nothing_comes_after_is_shown_as_its_template_says(start):
+async def test_expired_value_is_displayed_as_its_template_states(start):
     async with start() as hub:
         device, _ = await add_device(hub, LAMP)
-        point, told = device.points[1], []
-        hub.subscribe(ValueExpired, lambda fact: told.append(fact.show))
+        point, texts = device.points[1], []
+        hub.subscribe(ValueExpired, lambda fact: texts.append(fact.show))
         for n in range(4):
             await write_and_wait(hub, device, n)
             assert hub.value_timeouts.expired_text(point) is None
-        await until(lambda: told)
-        assert ["--"] == told
+        await until(lambda: texts)
+        assert ["--"] == texts
         assert "--" == hub.value_timeouts.expired_text(point)
-        assert 3.0 == hub.writes.current(device, point.datastream), "it stays what it is"
+        assert 3.0 == hub.writes.current(device, point.datastream), "the value itself does not expire"
         hub.write(Write(device, 1, 5, "test", SYSTEM))
         assert hub.value_timeouts.expired_text(point) is None
         await until(lambda: hub.value_timeouts.expired_text(point))
@@ -257,13 +242,13 @@ async def write_and_wait(hub, device, value):
     await hub.write(Write(device, 1, value, "test", SYSTEM)).durable()
 
 
-async def test_who_comes_and_goes_all_day_is_believed_but_not_written_down_every_time(tmp_path):
+async def test_status_changes_over_the_daily_event_limit_are_emitted_but_not_on_the_timeline(tmp_path):
     config = parse(LOOPBACK + "[limits]\nevents_per_day = 4").with_data(str(tmp_path / "data"))
     async with running(config) as hub:
-        device, _, seen = await device_of(hub, 'wait = "0s"')
+        device, _, statuses = await add_with_lifecycle(hub, 'wait = "0s"')
         for _ in range(5):
-            Session(hub, device).open().close("gone")
+            RecordingSession(hub, device).connect().close("gone")
             await until(lambda: device.status == "offline")
         await until(lambda: not hub.lifecycle._unsaved)
-        assert 10 == len(seen)
-        assert 4 == len(await timeline(hub, device))
+        assert 10 == len(statuses)
+        assert 4 == len(await event_types(hub, device))

@@ -24,7 +24,7 @@ WITHOUT_FLEET = LOOPBACK + "[plugins.fleet]\nenabled = false\n"
 
 
 class Watering:
-    """A plugin that acts on the devices of a segment, with the rights of the user who configured it."""
+    """A plugin that lists the devices of a segment, with the rights of the user who configured it."""
 
     __name__ = "watering"
     PINWHEEL_HOOKS = 1
@@ -61,15 +61,15 @@ async def principal(world, name):
     return await world.hub.authenticate(Credentials("bearer", world.tokens[name]))
 
 
-def query(*filters, words=""):
-    return DeviceQuery(query=words, filters=list(filters))
+def query(*filters, text=""):
+    return DeviceQuery(query=text, filters=list(filters))
 
 
 async def save(world, name="Segment", org="acme", **fields):
     return await world.hub.segments.save(Segment(id=0, org=world.orgs[org], name=name, **fields))
 
 
-# -- the devices of a segment -------------------------------------------------------------------------------------------
+# -- the devices of a segment -----------------------------------------------------------------------------------------
 
 
 async def test_segment_of_a_query_has_devices_that_are_added_and_changed_later(hub, world, watering):
@@ -80,8 +80,8 @@ async def test_segment_of_a_query_has_devices_that_are_added_and_changed_later(h
     lamp, pump, _ = hub.devices.by_id.values()
     await hub.metadata.set(pump, "Room", "Garden", SYSTEM)
     assert ["Pump"] == await watering.names(ada, segment)
-    later = await world.device(world.orgs["acme"], name="Sprinkler")
-    await hub.metadata.set(later, "Room", "Garden", SYSTEM)
+    sprinkler = await world.device(world.orgs["acme"], name="Sprinkler")
+    await hub.metadata.set(sprinkler, "Room", "Garden", SYSTEM)
     await hub.metadata.set(lamp, "Room", "Garden", SYSTEM)
     assert ["Lamp", "Pump", "Sprinkler"] == await watering.names(ada, segment)
     await hub.devices.delete(pump, SYSTEM)
@@ -89,17 +89,17 @@ async def test_segment_of_a_query_has_devices_that_are_added_and_changed_later(h
     assert ["Sprinkler"] == await watering.names(ada, segment)
 
 
-async def test_segment_of_a_query_leaves_out_the_chosen_devices_and_other_organizations(hub, world, watering):
+async def test_segment_excludes_chosen_devices_of_a_query_and_devices_of_other_organizations(hub, world, watering):
     [lamp, *_] = hub.devices.by_id.values()
     assert ["Pump"] == await watering.names(
         LOCAL, await save(world, "Query", find=query(), chosen=frozenset([lamp.id]))
     )
-    everything = frozenset(hub.devices.by_id)
-    assert ["Lamp", "Pump"] == await watering.names(LOCAL, await save(world, "List", chosen=everything | {999}))
-    assert ["Pump"] == await watering.names(LOCAL, await save(world, "Below", "works", chosen=everything))
+    all_devices = frozenset(hub.devices.by_id)
+    assert ["Lamp", "Pump"] == await watering.names(LOCAL, await save(world, "List", chosen=all_devices | {999}))
+    assert ["Pump"] == await watering.names(LOCAL, await save(world, "Below", "works", chosen=all_devices))
 
 
-async def test_segment_has_only_devices_that_the_principal_may_view_at_the_moment(hub, world, watering):
+async def test_segment_has_only_devices_that_the_principal_may_view_now(hub, world, watering):
     segment, uma, users = await save(world, find=query()), await principal(world, "uma"), world.service
     assert ["Lamp"] == [device.name for device in await hub.segments.devices(segment, uma)]
     await users.roles.switch(world.orgs["acme"], USER, [("org_devices.view", True)])
@@ -120,7 +120,7 @@ async def test_segment_of_another_organization_is_not_found(hub, world, watering
     assert [] == await hub.segments.devices(segment, await principal(world, "bert"))
 
 
-async def test_segment_by_tag_sees_only_tags_that_the_principal_may_see(hub, world, watering):
+async def test_segment_by_tag_matches_only_tags_that_the_principal_may_see(hub, world, watering):
     [lamp, *_] = hub.devices.by_id.values()
     tags = hub.service(Fleet).tags
     hidden = await tags.add(Tag(id=0, org=world.orgs["root"], name="Hidden"))
@@ -130,7 +130,7 @@ async def test_segment_by_tag_sees_only_tags_that_the_principal_may_see(hub, wor
     assert [] == await watering.names(await principal(world, "ada"), segment)
 
 
-# -- saving -------------------------------------------------------------------------------------------------------------
+# -- saving -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_segment_by_tag_sees_only_tags_that_the_principal_may_see(hub, wor
         ({"name": "x" * 41}, "1 to 40"),
         ({"chosen": frozenset(range(10_001))}, "at most 10000"),
         ({"find": query(Filter(attribute="name", operator="less", values=["x"]))}, "filters.0"),
-        ({"find": query(words="x" * 256)}, "at most 20 words"),
+        ({"find": query(text="x" * 256)}, "at most 20 words"),
     ],
 )
 async def test_invalid_segment_is_rejected(world, fields, problem):
@@ -156,7 +156,7 @@ async def test_position_of_a_segment_is_limited(hub, world, position):
     assert [segment] == hub.segments.of_org(segment.org)
 
 
-async def test_concurrent_saves_of_segments_keep_names_and_positions_apart(hub, world):
+async def test_concurrent_saves_of_segments_have_distinct_names_and_positions(hub, world):
     conflicts = []
 
     async def add(name):
@@ -175,7 +175,7 @@ async def test_concurrent_saves_of_segments_keep_names_and_positions_apart(hub, 
     assert [segment.name for segment in segments] == [name for (name,) in rows]
 
 
-async def test_segment_that_was_deleted_cannot_be_saved(hub, world):
+async def test_deleted_segment_cannot_be_saved(hub, world):
     segment = await save(world)
     await hub.segments.remove(segment)
     with pytest.raises(NotFound):
@@ -183,7 +183,7 @@ async def test_segment_that_was_deleted_cannot_be_saved(hub, world):
     assert {} == hub.segments.by_id
 
 
-# -- without the plugin of tags and locations ---------------------------------------------------------------------------
+# -- without the plugin of tags and locations -------------------------------------------------------------------------
 
 
 class Labels:
@@ -198,7 +198,7 @@ class Labels:
 
 
 class Nowhere:
-    """Locations of a plugin that has none."""
+    """Locations of a plugin, of which no device has one."""
 
     def visible_name(self, _device, _principal):
         return None
@@ -215,8 +215,8 @@ class Nowhere:
         (query(Filter(attribute="tag", operator="empty")), ["Lamp", "Pump"]),
         (query(Filter(attribute="location", values=["Depot"])), []),
         (query(Filter(attribute="location", operator="notEquals", values=["Depot"])), ["Lamp", "Pump"]),
-        (query(words="outdoors"), []),
-        (query(words="pump works"), ["Pump"]),
+        (query(text="outdoors"), []),
+        (query(text="pump works"), ["Pump"]),
     ],
 )
 async def test_without_the_plugin_devices_have_no_tags_and_no_locations(world, watering, find, expected):
@@ -224,7 +224,7 @@ async def test_without_the_plugin_devices_have_no_tags_and_no_locations(world, w
 
 
 @pytest.mark.parametrize("hub_toml", [WITHOUT_FLEET], ids=["without-fleet"])
-@pytest.mark.parametrize("find", [query(words="outdoors"), query(Filter(attribute="tag", values=["Outdoors"]))])
+@pytest.mark.parametrize("find", [query(text="outdoors"), query(Filter(attribute="tag", values=["Outdoors"]))])
 async def test_another_plugin_can_provide_the_tags_of_queries(hub, world, watering, find):
     segment, labels = await save(world, find=find), Labels()
     labels.hub = hub
@@ -232,10 +232,10 @@ async def test_another_plugin_can_provide_the_tags_of_queries(hub, world, wateri
     assert ["Pump"] == await watering.names(LOCAL, segment)
 
 
-async def test_segments_outlive_a_restart_with_and_without_the_plugin(hub_config):
+async def test_segments_survive_a_restart_with_and_without_the_plugin(hub_config):
     without = parse(WITHOUT_FLEET).with_data(str(hub_config.data))
-    more = Filter(attribute="datastream", name="v0", operator="more", values=[5, 1.5, "7"])
-    find = DeviceQuery(query="a b", match="any", filters=[more])
+    above_five = Filter(attribute="datastream", name="v0", operator="more", values=[5, 1.5, "7"])
+    find = DeviceQuery(query="a b", match="any", filters=[above_five])
     async with running(without) as hub:
         world = await tenants(hub)
         await save(world, "First", chosen=frozenset([3, 1]))
@@ -244,19 +244,19 @@ async def test_segments_outlive_a_restart_with_and_without_the_plugin(hub_config
     async with running(hub_config) as hub:
         assert before == hub.segments.by_id
         async with connected(hub) as http:
-            answer = await http.ask(
+            response = await http.ask(
                 "GET", f"/api/v1/organization/segments?orgId={world.orgs['acme']}", None, local_key(hub)
             )
-        assert ["First", "Second"] == [segment["name"] for segment in answer.json["content"]]
+        assert ["First", "Second"] == [segment["name"] for segment in response.json["content"]]
     async with running(without) as hub:
         assert before == hub.segments.by_id
 
 
-# -- databases of earlier versions --------------------------------------------------------------------------------------
+# -- databases of earlier versions ------------------------------------------------------------------------------------
 
 
-def as_before(data, rows):
-    """Give a database the segments' table of earlier versions, with these rows (id, org, name, chosen, find)."""
+def restore_old_table(data, rows):
+    """Give a database the segment table of earlier versions, with these rows (id, org, name, chosen, find)."""
     with closing(sqlite3.connect(data / "pinwheel.db", isolation_level=None)) as file:
         file.execute("ALTER TABLE segments RENAME TO fleet_segments")
         file.execute("DELETE FROM migrations WHERE owner = 'core' AND number = 12")
@@ -265,19 +265,19 @@ def as_before(data, rows):
 
 
 @pytest.mark.parametrize("toml", [LOOPBACK, WITHOUT_FLEET], ids=["with-fleet", "without-fleet"])
-async def test_segments_of_an_earlier_version_are_kept(hub_config, toml):
+async def test_segments_of_an_earlier_version_are_migrated(hub_config, toml):
     config = parse(toml).with_data(str(hub_config.data))
     async with running(config):
         pass
     find = '{"query": "pump", "match": "all", "filters": [{"attribute": "tag", "operator": "empty", "values": [], "name": ""}]}'
-    as_before(config.data, [(7, 1, "Pumps", "[4]", find)])
+    restore_old_table(config.data, [(7, 1, "Pumps", "[4]", find)])
     async with running(config) as hub:
         expected = Segment(
             id=7,
             org=1,
             name="Pumps",
             chosen=frozenset([4]),
-            find=query(Filter(attribute="tag", operator="empty"), words="pump"),
+            find=query(Filter(attribute="tag", operator="empty"), text="pump"),
         )
         assert {7: expected} == hub.segments.by_id
         added = await hub.segments.save(Segment(id=0, org=1, name="New"))

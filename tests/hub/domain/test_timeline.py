@@ -1,4 +1,4 @@
-"""Events, their limits, and what people do about them; metadata of every type, and where a device is."""
+"""Events: their limits, the timeline, resolving and commenting; metadata of every type; time zones and properties."""
 
 from __future__ import annotations
 
@@ -104,27 +104,27 @@ async def api(hub, device):
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-async def test_every_third_event_and_one_an_hour_is_kept(hub, device, time):
-    kept = []
+async def test_event_with_a_count_and_a_period_is_logged_every_third_time_and_once_an_hour(hub, device, time):
+    logged = []
     for _ in range(12):
-        kept.append(await hub.timeline.log(device, "often") is not None)
+        logged.append(await hub.timeline.log(device, "often") is not None)
         time.pass_(5 * MINUTE)
     time.pass_(HOUR)
-    kept += [await hub.timeline.log(device, "often") is not None]
-    assert [False, False, True, *[False] * 9, True] == kept
+    logged += [await hub.timeline.log(device, "often") is not None]
+    assert [False, False, True, *[False] * 9, True] == logged
 
 
-async def test_an_event_that_is_not_on_the_timeline_is_told_all_the_same(hub, device):
+async def test_event_that_is_not_on_the_timeline_is_emitted(hub, device):
     from hub.facts import EventLogged
 
-    told = []
-    hub.subscribe(EventLogged, told.append)
+    facts = []
+    hub.subscribe(EventLogged, facts.append)
     assert 0 == (await hub.timeline.log(device, "quiet")).id
-    assert ["quiet"] == [fact.event.code for fact in told]
+    assert ["quiet"] == [fact.event.code for fact in facts]
     assert [] == await hub.timeline.newest(device)
 
 
-async def test_the_timeline_is_found_by_type_state_time_and_words(hub, device, time, api):
+async def test_timeline_is_filtered_by_type_state_time_and_text(hub, device, time, api):
     for code, text in (("leak", "in the cellar"), ("door", "50% open"), ("news", "it_works"), ("leak", "in the attic")):
         await hub.timeline.log(device, code, text)
         time.pass_(DAY)
@@ -133,40 +133,40 @@ async def test_the_timeline_is_found_by_type_state_time_and_words(hub, device, t
     await hub.timeline.archive(device, news.id, archived=True)
     await hub.timeline.comment(device, attic.id, "a bucket is there", OWNER)
 
-    async def found(**query):
-        answer = await api("GET", "organization/device/timeline", **query)
-        assert 200 == answer.status, answer.text
-        return [event["id"] for event in answer.json["content"]]
+    async def find(**query):
+        response = await api("GET", "organization/device/timeline", **query)
+        assert 200 == response.status, response.text
+        return [event["id"] for event in response.json["content"]]
 
-    assert [attic.id, door.id, cellar.id] == await found()
-    assert [attic.id, cellar.id] == await found(eventType="CRITICAL")
-    assert [door.id] == await found(eventType="INFORMATION")
-    assert [attic.id] == await found(eventType="critical", resolved="false")
-    assert [cellar.id] == await found(resolved="true")
-    assert [news.id] == await found(archived="true")
-    assert 4 == len(await found(archived="any"))
-    assert [door.id] == await found(from_=NOON + DAY, to=NOON + 2 * DAY)
-    assert [attic.id] == await found(query="BUCKET")
-    assert [cellar.id] == await found(query="mopped")
-    assert [door.id] == await found(query="50%25")
-    assert [] == await found(query="5_%25")
-    assert [door.id] == await found(page=1, size=1)
-    answer = await api("GET", "organization/device/timeline", eventType="info")
-    assert {"CRITICAL": 2, "INFORMATION": 1} == answer.json["counters"]
+    assert [attic.id, door.id, cellar.id] == await find()
+    assert [attic.id, cellar.id] == await find(eventType="CRITICAL")
+    assert [door.id] == await find(eventType="INFORMATION")
+    assert [attic.id] == await find(eventType="critical", resolved="false")
+    assert [cellar.id] == await find(resolved="true")
+    assert [news.id] == await find(archived="true")
+    assert 4 == len(await find(archived="any"))
+    assert [door.id] == await find(from_=NOON + DAY, to=NOON + 2 * DAY)
+    assert [attic.id] == await find(query="BUCKET")
+    assert [cellar.id] == await find(query="mopped")
+    assert [door.id] == await find(query="50%25")
+    assert [] == await find(query="5_%25")
+    assert [door.id] == await find(page=1, size=1)
+    response = await api("GET", "organization/device/timeline", eventType="info")
+    assert {"CRITICAL": 2, "INFORMATION": 1} == response.json["counters"]
     for query in ({"eventType": "loud"}, {"resolved": "maybe"}, {"from_": 5, "to": 5}, {"size": 0}, {"size": 10**9}):
         assert 400 == (await api("GET", "organization/device/timeline", **query)).status, query
 
 
-async def test_people_resolve_comment_and_archive(hub, device, api):
+async def test_events_are_resolved_commented_and_archived(hub, device, api):
     leak = await hub.timeline.log(device, "leak")
     door = await hub.timeline.log(device, "door")
     event = "organization/device/event"
-    answer = await api("POST", f"{event}/resolve", {"eventId": leak.id, "note": "fixed"})
+    response = await api("POST", f"{event}/resolve", {"eventId": leak.id, "note": "fixed"})
     assert (200, "fixed", "local key", NOON) == (
-        answer.status, answer.json["resolvedComment"], answer.json["resolvedBy"], answer.json["resolvedAt"],
+        response.status, response.json["resolvedComment"], response.json["resolvedBy"], response.json["resolvedAt"],
     )  # fmt: skip
-    answer = await api("POST", f"{event}/comment", {"eventId": leak.id, "text": "well done"})
-    assert [{"ts": NOON, "by": "local key", "text": "well done"}] == answer.json["comments"]
+    response = await api("POST", f"{event}/comment", {"eventId": leak.id, "text": "well done"})
+    assert [{"ts": NOON, "by": "local key", "text": "well done"}] == response.json["comments"]
     assert NOON == (await api("POST", f"{event}/archive", {"eventId": leak.id})).json["archivedAt"]
     assert (await api("POST", f"{event}/archive", {"eventId": leak.id, "archived": False})).json["archivedAt"] is None
     for path, body, status, message in (
@@ -177,43 +177,43 @@ async def test_people_resolve_comment_and_archive(hub, device, api):
         ("comment", {"eventId": leak.id, "text": "x" * 1001}, 400, "text of at most 1000 characters"),
         ("archive", {"eventId": door.id}, 400, "The event type Door does not allow archiving."),
     ):
-        answer = await api("POST", f"{event}/{path}", body)
-        assert status == answer.status
-        assert message in answer.message
+        response = await api("POST", f"{event}/{path}", body)
+        assert status == response.status
+        assert message in response.message
 
 
-async def test_an_event_of_another_device_is_not_there(hub, device, meter):
+async def test_event_of_another_device_is_not_found(hub, device, meter):
     other, _ = await add_device(hub, TEMPLATE, "Other")
     leak = await hub.timeline.log(other, "leak")
     with pytest.raises(NotFound):
         await hub.timeline.resolve_event(device, leak.id, "", OWNER)
 
 
-async def test_an_event_is_triggered_by_a_program(hub, device, api):
+async def test_event_is_triggered_over_http(hub, device, api):
     trigger = "organization/device/trigger-event"
     assert 204 == (await api("POST", trigger, {"eventCode": "leak", "eventDescription": "wet"})).status
-    answer = await api("POST", trigger, {"eventCode": "nonsense"})
-    assert (404, "Event with provided code is not found.") == (answer.status, answer.message)
+    response = await api("POST", trigger, {"eventCode": "nonsense"})
+    assert (404, "Event with provided code is not found.") == (response.status, response.message)
     assert ["wet"] == [event.description for event in await hub.timeline.newest(device)]
 
 
-async def test_events_have_a_limit_a_day(tmp_path, time):
+async def test_number_of_events_of_a_day_is_limited(tmp_path, time):
     config = parse(LOOPBACK + "[limits]\nevents_per_day = 2").with_data(str(tmp_path / "other"))
     async with running(config, clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         for code in ("leak", "door"):
             await hub.timeline.log(device, code)
         time.pass_(MINUTE)
-        with pytest.raises(TooMany, match="has logged 2 events today") as refused:
+        with pytest.raises(TooMany, match="has logged 2 events today") as error:
             await hub.timeline.log(device, "leak")
-        assert 12 * 3600 - 60 == refused.value.retry_after
+        assert 12 * 3600 - 60 == error.value.retry_after
         time.pass_(DAY)
         await hub.timeline.log(device, "leak")
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------
 
-GOOD_AND_BAD = {
+VALID_AND_INVALID = {
     "text": ("x" * 255, "x" * 256),
     "hotspot": ("Blynk Lamp-1234", "x" * 256),
     "number": ("-1.5", "nan"),
@@ -245,14 +245,14 @@ GOOD_AND_BAD = {
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_every_type_of_metadata_knows_good_from_bad(kind):
-    good, bad = GOOD_AND_BAD[kind]
+def test_metadata_of_each_type_accepts_a_valid_and_rejects_an_invalid_value(kind):
+    valid, invalid = VALID_AND_INVALID[kind]
     options = {"switch": ("A", "B"), "list": ("A", "B"), "unit_conversion_switch": ("°C", "°F")}.get(kind, ())
     field = MetadataField(name="F", type=kind, options=options)
     assert [] == field_problems(field)
-    TYPES[kind](field, good)
+    TYPES[kind](field, valid)
     with pytest.raises(WrongValue):
-        TYPES[kind](field, bad)
+        TYPES[kind](field, invalid)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,17 @@ def test_every_type_of_metadata_knows_good_from_bad(kind):
         ({"name": "Device Name"}, "this name is reserved for a field that every device has"),
     ],
 )
-def test_what_is_wrong_with_a_field_is_said(field, problem):
-    assert any(problem in found for found in field_problems(MetadataField(**{"name": "F"} | field)))
+def test_problem_of_a_metadata_field_is_reported(field, problem):
+    assert any(problem in reported for reported in field_problems(MetadataField(**{"name": "F"} | field)))
 
 
-async def test_metadata_are_read_and_set_over_http(hub, meter, api):
+async def test_metadata_is_read_and_set_over_http(hub, meter, api):
     device, token = meter
     async with connected(hub) as http:
 
         async def ask(path, query):
-            answer = await http.get(f"/external/api/device/meta{path}?token={token}&{query}")
-            return answer.status, answer.body.decode()
+            response = await http.get(f"/external/api/device/meta{path}?token={token}&{query}")
+            return response.status, response.body.decode()
 
         assert (200, '{"type":"Number","value":"5"}') == await ask("", "metaFieldId=2")
         assert (200, "") == await ask("/update", "metaFieldId=2&value=7")
@@ -298,10 +298,10 @@ async def test_metadata_are_read_and_set_over_http(hub, meter, api):
             ("/update", "metaFieldName=Contact&value={}", "Wrong value"),
         ):
             assert (400, json.dumps({"error": {"message": message}}, separators=(",", ":"))) == await ask(path, query)
-    answer = await api("POST", "organization/device/metafield", {"metaFieldId": 2, "newValue": "x"})
-    assert (400, True) == (answer.status, answer.message.startswith("The provided value for metafield is invalid."))
-    answer = await api("POST", "organization/device/metafield", {"name": "Nonsense", "newValue": "x"})
-    assert (404, "Meta field is not found.") == (answer.status, answer.message)
+    response = await api("POST", "organization/device/metafield", {"metaFieldId": 2, "newValue": "x"})
+    assert (400, True) == (response.status, response.message.startswith("The provided value for metafield is invalid."))
+    response = await api("POST", "organization/device/metafield", {"name": "Nonsense", "newValue": "x"})
+    assert (404, "Meta field is not found.") == (response.status, response.message)
     fields = {
         field["name"]: (field["id"], field["value"])
         for field in (await api("GET", "organization/device/metafield")).json
@@ -309,7 +309,7 @@ async def test_metadata_are_read_and_set_over_http(hub, meter, api):
     assert (2, "7") == fields["Threshold"]
 
 
-async def test_firmware_reads_and_sets_metadata_and_hears_of_changes(hub, meter):
+async def test_firmware_reads_and_sets_metadata_and_is_notified_of_changes(hub, meter):
     device, token = meter
     async with client.connect(*address_of(hub), token, info={"h-beat": "45"}) as board:
         await hub.metadata.set(device, "Threshold", "8", OWNER)
@@ -317,9 +317,9 @@ async def test_firmware_reads_and_sets_metadata_and_hears_of_changes(hub, meter)
         await board.send(Cmd.INTERNAL, "meta", "set", "Plot", "a,b")
         await board.send(Cmd.INTERNAL, "meta", "set", "Contact", "{}")
         await board.send(Cmd.INTERNAL, "rtc", "sync")
-        heard = []
+        frames = []
         async for command, _, body, status in board.frames():
-            heard.append((command, body, status))
+            frames.append((command, body, status))
             if body.startswith(b"rtc"):
                 break
     assert [
@@ -327,13 +327,13 @@ async def test_firmware_reads_and_sets_metadata_and_hears_of_changes(hub, meter)
         (Cmd.INTERNAL, b"meta\0Threshold\x008", 0),
         (Cmd.RESPONSE, b"", 200),
         (Cmd.RESPONSE, b"", 11),
-    ] == heard[:-1]
+    ] == frames[:-1]
     device_itself = Principal("device", device.id)
     assert await hub.metadata.set(device, "Time Zone", "not a zone", device_itself), "not validated, as documented"
     assert "UTC" == hub.timezone_of(device)
 
 
-async def test_where_a_device_is_comes_from_location_then_time_zone_then_the_organization(hub_config, time):
+async def test_time_zone_of_a_device_is_of_its_location_else_its_metadata_else_the_default(hub_config, time):
     async with running(hub_config, clock=time.clock()) as hub:
         device, _ = await add_device(hub, TEMPLATE)
         assert "UTC" == hub.timezone_of(device)
@@ -353,24 +353,24 @@ async def test_where_a_device_is_comes_from_location_then_time_zone_then_the_org
 # -- properties -------------------------------------------------------------------------------------------------------
 
 
-async def test_properties_are_set_and_erased_one_or_all(hub, device, api):
-    of, prop = "organization/device/datastream/property", "device/property/erase"
-    assert 204 == (await api("POST", of, {"pin": "v0", "property": "labels", "value": ["A", "B"]})).status
-    assert 204 == (await api("POST", of, {"pin": "v0", "property": "isDisabled", "value": True})).status
-    assert 204 == (await api("POST", of, {"dataStreamId": 2, "property": "url", "value": ["2", "http://b"]})).status
+async def test_properties_are_set_and_erased_singly_or_all(hub, device, api):
+    path, erase = "organization/device/datastream/property", "device/property/erase"
+    assert 204 == (await api("POST", path, {"pin": "v0", "property": "labels", "value": ["A", "B"]})).status
+    assert 204 == (await api("POST", path, {"pin": "v0", "property": "isDisabled", "value": True})).status
+    assert 204 == (await api("POST", path, {"dataStreamId": 2, "property": "url", "value": ["2", "http://b"]})).status
     assert {
         1: {"labels": ("A", "B"), "isDisabled": ("true",)},
         2: {"urls": ("", "http://b")},
     } == await hub.properties.values_for(device)
-    assert {"erased": 1} == (await api("POST", prop, {"pin": "v0", "property": "labels"})).json
-    assert {"erased": 0} == (await api("POST", prop, {"pin": "v0", "property": "labels"})).json
-    assert {"erased": 2} == (await api("POST", prop, {})).json
+    assert {"erased": 1} == (await api("POST", erase, {"pin": "v0", "property": "labels"})).json
+    assert {"erased": 0} == (await api("POST", erase, {"pin": "v0", "property": "labels"})).json
+    assert {"erased": 2} == (await api("POST", erase, {})).json
     assert {} == await hub.properties.values_for(device)
     for body, status in (({"pin": "v9"}, 400), ({"property": "label"}, 400)):
-        assert status == (await api("POST", prop, body)).status
-    assert 400 == (await api("POST", of, {"pin": "v0", "property": "nonsense", "value": "x"})).status
+        assert status == (await api("POST", erase, body)).status
+    assert 400 == (await api("POST", path, {"pin": "v0", "property": "nonsense", "value": "x"})).status
 
 
-async def test_a_filter_of_no_devices_finds_nothing(hub, device):
+async def test_timeline_filter_with_no_devices_matches_nothing(hub, device):
     await hub.timeline.log(device, "leak")
     assert ([], 0) == await hub.timeline.find(TimelineFilter(devices=[]))

@@ -1,4 +1,4 @@
-"""In which units values are shown: what becomes what, how it reads, and who sees it how."""
+"""Units of measurement: conversion, text of values, and the display for users, organizations and devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.api import api_client
 from support.patience import patient
-from support.tenants import tenants
 
 from hub.domain import units
 from hub.domain.devices import NewDevice
@@ -42,28 +41,28 @@ NUMBERS = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
         (1.5, "L", "gal", 0.39625808),
     ],
 )
-def test_values_become_what_tables_say(value, base, wanted, expected):
-    found = units.conversion(base, wanted)
-    assert (wanted, pytest.approx(expected, rel=1e-5)) == (found.units, found(value))
+def test_values_are_converted_with_known_factors(value, base, wanted, expected):
+    conversion = units.conversion(base, wanted)
+    assert (wanted, pytest.approx(expected, rel=1e-5)) == (conversion.units, conversion(value))
 
 
 @pytest.mark.parametrize(("base", "wanted"), [("°C", "kg"), ("°C", "smiles"), ("", "°F"), ("%", "%"), ("V", "°C")])
-def test_what_cannot_become_something_else_does_not(base, wanted):
+def test_units_without_a_conversion_have_none(base, wanted):
     assert units.conversion(base, wanted) is None
 
 
-def test_degrees_are_those_that_people_know():
+def test_conversion_of_celsius_is_exact():
     assert units.Conversion("°F", 1.8, 32) == units.conversion("°C", "°F")
 
 
 @given(NUMBERS, st.sampled_from(sorted(UNITS)), st.data())
-def test_there_and_back_is_the_same(value, base, data):
+def test_conversion_there_and_back_gives_the_same_value(value, base, data):
     wanted = data.draw(st.sampled_from([u.name for u in UNITS.values() if u.group == UNITS[base].group]))
     there, back = units.conversion(base, wanted), units.conversion(wanted, base)
     assert math.isclose(back(there(value)), value, rel_tol=1e-9, abs_tol=1e-6)
 
 
-def test_every_unit_has_one_of_its_group_in_the_other_system():
+def test_counterpart_of_a_unit_is_of_its_group_and_the_other_system():
     for unit in UNITS.values():
         if unit.other:
             assert (unit.group, {"metric", "imperial"}) == (
@@ -85,7 +84,7 @@ def test_every_unit_has_one_of_its_group_in_the_other_system():
         ("x", "metric", "x"),
     ],
 )
-def test_a_unit_stays_where_it_is_at_home(base, system, expected):
+def test_unit_of_the_system_or_without_a_counterpart_is_unchanged(base, system, expected):
     assert expected == units.equivalent(base, system)
 
 
@@ -126,11 +125,11 @@ def test_a_unit_stays_where_it_is_at_home(base, system, expected):
         (1.5, "min.", "", "1 min 30 s"),
     ],
 )
-def test_values_read_well(value, base, decimals, expected):
+def test_text_of_a_value_is_scaled_and_rounded(value, base, decimals, expected):
     assert expected == units.text(value, base, decimals)
 
 
-def test_what_shall_not_be_scaled_is_not():
+def test_text_is_not_scaled_if_disabled():
     assert "2500 g" == units.text(2500, "g", scale=False)
     assert "3600 s" == units.text(3600, "s", scale=False)
 
@@ -143,14 +142,14 @@ def test_what_shall_not_be_scaled_is_not():
 @example(5e-324, "m", "")
 @example(1.7e308, "GB", "#.##")
 @example(-1.7e308, "d", "")
-def test_every_value_reads_somehow(value, base, decimals):
-    said = units.text(value, base, decimals)
-    assert said
-    assert "-0" not in said.split() and ("e" not in said.split(" ")[0] or abs(value) > 1e12)
-    assert len(said) < 40
+def test_text_of_any_value_is_short_and_well_formed(value, base, decimals):
+    text = units.text(value, base, decimals)
+    assert text
+    assert "-0" not in text.split() and ("e" not in text.split(" ")[0] or abs(value) > 1e12)
+    assert len(text) < 40
 
 
-# -- who sees it how --------------------------------------------------------------------------------------------------
+# -- display ----------------------------------------------------------------------------------------------------------
 
 TEMPLATE = """
 [template]
@@ -202,11 +201,6 @@ editable = false
 
 
 @pytest.fixture
-async def world(hub):
-    return await tenants(hub)
-
-
-@pytest.fixture
 async def station(hub, world):
     template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
     await hub.organizations.change(world.orgs["acme"], SYSTEM, templates=frozenset({template.id}))
@@ -219,13 +213,14 @@ async def station(hub, world):
 
 
 async def read(ask, device):
-    found = await ask("GET", "organization/device", deviceId=device.id)
-    return {one["pin"]: one for one in found["dataStreamValues"]}, {
-        m["name"]: m["value"]["text"] for m in found["metaFieldValues"]
+    """The values of a device by pin, and its metadata by name, as the user sees them."""
+    details = await ask("GET", "organization/device", deviceId=device.id)
+    return {value["pin"]: value for value in details["dataStreamValues"]}, {
+        m["name"]: m["value"]["text"] for m in details["metaFieldValues"]
     }
 
 
-async def test_values_are_shown_as_they_come_where_nobody_says_otherwise(world, station):
+async def test_values_are_displayed_in_their_own_units_without_a_preference(world, station):
     async with api_client(world) as ask:
         values, fields = await read(ask, station)
     assert ["20 °C", "68.5 °F", "36 km/h", "Heat", "2500 g", "hello"] == [v["display"]["text"] for v in values.values()]
@@ -233,7 +228,7 @@ async def test_values_are_shown_as_they_come_where_nobody_says_otherwise(world, 
     assert "30 °C" == fields["Threshold"]
 
 
-async def test_users_see_their_own_units_and_what_is_kept_stays(world, station):
+async def test_display_is_in_the_units_of_the_user_and_stored_values_are_unchanged(world, station):
     async with api_client(world) as ask:
         await ask("PUT", "profile", {"units": "imperial"})
         values, fields = await read(ask, station)
@@ -250,18 +245,18 @@ async def test_users_see_their_own_units_and_what_is_kept_stays(world, station):
     assert "mph" == wind["display"]["units"]
 
 
-async def test_what_has_no_unit_any_more_is_not_converted(world, station):
+async def test_counts_and_sums_of_degrees_are_not_converted(world, station):
     async with api_client(world) as ask:
         await ask("PUT", "profile", {"units": "imperial"})
-        asked = {"deviceIds": station.id, "pins": "v0,v2", "period": "1d"}
-        counts = await ask("GET", "history", aggregate="count", **asked)
-        sums = await ask("GET", "history", aggregate="sum", **asked)
+        query = {"deviceIds": station.id, "pins": "v0,v2", "period": "1d"}
+        counts = await ask("GET", "history", aggregate="count", **query)
+        sums = await ask("GET", "history", aggregate="sum", **query)
     assert [None, None] == [line["display"] for line in counts["series"]]
-    # A sum of degrees would need to know of how many.
+    # Converting a sum of degrees would need the number of values.
     assert [None, "mph"] == [line["display"] and line["display"]["units"] for line in sums["series"]]
 
 
-async def test_organizations_say_what_their_people_see_and_groups_may_differ(world, station):
+async def test_units_of_an_organization_apply_to_its_users_and_may_differ_by_group(world, station):
     async with api_client(world, "local") as ask:
         await ask("PUT", "organization", {"orgId": 1, "unitSystem": "IMPERIAL"})
     async with api_client(world) as ask:
@@ -276,13 +271,13 @@ async def test_organizations_say_what_their_people_see_and_groups_may_differ(wor
             *(values[pin]["display"]["text"] for pin in ("v0", "v2")),
             fields["Threshold"],
         )
-        # What somebody chose for themselves comes first.
+        # The preference of the user takes precedence.
         await ask("PUT", "profile", {"units": "metric"})
         values, _ = await read(ask, station)
         assert "36 km/h" == values["v2"]["display"]["text"]
 
 
-async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station):
+async def test_conversion_switch_of_a_device_takes_precedence(hub, world, station):
     async with api_client(world) as ask:
         await ask("PUT", "profile", {"units": "metric"})
         body = {"deviceId": station.id, "name": "Shown in", "newValue": "mph"}
@@ -300,7 +295,7 @@ async def test_the_switch_of_a_device_comes_before_everybody(hub, world, station
 
 
 async def displays(hub, world, changes=(), values=(20.5,), metadata=()):
-    """How an imperial user sees the datastreams of a device of the template, changed."""
+    """How a user with imperial units sees the datastreams of a device whose template has some changes."""
     text = TEMPLATE
     for old, new in changes:
         assert old in text
@@ -318,17 +313,16 @@ async def displays(hub, world, changes=(), values=(20.5,), metadata=()):
     return {pin: value["display"] for pin, value in values.items()} | {"chart": chart["display"]}
 
 
-async def test_a_pair_that_has_said_nothing_is_not_asked(hub, world):
-    shown = (await displays(hub, world))["v0"]
-    assert ("68.9 °F", None) == (shown["text"], shown["pin"])
+async def test_paired_datastream_without_a_value_is_not_used(hub, world):
+    display = (await displays(hub, world))["v0"]
+    assert ("68.9 °F", None) == (display["text"], display["pin"])
 
 
-async def test_a_pair_that_has_expired_has(hub, world):
+async def test_expired_paired_datastream_is_displayed_as_expired(hub, world):
     expire = ("convert = false", 'convert = false\nexpire = { after = "1s", show = "No Data" }')
-    device = None
-    shown = await displays(hub, world, [expire], (20.5, 69))
-    assert "69 °F" == shown["v0"]["text"]
-    [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
+    display = await displays(hub, world, [expire], (20.5, 69))
+    assert "69 °F" == display["v0"]["text"]
+    [device] = [device for device in hub.devices.by_id.values() if device.name == "Other"]
     with trio.fail_after(patient(10)):
         while hub.value_timeouts.expired_text(device.points[1]) is None:
             await trio.sleep(0.05)
@@ -337,18 +331,18 @@ async def test_a_pair_that_has_expired_has(hub, world):
     assert "No Data" == values["v0"]["display"]["text"]
 
 
-async def test_a_unit_is_the_same_however_it_is_written(hub, world):
+async def test_spellings_of_a_unit_are_equivalent(hub, world):
     changes = [('units = "°C"\npair', 'units = "℃"\npair'), ('units = "°F"', 'units = "℉"')]
-    shown = (await displays(hub, world, changes, (20.5, 69)))["v0"]
-    assert "v1" == shown["pin"]
+    display = (await displays(hub, world, changes, (20.5, 69)))["v0"]
+    assert "v1" == display["pin"]
     options = [('options = ["km/h", "mph"]', 'options = ["°C", "K"]'), ('units = "°C"\npair', 'units = "℃"\npair')]
-    shown = (await displays(hub, world, options, metadata=[("Shown in", "K")]))["v0"]
-    assert "293.65 K" == shown["text"]
+    display = (await displays(hub, world, options, metadata=[("Shown in", "K")]))["v0"]
+    assert "293.65 K" == display["text"]
 
 
-async def test_a_switch_that_says_what_it_may_no_longer_say_says_nothing(hub, world):
+async def test_conversion_switch_with_a_removed_option_is_ignored(hub, world):
     await displays(hub, world, metadata=[("Shown in", "mph")])
-    [device] = [one for one in hub.devices.by_id.values() if one.name == "Other"]
+    [device] = [device for device in hub.devices.by_id.values() if device.name == "Other"]
     await hub.templates.save(TEMPLATE.replace('options = ["km/h", "mph"]', 'options = ["km/h", "kn"]'), SYSTEM)
     async with api_client(world) as ask:
         await ask("PUT", "profile", {"units": "metric"})
@@ -356,13 +350,13 @@ async def test_a_switch_that_says_what_it_may_no_longer_say_says_nothing(hub, wo
     assert "km/h" == values["v2"]["display"]["units"]
 
 
-async def test_what_is_no_number_is_not_converted(hub, world):
-    shown = await displays(hub, world, [('type = "enum"', 'type = "enum"\nunits = "°C"')])
-    assert ("°C", 1, None) == (shown["v3"]["units"], shown["v3"]["factor"], shown["chart"])
+async def test_enum_is_not_converted(hub, world):
+    display = await displays(hub, world, [('type = "enum"', 'type = "enum"\nunits = "°C"')])
+    assert ("°C", 1, None) == (display["v3"]["units"], display["v3"]["factor"], display["chart"])
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"unitSystem": "NAUTICAL"}, "unitSystem"),
         ({"unitOverrides": {"temperature": "kg"}}, "'kg' is not a unit of temperature"),
@@ -370,15 +364,15 @@ async def test_what_is_no_number_is_not_converted(hub, world):
         ({"unitOverrides": ["°C"]}, "unitOverrides"),
     ],
 )
-async def test_units_that_are_none_are_refused(world, body, said):
+async def test_invalid_units_of_an_organization_are_rejected(world, body, message):
     async with api_client(world) as ask:
-        answer = await ask("PUT", "organization", {"orgId": world.orgs["acme"]} | body)
-        assert 400 == answer.status
-        assert said in answer.message
+        response = await ask("PUT", "organization", {"orgId": world.orgs["acme"]} | body)
+        assert 400 == response.status
+        assert message in response.message
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('pair = "V1"', 'pair = "V9"', "pair 'V9' must be another datastream's pin"),
         ('pair = "V1"', 'pair = "V0"', "pair 'V0' must be another datastream's pin"),
@@ -389,18 +383,18 @@ async def test_units_that_are_none_are_refused(world, body, said):
         ("convert = false", "convert = 3", "must be true or false"),
     ],
 )
-async def test_units_that_make_no_sense_are_refused_in_a_template(hub, old, new, said):
-    with pytest.raises(BadTemplate, match=said):
+async def test_invalid_units_of_a_template_are_rejected(hub, old, new, message):
+    with pytest.raises(BadTemplate, match=message):
         await hub.templates.save(TEMPLATE.replace(old, new), SYSTEM)
 
 
-async def test_everybody_who_is_known_may_ask_which_units_there_are(world):
+async def test_units_are_listed_for_every_user(world):
     async with api_client(world) as ask:
-        found = {one["name"]: one for one in await ask("GET", "units")}
-    assert {"name": "°F", "group": "temperature", "system": "imperial", "other": "°C"}.items() <= found["°F"].items()
+        listed = {unit["name"]: unit for unit in await ask("GET", "units")}
+    assert {"name": "°F", "group": "temperature", "system": "imperial", "other": "°C"}.items() <= listed["°F"].items()
 
 
-async def test_what_an_organization_sees_is_there_after_a_restart(hub_config):
+async def test_units_of_an_organization_survive_a_restart(hub_config):
     async with running(hub_config) as hub:
         await hub.organizations.change(1, SYSTEM, units="imperial", unit_overrides={"speed": "kn"})
     async with running(hub_config) as hub:

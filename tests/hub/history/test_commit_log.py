@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commits import entries
+from support.commits import log_entries
 from support.times import MINUTE, Time, until
 
 import hub.history.commit_log
@@ -91,7 +91,7 @@ def database(data):
 
 def as_before(data, since=0, upto=0, series=EVERY_SERIES):
     """Make the log what versions before had: a row for each value, numbered from 1 on by the database."""
-    rows = entries(data)
+    rows = log_entries(data)
     with database(data) as file:
         file.execute("DROP TABLE log")
         file.execute("DELETE FROM migrations WHERE owner = 'core' AND number = 3")
@@ -130,7 +130,7 @@ async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start
             assert model[1][-1] == hub_.writes.latest(device, device.points[1].datastream)
     with database(data) as file:
         assert [] == file.execute("SELECT 1 FROM sqlite_master WHERE name = 'hot'").fetchall()
-    assert 150 == len(entries(data))
+    assert 150 == len(log_entries(data))
 
 
 async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_without_a_loss(
@@ -163,7 +163,7 @@ async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_
         hub_.history.close_segment()
         await until(lambda: not hub_.history.is_busy)
         assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
-        assert [] == entries(hub_.config.data)
+        assert [] == log_entries(hub_.config.data)
 
 
 async def test_a_damaged_batch_is_left_out_and_the_rest_of_the_log_is_there(start, time, monkeypatch, caplog):
@@ -189,4 +189,4 @@ async def test_a_batch_that_is_written_twice_is_there_once(start, time):
 
         for _ in range(2):
             assert {} == await hub_.storage.history.transaction(append)
-    assert [(series, 1, 1.0, 3)] == entries(hub_.config.data)
+    assert [(series, 1, 1.0, 3)] == log_entries(hub_.config.data)

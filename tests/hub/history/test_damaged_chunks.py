@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from support.compaction import compacted
+from support.compaction import compact
 from support.history import TEMPLATE, buckets, points, write
 from support.times import HOUR, MINUTE, NOON
 
@@ -28,7 +28,7 @@ async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(star
         for n in range(300):
             time.pass_(MINUTE)
             write(started, device, 0, n)
-        await compacted(started)
+        await compact(started)
         days = await buckets(started, device, 0, "day")
         flip(started.config.data, device.points[0].series, NOON // HOUR + 1)
         if found_by == "check":
@@ -42,7 +42,7 @@ async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(star
         assert 1 == started.history.retention.damaged
         # New values of that hour have a place.
         write(started, device, 0, 7, NOON + HOUR + 5)
-        await compacted(started)
+        await compact(started)
         assert 241 == len(await points(started, device, 0))
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
         assert 1 == database.execute("SELECT count(*) FROM quarantine").fetchone()[0]

@@ -8,8 +8,8 @@ from time import thread_time
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.commits import entries
-from support.compaction import compacted
+from support.commits import log_entries
+from support.compaction import compact
 from support.history import TEMPLATE, buckets, points, write
 from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, NOON, until
@@ -65,7 +65,7 @@ async def test_values_are_read_before_and_after_compaction_and_a_restart(start, 
         assert model == await points(hub, device, 0)
         await until(lambda: not hub.history.is_busy)
         assert model == await points(hub, device, 0)
-        await compacted(hub)
+        await compact(hub)
         assert model == await points(hub, device, 0)
         assert model[10:20] == await points(hub, device, 0, model[10][0], model[20][0])
         write(hub, device, 0, 77)
@@ -73,9 +73,9 @@ async def test_values_are_read_before_and_after_compaction_and_a_restart(start, 
     async with start() as hub:
         [device] = hub.devices.by_id.values()
         assert model == await points(hub, device, 0)
-        await compacted(hub)
+        await compact(hub)
         assert model == await points(hub, device, 0)
-    assert [] == entries(hub.config.data), "what is sealed has left the log"
+    assert [] == log_entries(hub.config.data), "what is sealed has left the log"
 
 
 async def test_texts_locations_and_a_datastream_without_history(start, time):
@@ -83,7 +83,7 @@ async def test_texts_locations_and_a_datastream_without_history(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for pin, raw in ((1, "é"), (5, "8.5,47.4"), (3, 5)):
             write(hub, device, pin, raw)
-        await compacted(hub)
+        await compact(hub)
         assert [(NOON, "é")] == await points(hub, device, 1)
         assert [(NOON, (8.5, 47.4))] == await points(hub, device, 5)
         assert [] == await points(hub, device, 3)
@@ -100,7 +100,7 @@ async def test_datastream_with_minutes_has_their_statistics(start, time):
             time.pass_(7_000)
             write(hub, device, 2, float(n % 13))
             model.append((time.wall, float(n % 13)))
-        await compacted(hub)
+        await compact(hub)
         by_minute = expected(model, local("UTC", "minute"))
         same(by_minute, await buckets(hub, device, 2, "minute"))
         assert [(minute, pytest.approx(one.avg)) for minute, one in by_minute] == await points(hub, device, 2)
@@ -134,7 +134,7 @@ async def test_minutes_hours_and_days_of_a_year_in_any_time_zone(start, time, zo
             for granularity in ("minute", "hour", "day"):
                 found = await buckets(hub, device, 0, granularity, zone, NOON, time.wall + 1)
                 same(expected(model, local(zone, granularity)), found)
-            await compacted(hub)
+            await compact(hub)
 
 
 async def test_days_of_another_zone_than_the_devices(start, time):
@@ -145,7 +145,7 @@ async def test_days_of_another_zone_than_the_devices(start, time):
             time.pass_(HOUR)
             write(hub, device, 0, n)
             model.append((time.wall, float(n)))
-        await compacted(hub)
+        await compact(hub)
         for zone in ("America/New_York", "Asia/Tokyo", "Europe/Berlin"):
             same(expected(model, local(zone, "day")), await buckets(hub, device, 0, "day", zone))
 
@@ -155,7 +155,7 @@ async def test_bucket_at_the_edge_of_a_range_is_whole(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for n in range(10):
             write(hub, device, 0, n, NOON - HOUR + n * MINUTE)
-        await compacted(hub)
+        await compact(hub)
         for granularity in ("hour", "day"):
             [(_, one)] = await buckets(
                 hub, device, 0, granularity, "UTC", NOON - HOUR + 5 * MINUTE, NOON - HOUR + 6 * MINUTE
@@ -176,11 +176,11 @@ async def test_late_points_belong_to_the_hours_of_their_stamps(start, time):
                 write(hub, device, 0, 1000 + n, late)
                 model[late] = 1000.0 + n
             if n % 400 == 100:
-                await compacted(hub)
+                await compact(hub)
         for _ in range(2):
             wanted = sorted(model.items())
             assert wanted == await points(hub, device, 0)
-            await compacted(hub)
+            await compact(hub)
             for granularity in ("minute", "hour", "day"):
                 same(expected(wanted, local("UTC", granularity)), await buckets(hub, device, 0, granularity))
 
@@ -192,10 +192,10 @@ async def test_point_that_is_sent_again_replaces_the_first(start, time):
             for minute in range(60):
                 write(hub, device, 0, raw, NOON - DAY + minute * MINUTE)
             if raw < 3:
-                await compacted(hub)
+                await compact(hub)
         for _ in range(2):
             assert [3.0] * 60 == [value for _, value in await points(hub, device, 0)]
-            await compacted(hub)
+            await compact(hub)
         [(_, one)] = await buckets(hub, device, 0, "day")
         assert (60, 180.0) == (one.count, one.sum)
 
@@ -206,7 +206,7 @@ async def test_values_with_the_same_stamp_of_the_hub_all_remain(start, time):
         for part in range(3):
             for n in range(700):
                 write(hub, device, 0, part * 700 + n)
-            await compacted(hub)
+            await compact(hub)
         assert [float(n) for n in range(2100)] == [value for _, value in await points(hub, device, 0)]
         [(_, one)] = await buckets(hub, device, 0, "hour")
         assert 2100 == one.count
@@ -222,7 +222,7 @@ async def test_many_points_of_one_hour_are_read_in_order_in_slices(start, time, 
             time.pass_(30_000 if n < 200 else HOUR)
             write(started, device, 0, n)
             model.append((time.wall, float(n)))
-        await compacted(started)
+        await compact(started)
         assert model == await points(started, device, 0)
         same(expected(model, local("UTC", "minute")), await buckets(started, device, 0, "minute"))
 
@@ -238,7 +238,7 @@ async def test_array_among_numbers_does_not_count_in_statistics(start, time):
             for pin in (0, 2):
                 [(_, one)] = await buckets(started, device, pin, "day")
                 assert (3, 1.0, 3.0, 6.0, 3.0) == (one.count, one.min, one.max, one.sum, one.last)
-            await compacted(started)
+            await compact(started)
         assert (7.0, 8.0) in [value for _, value in await points(started, device, 0)]
 
 
@@ -252,7 +252,7 @@ async def test_point_that_is_sent_again_counts_once_before_compaction_too(start,
                 found = await buckets(started, device, 0, granularity)
                 assert (30, 30.0 * raw) == (sum(one.count for _, one in found), sum(one.sum for _, one in found))
             if raw == 1:
-                await compacted(started)
+                await compact(started)
 
 
 async def test_day_is_computed_again_in_earlier_time_zones_too(start, time):
@@ -262,7 +262,7 @@ async def test_day_is_computed_again_in_earlier_time_zones_too(start, time):
             await started.metadata.set(device, "Time Zone", zone, SYSTEM)
             write(started, device, 0, 1, time.wall - 2 * DAY)
             time.pass_(MINUTE)
-            await compacted(started)
+            await compact(started)
         for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata"):
             [(_, one)] = await buckets(started, device, 0, "day", zone)
             assert 4 == one.count

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 import trio
-from support.compaction import compacted
+from support.compaction import compact
 from support.history import TEMPLATE, buckets, points, write
 from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, until
@@ -34,7 +34,7 @@ async def test_raw_values_expire_and_statistics_remain(start, time):
             time.pass_(HOUR)
             write(started, device, 0, n)
             write(started, device, 4, n)
-        await compacted(started)
+        await compact(started)
         days = await buckets(started, device, 4, "day")
         hours = await buckets(started, device, 4, "hour")
         with pytest.raises(Rejected, match="older than what is kept"):
@@ -58,7 +58,7 @@ async def test_erased_values_are_gone_from_queries_and_from_the_disk(start, time
             time.pass_(HOUR)
             write(started, device, 0, n)
             write(started, device, 1, "secret")
-        await compacted(started)
+        await compact(started)
         time.pass_(MINUTE)
         write(started, device, 1, "secret, unsealed")
         old = device.points[1].series
@@ -68,7 +68,7 @@ async def test_erased_values_are_gone_from_queries_and_from_the_disk(start, time
         assert 100 == len(await points(started, device, 0))
         write(started, device, 1, "new")
         assert ["new"] == [value for _, value in await points(started, device, 1)]
-        await compacted(started)
+        await compact(started)
         assert ["new"] == [value for _, value in await points(started, device, 1)]
         await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:
@@ -87,7 +87,7 @@ async def test_erasure_continues_after_a_restart(start, time, monkeypatch):
         for n in range(50):
             time.pass_(HOUR)
             write(started, device, 0, n)
-        await compacted(started)
+        await compact(started)
 
         async def never():
             raise hub.errors.StorageError("not now")
@@ -133,7 +133,7 @@ async def test_segment_that_a_power_cut_interrupts_is_compacted_once(start, time
                 assert [float(n) for n in range(10)] == [value for _, value in await points(started, one, 0)]
                 [(_, hour)] = await buckets(started, one, 2, "hour")
                 assert 10 == hour.count
-            await compacted(started)
+            await compact(started)
 
 
 async def test_acknowledgements_do_not_wait_for_an_erasure(start, time, monkeypatch):
@@ -143,7 +143,7 @@ async def test_acknowledgements_do_not_wait_for_an_erasure(start, time, monkeypa
         for _ in range(50):
             time.pass_(10 * HOUR)
             write(started, device, 0, 1)
-        await compacted(started)
+        await compact(started)
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(write(started, device, 1, "x").durable)
@@ -156,7 +156,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write(started, device, 0, 1)
-        await compacted(started)
+        await compact(started)
 
         async def locked(_series):
             raise hub.errors.StorageError("database is locked")

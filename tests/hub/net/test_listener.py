@@ -24,7 +24,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.patience import brief, patient
 from support.raw_http import ask
-from support.raw_native import OK, PATIENCE, Raw, online, reasons, until
+from support.raw_native import OK, PATIENCE, RawClient, online, until
+from support.rejections import rejection_reasons
 from websockets.trio.client import connect
 
 import hub.net.certificates
@@ -78,7 +79,7 @@ def start(tmp_path, hub_timeouts):
 
 
 @asynccontextmanager
-async def dialled(hub, context=None, name="localhost", listener=0):
+async def open_connection(hub, context=None, name="localhost", listener=0):
     """A TCP stream to the hub, or a TLS stream that has not shaken hands yet."""
     host, port = address_of(hub, listener)
     stream = await trio.open_tcp_stream(host, port)
@@ -106,7 +107,7 @@ async def answers(hub, context=None, name="localhost", listener=0, before=b""):
     """Whether a listener answers a login (with an unknown token)."""
     with trio.fail_after(PATIENCE):
         try:
-            async with dialled(hub, context, name, listener) as stream:
+            async with open_connection(hub, context, name, listener) as stream:
                 await stream.send_all(before + LOGIN)
                 return INVALID_TOKEN == await stream.receive_some(100)
         except trio.BrokenResourceError:
@@ -237,15 +238,15 @@ async def test_a_reload_serves_the_new_certificate_and_keeps_sessions(start, min
     async with start(mine.toml) as hub:
         _, token = await add_device(hub, TEMPLATE)
         before = trusting(mine.ca)
-        async with dialled(hub, before) as stream:
-            device = Raw(stream)
+        async with open_connection(hub, before) as stream:
+            device = RawClient(stream)
             assert OK == await device.login(token)
             mine.make()
             hub.certificates.reload()
 
             assert await answers(hub, trusting(mine.ca))
             assert not await answers(hub, before)
-            assert [] == await device.heard()
+            assert [] == await device.received()
 
 
 @pytest.mark.timeouts(NetTimeouts(certificate_check=0.01))
@@ -359,7 +360,7 @@ def believing(tmp_path):
 
 async def serial_number(hub, context):
     """Of the certificate that a new connection is shown."""
-    async with dialled(hub, context) as stream:
+    async with open_connection(hub, context) as stream:
         await stream.do_handshake()
         return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True)).serial_number
 
@@ -370,8 +371,8 @@ async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(s
         _, token = await add_device(hub, TEMPLATE)
         client = believing(tmp_path)
         served = [await serial_number(hub, client)]
-        async with dialled(hub, client) as stream:
-            device = Raw(stream)
+        async with open_connection(hub, client) as stream:
+            device = RawClient(stream)
             assert OK == await device.login(token)
             # 820 days, of which 2 are past.
             ahead(818 - 31 - 1)
@@ -383,7 +384,7 @@ async def test_own_certificate_is_renewed_while_the_hub_runs_and_sessions_stay(s
                 await until(lambda before=before: hub.certificates.expires > before)
                 assert await answers(hub, client)
                 served.append(await serial_number(hub, client))
-            assert [] == await device.heard()
+            assert [] == await device.received()
         assert 3 == len(set(served))
         assert [] == hub.active_alarms()
     assert "expires in" not in caplog.text
@@ -426,14 +427,14 @@ def full(_files):
 
 async def refused(hub, data=b"", context=None, listener=0):
     """What the refused list says of a client that sends ``data`` and waits for the end."""
-    async with dialled(hub, context, listener=listener) as stream:
+    async with open_connection(hub, context, listener=listener) as stream:
         try:
             await stream.send_all(data)
             await rest_of(stream)
         except trio.BrokenResourceError:
             pass
     await until(lambda: not hub.listener.connections)
-    return reasons(hub)
+    return rejection_reasons(hub)
 
 
 async def test_tls_on_a_plain_port_is_named(start):
@@ -461,7 +462,7 @@ async def test_a_client_that_does_not_trust_the_certificate_is_named(start, vers
             await trio.to_thread.run_sync(_shake_hands, address_of(hub), context)
         await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
-        assert ["does not trust this certificate"] == reasons(hub)
+        assert ["does not trust this certificate"] == rejection_reasons(hub)
 
 
 def _shake_hands(address, context):
@@ -484,11 +485,11 @@ async def test_old_tls_is_refused_and_named(start, version):
 
 async def test_a_client_that_goes_away_during_the_handshake_is_named(start):
     async with start(listen(tls="on")) as hub:
-        async with dialled(hub) as stream:
+        async with open_connection(hub) as stream:
             await stream.send_all(HALF_HELLO)
         await until(lambda: hub.rejections.recent and not hub.listener.connections)
 
-        [reason] = reasons(hub)
+        [reason] = rejection_reasons(hub)
         assert "TLS handshake" in reason
 
 
@@ -533,7 +534,7 @@ async def test_protocol_of_a_plugin_is_served_beside_all_of_the_hubs_own(tmp_pat
             return [hub.net.wire.WireProtocol(name="greeting", sniff=lambda first: first[:1] == b"g", serve=greet)]
 
     config = parse(listen(serve=serve) if serve else listen()).with_data(str(tmp_path / "data"))
-    async with running(config, plugins=(Greeting(),)) as started, dialled(started) as stream:
+    async with running(config, plugins=(Greeting(),)) as started, open_connection(started) as stream:
         await stream.send_all(b"g")
         with trio.fail_after(PATIENCE):
             assert (b"hello" if served else b"") == await stream.receive_some()
@@ -546,7 +547,7 @@ async def test_a_protocol_that_a_listener_does_not_serve_does_not_come_in_by_web
         b"GET /websockets HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
-    async with start(listen(serve=serve)) as hub, dialled(hub) as stream:
+    async with start(listen(serve=serve)) as hub, open_connection(hub) as stream:
         await stream.send_all(upgrade)
         with trio.fail_after(PATIENCE):
             answer = await stream.receive_some(4096)
@@ -559,10 +560,10 @@ async def test_nobody_else_is_disturbed_by_those_who_are_turned_away(start):
         _, token = await add_device(hub, TEMPLATE)
         async with online(hub, token) as device:
             for data in (b"\x7f", HALF_HELLO, b"\x00" * 5000, b"\xff" * 5000):
-                async with dialled(hub) as stream:
+                async with open_connection(hub) as stream:
                     await stream.send_all(data)
 
-            assert [] == await device.heard()
+            assert [] == await device.received()
 
 
 # -- PROXY protocol ---------------------------------------------------------------------------------------------------
@@ -631,16 +632,16 @@ async def test_a_trusted_proxy_is_believed(start, header):
     async with start(behind_proxy()) as hub:
         hub.subscribe(DeviceConnected, lambda fact: addresses.append(fact.address))
         _, token = await add_device(hub, TEMPLATE)
-        async with dialled(hub) as stream:
+        async with open_connection(hub) as stream:
             for n in range(len(header)):
                 await stream.send_all(header[n : n + 1])
-            assert OK == await Raw(stream).login(token)
+            assert OK == await RawClient(stream).login(token)
 
     assert [HEADERS[header]] == addresses
 
 
 async def test_tls_goes_on_behind_a_proxys_header(start):
-    async with start(behind_proxy(tls="on")) as hub, dialled(hub) as stream:
+    async with start(behind_proxy(tls="on")) as hub, open_connection(hub) as stream:
         await stream.send_all(V1)
         encrypted = trio.SSLStream(stream, insecure(), https_compatible=True)
         with trio.fail_after(PATIENCE):
@@ -692,7 +693,7 @@ FORWARDED = [
 async def test_forwarded_address_is_parsed_or_ignored(start, header, address):
     async with start(behind_proxy()) as hub:
         lines = f"GET /external/api/get?token=bad&v0 HTTP/1.1\r\nHost: hub\r\nX-Forwarded-For: {header}\r\n\r\n"
-        async with dialled(hub) as stream:
+        async with open_connection(hub) as stream:
             await stream.send_all(lines.encode("latin-1"))
             with trio.fail_after(PATIENCE):
                 assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 400")
@@ -703,7 +704,7 @@ async def test_forwarded_address_of_several_lines_is_one_list(start):
     async with start(behind_proxy()) as hub:
         lines = b"GET /external/api/get?token=bad&v0 HTTP/1.1\r\nHost: hub\r\n"
         lines += b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 127.0.0.2\r\n\r\n"
-        async with dialled(hub) as stream:
+        async with open_connection(hub) as stream:
             await stream.send_all(lines)
             with trio.fail_after(PATIENCE):
                 await stream.receive_some(100)
@@ -742,7 +743,7 @@ async def test_forwarded_address_counts_for_devices_over_websockets(start):
 
 @pytest.mark.timeouts(NetTimeouts(first_bytes=0.05))
 async def test_half_a_header_is_not_waited_for_for_ever(start):
-    async with start(behind_proxy()) as started, dialled(started) as stream:
+    async with start(behind_proxy()) as started, open_connection(started) as stream:
         await stream.send_all(V1[:10])
 
         assert b"" == await rest_of(stream)
@@ -764,11 +765,11 @@ async def closed(stream):
 
 async def test_connections_of_one_address_are_limited_until_one_leaves(start):
     async with start(limited(connections_per_address=2)) as hub:
-        async with dialled(hub), dialled(hub):
+        async with open_connection(hub), open_connection(hub):
             await until(lambda: 2 == hub.listener.connections)
-            async with dialled(hub) as third:
+            async with open_connection(hub) as third:
                 assert await closed(third)
-            assert [PER_ADDRESS] == reasons(hub)
+            assert [PER_ADDRESS] == rejection_reasons(hub)
         await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
@@ -782,7 +783,7 @@ async def test_devices_that_have_logged_in_do_not_count(start):
                 await nursery.start(_online, hub, token)
 
             assert 5 == len(hub.sessions)
-            assert [] == reasons(hub)
+            assert [] == rejection_reasons(hub)
             assert await answers(hub)
             nursery.cancel_scope.cancel()
 
@@ -796,11 +797,11 @@ async def _online(hub, token, task_status):
 async def test_connections_in_total_are_limited_until_one_leaves(start):
     async with start(limited(connections=3)) as hub:
         _, token = await add_device(hub, TEMPLATE)
-        async with online(hub, token), dialled(hub), dialled(hub):
+        async with online(hub, token), open_connection(hub), open_connection(hub):
             await until(lambda: 3 == hub.listener.connections)
-            async with dialled(hub) as fourth:
+            async with open_connection(hub) as fourth:
                 assert await closed(fourth)
-            assert [IN_TOTAL] == reasons(hub)
+            assert [IN_TOTAL] == rejection_reasons(hub)
         await until(lambda: not hub.listener.connections)
 
         assert await answers(hub)
@@ -829,7 +830,7 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
             await until(lambda: 10 == hub.listener.accepted)
             await until(lambda: allowed <= hub.listener.connections)
 
-            assert [reason] * (10 - allowed) == reasons(hub)
+            assert [reason] * (10 - allowed) == rejection_reasons(hub)
             assert allowed == hub.listener.connections
 
 
@@ -843,7 +844,7 @@ async def test_the_limits_hold_when_everybody_comes_at_once(start, limit, reason
 )
 async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, headers, elsewhere):
     async with start(behind_proxy() + "[limits]\nconnections_per_address = 2") as hub:
-        async with dialled(hub) as first, dialled(hub) as second, dialled(hub) as third:
+        async with open_connection(hub) as first, open_connection(hub) as second, open_connection(hub) as third:
             for stream, header in ((first, headers[0]), (second, headers[1])):
                 await stream.send_all(header + LOGIN)
                 assert INVALID_TOKEN == await stream.receive_some(100)
@@ -857,7 +858,7 @@ async def test_clients_behind_a_proxy_are_limited_by_their_own_address(start, he
 
 @pytest.mark.timeouts(NetTimeouts(first_bytes=0.05))
 async def test_a_client_that_says_nothing_is_not_waited_for(start):
-    async with start(listen()) as started, dialled(started) as stream:
+    async with start(listen()) as started, open_connection(started) as stream:
         assert await closed(stream)
 
 
@@ -887,7 +888,7 @@ UPGRADE = (
 async def test_tls_connection_ends_with_close_notify(start, sent, version):
     """RFC 8446 §6.1: without it a client cannot tell a whole answer from one that was cut off."""
     async with start(listen(tls="on")) as hub:
-        async with dialled(hub, insecure(maximum_version=version)) as stream:
+        async with open_connection(hub, insecure(maximum_version=version)) as stream:
             stream._https_compatible = False
             await stream.send_all(sent)
             with trio.fail_after(PATIENCE):
@@ -900,7 +901,7 @@ async def test_tls_connection_ends_with_close_notify(start, sent, version):
 async def test_tls_connection_ends_with_close_notify_when_the_hub_stops(start, version):
     async with AsyncExitStack() as stack:
         async with start(listen(tls="on")) as hub:
-            stream = await stack.enter_async_context(dialled(hub, insecure(maximum_version=version)))
+            stream = await stack.enter_async_context(open_connection(hub, insecure(maximum_version=version)))
             stream._https_compatible = False
             await stream.send_all(b"GET /health HTTP/1.1\r\nHost: hub\r\n\r\n")
             assert await stream.receive_some(4096)
@@ -914,7 +915,7 @@ async def test_tls_client_that_says_goodbye_is_not_reset(start, version):
     """MQTT.js told of ECONNRESET: its own close_notify was unread when the hub closed the connection."""
     async with start(listen(tls="on")) as hub:
         for _ in range(10):
-            async with dialled(hub, insecure(maximum_version=version)) as stream:
+            async with open_connection(hub, insecure(maximum_version=version)) as stream:
                 stream._https_compatible = False
                 await stream.send_all(b"GET /health HTTP/1.0\r\n\r\n")
                 with trio.fail_after(PATIENCE):
@@ -929,16 +930,16 @@ async def test_tls_client_that_says_goodbye_is_not_reset(start, version):
 @pytest.mark.parametrize("tls", ["on", "auto"])
 @pytest.mark.timeouts(NetTimeouts(handshake=0.05))
 async def test_half_a_handshake_is_not_waited_for(start, tls):
-    async with start(listen(tls=tls)) as started, dialled(started) as stream:
+    async with start(listen(tls=tls)) as started, open_connection(started) as stream:
         await stream.send_all(HALF_HELLO)
 
         assert await closed(stream)
-        assert ["did not finish the TLS handshake in time"] == reasons(started)
+        assert ["did not finish the TLS handshake in time"] == rejection_reasons(started)
 
 
 async def test_unfinished_handshakes_do_not_keep_others_out(start):
     async with start(listen(tls="on") + "[limits]\nhandshakes = 1") as hub:
-        async with dialled(hub) as first, dialled(hub) as second:
+        async with open_connection(hub) as first, open_connection(hub) as second:
             for stream in (first, second):
                 await stream.send_all(HALF_HELLO)
             await until(lambda: 2 == hub.listener.connections)
@@ -954,7 +955,7 @@ async def test_a_hub_without_descriptors_goes_on_when_there_are_some_again(start
                 for sock in waiting:
                     sock.connect(address_of(hub))
                 await until(lambda: hub.rejections.recent)
-                assert "no resources for another connection" in reasons(hub)[0]
+                assert "no resources for another connection" in rejection_reasons(hub)[0]
             for sock in waiting:
                 sock.setblocking(False)
                 stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
@@ -989,7 +990,7 @@ async def deaf(hub, token):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     await sock.connect(address_of(hub))
     async with trio.SocketStream(sock) as stream:
-        client = Raw(stream)
+        client = RawClient(stream)
         assert OK == await client.login(token)
         assert OK == await client.info(buff_in=1024)
         yield client
@@ -1004,7 +1005,7 @@ async def test_pushes_to_a_client_that_does_not_read_are_coalesced(start):
             for number in range(pushed):
                 hub.command(device, SetDatastream(0, (f"{number:06}" + "x" * 900,)))
                 if number % 1000 == 0:
-                    assert [] == await undisturbed.heard()
+                    assert [] == await undisturbed.received()
             received = []
             while not received or received[-1] != pushed - 1:
                 received.append(int((await client.next())[4][:6]))
@@ -1039,7 +1040,7 @@ async def test_a_client_that_asks_and_does_not_read_is_not_read(start, command):
     sent = 0
     async with start(listen()) as hub:
         _, token = await add_device(hub, TEMPLATE)
-        async with dialled(hub) as stream:
+        async with open_connection(hub) as stream:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await stream.send_all(frame(command, 1, (token,)))
             while sent < limit:
@@ -1083,13 +1084,13 @@ async def test_a_closed_wire_is_at_its_end_however_often_that_happens():
 async def test_a_stop_does_not_wait_for_clients(start):
     async with start(listen(tls="auto")) as hub:
         _, token = await add_device(hub, TEMPLATE)
-        async with online(hub, token) as device, dialled(hub) as silent, dialled(hub) as half:
+        async with online(hub, token) as device, open_connection(hub) as silent, open_connection(hub) as half:
             await half.send_all(HALF_HELLO)
             await until(lambda: 3 == hub.listener.connections)
             with trio.fail_after(patient(30)):
                 await hub.listener.drain(patient(60))
 
-            assert [] == await device.rest()
+            assert [] == await device.read_to_end()
             assert await closed(silent)
             assert await closed(half)
 

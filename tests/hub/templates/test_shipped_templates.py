@@ -1,10 +1,11 @@
-"""The templates that come with the hub: each has its dashboards, and a device of it is understood."""
+"""The templates shipped with the hub: their dashboards, and simulated devices of each."""
 
 from __future__ import annotations
 
 import pytest
 import trio
-from support.raw_mqtt import reasons, until
+from support.raw_mqtt import until
+from support.rejections import rejection_reasons
 
 from connectors.simulator.devices import SimulatedDevice, datastreams_of
 from hub.api import to_json
@@ -20,26 +21,26 @@ def hub_toml():
     return LOOPBACK + "[limits]\nmessages_per_second = 100000\nburst = 100000\n"
 
 
-def test_there_are_many_and_no_two_are_alike():
+def test_shipped_templates_have_distinct_ids_and_names():
     templates = [parse(text, name) for name, text in shipped().items()]
     assert len(templates) >= 15
     assert len({template.id for template in templates}) == len({t.name for t in templates}) == len(templates)
 
 
 @pytest.mark.parametrize("name", [*shipped()])
-def test_each_says_what_it_is_and_shows_all_it_has(name):
+def test_shipped_template_has_a_description_and_widgets_for_every_datastream(name):
     template = parse(shipped()[name], name)
     assert template.description
     for dashboard in (template.web, template.mobile):
         assert dashboard.tab
         assert all(tab.widget for tab in dashboard.tab)
-    seen = {pin for tab in template.web.tab for widget in tab.widget for pin in widget.pins}
-    assert {f"V{stream.pin}" for stream in template.datastreams} == seen
-    # As the hub itself would write it.
+    displayed = {pin for tab in template.web.tab for widget in tab.widget for pin in widget.pins}
+    assert {f"V{stream.pin}" for stream in template.datastreams} == displayed
+    # The file is formatted as an export.
     assert to_toml(template) == shipped()[name]
 
 
-async def test_a_device_of_each_is_understood(hub):
+async def test_values_of_a_device_of_each_template_are_stored_without_a_rejection(hub):
     host, port = address_of(hub)
     devices = []
     async with trio.open_nursery() as nursery:
@@ -59,4 +60,4 @@ async def test_a_device_of_each_is_understood(hub):
         points = [point for device in devices for point in device.points.values()]
         await until(lambda: all(point.series in hub.history.latest for point in points))
         nursery.cancel_scope.cancel()
-    assert [] == reasons(hub)
+    assert [] == rejection_reasons(hub)

@@ -34,7 +34,7 @@ def program(name):
 
 @pytest.fixture
 def unit(pinwheel):
-    done = pinwheel.spawned("service", "install", "--print", "--user", USER)
+    done = pinwheel.run_process("service", "install", "--print", "--user", USER)
     assert (0, "") == (done.code, done.err)
     return done.out
 
@@ -69,7 +69,7 @@ def test_unit_restarts_without_limit_and_limits_memory(unit):
 def test_unit_quotes_special_characters_of_paths(tmp_path, folder):
     analyze = program("systemd-analyze")
     pinwheel = CommandLine(tmp_path / folder)
-    unit = pinwheel.spawned("service", "install", "--print", "--user", USER).out
+    unit = pinwheel.run_process("service", "install", "--print", "--user", USER).out
     path = tmp_path / "pinwheel.service"
     path.write_text(unit)
     verified = subprocess.run(
@@ -84,7 +84,7 @@ def test_unit_quotes_special_characters_of_paths(tmp_path, folder):
 def test_unit_may_write_only_to_data_and_backups(tmp_path):
     backups = tmp_path / "usb" / "backups"
     pinwheel = CommandLine(tmp_path / "pinwheel", f'[backup]\ndirectory = "{backups}"\n')
-    unit = pinwheel.spawned("service", "install", "--print", "--user", USER, "--config", "hub.toml").out
+    unit = pinwheel.run_process("service", "install", "--print", "--user", USER, "--config", "hub.toml").out
     # "-": the hub starts even if the disk is not mounted yet.
     assert [str(pinwheel.data), f"-{backups}"] == values(unit, "ReadWritePaths")
 
@@ -92,18 +92,18 @@ def test_unit_may_write_only_to_data_and_backups(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_service_runs_as_root_only_if_requested(pinwheel, monkeypatch):
     monkeypatch.delenv("SUDO_USER", raising=False)
-    rejected = pinwheel.spawned("service", "install", "--print")
+    rejected = pinwheel.run_process("service", "install", "--print")
     assert (2, "the service should not run as root: name its user with --user NAME (root, if it must be)") == (
         rejected.code,
         rejected.error,
     )
-    assert ["root"] == values(pinwheel.spawned("service", "install", "--print", "--user", "root").out, "User")
+    assert ["root"] == values(pinwheel.run_process("service", "install", "--print", "--user", "root").out, "User")
     monkeypatch.setenv("SUDO_USER", USER)
-    assert [USER] == values(pinwheel.spawned("service", "install", "--print").out, "User")
+    assert [USER] == values(pinwheel.run_process("service", "install", "--print").out, "User")
 
 
 def test_service_of_an_unknown_user_is_rejected(pinwheel):
-    rejected = pinwheel.spawned("service", "install", "--print", "--user", "nobody-of-that-name")
+    rejected = pinwheel.run_process("service", "install", "--print", "--user", "nobody-of-that-name")
     assert (2, "there is no user 'nobody-of-that-name' on this machine") == (rejected.code, rejected.error)
 
 

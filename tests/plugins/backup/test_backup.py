@@ -19,7 +19,7 @@ import pytest
 import trio
 from support.backups import run_backup
 from support.command import CONFIG, TLS, CommandLine
-from support.commits import entries
+from support.commits import log_entries
 from support.raw_http import ask, local_key
 from support.times import until
 
@@ -396,7 +396,7 @@ def test_ctrl_c_interrupts_the_check_of_a_large_file(tmp_path, monkeypatch):
 def test_ctrl_c_and_ctrl_d_cancel_the_confirmation_of_a_restore(pinwheel, backed_up_hub, keys, code, error):
     pinwheel.import_template()
     before = files_of(pinwheel.data)
-    printed = pinwheel.typed({"[y/N] ": keys}, "restore", backed_up_hub.folder / "b.tar")
+    printed = pinwheel.run_on_terminal({"[y/N] ": keys}, "restore", backed_up_hub.folder / "b.tar")
     assert code == printed.code
     assert printed.out.replace("^C^C", "^C").endswith(error)
     assert before == files_of(pinwheel.data)
@@ -540,4 +540,4 @@ async def test_backup_does_not_release_the_database_locks_of_the_hub(config, tmp
         for path in data.glob("history.db*"):
             if not path.name.endswith("-shm"):
                 (copy / path.name).write_bytes(path.read_bytes())
-        assert 6 == len(entries(copy))
+        assert 6 == len(log_entries(copy))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.api import ApiClient
-from support.compaction import compacted
+from support.compaction import compact
 from support.raw_http import connected, local_key
 from support.times import Time
 
@@ -89,7 +89,7 @@ async def test_series_equal_those_of_the_route_for_a_single_datastream(meters, c
 
 
 async def test_range_before_the_first_value_is_empty(meters, chart):
-    await compacted(meters)
+    await compact(meters)
     before = await chart(granularity="hour", from_=meters.begin - 9 * HOUR, to=meters.begin)
     assert [[], []] == [series["ts"] for series in before]
 
@@ -102,7 +102,7 @@ async def test_raw_series_have_all_values(meters, chart):
 
 
 async def test_late_value_recomputes_only_its_own_bucket(meters, chart, monkeypatch):
-    await compacted(meters)
+    await compact(meters)
     late_device, other_device = meters.devices_of_test
     await meters.write(Write(late_device, 0, 1.5, "test", SYSTEM, meters.begin + 5 * HOUR)).durable()
     slow = []
@@ -120,11 +120,11 @@ async def test_late_value_recomputes_only_its_own_bucket(meters, chart, monkeypa
 
 
 async def test_value_overwritten_during_a_read_is_counted_once(meters, chart, monkeypatch):
-    await compacted(meters)
+    await compact(meters)
     device, _ = meters.devices_of_test
     for at, value in ((1, 1.0), (2, 2.0)):
         await meters.write(Write(device, 0, value, "test", SYSTEM, meters.begin - 9 * HOUR + at)).durable()
-    await compacted(meters)
+    await compact(meters)
     await meters.write(Write(device, 0, 5.0, "test", SYSTEM, meters.begin - 9 * HOUR + 1)).durable()
     fetch, overwrites = meters.storage.history.fetch_all, []
 
@@ -146,7 +146,7 @@ async def test_aggregates_of_the_largest_numbers_are_finite(meters, chart):
         await meters.write(
             Write(device, 0, 1.7976931348623157e308, "test", SYSTEM, meters.begin - 9 * HOUR + at)
         ).durable()
-    await compacted(meters)
+    await compact(meters)
     for aggregate in ("max", "sum"):
         line, _ = await chart(granularity="hour", aggregate=aggregate, from_=meters.begin - 10 * HOUR, to=meters.begin)
         [value] = line["values"]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from support.api_templates import METER
-from support.raw_http import PATIENCE, Http, local_key
+from support.raw_http import PATIENCE, HttpConnection, local_key
 from support.stream import UPGRADE
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
@@ -23,7 +23,7 @@ async def connect_without_reading(hub):
     with trio.socket.socket() as sock:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await sock.connect(address_of(hub))
-        http = Http(trio.SocketStream(sock))
+        http = HttpConnection(trio.SocketStream(sock))
         assert 101 == (await http.ask("GET", "/api/v1/stream", key=local_key(hub), **UPGRADE)).status
         yield http
 

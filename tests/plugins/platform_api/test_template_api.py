@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.api import ApiClient
-from support.documents import DOCUMENT, current_value, with_changes, with_datastream, without
+from support.documents import DOCUMENT, with_changes, with_datastream, without_datastream
 from support.raw_http import connected, local_key
+from support.values import current_value
 
 from hub.domain.devices import NewDevice
 from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
@@ -130,7 +131,8 @@ async def test_edit_with_an_outdated_etag_is_rejected(hub, device):
 
 
 @pytest.mark.parametrize(
-    "document", [without("V0"), with_changes(datastream=[{"pin": "V0", "name": "Temperature", "type": "string"}])]
+    "document",
+    [without_datastream("V0"), with_changes(datastream=[{"pin": "V0", "name": "Temperature", "type": "string"}])],
 )
 async def test_edit_that_drops_values_is_previewed_and_needs_confirmation(hub, ask, device, document):
     body = {"templateId": "TMPL0room", "document": document}
@@ -158,7 +160,7 @@ async def test_devices_keep_their_template_version_until_the_newest_is_applied(h
         assert 2 == saved["version"]
         newer = await add(hub, "Newer")
         # The newer device keeps the second version when the third is saved.
-        await ask("PUT", "template", {"templateId": "TMPL0room", "document": without("V0"), "apply": False})
+        await ask("PUT", "template", {"templateId": "TMPL0room", "document": without_datastream("V0"), "apply": False})
         assert (set(range(5)), {*range(5), 9}) == (set(old.points), set(newer.points))
         [listed] = (await ask("GET", "organization/templates"))["content"]
         assert (3, 2, 2) == (listed["version"], listed["devices"], listed["behind"])
@@ -182,11 +184,12 @@ async def test_devices_keep_their_template_version_until_the_newest_is_applied(h
 
 async def test_datastream_id_used_by_a_device_is_not_reused(hub, ask, device):
     body = {"templateId": "TMPL0room", "apply": False}
-    await ask("PUT", "template", body | {"document": without("V4")})
+    await ask("PUT", "template", body | {"document": without_datastream("V4")})
     await ask(
         "PUT",
         "template",
-        body | {"document": with_changes(datastream=[*without("V4")["datastream"], {"pin": "V8", "name": "X"}])},
+        body
+        | {"document": with_changes(datastream=[*without_datastream("V4")["datastream"], {"pin": "V8", "name": "X"}])},
     )
     ids = {stream.pin: stream.id for stream in hub.templates.get("TMPL0room").datastreams}
     assert ids[8] not in {point.datastream.id for point in device.points.values()}

@@ -1,4 +1,4 @@
-"""The contracts on imports (pyproject.toml) are about the packages that there are."""
+"""Rules of the source: the import contracts (pyproject.toml) list every package, and SQL is portable outside the storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 
 
 def contract(name):
-    return next(one for one in CONTRACTS["contracts"] if one["name"] == name)
+    return next(contract for contract in CONTRACTS["contracts"] if contract["name"] == name)
 
 
 def packages(folder):
@@ -25,30 +25,30 @@ def modules(folder):
     return {path.stem for path in folder.glob("*.py") if path.name != "__init__.py"} | packages(folder)
 
 
-def test_every_package_has_its_layer():
+def test_every_package_has_a_layer():
     layers = {name.strip() for layer in contract("layers")["layers"] for name in layer.split("|")}
     connectors = {f"connectors.{name}" for name in packages(ROOT / "connectors")}
-    # Data and tests are imported by nothing.
+    # No code imports the packages of data and tests.
     assert packages(ROOT) - {"config", "tests", "connectors"} | connectors == layers
     assert packages(ROOT) - {"config", "tests"} == set(CONTRACTS["root_packages"])
 
 
-def test_no_plugin_may_import_another():
+def test_every_plugin_is_in_the_contract_of_independence():
     assert {f"plugins.{name}" for name in modules(ROOT / "plugins")} == set(
         contract("plugins are independent")["modules"]
     )
 
 
 def foreign_imports(folder):
-    """(file, module, name) of every import from the core in a folder that takes a name which is not public."""
+    """(file, module, name) of every import in a folder that imports a name of the core which is not public."""
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hub":
                 public = getattr(importlib.import_module(node.module), "__all__", ())
                 for alias in node.names:
-                    # A public module may be imported as a whole.
-                    whole = getattr(importlib.import_module(node.module), alias.name, None)
-                    if alias.name not in public and not hasattr(whole, "__all__"):
+                    # A public module may be imported itself.
+                    imported = getattr(importlib.import_module(node.module), alias.name, None)
+                    if alias.name not in public and not hasattr(imported, "__all__"):
                         yield str(path.relative_to(ROOT)), node.module, alias.name
             elif isinstance(node, ast.Import):
                 for alias in node.names:
@@ -61,13 +61,13 @@ def test_only_public_names_are_imported_from_the_core(folder):
     assert [] == list(foreign_imports(folder))
 
 
-#: Words and forms of SQL that SQLite alone knows, or understands in its own way.
+#: Keywords and forms of SQL that only SQLite has, or that it interprets in its own way.
 SQLITE_ONLY = re.compile(
     r"\b(json_each|json_extract|json_group_array|ifnull|instr|sqlite_\w+|rowid|glob|unixepoch|strftime)\b"
     r"|\bor (ignore|replace|abort|rollback)\b|\bis (not )?\?|\bin \(\)",
     re.IGNORECASE,
 )
-#: Where they belong: the storage itself, and the history's own files.
+#: Folders where they are allowed: the storage, and the history with its own file.
 STORAGE = ("hub/storage/", "hub/history/")
 STATEMENT = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \S+ SET|DELETE FROM|WHERE|ON CONFLICT|PRAGMA)\b")
 
@@ -79,7 +79,7 @@ def sql_texts(path):
             yield node.lineno, node.value
 
 
-def test_sql_that_only_sqlite_understands_is_in_the_storage():
+def test_sql_of_sqlite_only_is_in_the_storage():
     foreign = [
         f"{path.relative_to(ROOT)}:{line}: {match[0]}"
         for folder in ("hub", "plugins", "connectors", "client")
@@ -99,7 +99,7 @@ def test_sql_of_the_history_is_in_its_stores():
 @pytest.mark.parametrize(
     "sql", ["SELECT 1 WHERE a IS ?", "INSERT OR REPLACE INTO a", "WHERE a IN (SELECT value FROM json_each(?))"]
 )
-def test_words_of_sqlite_are_noticed(sql):
+def test_sql_of_sqlite_only_is_detected(sql):
     assert STATEMENT.search(sql) or "INSERT" in sql
     assert SQLITE_ONLY.search(sql)
 

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from support.compaction import compacted
+from support.compaction import compact
 from support.history import TEMPLATE, buckets, points, write
 from support.times import HOUR, MINUTE, NOON, until
 
@@ -75,13 +75,13 @@ async def test_hub_whose_clock_is_beyond_all_keys_compacts_and_starts_again(star
         write(started, device, 0, 1)
         # As an earlier version may have left it.
         started.history.put(device.points[0].series, 2**43, 2.0, latest=False)
-        await compacted(started)
+        await compact(started)
         assert 1.0 == started.writes.latest(device, device.points[0].datastream)[1]
     time.wall = NOON
     async with start() as started:
         [device] = started.devices.by_id.values()
         write(started, device, 0, 3)
-        await compacted(started)
+        await compact(started)
 
 
 @pytest.mark.timeouts(RunTimeouts(housekeeping=0.02))
