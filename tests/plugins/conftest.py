@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import pytest
 from support.raw_http import connected
-from support.tenants import tenants
-
-
-@pytest.fixture
-async def world(hub):
-    """The organizations and users of `tenants` on a running hub."""
-    return await tenants(hub)
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from support.times import DAY, NOON
 
-from hub.model import SYSTEM
-from hub.writes import Write
-
 TEMPLATE = """
 [template]
 id = "TMPL0"
@@ -35,10 +32,6 @@ pin = "V5"
 name = "Place"
 type = "location"
 """
-
-
-def write(hub, device, pin, raw, at=None):
-    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
 
 
 async def points(hub, device, pin, start=0, end=2**42):

@@ -6,7 +6,6 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import trio
-import trio.testing
 from support.patience import patient
 from support.times import until
 

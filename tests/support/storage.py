@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing
 import pytest
 from support.patience import patient
 from support.times import NOON
+from support.values import latest_value, write_value
 
 from bench.hub_process import all_values
 from hub.clock import Clock
@@ -19,7 +20,6 @@ from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.run import running
 from hub.storage import Migration, open_storage
-from hub.writes import Write
 
 METER = """
 [template]
@@ -66,14 +66,6 @@ def only_device(hub):
     return device
 
 
-def write(hub, device, pin, raw, at=None):
-    return hub.write(Write(device, pin, raw, "test", SYSTEM, at))
-
-
-def latest(hub, device, pin):
-    return hub.writes.latest(device, device.points[pin].datastream)
-
-
 def rows_in_file(path, sql, *values):
     """What another program finds in a file."""
     with closing(sqlite3.connect(path)) as other:
@@ -99,10 +91,6 @@ async def execute(database, *statements):
         return [await tx.fetch_all(statement) for statement in statements][-1]
 
     return await database.transaction(fn)
-
-
-def alarm_texts(hub):
-    return " / ".join(problem.text for problem in hub.active_alarms())
 
 
 NOTES = {"notes": [Migration(1, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);")]}
@@ -133,13 +121,13 @@ async def filled(data, **more):
     """A hub with a device, some of whose values came with their own stamps."""
     async with started(data, clock=Clock(wall=lambda: NOON * 1_000_000), **more) as hub:
         device = await meter(hub)
-        write(hub, device, 0, "1")
-        write(hub, device, 0, "2")
-        write(hub, device, 0, "0.5", at=NOON - 1000)
-        write(hub, device, 1, "newer", at=NOON - 5000)
-        write(hub, device, 1, "older", at=NOON - 9000)
-        write(hub, device, 2, ["10.5", "20.25"])
-        await write(hub, device, 1, "oldest", at=NOON - 10_000).durable()
+        write_value(hub, device, 0, "1")
+        write_value(hub, device, 0, "2")
+        write_value(hub, device, 0, "0.5", ts=NOON - 1000)
+        write_value(hub, device, 1, "newer", ts=NOON - 5000)
+        write_value(hub, device, 1, "older", ts=NOON - 9000)
+        write_value(hub, device, 2, ["10.5", "20.25"])
+        await write_value(hub, device, 1, "oldest", ts=NOON - 10_000).durable()
         yield hub
 
 
@@ -147,4 +135,4 @@ LATEST_VALUES = {0: (NOON, 2.0), 1: (NOON - 5000, "newer"), 2: (NOON, (10.5, 20.
 
 
 def latest_values(hub):
-    return {pin: latest(hub, only_device(hub), pin) for pin in (0, 1, 2)}
+    return {pin: latest_value(hub, only_device(hub), pin) for pin in (0, 1, 2)}

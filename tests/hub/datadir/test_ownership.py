@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from support.storage import meter, started, stored, write
+from support.storage import meter, started, stored
+from support.values import write_value
 
 import hub.app
 import hub.history.commit_log
@@ -22,7 +23,7 @@ async def test_second_hub_on_the_same_data_is_rejected_with_the_process_of_the_f
             async with started(data):
                 pass
         device = await meter(hub)
-        await write(hub, device, 0, "1").durable()
+        await write_value(hub, device, 0, "1").durable()
 
 
 async def test_data_directory_is_released_at_the_stop(data):

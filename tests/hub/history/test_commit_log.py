@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commits import log_entries
+from support.history import points
 from support.times import MINUTE, Time, until
 
 import hub.history.commit_log
@@ -111,10 +112,6 @@ async def fill(hub, time, count):
         for pin, raw in ((0, n), (1, f"text {n}"), (2, [n % 90, 1.5])):
             hub.write(Write(device, pin, raw, "test", SYSTEM))
     return {pin: await points(hub, device, pin) for pin in (0, 1, 2)}
-
-
-async def points(hub, device, pin):
-    return [point async for piece in hub.history.points(device.points[pin].series, 0, 2**43) for point in piece]
 
 
 async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start, time, tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 from support.compaction import compact
-from support.history import TEMPLATE, buckets, points, write
+from support.history import TEMPLATE, buckets, points
 from support.times import HOUR, MINUTE, NOON
+from support.values import write_value
 
 from hub.testing import add_device
 
@@ -27,7 +28,7 @@ async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(star
         device, _ = await add_device(started, TEMPLATE)
         for n in range(300):
             time.pass_(MINUTE)
-            write(started, device, 0, n)
+            write_value(started, device, 0, n)
         await compact(started)
         days = await buckets(started, device, 0, "day")
         flip(started.config.data, device.points[0].series, NOON // HOUR + 1)
@@ -41,7 +42,7 @@ async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(star
         assert [*range(59), *range(119, 300)] == [value for _, value in await points(started, device, 0)]
         assert 1 == started.history.retention.damaged
         # New values of that hour have a place.
-        write(started, device, 0, 7, NOON + HOUR + 5)
+        write_value(started, device, 0, 7, NOON + HOUR + 5)
         await compact(started)
         assert 241 == len(await points(started, device, 0))
     with closing(sqlite3.connect(started.config.data / "history.db")) as database:

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from support.commits import log_entries
 from support.compaction import compact
-from support.history import TEMPLATE, buckets, points, write
+from support.history import TEMPLATE, buckets, points
 from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, NOON, until
+from support.values import write_value
 
 import hub.app
 import hub.facts
@@ -60,7 +61,7 @@ async def test_values_are_read_before_and_after_compaction_and_a_restart(start, 
         model = []
         for n in range(300):
             time.pass_(MINUTE)
-            write(hub, device, 0, n / 10)
+            write_value(hub, device, 0, n / 10)
             model.append((time.wall, n / 10))
         assert model == await points(hub, device, 0)
         await until(lambda: not hub.history.is_busy)
@@ -68,7 +69,7 @@ async def test_values_are_read_before_and_after_compaction_and_a_restart(start, 
         await compact(hub)
         assert model == await points(hub, device, 0)
         assert model[10:20] == await points(hub, device, 0, model[10][0], model[20][0])
-        write(hub, device, 0, 77)
+        write_value(hub, device, 0, 77)
         model.append((time.wall, 77.0))
     async with start() as hub:
         [device] = hub.devices.by_id.values()
@@ -82,7 +83,7 @@ async def test_texts_locations_and_a_datastream_without_history(start, time):
     async with start() as hub:
         device, _ = await add_device(hub, TEMPLATE)
         for pin, raw in ((1, "é"), (5, "8.5,47.4"), (3, 5)):
-            write(hub, device, pin, raw)
+            write_value(hub, device, pin, raw)
         await compact(hub)
         assert [(NOON, "é")] == await points(hub, device, 1)
         assert [(NOON, (8.5, 47.4))] == await points(hub, device, 5)
@@ -98,7 +99,7 @@ async def test_datastream_with_minutes_has_their_statistics(start, time):
         model = []
         for n in range(600):
             time.pass_(7_000)
-            write(hub, device, 2, float(n % 13))
+            write_value(hub, device, 2, float(n % 13))
             model.append((time.wall, float(n % 13)))
         await compact(hub)
         by_minute = expected(model, local("UTC", "minute"))
@@ -126,7 +127,7 @@ async def test_minutes_hours_and_days_of_a_year_in_any_time_zone(start, time, zo
         for n in range(700):
             time.pass_(chance.choice((MINUTE, 20 * MINUTE, HOUR, 7 * HOUR, 45 * HOUR)))
             value = chance.randrange(100) / 10
-            write(hub, device, 0, value)
+            write_value(hub, device, 0, value)
             model.append((time.wall, value))
             if n % 300 == 200:
                 await until(lambda: not hub.history.is_busy)
@@ -143,7 +144,7 @@ async def test_days_of_another_zone_than_the_devices(start, time):
         model = []
         for n in range(24 * 20):
             time.pass_(HOUR)
-            write(hub, device, 0, n)
+            write_value(hub, device, 0, n)
             model.append((time.wall, float(n)))
         await compact(hub)
         for zone in ("America/New_York", "Asia/Tokyo", "Europe/Berlin"):
@@ -154,7 +155,7 @@ async def test_bucket_at_the_edge_of_a_range_is_whole(start, time):
     async with start() as hub:
         device, _ = await add_device(hub, TEMPLATE)
         for n in range(10):
-            write(hub, device, 0, n, NOON - HOUR + n * MINUTE)
+            write_value(hub, device, 0, n, NOON - HOUR + n * MINUTE)
         await compact(hub)
         for granularity in ("hour", "day"):
             [(_, one)] = await buckets(
@@ -169,11 +170,11 @@ async def test_late_points_belong_to_the_hours_of_their_stamps(start, time):
         chance, model = random.Random(5), {}
         for n in range(1200):
             time.pass_(20 * MINUTE)
-            write(hub, device, 0, n)
+            write_value(hub, device, 0, n)
             model[time.wall] = float(n)
             if chance.random() < 0.3:
                 late = time.wall - chance.randrange(10 * DAY)
-                write(hub, device, 0, 1000 + n, late)
+                write_value(hub, device, 0, 1000 + n, late)
                 model[late] = 1000.0 + n
             if n % 400 == 100:
                 await compact(hub)
@@ -190,7 +191,7 @@ async def test_point_that_is_sent_again_replaces_the_first(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for raw in (1, 2, 3):
             for minute in range(60):
-                write(hub, device, 0, raw, NOON - DAY + minute * MINUTE)
+                write_value(hub, device, 0, raw, NOON - DAY + minute * MINUTE)
             if raw < 3:
                 await compact(hub)
         for _ in range(2):
@@ -205,7 +206,7 @@ async def test_values_with_the_same_stamp_of_the_hub_all_remain(start, time):
         device, _ = await add_device(hub, TEMPLATE)
         for part in range(3):
             for n in range(700):
-                write(hub, device, 0, part * 700 + n)
+                write_value(hub, device, 0, part * 700 + n)
             await compact(hub)
         assert [float(n) for n in range(2100)] == [value for _, value in await points(hub, device, 0)]
         [(_, one)] = await buckets(hub, device, 0, "hour")
@@ -220,7 +221,7 @@ async def test_many_points_of_one_hour_are_read_in_order_in_slices(start, time, 
         model = []
         for n in range(400):
             time.pass_(30_000 if n < 200 else HOUR)
-            write(started, device, 0, n)
+            write_value(started, device, 0, n)
             model.append((time.wall, float(n)))
         await compact(started)
         assert model == await points(started, device, 0)
@@ -232,8 +233,8 @@ async def test_array_among_numbers_does_not_count_in_statistics(start, time):
         device, _ = await add_device(started, TEMPLATE)
         for raw in (1, 2, ["7", "8"], 3):
             time.pass_(MINUTE)
-            write(started, device, 0, raw)
-            write(started, device, 2, raw)
+            write_value(started, device, 0, raw)
+            write_value(started, device, 2, raw)
         for _ in range(2):
             for pin in (0, 2):
                 [(_, one)] = await buckets(started, device, pin, "day")
@@ -247,7 +248,7 @@ async def test_point_that_is_sent_again_counts_once_before_compaction_too(start,
         device, _ = await add_device(started, TEMPLATE)
         for raw in (1, 2):
             for minute in range(30):
-                write(started, device, 0, raw, NOON - 3 * HOUR + minute * MINUTE)
+                write_value(started, device, 0, raw, NOON - 3 * HOUR + minute * MINUTE)
             for granularity in ("minute", "hour", "day"):
                 found = await buckets(started, device, 0, granularity)
                 assert (30, 30.0 * raw) == (sum(one.count for _, one in found), sum(one.sum for _, one in found))
@@ -260,7 +261,7 @@ async def test_day_is_computed_again_in_earlier_time_zones_too(start, time):
         device, _ = await add_device(started, TEMPLATE)
         for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata", "UTC"):
             await started.metadata.set(device, "Time Zone", zone, SYSTEM)
-            write(started, device, 0, 1, time.wall - 2 * DAY)
+            write_value(started, device, 0, 1, time.wall - 2 * DAY)
             time.pass_(MINUTE)
             await compact(started)
         for zone in ("UTC", "Europe/Kyiv", "Asia/Kolkata"):
@@ -273,7 +274,7 @@ async def test_days_of_all_time_beside_many_uncompacted_values_do_not_block(star
         device, _ = await add_device(started, TEMPLATE)
         for n in range(3000):
             time.pass_(1000)
-            write(started, device, 0, n)
+            write_value(started, device, 0, n)
         began = thread_time()
         found = await buckets(started, device, 0, "day", "Europe/Berlin", 0, 2**41)
         assert thread_time() - began < patient(0.5)

@@ -8,9 +8,10 @@ from contextlib import closing
 import pytest
 import trio
 from support.compaction import compact
-from support.history import TEMPLATE, buckets, points, write
+from support.history import TEMPLATE, buckets, points
 from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, until
+from support.values import write_value
 
 import hub.app
 import hub.facts
@@ -32,13 +33,13 @@ async def test_raw_values_expire_and_statistics_remain(start, time):
         device, _ = await add_device(started, TEMPLATE)
         for n in range(10 * 24):
             time.pass_(HOUR)
-            write(started, device, 0, n)
-            write(started, device, 4, n)
+            write_value(started, device, 0, n)
+            write_value(started, device, 4, n)
         await compact(started)
         days = await buckets(started, device, 4, "day")
         hours = await buckets(started, device, 4, "hour")
         with pytest.raises(Rejected, match="older than what is kept"):
-            write(started, device, 4, 1, time.wall - 3 * DAY)
+            write_value(started, device, 4, 1, time.wall - 3 * DAY)
         started.history._work_at = 0
         started.history._wake.set()
         with trio.fail_after(patient(10)):
@@ -56,17 +57,17 @@ async def test_erased_values_are_gone_from_queries_and_from_the_disk(start, time
         device, _ = await add_device(started, TEMPLATE)
         for n in range(100):
             time.pass_(HOUR)
-            write(started, device, 0, n)
-            write(started, device, 1, "secret")
+            write_value(started, device, 0, n)
+            write_value(started, device, 1, "secret")
         await compact(started)
         time.pass_(MINUTE)
-        write(started, device, 1, "secret, unsealed")
+        write_value(started, device, 1, "secret, unsealed")
         old = device.points[1].series
         await started.devices.erase(device, [device.points[1].datastream], SYSTEM)
         assert [] == await points(started, device, 1)
         assert started.writes.latest(device, device.points[1].datastream) is None
         assert 100 == len(await points(started, device, 0))
-        write(started, device, 1, "new")
+        write_value(started, device, 1, "new")
         assert ["new"] == [value for _, value in await points(started, device, 1)]
         await compact(started)
         assert ["new"] == [value for _, value in await points(started, device, 1)]
@@ -86,7 +87,7 @@ async def test_erasure_continues_after_a_restart(start, time, monkeypatch):
         device, _ = await add_device(started, TEMPLATE)
         for n in range(50):
             time.pass_(HOUR)
-            write(started, device, 0, n)
+            write_value(started, device, 0, n)
         await compact(started)
 
         async def never():
@@ -110,9 +111,9 @@ async def test_segment_that_a_power_cut_interrupts_is_compacted_once(start, time
         for n in range(10):
             time.pass_(MINUTE)
             for one in (device, other):
-                write(started, one, 0, n)
-                write(started, one, 2, n)
-        await write(started, device, 1, "x").durable()
+                write_value(started, one, 0, n)
+                write_value(started, one, 2, n)
+        await write_value(started, device, 1, "x").durable()
         seal, slices = started.history._compact, []
 
         async def twice(run):
@@ -142,20 +143,20 @@ async def test_acknowledgements_do_not_wait_for_an_erasure(start, time, monkeypa
         device, _ = await add_device(started, TEMPLATE)
         for _ in range(50):
             time.pass_(10 * HOUR)
-            write(started, device, 0, 1)
+            write_value(started, device, 0, 1)
         await compact(started)
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(write(started, device, 1, "x").durable)
+                nursery.start_soon(write_value(started, device, 1, "x").durable)
         started.history.erase(range(100_000, 100_064))
-        await write(started, device, 1, "y").durable()
+        await write_value(started, device, 1, "y").durable()
         assert started.history.is_busy, "the erasure goes on after the acknowledgement"
 
 
 async def test_a_locked_configuration_does_not_stop_the_history_when_something_was_erased(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
-        write(started, device, 0, 1)
+        write_value(started, device, 0, 1)
         await compact(started)
 
         async def locked(_series):
@@ -165,7 +166,7 @@ async def test_a_locked_configuration_does_not_stop_the_history_when_something_w
         await started.devices.erase(device, [device.points[0].datastream], SYSTEM)
         await until(lambda: not started.history.is_busy)
         assert [] == [alarm.text for alarm in started.active_alarms() if alarm.id == "writes"]
-        await write(started, device, 0, 2).durable()
+        await write_value(started, device, 0, 2).durable()
     async with start() as started:
         await until(lambda: not started.history.is_busy)
     with closing(sqlite3.connect(started.config.data / "pinwheel.db")) as database:

@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 from support.compaction import compact
-from support.history import TEMPLATE, buckets, points, write
+from support.history import TEMPLATE, buckets, points
 from support.times import HOUR, MINUTE, NOON, until
+from support.values import write_value
 
 import hub.app
 import hub.facts
@@ -32,8 +33,8 @@ async def test_query_during_compaction_returns_each_value_once(start, time, monk
         for _ in range(40):
             for _ in range(20):
                 time.pass_(MINUTE)
-                write(started, device, 0, 1)
-                write(started, device, 4, 1)
+                write_value(started, device, 0, 1)
+                write_value(started, device, 4, 1)
                 count += 1
             for pin in (0, 4):
                 assert count == len(await points(started, device, pin))
@@ -49,7 +50,7 @@ async def test_log_larger_than_memory_should_hold_is_compacted_at_the_start(star
         device, _ = await add_device(started, TEMPLATE)
         for n in range(1000):
             time.pass_(1000)
-            write(started, device, 0, n)
+            write_value(started, device, 0, n)
     monkeypatch.setattr(hub.history.commit_log, "SEGMENT_POINTS", 300)
     async with start() as started:
         [device] = started.devices.by_id.values()
@@ -63,7 +64,7 @@ async def test_stamp_outside_the_range_of_keys_is_rejected(start, at):
     async with start('[storage]\nretain_raw = "36500d"') as started:
         device, _ = await add_device(started, TEMPLATE)
         with pytest.raises(Rejected):
-            write(started, device, 0, 1, at)
+            write_value(started, device, 0, 1, at)
         with pytest.raises(Rejected):
             await started.writes.import_points(device, [(device.points[0].datastream, at, 1)], "test", SYSTEM)
 
@@ -72,7 +73,7 @@ async def test_hub_whose_clock_is_beyond_all_keys_compacts_and_starts_again(star
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         time.wall = 2**43
-        write(started, device, 0, 1)
+        write_value(started, device, 0, 1)
         # As an earlier version may have left it.
         started.history.put(device.points[0].series, 2**43, 2.0, latest=False)
         await compact(started)
@@ -80,7 +81,7 @@ async def test_hub_whose_clock_is_beyond_all_keys_compacts_and_starts_again(star
     time.wall = NOON
     async with start() as started:
         [device] = started.devices.by_id.values()
-        write(started, device, 0, 3)
+        write_value(started, device, 0, 3)
         await compact(started)
 
 
@@ -88,7 +89,7 @@ async def test_hub_whose_clock_is_beyond_all_keys_compacts_and_starts_again(star
 async def test_hour_without_further_values_is_compacted(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
-        write(started, device, 0, 1)
+        write_value(started, device, 0, 1)
         await until(lambda: started.history.stored == 1)
         time.pass_(HOUR)
         await until(lambda: started.history._progress.segment >= 1 and not started.history.is_busy)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from support.storage import logged, meter, started, write
+from support.storage import logged, meter, started
 from support.times import NOON, until
+from support.values import write_value
 
 from hub.errors import Unavailable
 from hub.history.commit_log import BATCH_ROWS
@@ -14,8 +15,8 @@ from hub.history.commit_log import BATCH_ROWS
 async def test_durable_means_that_another_program_sees_the_value(data):
     async with started(data) as hub:
         device = await meter(hub)
-        write(hub, device, 0, "1")
-        await write(hub, device, 0, "2").durable()
+        write_value(hub, device, 0, "1")
+        await write_value(hub, device, 0, "2").durable()
 
         assert [1.0, 2.0] == logged(data)
 
@@ -23,7 +24,7 @@ async def test_durable_means_that_another_program_sees_the_value(data):
 async def test_durable_returns_at_once_for_a_committed_value(data):
     async with started(data) as hub:
         device = await meter(hub)
-        first, last = write(hub, device, 0, "1"), write(hub, device, 0, "2")
+        first, last = write_value(hub, device, 0, "1"), write_value(hub, device, 0, "2")
         await last.durable()
         await first.durable()
 
@@ -36,7 +37,7 @@ async def test_tasks_that_wait_share_commits(data):
 
         async def client(number):
             for _ in range(5):
-                await write(hub, device, 0, str(number)).durable()
+                await write_value(hub, device, 0, str(number)).durable()
 
         async with trio.open_nursery() as nursery:
             for number in range(50):
@@ -49,7 +50,7 @@ async def test_tasks_that_wait_share_commits(data):
 async def test_values_without_a_waiting_task_are_written_after_the_flush_time(data):
     async with started(data, '[storage]\nflush = "10ms"') as hub:
         device = await meter(hub)
-        write(hub, device, 0, "1")
+        write_value(hub, device, 0, "1")
 
         await until(lambda: logged(data) == [1.0])
 
@@ -58,7 +59,7 @@ async def test_a_clean_stop_writes_what_was_put(data):
     async with started(data, '[storage]\nflush = "60s"') as hub:
         device = await meter(hub)
         for number in range(BATCH_ROWS + 10):
-            write(hub, device, 0, number)
+            write_value(hub, device, 0, number)
 
     assert [float(n) for n in range(BATCH_ROWS + 10)] == logged(data)
 
@@ -68,15 +69,15 @@ async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
     async with started(data) as hub:
         device = await meter(hub)
         row = {"series": device.points[1].series, "ts": NOON, "value": "bad", "latest": False} | bad
-        before = write(hub, device, 0, "1")
+        before = write_value(hub, device, 0, "1")
         poison = hub.history.put(**row)
-        after = write(hub, device, 0, "2")
+        after = write_value(hub, device, 0, "2")
 
         await after.durable()
         await before.durable()
         with pytest.raises(Unavailable):
             await poison.durable()
-        await write(hub, device, 0, "3").durable()
+        await write_value(hub, device, 0, "3").durable()
 
         assert [1.0, 2.0, 3.0] == logged(data)
         assert 3 == hub.history.stored
@@ -84,4 +85,4 @@ async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
         await until(lambda: not hub.history.is_busy)
         with pytest.raises(OverflowError):
             hub.history.put(device.points[1].series, 2**70, "bad", latest=False)
-        await write(hub, device, 0, "4").durable()
+        await write_value(hub, device, 0, "4").durable()

@@ -10,22 +10,21 @@ from contextlib import closing
 
 import pytest
 import trio
+from support.alarms import alarm_texts
 from support.patience import patient
 from support.storage import (
     LATEST_VALUES,
-    alarm_texts,
     as_after_a_power_cut,
     execute,
     filled,
-    latest,
     latest_values,
     logged,
     only_device,
     rows_in_file,
     started,
-    write,
 )
 from support.times import NOON, until
+from support.values import latest_value, write_value
 
 from hub.errors import StartupError, StorageError
 from hub.storage import HISTORY_PAGE
@@ -60,15 +59,15 @@ async def test_a_history_that_is_damaged_at_the_start_is_put_aside_and_the_hub_s
     async with started(data) as hub:
         await hub.history.check()
         await until(lambda: set_aside(data))
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
 
-        assert 3.0 == latest(hub, only_device(hub), 0)[1]
+        assert 3.0 == latest_value(hub, only_device(hub), 0)[1]
         assert [3.0] == logged(data)
         assert "damaged history" in alarm_texts(hub)
         assert 1 == len(set_aside(data))
         assert set_aside(data)[0] in alarm_texts(hub)
     async with started(data) as hub:
-        assert 3.0 == latest(hub, only_device(hub), 0)[1]
+        assert 3.0 == latest_value(hub, only_device(hub), 0)[1]
 
 
 async def test_a_history_that_lost_its_log_in_a_power_cut_is_put_aside_and_the_hub_serves(data, tmp_path):
@@ -79,9 +78,9 @@ async def test_a_history_that_lost_its_log_in_a_power_cut_is_put_aside_and_the_h
     overwrite(copy / "history.db", pages_of(copy / "history.db", "log"))
 
     async with started(copy) as hub:
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
 
-        assert 3.0 == latest(hub, only_device(hub), 0)[1]
+        assert 3.0 == latest_value(hub, only_device(hub), 0)[1]
         assert 1 == len(set_aside(copy))
         assert "damaged history" in alarm_texts(hub)
 
@@ -92,7 +91,7 @@ async def test_a_history_that_is_no_database_is_put_aside_and_the_hub_serves(dat
     (data / "history.db").write_bytes(b"this is no database" * 1000)
 
     async with started(data) as hub:
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
         assert [3.0] == logged(data)
         assert "damaged history" in alarm_texts(hub)
 
@@ -111,7 +110,7 @@ async def test_a_history_that_is_damaged_while_the_hub_runs_is_put_aside_with_th
         damage_history(data)
         await hub.history.check()
         await until(lambda: hub.storage.set_aside)
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
 
         assert {**LATEST_VALUES, 0: (NOON, 3.0)} == latest_values(hub)
         assert "damaged history" in alarm_texts(hub)
@@ -138,7 +137,7 @@ async def test_reads_and_writes_while_a_damaged_history_is_replaced_succeed_or_a
                 for ask in (hub.storage.history.read, hub.storage.history.transaction):
                     nursery.start_soon(again_and_again, ask)
                 await hub.history.check()
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
 
         assert (1,) == await hub.storage.history.read(count)
         assert 3.0 in logged(data)
@@ -147,7 +146,7 @@ async def test_reads_and_writes_while_a_damaged_history_is_replaced_succeed_or_a
 async def test_a_sound_history_is_left_alone(data):
     async with filled(data) as hub:
         await hub.history.check()
-        await write(hub, only_device(hub), 0, "3").durable()
+        await write_value(hub, only_device(hub), 0, "3").durable()
 
         assert [] == set_aside(data)
         assert [] == hub.active_alarms()

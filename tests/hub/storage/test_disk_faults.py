@@ -9,21 +9,11 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from support.alarms import alarm_texts
 from support.patience import patient
-from support.storage import (
-    alarm_texts,
-    execute,
-    latest,
-    logged,
-    meter,
-    only_device,
-    refused,
-    rows_in_file,
-    started,
-    stored,
-    write,
-)
+from support.storage import execute, logged, meter, only_device, refused, rows_in_file, started, stored
 from support.times import until
+from support.values import latest_value, write_value
 
 from hub.errors import StartupError, StorageError, Unavailable
 from hub.facts import StorageTrouble
@@ -48,19 +38,19 @@ async def test_a_full_disk_stops_acknowledgements_says_so_and_recovers_without_a
     async with started(data) as hub:
         device = await meter(hub)
         hub.subscribe(StorageTrouble, lambda fact: steps.append(fact.problem))
-        await write(hub, device, 1, "before").durable()
+        await write_value(hub, device, 1, "before").durable()
         async with full_disk(hub):
             for number in range(50):
-                receipt = write(hub, device, 1, f"{number:03} " + "x" * 1000)
+                receipt = write_value(hub, device, 1, f"{number:03} " + "x" * 1000)
             assert await refused(receipt)
-            assert await refused(write(hub, device, 1, "during"))
+            assert await refused(write_value(hub, device, 1, "during"))
 
             assert "full" in alarm_texts(hub)
             assert [True] == [problem.critical for problem in hub.active_alarms()]
             assert ["before"] == logged(data)
-            assert "during" == latest(hub, device, 1)[1]
+            assert "during" == latest_value(hub, device, 1)[1]
         await until(lambda: not hub.active_alarms())
-        await write(hub, device, 1, "after").durable()
+        await write_value(hub, device, 1, "after").durable()
 
         assert ["before", *(f"{n:03}" for n in range(50)), "during", "after"] == [
             v.partition(" ")[0] for v in logged(data)
@@ -76,21 +66,21 @@ async def test_values_that_wait_for_a_full_disk_are_bounded(data):
             accepted = 0
             with pytest.raises(Unavailable):
                 while True:
-                    write(hub, device, 0, "1")
+                    write_value(hub, device, 0, "1")
                     accepted += 1
 
             assert accepted <= BATCH_ROWS * (MAX_QUEUED + 1)
             assert hub.history.full
         with trio.fail_after(patient(10)):
             await hub.history.wait_for_space()
-        assert await write(hub, device, 0, "2").settled()
+        assert await write_value(hub, device, 0, "2").settled()
 
         assert accepted + 1 == logged(data).count(1.0) + logged(data).count(2.0)
 
 
 def fill(hub, device):
     for _ in range(50):
-        receipt = write(hub, device, 1, "x" * 1000)
+        receipt = write_value(hub, device, 1, "x" * 1000)
     return receipt
 
 
@@ -110,11 +100,11 @@ async def test_a_file_that_another_program_has_locked_stops_acknowledgements_unt
         device = await meter(hub)
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert await refused(write(hub, device, 0, "1"))
+            assert await refused(write_value(hub, device, 0, "1"))
             assert "locked" in alarm_texts(hub)
             other.execute("ROLLBACK")
         await until(lambda: not hub.active_alarms())
-        await write(hub, device, 0, "2").durable()
+        await write_value(hub, device, 0, "2").durable()
 
         assert [1.0, 2.0] == logged(data)
 
@@ -176,5 +166,5 @@ async def test_disk_without_usage_figures_does_not_stop_the_hub(data, monkeypatc
     async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
         await until(lambda: len(asked) > 2)
         device = only_device(running_hub)
-        await write(running_hub, device, 0, "1").durable()
+        await write_value(running_hub, device, 0, "1").durable()
         running_hub.active_alarms()

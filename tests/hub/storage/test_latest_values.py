@@ -5,19 +5,18 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+from support.alarms import alarm_texts
 from support.storage import (
     LATEST_VALUES,
-    alarm_texts,
     as_after_a_power_cut,
     filled,
-    latest,
     latest_values,
     only_device,
     rows_in_file,
     started,
-    write,
 )
 from support.times import NOON, until
+from support.values import latest_value, write_value
 
 from hub.clock import Clock
 from hub.model import SYSTEM
@@ -26,10 +25,10 @@ from hub.model import SYSTEM
 async def test_a_stamp_of_the_writer_makes_a_latest_value_only_when_it_is_newer(data):
     async with filled(data) as hub:
         assert LATEST_VALUES == latest_values(hub)
-        write(hub, only_device(hub), 1, "newest", at=NOON + 5000)
-        assert (NOON + 5000, "newest") == latest(hub, only_device(hub), 1)
-        write(hub, only_device(hub), 1, "by the hub")
-        assert (NOON, "by the hub") == latest(hub, only_device(hub), 1)
+        write_value(hub, only_device(hub), 1, "newest", ts=NOON + 5000)
+        assert (NOON + 5000, "newest") == latest_value(hub, only_device(hub), 1)
+        write_value(hub, only_device(hub), 1, "by the hub")
+        assert (NOON, "by the hub") == latest_value(hub, only_device(hub), 1)
 
 
 async def test_latest_values_are_there_after_a_clean_stop(data):
@@ -53,8 +52,8 @@ async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data,
     async with filled(data):
         pass
     async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
-        write(hub, only_device(hub), 0, "3")
-        await write(hub, only_device(hub), 1, "too old", at=NOON - 6000).durable()
+        write_value(hub, only_device(hub), 0, "3")
+        await write_value(hub, only_device(hub), 1, "too old", ts=NOON - 6000).durable()
         copy = as_after_a_power_cut(data, tmp_path / "copy")
 
     async with started(copy) as hub:
@@ -80,13 +79,13 @@ async def test_fault_of_compaction_ends_without_further_writes(data, monkeypatch
 
 async def test_a_hub_stamp_after_one_ahead_of_time_is_the_latest_after_a_restart_too(data, tmp_path):
     async with filled(data) as first:
-        write(first, only_device(first), 1, "ahead", at=NOON + 5000)
-        await write(first, only_device(first), 1, "now").durable()
+        write_value(first, only_device(first), 1, "ahead", ts=NOON + 5000)
+        await write_value(first, only_device(first), 1, "now").durable()
         copy = as_after_a_power_cut(data, tmp_path / "copy")
 
     for files in (copy, data):
         async with started(files) as again:
-            assert (NOON, "now") == latest(again, only_device(again), 1)
+            assert (NOON, "now") == latest_value(again, only_device(again), 1)
 
 
 async def test_a_deleted_device_leaves_no_latest_value(data, tmp_path):
@@ -103,17 +102,17 @@ async def test_hub_that_starts_before_its_newest_stamp_says_so_and_continues_fro
     async with filled(data):
         pass
     async with started(data, clock=Clock(wall=lambda: (NOON - 86_400_000) * 1_000_000)) as hub:
-        write(hub, only_device(hub), 0, "3")
+        write_value(hub, only_device(hub), 0, "3")
 
-        assert NOON <= latest(hub, only_device(hub), 0)[0]
+        assert NOON <= latest_value(hub, only_device(hub), 0)[0]
         assert "the clock is behind" in alarm_texts(hub)
 
 
 async def test_a_device_whose_clock_is_ahead_does_not_make_the_hub_doubt_its_own(data):
     async with filled(data) as first:
-        write(first, only_device(first), 1, "ahead", at=NOON + 3_600_000)
+        write_value(first, only_device(first), 1, "ahead", ts=NOON + 3_600_000)
     async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
-        write(hub, only_device(hub), 0, "3")
+        write_value(hub, only_device(hub), 0, "3")
 
         assert [] == hub.active_alarms()
-        assert (NOON + 60_000, 3.0) == latest(hub, only_device(hub), 0)
+        assert (NOON + 60_000, 3.0) == latest_value(hub, only_device(hub), 0)
