@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from support.patience import patient
+from support.patience import brief, patient
 
 from hub.clock import Clock
 
@@ -40,5 +40,5 @@ async def until(condition, seconds=10):
     """Return when ``condition()`` holds, also while trio's clock stands."""
     with trio.fail_after(patient(seconds)):
         while not condition():
-            with trio.move_on_after(0.005):
+            with trio.move_on_after(brief(0.005)):
                 await trio.testing.wait_all_tasks_blocked(0.002)
