@@ -525,6 +525,12 @@ class FoundDevice(TypedDict):
     hardwareInfo: dict[str, str]
     tags: list[str]
     locationId: int | None
+    orgName: str
+    templateVersion: int
+    online: bool
+    statusKey: str
+    values: dict[str, ListedValue] | None
+    metadata: dict[str, str] | None
 
 
 class FoundDevicePage(TypedDict):
@@ -639,6 +645,18 @@ class Lifecycle(TypedDict):
     online: str
     offline: str
     status: list[Status]
+
+
+class ListedValue(TypedDict):
+    """The latest value of a datastream; text is the value in the caller's units, updated_at ms UTC.
+
+    expired is the text to show instead of the value when it has expired, else null.
+    """
+
+    value: Any
+    text: str
+    updatedAt: int | None
+    expired: str | None
 
 
 class LocationObject(TypedDict):
@@ -1664,6 +1682,8 @@ def post_devices_search(
     sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
     page: int | None = None,
     size: int | None = None,
+    values: Sequence[str] | None = None,
+    metadata: Sequence[str] | None = None,
 ) -> Call[FoundDevicePage]:
     """Search for devices by filters.
 
@@ -1682,6 +1702,8 @@ def post_devices_search(
             "sortOrder": sort_order,
             "page": page,
             "size": size,
+            "values": values,
+            "metadata": metadata,
         },
     )
 

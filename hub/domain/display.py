@@ -14,7 +14,7 @@ import attrs
 
 from hub.domain import units
 from hub.domain.units import Conversion
-from hub.model import Datastream, Device, MetadataField, Principal, Value
+from hub.model import Datastream, Device, DeviceDatastream, MetadataField, Principal, Value
 
 if TYPE_CHECKING:
     from hub.domain.directory import Directory
@@ -32,6 +32,18 @@ class DisplayRule:
 
     conversion: Conversion
     pin: int | None = None
+
+
+@attrs.frozen
+class DisplayedValue:
+    """The latest value of a datastream as ``text`` for people, in the unit of ``conversion``.
+
+    It is the value of the datastream on ``pin`` instead, if that is set (see `DisplayRule`).
+    """
+
+    text: str
+    conversion: Conversion
+    pin: int | None
 
 
 class Display:
@@ -95,6 +107,26 @@ class DeviceDisplay:
         if is_converted and pair is not None and units.canonical_name(pair.datastream.units) == preferred:
             return DisplayRule(Conversion(conversion.units), pair.datastream.pin)
         return DisplayRule(conversion)
+
+    def displayed(
+        self,
+        stream: Datastream,
+        current: Callable[[Device, Datastream], Value | None],
+        expired_text: Callable[[DeviceDatastream], str | None],
+    ) -> DisplayedValue:
+        """Return the latest value as text; ``current`` is `Writes.current`, ``expired_text`` of `ValueTimeouts`."""
+        device, rule = self.device, self.rule_for(stream)
+        value, pin = current(device, stream), None
+        if rule.pin is not None:
+            pair = device.points[rule.pin].datastream
+            if (paired := current(device, pair)) is not None:
+                stream, value, pin = pair, paired, rule.pin
+            else:
+                # The paired datastream has no value yet: convert the value of this one.
+                rule = DisplayRule(self.conversion_for(stream))
+        expired = expired_text(device.points[stream.pin])
+        text = format_value(stream, value, rule.conversion) if expired is None else expired
+        return DisplayedValue(text, rule.conversion, pin)
 
     def field_text(self, field: MetadataField, value: str) -> str:
         """Return the value of a metadata field as text; a number with a unit is converted and followed by the unit."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub import Device, Principal, Request
+from hub import OFFLINE, Device, Principal, Request, UnknownPin
 from hub.api import VIEW_DEVICES
 from hub.domain import DeviceQuery
+from hub.values import to_json
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -36,6 +37,19 @@ SortBy = Literal[
 
 
 @attrs.frozen(kw_only=True)
+class ListedValue:
+    """The latest value of a datastream; ``text`` is the value in the caller's units, ``updated_at`` ms UTC.
+
+    ``expired`` is the text to show instead of the value when it has expired, else null.
+    """
+
+    value: Any
+    text: str
+    updated_at: int | None
+    expired: str | None
+
+
+@attrs.frozen(kw_only=True)
 class FoundDevice:
     """Device in a list of results; times are ms UTC, ``tags`` are names."""
 
@@ -53,6 +67,14 @@ class FoundDevice:
     hardware_info: dict[str, str]
     tags: list[str]
     location_id: int | None
+    org_name: str
+    template_version: int
+    #: Whether it is connected, and the key of its lifecycle status, whose name for people is ``status``.
+    online: bool
+    status_key: str
+    #: The values and metadata that the request asks for, by the names in the request.
+    values: dict[str, ListedValue] | None = None
+    metadata: dict[str, str] | None = None
 
 
 class DeviceSearch:
@@ -125,7 +147,52 @@ class DeviceSearch:
             hardware_info=device.hardware,
             tags=self._tags.visible_names(device, principal),
             location_id=location.id if location else None,
+            org_name=self._hub.organizations.get(device.org).name,
+            template_version=device.template.version,
+            online=self._hub.sessions.get(device.id) is not None,
+            status_key=device.status or OFFLINE,
         )
+
+    async def to_results(
+        self, devices: Sequence[Device], principal: Principal, values: Sequence[str], metadata: Sequence[str]
+    ) -> list[FoundDevice]:
+        """Return the devices with their values, by pin or name, and metadata; what a device does not have is left out.
+
+        Raises `StorageError`.
+        """
+        results = [self.to_result(device, principal) for device in devices]
+        if values:
+            results = [
+                attrs.evolve(result, values=await self._listed_values(device, principal, values))
+                for device, result in zip(devices, results, strict=True)
+            ]
+        if metadata:
+            fields = await self._hub.metadata.values_of(devices)
+            results = [
+                attrs.evolve(result, metadata={name: of[name] for name in metadata if name in of})
+                for result in results
+                for of in [fields[result.id]]
+            ]
+        return results
+
+    async def _listed_values(
+        self, device: Device, principal: Principal, names: Sequence[str]
+    ) -> dict[str, ListedValue]:
+        hub, display, listed = self._hub, await self._hub.display.for_device(device, principal), {}
+        for name in names:
+            try:
+                point = device.find(name)
+            except UnknownPin:
+                continue
+            datastream = point.datastream
+            latest, value = hub.writes.latest(device, datastream), hub.writes.current(device, datastream)
+            listed[name] = ListedValue(
+                value=None if value is None else to_json(value),
+                text=display.displayed(datastream, hub.writes.current, hub.value_timeouts.expired_text).text,
+                updated_at=None if latest is None else latest[0],
+                expired=hub.value_timeouts.expired_text(point),
+            )
+        return listed
 
 
 def _version_key(text: str) -> list[tuple[int, str]]:

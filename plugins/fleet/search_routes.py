@@ -48,9 +48,17 @@ _SORT_BY: Mapping[SortDevices, SortBy] = {
 }
 
 
+#: Datastreams, and metadata fields, whose values a list has.
+MAX_NAMED = 10
+
+
 @attrs.frozen(kw_only=True)
 class Search:
-    """Query for devices of an organization and those below it, or of a segment."""
+    """Query for devices of an organization and those below it, or of a segment.
+
+    The devices of the page have those of their ``values`` and ``metadata`` that are named: datastreams by pin ("V0") or
+    name, metadata by name, at most ten of each.
+    """
 
     query: str = ""
     match: Literal["all", "any"] = "all"
@@ -61,6 +69,8 @@ class Search:
     sort_order: Literal["asc", "desc", "ASC", "DESC"] = "asc"
     page: int = 0
     size: int = 20
+    values: list[str] = attrs.Factory(list)
+    metadata: list[str] = attrs.Factory(list)
 
 
 class SearchRoutes:
@@ -88,10 +98,14 @@ class SearchRoutes:
         body: Search = request.body
         if body.page < 0 or not 1 <= body.size <= MAX_PAGE:
             raise Rejected(f"page must be 0 or more, size 1 to {MAX_PAGE}")
+        if max(len(body.values), len(body.metadata)) > MAX_NAMED:
+            raise Rejected(f"values and metadata have at most {MAX_NAMED} names each")
         query = DeviceQuery(query=body.query, match=body.match, filters=body.filters)
         matches = await self._search.find(request, query, body.org_id, body.segment_id)
         devices = self._search.sort(matches, body.sort_by, body.sort_order, request.principal)
-        return self._page(request, devices, body.page, body.size)
+        page = devices[body.page * body.size : (body.page + 1) * body.size]
+        content = await self._search.to_results(page, request.principal, body.values, body.metadata)
+        return Page(content=content, total_elements=len(devices))
 
     def _page(self, request: Request, devices: Sequence[Device], page: int, size: int) -> Page[FoundDevice]:
         return page_of(devices, page, size, lambda device: self._search.to_result(device, request.principal))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hub import OFFLINE, Datastream, Device, MetadataField, Principal, Value
-from hub.domain import BUILT_IN, DeviceDisplay, DisplayRule, format_value, type_label
+from hub import OFFLINE, Datastream, Device, MetadataField, Principal
+from hub.domain import BUILT_IN, DeviceDisplay, type_label
 from hub.values import to_json
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def _datastream_value(
     device = display.device
     latest = hub.writes.latest(device, datastream)
     value = hub.writes.current(device, datastream)
-    expired = hub.value_timeouts.expired_text(device.points[datastream.pin])
+    expired_text = hub.value_timeouts.expired_text
+    displayed = display.displayed(datastream, hub.writes.current, expired_text)
     return DataStreamValue(
         data_stream_id=datastream.id,
         pin=f"v{datastream.pin}",
@@ -202,26 +203,13 @@ def _datastream_value(
         units=datastream.units,
         value=None if value is None else to_json(value),
         updated_at=None if latest is None else latest[0],
-        expired=expired,
+        expired=expired_text(device.points[datastream.pin]),
         properties=properties,
-        display=_display_object(hub, display, datastream, value, expired),
-    )
-
-
-def _display_object(
-    hub: Hub, display: DeviceDisplay, datastream: Datastream, value: Value | None, expired: str | None
-) -> DisplayObject:
-    rule = display.rule_for(datastream)
-    pair = None if rule.pin is None else display.device.points[rule.pin].datastream
-    if pair is not None and (paired := hub.writes.current(display.device, pair)) is not None:
-        datastream, value, expired = pair, paired, hub.value_timeouts.expired_text(display.device.points[pair.pin])
-    elif pair is not None:
-        # The paired datastream has no value yet: convert the value of this one.
-        pair, rule = None, DisplayRule(display.conversion_for(datastream))
-    return DisplayObject(
-        text=format_value(datastream, value, rule.conversion) if expired is None else expired,
-        units=rule.conversion.units,
-        factor=rule.conversion.factor,
-        offset=rule.conversion.offset,
-        pin=None if pair is None else f"v{pair.pin}",
+        display=DisplayObject(
+            text=displayed.text,
+            units=displayed.conversion.units,
+            factor=displayed.conversion.factor,
+            offset=displayed.conversion.offset,
+            pin=None if displayed.pin is None else f"v{displayed.pin}",
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support import raw_native
 from support.api import api_client, names_of
 from support.fleet import HEATER, LAMP, PUMP, where
 
@@ -158,3 +159,41 @@ async def test_chart_of_a_device_the_user_may_not_view_is_not_found(world, fleet
         assert [[21.5]] == [line["values"] for line in chart["series"]]
         for ids in (f"{lamp.id},{heater.id}", str(other.id)):
             assert 404 == (await ask("GET", "history", deviceIds=ids, pins="v0")).status
+
+
+async def test_list_has_the_values_and_metadata_that_it_asks_for(world, fleet):
+    lamp = fleet[LAMP]
+    async with api_client(world) as ask:
+        body = {"values": ["V0", "Temperature", "V9"], "metadata": ["Room", "No such field"], "sortBy": "name"}
+        content = (await ask("POST", "devices/search", body))["content"]
+    rows = {row["name"]: row for row in content}
+    stamp, value = world.hub.writes.latest(lamp, lamp.points[0].datastream)
+    latest = {"value": value, "text": "21.5", "updatedAt": stamp, "expired": None}
+    assert {"V0": latest, "Temperature": latest} == rows[LAMP]["values"]
+    assert {"value": None, "text": "", "updatedAt": None, "expired": None} == rows[PUMP]["values"]["V0"]
+    assert [{"Room": "Kitchen"}, {"Room": ""}] == [rows[name]["metadata"] for name in (LAMP, PUMP)]
+
+
+async def test_list_without_names_has_no_values(world, fleet):
+    async with api_client(world) as ask:
+        content = (await ask("POST", "devices/search", {}))["content"]
+    assert [(None, None)] * 3 == [(row["values"], row["metadata"]) for row in content]
+
+
+@pytest.mark.parametrize("key", ["values", "metadata"])
+async def test_too_many_names_in_a_list_are_rejected(world, fleet, key):
+    async with api_client(world) as ask:
+        assert 3 == (await ask("POST", "devices/search", {key: ["V0"] * 10}))["totalElements"]
+        rejection = await ask("POST", "devices/search", {key: ["V0"] * 11})
+    assert 400 == rejection.status
+    assert "at most 10 names" in rejection.text
+
+
+async def test_list_tells_connected_devices_by_flag_and_status_key(world, fleet):
+    lamp = fleet[LAMP]
+    token = await world.hub.tokens.rotate(lamp, SYSTEM)
+    async with raw_native.online(world.hub, token), api_client(world) as ask:
+        content = (await ask("POST", "devices/search", {"sortBy": "name"}))["content"]
+    rows = {row["name"]: (row["online"], row["statusKey"], row["orgName"], row["templateVersion"]) for row in content}
+    assert (True, "online", "acme", 1) == rows[LAMP]
+    assert (False, "offline", "works", 1) == rows[PUMP]
