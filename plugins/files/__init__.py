@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hub import DEVICE, PUBLIC, Download, Migration, Rejected, Request, Response, Route, StampColumns, hookimpl
 from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
-from plugins.files.form import parse_upload
 from plugins.files.store import MAX_SIZE, URL_PREFIX, DeviceFile, FileStore
+from plugins.files.upload_form import parse_upload
 
 if TYPE_CHECKING:
     import trio

@@ -18,7 +18,7 @@ from hub.templates.document import BadTemplate, from_toml
 from hub.testing import add_device
 from hub.writes import Write
 from plugins.data.history_routes import ImportBatch, ImportRows
-from plugins.files.form import MAX_PARTS, parse_upload
+from plugins.files.upload_form import MAX_PARTS, parse_upload
 from plugins.users.login_routes import Login
 
 ORG = "/api/v1/organization"

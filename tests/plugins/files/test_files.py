@@ -17,8 +17,8 @@ from hub.errors import Rejected
 from hub.model import SYSTEM
 from hub.run import running
 from hub.testing import add_device, address_of
-from plugins.files.form import parse_upload, safe_name
 from plugins.files.store import MAX_FILES, MAX_SIZE, FileStore
+from plugins.files.upload_form import parse_upload, safe_name
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 UPLOAD = "/external/api/upload"
