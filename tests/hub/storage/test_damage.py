@@ -62,7 +62,8 @@ async def test_a_history_that_is_damaged_at_the_start_is_put_aside_and_the_hub_s
         await write_value(hub, only_device(hub), 0, "3").durable()
 
         assert 3.0 == latest_value(hub, only_device(hub), 0)[1]
-        assert [3.0] == logged(data)
+        # Values of a log that can still be read are compacted into the new file meanwhile.
+        assert 3.0 in logged(data)
         assert "damaged history" in alarm_texts(hub)
         assert 1 == len(set_aside(data))
         assert set_aside(data)[0] in alarm_texts(hub)
