@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.raw_mqtt import V5, V311, online, open_connection, until
+from support.raw_mqtt import V5, V311, online, open_connection
 from support.rejections import rejection_reasons
 from support.tenants import THERMOMETER, tenants
+from support.times import until
 
 from connectors.mqtt.endpoint import Endpoint
 from connectors.mqtt.packets import Ack, Kind, Property, Will

@@ -11,8 +11,9 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from support.raw_native import OK, PATIENCE, online, open_connection, until
+from support.raw_native import OK, PATIENCE, online, open_connection
 from support.rejections import rejection_reasons
+from support.times import until
 
 from connectors.native.client import Client, Disconnected, LoginFailed, connect
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
