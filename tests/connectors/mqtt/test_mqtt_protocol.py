@@ -206,7 +206,7 @@ def test_length_is_encoded_in_one_to_four_bytes(value):
     assert all(byte & 128 for byte in encoded[:-1])
 
 
-# -- another implementation --------------------------------------------------------------------------------------------
+# -- another implementation -------------------------------------------------------------------------------------------
 
 
 def read_with_mqtt5(data):
@@ -266,7 +266,7 @@ def test_other_implementation_decodes_our_acknowledgements(reasons, packet_id):
     assert (packet_id, 0x90, "no") == (puback.packet_id, puback.reason_code, puback.reason_str)
 
 
-# -- malformed packets -------------------------------------------------------------------------------------------------
+# -- malformed packets ------------------------------------------------------------------------------------------------
 
 CONNECT = b"\0\4MQTT\x04\x02\0\x3c\0\0"
 MALFORMED, PROTOCOL = Reason.MALFORMED, Reason.PROTOCOL_ERROR

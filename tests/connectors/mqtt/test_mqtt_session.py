@@ -86,7 +86,7 @@ def peer(version):
     return peer
 
 
-# -- CONNECT -----------------------------------------------------------------------------------------------------------
+# -- CONNECT ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_silent_client_expires_after_one_and_a_half_keep_alive_times(version, ke
     assert peer.now + seconds == peer.server.expires
 
 
-# -- packets from the client -------------------------------------------------------------------------------------------
+# -- packets from the client ------------------------------------------------------------------------------------------
 
 
 def test_pingreq_is_answered_with_pingresp(peer):
@@ -325,7 +325,7 @@ def test_will_is_discarded_by_a_normal_disconnect_only(version):
     assert Will("t", b"x") == peer.server.will
 
 
-# -- subscriptions -----------------------------------------------------------------------------------------------------
+# -- subscriptions ----------------------------------------------------------------------------------------------------
 
 
 def test_subscriptions_are_granted_rejected_and_removed(peer, version):
@@ -396,7 +396,7 @@ def test_wildcards_are_valid_for_whole_levels_only(topic_filter):
     assert is_topic(topic_filter) is (bool(topic_filter) and not set(topic_filter) & set("+#"))
 
 
-# -- messages to the client --------------------------------------------------------------------------------------------
+# -- messages to the client -------------------------------------------------------------------------------------------
 
 
 def test_acknowledged_messages_are_reported_as_delivered(peer):
