@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
+import trio
 import trio.testing
+from support.patience import brief
 from support.raw_mqtt import V5
 from websockets.trio.client import connect
 
@@ -67,6 +69,13 @@ async def advance_while_idle(clock):
     while True:
         await trio.testing.wait_all_tasks_blocked(0.02)
         clock.jump(0.25)
+
+
+async def assert_silent(client):
+    """Assert that the hub sends nothing to a client for a short time."""
+    with trio.move_on_after(brief(0.1)) as silence:
+        await client.next()
+    assert silence.cancelled_caught
 
 
 @asynccontextmanager

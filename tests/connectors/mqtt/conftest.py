@@ -1,4 +1,4 @@
-"""A hub with one MQTT device, and both versions of the protocol."""
+"""A hub with an MQTT device, and both versions of the protocol."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def test_device_is_online_until_its_connection_closes(hub, device, token, 
         ("device", b"", 4, 0x86),
         ("device", b"\xff\xfe", 4, 0x86),
         ("mgmt_device", b"x" * 32, 4, 0x86),
-        ("somebody", b"secret", 4, 0x86),
+        ("unknown", b"secret", 4, 0x86),
         ("", b"secret", 4, 0x86),
         (None, None, 4, 0x86),
         ("mgmt_device", "its token", 5, 0x87),
@@ -126,8 +126,8 @@ async def test_connection_without_a_connect_is_closed_after_the_deadline(hub):
 
 
 async def test_connection_over_the_limit_is_rejected_in_its_version(hub_config, version):
-    few = parse(LOOPBACK + "[limits]\nconnections = 1\n").with_data(str(hub_config.data))
-    async with running(few) as hub:
+    config = parse(LOOPBACK + "[limits]\nconnections = 1\n").with_data(str(hub_config.data))
+    async with running(config) as hub:
         _, token = await add_device(hub, TEMPLATE)
         async with online(hub, token), open_connection(hub, version) as other:
             assert Connack(False, 0x89 if version == V5 else 3) == await other.login(token)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 import trio
 import trio.testing
+from support.databases import hold_commits
 from support.mqtt_devices import TEMPLATE, open_websocket
 from support.raw_mqtt import PATIENCE, V5, V311, online, open_connection
 from support.times import until
@@ -47,13 +48,7 @@ async def test_stopping_hub_sends_disconnect_with_a_reason_code(hub_config):
 async def test_stopping_hub_sends_pending_acknowledgements_before_disconnect(hub_config, monkeypatch, transport):
     async with running(hub_config) as hub:
         device, token = await add_device(hub, TEMPLATE)
-        transaction, ready = hub.storage.history.transaction, trio.Event()
-
-        async def slow(fn):
-            await ready.wait()
-            return await transaction(fn)
-
-        monkeypatch.setattr(hub.storage.history, "transaction", slow)
+        released = hold_commits(hub.storage.history, monkeypatch)
         connect = encode(Connect(username="device", password=token.encode(), version=V5), V5)
         message, packets = encode(Publish("ds/Temperature", b"1", 1, 5), V5), []
 
@@ -62,7 +57,7 @@ async def test_stopping_hub_sends_pending_acknowledgements_before_disconnect(hub
             async with trio.open_nursery() as stopping:
                 stopping.start_soon(hub.listener.drain, 2)
                 await until(lambda: hub.listener.draining)
-                ready.set()
+                released.set()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop)

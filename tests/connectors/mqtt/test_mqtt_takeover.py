@@ -54,8 +54,8 @@ async def test_devices_may_share_a_client_identifier(hub, device, token):
 async def test_rejected_login_with_the_same_client_identifier_disturbs_no_connection(hub, token):
     async with online(hub, token, client_id="mine") as client:
         for _ in range(30):
-            async with open_connection(hub) as intruder:
-                assert 4 == (await intruder.login("x" * 32, client_id="mine")).reason
+            async with open_connection(hub) as other:
+                assert 4 == (await other.login("x" * 32, client_id="mine")).reason
         assert Ack(Kind.PUBACK, 2) == await client.publish("ds/Temperature", "3")
 
 
@@ -104,24 +104,24 @@ async def test_newest_of_several_delayed_logins_succeeds(hub, token, clock, nurs
     connect = Connect(username="device", password=token.encode())
     async with (
         online(hub, token, subscribed=False) as current,
-        open_connection(hub) as gone,
+        open_connection(hub) as delayed,
         open_connection(hub) as newest,
     ):
-        await gone.send(connect)
+        await delayed.send(connect)
         await current.message()
         await newest.send(connect)
         await current.message()
         nursery.start_soon(advance_while_idle, clock)
         assert Connack(False, 0) == await newest.next()
-        assert Connack(False, 3) == await gone.next()
+        assert Connack(False, 3) == await delayed.next()
 
 
 async def test_delayed_login_whose_client_hung_up_replaces_no_connection(hub, token, clock, nursery):
     await take_over_without_delay(hub, token)
     async with online(hub, token, subscribed=False) as current:
         connections = hub.listener.connections
-        async with open_connection(hub) as gone:
-            await gone.send(Connect(username="device", password=token.encode()))
+        async with open_connection(hub) as delayed:
+            await delayed.send(Connect(username="device", password=token.encode()))
             await current.message()
         nursery.start_soon(advance_while_idle, clock)
         await until(lambda: hub.listener.connections == connections)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 import pytest
 import trio
 import trio.testing
+from support.databases import full_disk
 from support.native_devices import TEMPLATE, add_native_device, logged_events
 from support.raw_native import OK, online
 
@@ -69,30 +70,12 @@ async def test_response_waits_for_the_commit_without_blocking_other_devices(hub,
     assert [(value,)] == stored(hub, sql)
 
 
-@asynccontextmanager
-async def full_disk(hub):
-    """A configuration database that cannot grow within the block."""
-
-    async def limit(tx):
-        [(count,)] = await tx.fetch_all("PRAGMA page_count")
-        await tx.execute(f"PRAGMA max_page_count = {count}")
-
-    async def unlimit(tx):
-        await tx.execute("PRAGMA max_page_count = 1000000")
-
-    await hub.storage.transaction(limit)
-    try:
-        yield
-    finally:
-        await hub.storage.transaction(unlimit)
-
-
 async def test_full_disk_is_answered_with_19_until_space_is_free(start):
     label = "x" * 1000
     async with start("[limits]\nburst = 10000\n") as hub:
         template, _ = await hub.templates.save(TEMPLATE, SYSTEM)
         added = await hub.devices.add([NewDevice(name=f"Device {n}", template=template) for n in range(10)], SYSTEM)
-        async with full_disk(hub):
+        async with full_disk(hub.storage):
             statuses = {}
             for device, token in added:
                 async with online(hub, token) as client:
@@ -109,7 +92,7 @@ async def test_full_disk_is_answered_with_19_until_space_is_free(start):
 async def test_event_that_a_full_disk_rejected_may_be_repeated_at_once(hub_at_noon, time):
     device, token = await add_native_device(hub_at_noon)
     async with online(hub_at_noon, token) as client:
-        async with full_disk(hub_at_noon):
+        async with full_disk(hub_at_noon.storage):
             status = OK
             while status == OK:
                 time.wall += 1000

@@ -16,8 +16,6 @@ from connectors.native.timeouts import NativeTimeouts
 from hub.facts import DeviceInfo
 from hub.model import Reboot
 
-# -- info -------------------------------------------------------------------------------------------------------------
-
 INFOS = {
     "c++ linux": "ver\x001.4.0\0h-beat\x0040\0buff-in\x004096\0dev\0Linux\0fw\x000.1.0\0conn\0Socket\0tmpl\0TMPL0native\0",
     "arduino": "mcu\x001.0.1\0fw-type\0TMPL0native\0build\0Nov 23 2026\0blynk\x001.3.2\0h-beat\x0045\0buff-in\x001024\0dev\0ESP32",
