@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from support.databases import full_disk
 from support.patience import patient
 from support.times import DAY, HOUR, NOON, until
 from support.values import write_value
@@ -134,28 +135,12 @@ async def test_writes_are_rejected_when_too_many_values_wait_for_compaction(star
 # -- disks ------------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def full_disk(hub):
-    async def limit(tx):
-        [(pages,)] = await tx.fetch_all("PRAGMA page_count")
-        await tx.execute(f"PRAGMA max_page_count = {pages}")
-
-    async def unlimit(tx):
-        await tx.execute("PRAGMA max_page_count = 1000000")
-
-    await hub.storage.history.transaction(limit)
-    try:
-        yield
-    finally:
-        await hub.storage.history.transaction(unlimit)
-
-
 @pytest.mark.timeouts(NativeTimeouts(sweep=0.05, full_check=0.05), HistoryTimeouts(retry=0.05))
 async def test_devices_log_in_and_are_answered_while_the_disk_is_full_and_writes_resume_afterwards(start, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 50)
     async with start() as started:
         device, token = await add_device(started, TEMPLATE)
-        async with full_disk(started):
+        async with full_disk(started.storage.history):
             count = 0
             while not started.history.full:
                 write_value(started, device, 1, "x" * 1000)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
+from support.databases import hold_commits
 from support.paths import ROOT
 from support.patience import brief, patient
 from support.times import until
@@ -235,19 +236,13 @@ async def test_documented_transport_acknowledges_after_the_commit(lines_hub, mon
     device, token = await add_device(hub, LINES_TEMPLATE)
     async with open_connection(hub) as client:
         assert "ok" == await client.ask(f"login {token}\n")
-        transaction, ready = hub.storage.history.transaction, trio.Event()
-
-        async def wait(fn):
-            await ready.wait()
-            return await transaction(fn)
-
-        monkeypatch.setattr(hub.storage.history, "transaction", wait)
+        released = hold_commits(hub.storage.history, monkeypatch)
         await client.send("0 5\n")
         await until(lambda: 5 == hub.writes.current(device, device.points[0].datastream))
         with trio.move_on_after(brief(0.1)) as early:
             await client.line()
         assert early.cancelled_caught
-        ready.set()
+        released.set()
         assert "ok" == await client.line()
 
 

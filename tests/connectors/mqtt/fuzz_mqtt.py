@@ -15,42 +15,42 @@ LIMITS = ServerLimits(max_packet=4096)
 
 
 def decoder(version: int, data: bytes) -> None:
-    """Whatever is read can be written, and is then read the same."""
+    """Decode packets; each can be encoded, and decodes to an equal packet again."""
     try:
         for packet in Decoder(65_536, version).receive(data):
-            again = list(
+            decoded = list(
                 Decoder(65_536, 0 if isinstance(packet, Connect) else version).receive(encode(packet, version))
             )
-            assert [packet] == again, (packet, again)
+            assert [packet] == decoded, (packet, decoded)
     except RemoteProtocolError:
         pass
 
 
 def connection(data: bytes) -> None:
-    """A client that says anything after a good or bad CONNECT, to a server that grants everything."""
-    one = ServerProtocol(LIMITS, 10.0)
+    """Receive any bytes on a connection whose server accepts every CONNECT, publication and subscription."""
+    protocol = ServerProtocol(LIMITS, 10.0)
     try:
         for chunk in (data[:7], data[7:]):
-            for event in one.receive(chunk, 1.0):
+            for event in protocol.receive(chunk, 1.0):
                 match event:
                     case Connect():
-                        one.accept(event, Session("x"), 1.0, present=False)
-                        one.publish(Message("a", b"b", 1), 1.0)
+                        protocol.accept(event, Session("x"), 1.0, present=False)
+                        protocol.publish(Message("a", b"b", 1), 1.0)
                     case Publish():
-                        one.acknowledge(event)
+                        protocol.acknowledge(event)
                     case Repeated(publish):
-                        one.acknowledge(publish, 0x80, "no")
+                        protocol.acknowledge(publish, 0x80, "no")
                     case Subscribe():
-                        one.answer_subscribe(event, [sub.qos for sub in event.subscriptions])
+                        protocol.answer_subscribe(event, [sub.qos for sub in event.subscriptions])
                     case Unsubscribe():
-                        one.answer_unsubscribe(event)
+                        protocol.answer_unsubscribe(event)
     except RemoteProtocolError as error:
-        one.fail(error.reason, str(error))
-    for packet in Decoder(65_536, one.version or 4).receive(one.data_to_send()):
+        protocol.fail(error.reason, str(error))
+    for packet in Decoder(65_536, protocol.version or 4).receive(protocol.data_to_send()):
         assert packet
 
 
-def one_input(data: bytes) -> None:
+def check_input(data: bytes) -> None:
     for version in (0, 4, 5):
         decoder(version, data)
     connection(data)
@@ -59,5 +59,5 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, one_input)
+    atheris.Setup(sys.argv, check_input)
     atheris.Fuzz()
