@@ -106,6 +106,12 @@ class ClientObjectPage(TypedDict):
     totalElements: int
 
 
+class ClientSettings(TypedDict):
+    """settings is any JSON object of at most 16 KiB."""
+
+    settings: dict[str, Any]
+
+
 class ClockObject(TypedDict):
     """now is the hub's stamp and wall the machine's clock, in ms UTC; problem says why they differ.
 
@@ -3126,6 +3132,16 @@ def put_profile(
             "address": address,
         },
     )
+
+
+def get_profile_settings(*, app: str) -> Call[ClientSettings]:
+    """Own settings of a client."""
+    return Call("GET", "/api/v1/profile/settings", {"app": app})
+
+
+def put_profile_settings(*, app: str, settings: Mapping[str, Any]) -> Call[ClientSettings]:
+    """Store own settings of a client."""
+    return Call("PUT", "/api/v1/profile/settings", {"app": app}, {"settings": settings})
 
 
 def get_refusals() -> Call[list[Refusal]]:

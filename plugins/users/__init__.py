@@ -64,6 +64,7 @@ def hub_directory(hub: Hub) -> UserDirectory:
 def hub_routes(hub: Hub) -> Sequence[Route]:
     from plugins.users import (
         account_pages,
+        client_settings,
         device_transfer_routes,
         login_routes,
         oauth_authorize,
@@ -76,6 +77,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
     service = hub.service(_service_class())
     modules = (
         login_routes,
+        client_settings,
         user_routes,
         device_transfer_routes,
         role_routes,

@@ -14,6 +14,7 @@ from hub import Created, Device, Forbidden, HubError, Organization, Principal, R
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.parsing.spellings import nfc
 from plugins.users.account_links import AccountLink
+from plugins.users.client_settings import settings_of
 from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import to_blynk_hash
 from plugins.users.schemas import (
@@ -300,6 +301,7 @@ class UserRoutes:
         return {
             "user": self._service.user_profile(user),
             "sessions": [session_object(session) for session in self._credentials.sessions_of(user.id)],
+            "settings": await settings_of(self._hub, user.id),
             "keys": [key.name for key in self._credentials.keys_of(user.id)],
             "devices": [{"id": device.id, "name": device.name} for device in self._owned_devices(user)],
             "comments": [
