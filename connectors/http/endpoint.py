@@ -41,7 +41,7 @@ from hub import (
     hookimpl,
     translate,
 )
-from hub.api import BODY, OPEN, from_json, parse_json, to_json
+from hub.api import BODY, OPEN, from_json, is_own_origin, parse_json, to_json
 from hub.net import client_address
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ STATUS: dict[type[HubError], int] = {
 }
 #: Seconds after which a client may retry a request that was answered with 503.
 RETRY_AFTER = 5
+#: The subprotocol of pages, beside which they send their token as ``bearer.<token>`` (RFC 6455, 1.9).
+SUBPROTOCOL = "pinwheel.v1"
 #: The only paths on a listener that serves "device-http"; any other is answered with 404.
 DEVICE_PATHS = "/external/api/", "/health"
 
@@ -166,8 +168,8 @@ class Endpoint:
         path = target.rstrip("/")
         request = _build_request(self._hub, "GET", path, query.encode(), upgrade_request.headers, peer)
         if (protocol := self._find_protocol(path, peer)) is not None:
-            subprotocols = [protocol.subprotocol] if protocol.subprotocol else []
-            if socket := self._accept(wire, peer, upgrade_request, trailing, subprotocols):
+            own = [protocol.subprotocol] if protocol.subprotocol else []
+            if socket := self._accept(wire, peer, upgrade_request, trailing, own):
                 peer.address = request.address
                 await protocol.serve(socket, peer)
                 await socket.aclose()
@@ -176,14 +178,34 @@ class Endpoint:
         try:
             if route is None or not _is_served(path, peer):
                 raise NotFound("There is no WebSocket here.")
+            subprotocols = self._admit_page(request)
             await _authorize(self._hub, request, route.permission)
         except HubError as error:
             wire.send(_encode_rejected_upgrade(error))
             return
-        if socket := self._accept(wire, peer, upgrade_request, trailing):
+        if socket := self._accept(wire, peer, upgrade_request, trailing, subprotocols):
             peer.authenticated()
             await route.handler(request, websocket.TextSocket(socket))
             await socket.aclose()
+
+    def _admit_page(self, request: Request) -> Sequence[str]:
+        """Return the subprotocols to choose from, and take the bearer token that a page sends as another of them.
+
+        A page cannot send an Authorization header with a WebSocket. Raises `Forbidden` for a page of another site.
+        """
+        origin = request.headers.get("origin")
+        if origin is not None and not is_own_origin(origin, request, self._hub.config):
+            self._hub.reject(request.address, f"HTTP 403: a page of {origin[:100]} asked for {request.path}")
+            raise Forbidden(
+                "A page of another site cannot open this WebSocket. If it is the hub's own page, set [hub] url in "
+                "hub.toml to the address at which browsers open it."
+            )
+        offered = [item.strip() for item in request.headers.get("sec-websocket-protocol", "").split(",")]
+        if SUBPROTOCOL not in offered:
+            return ()
+        if token := next((item.removeprefix("bearer.") for item in offered if item.startswith("bearer.")), ""):
+            request.headers = {"authorization": f"Bearer {token}", **request.headers}
+        return (SUBPROTOCOL,)
 
     def _find_protocol(self, path: str, peer: Peer) -> WireProtocol | None:
         """Return the protocol whose WebSockets have this path on the client's listener."""

@@ -5,7 +5,7 @@ The names below are public. `hub.app` also uses `access` (what a request is abou
 
 from hub.api.bodies import parse_json
 from hub.api.changes import details_of
-from hub.api.links import ONLY_HERE, is_only_here, reachable
+from hub.api.links import ONLY_HERE, is_only_here, is_own_origin, reachable
 from hub.api.messages import (
     MAX_PAGE,
     PAGE,
@@ -84,6 +84,7 @@ __all__ = [
     "details_of",
     "from_json",
     "is_only_here",
+    "is_own_origin",
     "json_name",
     "optional",
     "page_of",

@@ -28,6 +28,15 @@ def link(path: str, request: Request | None, config: Config, listener: Listener 
     return f"{_base(request, config, listener)}{path}"
 
 
+def is_own_origin(origin: str, request: Request, config: Config) -> bool:
+    """Whether an Origin header (RFC 6454) names a page of this hub, by a name that is the hub's own.
+
+    It is not enough that Origin and Host are equal: both are the attacker's name in DNS rebinding.
+    """
+    own = [*_requested_base(request, config), config.hub.url.rstrip("/")]
+    return bool(origin) and origin.lower() in {base.lower() for base in own}
+
+
 def _base(request: Request | None, config: Config, listener: Listener | None) -> str:
     if config.hub.url:
         return config.hub.url.rstrip("/")
