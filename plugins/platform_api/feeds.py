@@ -54,11 +54,16 @@ from hub import (
     AlarmRaised,
     ChangeMade,
     Device,
+    DeviceAdded,
+    DeviceChanged,
+    DeviceDeleted,
     EventChanged,
     EventLogged,
+    MetadataChanged,
     PropertyChanged,
     Refused,
     StatusChanged,
+    TemplateChanged,
     ValueCleared,
     ValueExpired,
     ValueWritten,
@@ -175,6 +180,13 @@ class Feed:
                 yield subscribe(ValueExpired, self._on_expired)
                 yield subscribe(ValueCleared, self._on_cleared)
                 yield subscribe(PropertyChanged, self._on_property)
+                yield subscribe(DeviceAdded, lambda fact: self._on_device(fact.device, {"added": True}))
+                yield subscribe(DeviceDeleted, lambda fact: self._on_device(fact.device, {"deleted": True}))
+                yield subscribe(DeviceChanged, lambda fact: self._on_device(fact.device, _changed(fact.device)))
+                yield subscribe(
+                    MetadataChanged, lambda fact: self._on_device(fact.device, {"metadata": {fact.name: fact.value}})
+                )
+                yield subscribe(TemplateChanged, self._on_template)
 
     # -- collect --------------------------------------------------------------------------------------------------
 
@@ -211,6 +223,14 @@ class Feed:
     def _on_property(self, fact: PropertyChanged) -> None:
         properties = {f"v{fact.datastream.pin}": {fact.property: list(fact.value)}}
         self._enqueue({"device": fact.device.id, "properties": properties}, fact.device)
+
+    def _on_device(self, device: Device, change: dict[str, Any]) -> None:
+        self._enqueue({"device": device.id, **change}, device)
+
+    def _on_template(self, fact: TemplateChanged) -> None:
+        device = self.device
+        if device is not None and device.template.id == fact.template.id:
+            self._on_device(device, {"template": fact.template.id, "version": device.template.version})
 
     def _on_event(self, fact: EventLogged | EventChanged) -> None:
         event = body_to_json(event_object(fact.event, fact.device.org))
@@ -360,6 +380,18 @@ class _CpuBudget:
         """Charge CPU seconds that were used; the next pause is not longer than `MAX_DELAY`."""
         now = self._monotonic()
         self._paid_at = min(max(self._paid_at, now) + seconds / CPU_SHARE, now + CPU_BURST / CPU_SHARE + MAX_DELAY)
+
+
+def _changed(device: Device) -> dict[str, Any]:
+    """Return what can change about a device, as the stream's JSON."""
+    return {
+        "changed": {
+            "name": device.name,
+            "orgId": device.org,
+            "ownerUserId": device.owner,
+            "templateVersion": device.template.version,
+        }
+    }
 
 
 def _change_object(change: Change) -> dict[str, Any]:
