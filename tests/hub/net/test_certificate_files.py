@@ -1,4 +1,4 @@
-"""Certificate and key files that do not fit: each is named, with what it is and what to do, at the start and on a reload."""
+"""Invalid certificate and key files: errors at the start and on a reload; the hub's own files after a power cut or on a full disk."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ PKCS8, OPENSSL, OPENSSH = (
     serialization.PrivateFormat.TraditionalOpenSSL,
     serialization.PrivateFormat.OpenSSH,
 )
-PLAIN, LOCKED = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"secret")
+PLAIN, ENCRYPTED = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"secret")
 
 
-class Files:
-    """A certificate, its key and the CA's certificate, in every form."""
+class PairOfFiles:
+    """The files of a certificate and its key, and their contents to convert: the certificate, its key, the CA's certificate."""
 
     def __init__(self, folder):
         ca = trustme.CA()
-        made = ca.issue_cert("localhost")
+        issued = ca.issue_cert("localhost")
         self.cert, self.key = folder / "cert.pem", folder / "key.pem"
-        self.own, self.ca = made.cert_chain_pems[0].bytes(), ca.cert_pem.bytes()
-        self.secret = made.private_key_pem.bytes()
+        self.own, self.ca = issued.cert_chain_pems[0].bytes(), ca.cert_pem.bytes()
+        self.secret = issued.private_key_pem.bytes()
         self.certificate = x509.load_pem_x509_certificate(self.own)
         self.private = serialization.load_pem_private_key(self.secret, None)
         self.put()
@@ -64,24 +64,28 @@ class Files:
 
 @pytest.fixture
 def files(tmp_path):
-    return Files(tmp_path)
+    return PairOfFiles(tmp_path)
 
 
-def _request(files):
+def _signing_request(files):
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(files.private, hashes.SHA256()).public_bytes(PEM)
 
 
-#: What is in the two files, None for what fits, and what is said of it.
-WRONG = {
-    "locked": (None, lambda f: f.key_as(PEM, PKCS8, LOCKED), "key.pem has a passphrase, which the hub cannot ask for"),
-    "locked, old": (None, lambda f: f.key_as(PEM, OPENSSL, LOCKED), "key.pem has a passphrase"),
+#: The contents of the two files, None for valid contents, and the message of the error.
+INVALID = {
+    "encrypted key": (
+        None,
+        lambda f: f.key_as(PEM, PKCS8, ENCRYPTED),
+        "key.pem has a passphrase, which the hub cannot ask for",
+    ),
+    "encrypted key of OpenSSL": (None, lambda f: f.key_as(PEM, OPENSSL, ENCRYPTED), "key.pem has a passphrase"),
     "empty": (lambda f: b"", None, "cert.pem is empty"),
     "empty key": (None, lambda f: b"\n", "key.pem is empty"),
     "DER": (lambda f: f.certificate.public_bytes(DER), None, "cert.pem is a certificate in DER: openssl x509"),
     "DER key": (None, lambda f: f.key_as(DER, PKCS8), "key.pem is a key in DER: openssl pkey"),
     "PKCS#12": (
-        lambda f: pkcs12.serialize_key_and_certificates(b"x", f.private, f.certificate, None, LOCKED),
+        lambda f: pkcs12.serialize_key_and_certificates(b"x", f.private, f.certificate, None, ENCRYPTED),
         None,
         "cert.pem is PKCS#12 (.p12, .pfx): openssl pkcs12",
     ),
@@ -100,7 +104,7 @@ WRONG = {
     "CA first": (lambda f: f.ca + f.own, None, "the certificate of the key is number 2 in"),
     "swapped": (lambda f: f.secret, lambda f: f.own, "cert.pem has a private key and no certificate: are cert and key"),
     "no key": (None, lambda f: f.own, "key.pem has a certificate and no private key: are cert and key"),
-    "request": (_request, None, "cert.pem is a request for a certificate"),
+    "request": (_signing_request, None, "cert.pem is a request for a certificate"),
     "public key": (
         None,
         lambda f: f.private.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
@@ -120,24 +124,24 @@ def put(files, cert, key):
     files.put(cert(files) if cert else None, key(files) if key else None)
 
 
-@pytest.mark.parametrize(("cert", "key", "said"), WRONG.values(), ids=WRONG)
-def test_file_that_does_not_fit_is_named(files, tmp_path, cert, key, said):
+@pytest.mark.parametrize(("cert", "key", "message"), INVALID.values(), ids=INVALID)
+def test_invalid_file_prevents_the_start_and_is_named(files, tmp_path, cert, key, message):
     put(files, cert, key)
-    with pytest.raises(StartupError) as refused:
+    with pytest.raises(StartupError) as raised:
         Certificates(files.section, tmp_path, [], Clock()).load()
-    assert said in str(refused.value)
-    assert str(tmp_path) in str(refused.value)
+    assert message in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
 
 
-@pytest.mark.parametrize(("cert", "key", "said"), WRONG.values(), ids=WRONG)
-def test_file_that_does_not_fit_leaves_the_certificate_from_before(files, tmp_path, caplog, cert, key, said):
+@pytest.mark.parametrize(("cert", "key", "message"), INVALID.values(), ids=INVALID)
+def test_previous_certificate_stays_in_use_while_a_file_is_invalid(files, tmp_path, caplog, cert, key, message):
     certificates = Certificates(files.section, tmp_path, [], Clock())
     certificates.load()
     before = certificates.context
     put(files, cert, key)
     certificates.reload()
     assert certificates.context is before
-    assert said in caplog.text
+    assert message in caplog.text
     assert "the certificate from before stays in use" in caplog.text
     files.put()
     certificates.reload()
@@ -146,7 +150,7 @@ def test_file_that_does_not_fit_leaves_the_certificate_from_before(files, tmp_pa
 
 @pytest.mark.parametrize("form", [PKCS8, OPENSSL])
 @pytest.mark.parametrize("around", ["", "Bag Attributes\n    localKeyID: 01\n", "\r\n"])
-def test_file_that_fits_is_taken(files, form, around):
+def test_valid_files_are_accepted_with_text_around_them(files, form, around):
     text = around.encode()
     files.put(text + files.own + text + files.ca, text + files.key_as(PEM, form))
     assert [files.certificate, x509.load_pem_x509_certificate(files.ca)] == check(files.cert, files.key)
@@ -157,7 +161,7 @@ def test_certificate_and_key_may_be_one_file(files, tmp_path):
     Certificates(TlsSection(cert=str(files.cert), key=str(files.cert)), tmp_path, [], Clock()).load()
 
 
-def test_pipe_is_not_waited_for(files, tmp_path):
+def test_named_pipe_is_rejected(files, tmp_path):
     files.key.unlink()
     os.mkfifo(files.key)
     with pytest.raises(StartupError, match="is no regular file"):
@@ -165,19 +169,20 @@ def test_pipe_is_not_waited_for(files, tmp_path):
 
 
 def test_openssl_never_asks_for_a_passphrase(files):
-    """The last guard: a key that got its passphrase after it was looked at."""
+    """Also if the key was encrypted after it was checked."""
     from hub.net.certificate_files import no_passphrase
 
-    files.put(key=files.key_as(PEM, PKCS8, LOCKED))
+    files.put(key=files.key_as(PEM, PKCS8, ENCRYPTED))
     with pytest.raises(ValueError, match="the key has a passphrase"):
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.cert, files.key, no_passphrase)
 
 
-#: A terminal of its own for a command: what it writes comes out, and nobody types.
+#: Runs a command in a terminal of its own, without input, and prints its output.
 ON_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:], stdin_read=lambda fd: b'') >> 8)"
 
 
-def on_a_terminal(*command, folder):
+def run_on_terminal(*command, folder):
+    """The ``pinwheel`` command in a terminal of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", ON_A_TERMINAL, PINWHEEL, *command],
         stdin=subprocess.PIPE,
@@ -189,51 +194,52 @@ def on_a_terminal(*command, folder):
 
 @pytest.fixture
 def folder(files, tmp_path):
-    plain, encrypted = ('[[listen]]\naddress = "127.0.0.1:0"\n' + more for more in ("", 'tls = "on"\n'))
+    """A directory with the configuration of a hub that uses the files."""
+    plain, encrypted = ('[[listen]]\naddress = "127.0.0.1:0"\n' + option for option in ("", 'tls = "on"\n'))
     tls = f'[tls]\ncert = "{files.cert}"\nkey = "{files.key}"\n'
     (tmp_path / "hub.toml").write_text(f'[hub]\ndata = "data"\n{plain}{encrypted}{tls}')
     return tmp_path
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_key_with_a_passphrase_does_not_ask_the_terminal_at_the_start(files, folder, command):
-    files.put(key=files.key_as(PEM, PKCS8, LOCKED))
-    with on_a_terminal(command, "--config", "hub.toml", folder=folder) as process:
-        said = process.stdout.read()
-    assert "key.pem has a passphrase, which the hub cannot ask for" in said
-    assert "pass phrase" not in said
+def test_start_with_an_encrypted_key_does_not_prompt_on_the_terminal(files, folder, command):
+    files.put(key=files.key_as(PEM, PKCS8, ENCRYPTED))
+    with run_on_terminal(command, "--config", "hub.toml", folder=folder) as process:
+        output = process.stdout.read()
+    assert "key.pem has a passphrase, which the hub cannot ask for" in output
+    assert "pass phrase" not in output
 
 
-def test_key_with_a_passphrase_does_not_stop_a_running_hub(files, folder):
-    with on_a_terminal("run", "--config", "hub.toml", folder=folder) as process:
+def test_running_hub_continues_when_its_key_becomes_encrypted(files, folder):
+    with run_on_terminal("run", "--config", "hub.toml", folder=folder) as process:
         lines = iter(process.stdout.readline, "")
         ready = next(line for line in lines if line.startswith("ready "))
         hub = int((folder / "data" / "lock").read_text())
         assert hub > 1
         try:
-            locked = folder / "locked.pem"
-            locked.write_bytes(files.key_as(PEM, PKCS8, LOCKED))
-            shutil.copy(locked, files.key)
+            encrypted = folder / "encrypted.pem"
+            encrypted.write_bytes(files.key_as(PEM, PKCS8, ENCRYPTED))
+            shutil.copy(encrypted, files.key)
             os.kill(hub, signal.SIGHUP)
-            said = next(line for line in lines if "pass" in line)
-            assert "key.pem has a passphrase" in said
-            assert "the certificate from before stays in use" in said
+            message = next(line for line in lines if "pass" in line)
+            assert "key.pem has a passphrase" in message
+            assert "the certificate from before stays in use" in message
             address = ready.split()[1].strip(",")
-            with urllib.request.urlopen(f"http://{address}/health", timeout=patient(20)) as answer:
-                assert 200 == answer.status
+            with urllib.request.urlopen(f"http://{address}/health", timeout=patient(20)) as response:
+                assert 200 == response.status
         finally:
             os.kill(hub, signal.SIGTERM)
             process.stdout.read()
 
 
-def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, caplog):
+def test_existing_certificate_is_served_when_a_full_disk_prevents_its_renewal(tmp_path, monkeypatch, caplog):
     Certificates(TlsSection(), tmp_path, ["old.example.org"], Clock()).load()
     before = (tmp_path / "tls" / "cert.pem").read_bytes()
 
-    def refuse(*_args):
+    def raise_disk_full(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub.net.certificates, "write_together", refuse)
+    monkeypatch.setattr(hub.net.certificates, "write_together", raise_disk_full)
     for _ in range(2):
         Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"], Clock()).load()
     assert before == (tmp_path / "tls" / "cert.pem").read_bytes()
@@ -242,25 +248,26 @@ def test_full_disk_keeps_the_certificate_that_there_is(tmp_path, monkeypatch, ca
         Certificates(TlsSection(), tmp_path / "other", ["old.example.org"], Clock()).load()
 
 
-# -- the hub's own pairs, after a power cut or on a full disk ---------------------------------------------------------
+# -- the hub's own files after a power cut or on a full disk ----------------------------------------------------------
 
 OLD = ["old.example.org"]
 NEW = [*OLD, "new.example.org"]
 
 
-def start_of(folder, names):
-    """A start of a hub with these names; returns what it serves."""
+def load_own(folder, names):
+    """Load the hub's own certificate as a start with these names does."""
     certificates = Certificates(TlsSection(), folder, names, Clock())
     certificates.load()
     return certificates
 
 
 def contents(folder):
+    """The files by name."""
     return {path.name: path.read_bytes() for path in (folder / "tls").iterdir()}
 
 
-def cut_after(monkeypatch, renames):
-    """A power cut after so many files have got their names."""
+def interrupt_after(monkeypatch, renames):
+    """Interrupt the process as a power cut would, after ``renames`` files were renamed."""
     rename = Path.replace
 
     def counted(path, target):
@@ -273,7 +280,7 @@ def cut_after(monkeypatch, renames):
     monkeypatch.setattr(Path, "replace", counted)
 
 
-def assert_whole(folder, names):
+def assert_consistent(folder, names):
     """The files are a CA and a certificate that it signed, for all names, with their keys."""
     ca_pem, ca_key, cert, key = (folder / "tls" / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
     [ca], [own, *_] = check(ca_pem, ca_key), check(cert, key)
@@ -282,62 +289,62 @@ def assert_whole(folder, names):
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_power_cut_while_a_certificate_is_renewed_leaves_a_pair_or_it_is_made_again(tmp_path, monkeypatch, renames):
-    start_of(tmp_path, OLD)
+def test_power_cut_during_a_renewal_leaves_a_valid_pair_or_a_new_one_is_created(tmp_path, monkeypatch, renames):
+    load_own(tmp_path, OLD)
     ca = contents(tmp_path)["ca.pem"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        cut_after(patch, renames)
-        start_of(tmp_path, NEW)
-    start_of(tmp_path, OLD)
-    assert_whole(tmp_path, OLD)
+        interrupt_after(patch, renames)
+        load_own(tmp_path, NEW)
+    load_own(tmp_path, OLD)
+    assert_consistent(tmp_path, OLD)
     assert ca == contents(tmp_path)["ca.pem"]
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2, 3])
-def test_power_cut_at_the_first_start_leaves_nothing_that_the_next_one_serves(tmp_path, monkeypatch, renames):
+def test_power_cut_at_the_first_start_is_repaired_by_the_next_start(tmp_path, monkeypatch, renames):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        cut_after(patch, renames)
-        start_of(tmp_path, OLD)
-    start_of(tmp_path, OLD)
-    assert_whole(tmp_path, OLD)
+        interrupt_after(patch, renames)
+        load_own(tmp_path, OLD)
+    load_own(tmp_path, OLD)
+    assert_consistent(tmp_path, OLD)
 
 
 @pytest.mark.parametrize("lost", ["ca.pem", "ca.key"])
 @pytest.mark.parametrize("renames", [0, 1, 2, 3])
-def test_power_cut_while_a_lost_authority_is_replaced_leaves_no_foreign_certificate(
+def test_power_cut_while_a_lost_ca_is_replaced_leaves_no_certificate_of_another_ca(
     tmp_path, monkeypatch, lost, renames
 ):
-    start_of(tmp_path, OLD)
+    load_own(tmp_path, OLD)
     (tmp_path / "tls" / lost).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        cut_after(patch, renames)
-        start_of(tmp_path, OLD)
-    start_of(tmp_path, OLD)
-    assert_whole(tmp_path, OLD)
+        interrupt_after(patch, renames)
+        load_own(tmp_path, OLD)
+    load_own(tmp_path, OLD)
+    assert_consistent(tmp_path, OLD)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
-def test_disk_that_fills_at_the_first_start_leaves_no_files(tmp_path, monkeypatch, writes):
+def test_full_disk_at_the_first_start_leaves_no_files(tmp_path, monkeypatch, writes):
     with monkeypatch.context() as patch, pytest.raises(StartupError, match="No space left"):
         fill_after(patch, writes)
-        start_of(tmp_path, OLD)
+        load_own(tmp_path, OLD)
     assert {} == contents(tmp_path)
-    start_of(tmp_path, OLD)
-    assert_whole(tmp_path, OLD)
+    load_own(tmp_path, OLD)
+    assert_consistent(tmp_path, OLD)
 
 
 @pytest.mark.parametrize("writes", [0, 1])
-def test_disk_that_fills_while_a_certificate_is_renewed_leaves_the_pair_from_before(tmp_path, monkeypatch, writes):
-    start_of(tmp_path, OLD)
+def test_full_disk_during_a_renewal_leaves_the_previous_pair(tmp_path, monkeypatch, writes):
+    load_own(tmp_path, OLD)
     before = contents(tmp_path)
     with monkeypatch.context() as patch:
         fill_after(patch, writes)
-        start_of(tmp_path, NEW)
+        load_own(tmp_path, NEW)
     assert before == contents(tmp_path)
 
 
 def fill_after(monkeypatch, writes):
-    """A disk with room for so many files."""
+    """A disk with space for ``writes`` files."""
     fsync = os.fsync
 
     def counted(fd):
@@ -350,9 +357,9 @@ def fill_after(monkeypatch, writes):
     monkeypatch.setattr(os, "fsync", counted)
 
 
-def test_key_of_another_certificate_is_not_served_from_a_full_disk(tmp_path, monkeypatch):
-    start_of(tmp_path, OLD)
+def test_key_of_another_certificate_is_not_served_when_the_disk_is_full(tmp_path, monkeypatch):
+    load_own(tmp_path, OLD)
     (tmp_path / "tls" / "key.pem").write_bytes(trustme.CA().issue_cert("x").private_key_pem.bytes())
     fill_after(monkeypatch, 0)
     with pytest.raises(StartupError, match="No space left"):
-        start_of(tmp_path, OLD)
+        load_own(tmp_path, OLD)
