@@ -43,8 +43,8 @@ HEADERS = {
 }
 
 
-class Messages:
-    """A WebSocket as the stream of bytes that the native client wants."""
+class ByteStream:
+    """A WebSocket as the stream of bytes that the native client needs."""
 
     def __init__(self, socket):
         self._socket = socket
@@ -63,10 +63,11 @@ class Messages:
 
 
 @asynccontextmanager
-async def opened(hub, path="/websockets", listener=0, tls=None, **more):
+async def open_websocket(hub, path="/websockets", listener=0, tls=None, **options):
+    """A WebSocket to the hub."""
     host, port = address_of(hub, listener)
     uri = f"{'wss' if tls else 'ws'}://{host}:{port}{path}"
-    async with connect(uri, ssl=tls, proxy=None, ping_interval=None, **more) as socket:
+    async with connect(uri, ssl=tls, proxy=None, ping_interval=None, **options) as socket:
         yield socket
 
 
@@ -78,14 +79,14 @@ async def meter(hub):
 
 @pytest.fixture
 async def socket(hub):
-    async with opened(hub) as socket:
+    async with open_websocket(hub) as socket:
         yield socket
 
 
 @pytest.fixture
 async def board(socket, meter):
     """A logged-in device."""
-    board = client.Client(Messages(socket))
+    board = client.Client(ByteStream(socket))
     await board.login(meter[1], {"h-beat": "45", "buff-in": "1024"})
     return board
 
@@ -98,8 +99,8 @@ def written(hub):
     return values
 
 
-async def hear(socket, count):
-    """So many frames, however they come in messages."""
+async def receive_frames(socket, count):
+    """The next ``count`` frames, however they are split into messages."""
     connection, frames = Decoder(), []
     with trio.fail_after(PATIENCE):
         while len(frames) < count:
@@ -107,8 +108,8 @@ async def hear(socket, count):
     return frames
 
 
-async def closed(socket):
-    """The code with which the other side closes."""
+async def close_code(socket):
+    """The code with which the hub closes the WebSocket."""
     with trio.fail_after(PATIENCE):
         try:
             while True:
@@ -121,10 +122,10 @@ async def closed(socket):
 
 
 @pytest.mark.parametrize("path", ["/websockets", "/websocket", "/websockets/", "/websockets?x=1"])
-async def test_a_device_logs_in_writes_and_is_written_to(hub, meter, written, path):
+async def test_device_logs_in_writes_values_and_receives_values(hub, meter, written, path):
     device, token = meter
-    async with opened(hub, path) as socket:
-        board = client.Client(Messages(socket))
+    async with open_websocket(hub, path) as socket:
+        board = client.Client(ByteStream(socket))
         await board.login(token, {"h-beat": "45"})
         assert ("native", "127.0.0.1") == ((session := hub.sessions.get(device.id)).via, session.address)
         await board.write(0, "7")
@@ -137,52 +138,52 @@ async def test_a_device_logs_in_writes_and_is_written_to(hub, meter, written, pa
     assert [(0, 7), (1, "hello")] == written
 
 
-async def test_an_unknown_token_is_refused(hub, socket):
-    with pytest.raises(client.LoginFailed) as refused:
-        await client.Client(Messages(socket)).login("0123456789abcdef0123456789abcdef")
+async def test_unknown_token_is_rejected(hub, socket):
+    with pytest.raises(client.LoginFailed) as failed:
+        await client.Client(ByteStream(socket)).login("0123456789abcdef0123456789abcdef")
 
-    assert Status.INVALID_TOKEN == refused.value.status
+    assert Status.INVALID_TOKEN == failed.value.status
 
 
 @pytest.mark.parametrize("hub_toml", [LOOPBACK + LOOPBACK + 'tls = "on"\n'], ids=["tls"])
-async def test_a_device_logs_in_through_tls(hub, meter):
+async def test_device_logs_in_over_tls(hub, meter):
     context = ssl.create_default_context(cadata=(await ask(hub, "GET", "/ca.pem")).text)
-    async with opened(hub, listener=1, tls=context) as socket:
-        await client.Client(Messages(socket)).login(meter[1])
+    async with open_websocket(hub, listener=1, tls=context) as socket:
+        await client.Client(ByteStream(socket)).login(meter[1])
         assert hub.sessions.get(meter[0].id) is not None
 
 
-async def test_a_device_that_closes_is_offline(hub, meter):
-    gone = trio.Event()
-    hub.subscribe(DeviceDisconnected, lambda _: gone.set())
-    async with opened(hub) as socket:
-        await client.Client(Messages(socket)).login(meter[1])
+async def test_device_that_closes_the_websocket_is_offline(hub, meter):
+    disconnected = trio.Event()
+    hub.subscribe(DeviceDisconnected, lambda _: disconnected.set())
+    async with open_websocket(hub) as socket:
+        await client.Client(ByteStream(socket)).login(meter[1])
         await socket.aclose()
         assert 1000 == socket.close_code
         with trio.fail_after(PATIENCE):
-            await gone.wait()
+            await disconnected.wait()
     assert 0 == len(hub.sessions)
 
 
-async def test_a_newer_session_ends_this_one_without_a_flap(hub, meter, socket, board):
-    told = []
+async def test_newer_session_replaces_the_websocket_without_a_change_of_status(hub, meter, socket, board):
+    facts = []
     for fact in DeviceConnected, DeviceDisconnected:
-        hub.subscribe(fact, told.append)
+        hub.subscribe(fact, facts.append)
     async with client.connect(*address_of(hub), meter[1]):
-        await closed(socket)
-        assert [] == told
+        await close_code(socket)
+        assert [] == facts
 
 
-async def test_a_deleted_device_is_closed(hub, meter, socket, board):
+async def test_websocket_of_a_deleted_device_is_closed(hub, meter, socket, board):
     await hub.devices.delete(meter[0], SYSTEM)
 
-    assert await closed(socket) in (1000, 1001)
+    assert await close_code(socket) in (1000, 1001)
 
 
 # -- messages and frames ----------------------------------------------------------------------------------------------
 
 
-async def test_a_message_may_hold_several_frames(meter, socket, written):
+async def test_message_may_contain_several_frames(meter, socket, written):
     await socket.send(
         frame(Cmd.HW_LOGIN, 1, [meter[1]])
         + frame(Cmd.INTERNAL, 2, ["h-beat", "45"])
@@ -190,59 +191,59 @@ async def test_a_message_may_hold_several_frames(meter, socket, written):
         + frame(Cmd.PING, 4)
     )
 
-    assert [(0, number, b"", 200) for number in (1, 2, 4)] == await hear(socket, 3)
+    assert [(0, number, b"", 200) for number in (1, 2, 4)] == await receive_frames(socket, 3)
     assert [(0, 7)] == written
 
 
-async def test_a_frame_may_be_spread_over_messages(meter, socket, board, written):
+async def test_frame_may_be_split_over_messages(meter, socket, board, written):
     data = frame(Cmd.HARDWARE, 3, ["vw", "1", "hello"]) + frame(Cmd.PING, 4)
     for n in range(len(data)):
         await socket.send(data[n : n + 1])
 
-    assert [(0, 4, b"", 200)] == await hear(socket, 1)
+    assert [(0, 4, b"", 200)] == await receive_frames(socket, 1)
     assert [(1, "hello")] == written
 
 
-async def test_a_message_may_come_in_fragments(meter, socket, board, written):
+async def test_message_may_be_fragmented(meter, socket, board, written):
     data = frame(Cmd.HARDWARE, 3, ["vw", "1", "hello"]) + frame(Cmd.PING, 4)
     await socket.send([data[n : n + 3] for n in range(0, len(data), 3)])
 
-    assert [(0, 4, b"", 200)] == await hear(socket, 1)
+    assert [(0, 4, b"", 200)] == await receive_frames(socket, 1)
     assert [(1, "hello")] == written
 
 
-async def test_the_hub_answers_a_websocket_ping(socket, board):
+async def test_hub_responds_to_a_websocket_ping(socket, board):
     with trio.fail_after(PATIENCE):
         await (await socket.ping(b"hello")).wait()
 
 
-async def test_an_empty_message_and_text_are_passed_over(socket, board):
+async def test_empty_messages_and_text_messages_are_ignored(socket, board):
     await socket.send(b"")
     await socket.send("text")
     await socket.send(frame(Cmd.PING, 9))
 
-    assert [(0, 9, b"", 200)] == await hear(socket, 1)
+    assert [(0, 9, b"", 200)] == await receive_frames(socket, 1)
 
 
-async def test_a_message_of_64_kib_is_taken(socket, board):
+async def test_message_of_64_kib_is_accepted(socket, board):
     long = frame(Cmd.INTERNAL, 8, ["x" * (MAX_MESSAGE // 2 - 15)])
     await socket.send(long * 2 + frame(Cmd.PING, 9))
 
-    assert [(0, 9, b"", 200)] == await hear(socket, 1)
+    assert [(0, 9, b"", 200)] == await receive_frames(socket, 1)
 
 
-async def test_a_client_with_a_message_over_64_kib_is_cut_off(hub, meter, socket, board):
+async def test_client_that_sends_a_message_over_64_kib_is_disconnected(hub, meter, socket, board):
     with suppress(ConnectionClosed), trio.fail_after(PATIENCE):
         await socket.send(b"\x06" * (MAX_MESSAGE * 10))
 
-    # The code is lost when the client still sends.
-    assert await closed(socket) in (1009, None)
+    # The code is lost while the client still sends.
+    assert await close_code(socket) in (1009, None)
 
 
-async def test_what_is_no_frame_closes(hub, socket, board, caplog):
+async def test_invalid_frame_closes_the_websocket(hub, socket, board, caplog):
     await socket.send(b"\xff\x00\x01\x00\x01")
 
-    assert await closed(socket) is not None
+    assert await close_code(socket) is not None
     assert ["WARNING"] == [record.levelname for record in caplog.records if record.name.startswith("hub")]
 
 
@@ -250,16 +251,17 @@ async def test_what_is_no_frame_closes(hub, socket, board, caplog):
 
 
 def binary(data, mask=True):
+    """The bytes of a binary message."""
     return Frame(Opcode.BINARY, data).serialize(mask=mask)
 
 
 def closing_code(data):
-    """What the last bytes of a connection say, which have to be a close."""
+    """The code of the close frame with which a connection ends."""
     assert b"\x88" == data[:1]
     return int.from_bytes(data[2:4], "big")
 
 
-async def test_the_first_message_may_come_with_the_request(hub, meter):
+async def test_first_message_may_be_sent_together_with_the_request(hub, meter):
     async with connected(hub) as http:
         await http.send(request("GET", "/websockets", **HEADERS) + binary(frame(Cmd.HW_LOGIN, 1, [meter[1]])))
 
@@ -268,7 +270,7 @@ async def test_the_first_message_may_come_with_the_request(hub, meter):
         assert expected == await http._exactly(len(expected))
 
 
-async def test_a_message_that_is_not_masked_closes(hub, meter):
+async def test_unmasked_message_closes_the_websocket(hub, meter):
     async with connected(hub) as http:
         assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
         await http.send(binary(frame(Cmd.HW_LOGIN, 1, [meter[1]]), mask=False))
@@ -285,7 +287,7 @@ async def test_a_message_that_is_not_masked_closes(hub, meter):
     ],
     ids=["one frame", "fragments"],
 )
-async def test_a_message_over_64_kib_closes_before_all_of_it_came(hub, data):
+async def test_message_over_64_kib_closes_the_websocket_before_it_is_complete(hub, data):
     async with connected(hub) as http:
         assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
         await http.send(data)
@@ -309,19 +311,19 @@ async def test_a_message_over_64_kib_closes_before_all_of_it_came(hub, data):
     ],
     ids=lambda change: ",".join(change)[:20],
 )
-async def test_a_wrong_upgrade_is_answered_with_4xx(hub, caplog, change):
+async def test_invalid_upgrade_is_answered_with_4xx(hub, caplog, change):
     headers = {name: value for name, value in (HEADERS | change).items() if value is not None}
-    answer = await ask(hub, "GET", "/websockets", **headers)
+    upgrade = await ask(hub, "GET", "/websockets", **headers)
 
-    assert 400 <= answer.status < 500
+    assert 400 <= upgrade.status < 500
     assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_only_get_upgrades(hub):
+async def test_upgrade_with_another_method_than_get_is_answered_with_4xx(hub):
     assert 400 <= (await ask(hub, "POST", "/websockets", b"", **HEADERS)).status < 500
 
 
-async def test_only_http_1_1_upgrades(hub):
+async def test_upgrade_over_http_1_0_is_answered_with_4xx(hub):
     async with connected(hub) as http:
         await http.send(request("GET", "/websockets", **HEADERS).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
 
@@ -331,11 +333,11 @@ async def test_only_http_1_1_upgrades(hub):
 @pytest.mark.parametrize(
     ("path", "headers"), [("/websockets", {}), ("/websocket", {}), ("/nothing", HEADERS), ("/", HEADERS)]
 )
-async def test_without_an_upgrade_or_elsewhere_there_is_nothing(hub, path, headers):
+async def test_request_without_an_upgrade_or_to_another_path_is_answered_with_4xx(hub, path, headers):
     assert 400 <= (await ask(hub, "GET", path, **headers)).status < 500
 
 
-async def test_a_client_that_pings_and_never_reads_is_not_read_either(hub):
+async def test_hub_does_not_read_from_a_client_that_does_not_read_pongs(hub):
     ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
     with closing(trio.socket.socket()) as sock:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
