@@ -45,54 +45,54 @@ others = st.lists(
 
 
 @given(st.one_of(numbers, others))
-def test_chunk_decodes_to_its_points(found):
-    found.sort(key=lambda point: point[0])
-    assert repr(found) == repr(decode(7, encode(7, found)))
+def test_chunk_decodes_to_its_points(points):
+    points.sort(key=lambda point: point[0])
+    assert repr(points) == repr(decode(7, encode(7, points)))
 
 
 @given(numbers)
-def test_chunk_of_minutes_decodes_to_its_statistics(found):
-    found.sort(key=lambda point: point[0])
-    rows = statistics_by_minute(found)
+def test_chunk_of_minutes_decodes_to_its_statistics(points):
+    points.sort(key=lambda point: point[0])
+    rows = statistics_by_minute(points)
     assert rows == decode(7, encode_minutes(7, rows))
-    assert sum(row.count for _, row in rows) == len(found)
+    assert sum(row.count for _, row in rows) == len(points)
 
 
 @given(others)
-def test_chunk_of_minutes_without_numbers_has_counts_and_last_values(found):
-    found.sort(key=lambda point: point[0])
-    rows = statistics_by_minute(found)
-    again = decode(7, encode_minutes(7, rows))
+def test_chunk_of_minutes_without_numbers_has_counts_and_last_values(points):
+    points.sort(key=lambda point: point[0])
+    rows = statistics_by_minute(points)
+    decoded = decode(7, encode_minutes(7, rows))
     rows = [row for row in rows if row[1].sum is not None] or rows
-    assert [(m, one.count, one.last, one.at) for m, one in rows] == [
-        (m, one.count, one.last, one.at) for m, one in again
+    assert [(minute, row.count, row.last, row.at) for minute, row in rows] == [
+        (minute, row.count, row.last, row.at) for minute, row in decoded
     ]
 
 
 @given(numbers, st.data())
-def test_flipped_bit_is_detected(found, data):
-    chunk = bytearray(encode(7, sorted(found)))
+def test_flipped_bit_is_detected(points, data):
+    chunk = bytearray(encode(7, sorted(points)))
     bit = data.draw(st.integers(0, len(chunk) * 8 - 1))
     chunk[bit // 8] ^= 1 << bit % 8
     with pytest.raises(BadChunk):
         decode(7, bytes(chunk))
 
 
-def test_chunk_under_the_key_of_another_is_detected():
+def test_chunk_with_the_key_of_another_chunk_is_detected():
     with pytest.raises(BadChunk):
         decode(8, encode(7, [(1, 2)]))
 
 
-def test_an_hour_of_a_sensor_takes_two_bytes_a_value():
-    chance, value, found = random.Random(1), 213, []
+def test_chunk_of_a_sensors_hour_takes_about_two_bytes_a_value():
+    randomness, value, points = random.Random(1), 213, []
     for minute in range(60):
-        value += chance.choice((-1, 0, 1))
-        found.append((NOON + minute * MINUTE + chance.randint(-500, 500), value / 10))
-    assert len(encode(7, found)) < 60 * 2.5
+        value += randomness.choice((-1, 0, 1))
+        points.append((NOON + minute * MINUTE + randomness.randint(-500, 500), value / 10))
+    assert len(encode(7, points)) < 60 * 2.5
 
 
-def test_statistics_of_parts_are_those_of_the_whole():
-    found = [(n, float(n % 7)) for n in range(100)]
-    assert statistics(found) == combine([statistics(found[:30]), statistics(found[30:31]), statistics(found[31:])])
+def test_statistics_of_parts_combine_to_those_of_all_points():
+    points = [(n, float(n % 7)) for n in range(100)]
+    assert statistics(points) == combine([statistics(points[:30]), statistics(points[30:31]), statistics(points[31:])])
     assert Statistics(2, None, None, None, "b", 2) == combine([statistics([(2, "b")]), statistics([(1, "a")])])
     assert statistics([(1, 5)]) == combine([statistics([(2, "b")]), statistics([(1, 5)])])

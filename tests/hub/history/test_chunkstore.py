@@ -11,7 +11,7 @@ from hub.history.chunkstore import ChunkReader, Chunks, CompactionProgress
 from hub.history.keys import EVERY_SERIES, MAX_PART, chunk_key, hour_key, series_of_chunk
 from hub.storage import open_storage
 
-#: Some hour since 1970; its number times an hour is a stamp.
+#: The number of an hour since 1970.
 FIRST = 500_000
 
 
@@ -27,6 +27,7 @@ def reader(database):
 
 
 def part(hour, series, number=0, value=1.0):
+    """The key and the data of a chunk with one point."""
     key = chunk_key(hour, series, number)
     return key, encode(key, [(hour * HOUR + number, value)])
 
@@ -36,6 +37,8 @@ def stats(hour, count=1, value=1.0):
 
 
 async def write(database, work):
+    """Run a function with the chunks in a transaction."""
+
     async def run(tx):
         return await work(Chunks(tx))
 
@@ -69,7 +72,7 @@ async def read_slices(read, first, last):
 
 
 @pytest.mark.parametrize(("limit", "slices"), [(2, range(9, 12)), (7, range(4, 8)), (128, [1])])
-async def test_parts_of_a_series_are_read_in_slices_of_whole_hours(filled, reader, monkeypatch, limit, slices):
+async def test_parts_of_a_series_are_read_in_slices_of_complete_hours(filled, reader, monkeypatch, limit, slices):
     monkeypatch.setattr(chunkstore, "CHUNKS", limit)
     rows, count = await read_slices(lambda first, last: reader.parts_of(2, first, last), FIRST - 5, FIRST + 50)
     expected = [part(hour, 2, n) for hour in range(FIRST, FIRST + 10) if hour != FIRST + 3 for n in range(3)]
@@ -97,7 +100,7 @@ async def test_file_without_statistics_has_an_empty_slice(database, reader):
     assert {} == await reader.costs()
 
 
-async def test_statistics_and_newest_parts_are_found_by_key(filled, reader):
+async def test_statistics_and_newest_parts_are_read_by_key(filled, reader):
     keys = [hour_key(FIRST, 1), hour_key(FIRST + 3, 1), hour_key(FIRST + 4, 2)]
     assert {keys[0]: stats(FIRST, 3, float(FIRST)), keys[2]: stats(FIRST + 4, 3, float(FIRST + 4))} == (
         await reader.hours(keys)
@@ -108,7 +111,7 @@ async def test_statistics_and_newest_parts_are_found_by_key(filled, reader):
     assert None is await reader.newest_hour(3, FIRST + 9)
 
 
-async def test_replacing_a_chunk_leaves_its_neighbours(filled, reader):
+async def test_replaced_chunk_does_not_affect_its_neighbours(filled, reader):
     new = [part(FIRST + 1, 1, 0, 9.0)]
     await write(filled, lambda chunks: chunks.replace(FIRST + 1, 1, new))
     assert new == await reader.parts(FIRST + 1, 1)
@@ -123,14 +126,14 @@ async def test_days_of_every_zone_that_contain_an_hour_are_deleted(database, rea
     days += [(1, FIRST + 2, 24, stats(FIRST + 2)), (1, FIRST - 24, 24, stats(FIRST - 24))]
     await write(database, lambda chunks: chunks.put_days(days))
     await write(database, lambda chunks: chunks.delete_days([hour_key(FIRST + 23, 1)]))
-    _, left = await reader.days_of(1, FIRST - 100, FIRST + 100)
+    _, remaining = await reader.days_of(1, FIRST - 100, FIRST + 100)
     # The first two overlap at that hour; the day before and the day after it do not contain it.
-    assert {(FIRST - 24, 24), (FIRST + 24, 23)} == {(a // HOUR, (b - a) // HOUR) for a, b in left}
+    assert {(FIRST - 24, 24), (FIRST + 24, 23)} == {(a // HOUR, (b - a) // HOUR) for a, b in remaining}
     _, other = await reader.days_of(2, FIRST, FIRST)
     assert {(FIRST * HOUR, (FIRST + 24) * HOUR): stats(FIRST)} == other
 
 
-async def test_erasing_deletes_all_of_some_series_in_slices(filled, reader, monkeypatch):
+async def test_erasure_deletes_all_rows_of_a_series_in_slices(filled, reader, monkeypatch):
     monkeypatch.setattr(chunkstore, "ERASED_PER_SLICE", 4)
     await write(filled, lambda chunks: chunks.put_days([(s, FIRST, 24, stats(FIRST)) for s in (1, 2)]))
     await write(filled, lambda chunks: chunks.put_latest([(s, (1, 2.0)) for s in (1, 2)]))
@@ -155,7 +158,7 @@ async def test_only_a_damaged_part_is_quarantined(filled, reader):
     assert [(damaged, b"damaged")] == await filled.fetch_all("SELECT id, data FROM quarantine")
 
 
-async def test_passes_over_all_rows_continue_after_a_key(filled, reader):
+async def test_rows_are_paged_by_key(filled, reader):
     keys = []
     while page := await reader.keys_after(keys[-1] if keys else 0, FIRST + 2, 5):
         keys += page
@@ -170,7 +173,7 @@ async def test_passes_over_all_rows_continue_after_a_key(filled, reader):
 
 
 @pytest.mark.parametrize("value", [1, 2.5, "text", (1.5, 2.5)])
-async def test_latest_values_come_back(database, reader, value):
+async def test_latest_values_are_stored_and_read(database, reader, value):
     await write(database, lambda chunks: chunks.put_latest([(1, (5, value)), (2, (9, value))]))
     await write(database, lambda chunks: chunks.put_latest([(1, (6, value))]))
     assert {1: (6, value), 2: (9, value)} == await reader.latest()
@@ -182,7 +185,7 @@ async def test_latest_values_come_back(database, reader, value):
     assert {} == await reader.latest()
 
 
-async def test_a_transaction_reads_what_it_wrote_and_leaves_nothing_when_it_fails(database, reader):
+async def test_transaction_reads_its_own_writes_and_is_rolled_back_when_it_fails(database, reader):
     async def fail(chunks):
         await chunks.put([part(FIRST, 1, MAX_PART)])
         assert [part(FIRST, 1, MAX_PART)] == await chunks.parts(FIRST, 1)

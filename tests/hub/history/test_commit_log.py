@@ -1,4 +1,4 @@
-"""The log on disk: what a commit is packed into, what is made of a log of an earlier version, and of a damaged one."""
+"""The log on disk: packed batches, the log of an earlier version, and damaged batches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from support.times import MINUTE, Time, until
 import hub.history.commit_log
 import hub.history.log_table
 from hub.config import parse
+from hub.errors import StorageError
 from hub.history.keys import EVERY_SERIES
 from hub.history.log_table import LATEST, STAMPED, DamagedBatch, Unpackable, pack_batch, unpack_batch
 from hub.model import SYSTEM
@@ -51,23 +52,23 @@ batches = st.lists(st.tuples(st.integers(0, 2**32 - 1), stamps, values, st.integ
 
 
 @given(st.integers(1, 2**62), batches)
-def test_a_batch_gives_back_what_was_put_into_it(number, batch):
+def test_packed_batch_unpacks_to_its_values(number, batch):
     assert repr(batch) == repr(unpack_batch(number, len(batch), pack_batch(number, batch)))
 
 
 @given(batches, st.data())
-def test_a_batch_of_which_a_byte_is_another_is_not_taken_for_what_was_written(batch, data):
-    whole = pack_batch(7, batch)
-    at = data.draw(st.integers(0, len(whole) - 1))
-    other = whole[:at] + bytes((whole[at] ^ data.draw(st.integers(1, 255)),)) + whole[at + 1 :]
+def test_changed_byte_of_a_batch_is_detected(batch, data):
+    packed = pack_batch(7, batch)
+    at = data.draw(st.integers(0, len(packed) - 1))
+    changed = packed[:at] + bytes((packed[at] ^ data.draw(st.integers(1, 255)),)) + packed[at + 1 :]
     with pytest.raises(DamagedBatch):
-        unpack_batch(7, len(batch), other)
+        unpack_batch(7, len(batch), changed)
     with pytest.raises(DamagedBatch):
-        unpack_batch(8, len(batch), whole)
+        unpack_batch(8, len(batch), packed)
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", 2**63, (1.0, float("nan")), None, b"bytes"])
-def test_what_no_file_takes_is_not_packed(value):
+def test_value_that_cannot_be_stored_is_rejected_by_pack(value):
     with pytest.raises(Unpackable):
         pack_batch(1, [(1, 1, 1.0, 3), (1, 2, value, 3)])
 
@@ -90,8 +91,8 @@ def database(data):
     return closing(sqlite3.connect(data / "history.db", isolation_level=None))
 
 
-def as_before(data, since=0, upto=0, series=EVERY_SERIES):
-    """Make the log what versions before had: a row for each value, numbered from 1 on by the database."""
+def downgrade_log(data, since=0, upto=0, series=EVERY_SERIES):
+    """Replace the log by that of an earlier version: a row for each value, numbered from 1 on by the database."""
     rows = log_entries(data)
     with database(data) as file:
         file.execute("DROP TABLE log")
@@ -106,6 +107,7 @@ def as_before(data, since=0, upto=0, series=EVERY_SERIES):
 
 
 async def fill(hub, time, count):
+    """Write values to a new device; returns its points by pin."""
     device, _ = await add_device(hub, TEMPLATE)
     for n in range(count):
         time.pass_(MINUTE // 10)
@@ -114,76 +116,74 @@ async def fill(hub, time, count):
     return {pin: await points(hub, device, pin) for pin in (0, 1, 2)}
 
 
-async def test_the_log_of_an_earlier_version_is_packed_when_the_hub_starts(start, time, tmp_path, monkeypatch):
+async def test_log_of_an_earlier_version_is_packed_at_the_start(start, time, tmp_path, monkeypatch):
     monkeypatch.setattr(hub.history.log_table, "BATCHES", 7)
-    async with start() as hub_:
-        model = await fill(hub_, time, 50)
-    data = hub_.config.data
-    as_before(data)
+    async with start() as running_hub:
+        model = await fill(running_hub, time, 50)
+    data = running_hub.config.data
+    downgrade_log(data)
     for _ in range(2):
-        async with start() as hub_:
-            [device] = hub_.devices.by_id.values()
-            assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
-            assert model[1][-1] == hub_.writes.latest(device, device.points[1].datastream)
+        async with start() as running_hub:
+            [device] = running_hub.devices.by_id.values()
+            assert model == {pin: await points(running_hub, device, pin) for pin in (0, 1, 2)}
+            assert model[1][-1] == running_hub.writes.latest(device, device.points[1].datastream)
     with database(data) as file:
         assert [] == file.execute("SELECT 1 FROM sqlite_master WHERE name = 'hot'").fetchall()
     assert 150 == len(log_entries(data))
 
 
-async def test_a_log_of_an_earlier_version_of_which_half_is_in_chunks_is_packed_without_a_loss(
-    start, time, monkeypatch
-):
+async def test_half_compacted_log_of_an_earlier_version_is_packed_without_a_loss(start, time, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "COMPACTION_POINTS", 1)
-    async with start() as hub_:
-        model = await fill(hub_, time, 50)
-        [device] = hub_.devices.by_id.values()
+    async with start() as running_hub:
+        model = await fill(running_hub, time, 50)
+        [device] = running_hub.devices.by_id.values()
         series = sorted(point.series for point in device.points.values())
-        seal = hub_.history._compact
+        compact = running_hub.history._compact
         count = 0
 
         async def once(run):
             nonlocal count
             count += 1
             if count > 1:
-                raise hub.errors.StorageError("the power is gone")
-            await seal(run)
+                raise StorageError("the power is gone")
+            await compact(run)
 
-        monkeypatch.setattr(hub_.history, "_compact", once)
-        hub_.history.close_segment()
-        await until(lambda: hub_.history.fault)
-        hub_.history.fault = None
+        monkeypatch.setattr(running_hub.history, "_compact", once)
+        running_hub.history.close_segment()
+        await until(lambda: running_hub.history.fault)
+        running_hub.history.fault = None
     monkeypatch.undo()
-    as_before(hub_.config.data, 0, 150, series[0])
-    async with start() as hub_:
-        [device] = hub_.devices.by_id.values()
-        assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
-        hub_.history.close_segment()
-        await until(lambda: not hub_.history.is_busy)
-        assert model == {pin: await points(hub_, device, pin) for pin in (0, 1, 2)}
-        assert [] == log_entries(hub_.config.data)
+    downgrade_log(running_hub.config.data, 0, 150, series[0])
+    async with start() as running_hub:
+        [device] = running_hub.devices.by_id.values()
+        assert model == {pin: await points(running_hub, device, pin) for pin in (0, 1, 2)}
+        running_hub.history.close_segment()
+        await until(lambda: not running_hub.history.is_busy)
+        assert model == {pin: await points(running_hub, device, pin) for pin in (0, 1, 2)}
+        assert [] == log_entries(running_hub.config.data)
 
 
-async def test_a_damaged_batch_is_left_out_and_the_rest_of_the_log_is_there(start, time, monkeypatch, caplog):
+async def test_damaged_batch_is_skipped_and_the_rest_of_the_log_is_read(start, time, monkeypatch, caplog):
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 30)
-    async with start() as hub_:
-        model = await fill(hub_, time, 30)
-    with database(hub_.config.data) as file:
+    async with start() as running_hub:
+        model = await fill(running_hub, time, 30)
+    with database(running_hub.config.data) as file:
         [(data,)] = file.execute("SELECT data FROM log WHERE number = 2").fetchall()
         file.execute("UPDATE log SET data = ? WHERE number = 2", (data[:9] + bytes((data[9] ^ 1,)) + data[10:],))
-    async with start() as hub_:
-        [device] = hub_.devices.by_id.values()
-        assert model[0][:10] + model[0][20:] == await points(hub_, device, 0)
+    async with start() as running_hub:
+        [device] = running_hub.devices.by_id.values()
+        assert model[0][:10] + model[0][20:] == await points(running_hub, device, 0)
     assert "30 values of the log are damaged (its checksum does not fit)" in caplog.text
 
 
-async def test_a_batch_that_is_written_twice_is_there_once(start, time):
-    async with start() as hub_:
-        device, _ = await add_device(hub_, TEMPLATE)
+async def test_batch_that_is_written_twice_is_stored_once(start, time):
+    async with start() as running_hub:
+        device, _ = await add_device(running_hub, TEMPLATE)
         series = device.points[0].series
 
         async def append(tx):
             return await hub.history.log_table.append(tx, 9, [(series, 1, 1.0, LATEST | STAMPED)])
 
         for _ in range(2):
-            assert {} == await hub_.storage.history.transaction(append)
-    assert [(series, 1, 1.0, 3)] == log_entries(hub_.config.data)
+            assert {} == await running_hub.storage.history.transaction(append)
+    assert [(series, 1, 1.0, 3)] == log_entries(running_hub.config.data)

@@ -1,4 +1,4 @@
-"""Damaged chunks are put aside, and the rest is served."""
+"""Damaged chunks are quarantined, and the others are served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from support.values import write_value
 from hub.testing import add_device
 
 
-def flip(data, series, hour):
+def flip_bit(data, series, hour):
+    """Flip a bit of the chunk of an hour."""
     with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as database:
         key = hour << 43 | series << 11
         [(chunk,)] = database.execute("SELECT data FROM chunks WHERE id = ?", (key,)).fetchall()
@@ -22,8 +23,8 @@ def flip(data, series, hour):
         database.execute("UPDATE chunks SET data = ? WHERE id = ?", (chunk, key))
 
 
-@pytest.mark.parametrize("found_by", ["query", "check"])
-async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(start, time, found_by, caplog):
+@pytest.mark.parametrize("detected_by", ["query", "check"])
+async def test_chunk_with_a_flipped_bit_is_quarantined_and_the_others_are_served(start, time, detected_by, caplog):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(300):
@@ -31,17 +32,17 @@ async def test_chunk_with_a_flipped_bit_is_put_aside_and_the_rest_is_served(star
             write_value(started, device, 0, n)
         await compact(started)
         days = await buckets(started, device, 0, "day")
-        flip(started.config.data, device.points[0].series, NOON // HOUR + 1)
-        if found_by == "check":
+        flip_bit(started.config.data, device.points[0].series, NOON // HOUR + 1)
+        if detected_by == "check":
             await started.history.check()
-        found = [value for _, value in await points(started, device, 0)]
-        assert [*range(59), *range(119, 300)] == found
+        values = [value for _, value in await points(started, device, 0)]
+        assert [*range(59), *range(119, 300)] == values
         assert 1 == started.history.retention.damaged
         assert "is damaged (its checksum does not fit) and was put aside" in caplog.text
-        assert days == await buckets(started, device, 0, "day"), "statistics are another row"
+        assert days == await buckets(started, device, 0, "day"), "statistics are in another row"
         assert [*range(59), *range(119, 300)] == [value for _, value in await points(started, device, 0)]
         assert 1 == started.history.retention.damaged
-        # New values of that hour have a place.
+        # New values of that hour are stored.
         write_value(started, device, 0, 7, NOON + HOUR + 5)
         await compact(started)
         assert 241 == len(await points(started, device, 0))

@@ -13,15 +13,9 @@ from support.patience import patient
 from support.times import DAY, HOUR, MINUTE, until
 from support.values import write_value
 
-import hub.app
-import hub.facts
 import hub.history.chunkstore
 import hub.history.commit_log
-import hub.history.compaction
-import hub.history.log_table
-import hub.history.retention
-import hub.writes
-from hub.errors import Rejected
+from hub.errors import Rejected, StorageError
 from hub.history.timeouts import HistoryTimeouts
 from hub.model import SYSTEM
 from hub.testing import add_device
@@ -49,10 +43,10 @@ async def test_raw_values_expire_and_statistics_remain(start, time):
         assert days == await buckets(started, device, 4, "day")
         assert hours == await buckets(started, device, 4, "hour")
         minutes = await buckets(started, device, 4, "minute")
-        assert 240 == sum(one.count for _, one in minutes), "an hour whose values went is one bucket"
+        assert 240 == sum(bucket.count for _, bucket in minutes), "an hour without raw values is one bucket"
 
 
-async def test_erased_values_are_gone_from_queries_and_from_the_disk(start, time):
+async def test_erased_values_are_neither_in_queries_nor_on_the_disk(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         for n in range(100):
@@ -61,7 +55,7 @@ async def test_erased_values_are_gone_from_queries_and_from_the_disk(start, time
             write_value(started, device, 1, "secret")
         await compact(started)
         time.pass_(MINUTE)
-        write_value(started, device, 1, "secret, unsealed")
+        write_value(started, device, 1, "secret, not compacted")
         old = device.points[1].series
         await started.devices.erase(device, [device.points[1].datastream], SYSTEM)
         assert [] == await points(started, device, 1)
@@ -90,10 +84,10 @@ async def test_erasure_continues_after_a_restart(start, time, monkeypatch):
             write_value(started, device, 0, n)
         await compact(started)
 
-        async def never():
-            raise hub.errors.StorageError("not now")
+        async def fail():
+            raise StorageError("not now")
 
-        monkeypatch.setattr(started.history.retention, "_erase", never)
+        monkeypatch.setattr(started.history.retention, "_erase", fail)
         await started.devices.delete(device, SYSTEM)
     async with start() as started:
         await until(lambda: not started.history.is_busy)
@@ -110,17 +104,17 @@ async def test_segment_that_a_power_cut_interrupts_is_compacted_once(start, time
         other, _ = await add_device(started, TEMPLATE, "Other")
         for n in range(10):
             time.pass_(MINUTE)
-            for one in (device, other):
-                write_value(started, one, 0, n)
-                write_value(started, one, 2, n)
+            for meter in (device, other):
+                write_value(started, meter, 0, n)
+                write_value(started, meter, 2, n)
         await write_value(started, device, 1, "x").durable()
-        seal, slices = started.history._compact, []
+        compact_slice, slices = started.history._compact, []
 
         async def twice(run):
             if len(slices) == 2:
-                raise hub.errors.StorageError("the power is gone")
+                raise StorageError("the power is gone")
             slices.append(run)
-            await seal(run)
+            await compact_slice(run)
 
         monkeypatch.setattr(started.history, "_compact", twice)
         started.history.close_segment()
@@ -130,9 +124,9 @@ async def test_segment_that_a_power_cut_interrupts_is_compacted_once(start, time
     async with start() as started:
         device, other = started.devices.by_id.values()
         for _ in range(2):
-            for one in (device, other):
-                assert [float(n) for n in range(10)] == [value for _, value in await points(started, one, 0)]
-                [(_, hour)] = await buckets(started, one, 2, "hour")
+            for meter in (device, other):
+                assert [float(n) for n in range(10)] == [value for _, value in await points(started, meter, 0)]
+                [(_, hour)] = await buckets(started, meter, 2, "hour")
                 assert 10 == hour.count
             await compact(started)
 
@@ -150,17 +144,17 @@ async def test_acknowledgements_do_not_wait_for_an_erasure(start, time, monkeypa
                 nursery.start_soon(write_value(started, device, 1, "x").durable)
         started.history.erase(range(100_000, 100_064))
         await write_value(started, device, 1, "y").durable()
-        assert started.history.is_busy, "the erasure goes on after the acknowledgement"
+        assert started.history.is_busy, "the erasure continues after the acknowledgement"
 
 
-async def test_a_locked_configuration_does_not_stop_the_history_when_something_was_erased(start, time):
+async def test_locked_configuration_does_not_stop_the_history_after_an_erasure(start, time):
     async with start() as started:
         device, _ = await add_device(started, TEMPLATE)
         write_value(started, device, 0, 1)
         await compact(started)
 
         async def locked(_series):
-            raise hub.errors.StorageError("database is locked")
+            raise StorageError("database is locked")
 
         started.history.retention.on_erased = locked
         await started.devices.erase(device, [device.points[0].datastream], SYSTEM)

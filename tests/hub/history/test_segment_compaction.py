@@ -11,14 +11,8 @@ from support.history import TEMPLATE, buckets, points
 from support.times import HOUR, MINUTE, NOON, until
 from support.values import write_value
 
-import hub.app
-import hub.facts
-import hub.history.chunkstore
 import hub.history.commit_log
-import hub.history.compaction
 import hub.history.log_table
-import hub.history.retention
-import hub.writes
 from hub.errors import Rejected
 from hub.model import SYSTEM
 from hub.run import RunTimeouts
@@ -39,11 +33,11 @@ async def test_query_during_compaction_returns_each_value_once(start, time, monk
             for pin in (0, 4):
                 assert count == len(await points(started, device, pin))
                 for granularity in ("hour", "day"):
-                    found = await buckets(started, device, pin, granularity)
-                    assert count == sum(one.count for _, one in found)
+                    result = await buckets(started, device, pin, granularity)
+                    assert count == sum(bucket.count for _, bucket in result)
 
 
-async def test_log_larger_than_memory_should_hold_is_compacted_at_the_start(start, time, monkeypatch):
+async def test_log_over_the_limit_of_points_in_memory_is_compacted_at_the_start(start, time, monkeypatch):
     monkeypatch.setattr(hub.history.commit_log, "BATCH_ROWS", 200)
     monkeypatch.setattr(hub.history.log_table, "SLICE", 120)
     async with start() as started:
@@ -60,7 +54,7 @@ async def test_log_larger_than_memory_should_hold_is_compacted_at_the_start(star
 
 
 @pytest.mark.parametrize("at", [-5, 2**60, 2**70])
-async def test_stamp_outside_the_range_of_keys_is_rejected(start, at):
+async def test_timestamp_outside_the_range_of_keys_is_rejected(start, at):
     async with start('[storage]\nretain_raw = "36500d"') as started:
         device, _ = await add_device(started, TEMPLATE)
         with pytest.raises(Rejected):
@@ -74,7 +68,7 @@ async def test_hub_whose_clock_is_beyond_all_keys_compacts_and_starts_again(star
         device, _ = await add_device(started, TEMPLATE)
         time.wall = 2**43
         write_value(started, device, 0, 1)
-        # As an earlier version may have left it.
+        # An earlier version may have stored such a value.
         started.history.put(device.points[0].series, 2**43, 2.0, latest=False)
         await compact(started)
         assert 1.0 == started.writes.latest(device, device.points[0].datastream)[1]
