@@ -41,7 +41,7 @@ type = "location"
 
 @asynccontextmanager
 async def started(data, toml="", *, timeouts=(), **more):
-    """A hub without listeners, as it comes after the start; it waits for the disk for a fraction of a second."""
+    """A hub without listeners, which waits for the disk for a fraction of a second only."""
     timeouts = (HistoryTimeouts(durable=patient(0.3), retry=0.02), *timeouts)
     async with running(parse(toml).with_data(str(data)), listen=False, timeouts=timeouts, **more) as hub:
         yield hub
@@ -49,36 +49,37 @@ async def started(data, toml="", *, timeouts=(), **more):
 
 @asynccontextmanager
 async def stored(data, migrations=None, durability="full"):
-    """The files alone."""
+    """The databases of a data directory, without a hub."""
     async with open_storage(data, migrations or {}, durability) as storage:
         yield storage
 
 
 async def meter(hub, name="Meter"):
+    """Add a device with a number, a text and a location."""
     template, _ = await hub.templates.save(METER, SYSTEM)
     [(device, _)] = await hub.devices.add([NewDevice(name=name, template=template)], SYSTEM)
     return device
 
 
 def only_device(hub):
-    """The one device that there is."""
+    """The only device of the hub."""
     [device] = hub.devices.by_id.values()
     return device
 
 
 def rows_in_file(path, sql, *values):
-    """What another program finds in a file."""
+    """The rows that another program reads from a file."""
     with closing(sqlite3.connect(path)) as other:
         return other.execute(sql, values).fetchall()
 
 
 def logged(data):
-    """Every value in the history, as another program sees it."""
+    """Every value of the history, as another program reads them."""
     return [value for _, value in all_values(data)]
 
 
 def as_after_a_power_cut(data, target):
-    """The files as they are on disk at this moment, without a clean stop."""
+    """A copy of the files as a power cut at this moment would leave them."""
     target.mkdir()
     for path in data.iterdir():
         if path.name.startswith(("history.db", "pinwheel.db")) and not path.name.endswith("-shm"):
@@ -87,6 +88,8 @@ def as_after_a_power_cut(data, target):
 
 
 async def execute(database, *statements):
+    """Execute statements in a transaction; returns the rows of the last."""
+
     async def fn(tx):
         return [await tx.fetch_all(statement) for statement in statements][-1]
 
@@ -97,6 +100,8 @@ NOTES = {"notes": [Migration(1, "CREATE TABLE notes (id INTEGER PRIMARY KEY, tex
 
 
 def insert(text):
+    """A transaction that inserts a note."""
+
     async def fn(tx):
         return await tx.insert("notes", text=text)
 
@@ -104,13 +109,16 @@ def insert(text):
 
 
 async def texts(storage):
+    """The texts of all notes."""
+
     async def fn(tx):
         return [text for (text,) in await tx.fetch_all("SELECT text FROM notes ORDER BY id")]
 
     return await storage.read(fn)
 
 
-async def refused(receipt):
+async def is_rejected(receipt):
+    """Whether the value of a receipt is not committed in time."""
     with pytest.raises(Unavailable):
         await receipt.durable()
     return True
@@ -118,7 +126,7 @@ async def refused(receipt):
 
 @asynccontextmanager
 async def filled(data, **more):
-    """A hub with a device, some of whose values came with their own stamps."""
+    """A hub with a device, some of whose values have timestamps of their own."""
     async with started(data, clock=Clock(wall=lambda: NOON * 1_000_000), **more) as hub:
         device = await meter(hub)
         write_value(hub, device, 0, "1")
@@ -131,8 +139,10 @@ async def filled(data, **more):
         yield hub
 
 
+#: The latest values of that device.
 LATEST_VALUES = {0: (NOON, 2.0), 1: (NOON - 5000, "newer"), 2: (NOON, (10.5, 20.25))}
 
 
 def latest_values(hub):
+    """The latest values of the only device by pin."""
     return {pin: latest_value(hub, only_device(hub), pin) for pin in (0, 1, 2)}

@@ -1,15 +1,13 @@
-"""Short waits."""
+"""A short timeout of the database."""
 
 from __future__ import annotations
 
 import pytest
 
-import hub.app
-import hub.history.commit_log
-import hub.storage
+import hub.storage.sqlite
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """A database that is locked is not waited for."""
+def short_busy_timeout(monkeypatch):
+    """Shorten the wait for a locked database."""
     monkeypatch.setattr(hub.storage.sqlite, "BUSY_TIMEOUT_MS", 50)

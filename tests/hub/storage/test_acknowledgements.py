@@ -1,4 +1,4 @@
-"""A value is acknowledged when it is on the disk."""
+"""Acknowledgement of values, which is after the commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hub.errors import Unavailable
 from hub.history.commit_log import BATCH_ROWS
 
 
-async def test_durable_means_that_another_program_sees_the_value(data):
+async def test_durable_value_is_visible_to_another_program(data):
     async with started(data) as hub:
         device = await meter(hub)
         write_value(hub, device, 0, "1")
@@ -31,7 +31,7 @@ async def test_durable_returns_at_once_for_a_committed_value(data):
         assert [1.0, 2.0] == logged(data)
 
 
-async def test_tasks_that_wait_share_commits(data):
+async def test_waiting_tasks_share_commits(data):
     async with started(data) as hub:
         device = await meter(hub)
 
@@ -55,7 +55,7 @@ async def test_values_without_a_waiting_task_are_written_after_the_flush_time(da
         await until(lambda: logged(data) == [1.0])
 
 
-async def test_a_clean_stop_writes_what_was_put(data):
+async def test_stop_writes_all_accepted_values(data):
     async with started(data, '[storage]\nflush = "60s"') as hub:
         device = await meter(hub)
         for number in range(BATCH_ROWS + 10):
@@ -65,18 +65,18 @@ async def test_a_clean_stop_writes_what_was_put(data):
 
 
 @pytest.mark.parametrize("bad", [{"value": "\ud800"}, {"value": float("nan")}], ids=["text", "null"])
-async def test_a_row_that_cannot_be_stored_drops_only_itself(data, bad):
+async def test_value_that_cannot_be_stored_does_not_affect_other_values(data, bad):
     async with started(data) as hub:
         device = await meter(hub)
         row = {"series": device.points[1].series, "ts": NOON, "value": "bad", "latest": False} | bad
         before = write_value(hub, device, 0, "1")
-        poison = hub.history.put(**row)
+        rejected = hub.history.put(**row)
         after = write_value(hub, device, 0, "2")
 
         await after.durable()
         await before.durable()
         with pytest.raises(Unavailable):
-            await poison.durable()
+            await rejected.durable()
         await write_value(hub, device, 0, "3").durable()
 
         assert [1.0, 2.0, 3.0] == logged(data)

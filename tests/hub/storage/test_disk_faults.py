@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from typing import NamedTuple
 
 import pytest
 import trio
 from support.alarms import alarm_texts
+from support.databases import full_disk
 from support.patience import patient
-from support.storage import execute, logged, meter, only_device, refused, rows_in_file, started, stored
+from support.storage import execute, is_rejected, logged, meter, only_device, rows_in_file, started, stored
 from support.times import until
 from support.values import latest_value, write_value
 
@@ -22,47 +23,36 @@ from hub.model import SYSTEM
 from hub.run import RunTimeouts
 
 
-@asynccontextmanager
-async def full_disk(hub):
-    """The history file cannot grow for the length of the block."""
-    [(pages,)] = await execute(hub.storage.history, "PRAGMA page_count")
-    await execute(hub.storage.history, f"PRAGMA max_page_count = {pages}")
-    try:
-        yield
-    finally:
-        await execute(hub.storage.history, "PRAGMA max_page_count = 1000000")
-
-
-async def test_a_full_disk_stops_acknowledgements_says_so_and_recovers_without_a_loss(data):
-    steps = []
+async def test_full_disk_stops_acknowledgements_raises_an_alarm_and_loses_no_value(data):
+    problems = []
     async with started(data) as hub:
         device = await meter(hub)
-        hub.subscribe(StorageTrouble, lambda fact: steps.append(fact.problem))
+        hub.subscribe(StorageTrouble, lambda fact: problems.append(fact.problem))
         await write_value(hub, device, 1, "before").durable()
-        async with full_disk(hub):
+        async with full_disk(hub.storage.history):
             for number in range(50):
                 receipt = write_value(hub, device, 1, f"{number:03} " + "x" * 1000)
-            assert await refused(receipt)
-            assert await refused(write_value(hub, device, 1, "during"))
+            assert await is_rejected(receipt)
+            assert await is_rejected(write_value(hub, device, 1, "during"))
 
             assert "full" in alarm_texts(hub)
-            assert [True] == [problem.critical for problem in hub.active_alarms()]
+            assert [True] == [alarm.critical for alarm in hub.active_alarms()]
             assert ["before"] == logged(data)
             assert "during" == latest_value(hub, device, 1)[1]
         await until(lambda: not hub.active_alarms())
         await write_value(hub, device, 1, "after").durable()
 
         assert ["before", *(f"{n:03}" for n in range(50)), "during", "after"] == [
-            v.partition(" ")[0] for v in logged(data)
+            value.partition(" ")[0] for value in logged(data)
         ]
-        assert ["full" in steps[0], None] == [True, steps[-1]]
+        assert ["full" in problems[0], None] == [True, problems[-1]]
 
 
-async def test_values_that_wait_for_a_full_disk_are_bounded(data):
+async def test_values_that_wait_on_a_full_disk_are_bounded(data):
     async with started(data) as hub:
         device = await meter(hub)
-        async with full_disk(hub):
-            assert await refused(fill(hub, device))
+        async with full_disk(hub.storage.history):
+            assert await is_rejected(fill(hub, device))
             accepted = 0
             with pytest.raises(Unavailable):
                 while True:
@@ -79,28 +69,29 @@ async def test_values_that_wait_for_a_full_disk_are_bounded(data):
 
 
 def fill(hub, device):
+    """Write more values than fit on the full disk; returns the last receipt."""
     for _ in range(50):
         receipt = write_value(hub, device, 1, "x" * 1000)
     return receipt
 
 
-async def test_a_disk_that_is_full_until_the_stop_does_not_hang_the_stop(data, caplog):
+async def test_full_disk_does_not_delay_the_stop(data, caplog):
     with trio.fail_after(patient(10)):
         async with started(data) as hub:
             device = await meter(hub)
             [(pages,)] = await execute(hub.storage.history, "PRAGMA page_count")
             await execute(hub.storage.history, f"PRAGMA max_page_count = {pages}")
-            assert await refused(fill(hub, device))
+            assert await is_rejected(fill(hub, device))
 
     assert "could not be written before the stop" in caplog.text
 
 
-async def test_a_file_that_another_program_has_locked_stops_acknowledgements_until_it_is_free(data):
+async def test_lock_of_another_program_stops_acknowledgements_until_it_is_released(data):
     async with started(data) as hub:
         device = await meter(hub)
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert await refused(write_value(hub, device, 0, "1"))
+            assert await is_rejected(write_value(hub, device, 0, "1"))
             assert "locked" in alarm_texts(hub)
             other.execute("ROLLBACK")
         await until(lambda: not hub.active_alarms())
@@ -109,7 +100,7 @@ async def test_a_file_that_another_program_has_locked_stops_acknowledgements_unt
         assert [1.0, 2.0] == logged(data)
 
 
-async def test_a_locked_configuration_refuses_changes_and_keeps_working(data):
+async def test_change_of_a_locked_configuration_is_rejected_and_may_be_repeated(data):
     async with started(data) as hub:
         device = await meter(hub)
         with closing(sqlite3.connect(data / "pinwheel.db", isolation_level=None)) as other:
@@ -124,7 +115,7 @@ async def test_a_locked_configuration_refuses_changes_and_keeps_working(data):
 
 
 @pytest.mark.parametrize("file", ["pinwheel.db", "history.db"])
-async def test_a_file_that_is_locked_at_the_start_is_named(data, file):
+async def test_error_names_a_file_that_is_locked_at_the_start(data, file):
     async with stored(data):
         pass
     with closing(sqlite3.connect(data / file, isolation_level=None)) as other:
@@ -140,12 +131,12 @@ class Usage(NamedTuple):
     free: int
 
 
-async def test_alarm_of_a_low_disk_lasts_until_there_is_space(data, monkeypatch, caplog):
+async def test_alarm_about_low_disk_space_lasts_until_there_is_space(data, monkeypatch, caplog):
     free = [5]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100, 100 - free[0], free[0]))
     async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
         await until(running_hub.active_alarms)
-        assert ["the disk is low: 5% free"] == [problem.text for problem in running_hub.active_alarms()]
+        assert ["the disk is low: 5% free"] == [alarm.text for alarm in running_hub.active_alarms()]
         assert not running_hub.active_alarms()[0].critical
         free[0] = 50
         await until(lambda: not running_hub.active_alarms())
@@ -156,15 +147,15 @@ async def test_alarm_of_a_low_disk_lasts_until_there_is_space(data, monkeypatch,
 async def test_disk_without_usage_figures_does_not_stop_the_hub(data, monkeypatch):
     async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
         device = await meter(running_hub)
-    asked = []
+    calls = []
 
     def usage(_):
-        asked.append(1)
+        calls.append(1)
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     async with started(data, timeouts=(RunTimeouts(housekeeping=0.01),)) as running_hub:
-        await until(lambda: len(asked) > 2)
+        await until(lambda: len(calls) > 2)
         device = only_device(running_hub)
         await write_value(running_hub, device, 0, "1").durable()
         running_hub.active_alarms()

@@ -1,4 +1,4 @@
-"""Latest values after a clean stop, a power cut, and with clocks that are wrong."""
+"""Latest values after a stop, after a power cut, and with wrong clocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hub.clock import Clock
 from hub.model import SYSTEM
 
 
-async def test_a_stamp_of_the_writer_makes_a_latest_value_only_when_it_is_newer(data):
+async def test_value_with_an_own_timestamp_is_the_latest_only_if_it_is_newer(data):
     async with filled(data) as hub:
         assert LATEST_VALUES == latest_values(hub)
         write_value(hub, only_device(hub), 1, "newest", ts=NOON + 5000)
@@ -31,7 +31,7 @@ async def test_a_stamp_of_the_writer_makes_a_latest_value_only_when_it_is_newer(
         assert (NOON, "by the hub") == latest_value(hub, only_device(hub), 1)
 
 
-async def test_latest_values_are_there_after_a_clean_stop(data):
+async def test_latest_values_are_restored_after_a_stop(data):
     async with filled(data):
         pass
 
@@ -39,7 +39,7 @@ async def test_latest_values_are_there_after_a_clean_stop(data):
         assert LATEST_VALUES == latest_values(hub)
 
 
-async def test_latest_values_are_there_after_a_power_cut(data, tmp_path):
+async def test_latest_values_are_restored_after_a_power_cut(data, tmp_path):
     async with filled(data):
         copy = as_after_a_power_cut(data, tmp_path / "copy")
 
@@ -48,7 +48,7 @@ async def test_latest_values_are_there_after_a_power_cut(data, tmp_path):
         assert LATEST_VALUES == latest_values(hub)
 
 
-async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data, tmp_path):
+async def test_latest_values_after_the_checkpoint_are_restored(data, tmp_path):
     async with filled(data):
         pass
     async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:
@@ -60,13 +60,13 @@ async def test_latest_values_are_there_when_some_came_after_the_checkpoint(data,
         assert LATEST_VALUES | {0: (NOON + 60_000, 3.0)} == latest_values(hub)
 
 
-async def test_latest_values_are_written_with_the_chunks(data):
+async def test_latest_values_are_written_together_with_chunks(data):
     async with filled(data) as first:
         first.history.close_segment()
         await until(lambda: len(rows_in_file(data / "history.db", "SELECT * FROM latest")) == 3)
 
 
-async def test_fault_of_compaction_ends_without_further_writes(data, monkeypatch):
+async def test_alarm_about_compaction_ends_without_further_writes(data, monkeypatch):
     async with filled(data) as first:
         with closing(sqlite3.connect(data / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -77,28 +77,28 @@ async def test_fault_of_compaction_ends_without_further_writes(data, monkeypatch
         await until(lambda: not first.active_alarms(), 2)
 
 
-async def test_a_hub_stamp_after_one_ahead_of_time_is_the_latest_after_a_restart_too(data, tmp_path):
+async def test_hub_timestamp_after_a_timestamp_in_the_future_is_the_latest_after_a_restart(data, tmp_path):
     async with filled(data) as first:
         write_value(first, only_device(first), 1, "ahead", ts=NOON + 5000)
         await write_value(first, only_device(first), 1, "now").durable()
         copy = as_after_a_power_cut(data, tmp_path / "copy")
 
     for files in (copy, data):
-        async with started(files) as again:
-            assert (NOON, "now") == latest_value(again, only_device(again), 1)
+        async with started(files) as restarted:
+            assert (NOON, "now") == latest_value(restarted, only_device(restarted), 1)
 
 
-async def test_a_deleted_device_leaves_no_latest_value(data, tmp_path):
+async def test_latest_values_of_a_deleted_device_are_deleted(data, tmp_path):
     async with filled(data) as first:
         await first.devices.delete(only_device(first), SYSTEM)
         copy = as_after_a_power_cut(data, tmp_path / "copy")
 
     for files in (copy, data):
-        async with started(files) as again:
-            assert {} == again.history.latest
+        async with started(files) as restarted:
+            assert {} == restarted.history.latest
 
 
-async def test_hub_that_starts_before_its_newest_stamp_says_so_and_continues_from_there(data):
+async def test_hub_with_a_clock_before_its_newest_timestamp_raises_an_alarm_and_continues_from_it(data):
     async with filled(data):
         pass
     async with started(data, clock=Clock(wall=lambda: (NOON - 86_400_000) * 1_000_000)) as hub:
@@ -108,7 +108,7 @@ async def test_hub_that_starts_before_its_newest_stamp_says_so_and_continues_fro
         assert "the clock is behind" in alarm_texts(hub)
 
 
-async def test_a_device_whose_clock_is_ahead_does_not_make_the_hub_doubt_its_own(data):
+async def test_device_with_a_fast_clock_causes_no_alarm_about_the_hubs_clock(data):
     async with filled(data) as first:
         write_value(first, only_device(first), 1, "ahead", ts=NOON + 3_600_000)
     async with started(data, clock=Clock(wall=lambda: (NOON + 60_000) * 1_000_000)) as hub:

@@ -1,4 +1,4 @@
-"""Schema changes: applied whole, after a copy, or not at all."""
+"""Migrations: each is applied completely, after a backup, or not at all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hub.storage import Migration
 COLOURS = Migration(2, "ALTER TABLE notes ADD COLUMN colour TEXT;\nUPDATE notes SET colour = 'red';")
 
 
-async def test_a_schema_change_keeps_the_rows(data):
+async def test_migration_preserves_rows(data):
     async with stored(data, NOTES) as storage:
         await storage.transaction(insert("old"))
     async with stored(data, {"notes": [COLOURS, *NOTES["notes"]]}) as storage:
         assert [("old", "red")] == await execute(storage, "SELECT text, colour FROM notes")
 
 
-async def test_a_copy_is_made_before_a_schema_change(data):
+async def test_backup_is_created_before_a_migration(data):
     async with stored(data, NOTES) as storage:
         await storage.transaction(insert("old"))
     before = set(storage.backups.glob("*.db"))
@@ -29,19 +29,19 @@ async def test_a_copy_is_made_before_a_schema_change(data):
     assert [(1, "old")] == rows_in_file(copy, "SELECT * FROM notes")
 
 
-async def test_no_copy_is_made_when_nothing_changes(data):
+async def test_no_backup_is_created_without_a_migration(data):
     for _ in range(2):
         async with stored(data, NOTES) as storage:
             copies = list(storage.backups.glob("*.db"))
     assert [] == copies
 
 
-async def test_a_new_data_directory_needs_no_copy(data):
+async def test_no_backup_is_created_of_a_new_data_directory(data):
     async with stored(data) as storage:
         assert not storage.backups.exists()
 
 
-async def test_a_failing_schema_change_leaves_the_old_file_working(data):
+async def test_failed_migration_leaves_the_file_unchanged(data):
     broken = Migration(3, "CREATE TABLE half (x);\nINSERT INTO nowhere VALUES (1);")
     async with stored(data, NOTES) as storage:
         await storage.transaction(insert("old"))
@@ -64,18 +64,18 @@ async def test_a_failing_schema_change_leaves_the_old_file_working(data):
     ],
     ids=["one line", "no end", "comments", "trigger"],
 )
-async def test_a_schema_change_may_have_several_statements(data, sql):
+async def test_migration_may_have_several_statements(data, sql):
     async with stored(data, {"more": [Migration(1, sql)]}) as storage:
-        found = await execute(storage, "SELECT name FROM sqlite_master WHERE name IN ('a', 'b') ORDER BY name")
+        tables = await execute(storage, "SELECT name FROM sqlite_master WHERE name IN ('a', 'b') ORDER BY name")
 
-    assert [("a",), ("b",)] == found
+    assert [("a",), ("b",)] == tables
 
 
-async def test_a_backup_is_a_whole_copy(data, tmp_path):
+async def test_backup_is_a_complete_copy(data, tmp_path):
     async with stored(data, NOTES) as storage:
-        await storage.transaction(insert("kept"))
+        await storage.transaction(insert("earlier"))
         await storage.configuration.backup(tmp_path / "copy.db")
         await storage.transaction(insert("later"))
 
-    assert [(1, "kept")] == rows_in_file(tmp_path / "copy.db", "SELECT * FROM notes")
+    assert [(1, "earlier")] == rows_in_file(tmp_path / "copy.db", "SELECT * FROM notes")
     assert not list(tmp_path.glob("*.partial"))

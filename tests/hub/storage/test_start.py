@@ -1,4 +1,4 @@
-"""Files with which a hub does not start."""
+"""Files that prevent the start of a hub, and data of plugins that are not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hub.errors import MigrationError, StartupError
 
 
 @pytest.mark.parametrize("file", ["pinwheel.db", "history.db"])
-async def test_a_file_that_cannot_be_opened_is_named(data, file):
+async def test_error_names_a_file_that_cannot_be_opened(data, file):
     (data / file).mkdir(parents=True)
     with pytest.raises(StartupError, match=file):
         async with started(data):
@@ -20,7 +20,7 @@ async def test_a_file_that_cannot_be_opened_is_named(data, file):
 
 
 @pytest.mark.parametrize("file", ["pinwheel.db", "history.db"])
-async def test_data_of_a_newer_version_is_refused(data, file):
+async def test_data_of_a_newer_version_is_rejected(data, file):
     async with stored(data):
         pass
     with closing(sqlite3.connect(data / file)) as other, other:
@@ -31,10 +31,10 @@ async def test_data_of_a_newer_version_is_refused(data, file):
             pass
 
 
-async def test_data_of_a_plugin_that_is_gone_is_kept(data):
+async def test_data_of_a_plugin_that_is_not_installed_is_preserved(data):
     async with stored(data, NOTES) as storage:
-        await storage.transaction(insert("kept"))
+        await storage.transaction(insert("earlier"))
     async with stored(data):
         pass
     async with stored(data, NOTES) as storage:
-        assert ["kept"] == await texts(storage)
+        assert ["earlier"] == await texts(storage)

@@ -1,4 +1,4 @@
-"""Transactions: whole or not at all, one after the other; rows by name."""
+"""Transactions: atomic, in sequence; rows by the names of their columns."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ async def notes(data):
         yield storage
 
 
-async def test_a_transaction_returns_what_its_function_returns(notes):
+async def test_transaction_returns_the_result_of_its_function(notes):
     assert 1 == await notes.transaction(insert("first"))
     assert 2 == await notes.transaction(insert("second"))
     assert ["first", "second"] == await texts(notes)
 
 
-async def test_a_transaction_that_raises_changes_nothing(notes):
+async def test_transaction_that_raises_is_rolled_back(notes):
     async def fn(tx):
         await tx.execute("INSERT INTO notes (text) VALUES ('half')")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await notes.transaction(fn)
-    await notes.transaction(insert("whole"))
+    await notes.transaction(insert("complete"))
 
-    assert ["whole"] == await texts(notes)
+    assert ["complete"] == await texts(notes)
 
 
-async def test_a_constraint_that_fails_is_a_conflict_and_changes_nothing(notes):
+async def test_violated_constraint_is_a_conflict_and_rolls_back(notes):
     async def fn(tx):
         await tx.execute("INSERT INTO notes (text) VALUES ('new')")
-        await tx.execute("INSERT INTO notes (text) VALUES ('taken')")
+        await tx.execute("INSERT INTO notes (text) VALUES ('existing')")
 
-    await notes.transaction(insert("taken"))
+    await notes.transaction(insert("existing"))
     with pytest.raises(Conflict):
         await notes.transaction(fn)
 
-    assert ["taken"] == await texts(notes)
+    assert ["existing"] == await texts(notes)
 
 
-async def test_a_conflict_can_be_caught_inside_a_transaction(notes):
+async def test_conflict_can_be_caught_inside_a_transaction(notes):
     async def fn(tx):
         try:
-            await tx.execute("INSERT INTO notes (text) VALUES ('taken')")
+            await tx.execute("INSERT INTO notes (text) VALUES ('existing')")
         except Conflict:
             await tx.execute("INSERT INTO notes (text) VALUES ('other')")
 
-    await notes.transaction(insert("taken"))
+    await notes.transaction(insert("existing"))
     await notes.transaction(fn)
 
-    assert ["taken", "other"] == await texts(notes)
+    assert ["existing", "other"] == await texts(notes)
 
 
-async def test_a_caller_that_is_cancelled_while_it_waits_still_gets_its_commit(notes):
+async def test_transaction_of_a_cancelled_caller_is_committed(notes):
     token = trio.lowlevel.current_trio_token()
     with trio.CancelScope() as scope:
 
@@ -73,7 +73,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_still_gets_its_commit(n
     assert 50 == len(await texts(notes))
 
 
-async def test_a_loop_of_transactions_can_be_cancelled(notes):
+async def test_loop_of_transactions_can_be_cancelled(notes):
     with trio.CancelScope() as scope:
         for number in range(10):
             await notes.transaction(insert(str(number)))
@@ -83,7 +83,7 @@ async def test_a_loop_of_transactions_can_be_cancelled(notes):
     assert "0" in await texts(notes)
 
 
-async def test_awaiting_trio_inside_a_transaction_raises_and_changes_nothing(notes):
+async def test_awaiting_trio_inside_a_transaction_raises_and_rolls_back(notes):
     async def fn(tx):
         await tx.execute("INSERT INTO notes (text) VALUES ('half')")
         await trio.sleep(0)
@@ -93,7 +93,7 @@ async def test_awaiting_trio_inside_a_transaction_raises_and_changes_nothing(not
     assert [] == await texts(notes)
 
 
-async def test_transactions_at_once_come_one_after_the_other(notes):
+async def test_concurrent_transactions_are_executed_in_sequence(notes):
     async def fn(tx):
         [(count,)] = await tx.fetch_all("SELECT count(*) FROM notes")
         await tx.execute("INSERT INTO notes (text) VALUES (?)", (str(count),))
@@ -105,7 +105,7 @@ async def test_transactions_at_once_come_one_after_the_other(notes):
     assert [str(n) for n in range(20)] == await texts(notes)
 
 
-async def test_many_rows_are_inserted_whatever_their_number(notes):
+async def test_insert_many_inserts_any_number_of_rows(notes):
     async def fn(tx):
         await tx.insert_many("notes", ("text",), [(f"note {n}",) for n in range(1234)])
 
@@ -114,12 +114,12 @@ async def test_many_rows_are_inserted_whatever_their_number(notes):
     assert [f"note {n}" for n in range(1234)] == await texts(notes)
 
 
-async def test_a_reader_cannot_write(notes):
+async def test_read_transaction_cannot_write(notes):
     with pytest.raises(StorageError):
         await notes.read(insert("no"))
 
 
-async def test_a_foreign_key_is_kept(data):
+async def test_foreign_keys_are_enforced(data):
     async with stored(data) as storage:
 
         async def fn(tx):
@@ -130,7 +130,7 @@ async def test_a_foreign_key_is_kept(data):
 
 
 @pytest.mark.parametrize(("durability", "expected"), [("full", 2), ("normal", 1)])
-async def test_both_files_are_synced_as_configured(data, durability, expected):
+async def test_durability_of_both_files_is_as_configured(data, durability, expected):
     async with started(data, f'[storage]\ndurability = "{durability}"') as hub:
         for database in (hub.storage.configuration, hub.storage.history):
             assert [(expected,)] == await execute(database, "PRAGMA synchronous")
@@ -148,23 +148,23 @@ async def rows_of(storage):
     return await storage.configuration.fetch_all("SELECT id, name, size FROM pairs ORDER BY id")
 
 
-async def test_inserted_row_has_an_id_of_the_database(pairs):
+async def test_insert_returns_the_id_of_the_row(pairs):
     assert 1 == await pairs.transaction(lambda tx: tx.insert("pairs", name="a", size=1))
     with pytest.raises(Conflict):
         await pairs.transaction(lambda tx: tx.insert("pairs", name="a", size=2))
     assert [(1, "a", 1)] == await rows_of(pairs)
 
 
-async def test_ids_of_many_rows_are_in_their_order_and_never_given_twice(pairs):
+async def test_ids_of_inserted_rows_are_in_order_and_never_reused(pairs):
     names = [f"n{number}" for number in range(1200)]
     ids = await pairs.transaction(lambda tx: tx.insert_many_with_ids("pairs", ("name",), [(name,) for name in names]))
     assert dict(zip(names, ids, strict=True)) == {name: number for number, name, _ in await rows_of(pairs)}
     await pairs.transaction(lambda tx: tx.execute("DELETE FROM pairs"))
-    [again] = await pairs.transaction(lambda tx: tx.insert_many_with_ids("pairs", ("name",), [("n0",)]))
-    assert again == ids[-1] + 1
+    [next_id] = await pairs.transaction(lambda tx: tx.insert_many_with_ids("pairs", ("name",), [("n0",)]))
+    assert next_id == ids[-1] + 1
 
 
-async def test_upsert_changes_the_row_of_a_key_and_leaves_its_id(pairs):
+async def test_upsert_updates_the_row_of_a_key_and_preserves_its_id(pairs):
     await pairs.transaction(lambda tx: tx.upsert("pairs", ("name",), name="a", size=1))
     await pairs.transaction(lambda tx: tx.upsert("pairs", ("name",), name="a", size=2))
     await pairs.transaction(lambda tx: tx.insert_missing("pairs", name="a", size=3))
@@ -174,7 +174,7 @@ async def test_upsert_changes_the_row_of_a_key_and_leaves_its_id(pairs):
 
 
 @pytest.mark.parametrize(("names", "expected"), [([], []), (["a"], ["a"]), (["b", "a", "a", "it's"], ["a", "b"])])
-async def test_rows_among_any_number_of_values(pairs, names, expected):
+async def test_among_selects_rows_by_any_number_of_values(pairs, names, expected):
     await pairs.transaction(lambda tx: tx.insert_many("pairs", ("name",), [("a",), ("b",), ("c",)]))
     condition, values = among("name", names)
     sql = f"SELECT name FROM pairs WHERE {condition} ORDER BY name"
