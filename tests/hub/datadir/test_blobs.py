@@ -1,4 +1,4 @@
-"""Blobs: stored whole and durably or not at all, whatever the chunks, and whatever interrupts them."""
+"""Blobs: stored completely and durably or not at all, for any chunks and any interruption."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import aclosing
-from pathlib import Path
-from threading import current_thread, main_thread
+from threading import main_thread
 
 import pytest
 import trio
@@ -50,7 +49,7 @@ def files_of(blobs):
 
 
 @given(st.lists(st.binary(max_size=50)), st.integers(1, 20), st.integers(0, 300))
-def test_any_bytes_in_any_chunks_come_back_from_any_offset(tmp_path_factory, chunks, buffer_size, offset):
+def test_any_bytes_in_any_chunks_are_read_from_any_offset(tmp_path_factory, chunks, buffer_size, offset):
     data = b"".join(chunks)
 
     async def store_and_read():
@@ -69,7 +68,7 @@ async def test_content_of_many_megabytes_is_read_in_chunks(blobs):
     stored = await blobs.put("image", stream(*[chunk] * 12))
     assert 12 << 20 == stored.size
     async with aclosing(blobs.open("image")) as chunks:
-        sizes = [len(piece) async for piece in chunks]
+        sizes = [len(chunk) async for chunk in chunks]
     assert (12 << 20, blobs_module.CHUNK) == (sum(sizes), max(sizes))
 
 
@@ -79,7 +78,7 @@ async def test_put_replaces_the_blob_with_the_same_key(blobs):
     assert (b"new", ["a"]) == (await content(blobs, "a"), files_of(blobs))
 
 
-async def test_reader_gets_the_content_of_its_beginning_while_the_blob_is_replaced_and_deleted(blobs, monkeypatch):
+async def test_reader_continues_with_the_old_content_while_the_blob_is_replaced_and_deleted(blobs, monkeypatch):
     monkeypatch.setattr(blobs_module, "CHUNK", 4)
     await blobs.put("a", stream(b"old content"))
     async with aclosing(blobs.open("a")) as chunks:
@@ -115,7 +114,7 @@ async def test_blobs_are_listed_by_the_beginning_of_their_keys(blobs):
     ["", "/", "/a", "a/", "a//b", "..", "../a", "a/../b", "a/./b", ".a", "a/.b", "a\0", "a\n", "ä", "a b", "a\\b", "-a"]
     + ["a" * (MAX_KEY + 1), f"a{PARTIAL}"],
 )
-async def test_text_that_is_no_key_is_rejected(blobs, key):
+async def test_invalid_key_is_rejected(blobs, key):
     for call in (blobs.put(key, stream(b"1")), content(blobs, key), blobs.size(key), blobs.delete(key)):
         with pytest.raises(ValueError, match="not a key"):
             await call
@@ -128,7 +127,7 @@ async def test_longest_key_is_stored(blobs):
     assert [key] == await blobs.list()
 
 
-async def test_two_uploads_with_one_key_leave_one_of_the_contents(blobs, monkeypatch):
+async def test_concurrent_uploads_with_the_same_key_leave_the_content_of_either(blobs, monkeypatch):
     monkeypatch.setattr(blobs_module, "CHUNK", 10)
 
     async def slow(text):
@@ -146,43 +145,30 @@ async def test_two_uploads_with_one_key_leave_one_of_the_contents(blobs, monkeyp
 # -- durability and faults --------------------------------------------------------------------------------------------
 
 
-async def test_content_name_and_folders_are_on_the_disk_when_put_returns(blobs, monkeypatch):
-    steps = []
-    fsync, replace = os.fsync, Path.replace
-
-    def recorded_fsync(fd):
-        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
-        assert current_thread() is not main_thread(), "the event loop must not wait for the disk"
-        fsync(fd)
-
-    def recorded_replace(path, target):
-        steps.append(f"name {Path(target).name}")
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(Path, "replace", recorded_replace)
+async def test_content_name_and_folders_are_on_the_disk_when_put_returns(blobs, disk):
     await blobs.put("folder/a", stream(b"1"))
     [data] = [blobs.folder.parent.name]
-    [partial] = [step for step in steps if step.endswith(PARTIAL)]
-    assert steps.index("sync files") < steps.index(partial)
-    assert f"sync {data}" in steps[: steps.index(partial)]
-    assert [partial, "name a", "sync folder"] == steps[-3:]
+    [partial] = [step for step in disk.steps if step.endswith(PARTIAL)]
+    assert disk.steps.index("sync files") < disk.steps.index(partial)
+    assert f"sync {data}" in disk.steps[: disk.steps.index(partial)]
+    assert [partial, "name a", "sync folder"] == disk.steps[-3:]
+    assert main_thread() not in disk.sync_threads, "the event loop must not wait for the disk"
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync"])
 async def test_put_on_a_full_disk_raises_and_leaves_nothing(blobs, monkeypatch, call):
-    await blobs.put("kept", stream(b"old"))
+    await blobs.put("existing", stream(b"old"))
 
-    def refuse(*_args):
+    def raise_disk_full(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, refuse)
-        with pytest.raises(StorageError, match="kept: No space left on device"):
-            await blobs.put("kept", stream(b"x" * 1_000_000, b"y"))
-    assert (b"old", ["kept"]) == (await content(blobs, "kept"), files_of(blobs))
-    await blobs.put("kept", stream(b"new"))
-    assert b"new" == await content(blobs, "kept")
+        patch.setattr(os, call, raise_disk_full)
+        with pytest.raises(StorageError, match="existing: No space left on device"):
+            await blobs.put("existing", stream(b"x" * 1_000_000, b"y"))
+    assert (b"old", ["existing"]) == (await content(blobs, "existing"), files_of(blobs))
+    await blobs.put("existing", stream(b"new"))
+    assert b"new" == await content(blobs, "existing")
 
 
 async def test_error_of_the_source_leaves_nothing(blobs, monkeypatch):
@@ -212,7 +198,7 @@ async def test_cancelled_put_leaves_nothing(blobs, monkeypatch):
     assert [] == files_of(blobs)
 
 
-async def test_start_removes_what_was_not_written_completely(tmp_path):
+async def test_start_removes_incompletely_written_blobs(tmp_path):
     blobs = Blobs(tmp_path)
     await blobs.put("images/a", stream(b"1"))
     (blobs.folder / "images" / f"b.0123{PARTIAL}").write_bytes(b"half")
@@ -257,7 +243,7 @@ async def test_kill_in_the_middle_of_a_put_leaves_the_old_or_the_new_content(tmp
                 for line in process.stdout:
                     if int(line) == stopped_after:
                         break
-            # Now it writes the next one.
+            # It is writing the next blob.
             process.send_signal(signal.SIGKILL)
             stored = stopped_after + len(process.stdout.readlines())
         await blobs.remove_partial()
@@ -265,6 +251,6 @@ async def test_kill_in_the_middle_of_a_put_leaves_the_old_or_the_new_content(tmp
         keys = await blobs.list("images/")
         assert {f"images/{n % 3}" for n in range(stored + 1)} <= set(keys)
         for key in keys:
-            # The newest that was stored, or what was being stored.
+            # The newest stored content, or the content that was being stored.
             numbers = [n for n in range(stored - 2, stored + 2) if n >= 0 and n % 3 == int(key[-1])]
             assert await content(blobs, key) in map(content_of, numbers)

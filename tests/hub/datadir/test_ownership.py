@@ -1,4 +1,4 @@
-"""One hub owns a data directory."""
+"""Ownership of a data directory by one hub."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from support.storage import meter, started, stored
 from support.values import write_value
 
-import hub.app
-import hub.history.commit_log
-import hub.storage
+import hub.datadir
 from hub.datadir.ownership import Ownership
 from hub.errors import StartupError
 
@@ -33,12 +31,12 @@ async def test_data_directory_is_released_at_the_stop(data):
         assert not hub.datadir.is_running(data)
 
 
-def test_checking_whether_a_hub_runs_prevents_no_hub_from_starting(tmp_path):
+def test_check_for_a_running_hub_does_not_prevent_a_start(tmp_path):
     data = tmp_path / "data"
     with hub.datadir.locked(data):
         pass
-    look = "import sys, pathlib, hub.datadir\nwhile True: hub.datadir.is_running(pathlib.Path(sys.argv[1]))"
-    with subprocess.Popen([sys.executable, "-c", look, str(data)]) as process:
+    check = "import sys, pathlib, hub.datadir\nwhile True: hub.datadir.is_running(pathlib.Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", check, str(data)]) as process:
         try:
             for _ in range(200):
                 with hub.datadir.locked(data):
