@@ -1,4 +1,4 @@
-"""Values of a meter in the history, and a model of its queries."""
+"""A meter with every kind of history, and queries of its values."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ type = "location"
 
 
 async def points(hub, device, pin, start=0, end=2**42):
+    """The points of a datastream in a range of time."""
     return [p async for piece in hub.history.points(device.points[pin].series, start, end) for p in piece]
 
 
 async def buckets(hub, device, pin, granularity, zone="UTC", start=NOON - 400 * DAY, end=NOON + 400 * DAY):
+    """The buckets of a datastream in a range of time."""
     found = hub.history.buckets(device.points[pin].series, start, end, granularity, zone)
     return [bucket async for piece in found for bucket in piece]

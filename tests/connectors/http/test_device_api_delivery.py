@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 import trio
+from support.databases import full_disk
 from support.device_https_api import SECRET_TOKEN, THERMOSTAT, values_on_disk
 from support.patience import patient
 from support.raw_http import PATIENCE, ask, connected
@@ -62,26 +63,18 @@ async def test_acknowledged_value_is_on_the_disk(hub, device, api):
 
 @pytest.mark.timeouts(HistoryTimeouts(durable=patient(0.2), retry=0.02))
 async def test_update_on_a_full_disk_is_answered_with_503_until_there_is_space(hub, device, api):
-    async def limit_pages(limit):
-        async def set_limit(tx):
-            await tx.fetch_all(f"PRAGMA max_page_count = {limit}")
-
-        await hub.storage.history.transaction(set_limit)
-
-    await limit_pages(1)
-    filler = "v2=" + "x" * 1024
     rejected = None
-    for _ in range(20):
-        response = await api("batch/update", f"{filler}&v255={'y' * 1024}")
-        if response.status != 200:
-            rejected = response
-            break
-    assert (503, True) == (rejected.status, int(rejected.headers["retry-after"]) > 0)
-    assert rejected.message
-    assert 503 == (await api("update", "v0=1")).status
-    assert "degraded" == (await ask(hub, "GET", "/health")).json["status"]
+    async with full_disk(hub.storage.history):
+        for _ in range(20):
+            response = await api("batch/update", f"v2={'x' * 1024}&v255={'y' * 1024}")
+            if response.status != 200:
+                rejected = response
+                break
+        assert (503, True) == (rejected.status, int(rejected.headers["retry-after"]) > 0)
+        assert rejected.message
+        assert 503 == (await api("update", "v0=1")).status
+        assert "degraded" == (await ask(hub, "GET", "/health")).json["status"]
 
-    await limit_pages(1_000_000)
     with trio.fail_after(PATIENCE):
         while (await api("update", "v0=2")).status != 200:
             await trio.sleep(0.02)
