@@ -104,14 +104,14 @@ V1_6 = b"PROXY TCP6 2001:db8::7 ::1 4711 80\r\n"
 V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
-def v2(command=0x21, family=0x11, addresses=b"", more=b""):
-    """A binary header; ``more`` is what follows the addresses."""
-    return V2_SIGNATURE + struct.pack("!BBH", command, family, len(addresses + more)) + addresses + more
+def v2(command=0x21, family=0x11, addresses=b"", tlvs=b""):
+    """A binary header; ``tlvs`` follow the addresses."""
+    return V2_SIGNATURE + struct.pack("!BBH", command, family, len(addresses + tlvs)) + addresses + tlvs
 
 
 V2 = v2(addresses=bytes([203, 0, 113, 7, 10, 0, 0, 1]) + struct.pack("!HH", 4711, 80))
 V2_6 = v2(
-    family=0x21, addresses=socket.inet_pton(socket.AF_INET6, "2001:db8::7") + bytes(16) + bytes(4), more=b"\x04\0\1x"
+    family=0x21, addresses=socket.inet_pton(socket.AF_INET6, "2001:db8::7") + bytes(16) + bytes(4), tlvs=b"\x04\0\1x"
 )
 #: IPv4 written as IPv6 (RFC 4291, 2.5.5.2).
 V2_MAPPED = v2(family=0x21, addresses=socket.inet_pton(socket.AF_INET6, "::ffff:203.0.113.7") + bytes(20))

@@ -15,7 +15,7 @@ def is_for_any_origin(path):
     return path.startswith(("/external/api/", "/reports/", "/device_uploads/"))
 
 
-async def test_cross_origin_responses_are_readable_for_the_device_api_only(hub):
+async def test_cross_origin_responses_are_readable_on_paths_of_devices_and_reports_only(hub):
     paths = {r.path for r in hub.routes if isinstance(r, Route) and not r.path.startswith("/test/")}
     assert {path.split("/")[1] for path in paths if is_for_any_origin(path)} == {
         "external",

@@ -1,4 +1,4 @@
-"""What files are synced and renamed."""
+"""A record of the files that are synced and renamed."""
 
 from __future__ import annotations
 

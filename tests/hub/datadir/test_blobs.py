@@ -147,7 +147,7 @@ async def test_concurrent_uploads_with_the_same_key_leave_the_content_of_either(
 
 async def test_content_name_and_folders_are_on_the_disk_when_put_returns(blobs, disk):
     await blobs.put("folder/a", stream(b"1"))
-    [data] = [blobs.folder.parent.name]
+    data = blobs.folder.parent.name
     [partial] = [step for step in disk.steps if step.endswith(PARTIAL)]
     assert disk.steps.index("sync files") < disk.steps.index(partial)
     assert f"sync {data}" in disk.steps[: disk.steps.index(partial)]

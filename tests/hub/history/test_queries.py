@@ -159,7 +159,7 @@ async def test_bucket_at_the_edge_of_a_range_has_all_its_points(start, time):
             assert 10 == bucket.count
 
 
-async def test_late_points_belong_to_the_hours_of_their_stamps(start, time):
+async def test_late_points_belong_to_the_hours_of_their_timestamps(start, time):
     async with start() as hub:
         device, _ = await add_device(hub, TEMPLATE)
         randomness, model = random.Random(5), {}
