@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import trio
-from support.raw_http import request
+from support.raw_http import UPGRADE, request
 
 from hub.api import PUBLIC, Response, Route, Stream
 from hub.hookspecs import hookimpl
@@ -112,5 +112,5 @@ async def is_closed(http):
     return await http.read_to_end() == b""
 
 
-UPGRADE = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
-KEY = {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ=="}
+#: The headers of a malformed WebSocket upgrade.
+UPGRADE_WITHOUT_KEY = {name: value for name, value in UPGRADE.items() if name != "Sec_WebSocket_Key"}

@@ -13,6 +13,13 @@ from hub.testing import address_of
 
 #: Seconds for anything that must happen.
 PATIENCE = patient(20)
+#: The headers of a WebSocket upgrade, for requests without a WebSocket library.
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 @attrs.frozen

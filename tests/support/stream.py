@@ -13,14 +13,6 @@ from websockets.trio.client import connect
 
 from hub.testing import address_of
 
-#: The headers of a WebSocket upgrade, for requests without a WebSocket library.
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec_WebSocket_Version": "13",
-    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
 
 class StreamClient:
     """An open connection; ``seq`` is the sequence number of the last message."""

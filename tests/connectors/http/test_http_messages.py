@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.http_routes import CHUNKED, HEALTH, KEY, MAX_BODY, MAX_HEADER, UPGRADE, is_closed, request_of_size
-from support.raw_http import request
+from support.http_routes import CHUNKED, HEALTH, MAX_BODY, MAX_HEADER, UPGRADE_WITHOUT_KEY, is_closed, request_of_size
+from support.raw_http import UPGRADE, request
 
 HEADER_NAMES = {
     "Access-Control-Allow-Headers",
@@ -43,11 +43,11 @@ HEADER_NAMES = {
         (request("POST", "/test/echo", content_length=MAX_BODY + 1), "HTTP/1.1 413 "),
         (request_of_size(MAX_HEADER + 1), "HTTP/1.1 431 Request Header Fields Too Large"),
         (b"GARBAGE\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        (request("GET", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 101 Switching Protocols"),
-        (request("GET", "/websockets", **UPGRADE), "HTTP/1.1 400 Bad Request"),
-        (request("POST", "/websockets", **UPGRADE, **KEY), "HTTP/1.1 400 Bad Request"),
-        (request("GET", "/nothing", **UPGRADE, **KEY), "HTTP/1.1 404 Not Found"),
-        (request("GET", "/api/v1/stream", **UPGRADE, **KEY), "HTTP/1.1 401 Unauthorized"),
+        (request("GET", "/websockets", **UPGRADE), "HTTP/1.1 101 Switching Protocols"),
+        (request("GET", "/websockets", **UPGRADE_WITHOUT_KEY), "HTTP/1.1 400 Bad Request"),
+        (request("POST", "/websockets", **UPGRADE), "HTTP/1.1 400 Bad Request"),
+        (request("GET", "/nothing", **UPGRADE), "HTTP/1.1 404 Not Found"),
+        (request("GET", "/api/v1/stream", **UPGRADE), "HTTP/1.1 401 Unauthorized"),
     ],
 )
 async def test_status_line_has_its_reason_and_header_names_have_capitals(http, sent, status_line):

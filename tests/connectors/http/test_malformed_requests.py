@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.http_routes import HEALTH, KEY, MAX_BODY, MAX_HEADER, UPGRADE, is_closed, request_of_size
-from support.raw_http import request
+from support.http_routes import HEALTH, MAX_BODY, MAX_HEADER, UPGRADE_WITHOUT_KEY, is_closed, request_of_size
+from support.raw_http import UPGRADE, request
 from support.rejections import rejection_reasons
 from trio.testing import wait_all_tasks_blocked
 
@@ -66,7 +66,7 @@ async def test_response_to_a_malformed_request_names_the_rule_that_it_breaks(hub
         (request_of_size(MAX_HEADER + 1), 431),
         (request("POST", "/test/echo", content_length=MAX_BODY + 1), 413),
         (request("POST", "/test/echo", transfer_encoding="gzip"), 501),
-        (request("POST", "/websockets", **UPGRADE, **KEY), 400),
+        (request("POST", "/websockets", **UPGRADE), 400),
     ],
 )
 async def test_rejected_request_is_recorded_in_the_list_of_rejections(hub, http, sent, status):
@@ -79,7 +79,7 @@ async def test_rejected_request_is_recorded_in_the_list_of_rejections(hub, http,
 
 @pytest.mark.parametrize("path", ["/websockets", "/mqtt"])
 async def test_malformed_websocket_handshake_is_recorded_in_the_list_of_rejections(hub, http, path):
-    await http.send(request("GET", path, **UPGRADE))
+    await http.send(request("GET", path, **UPGRADE_WITHOUT_KEY))
 
     assert 400 == (await http.read_response()).status
     assert ["HTTP 400: The handshake of a WebSocket is malformed (RFC 6455 §4.2.1)."] == rejection_reasons(hub)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 import trio
-from support.raw_http import PATIENCE, HttpConnection, ask, connected, request
+from support.facts import collect_facts
+from support.raw_http import PATIENCE, UPGRADE, HttpConnection, ask, connected, request
 from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -35,12 +36,6 @@ name = "Text"
 type = "string"
 """
 MAX_MESSAGE = 64 * 1024
-HEADERS = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec_WebSocket_Version": "13",
-    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 
 
 class ByteStream:
@@ -166,9 +161,7 @@ async def test_device_that_closes_the_websocket_is_offline(hub, meter):
 
 
 async def test_newer_session_replaces_the_websocket_without_a_change_of_status(hub, meter, socket, board):
-    facts = []
-    for fact in DeviceConnected, DeviceDisconnected:
-        hub.subscribe(fact, facts.append)
+    facts = collect_facts(hub, DeviceConnected, DeviceDisconnected)
     async with client.connect(*address_of(hub), meter[1]):
         await close_code(socket)
         assert [] == facts
@@ -263,7 +256,7 @@ def closing_code(data):
 
 async def test_first_message_may_be_sent_together_with_the_request(hub, meter):
     async with connected(hub) as http:
-        await http.send(request("GET", "/websockets", **HEADERS) + binary(frame(Cmd.HW_LOGIN, 1, [meter[1]])))
+        await http.send(request("GET", "/websockets", **UPGRADE) + binary(frame(Cmd.HW_LOGIN, 1, [meter[1]])))
 
         assert 101 == (await http.read_response()).status
         expected = binary(response(1, Status.OK), mask=False)
@@ -272,7 +265,7 @@ async def test_first_message_may_be_sent_together_with_the_request(hub, meter):
 
 async def test_unmasked_message_closes_the_websocket(hub, meter):
     async with connected(hub) as http:
-        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        assert 101 == (await http.ask("GET", "/websockets", **UPGRADE)).status
         await http.send(binary(frame(Cmd.HW_LOGIN, 1, [meter[1]]), mask=False))
 
         assert 1002 == closing_code(await http.read_to_end())
@@ -289,7 +282,7 @@ async def test_unmasked_message_closes_the_websocket(hub, meter):
 )
 async def test_message_over_64_kib_closes_the_websocket_before_it_is_complete(hub, data):
     async with connected(hub) as http:
-        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        assert 101 == (await http.ask("GET", "/websockets", **UPGRADE)).status
         await http.send(data)
 
         assert 1009 == closing_code(await http.read_to_end())
@@ -312,7 +305,7 @@ async def test_message_over_64_kib_closes_the_websocket_before_it_is_complete(hu
     ids=lambda change: ",".join(change)[:20],
 )
 async def test_invalid_upgrade_is_answered_with_4xx(hub, caplog, change):
-    headers = {name: value for name, value in (HEADERS | change).items() if value is not None}
+    headers = {name: value for name, value in (UPGRADE | change).items() if value is not None}
     upgrade = await ask(hub, "GET", "/websockets", **headers)
 
     assert 400 <= upgrade.status < 500
@@ -320,18 +313,18 @@ async def test_invalid_upgrade_is_answered_with_4xx(hub, caplog, change):
 
 
 async def test_upgrade_with_another_method_than_get_is_answered_with_4xx(hub):
-    assert 400 <= (await ask(hub, "POST", "/websockets", b"", **HEADERS)).status < 500
+    assert 400 <= (await ask(hub, "POST", "/websockets", b"", **UPGRADE)).status < 500
 
 
 async def test_upgrade_over_http_1_0_is_answered_with_4xx(hub):
     async with connected(hub) as http:
-        await http.send(request("GET", "/websockets", **HEADERS).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        await http.send(request("GET", "/websockets", **UPGRADE).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
 
         assert 400 <= (await http.read_response()).status < 500
 
 
 @pytest.mark.parametrize(
-    ("path", "headers"), [("/websockets", {}), ("/websocket", {}), ("/nothing", HEADERS), ("/", HEADERS)]
+    ("path", "headers"), [("/websockets", {}), ("/websocket", {}), ("/nothing", UPGRADE), ("/", UPGRADE)]
 )
 async def test_request_without_an_upgrade_or_to_another_path_is_answered_with_4xx(hub, path, headers):
     assert 400 <= (await ask(hub, "GET", path, **headers)).status < 500
@@ -343,7 +336,7 @@ async def test_hub_does_not_read_from_a_client_that_does_not_read_pongs(hub):
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await sock.connect(address_of(hub))
         http = HttpConnection(trio.SocketStream(sock))
-        assert 101 == (await http.ask("GET", "/websockets", **HEADERS)).status
+        assert 101 == (await http.ask("GET", "/websockets", **UPGRADE)).status
         async with trio.open_nursery() as nursery:
             nursery.start_soon(http.send, ping * 60_000)
             await wait_all_tasks_blocked(0.05)

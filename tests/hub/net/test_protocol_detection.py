@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from support.listener import HALF_HELLO, LOGIN, TEXT_TEMPLATE, listen, open_stream, rejection
+from support.raw_http import UPGRADE, request
 from support.raw_native import PATIENCE, online
 
 import hub.net.certificates
@@ -66,12 +67,8 @@ async def test_protocol_of_a_plugin_is_served_where_all_protocols_of_the_hub_are
 
 @pytest.mark.parametrize("serve", [["http"], ["device-http"]])
 async def test_protocol_that_the_listener_does_not_serve_is_not_reachable_over_a_websocket(start, serve):
-    upgrade = (
-        b"GET /websockets HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
     async with start(listen(serve=serve)) as hub, open_stream(hub) as stream:
-        await stream.send_all(upgrade)
+        await stream.send_all(request("GET", "/websockets", **UPGRADE))
         with trio.fail_after(PATIENCE):
             response = await stream.receive_some(4096)
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 from support.certificates import unverified_context, verifying_context
 from support.listener import HALF_HELLO, LOGIN, answers_login, is_closed, listen, open_stream, rejection
+from support.raw_http import UPGRADE, request
 from support.raw_native import PATIENCE
 from support.rejections import rejection_reasons
 from support.times import until
@@ -105,10 +106,7 @@ async def test_rejection_names_a_client_that_disconnects_during_the_handshake(st
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 CONNECT = b"\x10\x0c\0\4MQTT\4\2\0\x2d\0\0"
-UPGRADE = (
-    b"GET /websockets HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+WEBSOCKET_REQUEST = request("GET", "/websockets", **UPGRADE)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -118,8 +116,8 @@ UPGRADE = (
         pytest.param(b"GET /health HTTP/1.0\r\n\r\n", id="HTTP/1.0"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n", id="HTTP/1.1"),
         pytest.param(b"GARBAGE\r\n\r\n", id="malformed HTTP"),
-        pytest.param(UPGRADE + b"\x88\x80\0\0\0\0", id="WebSocket that is closed"),
-        pytest.param(UPGRADE + b"\xff\xff", id="malformed WebSocket"),
+        pytest.param(WEBSOCKET_REQUEST + b"\x88\x80\0\0\0\0", id="WebSocket that is closed"),
+        pytest.param(WEBSOCKET_REQUEST + b"\xff\xff", id="malformed WebSocket"),
         pytest.param(CONNECT, id="MQTT without a login"),
         pytest.param(b"\x10\0", id="malformed MQTT"),
         pytest.param(b"\x1d\0\1\xff\xff", id="malformed native"),

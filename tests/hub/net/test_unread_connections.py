@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from support.facts import collect_facts
 from support.listener import TEXT_TEMPLATE, listen, open_stream
 from support.patience import brief
 from support.raw_native import OK, RawClient, online
@@ -53,9 +54,8 @@ async def test_values_for_a_device_that_does_not_read_are_coalesced(start):
 
 @pytest.mark.timeouts(NetTimeouts(stall=0.1))
 async def test_device_that_does_not_read_is_disconnected(start):
-    disconnects = []
     async with start(listen()) as started:
-        started.subscribe(DeviceDisconnected, disconnects.append)
+        disconnects = collect_facts(started, DeviceDisconnected)
         device, token = await add_device(started, TEXT_TEMPLATE)
         async with unread_connection(started, token):
             number = 0

@@ -7,8 +7,7 @@ import ssl
 
 import pytest
 from support.api import TOKEN, routes
-from support.raw_http import ask, connected, local_key
-from support.stream import UPGRADE
+from support.raw_http import UPGRADE, ask, connected, local_key
 from support.tenants import ORG
 
 from hub.testing import LOOPBACK, address_of

@@ -8,8 +8,8 @@ import pytest
 import trio
 from support.api import TOKEN
 from support.api_templates import METER
-from support.raw_http import PATIENCE, ask, local_key
-from support.stream import UPGRADE, open_stream
+from support.raw_http import PATIENCE, UPGRADE, ask, local_key
+from support.stream import open_stream
 from support.times import until
 from websockets.exceptions import ConnectionClosed
 

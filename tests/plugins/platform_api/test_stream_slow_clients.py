@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from support.api_templates import METER
-from support.raw_http import PATIENCE, HttpConnection, local_key
-from support.stream import UPGRADE
+from support.raw_http import PATIENCE, UPGRADE, HttpConnection, local_key
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
