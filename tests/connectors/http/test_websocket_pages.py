@@ -29,7 +29,7 @@ def page_protocols(hub):
     return ["pinwheel.v1", f"bearer.{local_key(hub)}"]
 
 
-async def status_of(hub, url=None, **options):
+async def rejection_status(hub, url=None, **options):
     """Return the status with which a WebSocket of the stream is rejected."""
     with pytest.raises(InvalidStatus) as raised:
         async with connect(url or stream_url(hub), **options):
@@ -55,7 +55,7 @@ async def test_page_at_the_configured_url_opens_the_stream(hub):
     "origin", ["http://evil.example", "null", "https://hub.example.org.evil.example", "http://127.0.0.1:1"]
 )
 async def test_page_of_another_site_is_rejected(hub, origin):
-    assert 403 == await status_of(hub, origin=origin, subprotocols=page_protocols(hub))
+    assert 403 == await rejection_status(hub, origin=origin, subprotocols=page_protocols(hub))
     assert [f"HTTP 403: a page of {origin} asked for /api/v1/stream"] == rejection_reasons(hub)
 
 
@@ -75,11 +75,11 @@ async def test_foreign_name_that_resolves_to_the_hub_is_rejected(hub):
 
 @pytest.mark.parametrize("protocols", [["pinwheel.v1"], ["pinwheel.v1", "bearer."], ["pinwheel.v1", "bearer.wrong"]])
 async def test_page_without_a_valid_token_is_rejected(hub, protocols):
-    assert 401 == await status_of(hub, origin=OWN_URL, subprotocols=protocols)
+    assert 401 == await rejection_status(hub, origin=OWN_URL, subprotocols=protocols)
 
 
-async def test_token_counts_only_beside_the_subprotocol_of_pages(hub):
-    assert 401 == await status_of(hub, origin=OWN_URL, subprotocols=[f"bearer.{local_key(hub)}"])
+async def test_token_without_the_subprotocol_of_pages_is_rejected(hub):
+    assert 401 == await rejection_status(hub, origin=OWN_URL, subprotocols=[f"bearer.{local_key(hub)}"])
 
 
 async def test_program_without_an_origin_needs_no_subprotocol(hub):

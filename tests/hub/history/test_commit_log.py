@@ -10,16 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commits import log_entries
 from support.history import points
-from support.times import MINUTE, Time, until
+from support.times import MINUTE, until
 
 import hub.history.commit_log
 import hub.history.log_table
-from hub.config import parse
 from hub.errors import StorageError
 from hub.history.keys import EVERY_SERIES
 from hub.history.log_table import LATEST, STAMPED, DamagedBatch, Unpackable, pack_batch, unpack_batch
 from hub.model import SYSTEM
-from hub.run import running
 from hub.testing import add_device
 from hub.values import pack
 from hub.writes import Write
@@ -71,20 +69,6 @@ def test_changed_byte_of_a_batch_is_detected(batch, data):
 def test_value_that_cannot_be_stored_is_rejected_by_pack(value):
     with pytest.raises(Unpackable):
         pack_batch(1, [(1, 1, 1.0, 3), (1, 2, value, 3)])
-
-
-@pytest.fixture
-def time():
-    return Time()
-
-
-@pytest.fixture
-def start(tmp_path, time):
-    def start():
-        config = parse('[[listen]]\naddress = "127.0.0.1:0"\n').with_data(str(tmp_path / "data"))
-        return running(config, clock=time.clock())
-
-    return start
 
 
 def database(data):
