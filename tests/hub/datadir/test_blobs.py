@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import random
@@ -16,6 +15,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.disk import raise_disk_full
 from support.paths import ROOT
 from support.patience import patient
 
@@ -158,9 +158,6 @@ async def test_content_name_and_folders_are_on_the_disk_when_put_returns(blobs, 
 @pytest.mark.parametrize("call", ["open", "write", "fsync"])
 async def test_put_on_a_full_disk_raises_and_leaves_nothing(blobs, monkeypatch, call):
     await blobs.put("existing", stream(b"old"))
-
-    def raise_disk_full(*_args):
-        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, raise_disk_full)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 import pytest
+from support.disk import raise_disk_full
 from support.storage import stored
 
 from hub.datadir import write_whole
@@ -23,9 +23,6 @@ async def test_copy_of_a_database_is_synced_with_its_name(data, disk):
 
 
 def test_failed_write_leaves_no_file(tmp_path, monkeypatch):
-    def raise_disk_full(_fd):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", raise_disk_full)
     with pytest.raises(OSError, match="No space"):
         write_whole(tmp_path / "small", b"content")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509 import SubjectAlternativeName
+from support.disk import raise_disk_full
 from support.patience import patient
 
 import hub.net.certificates
@@ -236,9 +236,6 @@ def test_existing_certificate_is_served_when_a_full_disk_prevents_its_renewal(tm
     Certificates(TlsSection(), tmp_path, ["old.example.org"], Clock()).load()
     before = (tmp_path / "tls" / "cert.pem").read_bytes()
 
-    def raise_disk_full(*_args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(hub.net.certificates, "write_together", raise_disk_full)
     for _ in range(2):
         Certificates(TlsSection(), tmp_path, ["old.example.org", "new.example.org"], Clock()).load()
@@ -350,7 +347,7 @@ def fill_after(monkeypatch, writes):
     def counted(fd):
         nonlocal writes
         if not writes:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise_disk_full()
         writes -= 1
         return fsync(fd)
 

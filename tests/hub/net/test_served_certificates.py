@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from datetime import timedelta
 
 import pytest
 import trio
 from cryptography import x509
 from support.certificates import UserCertificate, verifying_context
+from support.disk import raise_disk_full
 from support.listener import TEXT_TEMPLATE, answers_login, listen, open_stream, startup_error
 from support.raw_native import OK, RawClient
 from support.times import until
@@ -201,7 +201,3 @@ async def test_failed_renewal_is_repeated_while_the_certificate_stays_in_use(
         await until(lambda: started.certificates.expires > before)
         assert first != await serial_number(started, client)
         assert [] == started.active_alarms()
-
-
-def raise_disk_full(_files):
-    raise OSError(errno.ENOSPC, "No space left on device")
