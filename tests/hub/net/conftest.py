@@ -40,6 +40,18 @@ def advancing():
 
 
 @pytest.fixture
+def serve_streams(nursery):
+    """Starts a server on this machine that calls a function with each connection; returns its port."""
+
+    async def start(handler):
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, handler, [listener])
+        return listener.socket.getsockname()[1]
+
+    return start
+
+
+@pytest.fixture
 async def serve(nursery):
     """Starts a server that sends some reply to each request, with TLS if it gets a context."""
 

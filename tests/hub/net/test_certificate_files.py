@@ -24,7 +24,7 @@ import hub.net.certificates
 from hub.clock import Clock
 from hub.config import TlsSection
 from hub.errors import StartupError
-from hub.net.certificate_files import check
+from hub.net.certificate_files import check, no_passphrase
 from hub.net.certificates import Certificates
 
 PINWHEEL = Path(sys.executable).with_name("pinwheel")
@@ -170,8 +170,6 @@ def test_named_pipe_is_rejected(files, tmp_path):
 
 def test_openssl_never_asks_for_a_passphrase(files):
     """Also if the key was encrypted after it was checked."""
-    from hub.net.certificate_files import no_passphrase
-
     files.put(key=files.key_as(PEM, PKCS8, ENCRYPTED))
     with pytest.raises(ValueError, match="the key has a passphrase"):
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.cert, files.key, no_passphrase)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from support.outbound import failure, loopback
 from support.patience import brief, patient
+from support.times import until
 
 
 async def never_reply(_stream):
@@ -31,13 +33,9 @@ async def test_request_with_a_delayed_response_ends_at_the_deadline(serve, reply
     assert error.temporary
 
 
-async def test_request_that_the_server_does_not_read_ends_at_the_deadline(nursery):
-    async def ignore(_stream):
-        await trio.sleep_forever()
-
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, ignore, [listener])
-    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+async def test_request_that_the_server_does_not_read_ends_at_the_deadline(serve_streams):
+    port = await serve_streams(never_reply)
+    url = f"http://127.0.0.1:{port}/"
     outbound = loopback(deadline=brief(0.3), max_request=50_000_000)
     assert "did not answer" in str(await failure(url, outbound, "POST", body=bytes(50_000_000)))
 
@@ -67,10 +65,8 @@ async def test_connection_attempt_without_a_response_ends_at_the_connect_deadlin
     assert error.temporary
 
 
-async def test_connect_deadline_includes_the_tls_handshake(nursery):
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, never_reply, [listener])
-    port = listener.socket.getsockname()[1]
+async def test_connect_deadline_includes_the_tls_handshake(serve_streams):
+    port = await serve_streams(never_reply)
     error = await failure(f"https://127.0.0.1:{port}/", loopback(connect_deadline=brief(0.3)))
     assert f"cannot connect to 127.0.0.1:{port} within 0.3 s" == str(error)
 
@@ -88,8 +84,6 @@ async def test_unreachable_address_leaves_time_for_the_next(serve, resolver):
 
 
 async def test_lookups_that_hang_end_at_the_deadline_and_occupy_no_other_threads(monkeypatch):
-    import threading
-
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait() and [])
     outbound = loopback(connect_deadline=brief(0.2))
@@ -120,9 +114,7 @@ async def test_cancelled_request_closes_its_connection(serve):
     server = await serve(until_closed)
     async with trio.open_nursery() as requests:
         requests.start_soon(loopback().request, "GET", server.url)
-        with trio.fail_after(patient(5)):
-            while not server.requests:
-                await trio.sleep(0.005)
+        await until(lambda: server.requests)
         requests.cancel_scope.cancel()
     with trio.fail_after(patient(5)):
         await ended.wait()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import trio
 from support.outbound import OK, failure, loopback
-from support.patience import patient
+from support.times import until
 
 from hub.net import OutboundError
 from hub.net.outbound import MAX_HEAD
@@ -82,20 +81,17 @@ async def test_each_request_has_its_own_connection_that_is_closed(serve):
     server = await serve(until_closed)
     for _ in range(2):
         assert b"ok" == (await loopback().request("GET", server.url)).body
-    with trio.fail_after(patient(5)):
-        while len(ended) < 2:
-            await trio.sleep(0.005)
+    await until(lambda: 2 == len(ended))
     assert [b"", b""] == ended
 
 
-async def test_early_response_of_a_server_that_does_not_read_the_body_is_returned(nursery):
+async def test_early_response_of_a_server_that_does_not_read_the_body_is_returned(serve_streams):
     async def reject(stream):
         await stream.receive_some(100)
         await stream.send_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
 
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, reject, [listener])
-    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+    port = await serve_streams(reject)
+    url = f"http://127.0.0.1:{port}/"
     try:
         assert 413 == (await loopback().request("POST", url, body=bytes(200_000))).status
     except OutboundError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime
 
 import pytest
-import trio
 import trustme
 from support.outbound import OK, failure, loopback
 
@@ -69,32 +69,28 @@ async def test_server_certificate_of_an_unknown_authority_is_rejected(serve, ca)
 
 
 async def test_expired_server_certificate_is_rejected(serve, ca):
-    from datetime import UTC, datetime
-
     server = await serve(OK, server_context(ca, "127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)))
     error = await failure(f"https://127.0.0.1:{server.port}/", loopback(ca=ca.path))
     assert "is not valid: certificate has expired" in str(error)
 
 
-async def test_tls_handshake_with_a_plain_server_is_an_error(nursery):
+async def test_tls_handshake_with_a_plain_server_is_an_error(serve_streams):
     async def plain(stream):
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, plain, [listener])
-    error = await failure(f"https://127.0.0.1:{listener.socket.getsockname()[1]}/")
+    port = await serve_streams(plain)
+    error = await failure(f"https://127.0.0.1:{port}/")
     assert "failed the TLS handshake" in str(error)
     assert not error.temporary
 
 
-async def test_connection_that_ends_in_the_handshake_is_a_temporary_error(nursery):
+async def test_connection_that_ends_in_the_handshake_is_a_temporary_error(serve_streams):
     async def close(stream):
         await stream.receive_some()
 
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, close, [listener])
-    error = await failure(f"https://127.0.0.1:{listener.socket.getsockname()[1]}/")
+    port = await serve_streams(close)
+    error = await failure(f"https://127.0.0.1:{port}/")
     assert "closed the connection during the TLS handshake" in str(error)
     assert error.temporary
 
