@@ -419,16 +419,22 @@ class EventObject(TypedDict):
 
 
 class EventType(TypedDict):
-    """A kind of event that devices log by its code: every every-th is recorded, at most one in a period."""
+    """A kind of event that devices log by its code (docs.blynk.io, Events).
+
+    Each accepted event is recorded. every and period limit its notifications alone: an event notifies when it is
+    the every-th since the last one that did, and that one is at least the duration period ago.
+    """
 
     code: str
     name: str
     type: Literal["info", "warning", "critical", "content"]
     description: str
     timeline: bool
+    showInNotifications: bool
     archivable: bool
     every: int
     period: str
+    notifications: Notifications
     subtitle: str
     image: str
     actionTitle: str
@@ -878,6 +884,12 @@ class NamedRecordPage(TypedDict):
 
     content: list[NamedRecord]
     totalElements: int
+
+
+class Notifications(TypedDict):
+    """Whether an event notifies users (docs.blynk.io, Events: Notifications)."""
+
+    enabled: bool
 
 
 class OAuthClient(TypedDict):

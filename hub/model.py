@@ -127,18 +127,32 @@ class Datastream:
 
 
 @attrs.frozen(kw_only=True)
+class Notifications:
+    """Whether an event notifies users (docs.blynk.io, Events: Notifications)."""
+
+    enabled: bool = True
+
+
+@attrs.frozen(kw_only=True)
 class EventType:
-    """A kind of event that devices log by its ``code``: every ``every``-th is recorded, at most one in a ``period``."""
+    """A kind of event that devices log by its ``code`` (docs.blynk.io, Events).
+
+    Each accepted event is recorded. ``every`` and ``period`` limit its notifications alone: an event notifies when it
+    is the ``every``-th since the last one that did, and that one is at least the duration ``period`` ago.
+    """
 
     code: str
     name: str = attrs.field(converter=nfc)
     type: EventKind = "info"
     description: str = ""
-    #: Whether events of this type are on the timeline.
+    #: Whether events of this type are on the timeline, and in the users' list of notifications. An event that is not
+    #: in that list does not notify.
     timeline: bool = True
+    show_in_notifications: bool = True
     archivable: bool = True
     every: int = 1
     period: str = ""
+    notifications: Notifications = Notifications()
     #: For events of type content.
     subtitle: str = ""
     image: str = ""

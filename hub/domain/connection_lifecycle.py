@@ -38,9 +38,10 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import trio
 
+from hub.domain.timeline import NewEvent
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
-from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
+from hub.model import OFFLINE, ONLINE, Device, EventType, Status, Template, TimelineEvent
 from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.timers import Timers
@@ -86,7 +87,7 @@ class Lifecycles:
         self._steps: dict[tuple[str, int], list[_Step]] = {}
         #: The time of the last message of each device that is away, by trio's clock.
         self._away: dict[int, float] = {}
-        self._unsaved: list[tuple[Device, TimelineEvent | None]] = []
+        self._unsaved: list[tuple[Device, NewEvent | None]] = []
         self._wake = trio.Event()
         self._stopping = False
         bus.subscribe(DeviceConnected, lambda fact: self._set_online(fact.device))
@@ -200,7 +201,7 @@ class Lifecycles:
     def _set_status(self, device: Device, status: str, definition: Status) -> None:
         now = self._clock.now()
         device.status, device.status_at = status, now
-        event = None
+        new = None
         on_timeline = definition.timeline and (status != ONLINE or device.template.lifecycle.timeline)
         # A device that connects and disconnects all day must not fill the timeline: over the quota only the event is
         # left out.
@@ -215,7 +216,8 @@ class Lifecycles:
                 name=definition.name,
                 description=definition.description,
             )
-        self._unsaved.append((device, event))
+            new = NewEvent(device, event, EventType(code=status, name=definition.name, show_in_notifications=False))
+        self._unsaved.append((device, new))
         self._wake.set()
         self._bus.emit(StatusChanged(device, status, now))
 
@@ -231,7 +233,7 @@ class Lifecycles:
                     await tx.execute("UPDATE devices SET status = ?, status_at = ?, away = ? WHERE id = ?", row)
 
             try:
-                await self._timeline.record([(d, event) for d, event in changes if event is not None], write)
+                await self._timeline.record([new for _, new in changes if new is not None], write)
             except StorageError as error:
                 log.warning("storage: changes of device status could not be written and will be tried again: %s", error)
                 return False
