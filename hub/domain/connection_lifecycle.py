@@ -41,7 +41,7 @@ import trio
 from hub.domain.timeline import NewEvent
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
-from hub.model import OFFLINE, ONLINE, Device, EventType, Status, Template, TimelineEvent
+from hub.model import OFFLINE, ONLINE, Device, StatusSettings, Template, TimelineEvent
 from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.timers import Timers
@@ -63,11 +63,10 @@ AT_ONCE = 500
 
 @attrs.frozen
 class _Step:
-    """A status that a device gets after ``after`` seconds away, and its definition in the template."""
+    """A status that a device gets after ``after`` seconds away."""
 
     after: float
     status: str
-    definition: Status
 
 
 class Lifecycles:
@@ -145,7 +144,7 @@ class Lifecycles:
         self._forget(device)
         device.away = None
         if device.status != ONLINE:
-            self._set_status(device, ONLINE, Status(name=device.template.lifecycle.online, after=""))
+            self._set_status(device, ONLINE)
 
     def _set_away(self, device: Device, silent: float) -> None:
         """Let a device be away since ``silent`` seconds ago."""
@@ -173,9 +172,8 @@ class Lifecycles:
         steps = self._steps.get(key)
         if steps is None:
             lifecycle = template.lifecycle
-            offline = Status(name=lifecycle.offline, after=lifecycle.wait, timeline=lifecycle.timeline)
-            unordered = [_Step(seconds(lifecycle.wait), OFFLINE, offline)]
-            unordered += [_Step(seconds(status.after), status.name, status) for status in lifecycle.status]
+            unordered = [_Step(seconds(lifecycle.wait), OFFLINE)]
+            unordered += [_Step(seconds(status.after), status.name) for status in lifecycle.status]
             steps = self._steps[key] = sorted(unordered, key=lambda step: step.after)
         names = [step.status for step in steps]
         index = names.index(device.status) + 1 if device.status in names else 0
@@ -195,28 +193,27 @@ class Lifecycles:
         if (step := self._next_step(device)) is not None:
             if device.away is None:
                 device.away = self._clock.now()
-            self._set_status(device, step.status, step.definition)
+            self._set_status(device, step.status)
             self._schedule(device)
 
-    def _set_status(self, device: Device, status: str, definition: Status) -> None:
+    def _set_status(self, device: Device, status: str) -> None:
         now = self._clock.now()
         device.status, device.status_at = status, now
         new = None
-        on_timeline = definition.timeline and (status != ONLINE or device.template.lifecycle.timeline)
+        settings = device.template.lifecycle.settings(status) or StatusSettings()
         # A device that connects and disconnects all day must not fill the timeline: over the quota only the event is
         # left out.
-        if on_timeline and self._daily.take(device.id, 1, now) is None:
-            kind = status if status in (ONLINE, OFFLINE) else "status"
+        if _makes_event(settings) and self._daily.take(device.id, 1, now) is None:
             event = TimelineEvent(
                 id=0,
                 device=device.id,
                 ts=now,
                 code=status,
-                type=kind,
-                name=definition.name,
-                description=definition.description,
+                type=status if status in (ONLINE, OFFLINE) else "status",
+                name=self.status_name(device),
+                description=settings.description,
             )
-            new = NewEvent(device, event, EventType(code=status, name=definition.name, show_in_notifications=False))
+            new = NewEvent(device, event, settings)
         self._unsaved.append((device, new))
         self._wake.set()
         self._bus.emit(StatusChanged(device, status, now))
@@ -239,3 +236,8 @@ class Lifecycles:
                 return False
             del self._unsaved[: len(changes)]
         return True
+
+
+def _makes_event(settings: StatusSettings) -> bool:
+    """Whether a change to the status is an event: on the timeline, or one that notifies."""
+    return settings.timeline or settings.show_in_notifications

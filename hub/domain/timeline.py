@@ -17,7 +17,7 @@ import attrs
 
 from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
-from hub.model import Comment, Device, EventType, Principal, TimelineEvent
+from hub.model import Comment, Device, EventType, Principal, StatusSettings, TimelineEvent
 from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.storage import among
@@ -64,7 +64,12 @@ class NewEvent:
 
     device: Device
     event: TimelineEvent
-    settings: EventType
+    settings: EventType | StatusSettings
+
+    @property
+    def counter(self) -> str:
+        """The name of the counter of notifications: no code of a template has a colon, a status may have any name."""
+        return self.event.code if isinstance(self.settings, EventType) else f"status:{self.event.code}"
 
 
 class Timeline:
@@ -279,11 +284,11 @@ class Timeline:
         return dict(await self._storage.configuration.fetch_all(sql, values))
 
 
-def _notifies(settings: EventType) -> bool:
+def _notifies(settings: EventType | StatusSettings) -> bool:
     return settings.show_in_notifications and settings.notifications.enabled
 
 
-def _is_limited(settings: EventType) -> bool:
+def _is_limited(settings: EventType | StatusSettings) -> bool:
     """Whether the settings limit notifications, so that events are counted."""
     return _notifies(settings) and (settings.every > 1 or bool(settings.period))
 
@@ -303,14 +308,15 @@ async def _write_event(tx: Transaction, new: NewEvent) -> tuple[int, bool]:
         # The device was deleted in the meantime.
         return 0, False
     if _is_limited(new.settings):
-        return number, await _count(tx, event, new.settings)
+        return number, await _count(tx, new)
     return number, _notifies(new.settings)
 
 
-async def _count(tx: Transaction, event: TimelineEvent, settings: EventType) -> bool:
+async def _count(tx: Transaction, new: NewEvent) -> bool:
     """Count an event with limited notifications; return whether it notifies, which starts count and period again."""
+    event, settings = new.event, new.settings
     row = await tx.fetch_one(
-        "SELECT count, notified FROM notification_counters WHERE device = ? AND code = ?", (event.device, event.code)
+        "SELECT count, notified FROM notification_counters WHERE device = ? AND code = ?", (event.device, new.counter)
     )
     count, notified = row or (0, None)
     # No further than needed: the next event after the period notifies however many came in it.
@@ -325,7 +331,7 @@ async def _count(tx: Transaction, event: TimelineEvent, settings: EventType) -> 
         "notification_counters",
         ("device", "code"),
         device=event.device,
-        code=event.code,
+        code=new.counter,
         count=count,
         notified=notified,
     )
