@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from hub.domain.metadata import OWNER, field_problems
 from hub.domain.timeline import MAX_DESCRIPTION
@@ -25,10 +25,13 @@ MAX_CATEGORY, MAX_CATEGORIES = 50, 20
 MAX_STEPS = 10
 MAX_GUIDE = {"installation": 4_000, "activation": 400, "troubleshooting_title": 40}
 MAX_URL = 1_024
-#: Characters of a tag (docs.blynk.io, Tags), of an icon, and of a role.
-MAX_TAG, MAX_ICON, MAX_ROLE = 24, 50, 50
+#: Characters of a tag (docs.blynk.io, Tags), of an icon and of a role, and the roles of a metadata field.
+MAX_TAG, MAX_ICON, MAX_ROLE, MAX_ROLES = 24, 50, 50, 50
 #: Types of metadata fields that can name the recipients of a channel.
 RECIPIENT_TYPES = {"email": ("contact", "email"), "push": ("contact", "email"), "sms": ("contact",)}
+
+#: The possible recipients of each channel.
+_Recipients = Mapping[str, frozenset[str]]
 
 _NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -41,11 +44,15 @@ def problems(template: Template) -> Iterable[str]:
     """Yield the problems of a template's settings, a line each."""
     yield from _product_problems(template)
     yield from _guide_problems(template.guides)
+    recipients = {
+        channel: frozenset([OWNER, *(field.name for field in template.metadata if field.type in types)])
+        for channel, types in RECIPIENT_TYPES.items()
+    }
     for number, event in enumerate(template.events, 1):
-        yield from (f"event {number}: {problem}" for problem in _event_problems(event, template.metadata))
+        yield from (f"event {number}: {problem}" for problem in _event_problems(event, recipients))
     for number, field in enumerate(template.metadata, 1):
         yield from (f"metadata {number} ({field.name}): {problem}" for problem in _metadata_problems(field))
-    yield from (f"lifecycle: {problem}" for problem in _lifecycle_problems(template.lifecycle, template.metadata))
+    yield from (f"lifecycle: {problem}" for problem in _lifecycle_problems(template.lifecycle, recipients))
 
 
 def appearance_problems(color: str, icon: str = "") -> Iterable[str]:
@@ -88,7 +95,7 @@ def _guide_problems(guides: Guides) -> Iterable[str]:
         yield "guides: troubleshooting_title needs a troubleshooting_url"
 
 
-def _event_problems(event: EventType, fields: Sequence[MetadataField]) -> Iterable[str]:
+def _event_problems(event: EventType, recipients: _Recipients) -> Iterable[str]:
     if _NAME.fullmatch(event.code) is None:
         yield "code must be 1-50 letters, digits, space, _ and -"
     if len(event.description) > MAX_DESCRIPTION:
@@ -97,7 +104,7 @@ def _event_problems(event: EventType, fields: Sequence[MetadataField]) -> Iterab
     if event.tag and not is_name(event.tag, MAX_TAG):
         yield f"tag must have at most {MAX_TAG} printable characters"
     yield from _limit_problems(event)
-    yield from _recipient_problems(event.notifications, fields)
+    yield from _recipient_problems(event.notifications, recipients)
     if event.type != "content" and (event.subtitle or event.image or event.action_title or event.action_url):
         yield "only an event of type content can have a subtitle, an image and an action"
 
@@ -109,21 +116,20 @@ def _limit_problems(settings: EventType | StatusSettings) -> Iterable[str]:
         yield f"period {problem}"
 
 
-def _recipient_problems(notifications: Notifications, fields: Sequence[MetadataField]) -> Iterable[str]:
+def _recipient_problems(notifications: Notifications, recipients: _Recipients) -> Iterable[str]:
     for channel, types in RECIPIENT_TYPES.items():
-        recipients: tuple[str, ...] = getattr(notifications, channel)
-        possible = {OWNER, *(field.name for field in fields if field.type in types)}
-        for name in dict.fromkeys(recipients):
-            if name not in possible:
+        names: tuple[str, ...] = getattr(notifications, channel)
+        for name in dict.fromkeys(names):
+            if name not in recipients[channel]:
                 yield (
                     f"notifications.{channel}: {name[:50]!r} must be {OWNER} or a metadata field of type"
                     f" {' or '.join(types)}"
                 )
-        yield from _repeated(f"notifications.{channel}", recipients)
+        yield from _repeated(f"notifications.{channel}", names)
 
 
 def _repeated(key: str, names: Iterable[str]) -> Iterable[str]:
-    yield from (f"{key}: {name!r} is used {count} times" for name, count in Counter(names).items() if count > 1)
+    yield from (f"{key}: {name[:50]!r} is used {count} times" for name, count in Counter(names).items() if count > 1)
 
 
 def _metadata_problems(field: MetadataField) -> Iterable[str]:
@@ -132,14 +138,14 @@ def _metadata_problems(field: MetadataField) -> Iterable[str]:
         yield "required_in_provisioning and exclude_from_profile need in_provisioning"
     for key in ("view_roles", "edit_roles"):
         roles: tuple[str, ...] = getattr(field, key)
-        if not all(is_name(role, MAX_ROLE) for role in roles):
-            yield f"{key}: each must have 1 to {MAX_ROLE} printable characters"
+        if len(roles) > MAX_ROLES or not all(is_name(role, MAX_ROLE) for role in roles):
+            yield f"{key}: must be at most {MAX_ROLES}, each with 1 to {MAX_ROLE} printable characters"
         yield from _repeated(key, roles)
     if field.view_roles and not set(field.edit_roles) <= set(field.view_roles):
         yield "edit_roles: a role that cannot see the field cannot edit it"
 
 
-def _lifecycle_problems(lifecycle: Lifecycle, fields: Sequence[MetadataField]) -> Iterable[str]:
+def _lifecycle_problems(lifecycle: Lifecycle, recipients: _Recipients) -> Iterable[str]:
     if not lifecycle.wait or (problem := duration_problem(lifecycle.wait, 0, MAX_WAIT)):
         yield f"wait {problem if lifecycle.wait else 'is missing'}"
     if len(lifecycle.status) > MAX_STATUSES:
@@ -159,6 +165,6 @@ def _lifecycle_problems(lifecycle: Lifecycle, fields: Sequence[MetadataField]) -
         for check in (
             appearance_problems(settings.color, settings.icon),
             _limit_problems(settings),
-            _recipient_problems(settings.notifications, fields),
+            _recipient_problems(settings.notifications, recipients),
         ):
             yield from (f"{where}: {problem}" for problem in check)
