@@ -419,16 +419,24 @@ class EventObject(TypedDict):
 
 
 class EventType(TypedDict):
-    """A kind of event that devices log by its code: every every-th is recorded, at most one in a period."""
+    """A kind of event that devices log by its code (docs.blynk.io, Events).
+
+    Each accepted event is recorded. every and period limit its notifications alone: an event notifies when it is
+    the every-th since the last one that did, and that one is at least the duration period ago.
+    """
 
     code: str
     name: str
     type: Literal["info", "warning", "critical", "content"]
     description: str
+    color: str
+    tag: str
     timeline: bool
+    showInNotifications: bool
     archivable: bool
     every: int
     period: str
+    notifications: Notifications
     subtitle: str
     image: str
     actionTitle: str
@@ -546,6 +554,19 @@ class FoundDevicePage(TypedDict):
     totalElements: int
 
 
+class Guides(TypedDict):
+    """Instructions for users who add a device (docs.blynk.io, User guides).
+
+    installation and activation are Markdown; each first-level heading of the former begins a step. The link to
+    help with trouble may be a mailto: or tel: one.
+    """
+
+    installation: str
+    activation: str
+    troubleshootingTitle: str
+    troubleshootingUrl: str
+
+
 class HistoryPoint(TypedDict):
     """A value and its stamp, created_at, in ms UTC."""
 
@@ -642,7 +663,7 @@ class Lifecycle(TypedDict):
     """When a device counts as online and offline (docs.blynk.io, Connection lifecycle).
 
     A device is offline when it has been disconnected for the duration wait. With reports_data a value over HTTP
-    makes it online for that time.
+    makes it online for that time. Without timeline neither Online nor Offline are on the timeline.
     """
 
     wait: str
@@ -650,6 +671,8 @@ class Lifecycle(TypedDict):
     timeline: bool
     online: str
     offline: str
+    onlineSettings: StatusSettings
+    offlineSettings: OfflineSettings
     status: list[Status]
 
 
@@ -791,7 +814,7 @@ class MetadataField(TypedDict):
     """A metadata field of a template's devices. type is one of hub.domain.metadata.TYPES.
 
     min to step apply to numbers, options to lists and switches. A field that is not editable is set by the device
-    alone.
+    alone. A required field cannot be emptied.
     """
 
     name: str
@@ -805,6 +828,11 @@ class MetadataField(TypedDict):
     step: float | None
     options: list[str]
     editable: bool
+    inProvisioning: bool
+    requiredInProvisioning: bool
+    excludeFromProfile: bool
+    viewRoles: list[str]
+    editRoles: list[str]
 
 
 class MySession(TypedDict):
@@ -880,6 +908,21 @@ class NamedRecordPage(TypedDict):
     totalElements: int
 
 
+class Notifications(TypedDict):
+    """Whether an event notifies users, and whom by default (docs.blynk.io, Events: Notifications).
+
+    The recipients of each channel are "Device Owner" and names of metadata fields of the template: of type
+    contact or email, for sms of type contact.
+    """
+
+    enabled: bool
+    email: list[str]
+    push: list[str]
+    sms: list[str]
+    alert: bool
+    manageable: bool
+
+
 class OAuthClient(TypedDict):
     """An OAuth2 client in the form of Blynk's API; secret cannot be read later."""
 
@@ -888,6 +931,21 @@ class OAuthClient(TypedDict):
     clientId: str
     secret: str
     redirectUrls: list[str]
+
+
+class OfflineSettings(TypedDict):
+    """The settings of a status in which a device is not online."""
+
+    description: str
+    color: str
+    icon: str
+    timeline: bool
+    showInNotifications: bool
+    every: int
+    period: str
+    notifications: Notifications
+    includeInReports: bool
+    interaction: UserInteraction
 
 
 class OrganizationObject(TypedDict):
@@ -1127,10 +1185,35 @@ class Served(TypedDict):
 class Status(TypedDict):
     """A status that a device has when it has been offline for the duration after, until the next status applies."""
 
+    description: str
+    color: str
+    icon: str
+    timeline: bool
+    showInNotifications: bool
+    every: int
+    period: str
+    notifications: Notifications
+    includeInReports: bool
+    interaction: UserInteraction
     name: str
     after: str
+
+
+class StatusSettings(TypedDict):
+    """How a status of the lifecycle is displayed, and when a change to it notifies (docs.blynk.io, Lifecycle).
+
+    every and period limit notifications as those of an EventType.
+    """
+
     description: str
+    color: str
+    icon: str
     timeline: bool
+    showInNotifications: bool
+    every: int
+    period: str
+    notifications: Notifications
+    includeInReports: bool
 
 
 class Tab(TypedDict):
@@ -1153,6 +1236,8 @@ class TagObject(TypedDict):
 
 
 class TemplateObject(TypedDict):
+    """A template. firmware_lines are for the top of its devices' firmware."""
+
     id: str
     orgId: int
     version: int
@@ -1163,6 +1248,12 @@ class TemplateObject(TypedDict):
     manufacturer: str
     description: str
     gateway: bool
+    categories: list[str]
+    hotspotPrefix: str
+    broadcastName: str
+    logo: str
+    firmwareLines: list[str]
+    guides: Guides
     datastreams: list[DatastreamObject]
     events: list[EventType]
     metadata: list[MetadataField]
@@ -1224,6 +1315,17 @@ class Unit(TypedDict):
     offset: float
     system: Literal["metric", "imperial"] | None
     other: str
+
+
+class UserInteraction(TypedDict):
+    """How clients treat users of a device that is not online (docs.blynk.io, Lifecycle: User interaction).
+
+    notice_on_open is a message when the dashboard opens, notice_on_interaction one at each use of a widget.
+    """
+
+    disableWidgets: Literal["none", "all", "control"]
+    noticeOnOpen: bool
+    noticeOnInteraction: bool
 
 
 class UserObject(TypedDict):
@@ -2721,6 +2823,10 @@ def put_organization_template(
     connection_type: str | None = None,
     manufacturer: str | None = None,
     description: str | None = None,
+    categories: Sequence[str] | None = None,
+    hotspot_prefix: str | None = None,
+    broadcast_name: str | None = None,
+    logo: str | None = None,
 ) -> Call[TemplateObject]:
     """Edit a template's name and description.
 
@@ -2736,6 +2842,10 @@ def put_organization_template(
             "connectionType": connection_type,
             "manufacturer": manufacturer,
             "description": description,
+            "categories": categories,
+            "hotspotPrefix": hotspot_prefix,
+            "broadcastName": broadcast_name,
+            "logo": logo,
         },
     )
 
@@ -2747,6 +2857,10 @@ def post_organization_template_create(
     connection_type: str | None = None,
     manufacturer: str | None = None,
     description: str | None = None,
+    categories: Sequence[str] | None = None,
+    hotspot_prefix: str | None = None,
+    broadcast_name: str | None = None,
+    logo: str | None = None,
 ) -> Call[TemplateObject]:
     """Create an empty template.
 
@@ -2761,6 +2875,10 @@ def post_organization_template_create(
             "connectionType": connection_type,
             "manufacturer": manufacturer,
             "description": description,
+            "categories": categories,
+            "hotspotPrefix": hotspot_prefix,
+            "broadcastName": broadcast_name,
+            "logo": logo,
         },
     )
 

@@ -43,9 +43,10 @@ _NAMES = {
     "hub.model": (
         "HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
         "Comment Credentials Dashboard DataType Datastream Device DeviceDatastream EventKind EventType Expire "
-        "Exposure ExposureType Hello HistoryMode Lifecycle MetadataField Organization OrganizationType Owned "
-        "Principal Reboot Reconfigure Redirect Scalar SetDatastream SetMetadata Show Status System Tab "
-        "Template TimelineEvent Value Widget"
+        "Exposure ExposureType Guides Hello HistoryMode Lifecycle MetadataField Notifications OfflineSettings "
+        "Organization OrganizationType Owned Principal Reboot Reconfigure Redirect Scalar SetDatastream "
+        "SetMetadata Show Status StatusSettings System Tab Template TimelineEvent UserInteraction Value Widget "
+        "WidgetLock"
     ),
     "hub.net": "Peer Wire WireProtocol",
     "hub.plugin": "Failure FailureKind Plugin",

@@ -298,6 +298,9 @@ from hub.model import (
     ExposureType as ExposureType,
 )
 from hub.model import (
+    Guides as Guides,
+)
+from hub.model import (
     Hello as Hello,
 )
 from hub.model import (
@@ -308,6 +311,12 @@ from hub.model import (
 )
 from hub.model import (
     MetadataField as MetadataField,
+)
+from hub.model import (
+    Notifications as Notifications,
+)
+from hub.model import (
+    OfflineSettings as OfflineSettings,
 )
 from hub.model import (
     Organization as Organization,
@@ -346,6 +355,9 @@ from hub.model import (
     Status as Status,
 )
 from hub.model import (
+    StatusSettings as StatusSettings,
+)
+from hub.model import (
     System as System,
 )
 from hub.model import (
@@ -358,10 +370,16 @@ from hub.model import (
     TimelineEvent as TimelineEvent,
 )
 from hub.model import (
+    UserInteraction as UserInteraction,
+)
+from hub.model import (
     Value as Value,
 )
 from hub.model import (
     Widget as Widget,
+)
+from hub.model import (
+    WidgetLock as WidgetLock,
 )
 from hub.net import (
     Peer as Peer,

@@ -168,10 +168,15 @@ class MetadataChanged(Fact):
 
 @attrs.frozen
 class EventLogged(Fact):
-    """An event was logged for a device and is on its timeline, unless its id is 0."""
+    """An event was logged for a device and is on its timeline, unless its id is 0.
+
+    ``notify`` is whether users are to be notified: the event type has notifications, and its limits (``every``,
+    ``period``) allow one now. It was decided, and counted, in the transaction that recorded the event.
+    """
 
     device: Device
     event: TimelineEvent
+    notify: bool
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -126,19 +126,52 @@ class Datastream:
     color: str = ""
 
 
+def _nfc_each(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(nfc, names))
+
+
+@attrs.frozen(kw_only=True)
+class Notifications:
+    """Whether an event notifies users, and whom by default (docs.blynk.io, Events: Notifications).
+
+    The recipients of each channel are "Device Owner" and names of metadata fields of the template: of type contact or
+    email, for ``sms`` of type contact.
+    """
+
+    enabled: bool = True
+    email: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
+    push: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
+    sms: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
+    #: Whether push messages are delivered as alerts, with a sound that also a muted phone plays.
+    alert: bool = False
+    #: Whether users may change recipients and channels for their devices.
+    manageable: bool = False
+
+
 @attrs.frozen(kw_only=True)
 class EventType:
-    """A kind of event that devices log by its ``code``: every ``every``-th is recorded, at most one in a ``period``."""
+    """A kind of event that devices log by its ``code`` (docs.blynk.io, Events).
+
+    Each accepted event is recorded. ``every`` and ``period`` limit its notifications alone: an event notifies when it
+    is the ``every``-th since the last one that did, and that one is at least the duration ``period`` ago.
+    """
 
     code: str
     name: str = attrs.field(converter=nfc)
     type: EventKind = "info"
     description: str = ""
-    #: Whether events of this type are on the timeline.
+    #: Like #24a0ed; "" is the color of the type.
+    color: str = ""
+    #: The name of a tag of the device's organization, for devices that have logged such an event.
+    tag: str = ""
+    #: Whether events of this type are on the timeline, and in the users' list of notifications. An event that is not
+    #: in that list does not notify.
     timeline: bool = True
+    show_in_notifications: bool = True
     archivable: bool = True
     every: int = 1
     period: str = ""
+    notifications: Notifications = Notifications()
     #: For events of type content.
     subtitle: str = ""
     image: str = ""
@@ -151,7 +184,7 @@ class MetadataField:
     """A metadata field of a template's devices. ``type`` is one of `hub.domain.metadata.TYPES`.
 
     ``min`` to ``step`` apply to numbers, ``options`` to lists and switches. A field that is not ``editable`` is set by
-    the device alone.
+    the device alone. A ``required`` field cannot be emptied.
     """
 
     name: str = attrs.field(converter=nfc)
@@ -165,16 +198,65 @@ class MetadataField:
     step: float | None = None
     options: tuple[str, ...] = ()
     editable: bool = True
+    #: Whether users are asked for it when they add a device, must answer then, and are not offered their last answer
+    #: (docs.blynk.io, Metadata: "recently used profile").
+    in_provisioning: bool = False
+    required_in_provisioning: bool = False
+    exclude_from_profile: bool = False
+    #: The names of the roles that see and change it in clients; none is all.
+    view_roles: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
+    edit_roles: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
 
 
 @attrs.frozen(kw_only=True)
-class Status:
+class StatusSettings:
+    """How a status of the lifecycle is displayed, and when a change to it notifies (docs.blynk.io, Lifecycle).
+
+    ``every`` and ``period`` limit notifications as those of an `EventType`.
+    """
+
+    description: str = ""
+    #: Like #24a0ed; "" is the client's own.
+    color: str = ""
+    icon: str = ""
+    timeline: bool = True
+    show_in_notifications: bool = False
+    every: int = 1
+    period: str = "1m"
+    notifications: Notifications = Notifications()
+    #: Whether reports of a device's events contain the changes to this status.
+    include_in_reports: bool = True
+
+
+#: Widgets of a dashboard that are disabled: none, all, or those that control the device.
+WidgetLock = Literal["none", "all", "control"]
+
+
+@attrs.frozen(kw_only=True)
+class UserInteraction:
+    """How clients treat users of a device that is not online (docs.blynk.io, Lifecycle: User interaction).
+
+    ``notice_on_open`` is a message when the dashboard opens, ``notice_on_interaction`` one at each use of a widget.
+    """
+
+    disable_widgets: WidgetLock = "none"
+    notice_on_open: bool = False
+    notice_on_interaction: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class OfflineSettings(StatusSettings):
+    """The settings of a status in which a device is not online."""
+
+    interaction: UserInteraction = UserInteraction()
+
+
+@attrs.frozen(kw_only=True)
+class Status(OfflineSettings):
     """A status that a device has when it has been offline for the duration ``after``, until the next status applies."""
 
     name: str = attrs.field(converter=nfc)
     after: str
-    description: str = ""
-    timeline: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +264,7 @@ class Lifecycle:
     """When a device counts as online and offline (docs.blynk.io, Connection lifecycle).
 
     A device is offline when it has been disconnected for the duration ``wait``. With ``reports_data`` a value over
-    HTTP makes it online for that time.
+    HTTP makes it online for that time. Without ``timeline`` neither Online nor Offline are on the timeline.
     """
 
     wait: str = "1m"
@@ -190,7 +272,16 @@ class Lifecycle:
     timeline: bool = True
     online: str = "Online"
     offline: str = "Offline"
+    online_settings: StatusSettings = StatusSettings()
+    offline_settings: OfflineSettings = OfflineSettings()
     status: tuple[Status, ...] = ()
+
+    def settings(self, status: str) -> StatusSettings | None:
+        """Return the settings of a status: `ONLINE`, `OFFLINE`, or the name of another; None if there is none."""
+        built_in = {ONLINE: self.online_settings, OFFLINE: self.offline_settings}.get(status)
+        if built_in is not None:
+            return built_in if self.timeline else attrs.evolve(built_in, timeline=False)
+        return next((custom for custom in self.status if custom.name == status), None)
 
 
 @attrs.frozen(kw_only=True)
@@ -226,6 +317,20 @@ class Dashboard:
 
 
 @attrs.frozen(kw_only=True)
+class Guides:
+    """Instructions for users who add a device (docs.blynk.io, User guides).
+
+    ``installation`` and ``activation`` are Markdown; each first-level heading of the former begins a step. The link to
+    help with trouble may be a ``mailto:`` or ``tel:`` one.
+    """
+
+    installation: str = ""
+    activation: str = ""
+    troubleshooting_title: str = ""
+    troubleshooting_url: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Template:
     """The template of a product's devices. ``id`` is the firmware's ``BLYNK_TEMPLATE_ID``.
 
@@ -242,6 +347,15 @@ class Template:
     manufacturer: str = ""
     description: str = ""
     gateway: bool = False
+    #: The kinds of device that it is to voice assistants.
+    categories: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
+    #: The beginning of the name of the network that a device opens for provisioning, and the device's name in it; ""
+    #: is the template's name.
+    hotspot_prefix: str = "Blynk"
+    broadcast_name: str = ""
+    #: The address of an image, or the id of an asset.
+    logo: str = ""
+    guides: Guides = Guides()
     datastreams: tuple[Datastream, ...] = ()
     events: tuple[EventType, ...] = ()
     metadata: tuple[MetadataField, ...] = ()

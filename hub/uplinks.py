@@ -246,14 +246,14 @@ class Uplinks:
         """Set widget properties of datastreams, by pin or name, all or none, durably. Raises as `Properties.set`."""
         await self._properties.set(device, [self._pin(device, key) for key in keys], properties)
 
-    async def log_event(self, device: Device, code: str, description: str = "") -> TimelineEvent | None:
-        """Log an event, durably; None if the limits of its type discard it. Raises as `Timeline.log`."""
+    async def log_event(self, device: Device, code: str, description: str = "") -> TimelineEvent:
+        """Log an event, durably. Raises as `Timeline.log`."""
         return await self._timeline.log(device, code, description)
 
     async def resolve_event(self, device: Device, code: str, *, every: bool = False) -> int:
         """Resolve the newest open event of a code, or every one; return how many there were."""
         return await self._timeline.resolve(device, code, every)
 
-    async def add_note(self, device: Device, name: str, text: str) -> TimelineEvent | None:
+    async def add_note(self, device: Device, name: str, text: str) -> TimelineEvent:
         """Log a note that is not an event of the template. Raises `TooMany`, `StorageError`."""
         return await self._timeline.add_note(device, name, text)

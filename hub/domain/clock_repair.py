@@ -65,6 +65,7 @@ COLUMNS = (
     StampColumns("metadata", ("updated",), device="device"),
     StampColumns("timeline", ("ts",), device="device", dropped=True),
     StampColumns("timeline", ("resolved", "archived"), device="device"),
+    StampColumns("notification_counters", ("notified",), device="device"),
     StampColumns("comments", ("ts",), device="(SELECT device FROM timeline WHERE timeline.id = event)"),
     StampColumns("series", ("cleared",), device="device"),
     StampColumns("tokens", ("expires", "replaced"), stamp="replaced", device="device"),

@@ -38,9 +38,10 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import trio
 
+from hub.domain.timeline import NewEvent
 from hub.errors import StorageError
 from hub.facts import DeviceConnected, DeviceDeleted, DeviceDisconnected, StatusChanged, TemplateChanged
-from hub.model import OFFLINE, ONLINE, Device, Status, Template, TimelineEvent
+from hub.model import OFFLINE, ONLINE, Device, StatusSettings, Template, TimelineEvent
 from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.timers import Timers
@@ -62,11 +63,10 @@ AT_ONCE = 500
 
 @attrs.frozen
 class _Step:
-    """A status that a device gets after ``after`` seconds away, and its definition in the template."""
+    """A status that a device gets after ``after`` seconds away."""
 
     after: float
     status: str
-    definition: Status
 
 
 class Lifecycles:
@@ -86,7 +86,7 @@ class Lifecycles:
         self._steps: dict[tuple[str, int], list[_Step]] = {}
         #: The time of the last message of each device that is away, by trio's clock.
         self._away: dict[int, float] = {}
-        self._unsaved: list[tuple[Device, TimelineEvent | None]] = []
+        self._unsaved: list[tuple[Device, NewEvent | None]] = []
         self._wake = trio.Event()
         self._stopping = False
         bus.subscribe(DeviceConnected, lambda fact: self._set_online(fact.device))
@@ -144,7 +144,7 @@ class Lifecycles:
         self._forget(device)
         device.away = None
         if device.status != ONLINE:
-            self._set_status(device, ONLINE, Status(name=device.template.lifecycle.online, after=""))
+            self._set_status(device, ONLINE)
 
     def _set_away(self, device: Device, silent: float) -> None:
         """Let a device be away since ``silent`` seconds ago."""
@@ -172,9 +172,8 @@ class Lifecycles:
         steps = self._steps.get(key)
         if steps is None:
             lifecycle = template.lifecycle
-            offline = Status(name=lifecycle.offline, after=lifecycle.wait, timeline=lifecycle.timeline)
-            unordered = [_Step(seconds(lifecycle.wait), OFFLINE, offline)]
-            unordered += [_Step(seconds(status.after), status.name, status) for status in lifecycle.status]
+            unordered = [_Step(seconds(lifecycle.wait), OFFLINE)]
+            unordered += [_Step(seconds(status.after), status.name) for status in lifecycle.status]
             steps = self._steps[key] = sorted(unordered, key=lambda step: step.after)
         names = [step.status for step in steps]
         index = names.index(device.status) + 1 if device.status in names else 0
@@ -194,28 +193,28 @@ class Lifecycles:
         if (step := self._next_step(device)) is not None:
             if device.away is None:
                 device.away = self._clock.now()
-            self._set_status(device, step.status, step.definition)
+            self._set_status(device, step.status)
             self._schedule(device)
 
-    def _set_status(self, device: Device, status: str, definition: Status) -> None:
+    def _set_status(self, device: Device, status: str) -> None:
         now = self._clock.now()
         device.status, device.status_at = status, now
-        event = None
-        on_timeline = definition.timeline and (status != ONLINE or device.template.lifecycle.timeline)
+        new = None
+        settings = device.template.lifecycle.settings(status) or StatusSettings()
         # A device that connects and disconnects all day must not fill the timeline: over the quota only the event is
         # left out.
-        if on_timeline and self._daily.take(device.id, 1, now) is None:
-            kind = status if status in (ONLINE, OFFLINE) else "status"
+        if _makes_event(settings) and self._daily.take(device.id, 1, now) is None:
             event = TimelineEvent(
                 id=0,
                 device=device.id,
                 ts=now,
                 code=status,
-                type=kind,
-                name=definition.name,
-                description=definition.description,
+                type=status if status in (ONLINE, OFFLINE) else "status",
+                name=self.status_name(device),
+                description=settings.description,
             )
-        self._unsaved.append((device, event))
+            new = NewEvent(device, event, settings)
+        self._unsaved.append((device, new))
         self._wake.set()
         self._bus.emit(StatusChanged(device, status, now))
 
@@ -231,9 +230,14 @@ class Lifecycles:
                     await tx.execute("UPDATE devices SET status = ?, status_at = ?, away = ? WHERE id = ?", row)
 
             try:
-                await self._timeline.record([(d, event) for d, event in changes if event is not None], write)
+                await self._timeline.record([new for _, new in changes if new is not None], write)
             except StorageError as error:
                 log.warning("storage: changes of device status could not be written and will be tried again: %s", error)
                 return False
             del self._unsaved[: len(changes)]
         return True
+
+
+def _makes_event(settings: StatusSettings) -> bool:
+    """Whether a change to the status is an event: on the timeline, or one that notifies."""
+    return settings.timeline or settings.show_in_notifications

@@ -2,6 +2,10 @@
 
 The events of a template have the types info, warning, critical and content. The hub's own events have the types online,
 offline, status (of the lifecycle) and info (``sys_ota``, notes).
+
+The limits of a device (events of a day, a second between two of one code) reject an event. The limits of an event type
+(``every``, ``period``) decide only whether it notifies users. Their counters are stored by device and code, and change
+in the transaction that records the event: a restart forgets none, and an event that failed was not counted.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import attrs
 
 from hub.errors import NotFound, Rejected, StorageError, TooMany
 from hub.facts import EventChanged, EventLogged, EventResolved
-from hub.model import Comment, Device, EventType, Principal, TimelineEvent
+from hub.model import Comment, Device, EventType, Principal, StatusSettings, TimelineEvent
 from hub.parsing.structuring import seconds
 from hub.rate_limits import DailyQuota
 from hub.storage import among
@@ -33,7 +37,7 @@ MIN_GAP_MS = 1000
 #: Events in one page, and events deleted in one transaction.
 MAX_PAGE = 1_000
 #: Edgent logs the progress of a firmware update under this code in any template.
-SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info")}
+SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info", show_in_notifications=False)}
 
 UNKNOWN = "Can't find Event with this code in Product template"
 NOT_FOUND = "There is no such event."
@@ -54,6 +58,20 @@ class TimelineFilter:
     text: str = ""
 
 
+@attrs.frozen
+class NewEvent:
+    """An event to record; ``settings`` decide whether it is on the timeline, and whether it notifies."""
+
+    device: Device
+    event: TimelineEvent
+    settings: EventType | StatusSettings
+
+    @property
+    def counter(self) -> str:
+        """The name of the counter of notifications: no code of a template has a colon, a status may have any name."""
+        return self.event.code if isinstance(self.settings, EventType) else f"status:{self.event.code}"
+
+
 class Timeline:
     """The timelines of all devices."""
 
@@ -63,13 +81,11 @@ class Timeline:
         self._clock = clock
         self._daily = DailyQuota(per_day)
         self._newest: dict[tuple[int, str], int] = {}
-        #: The number of events since the last recorded one, by device and code, for event types with ``every``.
-        self._skipped: dict[tuple[int, str], int] = {}
 
     # -- logging --------------------------------------------------------------------------------------------------
 
-    async def log(self, device: Device, code: str, description: str = "") -> TimelineEvent | None:
-        """Log an event, durably; return None if the limits of its type (``every``, ``period``) discard it.
+    async def log(self, device: Device, code: str, description: str = "") -> TimelineEvent:
+        """Log an event, durably.
 
         Raises `Rejected` when the template has no such code, `TooMany` over the limits of the device, `StorageError`.
         """
@@ -80,11 +96,11 @@ class Timeline:
             raise Rejected(f"The description is longer than {MAX_DESCRIPTION} characters.")
         return await self._add(device, kind, description)
 
-    async def add_note(self, device: Device, name: str, description: str) -> TimelineEvent | None:
+    async def add_note(self, device: Device, name: str, description: str) -> TimelineEvent:
         """Log a note that is not an event of the template, such as a notification by old firmware."""
         return await self._add(device, EventType(code="note", name=name), description[:MAX_DESCRIPTION])
 
-    async def _add(self, device: Device, kind: EventType, description: str) -> TimelineEvent | None:
+    async def _add(self, device: Device, kind: EventType, description: str) -> TimelineEvent:
         now = self._clock.now()
         key = (device.id, kind.code)
         newest = self._newest.get(key)
@@ -92,8 +108,6 @@ class Timeline:
             raise TooMany(f"Event {kind.code} was logged less than a second ago.")
         if (wait := self._daily.take(device.id, 1, now)) is not None:
             raise TooMany(f"The device has logged {self._daily.limit} events today.", wait)
-        if not self._is_due(kind, key, now):
-            return None
         self._newest[key] = now
         event = TimelineEvent(
             id=0,
@@ -104,55 +118,36 @@ class Timeline:
             name=kind.name,
             description=description or kind.description,
         )
-        if kind.timeline:
-            try:
-                [event] = await self._write([event])
-            except StorageError:
-                self._newest.pop(key, None)
-                self._daily.give_back(device.id, 1)
-                raise
-        self._bus.emit(EventLogged(device, event))
+        try:
+            [event] = await self.record([NewEvent(device, event, kind)])
+        except StorageError:
+            self._newest.pop(key, None)
+            self._daily.give_back(device.id, 1)
+            raise
         return event
 
-    def _is_due(self, kind: EventType, key: tuple[int, str], now: int) -> bool:
-        """Whether to record an event: it is the last of ``every`` events, and the first within ``period``."""
-        if kind.every > 1:
-            self._skipped[key] = self._skipped.get(key, 0) + 1
-            if self._skipped[key] < kind.every:
-                return False
-        newest = self._newest.get(key)
-        if kind.period and newest is not None and now - newest < seconds(kind.period) * 1000:
-            return False
-        self._skipped.pop(key, None)
-        return True
-
     async def record(
-        self, events: Sequence[tuple[Device, TimelineEvent]], write_first: Callable[[Transaction], Awaitable[None]]
-    ) -> None:
-        """Record events of the hub itself, in one transaction with ``write_first``, and emit them."""
-        recorded = await self._write([event for _, event in events], write_first)
-        for (device, _), event in zip(events, recorded, strict=True):
-            self._bus.emit(EventLogged(device, event))
-
-    async def _write(
-        self, events: Sequence[TimelineEvent], write_first: Callable[[Transaction], Awaitable[None]] | None = None
+        self, events: Sequence[NewEvent], write_first: Callable[[Transaction], Awaitable[None]] | None = None
     ) -> list[TimelineEvent]:
-        """Write events, and return them with their ids."""
+        """Record events in one transaction, after ``write_first``, and emit them; return them with their ids.
 
-        async def write(tx: Transaction) -> list[int]:
+        Nothing is written for events that are not on the timeline and have no limits.
+        """
+
+        async def write(tx: Transaction) -> list[tuple[int, bool]]:
             if write_first is not None:
                 await write_first(tx)
-            sql = "INSERT INTO timeline (device, ts, code, type, name, description) SELECT ?, ?, ?, ?, ?, ?"
-            # The device may have been deleted in the meantime.
-            sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?) RETURNING id"
-            rows = [
-                await tx.fetch_one(sql, (e.device, e.ts, e.code, e.type, e.name, e.description, e.device))
-                for e in events
-            ]
-            return [row[0] if row else 0 for row in rows]
+            return [await _write_event(tx, new) for new in events]
 
-        ids = await self._storage.transaction(write)
-        return [attrs.evolve(event, id=number) for event, number in zip(events, ids, strict=True)]
+        if write_first is None and not any(new.settings.timeline or _is_limited(new.settings) for new in events):
+            results = [(0, _notifies(new.settings)) for new in events]
+        else:
+            results = await self._storage.transaction(write)
+        recorded = []
+        for new, (number, notify) in zip(events, results, strict=True):
+            recorded.append(attrs.evolve(new.event, id=number))
+            self._bus.emit(EventLogged(new.device, recorded[-1], notify))
+        return recorded
 
     async def prune(self, before: int) -> int:
         """Delete up to `MAX_PAGE` events older than ``before``; return how many were deleted."""
@@ -168,7 +163,7 @@ class Timeline:
         return await self._storage.transaction(write)
 
     def correct_stamps(self, correction: Correction) -> None:
-        """Forget wrong times of the newest events, since the gap and the ``period`` of new events begin there."""
+        """Forget wrong times of the newest events, since the gap to new events begins there."""
         self._newest = {
             key: at for key, at in self._newest.items() if not (correction.is_about(key[0]) and correction.affects(at))
         }
@@ -287,6 +282,60 @@ class Timeline:
         where, values = _where(filter_)
         sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
         return dict(await self._storage.configuration.fetch_all(sql, values))
+
+
+def _notifies(settings: EventType | StatusSettings) -> bool:
+    return settings.show_in_notifications and settings.notifications.enabled
+
+
+def _is_limited(settings: EventType | StatusSettings) -> bool:
+    """Whether the settings limit notifications, so that events are counted."""
+    return _notifies(settings) and (settings.every > 1 or bool(settings.period))
+
+
+async def _write_event(tx: Transaction, new: NewEvent) -> tuple[int, bool]:
+    """Write an event and count it; return its id (0 if it is not on the timeline) and whether it notifies."""
+    event, number = new.event, 0
+    if new.settings.timeline:
+        sql = "INSERT INTO timeline (device, ts, code, type, name, description) SELECT ?, ?, ?, ?, ?, ?"
+        sql += " WHERE EXISTS (SELECT 1 FROM devices WHERE id = ?) RETURNING id"
+        values = (event.device, event.ts, event.code, event.type, event.name, event.description, event.device)
+        row = await tx.fetch_one(sql, values)
+        number = row[0] if row else 0
+    else:
+        row = await tx.fetch_one("SELECT 1 FROM devices WHERE id = ?", (event.device,))
+    if row is None:
+        # The device was deleted in the meantime.
+        return 0, False
+    if _is_limited(new.settings):
+        return number, await _count(tx, new)
+    return number, _notifies(new.settings)
+
+
+async def _count(tx: Transaction, new: NewEvent) -> bool:
+    """Count an event with limited notifications; return whether it notifies, which starts count and period again."""
+    event, settings = new.event, new.settings
+    row = await tx.fetch_one(
+        "SELECT count, notified FROM notification_counters WHERE device = ? AND code = ?", (event.device, new.counter)
+    )
+    count, notified = row or (0, None)
+    # No further than needed: the next event after the period notifies however many came in it.
+    count = min(count + 1, settings.every)
+    is_in_period = bool(
+        settings.period and notified is not None and event.ts < notified + seconds(settings.period) * 1000
+    )
+    notify = count == settings.every and not is_in_period
+    if notify:
+        count, notified = 0, event.ts
+    await tx.upsert(
+        "notification_counters",
+        ("device", "code"),
+        device=event.device,
+        code=new.counter,
+        count=count,
+        notified=notified,
+    )
+    return notify
 
 
 def _check_text(text: str) -> None:

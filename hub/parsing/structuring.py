@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import attrs
 import cattrs
 from cattrs.errors import IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn
 
 from hub.errors import MAX_PROBLEMS
 from hub.parsing.spellings import as_integer
@@ -50,11 +51,24 @@ def _converter() -> cattrs.Converter:
     for kind in _WORDS:
         converter.register_structure_hook(kind, _strict(kind))
     converter.register_structure_hook_func(_is_value, lambda raw, _: tuple(raw) if isinstance(raw, list) else raw)
+    converter.register_structure_hook_factory(attrs.has, _class_hook)
     converter.register_structure_hook_factory(_is_list, _list_hook)
     converter.register_structure_hook_factory(_is_dict, _dict_hook)
     converter.register_structure_hook_factory(_is_checked, _checked_hook)
     converter.register_structure_hook_func(lambda kind: kind == str | float, _text_or_number)
     return converter
+
+
+def _class_hook(cls: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Structure a class from a table; text does not count as a table of letters."""
+    hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+
+    def structure(raw: Any, _: Any) -> Any:
+        if not isinstance(raw, dict):
+            raise TypeError(f"must be a table, not {_short(raw)}")
+        return hook(raw, cls)
+
+    return structure
 
 
 def _is_value(kind: Any) -> bool:

@@ -21,23 +21,17 @@ import tomli_w
 
 from hub.config import Limits
 from hub.domain import units
-from hub.domain.metadata import field_problems
-from hub.domain.timeline import MAX_DESCRIPTION
 from hub.errors import Rejected, WrongType, first_problems
-from hub.model import Dashboard, Datastream, EventType, Lifecycle, MetadataField, Template
-from hub.parsing.spellings import as_integer, is_name, is_printable
+from hub.model import Dashboard, Datastream, EventType, Guides, Lifecycle, MetadataField, Template
+from hub.parsing.spellings import as_integer, is_name
 from hub.parsing.structuring import ValidationErrors, duration_problem, structure
-from hub.templates import widgets
+from hub.templates import settings, widgets
 from hub.values import INT32, coerce, to_json
 
 T = TypeVar("T")
 
-#: Seconds until a device is offline (docs.blynk.io allows half an hour), and until a device must confirm a write, for
-#: which a user is waiting.
-MAX_WAIT = 1800
+#: Seconds until a device must confirm a write, for which a user is waiting.
 MAX_CONFIRM = 3600
-#: Custom statuses in addition to Online and Offline (docs.blynk.io, Connection lifecycle).
-MAX_STATUSES = 2
 
 #: The roles of a datastream in automations, with the types that it must have (docs.blynk.io, Automations).
 AUTOMATION_TYPES: Mapping[str, Sequence[str]] = {
@@ -64,8 +58,10 @@ TAGS = frozenset(SINGLE_TAGS) | {
 #: Custom tags of a datastream.
 MAX_CUSTOM_TAGS = 4
 
+#: Characters of a value in a line of changes.
+MAX_SHOWN = 200
+
 PINS = range(256)
-_NAME = re.compile(r"[A-Za-z0-9 _-]{1,50}")
 #: Characters of a datastream's name. A name is a level of an MQTT topic (``ds/NAME``) and part of a list in ``get/ds``.
 MAX_NAME, NOT_IN_NAME = 50, "/ + # ,"
 _NOT_IN_NAME = frozenset(NOT_IN_NAME) - {" "}
@@ -102,6 +98,10 @@ class _Head:
     manufacturer: str = ""
     description: str = ""
     gateway: bool = False
+    categories: tuple[str, ...] = ()
+    hotspot_prefix: str = "Blynk"
+    broadcast_name: str = ""
+    logo: str = ""
 
 
 def parse(text: str, source: str = "template", known: Mapping[str, Template] | None = None) -> Template:
@@ -153,6 +153,7 @@ def read(
     events = reader.array("event", EventType)
     metadata = reader.array("metadata", MetadataField)
     lifecycle = reader.table("lifecycle", Lifecycle)
+    guides = reader.table("guides", Guides)
     web = reader.table("web", Dashboard)
     mobile = reader.table("mobile", Dashboard)
     problems = reader.problems
@@ -167,6 +168,7 @@ def read(
         events=tuple(event for event in events if event is not None),
         metadata=tuple(field for field in metadata if field is not None),
         lifecycle=lifecycle or Lifecycle(),
+        guides=guides or Guides(),
         web=web or Dashboard(),
         mobile=mobile or Dashboard(),
     )
@@ -271,9 +273,6 @@ def _check(template: Template) -> list[str]:
         problems.append(f"id: {template.id!r} must be 1-40 letters, digits, - and _")
     if not template.name.strip() or len(template.name) > 100:
         problems.append("name: must have 1-100 characters")
-    for key, limit in (("manufacturer", 128), ("description", 200)):
-        if len(getattr(template, key)) > limit:
-            problems.append(f"{key}: must have at most {limit} characters")
     problems += _check_unique(template)
     if sum(d.type == "location" for d in template.datastreams) > 1:
         problems.append("there is more than one location datastream")
@@ -284,11 +283,7 @@ def _check(template: Template) -> list[str]:
     problems += [
         f"tag {tag} is used {tags[tag]} times; a template can use it once" for tag in SINGLE_TAGS if tags[tag] > 1
     ]
-    for number, event in enumerate(template.events, 1):
-        problems += [f"event {number}: {problem}" for problem in _check_event(event)]
-    for number, field in enumerate(template.metadata, 1):
-        problems += [f"metadata {number} ({field.name}): {problem}" for problem in field_problems(field)]
-    return [*problems, *_check_lifecycle(template.lifecycle), *widgets.problems(template)]
+    return [*problems, *settings.problems(template), *widgets.problems(template)]
 
 
 def _check_unique(template: Template) -> list[str]:
@@ -328,36 +323,6 @@ def _check_units(template: Template) -> list[str]:
     problems += [
         f"there are {n} unit conversion switches for {' and '.join(sorted(pair))}" for pair, n in pairs.items() if n > 1
     ]
-    return problems
-
-
-def _check_event(event: EventType) -> list[str]:
-    problems = []
-    if _NAME.fullmatch(event.code) is None:
-        problems.append("code must be 1-50 letters, digits, space, _ and -")
-    if len(event.description) > MAX_DESCRIPTION:
-        problems.append(f"description has more than {MAX_DESCRIPTION} characters")
-    if event.every < 1:
-        problems.append("every must be at least 1")
-    if problem := duration_problem(event.period):
-        problems.append(f"period {problem}")
-    if event.type != "content" and (event.subtitle or event.image or event.action_title or event.action_url):
-        problems.append("only an event of type content can have a subtitle, an image and an action")
-    return problems
-
-
-def _check_lifecycle(lifecycle: Lifecycle) -> list[str]:
-    problems = []
-    if not lifecycle.wait or (problem := duration_problem(lifecycle.wait, 0, MAX_WAIT)):
-        problems.append(f"lifecycle: wait {problem if lifecycle.wait else 'is missing'}")
-    if len(lifecycle.status) > MAX_STATUSES:
-        problems.append(f"lifecycle: at most {MAX_STATUSES} custom statuses are allowed")
-    names = [lifecycle.online, lifecycle.offline, *(status.name for status in lifecycle.status)]
-    problems += [f"lifecycle: name {name!r} must have 1-50 characters" for name in names if not 0 < len(name) <= 50]
-    problems += [f"lifecycle: {name!r} is used {n} times" for name, n in Counter(names).items() if n > 1]
-    for status in lifecycle.status:
-        if not status.after or (problem := duration_problem(status.after)):
-            problems.append(f"lifecycle: {status.name}: after {problem if status.after else 'is missing'}")
     return problems
 
 
@@ -406,10 +371,7 @@ def _check_appearance(stream: Datastream) -> list[str]:
     problems = []
     if stream.alias and re.fullmatch(r"[\w .-]{1,50}", stream.alias) is None:
         problems.append("alias must be 1-50 letters, digits, spaces, . _ and -")
-    if stream.color and re.fullmatch(r"#[0-9A-Fa-f]{6}", stream.color) is None:
-        problems.append("color must be like #24a0ed")
-    if len(stream.icon) > 50 or not is_printable(stream.icon):
-        problems.append("icon must have at most 50 printable characters")
+    problems += settings.appearance_problems(stream.color, stream.icon)
     semantic = [tag for tag in stream.tags if tag in TAGS]
     if len(semantic) > 1 or len(stream.tags) - len(semantic) > MAX_CUSTOM_TAGS:
         problems.append(f"tags: at most one semantic tag and {MAX_CUSTOM_TAGS} custom tags are allowed")
@@ -451,8 +413,8 @@ def _coerce_default(stream: Datastream) -> Datastream:
 
 def to_document(template: Template) -> dict[str, Any]:
     """Return the template as a document with ids, so that another hub reads the same template from it."""
-    head: dict[str, Any] = {"id": template.id} | {
-        field.name: getattr(template, field.name)
+    head = {"id": template.id} | {
+        field.name: _to_plain(getattr(template, field.name))
         for field in attrs.fields(_Head)
         if field.name != "id" and _is_not_default(field, getattr(template, field.name))
     }
@@ -470,6 +432,7 @@ def to_document(template: Template) -> dict[str, Any]:
         "event": [_to_table(event) for event in template.events],
         "metadata": [_to_table(field) for field in template.metadata],
         "lifecycle": _to_table(template.lifecycle),
+        "guides": _to_table(template.guides),
         "web": _to_table(template.web),
         "mobile": _to_table(template.mobile),
     }
@@ -482,9 +445,17 @@ def to_toml(template: Template) -> str:
 
 
 def _to_table(part: Any) -> dict[str, Any]:
-    """Return the fields of a part of a template that do not have their default values."""
-    table: dict[str, Any] = json.loads(json.dumps(attrs.asdict(part, filter=_is_not_default)))
-    return table
+    """Return the fields of a part of a template that do not have their default values; those without one come first."""
+    fields = sorted(attrs.fields(type(part)), key=lambda field: field.default is not attrs.NOTHING)
+    values = {field: getattr(part, field.name) for field in fields}
+    return {field.name: _to_plain(value) for field, value in values.items() if _is_not_default(field, value)}
+
+
+def _to_plain(value: Any) -> Any:
+    """Return a value of a template as JSON types."""
+    if attrs.has(type(value)):
+        return _to_table(value)
+    return [_to_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _is_not_default(field: attrs.Attribute[Any], value: Any) -> bool:
@@ -501,12 +472,7 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
     """
     if old is None:
         return [f"+ template {new.id} {new.name}", *(f"+ V{d.pin} {d.name}" for d in new.datastreams)], []
-    lines = [
-        f"~ {field} {getattr(old, field)!r} -> {getattr(new, field)!r}"
-        for field in ("name", "hardware", "connection", "manufacturer", "description", "gateway")
-        if getattr(old, field) != getattr(new, field)
-    ]
-    lines += [f"~ {part}" for part in ("lifecycle", "web", "mobile") if getattr(old, part) != getattr(new, part)]
+    lines = _part_changes(old, new)
     removed = {d.id: d for d in old.datastreams}
     dropped = []
     for stream in new.datastreams:
@@ -514,12 +480,7 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
         if before is None:
             lines.append(f"+ V{stream.pin} {stream.name}")
             continue
-        changes = [
-            f"{a.name} {getattr(before, a.name)!r} -> {getattr(stream, a.name)!r}"
-            for a in attrs.fields(Datastream)
-            if getattr(before, a.name) != getattr(stream, a.name)
-        ]
-        if changes:
+        if changes := _field_changes(before, stream):
             lines.append(f"~ V{stream.pin} {stream.name}: {', '.join(changes)}")
         if before.type != stream.type and (before.type, stream.type) != ("integer", "double"):
             dropped.append(before)
@@ -531,13 +492,51 @@ def difference(old: Template | None, new: Template) -> tuple[list[str], list[Dat
     return lines, [*dropped, *removed.values()]
 
 
+def _part_changes(old: Template, new: Template) -> list[str]:
+    """Return the changes of the table ``[template]``, the lifecycle, the guides and the dashboards."""
+    lines = [f"~ {change}" for change in _field_changes(_head_of(old), _head_of(new))]
+    old_lifecycle, new_lifecycle = (attrs.evolve(template.lifecycle, status=()) for template in (old, new))
+    for part, before, after in (("lifecycle", old_lifecycle, new_lifecycle), ("guides", old.guides, new.guides)):
+        if changes := _field_changes(before, after):
+            lines.append(f"~ {part}: {', '.join(changes)}")
+    old_statuses, new_statuses = ({s.name: s for s in template.lifecycle.status} for template in (old, new))
+    lines += _keyed_changes("status", "statuses", old_statuses, new_statuses)
+    return [*lines, *(f"~ {part}" for part in ("web", "mobile") if getattr(old, part) != getattr(new, part))]
+
+
+def _head_of(template: Template) -> _Head:
+    """Return the fields of the table ``[template]``; the id is not compared."""
+    fields = {field.name: getattr(template, field.name) for field in attrs.fields(_Head)}
+    return _Head(**fields | {"id": ""})
+
+
+def _field_changes(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return the fields that differ between two parts of a template, such as ``notifications.alert False -> True``."""
+    changes = []
+    for field in attrs.fields(type(new)):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if attrs.has(type(before)) and type(before) is type(after):
+            changes += _field_changes(before, after, f"{path}{field.name}.")
+        elif before != after:
+            changes.append(f"{path}{field.name} {_shorten(repr(before))} -> {_shorten(repr(after))}")
+    return changes
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
 def _keyed_changes(name: str, plural: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Return the changes of events or metadata fields, given by their keys."""
+    """Return the changes of events, metadata fields or statuses, given by their keys."""
     is_reordered = sorted(old) == sorted(new) and list(old) != list(new)
     return [
         *([f"~ order of {plural}"] if is_reordered else []),
         *(f"+ {name} {key}" for key in new if key not in old),
-        *(f"~ {name} {key}" for key in new if key in old and old[key] != new[key]),
+        *(
+            f"~ {name} {key}: {', '.join(_field_changes(old[key], new[key]))}"
+            for key in new
+            if key in old and old[key] != new[key]
+        ),
         *(f"- {name} {key}" for key in old if key not in new),
     ]
 

@@ -22,6 +22,8 @@ import trio
 
 from hub import (
     DEVICE,
+    OFFLINE,
+    ONLINE,
     PUBLIC,
     Datastream,
     Device,
@@ -32,6 +34,7 @@ from hub import (
     Request,
     Response,
     Route,
+    TimelineEvent,
 )
 from hub.datadir import partial_of, publish
 from hub.domain import MAX_PAGE, TimelineFilter
@@ -278,5 +281,17 @@ async def _event_rows(hub: Hub, report: Report) -> AsyncIterator[list[tuple[int,
     page, total = 0, 1
     while page * MAX_PAGE < total:
         events, total = await hub.timeline.find(event_filter, page, MAX_PAGE)
-        yield [(e.ts, (e.code, e.type, e.name, e.description, cast("Any", e.resolved))) for e in events]
+        yield [
+            (e.ts, (e.code, e.type, e.name, e.description, cast("Any", e.resolved)))
+            for e in events
+            if _is_reported(e, report.device)
+        ]
         page += 1
+
+
+def _is_reported(event: TimelineEvent, device: Device) -> bool:
+    """Whether a report contains an event; the template may leave out changes of status."""
+    if event.type not in (ONLINE, OFFLINE, "status"):
+        return True
+    settings = device.template.lifecycle.settings(event.code)
+    return settings is None or settings.include_in_reports

@@ -233,8 +233,11 @@ class Feed:
             self._on_device(device, {"template": fact.template.id, "version": device.template.version})
 
     def _on_event(self, fact: EventLogged | EventChanged) -> None:
-        event = body_to_json(event_object(fact.event, fact.device.org))
-        self._enqueue({"device": fact.device.id, "event": event}, fact.device)
+        message: dict[str, Any] = {"device": fact.device.id}
+        message["event"] = body_to_json(event_object(fact.event, fact.device.org))
+        if isinstance(fact, EventLogged):
+            message["notify"] = fact.notify
+        self._enqueue(message, fact.device)
 
     def _on_frame(self, fact: WireFrame) -> None:
         self._enqueue({"wire": {"at": fact.at, "direction": fact.direction, "text": fact.text}}, fact.device)

@@ -63,6 +63,10 @@ class NewTemplateHead:
     connection_type: str = ""
     manufacturer: str = ""
     description: str = ""
+    categories: tuple[str, ...] = ()
+    hotspot_prefix: str = "Blynk"
+    broadcast_name: str = ""
+    logo: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +78,10 @@ class EditTemplateHead:
     connection_type: str | None = None
     manufacturer: str | None = None
     description: str | None = None
+    categories: tuple[str, ...] | None = None
+    hotspot_prefix: str | None = None
+    broadcast_name: str | None = None
+    logo: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -364,11 +372,11 @@ class TemplateRoutes:
         return await self._save(request, lambda: old, apply=body.apply, prune=body.prune)
 
 
-def _head(body: NewTemplateHead | EditTemplateHead) -> dict[str, str]:
+def _head(body: NewTemplateHead | EditTemplateHead) -> dict[str, Any]:
     """Return the fields that the body sets, by their keys in a template file."""
     keys = {"board_type": "hardware", "connection_type": "connection"}
     fields = attrs.asdict(body, filter=lambda _, value: value is not None)
-    return {keys.get(name, name): value for name, value in fields.items()}
+    return {keys.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def routes(hub: Hub) -> Sequence[Route]:

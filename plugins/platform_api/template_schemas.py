@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from hub import (
     EventType,
     Expire,
     Exposure,
+    Guides,
     HistoryMode,
     Lifecycle,
     MetadataField,
@@ -93,6 +95,8 @@ class MetaField:
 
 @attrs.frozen(kw_only=True)
 class TemplateObject:
+    """A template. ``firmware_lines`` are for the top of its devices' firmware."""
+
     id: str
     org_id: int
     version: int
@@ -103,6 +107,12 @@ class TemplateObject:
     manufacturer: str
     description: str
     gateway: bool
+    categories: list[str]
+    hotspot_prefix: str
+    broadcast_name: str
+    logo: str
+    firmware_lines: list[str]
+    guides: Guides
     datastreams: list[DatastreamObject]
     events: list[EventType]
     metadata: list[MetadataField]
@@ -120,11 +130,20 @@ def template_object(template: Template) -> TemplateObject:
         "connection_type": fields.pop("connection"),
     }
     lists = {
+        "categories": list(template.categories),
+        "firmware_lines": _firmware_lines(template),
         "datastreams": [_datastream_object(datastream) for datastream in template.datastreams],
         "events": list(template.events),
         "metadata": list(template.metadata),
     }
     return TemplateObject(**fields | renamed | lists)
+
+
+def _firmware_lines(template: Template) -> list[str]:
+    """Return the lines of C that name the template (docs.blynk.io, Template: Firmware configuration)."""
+    # Letters that end or escape a string are escaped as in JSON.
+    name = json.dumps(template.name, ensure_ascii=False)
+    return [f'#define BLYNK_TEMPLATE_ID "{template.id}"', f"#define BLYNK_TEMPLATE_NAME {name}"]
 
 
 def _datastream_object(datastream: Datastream) -> DatastreamObject:

@@ -293,7 +293,20 @@ def test_templates_in_the_readme_are_valid():
 
 def test_every_key_of_a_template_is_documented():
     from hub.domain.metadata import TYPES
-    from hub.model import Datastream, EventType, Lifecycle, MetadataField, Status, Tab, Widget
+    from hub.model import (
+        Datastream,
+        EventType,
+        Guides,
+        Lifecycle,
+        MetadataField,
+        Notifications,
+        Status,
+        StatusSettings,
+        Tab,
+        UserInteraction,
+        Widget,
+    )
+    from hub.templates.document import _Head
     from hub.templates.document import parse as parse_template
     from hub.templates.widgets import KINDS
 
@@ -301,12 +314,18 @@ def test_every_key_of_a_template_is_documented():
     [block] = blocks(page, "toml")
     parse_template(block)
     document = tomllib.loads(block)
+    lifecycle = document["lifecycle"]
+    assert {field.name for field in attrs.fields(_Head)} == set(document["template"])
     for cls, tables in (
         (Datastream, document["datastream"]),
         (EventType, document["event"]),
+        (Notifications, [document["event"][0]["notifications"]]),
         (MetadataField, document["metadata"]),
-        (Lifecycle, [document["lifecycle"]]),
-        (Status, document["lifecycle"]["status"]),
+        (Lifecycle, [lifecycle]),
+        (StatusSettings, [lifecycle["online_settings"]]),
+        (Status, [*lifecycle["status"], lifecycle["online_settings"], lifecycle["offline_settings"]]),
+        (UserInteraction, [lifecycle["offline_settings"]["interaction"]]),
+        (Guides, [document["guides"]]),
         (Tab, document["web"]["tab"]),
         (Widget, document["web"]["tab"][0]["widget"]),
     ):

@@ -14,6 +14,7 @@ from hub.config import parse
 from hub.domain.metadata import TYPES, WrongValue, field_problems
 from hub.domain.timeline import TimelineFilter
 from hub.errors import NotFound, Rejected, TooMany
+from hub.facts import EventLogged
 from hub.model import SYSTEM, MetadataField, Principal
 from hub.run import running
 from hub.testing import LOOPBACK, add_device, address_of
@@ -104,19 +105,19 @@ async def api(hub, device):
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-async def test_event_with_a_count_and_a_period_is_logged_every_third_time_and_once_an_hour(hub, device, time):
-    logged = []
+async def test_event_with_a_count_and_a_period_notifies_every_third_time_and_once_an_hour(hub, device, time):
+    facts = []
+    hub.subscribe(EventLogged, facts.append)
     for _ in range(12):
-        logged.append(await hub.timeline.log(device, "often") is not None)
+        await hub.timeline.log(device, "often")
         time.pass_(5 * MINUTE)
     time.pass_(HOUR)
-    logged += [await hub.timeline.log(device, "often") is not None]
-    assert [False, False, True, *[False] * 9, True] == logged
+    await hub.timeline.log(device, "often")
+    assert [False, False, True, *[False] * 9, True] == [fact.notify for fact in facts]
+    assert 13 == len(await hub.timeline.newest(device))
 
 
 async def test_event_that_is_not_on_the_timeline_is_emitted(hub, device):
-    from hub.facts import EventLogged
-
     facts = []
     hub.subscribe(EventLogged, facts.append)
     assert 0 == (await hub.timeline.log(device, "quiet")).id

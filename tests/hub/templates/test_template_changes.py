@@ -77,9 +77,9 @@ def test_difference_has_a_line_for_each_change():
         "+ V8 Comes",
         "- V2 Goes",
         "+ event comes",
-        "~ event changes",
+        "~ event changes: name 'x' -> 'y'",
         "- event goes",
-        "~ metadata m",
+        "~ metadata m: default '1' -> '2'",
     ] == lines
     assert ["Goes"] == [d.name for d in dropped]
 

@@ -10,7 +10,8 @@ import pytest
 import trio
 from support.device_api import METER, DeviceApi
 from support.raw_http import connected
-from support.times import HOUR, MINUTE, NOON
+from support.sessions import RecordingSession
+from support.times import HOUR, MINUTE, NOON, until
 
 from hub.config import parse
 from hub.model import SYSTEM
@@ -60,6 +61,17 @@ async def test_report_has_events_and_escapes_text(api, hub, meter, time):
     files = await report(api, "sendEvents=true")
     assert f"{NOON},leak,critical,Leak,in the cellar," == files["events.csv"][1]
     assert [f'{NOON},"a ""b"", c', 'd"'] == files["v1_Words_and_more.csv"][1:]
+
+
+@pytest.mark.parametrize(("included", "codes"), [("true", ["online", "leak"]), ("false", ["leak"])])
+async def test_report_omits_statuses_that_the_template_leaves_out(api, hub, meter, included, codes):
+    device, _ = meter
+    await hub.templates.save(f"{METER}[lifecycle.online_settings]\ninclude_in_reports = {included}\n", SYSTEM)
+    RecordingSession(hub, device).connect()
+    await until(lambda: not hub.lifecycle._unsaved)
+    await hub.timeline.log(device, "leak")
+    lines = (await report(api, "sendEvents=true"))["events.csv"]
+    assert codes == [line.split(",")[1] for line in reversed(lines[1:])]
 
 
 GRAPH = "No enum constant cc.blynk.server.core.model.widgets.outputs.graph"

@@ -120,7 +120,8 @@ async def test_template_is_created_edited_and_deleted_at_the_renamed_paths(hub, 
         without_name = await ask("POST", "organization/template/create", {"name": ""})
     assert body.items() <= created.items()
     assert [created["id"]] == created["templateIds"]
-    assert read == renamed == created | {"name": "Heater", "version": 2}
+    lines = [f'#define BLYNK_TEMPLATE_ID "{created["id"]}"', '#define BLYNK_TEMPLATE_NAME "Heater"']
+    assert read == renamed == created | {"name": "Heater", "version": 2, "firmwareLines": lines}
     assert {404} == {response.status for response in after_deletion}
     assert 400 == without_name.status
 
@@ -129,7 +130,8 @@ async def test_renaming_a_template_keeps_its_datastreams_and_devices(hub, world,
     async with api_client(world, "local") as ask:
         path = "organization/template?templateId=TMPL0blynk"
         before = await ask("GET", path)
-        assert before | {"name": "Boiler", "version": 2} == await ask("PUT", path, {"name": "Boiler"})
+        after = await ask("PUT", path, {"name": "Boiler"})
+        assert before | {"name": "Boiler", "version": 2, "firmwareLines": after["firmwareLines"]} == after
         in_use = await ask("DELETE", path)
     assert (409, True) == (in_use.status, "everything=true" in in_use.message)
     assert ("Boiler", 24.3) == (thermostat.template.name, hub.history.latest[thermostat.points[1].series][1])
