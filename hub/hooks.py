@@ -52,8 +52,9 @@ Implementation = tuple[Plugin, Callable[..., Any], tuple[str, ...]]
 class HookTimeouts:
     """Seconds that plugins may take."""
 
-    #: For an async hook.
+    #: For an async hook, and for `hub_start`.
     hook: float = 5.0
+    start: float = 5.0
     #: Before a plugin that stopped is started again: doubled each time, up to the second number.
     restart: tuple[float, float] = 1.0, 60.0
 
@@ -406,7 +407,7 @@ class Hooks:
             try:
                 async with trio.open_nursery() as nursery:
                     arguments = {"hub": hub, "nursery": nursery}
-                    with trio.fail_after(self._timeouts.hook):
+                    with trio.fail_after(self._timeouts.start):
                         await fn(*(arguments[name] for name in names))
                     plugin.set_running()
                     if not reported:
@@ -418,7 +419,7 @@ class Hooks:
                     raise
                 cause = first_of(error)
                 slow = isinstance(cause, trio.TooSlowError)
-                reason = f"hub_start took more than {self._timeouts.hook:.0f} s" if slow else f"died: {cause!r}"
+                reason = f"hub_start took more than {self._timeouts.start:.0f} s" if slow else f"died: {cause!r}"
                 self._record(plugin, FailureKind.STOPPED, reason, None if slow else cause)
             if not reported:
                 reported = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support.patience import patient
+
 from hub.hooks import HookTimeouts
 
 #: A plugin that starts and does nothing.
@@ -12,4 +14,4 @@ async def hub_start(hub, nursery):
 """
 
 #: Restarts after milliseconds, and a short deadline for hooks.
-QUICK = HookTimeouts(hook=0.2, restart=(0.01, 0.04))
+QUICK = HookTimeouts(hook=0.2, start=patient(0.5), restart=(0.01, 0.04))
