@@ -42,11 +42,11 @@ _NAMES = {
     "hub.hookspecs": "HOOK_VERSION hookimpl",
     "hub.model": (
         "HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
-        "Comment Credentials Dashboard DataType Datastream Device DeviceDatastream EventKind EventType Expire "
-        "Exposure ExposureType Guides Hello HistoryMode Lifecycle MetadataField Notifications OfflineSettings "
-        "Organization OrganizationType Owned Principal Reboot Reconfigure Redirect Scalar SetDatastream "
-        "SetMetadata Show Status StatusSettings System Tab Template TimelineEvent UserInteraction Value Widget "
-        "WidgetLock"
+        "Comment Credentials Dashboard DashboardKind DataType Datastream Device DeviceDatastream EventKind "
+        "EventType Expire Exposure ExposureType Guides Header HeaderButton HeaderWidget Hello HistoryMode Lifecycle "
+        "MetadataField MobileDashboard MobilePage Notifications OfflineSettings Organization OrganizationType Owned "
+        "Principal Reboot Reconfigure Redirect Scalar SetDatastream SetMetadata Show Status StatusSettings System Tab "
+        "Template Tile TileType TimelineEvent UserInteraction Value Widget WidgetLock"
     ),
     "hub.net": "Peer Wire WireProtocol",
     "hub.plugin": "Failure FailureKind Plugin",

@@ -271,6 +271,9 @@ from hub.model import (
     Dashboard as Dashboard,
 )
 from hub.model import (
+    DashboardKind as DashboardKind,
+)
+from hub.model import (
     Datastream as Datastream,
 )
 from hub.model import (
@@ -301,6 +304,15 @@ from hub.model import (
     Guides as Guides,
 )
 from hub.model import (
+    Header as Header,
+)
+from hub.model import (
+    HeaderButton as HeaderButton,
+)
+from hub.model import (
+    HeaderWidget as HeaderWidget,
+)
+from hub.model import (
     Hello as Hello,
 )
 from hub.model import (
@@ -311,6 +323,12 @@ from hub.model import (
 )
 from hub.model import (
     MetadataField as MetadataField,
+)
+from hub.model import (
+    MobileDashboard as MobileDashboard,
+)
+from hub.model import (
+    MobilePage as MobilePage,
 )
 from hub.model import (
     Notifications as Notifications,
@@ -365,6 +383,12 @@ from hub.model import (
 )
 from hub.model import (
     Template as Template,
+)
+from hub.model import (
+    Tile as Tile,
+)
+from hub.model import (
+    TileType as TileType,
 )
 from hub.model import (
     TimelineEvent as TimelineEvent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 import attrs
@@ -37,6 +37,9 @@ class UserDirectory(Protocol):
 
     def count_by_organization(self) -> Counter[int]:
         """Return the number of users of each organization."""
+
+    def role_name(self, principal: Principal) -> str | None:
+        """Return the name of the role that a principal has, or None if it has none."""
 
     def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
         """Return the name and the organization of a principal ("user" "3"), or None if the directory has none."""
@@ -91,6 +94,14 @@ class Directory:
         """Return the system of units that a principal has chosen; None when its organization's applies."""
         user = self.user(principal.id) if principal.kind == "user" and isinstance(principal.id, int) else None
         return None if user is None else user.units
+
+    def sees(self, principal: Principal, roles: Collection[str]) -> bool:
+        """Whether a principal sees what is for ``roles`` only; no roles are all roles.
+
+        A principal without a role, such as the local key, sees everything.
+        """
+        role = None if self._provider is None else self._provider.role_name(principal)
+        return not roles or role is None or role in roles
 
     def principal_name(self, actor_id: str) -> tuple[str, int] | None:
         """Return the name and the organization of an actor ("user 3"), or None."""

@@ -21,6 +21,39 @@ from hub.model.commands import (
 from hub.model.commands import (
     SetMetadata as SetMetadata,
 )
+from hub.model.dashboards import (
+    Dashboard as Dashboard,
+)
+from hub.model.dashboards import (
+    DashboardKind as DashboardKind,
+)
+from hub.model.dashboards import (
+    Header as Header,
+)
+from hub.model.dashboards import (
+    HeaderButton as HeaderButton,
+)
+from hub.model.dashboards import (
+    HeaderWidget as HeaderWidget,
+)
+from hub.model.dashboards import (
+    MobileDashboard as MobileDashboard,
+)
+from hub.model.dashboards import (
+    MobilePage as MobilePage,
+)
+from hub.model.dashboards import (
+    Tab as Tab,
+)
+from hub.model.dashboards import (
+    Tile as Tile,
+)
+from hub.model.dashboards import (
+    TileType as TileType,
+)
+from hub.model.dashboards import (
+    Widget as Widget,
+)
 from hub.model.devices import (
     HARDWARE as HARDWARE,
 )
@@ -85,9 +118,6 @@ from hub.model.templates import (
     ONLINE as ONLINE,
 )
 from hub.model.templates import (
-    Dashboard as Dashboard,
-)
-from hub.model.templates import (
     Datastream as Datastream,
 )
 from hub.model.templates import (
@@ -142,9 +172,6 @@ from hub.model.templates import (
     System as System,
 )
 from hub.model.templates import (
-    Tab as Tab,
-)
-from hub.model.templates import (
     Template as Template,
 )
 from hub.model.templates import (
@@ -152,9 +179,6 @@ from hub.model.templates import (
 )
 from hub.model.templates import (
     Value as Value,
-)
-from hub.model.templates import (
-    Widget as Widget,
 )
 from hub.model.templates import (
     WidgetLock as WidgetLock,

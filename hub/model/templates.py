@@ -1,12 +1,13 @@
-"""Templates: datastreams, events, metadata, the lifecycle and dashboards."""
+"""Templates: datastreams, events, metadata and the lifecycle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
+from hub.model.dashboards import Dashboard, MobileDashboard
 from hub.model.principals import ROOT_ORG
 from hub.parsing.spellings import nfc
 
@@ -245,38 +246,6 @@ class Lifecycle:
 
 
 @attrs.frozen(kw_only=True)
-class Widget:
-    """A widget of a tab at ``x``, ``y`` of its grid, from the top left; ``pins`` ("V1") are its datastreams.
-
-    `hub.templates.widgets` lists the types and their ``options``. A title, units and limits that are missing are the
-    datastream's.
-    """
-
-    type: str
-    pins: tuple[str, ...] = ()
-    title: str = ""
-    x: int = 0
-    y: int = 0
-    width: int = 4
-    height: int = 3
-    options: dict[str, Any] = attrs.Factory(dict)
-
-
-@attrs.frozen(kw_only=True)
-class Tab:
-    """A tab of a dashboard. ``roles`` are the names of the roles that see it; none is all."""
-
-    name: str = attrs.field(converter=nfc)
-    roles: tuple[str, ...] = ()
-    widget: tuple[Widget, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Dashboard:
-    tab: tuple[Tab, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
 class Guides:
     """Instructions for users who add a device (docs.blynk.io, User guides).
 
@@ -320,5 +289,5 @@ class Template:
     events: tuple[EventType, ...] = ()
     metadata: tuple[MetadataField, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
-    web: Dashboard = Dashboard()
-    mobile: Dashboard = Dashboard()
+    web: Dashboard = attrs.Factory(Dashboard)
+    mobile: MobileDashboard = attrs.Factory(MobileDashboard)

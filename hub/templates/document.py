@@ -22,10 +22,10 @@ import tomli_w
 from hub.config import Limits
 from hub.domain import units
 from hub.errors import Rejected, WrongType, first_problems
-from hub.model import Dashboard, Datastream, EventType, Guides, Lifecycle, MetadataField, Template
+from hub.model import Dashboard, Datastream, EventType, Guides, Lifecycle, MetadataField, MobileDashboard, Template
 from hub.parsing.spellings import as_integer, is_name
 from hub.parsing.structuring import ValidationErrors, duration_problem, structure
-from hub.templates import settings, widgets
+from hub.templates import dashboards, settings
 from hub.values import INT32, coerce, to_json
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def read(
     lifecycle = reader.table("lifecycle", Lifecycle)
     guides = reader.table("guides", Guides)
     web = reader.table("web", Dashboard)
-    mobile = reader.table("mobile", Dashboard)
+    mobile = reader.table("mobile", MobileDashboard)
     problems = reader.problems
     problems += [f"unknown key {key}" for key in first_problems(document)]
     for number, stream in enumerate(streams, 1):
@@ -170,7 +170,7 @@ def read(
         lifecycle=lifecycle or Lifecycle(),
         guides=guides or Guides(),
         web=web or Dashboard(),
-        mobile=mobile or Dashboard(),
+        mobile=mobile or MobileDashboard(),
     )
     problems += _check(template)
     if problems:
@@ -283,7 +283,7 @@ def _check(template: Template) -> list[str]:
     problems += [
         f"tag {tag} is used {tags[tag]} times; a template can use it once" for tag in SINGLE_TAGS if tags[tag] > 1
     ]
-    return [*problems, *settings.problems(template), *widgets.problems(template)]
+    return [*problems, *settings.problems(template), *dashboards.problems(template)]
 
 
 def _check_unique(template: Template) -> list[str]:
@@ -447,8 +447,8 @@ def to_toml(template: Template) -> str:
 def _to_table(part: Any) -> dict[str, Any]:
     """Return the fields of a part of a template that do not have their default values; those without one come first."""
     fields = sorted(attrs.fields(type(part)), key=lambda field: field.default is not attrs.NOTHING)
-    values = {field: getattr(part, field.name) for field in fields}
-    return {field.name: _to_plain(value) for field, value in values.items() if _is_not_default(field, value)}
+    values = [(field, getattr(part, field.name)) for field in fields]
+    return {field.name: _to_plain(value) for field, value in values if _is_not_default(field, value)}
 
 
 def _to_plain(value: Any) -> Any:
@@ -501,7 +501,28 @@ def _part_changes(old: Template, new: Template) -> list[str]:
             lines.append(f"~ {part}: {', '.join(changes)}")
     old_statuses, new_statuses = ({s.name: s for s in template.lifecycle.status} for template in (old, new))
     lines += _keyed_changes("status", "statuses", old_statuses, new_statuses)
-    return [*lines, *(f"~ {part}" for part in ("web", "mobile") if getattr(old, part) != getattr(new, part))]
+    changed = {"web": _dashboard_changes(old.web, new.web), "mobile": _dashboard_changes(old.mobile, new.mobile)}
+    return [*lines, *(f"~ {kind}: {', '.join(changes)}" for kind, changes in changed.items() if changes)]
+
+
+def _dashboard_changes(old: Dashboard | MobileDashboard, new: Dashboard | MobileDashboard) -> list[str]:
+    """Return the parts that differ between two dashboards, such as ``+ tab Service`` or ``~ tile``."""
+    changes = _named_changes("tab", {tab.name: tab for tab in old.tab}, {tab.name: tab for tab in new.tab})
+    if isinstance(old, MobileDashboard) and isinstance(new, MobileDashboard):
+        changes += _named_changes("page", {page.id: page for page in old.page}, {page.id: page for page in new.page})
+        changes += [f"~ {part}" for part in ("tile", "header") if getattr(old, part) != getattr(new, part)]
+    return changes
+
+
+def _named_changes(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return which of the named parts are new, changed or removed."""
+    is_reordered = sorted(old) == sorted(new) and list(old) != list(new)
+    return [
+        *([f"~ order of {what}s"] if is_reordered else []),
+        *(f"+ {what} {name}" for name in new if name not in old),
+        *(f"~ {what} {name}" for name in new if name in old and old[name] != new[name]),
+        *(f"- {what} {name}" for name in old if name not in new),
+    ]
 
 
 def _head_of(template: Template) -> _Head:

@@ -51,6 +51,7 @@ async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
 def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
     from plugins.platform_api import (
         clock_routes,
+        dashboard_routes,
         device_routes,
         event_routes,
         metadata_routes,
@@ -65,6 +66,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         metadata_routes,
         event_routes,
         template_routes,
+        dashboard_routes,
         clock_routes,
         status_routes,
         panel_routes,

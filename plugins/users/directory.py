@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from hub import Principal
 from hub.domain import DirectoryUser
 from plugins.users.credentials import Credentials
 from plugins.users.model import User
+from plugins.users.roles import Roles
 from plugins.users.user_store import UserStore
 
 
 class UsersDirectory:
     """The users and OAuth2 clients of this plugin, as the hub's directory has them."""
 
-    def __init__(self, users: UserStore, credentials: Credentials) -> None:
+    def __init__(self, users: UserStore, roles: Roles, credentials: Credentials) -> None:
         self._users = users
+        self._roles = roles
         self._credentials = credentials
 
     def user(self, user_id: int) -> DirectoryUser | None:
@@ -31,6 +34,13 @@ class UsersDirectory:
 
     def count_by_organization(self) -> Counter[int]:
         return self._users.count_by_organization()
+
+    def role_name(self, principal: Principal) -> str | None:
+        if principal.kind == "user":
+            user = self._users.by_id.get(int(principal.id))
+            return None if user is None else self._roles.names[user.role]
+        client = self._credentials.clients.get(str(principal.id)) if principal.kind == "client" else None
+        return None if client is None else self._roles.names[client.role]
 
     def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
         """Return a user's e-mail address, or an OAuth2 client's name, with its organization."""

@@ -59,7 +59,7 @@ class UsersService:
             self.two_factor,
             self.throttle,
         )
-        self.directory = UsersDirectory(self.users, self.credentials)
+        self.directory = UsersDirectory(self.users, self.roles, self.credentials)
         self.authorization_codes = AuthorizationCodes(self.users, self.credentials, hub.clock)
         self.invitation_ms = self.settings.milliseconds("invitation")
         self.reset_ms = self.settings.milliseconds("reset")

@@ -26,3 +26,12 @@ def without_datastream(pin):
 
 def with_datastream(**stream):
     return with_changes(datastream=[*DOCUMENT["datastream"], stream])
+
+
+def tab(*widgets, **attributes):
+    """A tab of a dashboard with these widgets."""
+    return {"name": "Now", "widget": list(widgets)} | attributes
+
+
+def widget(kind, *pins, **attributes):
+    return {"type": kind} | ({"pins": list(pins)} if pins else {}) | attributes

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.api import ApiClient
-from support.documents import DOCUMENT, with_changes, with_datastream, without_datastream
+from support.documents import DOCUMENT, tab, widget, with_changes, with_datastream, without_datastream
 from support.raw_http import connected, local_key
 from support.values import current_value
 
 from hub.domain.devices import NewDevice
-from hub.model import SYSTEM, Dashboard, Datastream, Tab, Template, Widget
+from hub.model import SYSTEM
 from hub.run import running
-from hub.templates import widgets
-from hub.templates.document import BadTemplate, read, to_document
 from hub.writes import Write
 
 
@@ -272,14 +268,6 @@ async def test_hidden_datastream_is_unknown_to_the_device_api(hub, ask):
 # -- dashboards -------------------------------------------------------------------------------------------------------
 
 
-def tab(*widgets, **attributes):
-    return {"name": "Now", "widget": list(widgets)} | attributes
-
-
-def widget(kind, *pins, **attributes):
-    return {"type": kind} | ({"pins": list(pins)} if pins else {}) | attributes
-
-
 async def test_dashboards_survive_export_and_import_unchanged(hub, ask):
     web = {
         "tab": [
@@ -308,104 +296,3 @@ async def test_dashboards_survive_export_and_import_unchanged(hub, ask):
 async def exported(hub):
     async with connected(hub) as http:
         return (await http.get("/api/v1/template/export?templateId=TMPL0room", local_key(hub))).text
-
-
-@pytest.mark.parametrize(
-    ("tabs", "error"),
-    [
-        ([tab(widget("gauge", "V3"))], "V3 is of type string, and the widget needs double, integer"),
-        ([tab(widget("gauge"))], "the widget needs 1 datastreams, not 0"),
-        ([tab(widget("gauge", "V0", "V1"))], "the widget needs 1 datastreams, not 2"),
-        ([tab(widget("chart", "V0", "V0"))], "a pin is used twice"),
-        ([tab(widget("gauge", "V9"))], "the template has no V9"),
-        ([tab(widget("gauge", "Temperature"))], "the template has no TEMPERATUR"),
-        ([tab(widget("laser", "V0"))], "unknown type of widget; the types are slider"),
-        (
-            [tab(widget("gauge", "V0", options={"colour": 1}))],
-            "options: unknown option 'colour'; the options are max, min",
-        ),
-        ([tab(widget("gauge", "V0", options={"min": {}}))], "options: min must be"),
-        ([tab(widget("gauge", "V0", title="x" * 65))], "title must have at most 64"),
-        ([tab(widget("gauge", "V0", x=22))], "does not fit the grid"),
-        ([tab(widget("gauge", "V0", x=-(10**12)))], "does not fit the grid"),
-        ([tab(widget("gauge", "V0", width=10**12))], "does not fit the grid"),
-        ([tab(widget("gauge", "V0", height=0))], "does not fit the grid"),
-        ([tab(widget("gauge", "V0"), widget("led", "V0", x=3))], "widget 2 overlaps widget 1"),
-        ([tab(), tab()], "tab 'Now' is used 2 times"),
-        ([tab(name="")], "a name must have 1 to 64"),
-        ([tab(roles=["Admin"])], "the first tab is for all roles"),
-        ([tab(name=str(n)) for n in range(5)], "at most 4 tabs"),
-        ([tab(widget("map", "V4"), widget("map", "V4", x=4))], "at most one map"),
-        ([tab(*[widget("led", "V0")] * 201)], "at most 200 widgets"),
-        ([tab(size=1)], "size"),
-        ([tab(widget("gauge", "V0", color="red"))], "color"),
-        ("all", "web"),
-    ],
-)
-async def test_invalid_dashboard_is_rejected(ask, tabs, error):
-    response = await ask("POST", "template/create", {"document": with_changes(web={"tab": tabs})})
-    assert 400 == response.status
-    assert error in response.message
-
-
-async def test_map_widget_needs_raw_history(ask):
-    document = with_changes(
-        datastream=[{"pin": "V4", "name": "Where", "type": "location", "history": "minute"}],
-        web={"tab": [tab(widget("map", "V4"))]},
-    )
-    response = await ask("POST", "template/create", {"document": document})
-    assert 'V4 needs history = "raw"' in response.message
-
-
-@pytest.mark.parametrize("kind", ["web", "mobile"])
-def test_widgets_accept_exactly_their_documented_datastream_types(kind):
-    types = ["integer", "double", "string", "enum", "location"]
-    for name, kind_of_widget in widgets.KINDS[kind].items():
-        for n, of_type in enumerate(types):
-            count = max(kind_of_widget.min_datastreams, 1)
-            streams = tuple(
-                Datastream(id=i + 1, pin=i, name=f"S{i}", type=of_type, values={0: "A"} if of_type == "enum" else {})
-                for i in range(count)
-            )
-            widget_of_kind = Widget(
-                type=name, pins=tuple(f"V{i}" for i in range(count if kind_of_widget.max_datastreams else 0))
-            )
-            template = Template(
-                id="T",
-                name="T",
-                datastreams=streams,
-                **{kind: Dashboard(tab=(Tab(name="A", widget=(widget_of_kind,)),))},
-            )
-            fits = of_type in kind_of_widget.types or not kind_of_widget.max_datastreams
-            assert fits == (not widgets.problems(template)), (name, of_type, n)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-WIDGETS = st.fixed_dictionaries(
-    {"type": st.sampled_from([*widgets.WEB]) | JSON},
-    optional={
-        "pins": st.lists(st.sampled_from(["V0", "V1", "V2", "V3", "V4", "v0", ""]), max_size=3) | JSON,
-        "x": st.integers(-3, 30) | JSON,
-        "width": st.integers(-3, 30) | JSON,
-        "options": st.dictionaries(st.sampled_from(["min", "max", "labels", "x"]), JSON, max_size=2) | JSON,
-        "title": JSON,
-    },
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.lists(st.fixed_dictionaries({"name": st.text(max_size=3), "widget": st.lists(WIDGETS, max_size=3)}), max_size=2)
-    | JSON
-)
-def test_any_dashboard_is_rejected_with_errors_or_survives_a_round_trip(tabs):
-    try:
-        template = read(with_changes(web={"tab": tabs}))
-    except BadTemplate as error:
-        assert error.problems
-    else:
-        assert template == read(to_document(template))
