@@ -188,7 +188,39 @@ class CurrentUser(TypedDict):
 
 
 class Dashboard(TypedDict):
+    """The dashboard in a browser."""
+
     tab: list[Tab]
+
+
+class DashboardDatastream(TypedDict):
+    """A datastream, as widgets need it; writable is whether users change it by a widget or an automation."""
+
+    id: int
+    pin: str
+    name: str
+    alias: str
+    type: Literal["integer", "double", "string", "enum", "location"]
+    units: str
+    min: float | None
+    max: float | None
+    decimals: str
+    default: Any
+    history: Literal["off", "minute", "raw"]
+    values: dict[str, str]
+    tags: list[str]
+    icon: str
+    color: str
+    writable: bool
+
+
+class DashboardEvent(TypedDict):
+    """An event type, as clients display it."""
+
+    code: str
+    name: str
+    type: Literal["info", "warning", "critical", "content"]
+    color: str
 
 
 class DataStreamValue(TypedDict):
@@ -262,6 +294,29 @@ class Day(TypedDict):
     date: int
     messages: dict[str, int]
     disconnections: int
+
+
+class DeviceDashboard(TypedDict):
+    """The dashboard of a device, by the version of the template that the device has.
+
+    generated is whether the template has no tabs of this kind, so that these were generated from its datastreams.
+    Tabs and pages for other roles than the caller's are left out. tile, header and page are null, null and empty
+    for the kind web. interaction is how clients treat users while the device has its present status.
+    """
+
+    deviceId: int
+    templateId: str
+    templateVersion: int
+    kind: Literal["web", "mobile"]
+    generated: bool
+    columns: int
+    tab: list[Tab]
+    page: list[MobilePage]
+    tile: Tile | None
+    header: Header | None
+    datastreams: list[DashboardDatastream]
+    events: list[DashboardEvent]
+    interaction: UserInteraction | None
 
 
 class DeviceFile(TypedDict):
@@ -567,6 +622,42 @@ class Guides(TypedDict):
     troubleshootingUrl: str
 
 
+class Header(TypedDict):
+    """The top of the dashboard on a phone: buttons, and widgets in rows of three.
+
+    timeline and info are whether it has these buttons of the app. The properties color and contentDesign of the
+    datastream pin replace its color and content, the theme of what is on it.
+    """
+
+    timeline: bool
+    info: bool
+    color: str
+    content: Literal["auto", "dark", "light"]
+    pin: str
+    button: list[HeaderButton]
+    widget: list[HeaderWidget]
+
+
+class HeaderButton(TypedDict):
+    """A button of the header that opens the page with the id page.
+
+    The properties of the datastream pin change its icon and whether it is hidden.
+    """
+
+    page: str
+    icon: str
+    pin: str
+
+
+class HeaderWidget(TypedDict):
+    """A small widget of the header. pins and options are as those of a Widget."""
+
+    type: str
+    pins: list[str]
+    title: str
+    options: dict[str, Any]
+
+
 class HistoryPoint(TypedDict):
     """A value and its stamp, created_at, in ms UTC."""
 
@@ -833,6 +924,23 @@ class MetadataField(TypedDict):
     excludeFromProfile: bool
     viewRoles: list[str]
     editRoles: list[str]
+
+
+class MobilePage(TypedDict):
+    """A page on a phone. Buttons and the property page open one of kind screen or sheet by its id.
+
+    A screen slides in from_side, a sheet covers size percent of the screen. roles are the names of the roles that
+    see a page of kind info; none is all. A welcome page may display the web page url instead of widgets.
+    """
+
+    id: str
+    name: str
+    kind: Literal["screen", "sheet", "info", "welcome"]
+    fromSide: Literal["bottom", "right"]
+    size: int
+    roles: list[str]
+    url: str
+    widget: list[Widget]
 
 
 class MySession(TypedDict):
@@ -1290,6 +1398,24 @@ class TemplatesImported(TypedDict):
     changes: list[str]
 
 
+class Tile(TypedDict):
+    """A device in the list of devices.
+
+    pins are the datastreams that it displays, control is the one that a touch changes, battery the one of the
+    subtitle battery_level; "" is none. The title is the device's name unless title has another.
+    """
+
+    type: Literal["image", "value", "two_values", "three_values", "button", "gauge", "level", "color"]
+    title: str
+    subtitle: Literal["connection_status", "last_reported", "battery_level"]
+    pins: list[str]
+    control: str
+    interaction: Literal["push", "switch"]
+    battery: str
+    icon: str
+    options: dict[str, Any]
+
+
 class TimedValue(TypedDict):
     """A value and its stamp, ts, in ms UTC."""
 
@@ -1446,7 +1572,7 @@ class Vitals(TypedDict):
 
 
 class Widget(TypedDict):
-    """A widget of a tab at x, y of its grid, from the top left; pins ("V1") are its datastreams.
+    """A widget of a tab or page at x, y of its grid, from the top left; pins ("V1") are its datastreams.
 
     hub.templates.widgets lists the types and their options. A title, units and limits that are missing are the
     datastream's.
@@ -1460,6 +1586,64 @@ class Widget(TypedDict):
     width: int
     height: int
     options: dict[str, Any]
+
+
+class WidgetCatalogue(TypedDict):
+    """All types of widgets, and the columns of the grids."""
+
+    webColumns: int
+    mobileColumns: int
+    web: list[WidgetTypeObject]
+    mobile: list[WidgetTypeObject]
+    header: list[WidgetTypeObject]
+    tile: list[WidgetTypeObject]
+
+
+class WidgetOption(TypedDict):
+    """An option of a widget type. default is null if the datastream's own setting applies, or none.
+
+    A choice is one of choices; a number is between min and max; a text has at most max characters, a list at most
+    max items.
+    """
+
+    name: str
+    kind: Literal[
+        "number",
+        "integer",
+        "boolean",
+        "text",
+        "value",
+        "color",
+        "url",
+        "image",
+        "page",
+        "choice",
+        "numbers",
+        "texts",
+        "colors",
+        "images",
+        "choices",
+    ]
+    summary: str
+    default: Any
+    choices: list[str | int]
+    min: float | None
+    max: float | None
+
+
+class WidgetTypeObject(TypedDict):
+    """A type of widget: how many datastreams it has, and of which types.
+
+    With writes, users change the datastreams by it; with raw, the datastreams must have raw history.
+    """
+
+    type: str
+    types: list[Literal["integer", "double", "string", "enum", "location"]]
+    minDatastreams: int
+    maxDatastreams: int
+    writes: bool
+    raw: bool
+    options: list[WidgetOption]
 
 
 def get_audit(
@@ -1585,6 +1769,14 @@ def get_device_actions(
         "/api/v1/device/actions",
         {"deviceId": device_id, "from": from_, "to": to, "who": who, "page": page, "size": size},
     )
+
+
+def get_device_dashboard(*, device_id: int, kind: Literal["web", "mobile"] | None = None) -> Call[DeviceDashboard]:
+    """The dashboard of a device.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/device/dashboard", {"deviceId": device_id, "kind": kind})
 
 
 def post_device_erase(*, device_id: int, pin: str | None = None) -> Call[None]:
@@ -3407,3 +3599,8 @@ def get_units() -> Call[list[Unit]]:
     other is the unit's equivalent in the other system of measurement.
     """
     return Call("GET", "/api/v1/units")
+
+
+def get_widgets() -> Call[WidgetCatalogue]:
+    """The types of widgets and their options."""
+    return Call("GET", "/api/v1/widgets")

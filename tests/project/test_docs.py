@@ -308,10 +308,9 @@ def test_every_key_of_a_template_is_documented():
     )
     from hub.templates.document import _Head
     from hub.templates.document import parse as parse_template
-    from hub.templates.widgets import KINDS
 
     page = ROOT / "docs" / "templates.md"
-    [block] = blocks(page, "toml")
+    block, _ = blocks(page, "toml")
     parse_template(block)
     document = tomllib.loads(block)
     lifecycle = document["lifecycle"]
@@ -331,14 +330,36 @@ def test_every_key_of_a_template_is_documented():
     ):
         assert {field.name for field in attrs.fields(cls)} == {key for table in tables for key in table}, cls
     assert [] == [kind for kind in TYPES if kind not in page.read_text()]
-    for kind in ("web", "mobile"):
-        for name, widget in KINDS[kind].items():
-            row = next(
-                line
-                for line in page.read_text().split(f"### {kind.capitalize()}")[1].splitlines()
-                if f"| `{name}` |" in line
-            )
-            assert row.endswith(f"| {', '.join(sorted(widget.options)) or '-'} |"), name
+
+
+def test_every_key_of_a_mobile_dashboard_is_documented():
+    from hub.model import Header, HeaderButton, HeaderWidget, MobilePage, Tile
+    from hub.templates.document import read as read_template
+
+    _, block = blocks(ROOT / "docs" / "templates.md", "toml")
+    mobile = tomllib.loads(block)["mobile"]
+    for cls, table in (
+        (Tile, mobile["tile"]),
+        (Header, mobile["header"]),
+        (HeaderButton, mobile["header"]["button"][0]),
+        (HeaderWidget, mobile["header"]["widget"][0]),
+        (MobilePage, mobile["page"][0]),
+    ):
+        assert {field.name for field in attrs.fields(cls)} == {*table}, cls
+    streams = [{"pin": f"V{n}", "name": f"S{n}", "type": "integer"} for n in range(4)]
+    read_template({"template": {"name": "Room"}, "datastream": streams, "mobile": mobile})
+
+
+def test_catalogue_of_widgets_is_documented():
+    from support.catalogue import option_rows, widget_rows
+
+    from hub.templates import HEADER, MOBILE, TILES, WEB
+
+    page = (ROOT / "docs" / "widgets.md").read_text()
+    parts = dict(zip(re.findall(r"^## (.+)$", page, re.MULTILINE), page.split("\n## ")[1:], strict=True))
+    for title, types in (("Web", WEB), ("Mobile", MOBILE), ("Header", HEADER), ("Tile", TILES)):
+        assert widget_rows(types) == [line for line in parts[title].splitlines() if line.startswith("| `")], title
+    assert option_rows() == [line for line in parts["Options"].splitlines() if line.startswith("| `")]
 
 
 async def test_every_public_attribute_of_the_hub_is_documented_for_plugins(hub):
