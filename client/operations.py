@@ -6,7 +6,7 @@ Generated from the OpenAPI document by ``make client``; do not edit it. To chang
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, BinaryIO, Literal, NotRequired, TypedDict
 
 from client import Call
 
@@ -82,6 +82,23 @@ class Answered(TypedDict):
     """Milliseconds until the device answered; null if it did not."""
 
     ms: float | None
+
+
+class Asset(TypedDict):
+    """An image of a template. A template refers to it as template_asset:// and id; its URL has the path.
+
+    name may have folders ("icons/on.png"). Names that differ in _light and _dark before the suffix are a pair:
+    each has its theme, and the other one's id as pair. size is in bytes, created in ms UTC.
+    """
+
+    id: str
+    name: str
+    type: str
+    size: int
+    created: int
+    path: str
+    theme: Literal["light", "dark"] | None
+    pair: str | None
 
 
 class Chart(TypedDict):
@@ -3515,6 +3532,46 @@ def post_template_apply(*, template_id: str, prune: bool | None = None) -> Call[
     Needs the permission templates.edit: Edit templates.
     """
     return Call("POST", "/api/v1/template/apply", body={"templateId": template_id, "prune": prune})
+
+
+def delete_template_asset(*, template_id: str, asset_id: str) -> Call[None]:
+    """Delete an image of a template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("DELETE", "/api/v1/template/asset", {"templateId": template_id, "assetId": asset_id})
+
+
+def post_template_asset(*, template_id: str, name: str, content: BinaryIO) -> Call[Asset]:
+    """Upload an image of a template.
+
+    The body is a PNG, JPEG or ICO image of up to 5 MB.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/template/asset",
+        {"templateId": template_id, "name": name},
+        content=content,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+
+
+def put_template_asset(*, template_id: str, asset_id: str, name: str) -> Call[Asset]:
+    """Rename an image of a template.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call("PUT", "/api/v1/template/asset", body={"templateId": template_id, "assetId": asset_id, "name": name})
+
+
+def get_template_assets(*, template_id: str) -> Call[list[Asset]]:
+    """The images of a template.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/assets", {"templateId": template_id})
 
 
 def post_template_create(*, document: Mapping[str, Any]) -> Call[Saved]:

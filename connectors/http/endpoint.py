@@ -518,6 +518,11 @@ async def _send_download(
     request_headers = dict(scope["headers"])
     size, status, start, end = download.size, 200, 0, download.size
     headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *etag]
+    headers += [(name.lower().encode(), value.encode()) for name, value in download.headers.items()]
+    if etag and request_headers.get(b"if-none-match") == etag[0][1]:
+        await send({"type": "http.response.start", "status": 304, "headers": headers[2:]})
+        await send({"type": "http.response.body", "body": b""})
+        return
     if download.name:
         quoted = quote(download.name)
         name = f'filename="{quoted}"' if quoted == download.name else f"filename*=utf-8''{quoted}"

@@ -132,13 +132,14 @@ class File:
 class Download:
     """An answer with ``size`` bytes that ``read`` yields from an offset on, such as a blob's.
 
-    A client may ask for a range of them. ``name`` is what a browser saves it as.
+    A client may ask for a range of them. ``name`` is what a browser saves it as; ``headers`` are more of the answer's.
     """
 
     size: int
     read: Callable[[int], AsyncGenerator[bytes, None]]
     type: str = "application/octet-stream"
     name: str = ""
+    headers: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.define(kw_only=True)

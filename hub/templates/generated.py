@@ -147,7 +147,11 @@ def _tile(template: Template) -> Tile:
     values = [f"V{d.pin}" for d in datastreams if _is_measurement(d)]
     values += [f"V{d.pin}" for d in datastreams if f"V{d.pin}" not in {*values, *switches}]
     battery = next((f"V{d.pin}" for d in datastreams if "Battery Level" in d.tags), "")
-    control = switches[0] if switches else ""
-    if not values:
-        return Tile(type="button", control=control, battery=battery) if control else Tile(battery=battery)
-    return Tile(type="value", pins=(values[0],), control=control, battery=battery)
+    pins = tuple(values[:1])
+    return Tile(
+        type="value" if pins else "button" if switches else "image",
+        subtitle="battery_level" if battery and battery not in pins else "connection_status",
+        pins=pins,
+        control=switches[0] if switches else "",
+        battery=battery,
+    )

@@ -1,13 +1,31 @@
-"""Files that devices send: images and crash dumps (docs.blynk.io, Upload a file)."""
+"""Files: those that devices send (docs.blynk.io, Upload a file), and the images of templates (Assets)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hub import DEVICE, PUBLIC, Download, Migration, Rejected, Request, Response, Route, StampColumns, hookimpl
+import attrs
+
+from hub import (
+    DEVICE,
+    PUBLIC,
+    DeviceDeleted,
+    Download,
+    Migration,
+    Rejected,
+    Request,
+    Response,
+    Route,
+    StampColumns,
+    Template,
+    TemplateDeleted,
+    hookimpl,
+)
 from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
+from plugins.files import assets
+from plugins.files.assets import Asset, AssetStore
 from plugins.files.store import MAX_SIZE, URL_PREFIX, DeviceFile, FileStore
 from plugins.files.upload_form import parse_upload
 
@@ -27,12 +45,13 @@ def hub_migrations() -> Sequence[Migration]:
 
 @hookimpl
 def hub_stamps() -> Sequence[StampColumns]:
-    return [StampColumns("files", ("created",), device="device")]
+    return [StampColumns("files", ("created",), device="device"), StampColumns("files_assets", ("created",))]
 
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    nursery.start_soon(hub.service(FileStore).run)
+    nursery.start_soon(hub.service(FileStore).contents.run, DeviceDeleted)
+    nursery.start_soon(hub.service(AssetStore).contents.run, TemplateDeleted)
 
 
 class FileRoutes:
@@ -63,6 +82,45 @@ class FileRoutes:
         await self._files.remove(self._hub.access.device_for(request, device_id).id, file_id)
 
 
+@attrs.frozen(kw_only=True)
+class RenameAsset:
+    """``name`` may have folders: "icons/on.png"."""
+
+    template_id: str
+    asset_id: str
+    name: str
+
+
+class AssetRoutes:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._assets = hub.service(AssetStore)
+
+    def _template(self, request: Request, template_id: str) -> Template:
+        template = self._hub.templates.for_org(self._hub.access.organization_for(request), template_id)
+        request.subject = f"template {template.id}"
+        return template
+
+    async def upload(self, request: Request, template_id: str, name: str) -> Asset:
+        """The body is a PNG, JPEG or ICO image of up to 5 MB."""
+        return await self._assets.save(self._template(request, template_id), name, request.stream)
+
+    async def list(self, request: Request, template_id: str) -> list[Asset]:
+        return await self._assets.of_template(self._template(request, template_id))
+
+    async def rename(self, request: Request) -> Asset:
+        body: RenameAsset = request.body
+        return await self._assets.rename(self._template(request, body.template_id), body.asset_id, body.name)
+
+    async def delete(self, request: Request, template_id: str, asset_id: str) -> None:
+        await self._assets.remove(self._template(request, template_id), asset_id)
+
+    async def fetch(self, request: Request) -> Download:
+        download, version = await self._assets.at_path(request.path)
+        request.version(version)
+        return download
+
+
 @hookimpl
 def hub_routes(hub: Hub) -> Sequence[Route]:
     api = FileRoutes(hub)
@@ -88,4 +146,18 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
             "org_devices.delete_data",
             "Delete a file that a device sent",
         ),
+        *_asset_routes(AssetRoutes(hub)),
+    ]
+
+
+def _asset_routes(api: AssetRoutes) -> Sequence[Route]:
+    path, view, edit = "/api/v1/template/asset", "templates.view", "templates.edit"
+    upload = "Upload an image of a template"
+    public, media = f"{assets.URL_PREFIX}/{{id}}", ("application/octet-stream",)
+    return [
+        Route("GET", public, api.fetch, PUBLIC, "An image of a template by its URL", media=media),
+        Route("GET", "/api/v1/template/assets", api.list, view, "The images of a template"),
+        Route("POST", path, api.upload, edit, upload, streaming=True, max_body=assets.MAX_SIZE),
+        Route("PUT", path, api.rename, edit, "Rename an image of a template", RenameAsset),
+        Route("DELETE", path, api.delete, edit, "Delete an image of a template"),
     ]

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
-from hub import DeviceDeleted, Download, NotFound, Rejected, StorageError, Unavailable
+from hub import Download, NotFound, Rejected
+from plugins.files.contents import GIF, HEADERS, JPEG, PNG, Contents, detect_type
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction
     from hub.storage import Row
 
-log = logging.getLogger(__name__)
-
 #: docs.blynk.io, Upload a file: bytes of a file, and files of a device; one more evicts the oldest.
 MAX_SIZE = 5 * 1024 * 1024
 MAX_FILES = 10
-#: Images by their first bytes. Browsers must never display any other file: it may be a page with a script.
-_IMAGES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png", ".png"),
-    (b"\xff\xd8\xff", "image/jpeg", ".jpg"),
-    (b"GIF8", "image/gif", ".gif"),
-)
 #: Keys of blobs that have the content of a file.
 _KEY = re.compile(r"[0-9a-f]{32}\.(bin|gif|jpg|png)")
 #: Beginning of the path of every file's URL.
@@ -51,8 +43,7 @@ class FileStore:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._blobs = hub.blobs
-        #: Keys of files that are being written and may not be in the table yet.
-        self._arriving: set[str] = set()
+        self.contents = Contents(hub, _KEY, "SELECT key FROM files")
 
     async def save(self, device_id: int, kind: str, name: str, content: bytes) -> str:
         """Save a file, and return the path of its URL.
@@ -64,23 +55,14 @@ class FileStore:
             raise Rejected("The file is empty.")
         if len(content) > MAX_SIZE:
             raise Rejected(f"A file can have at most {MAX_SIZE} bytes.")
-        media_type, suffix = _detect_type(content)
+        # Browsers must never display any other file: it may be a page with a script.
+        media_type, suffix = detect_type(content, (PNG, JPEG, GIF)) or ("application/octet-stream", ".bin")
         key = secrets.token_hex(16) + suffix
         now = self._hub.clock.now()
-
-        self._arriving.add(key)
-        try:
+        async with self.contents.arriving(key):
             await self._blobs.put(key, _in_one_chunk(content))
             evicted = await self._insert((device_id, key, name, kind, media_type, len(content), now))
-        except BaseException as error:
-            with trio.CancelScope(shield=True):
-                await self._delete([key])
-            if isinstance(error, StorageError):
-                raise Unavailable(f"The file cannot be saved: {error}.") from error
-            raise
-        finally:
-            self._arriving.discard(key)
-        await self._delete(evicted)
+        await self.contents.delete(evicted)
         return _url_path(device_id, key)
 
     async def _insert(self, row: Row) -> list[str]:
@@ -123,7 +105,8 @@ class FileStore:
         size = await self._blobs.size(key)
         # A file with a name is downloaded, one without is displayed.
         name = "" if media_type.startswith("image/") else name
-        return Download(size=size, read=lambda offset: self._blobs.open(key, offset), type=media_type, name=name)
+        read = functools.partial(self._blobs.open, key)
+        return Download(size=size, read=read, type=media_type, name=name, headers=HEADERS)
 
     async def remove(self, device_id: int, file_id: int) -> None:
         """Delete a file of a device. Raises `NotFound`."""
@@ -136,54 +119,11 @@ class FileStore:
         key = await self._hub.storage.transaction(write)
         if key is None:
             raise NotFound("There is no such file.")
-        await self._delete([key])
-
-    async def run(self) -> None:
-        """Sweep at the start and after each deletion of a device, until cancelled."""
-        device_deleted = trio.Event()
-
-        def on_device_deleted(_fact: DeviceDeleted) -> None:
-            device_deleted.set()
-
-        self._hub.subscribe(DeviceDeleted, on_device_deleted)
-        while True:
-            try:
-                await self.sweep()
-            except StorageError as error:
-                log.warning("files: %s", error)
-            await device_deleted.wait()
-            device_deleted = trio.Event()
-
-    async def sweep(self) -> None:
-        """Delete contents without a row: their device was deleted, or the hub stopped while it wrote them.
-
-        The blobs are listed before the table is read, and files that are arriving are left alone. So every other file
-        in the list had its row committed before, and has it still unless its device was deleted.
-        """
-        stored = [key for key in await self._blobs.list() if _KEY.fullmatch(key)]
-        arriving = frozenset(self._arriving)
-        keys = {row[0] for row in await self._hub.storage.configuration.fetch_all("SELECT key FROM files")}
-        await self._delete(key for key in stored if key not in keys and key not in arriving)
-
-    async def _delete(self, keys: Iterable[str]) -> None:
-        """Delete contents that have no row; the next sweep deletes those that the disk does not delete now."""
-        for key in keys:
-            try:
-                await self._blobs.delete(key)
-            except StorageError as error:
-                log.warning("files: %s", error)
+        await self.contents.delete([key])
 
 
 async def _in_one_chunk(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-def _detect_type(content: bytes) -> tuple[str, str]:
-    """Return (media type, suffix) of a file, by its first bytes."""
-    for prefix, media_type, suffix in _IMAGES:
-        if content.startswith(prefix):
-            return media_type, suffix
-    return "application/octet-stream", ".bin"
 
 
 def _url_path(device_id: int, key: str) -> str:

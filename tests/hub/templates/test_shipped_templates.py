@@ -34,6 +34,9 @@ def test_shipped_template_has_a_description_and_widgets_for_every_datastream(nam
     for dashboard in (template.web, template.mobile):
         assert dashboard.tab
         assert all(tab.widget for tab in dashboard.tab)
+    assert template.mobile.tile.icon
+    assert template.mobile.tile.pins or template.mobile.tile.control
+    assert all(event.description and event.color and event.notifications.push for event in template.events)
     displayed = {pin for tab in template.web.tab for widget in tab.widget for pin in widget.pins}
     assert {f"V{stream.pin}" for stream in template.datastreams} == displayed
     # The file is formatted as an export.

@@ -87,7 +87,7 @@ async def test_file_of_an_earlier_version_is_downloaded(hub, device):
     key = "0123456789abcdef" * 2 + ".png"
     stored.rename(stored.with_name(key))
     await hub.storage.transaction(lambda tx: tx.execute("UPDATE files SET key = ?", (key,)))
-    await hub.service(FileStore).sweep()
+    await hub.service(FileStore).contents.sweep()
     answer = await ask(hub, "GET", f"/device_uploads/{device[0].id}/{key}")
     assert (200, PNG) == (answer.status, answer.body)
 
@@ -236,7 +236,7 @@ async def test_uploads_succeed_while_the_folder_is_swept(hub, device):
 
     async def sweep():
         while not busy.is_set():
-            await hub.service(FileStore).sweep()
+            await hub.service(FileStore).contents.sweep()
 
     addresses += [""] * 4
     with trio.fail_after(patient(60)):

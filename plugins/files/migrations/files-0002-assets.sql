@@ -1,0 +1,12 @@
+-- Images of templates: `id` cannot be guessed, `content` is the key of the blob.
+CREATE TABLE files_assets (
+    id TEXT PRIMARY KEY,
+    template TEXT NOT NULL REFERENCES templates (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    content TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    UNIQUE (template, name)
+);
