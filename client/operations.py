@@ -554,6 +554,18 @@ class FoundDevicePage(TypedDict):
     totalElements: int
 
 
+class FoundPage(TypedDict):
+    """Page of a list of devices; total_elements is how many there are on all of them.
+
+    next is the after of the request for the next page, and null on the last one. The next page begins behind this
+    one's last device, whichever devices are added, changed or deleted meanwhile.
+    """
+
+    content: list[FoundDevice]
+    totalElements: int
+    next: str | None
+
+
 class Guides(TypedDict):
     """Instructions for users who add a device (docs.blynk.io, User guides).
 
@@ -1785,14 +1797,18 @@ def post_devices_search(
         "activatedAt",
         "activatedBy",
         "lastReported",
+        "datastream",
+        "metadata",
     ]
     | None = None,
+    sort_name: str | None = None,
     sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
     page: int | None = None,
+    after: str | None = None,
     size: int | None = None,
     values: Sequence[str] | None = None,
     metadata: Sequence[str] | None = None,
-) -> Call[FoundDevicePage]:
+) -> Call[FoundPage]:
     """Search for devices by filters.
 
     Needs the permission org_devices.view: View organization devices.
@@ -1807,8 +1823,10 @@ def post_devices_search(
             "segmentId": segment_id,
             "orgId": org_id,
             "sortBy": sort_by,
+            "sortName": sort_name,
             "sortOrder": sort_order,
             "page": page,
+            "after": after,
             "size": size,
             "values": values,
             "metadata": metadata,

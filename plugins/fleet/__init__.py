@@ -56,6 +56,6 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         *tag_routes.routes(hub, fleet.tags),
         *location_routes.routes(hub, fleet.locations),
         *segment_routes.routes(hub),
-        *search_routes.routes(fleet.search),
+        *search_routes.routes(hub, fleet.search),
         *bulk_routes.routes(hub, fleet.search, fleet.tags),
     ]
