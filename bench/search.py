@@ -56,6 +56,7 @@ def _requests(devices: int) -> Iterator[tuple[str, str, str, Any]]:
     yield "by_datastream", "POST", SEARCH, by_value
     yield "by_metadata", "POST", SEARCH, {"sortBy": "metadata", "sortName": "Room", "sortOrder": "desc"}
     yield "last_page", "POST", SEARCH, {"sortBy": "name", "size": 1000, "page": devices // 1000 - 1}
+    yield "counts", "GET", "/api/v1/devices/counts?by=template,status,org,owner,tag", None
     named = {"values": [f"V{pin}" for pin in range(DATASTREAMS)], "metadata": ["Room"]}
     yield "values_of_1000", "POST", SEARCH, {"size": 1000, **named}
     yield "list", "GET", "/api/v1/organization/search/devices?size=20&query=", None

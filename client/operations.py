@@ -264,6 +264,35 @@ class Day(TypedDict):
     disconnections: int
 
 
+class DeviceCount(TypedDict):
+    """Number of devices with the same template, status and so on; null where devices are not counted by it.
+
+    status_key is "online", "offline", or the key of a status of the template. In counts by owner or tag, null
+    also stands for devices without one. name fields are for people.
+    """
+
+    devices: int
+    templateId: str | None
+    templateName: str | None
+    statusKey: str | None
+    orgId: int | None
+    orgName: str | None
+    ownerUserId: int | None
+    tagId: int | None
+    tagName: str | None
+
+
+class DeviceCounts(TypedDict):
+    """Numbers of devices, the largest first; devices is the number of all, total_elements that of the counts.
+
+    A device with several tags is in the counts of each.
+    """
+
+    devices: int
+    content: list[DeviceCount]
+    totalElements: int
+
+
 class DeviceFile(TypedDict):
     """File of a device: kind is "file" or "dump", size is in bytes, created in ms UTC."""
 
@@ -597,7 +626,10 @@ class HubStatus(TypedDict):
     """The state of the hub.
 
     status is "ok", "warning" or "critical", by the worst of problems; uptime is in seconds, disk_free the free
-    share of the disk, 0 to 1.
+    share of the disk, 0 to 1. cpu_percent is the share of one core in the last minute or two, and
+    values_per_second counts the values accepted in the last hour; after a start, the time since then.
+    values_waiting are accepted, and not committed yet. last_backup is when the last complete one was made, in ms
+    UTC.
     """
 
     name: str
@@ -613,6 +645,11 @@ class HubStatus(TypedDict):
     valuesStored: int
     refused: int
     diskFree: float | None
+    cpuPercent: float
+    memoryBytes: int
+    valuesWaiting: int
+    valuesPerSecond: float
+    lastBackup: int | None
 
 
 class Imported(TypedDict):
@@ -1773,6 +1810,18 @@ def post_devices_bulk(
             "value": value,
         },
     )
+
+
+def get_devices_counts(
+    *, by: str | None = None, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[DeviceCounts]:
+    """Numbers of devices by template, status and other attributes.
+
+    by is one or several of template, status, org, owner and tag, separated by commas.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/devices/counts", {"by": by, "orgId": org_id, "page": page, "size": size})
 
 
 def post_devices_search(

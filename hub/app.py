@@ -268,6 +268,12 @@ class Hub:
         await maker.make(path, progress)
 
     @property
+    def last_backup(self) -> int | None:
+        """When the last complete backup was made, in ms UTC; None without one, or without a plugin that makes any."""
+        maker: BackupMaker | None = self._services.get(BackupMaker)
+        return None if maker is None else maker.last_backup
+
+    @property
     def permissions(self) -> list[Permission]:
         """The permissions of all plugins."""
         return self._hooks.permissions
