@@ -21,6 +21,7 @@ from bench.kill9 import kill9
 from bench.load import CONNECT, UPDATE_PROTOCOLS
 from bench.report import report
 from bench.rest import rest
+from bench.search import search
 from bench.small import small
 from bench.start import start
 from bench.stream import stream
@@ -65,6 +66,7 @@ BENCHES = (
         {"--amqtt": {"metavar": "PROGRAM", "default": "", "help": "the path of amqtt, if it is installed"}},
     ),
     Bench(api, {"devices": 50_000, "seconds": 3.0}),
+    Bench(search, {"devices": 50_000}),
     Bench(tenants, {"organizations": 1_000, "users": 20, "devices": 20}),
     Bench(hostile, {"repeat": 40}),
     Bench(

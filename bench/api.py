@@ -20,7 +20,7 @@ from plugins.users.passwords import blynk_hash, derive
 EMAIL, PASSWORD = "admin@example.org", "correct horse battery"
 #: How often each request is sent, and the number of devices that are read in turn, as by a dashboard.
 SAMPLES, READ_DEVICES = 11, 20
-#: Hours of a year of 364 days, and series in `_Client.year_of_hours`.
+#: Hours of a year of 364 days, and series in `ApiClient.year_of_hours_ms`.
 YEAR_HOURS, YEAR_SERIES = 364 * 24, 8
 
 
@@ -29,9 +29,9 @@ def api(*, devices: int, seconds: float, verbose: bool) -> dict[str, Any]:
     with HubProcess(verbose=verbose) as hub:
         hub.add_devices(1)
         hub.stop()
-        _fill(hub, devices)
+        fill(hub, devices)
         hub.start()
-        client = _Client(hub)
+        client = ApiClient(hub)
         client.log_in()
         before = hub.cpu_seconds()
         count, duration = client.read_devices(seconds)
@@ -53,7 +53,7 @@ def api(*, devices: int, seconds: float, verbose: bool) -> dict[str, Any]:
         }
 
 
-class _Client:
+class ApiClient:
     """A client of the API with one connection, which is kept open."""
 
     def __init__(self, hub: HubProcess) -> None:
@@ -62,10 +62,10 @@ class _Client:
         self._token = ""
 
     def log_in(self) -> None:
-        response = self._request("POST", "/api/v1/login", {"email": EMAIL, "password": PASSWORD})
+        response = self.request("POST", "/api/v1/login", {"email": EMAIL, "password": PASSWORD})
         self._token = json.loads(response)["access_token"]
 
-    def _request(self, method: str, path: str, body: Any = None) -> bytes:
+    def request(self, method: str, path: str, body: Any = None) -> bytes:
         """Send a request and return the body of the response."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -106,7 +106,7 @@ class _Client:
                 raise SystemExit(f"A chart of a year has only {points} hours.")
 
         query = "deviceIds=1,2&pins=V0,V1,V2,V3&granularity=hour&period=364d&tz=UTC"
-        return self._median_ms("GET", f"/api/v1/history?{query}", None, check)
+        return self.median_ms("GET", f"/api/v1/history?{query}", None, check)
 
     def list_ms(self, method: str, path: str, body: Any = None, expected: int | None = None) -> float:
         """Return the median duration of a list with ``expected`` elements in total; None is any number but 0."""
@@ -116,14 +116,14 @@ class _Client:
             if total != expected if expected is not None else not total:
                 raise SystemExit(f"{method} {path} found {total} devices; expected: {expected or 'at least 1'}.")
 
-        return self._median_ms(method, path, body, check)
+        return self.median_ms(method, path, body, check)
 
-    def _median_ms(self, method: str, path: str, body: Any, check: Callable[[bytes], None]) -> float:
+    def median_ms(self, method: str, path: str, body: Any, check: Callable[[bytes], None]) -> float:
         """Return the median duration of a request in milliseconds. Decoding and checking the response do not count."""
         durations = []
         for _ in range(SAMPLES):
             began = time.perf_counter()
-            response = self._request(method, path, body)
+            response = self.request(method, path, body)
             durations.append((time.perf_counter() - began) * 1000)
             check(response)
         return round(statistics.median(durations), 1)
@@ -136,7 +136,7 @@ def _is_complete(response: bytes) -> bool:
     return len(body) == int(length.partition(b":")[2])
 
 
-def _fill(hub: HubProcess, devices: int) -> None:
+def fill(hub: HubProcess, devices: int) -> None:
     """Write an Admin, devices and a year of statistics into the files of a stopped hub that has one device."""
     with closing(sqlite3.connect(hub.data / "pinwheel.db")) as connection:
         password = derive(blynk_hash(EMAIL, PASSWORD))

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from bench.hub_process import CONFIG, HubProcess
+from bench.ticker import Ticker, install_ticker
 from client import operations
 from hub.api import Route, json_name
 from hub.config import load
@@ -27,8 +28,6 @@ from hub.run import running
 from plugins.users.model import ADMIN, USER
 
 UNLIMITED = CONFIG + "api_requests_per_minute = 1000000000\nimport_points_per_day = 1000000000\n"
-#: Seconds between two ticks of the plugin.
-TICK = 0.005
 #: Seconds between the last request and the measurement of memory.
 SETTLE_SECONDS = 10.0
 #: Gaps that the result lists.
@@ -38,42 +37,6 @@ MAX_QUERY = 15_000
 PASSWORD = "correct horse battery"
 #: A timestamp that the hub accepts, in milliseconds since 1970.
 NOW = int(time.time() * 1000)
-
-#: A plugin with the route /bench/ticker: it returns, and resets, the longest time between two ticks in milliseconds,
-#: less the tick itself.
-TICKER = f"""
-import time
-import trio
-from hub import PUBLIC, Response, Route, hookimpl
-
-PINWHEEL_HOOKS = 1
-longest = 0.0
-
-
-async def tick():
-    global longest
-    before = time.perf_counter()
-    while True:
-        await trio.sleep({TICK})
-        now = time.perf_counter()
-        longest = max(longest, now - before - {TICK})
-        before = now
-
-
-@hookimpl
-async def hub_start(hub, nursery):
-    nursery.start_soon(tick)
-
-
-@hookimpl
-def hub_routes(hub):
-    async def ticker(request):
-        global longest
-        answer, longest = Response(body=str(longest * 1000)), 0.0
-        return answer
-
-    return [Route("GET", "/bench/ticker", ticker, PUBLIC, audited=False)]
-"""
 
 Body = tuple[str, bytes]
 
@@ -103,12 +66,9 @@ class Gap:
 def hostile(*, repeat: int, verbose: bool) -> dict[str, Any]:
     """The most expensive requests on every route: how long they block the event loop, and how much memory stays."""
     with HubProcess(verbose=verbose, config=UNLIMITED) as hub:
-        plugins = hub.data / "plugins"
-        plugins.mkdir()
-        (plugins / "ticker.py").write_text(TICKER)
         [token] = hub.add_devices(1)
-        # The start after this stop loads the plugin.
         hub.stop()
+        install_ticker(hub)
         hub.start()
         senders, routes = _senders(hub, token), _routes()
         cases = [case for route in routes for case in _cases(route)]
@@ -142,7 +102,7 @@ def hostile(*, repeat: int, verbose: bool) -> dict[str, Any]:
 
 def _measure_gaps(hub: HubProcess, cases: list[Case], senders: list[_Sender]) -> list[Gap]:
     """Send every case once from each sender; return the gaps, longest first."""
-    ticker, gaps = _Ticker(hub), []
+    ticker, gaps = Ticker(hub), []
     for number, case in enumerate(cases):
         print(f"\r{number + 1}/{len(cases)}", end="", file=sys.stderr)
         route = f"{case.route.method} {case.route.path}"
@@ -162,16 +122,6 @@ def _routes() -> list[Route]:
                 return [route for route in hub.routes if isinstance(route, Route)]
 
     return trio.run(collect)
-
-
-class _Ticker:
-    def __init__(self, hub: HubProcess) -> None:
-        self._connection = http.client.HTTPConnection(*hub.address, timeout=120)
-
-    def longest_gap_ms(self) -> float:
-        """Return how long the event loop was blocked at most since the last call."""
-        self._connection.request("GET", "/bench/ticker")
-        return float(self._connection.getresponse().read())
 
 
 # -- senders ----------------------------------------------------------------------------------------------------------

@@ -313,6 +313,35 @@ class Day(TypedDict):
     disconnections: int
 
 
+class DeviceCount(TypedDict):
+    """Number of devices with the same template, status and so on; null where devices are not counted by it.
+
+    status_key is "online", "offline", or the key of a status of the template. In counts by owner or tag, null
+    also stands for devices without one. name fields are for people.
+    """
+
+    devices: int
+    templateId: str | None
+    templateName: str | None
+    statusKey: str | None
+    orgId: int | None
+    orgName: str | None
+    ownerUserId: int | None
+    tagId: int | None
+    tagName: str | None
+
+
+class DeviceCounts(TypedDict):
+    """Numbers of devices, the largest first; devices is the number of all, total_elements that of the counts.
+
+    A device with several tags is in the counts of each.
+    """
+
+    devices: int
+    content: list[DeviceCount]
+    totalElements: int
+
+
 class DeviceDashboard(TypedDict):
     """The dashboard of a device, by the version of the template that the device has.
 
@@ -626,6 +655,18 @@ class FoundDevicePage(TypedDict):
     totalElements: int
 
 
+class FoundPage(TypedDict):
+    """Page of a list of devices; total_elements is how many there are on all of them.
+
+    next is the after of the request for the next page, and null on the last one. The next page begins behind this
+    one's last device, whichever devices are added, changed or deleted meanwhile.
+    """
+
+    content: list[FoundDevice]
+    totalElements: int
+    next: str | None
+
+
 class Guides(TypedDict):
     """Instructions for users who add a device (docs.blynk.io, User guides).
 
@@ -693,7 +734,10 @@ class HubStatus(TypedDict):
     """The state of the hub.
 
     status is "ok", "warning" or "critical", by the worst of problems; uptime is in seconds, disk_free the free
-    share of the disk, 0 to 1.
+    share of the disk, 0 to 1. cpu_percent is the share of one core in the last minute or two, and
+    values_per_second counts the values accepted in the last hour; after a start, the time since then.
+    values_waiting are accepted, and not committed yet. last_backup is when the last complete one was made, in ms
+    UTC.
     """
 
     name: str
@@ -709,6 +753,11 @@ class HubStatus(TypedDict):
     valuesStored: int
     refused: int
     diskFree: float | None
+    cpuPercent: float
+    memoryBytes: int
+    valuesWaiting: int
+    valuesPerSecond: float
+    lastBackup: int | None
 
 
 class Imported(TypedDict):
@@ -1972,6 +2021,18 @@ def post_devices_bulk(
     )
 
 
+def get_devices_counts(
+    *, by: str | None = None, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[DeviceCounts]:
+    """Numbers of devices by template, status and other attributes.
+
+    by is one or several of template, status, org, owner and tag, separated by commas.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/devices/counts", {"by": by, "orgId": org_id, "page": page, "size": size})
+
+
 def post_devices_search(
     *,
     query: str | None = None,
@@ -1994,14 +2055,18 @@ def post_devices_search(
         "activatedAt",
         "activatedBy",
         "lastReported",
+        "datastream",
+        "metadata",
     ]
     | None = None,
+    sort_name: str | None = None,
     sort_order: Literal["asc", "desc", "ASC", "DESC"] | None = None,
     page: int | None = None,
+    after: str | None = None,
     size: int | None = None,
     values: Sequence[str] | None = None,
     metadata: Sequence[str] | None = None,
-) -> Call[FoundDevicePage]:
+) -> Call[FoundPage]:
     """Search for devices by filters.
 
     Needs the permission org_devices.view: View organization devices.
@@ -2016,8 +2081,10 @@ def post_devices_search(
             "segmentId": segment_id,
             "orgId": org_id,
             "sortBy": sort_by,
+            "sortName": sort_name,
             "sortOrder": sort_order,
             "page": page,
+            "after": after,
             "size": size,
             "values": values,
             "metadata": metadata,

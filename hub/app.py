@@ -53,6 +53,7 @@ from hub.parsing.structuring import seconds
 from hub.plugin import Plugin
 from hub.rate_limits import DailyQuota, TokenBucket
 from hub.sessions import Sessions
+from hub.slices import SliceRunner
 from hub.storage import Storage
 from hub.storage.stamp_correction import StampColumns
 from hub.templates.store import Templates
@@ -202,6 +203,8 @@ class Hub:
             self.reject,
             self.take_message,
         )
+        #: For computations that would block the event loop for milliseconds.
+        self.slices = SliceRunner()
         self.device_queries = QueryCompiler(
             storage,
             bus,
@@ -211,15 +214,14 @@ class Hub:
             self.lifecycle,
             DeviceAttributes(self.directory, self.is_allowed, self.name_of, self.writes.current),
             self.writes.last_reported,
+            self.slices,
         )
         self.segments = Segments(
             storage,
             bus,
             self.organizations,
-            self.devices,
             self.device_queries,
             self.is_allowed,
-            self.access.allowed_devices,
         )
         self.executor = RouteExecutor(
             storage, clock, config.limits.api_requests_per_minute, self.authorize, self.reject, self.record_change
@@ -264,6 +266,12 @@ class Hub:
         if maker is None:
             raise Unavailable("no plugin makes backups ([plugins.backup] enabled)")
         await maker.make(path, progress)
+
+    @property
+    def last_backup(self) -> int | None:
+        """When the last complete backup was made, in ms UTC; None without one, or without a plugin that makes any."""
+        maker: BackupMaker | None = self._services.get(BackupMaker)
+        return None if maker is None else maker.last_backup
 
     @property
     def permissions(self) -> list[Permission]:

@@ -41,8 +41,9 @@ from hub import (
     hookimpl,
     translate,
 )
-from hub.api import BODY, OPEN, from_json, is_own_origin, parse_json, to_json
+from hub.api import BODY, OPEN, encode, from_json, is_own_origin, parse_json
 from hub.net import client_address
+from hub.slices import SliceRunner
 
 if TYPE_CHECKING:
     import h11
@@ -269,7 +270,7 @@ class _PathApp:
             message = "The request failed because of an error in the hub; see its log."
             await _send(send, 500, JSON, _error_body(message), ())
         else:
-            await _send_result(result, request, scope, receive, send, self._half_closed)
+            await _send_result(result, request, self._hub.slices, scope, receive, send, self._half_closed)
 
     async def _execute(self, route: Route, request: Request, receive: server.Receive) -> Any:
         """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
@@ -558,7 +559,9 @@ async def _first_bytes(chunks: AsyncGenerator[bytes, None], count: int) -> Async
                 return
 
 
-async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any, half_closed: float) -> None:
+async def _send_result(
+    result: Any, request: Request, slices: SliceRunner, scope: Any, receive: Any, send: Any, half_closed: float
+) -> None:
     """Send the answer that a handler has returned."""
     etag = [(b"etag", request.etag.encode())] if request.etag else []
     match result:
@@ -577,6 +580,6 @@ async def _send_result(result: Any, request: Request, scope: Any, receive: Any, 
         case api.Stream():
             await _send_stream(result, etag, receive, send, half_closed)
         case api.Created():
-            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
+            await _send(send, 201, JSON, await encode(result.value, slices), etag)
         case _:
-            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), etag)
+            await _send(send, 200, JSON, await encode(result, slices), etag)

@@ -38,7 +38,7 @@ from hub.api.routes import (
     Route,
     SocketRoute,
 )
-from hub.api.schema import camel, from_json, json_name, secret, to_json
+from hub.api.schema import camel, encode, from_json, json_name, secret, to_json
 from hub.model import VIEW_DEVICES
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "Timestamp",
     "camel",
     "details_of",
+    "encode",
     "from_json",
     "is_only_here",
     "is_own_origin",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 from hub.api.messages import Pairs, Request
+from hub.domain.device_query import permission_predicate
 from hub.domain.devices import Devices
 from hub.domain.organizations import Organizations, template_not_enabled
 from hub.errors import Forbidden, NotFound, Rejected
@@ -88,20 +89,9 @@ class Access:
         return self.allowed_devices(principal, permission, devices)
 
     def allowed_devices(self, principal: Principal, permission: str, devices: Iterable[Device]) -> list[Device]:
-        """Return those of ``devices`` on which a principal has a permission.
-
-        Devices with the same owner in the same organization are asked for once.
-        """
-        answers: dict[tuple[int, int | None], bool] = {}
-        allowed = []
-        for device in devices:
-            key = (device.org, device.owner)
-            is_allowed = answers.get(key)
-            if is_allowed is None:
-                is_allowed = answers[key] = self._is_allowed(principal, permission, device)
-            if is_allowed:
-                allowed.append(device)
-        return allowed
+        """Return those of ``devices`` on which a principal has a permission."""
+        is_allowed = permission_predicate(self._is_allowed, principal, permission)
+        return [device for device in devices if is_allowed(device)]
 
     async def authenticate_device(self, request: Request) -> tuple[Device, Pairs]:
         """Return the device whose token is in a request's query, and the other parameters.

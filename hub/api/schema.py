@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 import attrs
@@ -9,8 +10,12 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hub.errors import Rejected
 from hub.parsing.structuring import ValidationErrors, converter, structure
+from hub.slices import SliceRunner, Steps
 
 T = TypeVar("T")
+
+#: Rows of a list that are encoded in one step of a slice.
+ROWS_PER_STEP = 64
 
 
 def camel(name: str) -> str:
@@ -56,3 +61,21 @@ def from_json(data: Any, cls: type[T]) -> T:
 def to_json(value: Any) -> Any:
     """Convert a handler's result to JSON's types."""
     return _json.unstructure(value)
+
+
+async def encode(value: Any, slices: SliceRunner) -> bytes:
+    """Encode a handler's result as JSON, a long list of rows in ``content``, as of a `Page`, in slices."""
+    rows = getattr(value, "content", None)
+    if isinstance(rows, list) and len(rows) > ROWS_PER_STEP and attrs.has(type(value)):
+        return await slices.run(_encode_page(value, rows))
+    return json.dumps(to_json(value)).encode()
+
+
+def _encode_page(page: Any, rows: list[Any]) -> Steps[bytes]:
+    parts = []
+    for start in range(0, len(rows), ROWS_PER_STEP):
+        parts.append(json.dumps(to_json(rows[start : start + ROWS_PER_STEP]))[1:-1])
+        yield
+    fields = {name: json.dumps(field) for name, field in to_json(attrs.evolve(page, content=[])).items()}
+    fields["content"] = f"[{', '.join(parts)}]"
+    return ("{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in fields.items()) + "}").encode()

@@ -4,7 +4,15 @@ The names below are public: the services' types and values.
 """
 
 from hub.domain.clock_repair import BackupMaker, DeviceValues, RepairJob, RepairPlan
-from hub.domain.device_query import DeviceQuery, Filter, LocationIndex, QueryCompiler, TagIndex
+from hub.domain.device_query import (
+    DeviceQuery,
+    Filter,
+    LocationIndex,
+    Predicate,
+    QueryCompiler,
+    TagIndex,
+    permission_predicate,
+)
 from hub.domain.devices import NewDevice
 from hub.domain.directory import Directory, DirectoryUser, PersonalData, UserDirectory
 from hub.domain.display import DeviceDisplay, DisplayRule, format_value
@@ -50,6 +58,7 @@ __all__ = [
     "LocationIndex",
     "NewDevice",
     "PersonalData",
+    "Predicate",
     "QueryCompiler",
     "RepairJob",
     "RepairPlan",
@@ -63,5 +72,6 @@ __all__ = [
     "format_value",
     "is_token",
     "is_weak",
+    "permission_predicate",
     "type_label",
 ]

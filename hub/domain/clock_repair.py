@@ -150,6 +150,9 @@ class _Row:
 class BackupMaker(Protocol):
     """Makes backups: the plugin that can provides one (`Hub.provide`)."""
 
+    #: When the last complete backup was made, in ms UTC; None without one.
+    last_backup: int | None
+
     async def make(self, path: Path, progress: Callable[[int, int], None]) -> object:
         """Write a backup to ``path``; report bytes done and in all to ``progress``.
 

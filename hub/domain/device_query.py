@@ -1,6 +1,7 @@
 """Device queries: filters over attributes of devices (docs.blynk.io, Filters), and words to search for.
 
 `QueryCompiler` turns a `DeviceQuery` into predicates, and a device matches the query when it satisfies all of them.
+Predicates are applied to all devices in slices (`select`), between which devices may be changed, moved or deleted.
 Tags and locations come from a plugin, behind the protocols `TagIndex` and `LocationIndex`.
 """
 
@@ -18,6 +19,7 @@ from hub.errors import Rejected
 from hub.facts import DeviceDeleted, MetadataChanged
 from hub.model import REDACTED_NAME, Datastream, Device, IsAllowed, Principal, Template, Value
 from hub.parsing.spellings import nfc
+from hub.slices import SliceRunner, Steps, sort_in_steps
 
 if TYPE_CHECKING:
     from hub.bus import Bus
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from hub.domain.directory import Directory
     from hub.domain.organizations import Organizations
     from hub.domain.tokens import Tokens
-    from hub.storage import Storage
+    from hub.storage import Row, Storage
 
 Predicate = Callable[[Device], bool]
+
+#: Devices, or rows of metadata, that are examined in one step of a slice.
+STEP = 256
 
 #: docs.blynk.io, Filters: filters of a query, values of a filter, and characters of a value or of the words.
 MAX_FILTERS, MAX_VALUES, MAX_LENGTH = 5, 10, 255
@@ -63,8 +68,8 @@ class TagIndex(Protocol):
     def visible_names(self, device: Device, principal: Principal) -> Iterable[str]:
         """Return the names of the device's tags that the principal may see."""
 
-    def devices_matching(self, word: str, principal: Principal) -> set[int]:
-        """Return the ids of devices with a visible tag whose lower-case name contains ``word``."""
+    def word_predicate(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a visible tag whose lower-case name contains ``word``."""
 
 
 class LocationIndex(Protocol):
@@ -73,8 +78,8 @@ class LocationIndex(Protocol):
     def visible_name(self, device: Device, principal: Principal) -> str | None:
         """Return the name of the device's location; None if there is none, or none that the principal may see."""
 
-    def devices_matching(self, word: str, principal: Principal) -> set[int]:
-        """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
+    def word_predicate(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a visible location whose lower-case name contains ``word``."""
 
 
 class _NoTags:
@@ -83,8 +88,8 @@ class _NoTags:
     def visible_names(self, _device: Device, _principal: Principal) -> Iterable[str]:
         return ()
 
-    def devices_matching(self, _word: str, _principal: Principal) -> set[int]:
-        return set()
+    def word_predicate(self, _word: str, _principal: Principal) -> Predicate:
+        return lambda _device: False
 
 
 class _NoLocations:
@@ -93,8 +98,8 @@ class _NoLocations:
     def visible_name(self, _device: Device, _principal: Principal) -> str | None:
         return None
 
-    def devices_matching(self, _word: str, _principal: Principal) -> set[int]:
-        return set()
+    def word_predicate(self, _word: str, _principal: Principal) -> Predicate:
+        return lambda _device: False
 
 
 @attrs.frozen(kw_only=True)
@@ -199,14 +204,50 @@ class DeviceAttributes:
 
         return activated_by
 
-    def datastream_value(self, device: Device, name: str) -> Any:
-        """Return the current value of a datastream, by pin or name; several values as JSON, None without a value."""
-        try:
-            point = device.find(name)
-        except Rejected:
-            return None
-        value = self._current(device, point.datastream)
-        return json.dumps(value) if isinstance(value, tuple) else value
+    def datastream_values(self, name: str) -> Callable[[Device], Any]:
+        """Return a function from a device to the current value of a datastream, given by pin ("V1") or name.
+
+        The function returns several values as JSON, and None without a value. It caches the pins of templates, so use
+        it for one list of devices only.
+        """
+        # The templates are in the values because an id is reused when its object is gone.
+        pins: dict[int, tuple[Template, int | None]] = {}
+        current = self._current
+
+        def value_of(device: Device) -> Any:
+            template = device.template
+            if (entry := pins.get(id(template))) is None:
+                entry = pins[id(template)] = template, _pin_of(template, name)
+            if entry[1] is None or (point := device.points.get(entry[1])) is None:
+                return None
+            value = current(device, point.datastream)
+            return json.dumps(value) if isinstance(value, tuple) else value
+
+        return value_of
+
+
+def _pin_of(template: Template, name: str) -> int | None:
+    """Return the pin of a template's datastream, given by pin or name as in `Device.find`."""
+    streams = template.datastreams
+    pins = [stream.pin for stream in streams if f"v{stream.pin}" == name.lower()]
+    return next(iter(pins + [stream.pin for stream in streams if stream.name == nfc(name)]), None)
+
+
+def permission_predicate(is_allowed: IsAllowed, principal: Principal, permission: str) -> Predicate:
+    """Return a predicate for devices on which a principal has a permission.
+
+    Devices with the same owner in the same organization are asked for once, so use it for one list of devices only.
+    """
+    answers: dict[tuple[int, int | None], bool] = {}
+
+    def allowed(device: Device) -> bool:
+        key = (device.org, device.owner)
+        answer = answers.get(key)
+        if answer is None:
+            answer = answers[key] = is_allowed(principal, permission, device)
+        return answer
+
+    return allowed
 
 
 class QueryCompiler:
@@ -225,13 +266,16 @@ class QueryCompiler:
         lifecycle: Lifecycles,
         attributes: DeviceAttributes,
         last_reported: Callable[[Device], int | None],
+        slices: SliceRunner,
     ) -> None:
         self.attributes = attributes
+        self._devices = devices
+        self._slices = slices
         self._organizations = organizations
         self._tokens = tokens
         self._lifecycle = lifecycle
         self._last_reported = last_reported
-        self._metadata = _MetadataIndex(storage, bus, devices)
+        self._metadata = _MetadataIndex(storage, bus, devices, slices)
         self._tags: TagIndex = _NoTags()
         self._locations: LocationIndex = _NoLocations()
 
@@ -247,21 +291,50 @@ class QueryCompiler:
     async def compile(self, query: DeviceQuery, principal: Principal) -> list[Predicate]:
         """Return predicates, all of which a matching device satisfies. Raises `Rejected` for an invalid query.
 
-        They look only at tags, locations and users that the principal may see. They are for immediate use: parts of
-        the result are computed here, so later changes of devices, tags or rights need another call. Predicates do not
-        check whether the principal may view a device.
+        They look only at tags, locations and users that the principal may see. They are for immediate use: they cache
+        parts of the result, so later changes of templates, tags or rights need another call. Predicates do not check
+        whether the principal may view a device.
         """
         query.check()
         await self._metadata.load()
         filters = [self._compile_filter(device_filter, principal) for device_filter in query.filters]
-        words = [self._compile_word(word, principal) for word in query.query.split()]
+        words = [await self._compile_word(word, principal) for word in query.query.split()]
         if query.match == "any" and len(filters) > 1:
             return [_any_of(filters), *words]
         return filters + words
 
+    async def select(self, top: int, predicates: Sequence[Predicate]) -> list[Device]:
+        """Return the devices of an organization and those below it that satisfy all predicates, by id.
+
+        A device that is deleted meanwhile is in the list at most if it was examined before that.
+        """
+        return await self._slices.run(self._select(top, predicates))
+
+    def _select(self, top: int, predicates: Sequence[Predicate]) -> Steps[list[Device]]:
+        orgs, by_id = set(self._organizations.below(top)), self._devices.by_id
+        candidates = [device for org in orgs for device in self._devices.by_org.get(org, {}).values()]
+        selected: list[Device] = []
+        for start in range(0, len(candidates), STEP):
+            # Devices may have been deleted or moved since the last step.
+            matches = [
+                device
+                for device in candidates[start : start + STEP]
+                if device.org in orgs and by_id.get(device.id) is device
+            ]
+            for predicate in predicates:
+                matches = [device for device in matches if predicate(device)]
+            selected += matches
+            yield
+        ids = [device.id for device in selected]
+        if ids == sorted(ids):
+            # Always so in an organization into which no device was moved.
+            return selected
+        yield
+        return (yield from sort_in_steps(selected, lambda device: device.id))
+
     # -- words ----------------------------------------------------------------------------------------------------
 
-    def _compile_word(self, word: str, principal: Principal) -> Predicate:
+    async def _compile_word(self, word: str, principal: Principal) -> Predicate:
         """Return a predicate for a word in one of a device's texts, or for a device's id or token.
 
         The texts are the device's name, tags, metadata and firmware, and the names of its location, template,
@@ -269,15 +342,14 @@ class QueryCompiler:
         """
         device_with_token = self._tokens.device_for(word)
         word = nfc(word).lower()
-        orgs = {org.id for org in self._organizations.by_id.values() if word in org.name.lower()}
-        ids = self._tags.devices_matching(word, principal)
-        ids |= self._metadata.devices_matching(word)
-        ids |= self._locations.devices_matching(word, principal)
+        ids = await self._slices.run(self._metadata.devices_matching(word))
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
         if device_with_token is not None:
             ids.add(device_with_token.id)
         owner_matches, template_matches = self._owner_predicate(word), _template_predicate(word)
+        org_matches, tag_matches = self._organization_predicate(word), self._tags.word_predicate(word, principal)
+        location_matches = self._locations.word_predicate(word, principal)
 
         def firmware_matches(device: Device) -> bool:
             firmware = device.firmware
@@ -288,8 +360,10 @@ class QueryCompiler:
                 word in device.name.lower()
                 or device.id in ids
                 or template_matches(device)
-                or device.org in orgs
+                or org_matches(device)
                 or owner_matches(device)
+                or tag_matches(device)
+                or location_matches(device)
                 or (bool(device.firmware) and firmware_matches(device))
             )
 
@@ -307,6 +381,18 @@ class QueryCompiler:
 
         return matches
 
+    def _organization_predicate(self, word: str) -> Predicate:
+        """Return a predicate for a word in the name of the device's organization, cached by organization."""
+        results: dict[int, bool] = {}
+
+        def matches(device: Device) -> bool:
+            org = device.org
+            if org not in results:
+                results[org] = word in self._organizations.get(org).name.lower()
+            return results[org]
+
+        return matches
+
     # -- filters --------------------------------------------------------------------------------------------------
 
     def _compile_filter(self, device_filter: Filter, principal: Principal) -> Predicate:
@@ -320,14 +406,21 @@ class QueryCompiler:
             return lambda device: not matches(value_of(device))
         return lambda device: matches(value_of(device))
 
+    def metadata_values(self, name: str) -> Callable[[Device], str]:
+        """Return a function from a device to the lower-case value of a metadata field; see `compile`, which loads them.
+
+        Without a value it returns the default of the device's template, or "".
+        """
+        return self._metadata.value_getter(name)
+
     def _value_getter(self, device_filter: Filter, principal: Principal) -> Callable[[Device], Any]:
         """Return a function from a device to the value of the filter's attribute; None stands for no value."""
         attributes, organizations, locations = self.attributes, self._organizations, self._locations
         match device_filter.attribute:
             case "metadata":
-                return self._metadata.value_getter(device_filter.name)
+                return self.metadata_values(device_filter.name)
             case "datastream":
-                return lambda device: attributes.datastream_value(device, device_filter.name)
+                return attributes.datastream_values(device_filter.name)
         getters: dict[str, Callable[[Device], Any]] = {
             "name": lambda device: device.name,
             "owner": attributes.owner_name,
@@ -347,8 +440,9 @@ class QueryCompiler:
 class _MetadataIndex:
     """Metadata of all devices in lower case, by field: loaded for the first query, and kept up to date from then on."""
 
-    def __init__(self, storage: Storage, bus: Bus, devices: Devices) -> None:
+    def __init__(self, storage: Storage, bus: Bus, devices: Devices, slices: SliceRunner) -> None:
         self._storage = storage
+        self._slices = slices
         self._devices = devices
         self._fields: dict[str, dict[int, str]] = {}
         self._is_loaded = False
@@ -372,41 +466,51 @@ class _MetadataIndex:
             if self._is_loaded:
                 return
             rows = await self._storage.configuration.fetch_all("SELECT device, name, value FROM metadata")
-            for device, name, value in rows:
-                # A value that changed during the read is newer than its row.
-                if device not in self._fields.get(name, ()) and device in self._devices.by_id:
-                    self._set(device, name, value)
+            await self._slices.run(self._add(rows))
             self._is_loaded = True
 
-    def devices_matching(self, word: str) -> set[int]:
+    def _add(self, rows: Sequence[Row]) -> Steps[None]:
+        for number, (device, name, value) in enumerate(rows):
+            # A value that changed since the read is newer than its row.
+            if device not in self._fields.get(name, ()) and device in self._devices.by_id:
+                self._set(device, name, value)
+            if number % STEP == 0:
+                yield
+
+    def devices_matching(self, word: str) -> Steps[set[int]]:
         """Return the ids of devices with a field that contains the word."""
-        return {device for values in self._fields.values() for device, value in values.items() if word in value}
+        devices = set[int]()
+        for values in tuple(self._fields.values()):
+            items = tuple(values.items())
+            for start in range(0, len(items), STEP):
+                devices.update(device for device, value in items[start : start + STEP] if word in value)
+                yield
+        return devices
 
     def value_getter(self, name: str) -> Callable[[Device], str]:
         """Return a function from a device to the value of a field, by default the default of its template."""
         name = nfc(name)
-        values, defaults = self._fields.get(name, {}), dict[int, str]()
+        values, defaults = self._fields.get(name, {}), dict[int, tuple[Template, str]]()
 
         def default(template: Template) -> str:
-            value = defaults.get(id(template))
-            if value is None:
+            if (entry := defaults.get(id(template))) is None:
                 fields = (nfc(field.default).lower() for field in template.metadata if field.name == name)
-                value = defaults[id(template)] = next(fields, "")
-            return value
+                entry = defaults[id(template)] = template, next(fields, "")
+            return entry[1]
 
         return lambda device: value if (value := values.get(device.id)) is not None else default(device.template)
 
 
 def _template_predicate(word: str) -> Predicate:
     """Return a predicate for a word in the name or id of the device's template, cached by template."""
-    results: dict[int, bool] = {}
+    # The templates are in the values because an id is reused when its object is gone.
+    results: dict[int, tuple[Template, bool]] = {}
 
     def matches(device: Device) -> bool:
         template = device.template
-        result = results.get(id(template))
-        if result is None:
-            result = results[id(template)] = word in template.name.lower() or word in template.id.lower()
-        return result
+        if (entry := results.get(id(template))) is None:
+            entry = results[id(template)] = template, word in template.name.lower() or word in template.id.lower()
+        return entry[1]
 
     return matches
 

@@ -6,13 +6,12 @@ A segment has no list of members: its devices are determined at each use, for on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from hub.domain.device_query import DeviceQuery, Predicate, QueryCompiler
+from hub.domain.device_query import DeviceQuery, Predicate, QueryCompiler, permission_predicate
 from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged
 from hub.model import VIEW_DEVICES, Device, IsAllowed, Principal
@@ -21,7 +20,6 @@ from hub.parsing.structuring import structure
 
 if TYPE_CHECKING:
     from hub.bus import Bus
-    from hub.domain.devices import Devices
     from hub.domain.organizations import Organizations
     from hub.storage import Row, Storage, Transaction
 
@@ -46,28 +44,20 @@ class Segment:
 
 
 class Segments:
-    """All segments, in memory and in the table ``segments``.
-
-    ``allowed_devices(principal, permission, devices)`` returns those of ``devices`` on which a principal has a
-    permission.
-    """
+    """All segments, in memory and in the table ``segments``."""
 
     def __init__(
         self,
         storage: Storage,
         bus: Bus,
         organizations: Organizations,
-        devices: Devices,
         compiler: QueryCompiler,
         is_allowed: IsAllowed,
-        allowed_devices: Callable[[Principal, str, Iterable[Device]], list[Device]],
     ) -> None:
         self._storage = storage
         self._organizations = organizations
-        self._devices = devices
         self._compiler = compiler
         self._is_allowed = is_allowed
-        self._allowed_devices = allowed_devices
         self.by_id: dict[int, Segment] = {}
         #: Held from the checks to the update of memory, so that memory and disk remain the same.
         self._lock = trio.Lock()
@@ -122,11 +112,8 @@ class Segments:
         devices. Whether the principal may see the segment itself is not checked: see `segment_for`.
         """
         predicates = await self.compile(segment, principal)
-        by_org = (self._devices.by_org.get(org, {}) for org in self._organizations.below(segment.org))
-        matches = [device for devices in by_org for device in devices.values()]
-        for predicate in predicates:
-            matches = [device for device in matches if predicate(device)]
-        return sorted(self._allowed_devices(principal, permission, matches), key=lambda device: device.id)
+        is_allowed = permission_predicate(self._is_allowed, principal, permission)
+        return await self._compiler.select(segment.org, [*predicates, is_allowed])
 
     def of_org(self, org: int) -> list[Segment]:
         """Return the segments of one organization, by position."""

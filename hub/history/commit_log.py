@@ -241,6 +241,11 @@ class History:
         """Whether there are segments to compact, rows of the log to prune, or series to erase."""
         return bool(self._needs_pruning or self._segments or self.retention.erasing)
 
+    @property
+    def waiting(self) -> int:
+        """Values that are accepted and wait for their commit."""
+        return sum(len(batch.entries) for batch in self._queue) + len(self._open.entries)
+
     async def wait_for_space(self) -> None:
         """Return when there is space for more values."""
         while self.full:

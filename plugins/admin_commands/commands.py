@@ -70,7 +70,10 @@ def _status_lines(status: HubStatus) -> list[str]:
         "connections": status["connections"],
         "values stored": status["valuesStored"],
         "refused": status["refused"],
+        "values now": f"{status['valuesPerSecond']:g}/s in the last hour, {status['valuesWaiting']} not committed yet",
         "disk free": "?" if status["diskFree"] is None else f"{status['diskFree']:.0%}",
+        "memory": f"{status['memoryBytes'] / 1e6:.0f} MB, {status['cpuPercent']:g} % of a core",
+        "last backup": format_time(status["lastBackup"]),
     }
     return [
         f"{status['name']} {status['version']}: {status['status']}",

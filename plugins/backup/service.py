@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from hub import Conflict, HubError, RequestError, StorageError
-from hub.datadir import partial_of
+from hub.datadir import partial_of, write_whole
 from hub.parsing.structuring import structure
 from plugins.backup import archive
 from plugins.backup.archive import DATABASES, Manifest
@@ -58,6 +58,9 @@ class Backups:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.job = Job()
+        #: When the last complete backup was made, in ms UTC, also before a restart; None without one.
+        self._last_file = hub.config.data / "backup-last"
+        self.last_backup = _read_time(self._last_file)
         #: Called with the bytes that are done, and their total.
         self._progress: Callable[[int, int], None] = _ignore_progress
         self._requested = trio.Event()
@@ -101,7 +104,16 @@ class Backups:
         finally:
             job.running = False
         assert job.manifest is not None, "it was proven"
+        await self._remember(job.manifest.created)
         return job.manifest
+
+    async def _remember(self, created: int) -> None:
+        self.last_backup = created
+        try:
+            await trio.to_thread.run_sync(write_whole, self._last_file, str(created).encode())
+        except OSError as error:
+            # The backup is complete nevertheless; only its time is lost at the next start.
+            log.warning("backup: %s cannot be written: %s", self._last_file, error)
 
     async def _write(self, job: Job) -> None:
         """Write the file of a backup, as `partial_of` its name."""
@@ -173,6 +185,14 @@ class Backups:
         elif "total" in message:
             job.done, job.total = message["done"], message["total"]
             self._progress(job.done, job.total)
+
+
+def _read_time(path: Path) -> int | None:
+    """Return the time in a file, in ms UTC; None if there is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _ignore_progress(_done: int, _total: int) -> None:

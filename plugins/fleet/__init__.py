@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hub import Migration, Permission, Route, hookimpl
 from hub.storage import shipped_migrations
-from plugins.fleet import bulk_routes, location_routes, search_routes, segment_routes, tag_routes
+from plugins.fleet import bulk_routes, count_routes, location_routes, search_routes, segment_routes, tag_routes
 from plugins.fleet.locations import AssignedUsers, Locations
 from plugins.fleet.search import DeviceSearch
 from plugins.fleet.tags import Tags
@@ -56,6 +56,7 @@ def hub_routes(hub: Hub) -> Sequence[Route]:
         *tag_routes.routes(hub, fleet.tags),
         *location_routes.routes(hub, fleet.locations),
         *segment_routes.routes(hub),
-        *search_routes.routes(fleet.search),
+        *search_routes.routes(hub, fleet.search),
+        *count_routes.routes(hub, fleet.tags),
         *bulk_routes.routes(hub, fleet.search, fleet.tags),
     ]

@@ -30,6 +30,7 @@ from hub.parsing.spellings import as_integer, is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction
+    from hub.domain import Predicate
     from hub.storage import Row
 
 #: The permission to view a location; without it, a location is treated as missing.
@@ -146,14 +147,18 @@ class Locations:
         devices = (by_id[device_id] for device_id in device_ids if device_id in by_id)
         return [device for device in devices if self.of_device(device) is location]
 
-    def devices_matching(self, word: str, principal: Principal) -> set[int]:
-        """Return the ids of devices at a visible location whose lower-case name contains ``word``."""
-        return {
-            device.id
-            for location in self.by_id.values()
-            if word in location.name.lower() and self.visible_to(principal, location)
-            for device in self.devices_at(location)
-        }
+    def word_predicate(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a visible location whose lower-case name contains ``word``."""
+        locations = (location for location in self.by_id.values() if word in location.name.lower())
+        wanted = {location.id for location in locations if self.visible_to(principal, location)}
+        if not wanted:
+            return lambda _device: False
+
+        def matches(device: Device) -> bool:
+            location = self.of_device(device)
+            return location is not None and location.id in wanted
+
+        return matches
 
     def location_for(self, principal: Principal, location_id: int) -> Location:
         """Return a location that the principal may view. Raises `NotFound`."""

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hub import OFFLINE, Device, Principal, Request, UnknownPin
 from hub.api import VIEW_DEVICES
-from hub.domain import DeviceQuery
+from hub.domain import DeviceDisplay, DeviceQuery, permission_predicate
+from hub.slices import Steps
 from hub.values import to_json
+from plugins.fleet.device_order import DeviceOrders
 
 if TYPE_CHECKING:
     from hub import Hub
     from plugins.fleet.locations import Locations
     from plugins.fleet.tags import Tags
 
-SortBy = Literal[
-    "id",
-    "name",
-    "owner",
-    "status",
-    "organization",
-    "orgId",
-    "template",
-    "templateId",
-    "model",
-    "firmware",
-    "createdAt",
-    "activatedAt",
-    "activatedBy",
-    "lastReported",
-]
+#: Devices that are converted to results in one step of a slice.
+STEP = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +71,7 @@ class DeviceSearch:
         self._hub = hub
         self._tags = tags
         self._locations = locations
-        self._attributes = hub.device_queries.attributes
+        self.orders = DeviceOrders(hub)
 
     async def find(
         self, request: Request, query: DeviceQuery, org: int | None, segment_id: int | None = None
@@ -100,37 +87,44 @@ class DeviceSearch:
         if segment_id is not None:
             segment = hub.segments.segment_for(request.principal, segment_id)
             predicates += await hub.segments.compile(segment, request.principal)
-        by_org = (hub.devices.by_org.get(org_id, {}) for org_id in hub.organizations.below(top))
-        matches = [device for devices in by_org for device in devices.values()]
-        for predicate in predicates:
-            matches = [device for device in matches if predicate(device)]
-        return sorted(
-            hub.access.allowed_devices(request.principal, VIEW_DEVICES, matches), key=lambda device: device.id
-        )
+        is_visible = permission_predicate(hub.is_allowed, request.principal, VIEW_DEVICES)
+        return await hub.device_queries.select(top, [*predicates, is_visible])
 
-    def sort(self, devices: Sequence[Device], by: SortBy, order: str, principal: Principal) -> list[Device]:
-        """Return the devices in an ``order`` of "asc" or "desc" (in any case); equal ones keep theirs."""
-        hub, owner_name = self._hub, self._attributes.owner_name
-        activated_by = self._attributes.activator_names(principal)
-        keys: dict[str, Callable[[Device], Any]] = {
-            "id": lambda d: d.id,
-            "name": lambda d: d.name.lower(),
-            "status": lambda d: hub.lifecycle.status_name(d).lower(),
-            "owner": lambda d: owner_name(d).lower(),
-            "organization": lambda d: hub.organizations.get(d.org).name.lower(),
-            "orgId": lambda d: d.org,
-            "template": lambda d: d.template.name.lower(),
-            "templateId": lambda d: d.template.id,
-            "model": lambda d: d.hardware.get("boardType", "").lower(),
-            "firmware": lambda d: _version_key(d.hardware.get("version", "")),
-            "createdAt": lambda d: d.created,
-            "activatedAt": lambda d: d.activated or 0,
-            "activatedBy": lambda d: (activated_by(d) or "").lower(),
-            "lastReported": lambda d: hub.writes.last_reported(d) or 0,
-        }
-        return sorted(devices, key=keys[by], reverse=order.lower() == "desc")
+    async def to_results(
+        self, devices: Sequence[Device], principal: Principal, values: Sequence[str] = (), metadata: Sequence[str] = ()
+    ) -> list[FoundDevice]:
+        """Return the devices with their values, by pin or name, and metadata; what a device does not have is left out.
 
-    def to_result(self, device: Device, principal: Principal) -> FoundDevice:
+        So are devices that were deleted, or that the principal may no longer view. Raises `StorageError`.
+        """
+        displays = {}
+        for device in devices if values else ():
+            displays[device.id] = await self._hub.display.for_device(device, principal)
+        fields = await self._hub.metadata.values_of(devices) if metadata else {}
+
+        def to_results() -> Steps[list[FoundDevice]]:
+            results: list[FoundDevice] = []
+            activated_by = self._hub.device_queries.attributes.activator_names(principal)
+            for number, device in enumerate(devices):
+                if number % STEP == 0:
+                    yield
+                if self._hub.devices.by_id.get(device.id) is not device:
+                    continue
+                if not self._hub.is_allowed(principal, VIEW_DEVICES, device):
+                    continue
+                result = self._to_result(device, principal, activated_by(device))
+                if values:
+                    result = attrs.evolve(result, values=self._listed_values(displays[device.id], values))
+                if metadata:
+                    of_device = fields[device.id]
+                    named = {name: of_device[name] for name in metadata if name in of_device}
+                    result = attrs.evolve(result, metadata=named)
+                results.append(result)
+            return results
+
+        return await self._hub.slices.run(to_results())
+
+    def _to_result(self, device: Device, principal: Principal, activated_by: str | None) -> FoundDevice:
         location = self._locations.visible_location(device, principal)
         return FoundDevice(
             id=device.id,
@@ -142,7 +136,7 @@ class DeviceSearch:
             status=self._hub.lifecycle.status_name(device),
             created_at=device.created,
             activated_at=device.activated,
-            activated_by=self._attributes.activator_names(principal)(device),
+            activated_by=activated_by,
             last_reported_at=self._hub.writes.last_reported(device),
             hardware_info=device.hardware,
             tags=self._tags.visible_names(device, principal),
@@ -153,32 +147,8 @@ class DeviceSearch:
             status_key=device.status or OFFLINE,
         )
 
-    async def to_results(
-        self, devices: Sequence[Device], principal: Principal, values: Sequence[str], metadata: Sequence[str]
-    ) -> list[FoundDevice]:
-        """Return the devices with their values, by pin or name, and metadata; what a device does not have is left out.
-
-        Raises `StorageError`.
-        """
-        results = [self.to_result(device, principal) for device in devices]
-        if values:
-            results = [
-                attrs.evolve(result, values=await self._listed_values(device, principal, values))
-                for device, result in zip(devices, results, strict=True)
-            ]
-        if metadata:
-            fields = await self._hub.metadata.values_of(devices)
-            results = [
-                attrs.evolve(result, metadata={name: of[name] for name in metadata if name in of})
-                for result in results
-                for of in [fields[result.id]]
-            ]
-        return results
-
-    async def _listed_values(
-        self, device: Device, principal: Principal, names: Sequence[str]
-    ) -> dict[str, ListedValue]:
-        hub, display, listed = self._hub, await self._hub.display.for_device(device, principal), {}
+    def _listed_values(self, display: DeviceDisplay, names: Sequence[str]) -> dict[str, ListedValue]:
+        hub, device, listed = self._hub, display.device, {}
         for name in names:
             try:
                 point = device.find(name)
@@ -193,8 +163,3 @@ class DeviceSearch:
                 expired=hub.value_timeouts.expired_text(point),
             )
         return listed
-
-
-def _version_key(text: str) -> list[tuple[int, str]]:
-    """Return the sort key of a version: 1.10 comes after 1.9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,15})", text) if part]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub import Device, Rejected, Request, Route
-from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
+from hub import Rejected, Request, Route
+from hub.api import MAX_PAGE, PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder
 from hub.domain import DeviceQuery, Filter
 from hub.parsing.spellings import nfc
-from plugins.fleet.search import DeviceSearch, FoundDevice, SortBy
+from plugins.fleet.device_order import SortBy
+from plugins.fleet.search import DeviceSearch, FoundDevice
+
+if TYPE_CHECKING:
+    from hub import Hub
 
 #: Sort columns of docs.blynk.io (Search devices); those for data that the hub does not have are missing.
 SortDevices = Literal[
@@ -56,6 +60,9 @@ MAX_NAMED = 10
 class Search:
     """Query for devices of an organization and those below it, or of a segment.
 
+    ``sort_name`` names the datastream (or its pin) or the metadata field that ``sort_by`` sorts by; devices without a
+    value come last. ``after`` is the ``next`` of the page before, which takes the place of ``page``.
+
     The devices of the page have those of their ``values`` and ``metadata`` that are named: datastreams by pin ("V0") or
     name, metadata by name, at most ten of each.
     """
@@ -66,15 +73,31 @@ class Search:
     segment_id: int | None = None
     org_id: int | None = None
     sort_by: SortBy = "id"
+    sort_name: str = ""
     sort_order: Literal["asc", "desc", "ASC", "DESC"] = "asc"
     page: int = 0
+    after: str | None = None
     size: int = 20
     values: list[str] = attrs.Factory(list)
     metadata: list[str] = attrs.Factory(list)
 
 
+@attrs.frozen(kw_only=True)
+class FoundPage:
+    """Page of a list of devices; ``total_elements`` is how many there are on all of them.
+
+    ``next`` is the ``after`` of the request for the next page, and null on the last one. The next page begins behind
+    this one's last device, whichever devices are added, changed or deleted meanwhile.
+    """
+
+    content: list[FoundDevice]
+    total_elements: int
+    next: str | None
+
+
 class SearchRoutes:
-    def __init__(self, search: DeviceSearch) -> None:
+    def __init__(self, hub: Hub, search: DeviceSearch) -> None:
+        self._hub = hub
         self._search = search
 
     async def by_words(
@@ -89,30 +112,39 @@ class SearchRoutes:
         size: PageSize = PAGE,
     ) -> Page[FoundDevice]:
         matches = await self._search.find(request, DeviceQuery(query=query), org_id)
-        devices = self._search.sort(matches, _SORT_BY[sort_by], sort_order, request.principal)
-        # A device with exactly this name comes first, so that it is on the first page.
-        devices.sort(key=lambda device: device.name.lower() != nfc(query).strip().lower())
-        return self._page(request, devices, page, size)
+        order = self._search.orders.order(_SORT_BY[sort_by], "", sort_order, request.principal)
+        exact_name = nfc(query).strip().lower()
+        ordered = await self._hub.slices.run(order.sort(matches, (page + 1) * size, exact_name=exact_name))
+        devices = [device for _, device in ordered[page * size :]]
+        content = await self._search.to_results(devices, request.principal)
+        return Page(content=content, total_elements=len(matches))
 
-    async def by_filters(self, request: Request) -> Page[FoundDevice]:
+    async def by_filters(self, request: Request) -> FoundPage:
         body: Search = request.body
         if body.page < 0 or not 1 <= body.size <= MAX_PAGE:
             raise Rejected(f"page must be 0 or more, size 1 to {MAX_PAGE}")
         if max(len(body.values), len(body.metadata)) > MAX_NAMED:
             raise Rejected(f"values and metadata have at most {MAX_NAMED} names each")
+        order = self._search.orders.order(body.sort_by, body.sort_name, body.sort_order, request.principal)
+        after = None if body.after is None else order.parse_cursor(body.after)
+        if after is not None and body.page:
+            raise Rejected("either page or after is meant: a request with after has no page")
         query = DeviceQuery(query=body.query, match=body.match, filters=body.filters)
         matches = await self._search.find(request, query, body.org_id, body.segment_id)
-        devices = self._search.sort(matches, body.sort_by, body.sort_order, request.principal)
-        page = devices[body.page * body.size : (body.page + 1) * body.size]
-        content = await self._search.to_results(page, request.principal, body.values, body.metadata)
-        return Page(content=content, total_elements=len(devices))
+        first = body.page * body.size
+        # One more than the page has, which tells whether there is another page.
+        ordered = await self._hub.slices.run(order.sort(matches, first + body.size + 1, after))
+        page = ordered[first : first + body.size]
+        devices = [device for _, device in page]
+        content = await self._search.to_results(devices, request.principal, body.values, body.metadata)
+        has_next = len(ordered) > first + body.size
+        return FoundPage(
+            content=content, total_elements=len(matches), next=order.cursor(*page[-1]) if has_next else None
+        )
 
-    def _page(self, request: Request, devices: Sequence[Device], page: int, size: int) -> Page[FoundDevice]:
-        return page_of(devices, page, size, lambda device: self._search.to_result(device, request.principal))
 
-
-def routes(search: DeviceSearch) -> Sequence[Route]:
-    api = SearchRoutes(search)
+def routes(hub: Hub, search: DeviceSearch) -> Sequence[Route]:
+    api = SearchRoutes(hub, search)
     words = "Search for devices by words in their names, tags, metadata and what they belong to"
     filters = "Search for devices by filters"
     return [

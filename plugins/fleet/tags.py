@@ -14,6 +14,7 @@ from hub.parsing.spellings import is_name, is_printable, nfc
 
 if TYPE_CHECKING:
     from hub import Device, Hub, Principal, Transaction
+    from hub.domain import Predicate
     from hub.storage import Row
 
 #: docs.blynk.io, Tags: characters of a name, tags of an organization, and tags of a device.
@@ -91,10 +92,19 @@ class Tags:
         devices = (by_id[device] for device, tag_ids in self._tag_ids.items() if tag_ids & wanted and device in by_id)
         return {device.id for device in devices if any(tag.id in wanted for tag in self.of_device(device))}
 
-    def devices_matching(self, word: str, principal: Principal) -> set[int]:
-        """Return the ids of devices with a visible tag whose lower-case name contains ``word``."""
+    def word_predicate(self, word: str, principal: Principal) -> Predicate:
+        """Return a predicate for a visible tag whose lower-case name contains ``word``."""
         tags = (tag for tag in self.by_id.values() if word in tag.name.lower())
-        return self.devices_with(tag for tag in tags if self.visible_to(principal, tag))
+        wanted = {tag.id: tag.org for tag in tags if self.visible_to(principal, tag)}
+        if not wanted:
+            return lambda _device: False
+        tag_ids, contains = self._tag_ids, self._hub.organizations.contains
+
+        def matches(device: Device) -> bool:
+            ids = tag_ids.get(device.id, ())
+            return any(number in wanted and contains(wanted[number], device.org) for number in ids)
+
+        return matches
 
     def tag_for(self, principal: Principal, tag_id: int, permission: str = VIEW_DEVICES) -> Tag:
         """Return a tag of an organization in which the principal has a permission. Raises `NotFound`."""

@@ -42,9 +42,10 @@ def hub_permissions() -> Sequence[Permission]:
 
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
-    from plugins.platform_api import feeds
+    from plugins.platform_api import feeds, hub_load
 
     nursery.start_soon(hub.service(feeds.Feeds).run)
+    nursery.start_soon(hub.service(hub_load.HubLoad).run)
 
 
 @hookimpl

@@ -10,6 +10,7 @@ import attrs
 from hub import AUTHENTICATED, Alarm, Request, Route
 from hub.domain import UNITS, Unit
 from hub.net import Served
+from plugins.platform_api.hub_load import HubLoad, memory_bytes
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -20,7 +21,10 @@ class HubStatus:
     """The state of the hub.
 
     ``status`` is "ok", "warning" or "critical", by the worst of ``problems``; ``uptime`` is in seconds, ``disk_free``
-    the free share of the disk, 0 to 1.
+    the free share of the disk, 0 to 1. ``cpu_percent`` is the share of one core in the last minute or two, and
+    ``values_per_second`` counts the values accepted in the last hour; after a start, the time since then.
+    ``values_waiting`` are accepted, and not committed yet. ``last_backup`` is when the last complete one was made, in
+    ms UTC.
     """
 
     name: str
@@ -36,6 +40,11 @@ class HubStatus:
     values_stored: int
     refused: int
     disk_free: float | None
+    cpu_percent: float
+    memory_bytes: int
+    values_waiting: int
+    values_per_second: float
+    last_backup: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +78,7 @@ class StatusRoutes:
     async def status(self, _request: Request) -> HubStatus:
         hub = self._hub
         alarms = hub.active_alarms()
-        listener = hub.listener
+        listener, load = hub.listener, hub.service(HubLoad)
         return HubStatus(
             name=hub.organizations.root.name,
             version=hub.version,
@@ -84,6 +93,11 @@ class StatusRoutes:
             values_stored=hub.history.stored,
             refused=hub.rejections.count,
             disk_free=hub.storage.free_share(),
+            cpu_percent=load.cpu_percent,
+            memory_bytes=memory_bytes(),
+            values_waiting=hub.history.waiting,
+            values_per_second=load.values_per_second,
+            last_backup=hub.last_backup,
         )
 
     async def units(self, _request: Request) -> list[Unit]:

@@ -116,6 +116,16 @@ def test_api_benchmark_measures_every_request():
 
 
 @pytest.mark.slow
+def test_search_benchmark_measures_every_request():
+    result = bench("search", "--devices", "1000")
+
+    requests = [value for value in result.values() if isinstance(value, dict)]
+    assert len(requests) > 5
+    assert all(0 < request["ms"] < 1_000 for request in requests)
+    assert 0 < result["blocked_ms"] < 500
+
+
+@pytest.mark.slow
 def test_stream_benchmark_measures_delivery():
     result = bench("stream", "--subscribers", "3", "--connections", "4", "--rate", "50", "--seconds", "1")
 

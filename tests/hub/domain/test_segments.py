@@ -192,9 +192,8 @@ class Labels:
     def visible_names(self, device, _principal):
         return ["Outdoors"] if device.name == "Pump" else []
 
-    def devices_matching(self, word, principal):
-        devices = self.hub.devices.by_id.values()
-        return {d.id for d in devices if any(word in name.lower() for name in self.visible_names(d, principal))}
+    def word_predicate(self, word, principal):
+        return lambda device: any(word in name.lower() for name in self.visible_names(device, principal))
 
 
 class Nowhere:
@@ -203,8 +202,8 @@ class Nowhere:
     def visible_name(self, _device, _principal):
         return None
 
-    def devices_matching(self, _word, _principal):
-        return set()
+    def word_predicate(self, _word, _principal):
+        return lambda _device: False
 
 
 @pytest.mark.parametrize("hub_toml", [WITHOUT_FLEET], ids=["without-fleet"])

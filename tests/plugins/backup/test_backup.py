@@ -93,6 +93,21 @@ async def chunks_of(content):
     yield content
 
 
+async def test_time_of_the_last_complete_backup_outlives_a_restart(config, tmp_path):
+    async with running(config) as hub:
+        assert hub.last_backup is None
+        before = hub.clock.now()
+        job = await run_backup(hub, tmp_path / "backup.tar")
+        created = job["manifest"]["created"]
+        assert before <= created == hub.last_backup
+    async with running(config) as hub:
+        status = (await ask(hub, "GET", "/api/v1/status", key=local_key(hub))).json
+        assert created == hub.last_backup == status["lastBackup"]
+    (config.data / "backup-last").write_text("yesterday")
+    async with running(config) as hub:
+        assert hub.last_backup is None
+
+
 async def test_backup_contains_blobs_and_restores_them_alone(config, tmp_path):
     async with running(config) as hub:
         for key, content in (("images/a", b"x" * 3_000_000), ("b.bin", b"1"), ("empty", b"")):

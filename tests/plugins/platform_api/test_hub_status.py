@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+import resource
 import ssl
 
 import pytest
+import trio
+import trio.testing
 from support.api import TOKEN, routes
 from support.raw_http import UPGRADE, ask, connected, local_key
 from support.tenants import ORG
+from support.times import until
 
+from hub import SYSTEM, Request
 from hub.testing import LOOPBACK, address_of
+from hub.writes import Write
+from plugins.platform_api import hub_load
+from plugins.platform_api.hub_load import HubLoad
+from plugins.platform_api.status_routes import StatusRoutes
 
 
 async def test_status_reports_health_counts_and_listeners(hub, lamp, api):
@@ -122,3 +131,58 @@ class TestDeviceHttp:
         )
 
         assert 404 == response.status
+
+
+async def test_status_reports_memory_values_that_wait_and_no_backup(hub, lamp):
+    for value in range(3):
+        hub.write(Write(lamp[0], 0, value, "test", SYSTEM))
+    # Called directly, so that no commit comes in between.
+    status = await StatusRoutes(hub).status(Request())
+    assert (3, None) == (status.values_waiting, status.last_backup)
+    assert 10_000_000 < status.memory_bytes < 10_000_000_000
+    assert status.cpu_percent >= 0
+    await until(lambda: 3 == hub.history.stored)
+    assert 0 == (await StatusRoutes(hub).status(Request())).values_waiting
+
+
+async def test_values_per_second_are_those_of_the_last_hour(hub, lamp, mock_clock):
+    async def pass_minutes(count):
+        for _ in range(count):
+            mock_clock.jump(60)
+            await trio.testing.wait_all_tasks_blocked(0.002)
+
+    load = hub.service(HubLoad)
+    mock_clock.jump(30)
+    for value in range(120):
+        hub.write(Write(lamp[0], 0, value, "test", SYSTEM))
+    assert 4 == load.values_per_second
+    await pass_minutes(9)
+    assert 0.21 == load.values_per_second
+    await pass_minutes(80)
+    assert 0 == load.values_per_second
+    for value in range(3600):
+        hub.write(Write(lamp[0], 0, value, "test", SYSTEM))
+    assert 1 == pytest.approx(load.values_per_second, rel=0.02)
+
+
+async def test_cpu_is_that_of_the_last_minutes(hub, mock_clock, monkeypatch):
+    used = 0.0
+
+    def usage(_who):
+        return resource.struct_rusage([used / 2, used / 2, *[0] * 14])
+
+    monkeypatch.setattr(hub_load.resource, "getrusage", usage)
+    load = HubLoad(hub)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load.run)
+        await trio.testing.wait_all_tasks_blocked(0.002)
+        for _ in range(10):
+            used += 30
+            mock_clock.jump(60)
+            await trio.testing.wait_all_tasks_blocked(0.002)
+        assert 50 == load.cpu_percent
+        for _ in range(3):
+            mock_clock.jump(60)
+            await trio.testing.wait_all_tasks_blocked(0.002)
+        assert 0 == load.cpu_percent
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,65 @@
+"""A plugin in the hub of a benchmark that measures for how long the event loop is blocked."""
+
+from __future__ import annotations
+
+import http.client
+
+from bench.hub_process import HubProcess
+
+#: Seconds between two ticks of the plugin.
+TICK = 0.005
+
+#: A plugin with the route /bench/ticker: it returns, and resets, the longest time between two ticks in milliseconds,
+#: less the tick itself.
+TICKER = f"""
+import time
+import trio
+from hub import PUBLIC, Response, Route, hookimpl
+
+PINWHEEL_HOOKS = 1
+longest = 0.0
+
+
+async def tick():
+    global longest
+    before = time.perf_counter()
+    while True:
+        await trio.sleep({TICK})
+        now = time.perf_counter()
+        longest = max(longest, now - before - {TICK})
+        before = now
+
+
+@hookimpl
+async def hub_start(hub, nursery):
+    nursery.start_soon(tick)
+
+
+@hookimpl
+def hub_routes(hub):
+    async def ticker(request):
+        global longest
+        answer, longest = Response(body=str(longest * 1000)), 0.0
+        return answer
+
+    return [Route("GET", "/bench/ticker", ticker, PUBLIC, audited=False)]
+"""
+
+
+def install_ticker(hub: HubProcess) -> None:
+    """Install the plugin in a stopped hub, whose next start loads it."""
+    plugins = hub.data / "plugins"
+    plugins.mkdir()
+    (plugins / "ticker.py").write_text(TICKER)
+
+
+class Ticker:
+    """A client of the plugin."""
+
+    def __init__(self, hub: HubProcess) -> None:
+        self._connection = http.client.HTTPConnection(*hub.address, timeout=120)
+
+    def longest_gap_ms(self) -> float:
+        """Return how long the event loop was blocked at most since the last call."""
+        self._connection.request("GET", "/bench/ticker")
+        return float(self._connection.getresponse().read())
