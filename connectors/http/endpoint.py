@@ -281,6 +281,7 @@ class _PathApp:
         with bodies.counted() as grown_to:
             request.body = body = await _read_body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
+                body = b"{}" if route.optional_body and not body else body
                 request.body = await bodies.decode(body, lambda body: from_json(parse_json(body), cls))
             return await self._hub.execute(route, request)
 
@@ -500,16 +501,17 @@ async def _send_chunks(
 
 
 async def _send_stream(
-    stream: api.Stream[Any], etag: _Headers, receive: server.Receive, send: server.Send, half_closed: float
+    stream: api.Stream[Any], headers: _Headers, receive: server.Receive, send: server.Send, half_closed: float
 ) -> None:
     media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
-    await _send_chunks(stream.chunks, 200, [(b"content-type", media_type.encode()), *etag], receive, send, half_closed)
+    all_headers = [(b"content-type", media_type.encode()), *headers]
+    await _send_chunks(stream.chunks, 200, all_headers, receive, send, half_closed)
 
 
 async def _send_download(
     download: api.Download,
     scope: server.Scope,
-    etag: _Headers,
+    extra_headers: _Headers,
     receive: server.Receive,
     send: server.Send,
     half_closed: float,
@@ -517,7 +519,7 @@ async def _send_download(
     """Send the bytes of a download, or one range of them (RFC 9110 §14)."""
     request_headers = dict(scope["headers"])
     size, status, start, end = download.size, 200, 0, download.size
-    headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *etag]
+    headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *extra_headers]
     if download.name:
         quoted = quote(download.name)
         name = f'filename="{quoted}"' if quoted == download.name else f"filename*=utf-8''{quoted}"
@@ -555,23 +557,25 @@ async def _first_bytes(chunks: AsyncGenerator[bytes, None], count: int) -> Async
 
 async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any, half_closed: float) -> None:
     """Send the answer that a handler has returned."""
-    etag = [(b"etag", request.etag.encode())] if request.etag else []
+    headers = [(name.encode(), value.encode()) for name, value in request.answer_headers.items()]
+    if request.etag:
+        headers.append((b"etag", request.etag.encode()))
     match result:
         case api.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
-            headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
-            await _send(send, result.status, result.type.encode(), body, etag + headers)
+            own_headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
+            await _send(send, result.status, result.type.encode(), body, headers + own_headers)
         case None:
-            await send({"type": "http.response.start", "status": 204, "headers": etag})
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
         case api.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
         case api.Download():
-            await _send_download(result, scope, etag, receive, send, half_closed)
+            await _send_download(result, scope, headers, receive, send, half_closed)
         case api.Stream():
-            await _send_stream(result, etag, receive, send, half_closed)
+            await _send_stream(result, headers, receive, send, half_closed)
         case api.Created():
-            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), etag)
+            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), headers)
         case _:
-            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), etag)
+            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), headers)

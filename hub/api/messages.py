@@ -72,6 +72,8 @@ class Request:
     no_change: bool = False
     #: The version of the answer; clients get it as ETag.
     etag: str = ""
+    #: Further headers of the answer, such as Set-Cookie; an error has none of them.
+    answer_headers: dict[str, str] = attrs.Factory(dict)
 
     def version(self, *state: Any) -> None:
         """Set the answer's ETag from the state that an edit may change."""

@@ -98,7 +98,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         operation["parameters"] = parameters
     if route.body is not None:
         content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": not route.optional_body, "content": content}
     elif route.streaming:
         operation["requestBody"] = {"required": True, "content": {route.takes: {}}}
     elif route.raw_query and route.method != "GET":
