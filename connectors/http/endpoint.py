@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
+from connectors.http.compression import Compressor, may_compress
 from connectors.http.timeouts import HttpTimeouts
 from hub import (
     DEVICE,
@@ -72,6 +73,7 @@ DEVICE_PATHS = "/external/api/", "/health"
 
 _Headers = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
+NOT_MODIFIED = 304
 #: The ranges that are answered; any other is ignored, and the answer is the whole.
 _RANGE = re.compile(rb"bytes=(\d{0,15})-(\d{0,15})")
 #: Paths that pages of any origin may request: they need a device's token or an address that cannot be guessed, and a
@@ -122,11 +124,12 @@ class Endpoint:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._timeouts = hub.timeouts.of(HttpTimeouts)
+        compressor = Compressor()
         by_path: dict[str, dict[str, Route]] = {}
         for route in hub.routes:
             if isinstance(route, Route):
                 by_path.setdefault(route.path, {})[route.method] = route
-        self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
+        self._paths = {path: _PathApp(hub, methods, compressor) for path, methods in by_path.items()}
         #: Paths with a name in braces, which matches any text.
         self._patterns = [(compile_path(path)[0], app) for path, app in self._paths.items() if "{" in path]
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
@@ -232,8 +235,9 @@ class Endpoint:
 class _PathApp:
     """The routes of one path, by method, as an ASGI app."""
 
-    def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
+    def __init__(self, hub: Hub, routes: Mapping[str, Route], compressor: Compressor) -> None:
         self._hub = hub
+        self._compressor = compressor
         self._half_closed = hub.timeouts.of(HttpTimeouts).half_closed
         self._routes = dict(routes)
         self.max_body = max(route.max_body for route in routes.values())
@@ -253,6 +257,7 @@ class _PathApp:
         try:
             query, headers = scope["query_string"], scope["headers"]
             request = _build_request(self._hub, method, scope["path"], query, headers, peer)
+            request.raw_path = scope["raw_path"].decode("ascii", "replace")
             await _authorize(self._hub, request, route.permission)
             if route.streaming and route.permission != PUBLIC:
                 # An upload may take long, and is no connection that has not logged in.
@@ -269,7 +274,8 @@ class _PathApp:
             message = "The request failed because of an error in the hub; see its log."
             await _send(send, 500, JSON, _error_body(message), ())
         else:
-            await _send_result(result, request, scope, receive, send, self._half_closed)
+            compressor = self._compressor if may_compress(route, request) else None
+            await _send_result(result, request, scope, receive, send, self._half_closed, compressor)
 
     async def _execute(self, route: Route, request: Request, receive: server.Receive) -> Any:
         """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
@@ -452,7 +458,10 @@ async def _send(
     headers: Sequence[tuple[bytes, bytes]],
 ) -> None:
     """Send a whole answer."""
-    all_headers = [(b"content-length", str(len(body)).encode()), *headers]
+    all_headers = list(headers)
+    if status != NOT_MODIFIED:
+        # The length would be that of the content that the client has (RFC 9110, 8.6).
+        all_headers.append((b"content-length", str(len(body)).encode()))
     if body:
         all_headers.append((b"content-type", media_type))
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
@@ -555,7 +564,30 @@ async def _first_bytes(chunks: AsyncGenerator[bytes, None], count: int) -> Async
                 return
 
 
-async def _send_result(result: Any, request: Request, scope: Any, receive: Any, send: Any, half_closed: float) -> None:
+async def _send_json(
+    status: int,
+    value: Any,
+    request: Request,
+    headers: _Headers,
+    send: server.Send,
+    compressor: Compressor | None,
+) -> None:
+    """Send a value as JSON, compressed if there is a compressor and the client accepts it."""
+    body = json.dumps(to_json(value)).encode()
+    if compressor is not None and (compressed := await compressor.compress(body, request)) is not None:
+        body, headers = compressed, [*headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    await _send(send, status, JSON, body, headers)
+
+
+async def _send_result(
+    result: Any,
+    request: Request,
+    scope: Any,
+    receive: Any,
+    send: Any,
+    half_closed: float,
+    compressor: Compressor | None,
+) -> None:
     """Send the answer that a handler has returned."""
     headers = [(name.encode(), value.encode()) for name, value in request.answer_headers.items()]
     if request.etag:
@@ -576,6 +608,6 @@ async def _send_result(result: Any, request: Request, scope: Any, receive: Any, 
         case api.Stream():
             await _send_stream(result, headers, receive, send, half_closed)
         case api.Created():
-            await _send(send, 201, JSON, json.dumps(to_json(result.value)).encode(), headers)
+            await _send_json(201, result.value, request, headers, send, None)
         case _:
-            await _send(send, 200, JSON, json.dumps(to_json(result)).encode(), headers)
+            await _send_json(200, result, request, headers, send, compressor)

@@ -44,6 +44,8 @@ class Request:
 
     method: str = "GET"
     path: str = "/"
+    #: The path as the client spelled it: with percent signs, and with a slash at its end, which `path` never has.
+    raw_path: str = ""
     query: str = ""
     headers: Mapping[str, str] = attrs.Factory(dict)
     body: Any = b""
