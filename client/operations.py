@@ -882,10 +882,10 @@ class LoggedActionPage(TypedDict):
 
 
 class LoggedIn(TypedDict):
-    """The tokens of OAuth2; expires_in is in seconds."""
+    """The tokens of OAuth2; expires_in is in seconds. refresh_token is null when it is sent as a cookie."""
 
     access_token: str
-    refresh_token: str
+    refresh_token: str | None
     expires_in: int
     user: UserObject
 
@@ -2157,15 +2157,22 @@ def get_keys(*, user_id: int | None = None) -> Call[list[KeyObject]]:
 
 
 def post_login(
-    *, email: str, password: str | None = None, password_hash: str | None = None, otp: str | None = None
+    *,
+    email: str,
+    password: str | None = None,
+    password_hash: str | None = None,
+    otp: str | None = None,
+    cookie: bool | None = None,
 ) -> Call[LoggedIn]:
     """Log in."""
     return Call(
-        "POST", "/api/v1/login", body={"email": email, "password": password, "passwordHash": password_hash, "otp": otp}
+        "POST",
+        "/api/v1/login",
+        body={"email": email, "password": password, "passwordHash": password_hash, "otp": otp, "cookie": cookie},
     )
 
 
-def post_login_refresh(*, refresh_token: str) -> Call[LoggedIn]:
+def post_login_refresh(*, refresh_token: str | None = None) -> Call[LoggedIn]:
     """Refresh a session."""
     return Call("POST", "/api/v1/login/refresh", body={"refresh_token": refresh_token})
 

@@ -72,7 +72,7 @@ class Remote:
     def login(self, email: str, password: str, otp: str | None = None) -> LoggedIn:
         """Log in as a user. The access token is refreshed as long as the session lasts. Raises `RequestError`."""
         login, _ = self._send(post_login(email=email, password=password, otp=otp), "")
-        self.token, self._refresh_token = login["access_token"], login["refresh_token"]
+        self.token, self._refresh_token = login["access_token"], login["refresh_token"] or ""
         return login
 
     def __call__(self, call: Call[T]) -> T:
@@ -95,7 +95,7 @@ class Remote:
         with self._refresh_lock:
             if self.token == expired_token:
                 login, _ = self._send(post_login_refresh(refresh_token=self._refresh_token), "")
-                self.token, self._refresh_token = login["access_token"], login["refresh_token"]
+                self.token, self._refresh_token = login["access_token"], login["refresh_token"] or ""
 
     def _send(self, call: Call[T], token: str) -> tuple[T, str]:
         """Send a call with a token, "" for none; return its result and the ETag. Raises `RequestError`."""

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import compile_path
 
 from connectors.http import server, websocket
+from connectors.http.compression import Compressor, may_compress
 from connectors.http.timeouts import HttpTimeouts
 from hub import (
     DEVICE,
@@ -73,6 +74,7 @@ DEVICE_PATHS = "/external/api/", "/health"
 
 _Headers = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
+NOT_MODIFIED = 304
 #: The ranges that are answered; any other is ignored, and the answer is the whole.
 _RANGE = re.compile(rb"bytes=(\d{0,15})-(\d{0,15})")
 #: Paths that pages of any origin may request: they need a device's token or an address that cannot be guessed, and a
@@ -123,11 +125,12 @@ class Endpoint:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._timeouts = hub.timeouts.of(HttpTimeouts)
+        compressor = Compressor()
         by_path: dict[str, dict[str, Route]] = {}
         for route in hub.routes:
             if isinstance(route, Route):
                 by_path.setdefault(route.path, {})[route.method] = route
-        self._paths = {path: _PathApp(hub, methods) for path, methods in by_path.items()}
+        self._paths = {path: _PathApp(hub, methods, compressor) for path, methods in by_path.items()}
         #: Paths with a name in braces, which matches any text.
         self._patterns = [(compile_path(path)[0], app) for path, app in self._paths.items() if "{" in path]
         self._sockets = {route.path: route for route in hub.routes if isinstance(route, SocketRoute)}
@@ -233,8 +236,9 @@ class Endpoint:
 class _PathApp:
     """The routes of one path, by method, as an ASGI app."""
 
-    def __init__(self, hub: Hub, routes: Mapping[str, Route]) -> None:
+    def __init__(self, hub: Hub, routes: Mapping[str, Route], compressor: Compressor) -> None:
         self._hub = hub
+        self._compressor = compressor
         self._half_closed = hub.timeouts.of(HttpTimeouts).half_closed
         self._routes = dict(routes)
         self.max_body = max(route.max_body for route in routes.values())
@@ -254,6 +258,7 @@ class _PathApp:
         try:
             query, headers = scope["query_string"], scope["headers"]
             request = _build_request(self._hub, method, scope["path"], query, headers, peer)
+            request.raw_path = scope["raw_path"].decode("ascii", "replace")
             await _authorize(self._hub, request, route.permission)
             if route.streaming and route.permission != PUBLIC:
                 # An upload may take long, and is no connection that has not logged in.
@@ -270,7 +275,8 @@ class _PathApp:
             message = "The request failed because of an error in the hub; see its log."
             await _send(send, 500, JSON, _error_body(message), ())
         else:
-            await _send_result(result, request, self._hub.slices, scope, receive, send, self._half_closed)
+            compressor = self._compressor if may_compress(route, request) else None
+            await _send_result(result, request, self._hub.slices, scope, receive, send, self._half_closed, compressor)
 
     async def _execute(self, route: Route, request: Request, receive: server.Receive) -> Any:
         """Read and decode the body, and return the result of the route's handler. Raises what the handler raises."""
@@ -282,6 +288,7 @@ class _PathApp:
         with bodies.counted() as grown_to:
             request.body = body = await _read_body(receive, route.max_body, grown_to)
             if (cls := route.body) is not None:
+                body = b"{}" if route.optional_body and not body else body
                 request.body = await bodies.decode(body, lambda body: from_json(parse_json(body), cls))
             return await self._hub.execute(route, request)
 
@@ -452,7 +459,10 @@ async def _send(
     headers: Sequence[tuple[bytes, bytes]],
 ) -> None:
     """Send a whole answer."""
-    all_headers = [(b"content-length", str(len(body)).encode()), *headers]
+    all_headers = list(headers)
+    if status != NOT_MODIFIED:
+        # The length would be that of the content that the client has (RFC 9110, 8.6).
+        all_headers.append((b"content-length", str(len(body)).encode()))
     if body:
         all_headers.append((b"content-type", media_type))
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
@@ -501,16 +511,17 @@ async def _send_chunks(
 
 
 async def _send_stream(
-    stream: api.Stream[Any], etag: _Headers, receive: server.Receive, send: server.Send, half_closed: float
+    stream: api.Stream[Any], headers: _Headers, receive: server.Receive, send: server.Send, half_closed: float
 ) -> None:
     media_type = stream.type if not stream.type.startswith("text/") else f"{stream.type}; charset=utf-8"
-    await _send_chunks(stream.chunks, 200, [(b"content-type", media_type.encode()), *etag], receive, send, half_closed)
+    all_headers = [(b"content-type", media_type.encode()), *headers]
+    await _send_chunks(stream.chunks, 200, all_headers, receive, send, half_closed)
 
 
 async def _send_download(
     download: api.Download,
     scope: server.Scope,
-    etag: _Headers,
+    extra_headers: _Headers,
     receive: server.Receive,
     send: server.Send,
     half_closed: float,
@@ -518,10 +529,10 @@ async def _send_download(
     """Send the bytes of a download, or one range of them (RFC 9110 §14)."""
     request_headers = dict(scope["headers"])
     size, status, start, end = download.size, 200, 0, download.size
-    headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *etag]
-    headers += [(name.lower().encode(), value.encode()) for name, value in download.headers.items()]
-    if etag and request_headers.get(b"if-none-match") == etag[0][1]:
-        await send({"type": "http.response.start", "status": 304, "headers": headers[2:]})
+    headers = [(b"content-type", download.type.encode()), (b"accept-ranges", b"bytes"), *extra_headers]
+    etag = dict(extra_headers).get(b"etag")
+    if etag is not None and request_headers.get(b"if-none-match") == etag:
+        await send({"type": "http.response.start", "status": 304, "headers": extra_headers})
         await send({"type": "http.response.body", "body": b""})
         return
     if download.name:
@@ -559,27 +570,52 @@ async def _first_bytes(chunks: AsyncGenerator[bytes, None], count: int) -> Async
                 return
 
 
+async def _send_json(
+    status: int,
+    value: Any,
+    request: Request,
+    slices: SliceRunner,
+    headers: _Headers,
+    send: server.Send,
+    compressor: Compressor | None,
+) -> None:
+    """Send a value as JSON, compressed if there is a compressor and the client accepts it."""
+    body = await encode(value, slices)
+    if compressor is not None and (compressed := await compressor.compress(body, request)) is not None:
+        body, headers = compressed, [*headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    await _send(send, status, JSON, body, headers)
+
+
 async def _send_result(
-    result: Any, request: Request, slices: SliceRunner, scope: Any, receive: Any, send: Any, half_closed: float
+    result: Any,
+    request: Request,
+    slices: SliceRunner,
+    scope: Any,
+    receive: Any,
+    send: Any,
+    half_closed: float,
+    compressor: Compressor | None,
 ) -> None:
     """Send the answer that a handler has returned."""
-    etag = [(b"etag", request.etag.encode())] if request.etag else []
+    headers = [(name.encode(), value.encode()) for name, value in request.answer_headers.items()]
+    if request.etag:
+        headers.append((b"etag", request.etag.encode()))
     match result:
         case api.Response():
             body = result.body.encode() if isinstance(result.body, str) else result.body
-            headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
-            await _send(send, result.status, result.type.encode(), body, etag + headers)
+            own_headers = [(name.encode(), value.encode()) for name, value in result.headers.items()]
+            await _send(send, result.status, result.type.encode(), body, headers + own_headers)
         case None:
-            await send({"type": "http.response.start", "status": 204, "headers": etag})
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
         case api.File():
             response: Response = FileResponse(result.path, media_type=result.type, filename=result.name or None)
             await response(scope, receive, send)
         case api.Download():
-            await _send_download(result, scope, etag, receive, send, half_closed)
+            await _send_download(result, scope, headers, receive, send, half_closed)
         case api.Stream():
-            await _send_stream(result, etag, receive, send, half_closed)
+            await _send_stream(result, headers, receive, send, half_closed)
         case api.Created():
-            await _send(send, 201, JSON, await encode(result.value, slices), etag)
+            await _send_json(201, result.value, request, slices, headers, send, None)
         case _:
-            await _send(send, 200, JSON, await encode(result, slices), etag)
+            await _send_json(200, result, request, slices, headers, send, compressor)

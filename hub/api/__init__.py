@@ -39,6 +39,7 @@ from hub.api.routes import (
     SocketRoute,
 )
 from hub.api.schema import camel, encode, from_json, json_name, secret, to_json
+from hub.api.static import StaticContent, StaticFiles, accepts_gzip
 from hub.model import VIEW_DEVICES
 
 __all__ = [
@@ -77,9 +78,12 @@ __all__ = [
     "Socket",
     "SocketRoute",
     "SortOrder",
+    "StaticContent",
+    "StaticFiles",
     "Stream",
     "Time",
     "Timestamp",
+    "accepts_gzip",
     "camel",
     "details_of",
     "encode",

@@ -44,6 +44,8 @@ class Request:
 
     method: str = "GET"
     path: str = "/"
+    #: The path as the client spelled it: with percent signs, and with a slash at its end, which `path` never has.
+    raw_path: str = ""
     query: str = ""
     headers: Mapping[str, str] = attrs.Factory(dict)
     body: Any = b""
@@ -72,6 +74,8 @@ class Request:
     no_change: bool = False
     #: The version of the answer; clients get it as ETag.
     etag: str = ""
+    #: Further headers of the answer, such as Set-Cookie; an error has none of them.
+    answer_headers: dict[str, str] = attrs.Factory(dict)
 
     def version(self, *state: Any) -> None:
         """Set the answer's ETag from the state that an edit may change."""
@@ -132,14 +136,13 @@ class File:
 class Download:
     """An answer with ``size`` bytes that ``read`` yields from an offset on, such as a blob's.
 
-    A client may ask for a range of them. ``name`` is what a browser saves it as; ``headers`` are more of the answer's.
+    A client may ask for a range of them. ``name`` is what a browser saves it as.
     """
 
     size: int
     read: Callable[[int], AsyncGenerator[bytes, None]]
     type: str = "application/octet-stream"
     name: str = ""
-    headers: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.define(kw_only=True)

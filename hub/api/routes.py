@@ -55,6 +55,8 @@ class Route:
     lock: str = attrs.field(default="", kw_only=True)
     #: Whether the handler reads the query itself.
     raw_query: bool = attrs.field(default=False, kw_only=True)
+    #: Whether a request may have no body, which is the same as ``{}``.
+    optional_body: bool = attrs.field(default=False, kw_only=True)
     parameters: tuple[Parameter, ...] = attrs.field(init=False)
 
     @max_body.default

@@ -26,6 +26,7 @@ from hub.api import VIEW_DEVICES
 from hub.storage import shipped_migrations
 from plugins.files import assets
 from plugins.files.assets import Asset, AssetStore
+from plugins.files.contents import HEADERS
 from plugins.files.store import MAX_SIZE, URL_PREFIX, DeviceFile, FileStore
 from plugins.files.upload_form import parse_upload
 
@@ -76,6 +77,7 @@ class FileRoutes:
         return await self._files.of_device(self._hub.access.device_for(request, device_id).id)
 
     async def fetch(self, request: Request) -> Download:
+        request.answer_headers |= HEADERS
         return await self._files.at_path(request.path)
 
     async def delete(self, request: Request, device_id: int, file_id: int) -> None:
@@ -118,6 +120,7 @@ class AssetRoutes:
     async def fetch(self, request: Request) -> Download:
         download, version = await self._assets.at_path(request.path)
         request.version(version)
+        request.answer_headers |= HEADERS | {"Cache-Control": "no-cache"}
         return download
 
 

@@ -13,7 +13,7 @@ import attrs
 from hub import Conflict, Download, NotFound, Rejected, Template
 from hub.parsing.spellings import is_name
 from hub.templates import to_toml
-from plugins.files.contents import HEADERS, ICO, JPEG, PNG, Contents, detect_type
+from plugins.files.contents import ICO, JPEG, PNG, Contents, detect_type
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction
@@ -156,8 +156,7 @@ class AssetStore:
             raise NotFound("There is no such asset.")
         [(key, media_type, size, sha256)] = rows
         read = functools.partial(self._hub.blobs.open, key)
-        headers = HEADERS | {"Cache-Control": "no-cache"}
-        return Download(size=size, read=read, type=media_type, headers=headers), str(sha256)
+        return Download(size=size, read=read, type=media_type), str(sha256)
 
 
 def _asset(row: Row, ids: Mapping[str, str]) -> Asset:

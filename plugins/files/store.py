@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hub import Download, NotFound, Rejected
-from plugins.files.contents import GIF, HEADERS, JPEG, PNG, Contents, detect_type
+from plugins.files.contents import GIF, JPEG, PNG, Contents, detect_type
 
 if TYPE_CHECKING:
     from hub import Hub, Transaction
@@ -106,7 +106,7 @@ class FileStore:
         # A file with a name is downloaded, one without is displayed.
         name = "" if media_type.startswith("image/") else name
         read = functools.partial(self._blobs.open, key)
-        return Download(size=size, read=read, type=media_type, name=name, headers=HEADERS)
+        return Download(size=size, read=read, type=media_type, name=name)
 
     async def remove(self, device_id: int, file_id: int) -> None:
         """Delete a file of a device. Raises `NotFound`."""

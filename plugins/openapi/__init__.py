@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hub import PUBLIC, Request, Response, Route, hookimpl
+from hub.api import StaticContent
 from plugins.openapi.document import build_document
 from plugins.openapi.page import HEADERS, render_page
 
@@ -26,18 +27,19 @@ class OpenApiRoutes:
         return build_document(self._hub)
 
     @cached_property
-    def _json(self) -> str:
-        return json.dumps(self._document, ensure_ascii=False)
+    def _json(self) -> StaticContent:
+        return StaticContent(json.dumps(self._document, ensure_ascii=False), "application/json")
 
     @cached_property
-    def _page(self) -> str:
-        return render_page(self._document, self._hub.config.hub.name)
+    def _page(self) -> StaticContent:
+        html = render_page(self._document, self._hub.config.hub.name)
+        return StaticContent(html, "text/html; charset=utf-8", HEADERS)
 
-    async def openapi(self, _request: Request) -> Response:
-        return Response(body=self._json, type="application/json")
+    async def openapi(self, request: Request) -> Response:
+        return await self._json.answer(request)
 
-    async def page(self, _request: Request) -> Response:
-        return Response(body=self._page, type="text/html; charset=utf-8", headers=HEADERS)
+    async def page(self, request: Request) -> Response:
+        return await self._page.answer(request)
 
 
 @hookimpl

@@ -18,7 +18,7 @@ JSON = "application/json"
 ERROR_DESCRIPTIONS = {
     "400": "The request is invalid; the message says why.",
     "401": "The bearer token is missing, invalid or expired.",
-    "403": "The permission for this request is missing.",
+    "403": "The permission for this request is missing, or a page of another site sent it.",
     "404": "The object does not exist, or the client may not know that it exists.",
     "409": "The request conflicts with the current state of the object.",
     "412": "The object has changed since the client read it.",
@@ -62,7 +62,9 @@ def build_document(hub: Hub) -> dict[str, Any]:
     labels = {permission.id: permission.label for permission in hub.permissions}
     routes = [route for route in hub.routes if isinstance(route, Route)]
     for route in sorted(routes, key=lambda route: (route.path, route.method)):
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, labels)
+        # "{file:path}" is a parameter with slashes.
+        path = route.path.replace(":path}", "}")
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas, labels)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Pinwheel", "version": hub.version, "description": DESCRIPTION},
@@ -98,7 +100,7 @@ def _operation(route: Route, schemas: Schemas, labels: Mapping[str, str]) -> dic
         operation["parameters"] = parameters
     if route.body is not None:
         content = {JSON: {"schema": schemas.schema_of(route.body, sent=True)}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": not route.optional_body, "content": content}
     elif route.streaming:
         operation["requestBody"] = {"required": True, "content": {route.takes: {}}}
     elif route.raw_query and route.method != "GET":
@@ -122,7 +124,7 @@ def _tag(path: str) -> str:
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:
-    for name in re.findall(r"\{(\w+)\}", path):
+    for name in re.findall(r"\{(\w+)", path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
@@ -155,9 +157,7 @@ def _responses(route: Route, schemas: Schemas) -> Schema:
     # Lenient routes speak the format of another API, and have its errors too.
     error: Schema = {JSON: {} if route.raw_query else {"schema": {"$ref": "#/components/schemas/Problem"}}}
     responses = {
-        status: {"description": description, "content": error}
-        for status, description in ERROR_DESCRIPTIONS.items()
-        if status != "403" or route.permission not in OPEN
+        status: {"description": description, "content": error} for status, description in ERROR_DESCRIPTIONS.items()
     }
     kind = route.returns
     if get_origin(kind) is Created:

@@ -19,13 +19,22 @@ from hub import (
     Route,
 )
 from plugins.users.account_links import PAGE, AccountLink
-from plugins.users.html_pages import ROUTE_OPTIONS, parse_form, render_field, render_form, render_page
+from plugins.users.html_pages import (
+    ROUTE_OPTIONS,
+    parse_form,
+    render_field,
+    render_form,
+    render_page,
+    static_files,
+)
 from plugins.users.model import User
 from plugins.users.passwords import SHORTEST, to_blynk_hash
 
 if TYPE_CHECKING:
     from plugins.users.service import UsersService
 
+#: The path of the plugin with the hub's web page, if there is one.
+APP = "/app"
 _HOME = '<p><a href="/">Go on to the hub\'s page</a></p>'
 _TITLES = {
     AccountLink.FIRST: "The first administrator",
@@ -47,10 +56,12 @@ class AccountPages:
 
     async def start_page(self, _request: Request) -> Response:
         hub = self._hub
+        paths = {route.path for route in hub.routes if isinstance(route, Route) and route.method == "GET"}
+        if APP in paths:
+            return Response(status=302, headers={"Location": f"{APP}/"})
         state = (
             "running" if not any(alarm.critical for alarm in hub.active_alarms()) else "running, but needs attention"
         )
-        paths = {route.path for route in hub.routes if isinstance(route, Route) and route.method == "GET"}
         links = [
             f'<li><a href="{path}">{text}</a>{purpose}</li>'
             for path, text, purpose in (
@@ -162,6 +173,7 @@ def routes(service: UsersService) -> Sequence[Route]:
     return [
         Route("GET", "/", pages.start_page, PUBLIC, "The hub's page", **ROUTE_OPTIONS),
         Route("GET", "/favicon.ico", pages.icon, PUBLIC, "The hub's icon", raw_query=True, media=("image/svg+xml",)),
+        *static_files().routes("Style sheet of the account pages"),
         Route("GET", PAGE, pages.password_form, PUBLIC, "The page behind a link", **ROUTE_OPTIONS),
         Route("POST", PAGE, pages.set_password, PUBLIC, "Set a password by a link", **ROUTE_OPTIONS),
     ]

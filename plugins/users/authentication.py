@@ -27,12 +27,16 @@ WRONG = "The email or the password is wrong."
 
 @attrs.frozen(kw_only=True)
 class Login:
-    """``password``, or Blynk's hash of it; ``otp`` with a second factor: a one-time password or a recovery code."""
+    """``password``, or Blynk's hash of it; ``otp`` with a second factor: a one-time password or a recovery code.
+
+    With ``cookie``, a page of the hub gets the refresh token as a cookie that no script can read.
+    """
 
     email: str = secret()
     password: str | None = secret(default=None)
     password_hash: str | None = secret(default=None)
     otp: str | None = secret(default=None)
+    cookie: bool = False
 
 
 class Authentication:

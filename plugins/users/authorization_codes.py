@@ -23,8 +23,8 @@ from plugins.users.digests import digest
 
 if TYPE_CHECKING:
     from hub import Clock
-    from plugins.users.credentials import Credentials, Tokens
-    from plugins.users.model import RegisteredClient, User
+    from plugins.users.credentials import Credentials
+    from plugins.users.model import RegisteredClient, Tokens, User
     from plugins.users.user_store import UserStore
 
 #: Seconds in which a code must be redeemed.

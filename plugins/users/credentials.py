@@ -4,27 +4,30 @@ All of them are in memory and in the database. Of secrets there are only digests
 
 A session has one access token and one refresh token at a time. Its refresh token can be used once, for the next pair;
 the digests of spent ones stay in ``users_spent``. A session ends when its spent refresh token, or the authorization
-code that it was opened for, is presented again, since that must have been copied. It also ends by logout, by expiry of
-its refresh token, for a newer session of the same user or client beyond `MAX_SESSIONS`, and with its user, client or
-organization.
+code that it was opened for, is presented again, since that must have been copied; but for some seconds a user's last
+spent token gets the same pair again (see `refresh_grace`). A session also ends by logout, by expiry of its refresh
+token, for a newer session of the same user or client beyond `MAX_SESSIONS`, and with its user, client or organization.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from hub import Conflict, NotAuthenticated, Rejected, RightsChanged, StampColumns, StorageError
 from hub.parsing.spellings import is_name, nfc
 from plugins.users.digests import digest
-from plugins.users.model import ApiKey, ApiSession, RegisteredClient, User
+from plugins.users.model import ApiKey, ApiSession, RegisteredClient, Tokens, User
 from plugins.users.redirect_uris import is_redirect_uri
+from plugins.users.refresh_grace import GRACE, RecentExchanges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from hub import Correction, Hub, Transaction
     from plugins.users.settings import Settings
@@ -42,15 +45,6 @@ CLIENT_ACCESS_MS = 300_000
 _INSERT_SPENT = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
 _SESSION_FIELDS = "id org user client access access_ends refresh refresh_ends created used address agent".split()
 _SESSION_COLUMNS = ["user_id" if field == "user" else field for field in _SESSION_FIELDS]
-
-
-@attrs.frozen(kw_only=True)
-class Tokens:
-    """``expires_in`` is in seconds."""
-
-    access_token: str
-    refresh_token: str
-    expires_in: int
 
 
 def stamp_columns(settings: Settings) -> list[StampColumns]:
@@ -87,6 +81,9 @@ class Credentials:
         self.clients: dict[str, RegisteredClient] = {}
         self.session_by_access: dict[bytes, ApiSession] = {}
         self._session_by_refresh: dict[bytes, ApiSession] = {}
+        self._recent_exchanges = RecentExchanges(hub.clock.monotonic)
+        #: The refresh tokens that a request is about to exchange, by digest; the events are set when it has ended.
+        self._refreshing: dict[bytes, trio.Event] = {}
         self.key_by_digest: dict[bytes, ApiKey] = {}
         #: The database has all uses of sessions and keys until this time.
         self._used_saved = hub.clock.now()
@@ -217,21 +214,78 @@ class Credentials:
     async def refresh(self, token: str, *, client: RegisteredClient | None) -> tuple[ApiSession, Tokens]:
         """Replace the tokens of a session: of the OAuth2 client that has authenticated, or of a user without a client.
 
-        A spent token ends its session, since it must have been copied. A token of another client is rejected and
-        stays valid (RFC 6749, 6). Raises `NotAuthenticated`.
+        A spent token ends its session, since it must have been copied; a user's last one only after its grace. A token
+        of another client is rejected and stays valid (RFC 6749, 6). Raises `NotAuthenticated`.
         """
-        hashed, now = digest(token), self._hub.clock.now()
-        session = self._session_by_refresh.get(hashed)
-        user = None if session is None or session.user is None else self._users.by_id.get(session.user)
-        if session is None or session.refresh_ends <= now or (user is not None and user.suspended):
-            await self.revoke_replayed(hashed, client)
-            raise NotAuthenticated("The refresh token is not known, or has been used.")
-        if session.client != (client and client.id):
-            raise NotAuthenticated("The refresh token belongs to another client.")
-        tokens, token_columns = self._new_tokens(for_client=client is not None)
+        hashed = digest(token)
+        async with self._one_at_a_time(hashed):
+            session = self._session_by_refresh.get(hashed)
+            if session is None and client is None and (exchanged := await self._repeat_exchange(hashed)) is not None:
+                return exchanged
+            if session is None or not self._is_valid(session):
+                await self.revoke_replayed(hashed, client)
+                raise NotAuthenticated("The refresh token is not known, or has been used.")
+            if session.client != (client and client.id):
+                raise NotAuthenticated("The refresh token belongs to another client.")
+            return session, await self._exchange(session)
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, hashed: bytes) -> AsyncIterator[None]:
+        """Let requests with the same refresh token wait for each other, so that the later ones find its exchange."""
+        while (other := self._refreshing.get(hashed)) is not None:
+            await other.wait()
+        done = self._refreshing[hashed] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._refreshing[hashed]
+            done.set()
+
+    def _is_valid(self, session: ApiSession) -> bool:
+        """Whether a session's refresh token has not expired, and its user is not suspended."""
+        user = None if session.user is None else self._users.by_id.get(session.user)
+        return session.refresh_ends > self._hub.clock.now() and not (user is not None and user.suspended)
+
+    async def _repeat_exchange(self, hashed: bytes) -> tuple[ApiSession, Tokens] | None:
+        """Return a user's session and its present tokens for its last spent refresh token; None after the grace."""
+        exchange = self._recent_exchanges.find(hashed)
+        if exchange is None:
+            return await self._resume_exchange(hashed)
+        session, tokens = exchange.session, exchange.tokens
+        is_last = self._session_by_refresh.get(digest(tokens.refresh_token)) is session
+        if not is_last or not self._is_valid(session):
+            return None
+        left_ms = max(0, session.access_ends - self._hub.clock.now())
+        return session, attrs.evolve(tokens, expires_in=left_ms // 1000)
+
+    async def _resume_exchange(self, hashed: bytes) -> tuple[ApiSession, Tokens] | None:
+        """Do the same after a restart: the present tokens are not in memory, so the session gets new ones."""
+
+        async def read(tx: Transaction) -> Any:
+            spent = await tx.fetch_one("SELECT session, at FROM users_spent WHERE hash = ?", (hashed,))
+            if spent is None or await tx.fetch_one("SELECT 1 FROM users_spent WHERE session = ? AND at > ?", spent):
+                return None
+            return spent
+
+        row = await self._hub.storage.read(read)
+        session = None if row is None else self.sessions.get(row[0])
+        if session is None or session.client is not None or not self._is_valid(session):
+            return None
+        grace = GRACE - (self._hub.clock.now() - row[1]) / 1000
+        # The present refresh token is not indexed while another request exchanges it.
+        if grace <= 0 or session.refresh not in self._session_by_refresh:
+            return None
+        tokens = await self._exchange(session)
+        self._recent_exchanges.add(hashed, session, tokens, grace)
+        return session, tokens
+
+    async def _exchange(self, session: ApiSession) -> Tokens:
+        """Replace the tokens of a session. Raises `NotAuthenticated` when it ends meanwhile."""
+        spent, now = session.refresh, self._hub.clock.now()
+        tokens, token_columns = self._new_tokens(for_client=session.client is not None)
 
         async def write(tx: Transaction) -> None:
-            await tx.execute(_INSERT_SPENT, (hashed, session.id, now))
+            await tx.execute(_INSERT_SPENT, (spent, session.id, now))
             columns = ", ".join(f"{name} = ?" for name in (*token_columns, "used"))
             values = (*token_columns.values(), now, session.id)
             await tx.execute(f"UPDATE users_sessions SET {columns} WHERE id = ?", values)
@@ -250,7 +304,9 @@ class Credentials:
             setattr(session, name, value)
         session.used = now
         self._index_session(session)
-        return session, tokens
+        if session.client is None:
+            self._recent_exchanges.add(spent, session, tokens)
+        return tokens
 
     async def revoke_replayed(self, hashed: bytes, client: RegisteredClient | None) -> None:
         """End the session whose spent refresh token or authorization code is presented again, if it is the client's.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from hub import Forbidden, Rejected, Request, Response
+from hub.api import StaticFiles
 
 #: No scripts, nothing from other sites, and no frames. The address, which may hold a code, is not sent to other sites.
 POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -26,20 +28,12 @@ ROUTE_OPTIONS: Mapping[str, Any] = {
     "media": ("text/html",),
     "takes": "application/x-www-form-urlencoded",
 }
-_STYLE = """
-:root { color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif }
-body { margin: 0 auto; max-width: 26rem; padding: 1.5rem 1rem; overflow-wrap: anywhere }
-h1 { font-size: 1.4rem; line-height: 1.25 }
-label { display: block; margin: 1rem 0 .25rem }
-input { width: 100%; box-sizing: border-box; font: inherit; padding: .6rem; border: 1px solid GrayText;
-  border-radius: .4rem }
-button { width: 100%; margin-top: 1.5rem; padding: .8rem; font: inherit; font-weight: 600; color: #fff;
-  background: #0b6e4f; border: 0; border-radius: .4rem }
-.second { margin-top: .75rem; color: inherit; background: none; border: 1px solid GrayText }
-a { color: inherit }
-ul { padding-left: 1.2rem }
-.problem { border-left: .3rem solid #b3261e; padding: .2rem .8rem }
-"""
+
+
+@cache
+def static_files() -> StaticFiles:
+    """Return the style sheet of the pages."""
+    return StaticFiles(Path(__file__).parent / "static", "/account/files")
 
 
 def render_page(hub_name: str, title: str, content: str, status: int = 200, form_action: str = "'self'") -> Response:
@@ -50,7 +44,8 @@ def render_page(hub_name: str, title: str, content: str, status: int = 200, form
     html = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(f'{title} - {hub_name}' if title else hub_name)}</title><style>{_STYLE}</style>"
+        f"<title>{escape(f'{title} - {hub_name}' if title else hub_name)}</title>"
+        f'<link rel="stylesheet" href="{static_files().address("account.css")}">'
         + (f"<p>{escape(hub_name)}</p><h1>{escape(title)}</h1>" if title else f"<h1>{escape(hub_name)}</h1>")
         + content
     )

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from hub import AUTHENTICATED, PUBLIC, Created, NotFound, Principal, Rejected, Request, Route, secret
+from hub import (
+    AUTHENTICATED,
+    PUBLIC,
+    Created,
+    NotAuthenticated,
+    NotFound,
+    Principal,
+    Rejected,
+    Request,
+    Route,
+    secret,
+)
 from plugins.users.authentication import Login
-from plugins.users.credentials import Tokens
-from plugins.users.model import Address, ApiKey, User
+from plugins.users.model import Address, ApiKey, Tokens, User
 from plugins.users.passwords import to_blynk_hash
+from plugins.users.refresh_cookie import PATH, RefreshCookie
 from plugins.users.schemas import (
     CurrentRole,
     CurrentUser,
@@ -35,7 +46,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Refresh:
-    refresh_token: str = secret(name="refresh_token")
+    """A page with the cookie of its login sends no body."""
+
+    refresh_token: str | None = secret(default=None, name="refresh_token")
 
 
 @attrs.frozen(kw_only=True)
@@ -88,27 +101,47 @@ class LoginRoutes:
         self._users = service.users
         self._credentials = service.credentials
         self._authentication = service.authentication
+        self._cookie = RefreshCookie(service.hub, service.settings.milliseconds("refresh") // 1000)
 
     # -- login ----------------------------------------------------------------------------------------------------
 
     async def login(self, request: Request) -> LoggedIn:
+        if request.body.cookie:
+            # Otherwise a page of another site could log its visitors in as a user of its own.
+            self._cookie.check_page(request)
         user = await self._authentication.log_in(request.body, request.address)
         agent = request.headers.get("user-agent", "")
         tokens = await self._credentials.open_session(user=user, address=request.address, agent=agent)
         request.principal = Principal("user", user.id, user.org, user.email)
         request.subject = f"user {user.id}"
-        return self._logged_in(user, tokens)
+        return self._logged_in(request, user, tokens, as_cookie=request.body.cookie)
 
     async def refresh(self, request: Request) -> LoggedIn:
-        session, tokens = await self._credentials.refresh(request.body.refresh_token, client=None)
+        token, cookie = request.body.refresh_token, self._cookie.token_in(request)
+        if cookie is not None:
+            self._cookie.check_page(request)
+            if token is not None:
+                raise Rejected("The request has two refresh tokens, in its body and in a cookie: send one of them.")
+        if token is None and cookie is None:
+            raise NotAuthenticated("There is no refresh token: log in, or send refresh_token.")
+        session, tokens = await self._credentials.refresh(cookie or token or "", client=None)
         assert session.user is not None
-        return self._logged_in(self._users.by_id[session.user], tokens)
+        return self._logged_in(request, self._users.by_id[session.user], tokens, as_cookie=cookie is not None)
 
-    def _logged_in(self, user: User, tokens: Tokens) -> LoggedIn:
-        return extend(LoggedIn, tokens, user=self._service.user_object(user))
+    def _logged_in(self, request: Request, user: User, tokens: Tokens, *, as_cookie: bool) -> LoggedIn:
+        """Return the answer with new tokens; the refresh token is in it, or in the client's cookie."""
+        if as_cookie:
+            self._cookie.set(request, tokens.refresh_token)
+        return LoggedIn(
+            access_token=tokens.access_token,
+            refresh_token=None if as_cookie else tokens.refresh_token,
+            expires_in=tokens.expires_in,
+            user=self._service.user_object(user),
+        )
 
     async def logout(self, request: Request) -> None:
         self._authentication.current_user(request)
+        self._cookie.expire(request)
         if session := self._credentials.sessions.get(request.principal.session):  # type: ignore[arg-type]
             await self._credentials.end([session])
 
@@ -243,9 +276,18 @@ def routes(service: UsersService) -> Sequence[Route]:
     ours, org = "/api/v1", "/api/v1/organization"
     own_profile, own_role = "Own profile and permissions", "Own profile and role"
     return [
-        Route("POST", f"{ours}/login", api.login, PUBLIC, "Log in", Login),
+        Route("POST", PATH, api.login, PUBLIC, "Log in", Login),
         # Every client does this every few minutes.
-        Route("POST", f"{ours}/login/refresh", api.refresh, PUBLIC, "Refresh a session", Refresh, audited=False),
+        Route(
+            "POST",
+            f"{PATH}/refresh",
+            api.refresh,
+            PUBLIC,
+            "Refresh a session",
+            Refresh,
+            audited=False,
+            optional_body=True,
+        ),
         Route("POST", f"{ours}/logout", api.logout, AUTHENTICATED, "End this session"),
         Route("GET", f"{ours}/profile", api.profile, AUTHENTICATED, own_profile),
         Route("GET", f"{org}/user/profile", api.profile_with_role, AUTHENTICATED, own_role),

@@ -90,6 +90,15 @@ class ApiSession:
     agent: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Tokens:
+    """The tokens of a session; ``expires_in`` is the access token's remaining lifetime in seconds."""
+
+    access_token: str = attrs.field(repr=False)
+    refresh_token: str = attrs.field(repr=False)
+    expires_in: int
+
+
 @attrs.define(kw_only=True, eq=False)
 class ApiKey:
     """A personal API key: it has its user's permissions, limited to ``scopes`` if they are set."""

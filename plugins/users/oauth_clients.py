@@ -12,8 +12,7 @@ import attrs
 
 from hub import PUBLIC, Created, NotAuthenticated, NotFound, Principal, Request, Response, Route
 from hub.api import MAX_PAGE, Page, PageNumber, PageSize, page_of
-from plugins.users.credentials import Tokens
-from plugins.users.model import ADMIN, RegisteredClient
+from plugins.users.model import ADMIN, RegisteredClient, Tokens
 from plugins.users.schemas import ClientObject, MadeClient, OAuthClient, client_object, extend
 
 if TYPE_CHECKING:

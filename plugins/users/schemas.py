@@ -114,10 +114,10 @@ class CurrentUser:
 
 @attrs.frozen(kw_only=True)
 class LoggedIn:
-    """The tokens of OAuth2; ``expires_in`` is in seconds."""
+    """The tokens of OAuth2; ``expires_in`` is in seconds. ``refresh_token`` is null when it is sent as a cookie."""
 
     access_token: str = attrs.field(repr=False, metadata={"name": "access_token"})
-    refresh_token: str = attrs.field(repr=False, metadata={"name": "refresh_token"})
+    refresh_token: str | None = attrs.field(repr=False, metadata={"name": "refresh_token"})
     expires_in: int = attrs.field(metadata={"name": "expires_in"})
     user: UserObject
 

@@ -16,6 +16,7 @@ import trio
 from support.databases import hold_commits
 from support.paths import ROOT
 from support.patience import brief, patient
+from support.raw_http import ask
 from support.times import until
 
 import hub as public
@@ -275,6 +276,22 @@ async def test_documented_transport_closes_the_older_connection_of_a_device(line
         assert await older.line() is None
         assert "ok" == await newer.ask("0 1\n")
         assert hub.sessions.get(device.id) is not None
+
+
+@pytest.mark.parametrize("has_bad_link", [False, True])
+async def test_documented_page_is_served(hub_config, has_bad_link):
+    [page] = [block for block in blocks(ROOT / "docs" / "plugins.md", "python") if "StaticFiles" in block]
+    static = hub_config.data / "plugins" / "static"
+    static.mkdir(parents=True)
+    (static.parent / "rain.py").write_text(page)
+    (static / "index.html").write_text("<title>Rain</title>")
+    if has_bad_link:
+        (static / "key.txt").symlink_to(hub_config.data / "pinwheel.db")
+    async with running(hub_config) as hub:
+        answer = await ask(hub, "GET", "/rain/")
+        assert (404 if has_bad_link else 200) == answer.status
+        assert ("outside of the folder" in hub.plugins["rain"].problem) is has_bad_link
+    sys.modules.pop("pinwheel_plugins.rain")
 
 
 async def test_documented_test_passes(hub):

@@ -47,3 +47,8 @@ async def submit_form(http, code, **fields):
     form = urlencode({"code": code, **fields}).encode()
     headers = {"Content_Type": "application/x-www-form-urlencoded", "Origin": "http://hub"}
     return await http.ask("POST", "/account", form, **headers)
+
+
+async def refresh(http, token):
+    """Return the response to the refresh of a session."""
+    return await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": token})

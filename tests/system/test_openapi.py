@@ -59,7 +59,7 @@ async def test_every_route_is_in_the_document_with_summary_security_and_response
     for route in hub.routes:
         if not isinstance(route, Route):
             continue
-        operation = document["paths"][route.path][route.method.lower()]
+        operation = document["paths"][route.path.replace(":path}", "}")][route.method.lower()]
         assert route.summary == operation["summary"]
         assert ("security" in operation) == (route.permission not in ("public", "device"))
         assert {parameter.name for parameter in route.parameters} <= {

@@ -28,6 +28,7 @@ async def test_every_route_has_an_existing_permission(hub):
         "/",
         "/favicon.ico",
         "/account",
+        "/account/files/{file:path}",
         "/api/v1/login",
         "/device_uploads/{device}/{name}",
         "/api/v1/login/refresh",

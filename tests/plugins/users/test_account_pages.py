@@ -67,6 +67,12 @@ async def test_start_page_names_the_hub_and_its_links_work(tmp_path):
         assert "This hub is running." in page.text
         links = re.findall(r'href="(/[^"]*)"', page.text)
         assert "/api/docs" in links
+        # The browser keeps the style sheet, and the policy of the page allows it.
+        [sheet] = re.findall(r'<link rel="stylesheet" href="([^"]+)">', page.text)
+        style = await http.get(sheet)
+        assert (200, "text/css; charset=utf-8") == (style.status, style.headers["content-type"])
+        assert style.headers["cache-control"].endswith("immutable")
+        assert "style-src 'self'" in page.headers["content-security-policy"]
         # Without TLS the hub has no certificate authority.
         assert [200] * len(links) == [(await http.get(link)).status for link in links]
         assert "/ca.pem" not in links

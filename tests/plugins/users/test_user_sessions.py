@@ -9,20 +9,6 @@ from support.times import DAY
 from hub.run import running
 
 
-async def test_refresh_token_used_twice_revokes_the_session(world, http):
-    first = (await log_in(http)).json
-    second = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": first["refresh_token"]})
-    assert 200 == second.status
-    assert 401 == (await http.get("/api/v1/profile", first["access_token"])).status
-    assert 200 == (await http.get("/api/v1/profile", second.json["access_token"])).status
-
-    again = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": first["refresh_token"]})
-    assert 401 == again.status
-    assert 401 == (await http.get("/api/v1/profile", second.json["access_token"])).status
-    last = await http.ask("POST", f"{LOGIN}/refresh", {"refresh_token": second.json["refresh_token"]})
-    assert 401 == last.status
-
-
 async def test_sessions_survive_a_restart_and_expire(hub_config, time):
     async with running(hub_config, clock=time.clock()) as hub:
         await tenants_with_eva(hub)
