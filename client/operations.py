@@ -570,7 +570,7 @@ class Exposure(TypedDict):
 class Filter(TypedDict):
     """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the name of the metadata field, or the datastream's pin ("v1") or name.
+    name is the name of the metadata field, or the datastream's pin ("v1"), name, or tag ("tag:Humidity").
     """
 
     attribute: Literal[
@@ -599,7 +599,7 @@ class Filter(TypedDict):
 class FilterGiven(TypedDict):
     """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
-    name is the name of the metadata field, or the datastream's pin ("v1") or name.
+    name is the name of the metadata field, or the datastream's pin ("v1"), name, or tag ("tag:Humidity").
     """
 
     attribute: Literal[
@@ -665,6 +665,16 @@ class FoundPage(TypedDict):
     content: list[FoundDevice]
     totalElements: int
     next: str | None
+
+
+class GroupDatastream(TypedDict):
+    """The datastream of a template that is in a property group."""
+
+    templateId: str
+    pin: str
+    name: str
+    type: Literal["integer", "double", "string", "enum", "location"]
+    units: str
 
 
 class Guides(TypedDict):
@@ -1210,6 +1220,18 @@ class PluginState(TypedDict):
     failures: int
     longestHoldMs: int
     hooks: list[str]
+
+
+class PropertyGroup(TypedDict):
+    """The datastreams of several templates that have the same tags.
+
+    name ("tag:Humidity") stands for each of them wherever a pin or name is expected: in searches and segments, to
+    read and to write. Only templates that the organization of the caller has are considered.
+    """
+
+    name: str
+    tags: list[str]
+    datastreams: list[GroupDatastream]
 
 
 class RecoveryCodes(TypedDict):
@@ -3688,6 +3710,14 @@ def get_template_export(*, template_id: str) -> Call[str]:
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/template/export", {"templateId": template_id})
+
+
+def get_template_groups() -> Call[list[PropertyGroup]]:
+    """The property groups of all templates.
+
+    Needs the permission templates.view: View templates.
+    """
+    return Call("GET", "/api/v1/template/groups")
 
 
 def post_template_import(*, toml: str, source: str | None = None, prune: bool | None = None) -> Call[TemplatesImported]:

@@ -41,7 +41,7 @@ _NAMES = {
     ),
     "hub.hookspecs": "HOOK_VERSION hookimpl",
     "hub.model": (
-        "HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
+        "GROUP HARDWARE LOCAL NOBODY OFFLINE ONLINE REDACTED_NAME ROOT_ORG SYSTEM AppConnected Change Command "
         "Comment Credentials Dashboard DashboardKind DataType Datastream Device DeviceDatastream EventKind "
         "EventType Expire Exposure ExposureType Guides Header HeaderButton HeaderWidget Hello HistoryMode Lifecycle "
         "MetadataField MobileDashboard MobilePage Notifications OfflineSettings Organization OrganizationType Owned "

@@ -229,6 +229,9 @@ from hub.hookspecs import (
     hookimpl as hookimpl,
 )
 from hub.model import (
+    GROUP as GROUP,
+)
+from hub.model import (
     HARDWARE as HARDWARE,
 )
 from hub.model import (

@@ -106,7 +106,7 @@ class _NoLocations:
 class Filter:
     """Condition on one attribute of a device: at least one of ``values`` matches, ignoring the case of text.
 
-    ``name`` is the name of the metadata field, or the datastream's pin ("v1") or name.
+    ``name`` is the name of the metadata field, or the datastream's pin ("v1"), name, or tag ("tag:Humidity").
     """
 
     attribute: Attribute
@@ -205,7 +205,7 @@ class DeviceAttributes:
         return activated_by
 
     def datastream_values(self, name: str) -> Callable[[Device], Any]:
-        """Return a function from a device to the current value of a datastream, given by pin ("V1") or name.
+        """Return a function from a device to the current value of a datastream, given as in `Template.pin_of`.
 
         The function returns several values as JSON, and None without a value. It caches the pins of templates, so use
         it for one list of devices only.
@@ -217,20 +217,13 @@ class DeviceAttributes:
         def value_of(device: Device) -> Any:
             template = device.template
             if (entry := pins.get(id(template))) is None:
-                entry = pins[id(template)] = template, _pin_of(template, name)
+                entry = pins[id(template)] = template, template.pin_of(name)
             if entry[1] is None or (point := device.points.get(entry[1])) is None:
                 return None
             value = current(device, point.datastream)
             return json.dumps(value) if isinstance(value, tuple) else value
 
         return value_of
-
-
-def _pin_of(template: Template, name: str) -> int | None:
-    """Return the pin of a template's datastream, given by pin or name as in `Device.find`."""
-    streams = template.datastreams
-    pins = [stream.pin for stream in streams if f"v{stream.pin}" == name.lower()]
-    return next(iter(pins + [stream.pin for stream in streams if stream.name == nfc(name)]), None)
 
 
 def permission_predicate(is_allowed: IsAllowed, principal: Principal, permission: str) -> Predicate:

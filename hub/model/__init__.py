@@ -112,6 +112,9 @@ from hub.model.principals import (
     Principal as Principal,
 )
 from hub.model.templates import (
+    GROUP as GROUP,
+)
+from hub.model.templates import (
     OFFLINE as OFFLINE,
 )
 from hub.model.templates import (

@@ -121,22 +121,20 @@ class Device:
         }
 
     def find(self, pin: str | None, datastream: int | None = None) -> DeviceDatastream:
-        """Return its datastream with a pin (``V1``, ``v1``) or name, or with an id.
+        """Return its datastream by pin, name or property group (`Template.pin_of`), or by id.
 
         Raises `NotFound`, `UnknownPin`, and `Rejected` when both are given.
         """
-        points = self.points.values()
         if pin is not None and datastream is not None:
             raise Rejected("either a pin or a dataStreamId is meant")
         if datastream is not None:
             if (point := self.point(datastream)) is None:
                 raise NotFound(f"Data stream with identifier {datastream} is not found!")
             return point
-        matches = [p for p in points if f"v{p.datastream.pin}" == (pin or "").lower()]
-        matches += [p for p in points if p.datastream.name == nfc(pin or "")]
-        if not matches:
+        number = self.template.pin_of(pin or "")
+        if number is None or number not in self.points:
             raise UnknownPin(f"device {self.name} has no datastream on pin {pin}")
-        return matches[0]
+        return self.points[number]
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,8 @@ Value = Scalar | tuple[Scalar, ...]
 DataType = Literal["integer", "double", "string", "enum", "location"]
 #: The history of a datastream: none, averages of minutes, or every value.
 HistoryMode = Literal["off", "minute", "raw"]
+#: The beginning of the name of a property group: tags of datastreams follow, separated by semicolons.
+GROUP = "tag:"
 #: A system of units.
 System = Literal["metric", "imperial"]
 EventKind = Literal["info", "warning", "critical", "content"]
@@ -24,6 +26,10 @@ EventKind = Literal["info", "warning", "critical", "content"]
 ONLINE, OFFLINE = "online", "offline"
 #: How an expired value is displayed (docs.blynk.io, Invalidate value).
 Show = Literal["Nothing", "Default", "No Data", "Empty", "--"]
+
+
+def _nfc_each(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(nfc, names))
 
 
 @attrs.frozen(kw_only=True)
@@ -82,13 +88,9 @@ class Datastream:
     #: Its use in automations; None is none.
     automation: Exposure | None = None
     #: Its meaning, whatever its name: at most one of `hub.templates.document.TAGS` and four others.
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = attrs.field(default=(), converter=_nfc_each)
     icon: str = ""
     color: str = ""
-
-
-def _nfc_each(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(nfc, names))
 
 
 @attrs.frozen(kw_only=True)
@@ -291,3 +293,19 @@ class Template:
     lifecycle: Lifecycle = Lifecycle()
     web: Dashboard = attrs.Factory(Dashboard)
     mobile: MobileDashboard = attrs.Factory(MobileDashboard)
+
+    def pin_of(self, name: str) -> int | None:
+        """Return the pin of a datastream by pin (``V1``, ``v1``), name or property group; None if there is none.
+
+        The property group ``tag:Temperature C`` is the datastream with that tag (docs.blynk.io, Semantic tags), and
+        ``tag:Temperature C;Outside`` the one with both. Of several, the one with the fewest tags counts, then the first
+        pin.
+        """
+        streams = self.datastreams
+        pins = [stream.pin for stream in streams if f"v{stream.pin}" == name.lower()]
+        pins += [stream.pin for stream in streams if stream.name == nfc(name)]
+        if not pins and name.startswith(GROUP):
+            tags = {tag.strip() for tag in nfc(name).removeprefix(GROUP).split(";")}
+            group = [stream for stream in streams if tags.issubset(stream.tags)]
+            pins = [stream.pin for stream in sorted(group, key=lambda stream: (len(stream.tags), stream.pin))]
+        return pins[0] if pins else None

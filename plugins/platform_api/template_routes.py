@@ -15,10 +15,12 @@ from plugins.platform_api.template_schemas import (
     DatastreamInfo,
     EventInfo,
     MetaField,
+    PropertyGroup,
     TemplateObject,
     datastream_infos,
     event_infos,
     meta_fields,
+    property_groups,
     template_object,
 )
 
@@ -225,6 +227,10 @@ class TemplateRoutes:
     async def metafields(self, request: Request, template_id: str) -> list[MetaField]:
         return meta_fields(self._template(request, template_id))
 
+    async def groups(self, request: Request) -> list[PropertyGroup]:
+        org = self._hub.access.organization_for(request)
+        return property_groups(template for template in self._hub.templates.by_id.values() if org.has(template))
+
     async def document(self, request: Request, template_id: str, *, version: int | None = None) -> dict[str, Any]:
         template = self._template(request, template_id)
         request.version(template)
@@ -406,6 +412,7 @@ def routes(hub: Hub) -> Sequence[Route]:
             **large,
             **editing,
         ),
+        Route("GET", f"{ours}/groups", api.groups, view, "The property groups of all templates"),
         Route("GET", f"{ours}/export", api.export_file, view, "A template as a file", media=toml),
         Route("GET", f"{ours}/document", api.document, view, "A template as a document, or one of its versions"),
         Route("POST", f"{ours}/create", api.create, edit, "Make a template", NewTemplate, **large),

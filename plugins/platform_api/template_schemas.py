@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from hub import (
+    GROUP,
     Dashboard,
     Datastream,
     DataType,
@@ -91,6 +93,49 @@ class MetaField:
     default: str
     description: str
     required: bool
+
+
+@attrs.frozen(kw_only=True)
+class GroupDatastream:
+    """The datastream of a template that is in a property group."""
+
+    template_id: str
+    pin: str
+    name: str
+    type: DataType
+    units: str
+
+
+@attrs.frozen(kw_only=True)
+class PropertyGroup:
+    """The datastreams of several templates that have the same tags.
+
+    ``name`` ("tag:Humidity") stands for each of them wherever a pin or name is expected: in searches and segments, to
+    read and to write. Only templates that the organization of the caller has are considered.
+    """
+
+    name: str
+    tags: list[str]
+    datastreams: list[GroupDatastream]
+
+
+def property_groups(templates: Iterable[Template]) -> list[PropertyGroup]:
+    """Return the property groups of templates, by name."""
+    groups: dict[str, PropertyGroup] = {}
+    for template in templates:
+        for datastream in template.datastreams:
+            if tags := sorted(datastream.tags):
+                name = GROUP + ";".join(tags)
+                group = groups.setdefault(name, PropertyGroup(name=name, tags=tags, datastreams=[]))
+                member = GroupDatastream(
+                    template_id=template.id,
+                    pin=f"v{datastream.pin}",
+                    name=datastream.name,
+                    type=datastream.type,
+                    units=datastream.units,
+                )
+                group.datastreams.append(member)
+    return [groups[name] for name in sorted(groups)]
 
 
 @attrs.frozen(kw_only=True)

@@ -84,6 +84,7 @@ WITHOUT_OBJECT = {
     "GET /api/v1/template/export",
     "POST /api/v1/template/import",
     "GET /api/v1/template/assets",
+    "GET /api/v1/template/groups",
     "POST /api/v1/template/asset",
     "PUT /api/v1/template/asset",
     "DELETE /api/v1/template/asset",
