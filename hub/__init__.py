@@ -37,7 +37,7 @@ _NAMES = {
         "DeviceConnected DeviceDeleted DeviceDisconnected DeviceInfo EventChanged EventLogged EventResolved "
         "Fact MetadataChanged OrganizationChanged PluginFailed PropertyChanged Refused RightsChanged "
         "StatusChanged StorageTrouble TemplateChanged TemplateDeleted ValueCleared ValueExpired ValueSet "
-        "ValueWritten WireFrame"
+        "ValueUnconfirmed ValueWritten WireFrame"
     ),
     "hub.hookspecs": "HOOK_VERSION hookimpl",
     "hub.model": (

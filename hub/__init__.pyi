@@ -217,6 +217,9 @@ from hub.facts import (
     ValueSet as ValueSet,
 )
 from hub.facts import (
+    ValueUnconfirmed as ValueUnconfirmed,
+)
+from hub.facts import (
     ValueWritten as ValueWritten,
 )
 from hub.facts import (

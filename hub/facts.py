@@ -10,7 +10,17 @@ from __future__ import annotations
 import attrs
 
 from hub.history import Receipt
-from hub.model import Change, Datastream, Device, Organization, Principal, Template, TimelineEvent, Value
+from hub.model import (
+    SYSTEM,
+    Change,
+    Datastream,
+    Device,
+    Organization,
+    Principal,
+    Template,
+    TimelineEvent,
+    Value,
+)
 from hub.storage.stamp_correction import Correction
 
 
@@ -28,8 +38,9 @@ class ValueWritten(Fact):
     """A value was accepted, from a device or for it. Emitted before the commit: it is in memory only.
 
     A subscriber that acts outside the hub on a value, such as sending a message, awaits ``receipt.durable()`` first;
-    without a receipt the value is durable already. ``via`` is the transport ("native", "mqtt", "http" …). ``latest`` is
-    False for a value older than the datastream's latest one.
+    without a receipt the value is durable already. ``via`` is the transport ("native", "mqtt", "http" …), or
+    "confirmation" for a value that is restored because the device did not confirm the next one; ``by`` is the author.
+    ``latest`` is False for a value older than the datastream's latest one.
     """
 
     device: Device
@@ -39,6 +50,7 @@ class ValueWritten(Fact):
     via: str
     latest: bool = True
     receipt: Receipt | None = None
+    by: Principal = SYSTEM
 
 
 @attrs.frozen
@@ -61,6 +73,16 @@ class ValueExpired(Fact):
     device: Device
     datastream: Datastream
     show: str
+
+
+@attrs.frozen
+class ValueUnconfirmed(Fact):
+    """The device did not confirm a datastream's latest value in time, and the value stays: there was no value before
+    it, or storage did not accept the restored one. Nothing is stored.
+    """
+
+    device: Device
+    datastream: Datastream
 
 
 @attrs.frozen

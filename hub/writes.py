@@ -127,10 +127,10 @@ class Writes:
             if number % IMPORT_SLICE == 0:
                 await trio.lowlevel.checkpoint()
         for point in newest.values():
-            self._publish_imported(point, via, receipt)
+            self._publish_imported(point, via, principal, receipt)
         return receipt
 
-    def _publish_imported(self, point: DeviceDatastream, via: str, receipt: Receipt | None) -> None:
+    def _publish_imported(self, point: DeviceDatastream, via: str, by: Principal, receipt: Receipt | None) -> None:
         """Send and emit the newest of the imported values; older ones are nothing to act upon."""
         latest = self._history.latest.get(point.series)
         if latest is None:
@@ -140,7 +140,7 @@ class Writes:
         for session in self._sessions.recipients(point.device):
             session.send(SetDatastream(point.datastream.pin, texts_of(value)))
         if self._bus.wants_value(point.device.id):
-            self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via, receipt=receipt))
+            self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, via, True, receipt, by))
 
     def check(self, device: Device, point: DeviceDatastream, at: int, raw: Raw) -> None:
         """Raise as `write` would for a value with a client's stamp; accept nothing."""
@@ -173,20 +173,26 @@ class Writes:
         self.count += 1
         device.messages[write.via] += 1
         if self._bus.wants_value(device.id):
-            self._bus.emit_value(ValueWritten(device, datastream, value, ts, write.via, newest, receipt))
+            self._bus.emit_value(
+                ValueWritten(device, datastream, value, ts, write.via, newest, receipt, write.principal)
+            )
         if write.principal.kind != "device":
             self._bus.emit(ValueSet(device, datastream, value, ts, write.via, write.principal, receipt))
         return receipt
 
-    def restore(self, point: DeviceDatastream, value: Value) -> None:
-        """Restore the value before a write that the device did not confirm; it is not sent to the device."""
+    def restore(self, point: DeviceDatastream, value: Value) -> bool:
+        """Restore the value before a write that the device did not confirm; it is not sent to the device.
+
+        Returns False when buffers are full: the latest value stays.
+        """
         ts = self._clock.now()
         try:
             receipt = self._history.put(point.series, ts, value, latest=True)
         except Unavailable:
-            return
+            return False
         self._history.latest[point.series] = (ts, value)
         self._bus.emit_value(ValueWritten(point.device, point.datastream, value, ts, "confirmation", receipt=receipt))
+        return True
 
     def believable(self, datastream: Datastream, at: int) -> int:
         """Return a client's stamp. Raises `Rejected`.

@@ -40,6 +40,11 @@ class WebSocketWire(Wire):
         self._fragments: list[Frame] = []
 
     @property
+    def connection(self) -> Wire:
+        """The connection's wire."""
+        return self._wire
+
+    @property
     def pending(self) -> int:
         return self._wire.pending
 
@@ -138,11 +143,6 @@ class WebSocketWire(Wire):
             self._protocol.send_text(data)
             self._flush()
 
-    def send_frames(self, data: bytes) -> None:
-        """Send encoded frames that are complete messages."""
-        if not self._wire.broken and not self.broken:
-            self._wire.send(data)
-
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):
             self._wire.send(data)
@@ -174,6 +174,8 @@ class TextSocket:
 
     def __init__(self, wire: WebSocketWire) -> None:
         self._wire = wire
+        # Without the way over the WebSocket's wire: this is called for each of many clients of the live stream.
+        self._connection = wire.connection
 
     async def receive(self) -> str | bytes | None:
         return await self._wire.receive_message()
@@ -183,17 +185,24 @@ class TextSocket:
         self._wire.send_text(message.encode() if isinstance(message, str) else message)
 
     def prepare(self, message: bytes) -> bytes:
-        return Frame(Opcode.TEXT, message).serialize(mask=False)
+        """Return a text message as an unmasked frame (RFC 6455, section 5.2)."""
+        size = len(message)
+        if size < 126:
+            return b"\x81%c%b" % (size, message)
+        if size < 65_536:
+            return b"\x81\x7e%b%b" % (size.to_bytes(2), message)
+        return b"\x81\x7f%b%b" % (size.to_bytes(8), message)
 
     def send_prepared(self, data: bytes) -> None:
-        self._wire.send_frames(data)
+        if not self._wire.broken:
+            self._connection.send(data)
 
     @property
     def pending(self) -> int:
-        return self._wire.pending
+        return self._connection.pending
 
     async def drained(self) -> None:
-        await self._wire.drained()
+        await self._connection.drained()
 
 
 def accept(wire: Wire, request: h11.Request, trailing: bytes, subprotocols: Sequence[str] = ()) -> WebSocketWire | None:

@@ -14,8 +14,8 @@ the stamps of the latest values.
 *Confirmation* (``confirm``): a write by anyone but the device makes the datastream unconfirmed, and the value before
 the first unconfirmed write is remembered; each further write restarts the timer. A value from the device confirms the
 datastream. If the timer ends first, the remembered value (without one, the default of the datastream) becomes the
-latest value again; the device is not notified. This state is not stored: after a start of the hub, all datastreams are
-confirmed.
+latest value again; the device is not notified. If there is neither, `ValueUnconfirmed` is emitted and the value stays.
+This state is not stored: after a start of the hub, all datastreams are confirmed.
 
 =============  ======================================  =====================================
 State          Entered by                              Left by
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from hub.facts import ValueExpired
+from hub.facts import ValueExpired, ValueUnconfirmed
 from hub.model import DeviceDatastream, Value
 from hub.parsing.structuring import seconds
 from hub.timers import Timers
@@ -52,7 +52,7 @@ Latest = tuple[int, Value] | None
 class ValueTimeouts:
     """The value timeouts of all datastreams, given by series in ``points``.
 
-    ``restore`` makes the value from before an unconfirmed write the latest one again.
+    ``restore`` makes the value from before an unconfirmed write the latest one again; it returns whether it could.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ValueTimeouts:
         bus: Bus,
         clock: Clock,
         points: Mapping[int, DeviceDatastream],
-        restore: Callable[[DeviceDatastream, Value], None],
+        restore: Callable[[DeviceDatastream, Value], bool],
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -107,6 +107,10 @@ class ValueTimeouts:
         expire = point.datastream.expire
         return expire.show if expire is not None and point.series in self.expired else None
 
+    def is_pending(self, point: DeviceDatastream) -> bool:
+        """Whether the latest value of a point waits for the device to confirm it."""
+        return point.series in self._unconfirmed
+
     def _renew(self, point: DeviceDatastream, age: float) -> None:
         expire = point.datastream.expire
         assert expire is not None
@@ -121,8 +125,9 @@ class ValueTimeouts:
     def _revert(self, key: Hashable) -> None:
         before = self._unconfirmed.pop(cast("int", key), None)
         point = self._points.get(cast("int", key))
-        if point is None:
+        if point is None or not point.datastream.confirm:
+            # Erased; or the template does not ask for confirmation any more, and the device's values were not counted.
             return
         value = point.datastream.default if before is None else before[1]
-        if value is not None:
-            self._restore(point, value)
+        if value is None or not self._restore(point, value):
+            self._bus.emit(ValueUnconfirmed(point.device, point.datastream))

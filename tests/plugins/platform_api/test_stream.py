@@ -52,7 +52,7 @@ async def test_value_is_sent_with_its_timestamp(hub, device, subscriber, write):
     write(device, 1, "é")
 
     ts, value = hub.writes.latest(device, device.points[1].datastream)
-    assert {"id": 1, "device": device.id, "values": {"v1": value}, "ts": ts} == await subscriber.receive()
+    assert {"id": 1, "device": device.id, "values": {"v1": value}, "ts": ts, "by": "test"} == await subscriber.receive()
 
 
 async def test_values_written_over_http_and_the_native_protocol_are_sent(hub, meter, subscriber):
@@ -326,6 +326,34 @@ async def test_clients_with_the_same_subscription_receive_the_same_messages(hub,
         ({"subscribe": "devices", "after": "x"}, "after must be"),
         ({"subscribe": "devices", "after": True}, "after must be"),
         ({"subscribe": ["devices"]}, "subscribe must be one of"),
+        ({"subscribe": "devices", "pins": []}, 'pins must be a list of pins, such as ["V0", "V1"].'),
+        ({"subscribe": "devices", "pins": "V0"}, 'pins must be a list of pins, such as ["V0", "V1"].'),
+        ({"subscribe": "devices", "pins": ["V0"] * 513}, "pins must be a list of pins"),
+        ({"subscribe": "devices", "pins": ["V256"]}, 'such as ["V0", "V1"]: "V256" is none.'),
+        ({"subscribe": "devices", "pins": ["V0", 7]}, ": 7 is none."),
+        ({"subscribe": "devices", "pins": [["V0"]]}, ': ["V0"] is none.'),
+        *(
+            ({"subscribe": "devices", "every_ms": interval}, f"from 50 to 10000, not {shown}.")
+            for interval, shown in (
+                (0, "0"),
+                (49, "49"),
+                (10_001, "10001"),
+                (-250, "-250"),
+                (99.5, "99.5"),
+                (2**70, str(2**70)),
+                (True, "true"),
+                ("250", '"250"'),
+                ([250], "[250]"),
+                ("x" * 1000, '"' + "x" * 39),
+            )
+        ),
+        (
+            {"subscribe": "devices", "every_ms": 250, "every": True},
+            "every asks for all values and every_ms for the last",
+        ),
+        ({"subscribe": "audit", "every_ms": 250}, "every_ms gathers the changes of device, devices and events; audit"),
+        ({"subscribe": "wire", "device": 1, "every_ms": 250}, "and events; wire is sent at once."),
+        ({"subscribe": "device", "device": 999, "every_ms": 250}, "Device with identifier 999 is not found"),
     ],
 )
 async def test_invalid_option_is_answered_with_an_error(subscriber, message, error):

@@ -58,7 +58,7 @@ async def test_values_with_old_timestamps_are_sent_only_with_every(hub, device, 
 
     await subscriber.subscribe(2, "devices", every=True)
     write(device, 0, 3, at=old)
-    assert {"id": 2, "device": device.id, "values": {"v0": 3}, "ts": old} == await subscriber.receive()
+    assert {"id": 2, "device": device.id, "values": {"v0": 3}, "ts": old, "by": "test"} == await subscriber.receive()
 
 
 async def test_lagging_client_is_sent_the_number_of_dropped_values(device, subscriber, write, monkeypatch):
@@ -75,7 +75,7 @@ async def test_lagging_client_is_sent_the_number_of_dropped_values(device, subsc
 async def write_values(hub, device, count, listener):
     """Write values to a device, and let the listener receive each before the next is written."""
     service = hub.service(feeds.Feeds)
-    feed = service.subscribe(feeds.FeedKey("devices", None, every=True), None, listener)
+    feed = service.subscribe(feeds.FeedKey("devices", None, "every"), None, listener)
     for number in range(count):
         hub.write(Write(device, 0, str(number), "test", SYSTEM))
         for _ in range(5):
@@ -86,7 +86,7 @@ async def write_values(hub, device, count, listener):
 async def test_values_are_sent_one_by_one_while_sending_is_cheap(hub, device):
     batches = []
     await write_values(hub, device, 100, batches.append)
-    assert [1] * 100 == [len(batch.messages) for batch in batches]
+    assert [1] * 100 == [len(batch.changes) for batch in batches]
 
 
 async def test_values_are_batched_while_sending_is_expensive(hub, device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from support.accounts import log_in
 from support.oauth import (
     access_token_for,
@@ -12,6 +13,8 @@ from support.stream import open_stream
 from support.tenants import ORG, PASSWORD
 
 from hub.model import ROOT_ORG, SYSTEM
+from hub.writes import Write
+from plugins.platform_api import snapshots
 from plugins.users.model import ADMIN, STAFF, USER
 
 
@@ -97,17 +100,22 @@ async def test_stream_closes_when_the_role_of_its_client_loses_the_permission(wo
         await stream.wait_closed()
 
 
+@pytest.mark.parametrize("options", [{}, {"every_ms": 50}], ids=["latest", "gathered"])
 @pytest.mark.parametrize("change", ["organization moved", "device transferred", "role replaced", "user transferred"])
-async def test_stream_sends_nothing_after_the_right_to_the_device_is_lost(world, change):
+async def test_stream_sends_nothing_after_the_right_to_the_device_is_lost(world, change, options):
     device = await world.device(world.orgs["works"])
     if change == "role replaced":
         guest = await world.service.roles.add("Guest", STAFF)
         await world.user("gus", world.orgs["acme"], guest)
     user = {"role replaced": "gus"}.get(change, "ada")
     async with open_stream(world.hub, world.tokens[user]) as stream:
-        assert "subscribed" in await stream.subscribe(1, "devices")
+        assert [device.id] == [
+            state["device"]
+            for state in (await stream.subscribe(1, "devices", devices=[device.id], **options))["devices"]
+        ]
         await world.write(device)
-        assert "values" in await stream.receive()
+        message = await stream.receive()
+        assert "values" in message.get("changes", [message])[0]
         if change == "organization moved":
             await world.hub.organizations.move(world.orgs["works"], world.orgs["beta"], SYSTEM)
         elif change == "device transferred":
@@ -120,3 +128,43 @@ async def test_stream_sends_nothing_after_the_right_to_the_device_is_lost(world,
             await world.service.users.change(world.users["ada"], org=world.orgs["beta"])
         await world.write(device)
         assert await stream.stays_silent()
+
+
+async def test_device_of_another_organization_is_left_out_like_one_that_does_not_exist(world):
+    visible, foreign = await world.device(world.orgs["acme"]), await world.device(world.orgs["beta"])
+    async with open_stream(world.hub, world.tokens["ada"]) as stream:
+        answers = [
+            await stream.subscribe(number, "devices", devices=[visible.id, device_id])
+            for number, device_id in enumerate((foreign.id, 10**9))
+        ]
+        assert answers[0]["devices"] == answers[1]["devices"]
+        assert [visible.id] == [state["device"] for state in answers[0]["devices"]]
+
+
+async def test_change_that_was_gathered_before_the_right_was_lost_is_not_sent(world):
+    device = await world.device(world.orgs["works"])
+    async with open_stream(world.hub, world.tokens["ada"]) as stream:
+        await stream.subscribe(1, "devices", every_ms=200)
+        await world.write(device, 1)
+        assert {"v0": 1} == (await stream.receive())["changes"][0]["values"]
+        world.hub.write(Write(device, 0, 2, "test", SYSTEM))
+        await world.hub.devices.transfer(device, world.orgs["beta"], None, SYSTEM)
+        assert await stream.stays_silent()
+
+
+async def test_subscriptions_end_with_the_right_to_see_devices_while_the_snapshot_is_made(world, monkeypatch):
+    """The client loses its right after the first device of the snapshot."""
+    devices = [await world.device(world.orgs["acme"]) for _ in range(3)]
+    monkeypatch.setattr(snapshots, "VALUES_AT_ONCE", 1)
+    checkpoint = trio.lowlevel.checkpoint
+
+    async def transfer_and_checkpoint():
+        if world.users["ada"].org == world.service.users.by_id[world.users["ada"].id].org:
+            await world.service.users.change(world.users["ada"], org=world.orgs["beta"])
+        await checkpoint()
+
+    async with open_stream(world.hub, world.tokens["ada"]) as stream:
+        monkeypatch.setattr(snapshots.trio.lowlevel, "checkpoint", transfer_and_checkpoint)
+        snapshot = await stream.subscribe(1, "devices", devices=[device.id for device in devices])
+        monkeypatch.undo()
+        assert [devices[0].id] == [state["device"] for state in snapshot["devices"]]
