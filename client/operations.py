@@ -1321,6 +1321,18 @@ class Saved(TypedDict):
     drops: list[str]
 
 
+class ScreenObject(TypedDict):
+    """What a terminal or an LCD displays: its last 100 lines, or two lines with 16 characters each.
+
+    The last line of a terminal is empty unless the device has yet to end it.
+    """
+
+    dataStreamId: int
+    pin: str
+    kind: Literal["terminal", "lcd"]
+    lines: list[str]
+
+
 class SecondFactor(TypedDict):
     """For an authenticator app: url is the text for a QR code."""
 
@@ -1982,6 +1994,14 @@ def post_device_redirect(*, device_id: int, host: str, port: int | None = None) 
     Needs the permission org_devices.control: Control organization devices.
     """
     return Call("POST", "/api/v1/device/redirect", body={"deviceId": device_id, "host": host, "port": port})
+
+
+def get_device_screens(*, device_id: int) -> Call[list[ScreenObject]]:
+    """What a device's terminals and LCDs display.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/device/screens", {"deviceId": device_id})
 
 
 def post_device_token(*, device_id: int, overlap: str | None = None, token: str | None = None) -> Call[Token]:
