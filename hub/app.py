@@ -174,7 +174,7 @@ class Hub:
         self.writes = Writes(clock, self.history, self.sessions, bus, self.devices.retention, self.value_timeouts)
         self.timeline = Timeline(storage, bus, clock, config.limits.events_per_day)
         self.lifecycle = Lifecycles(storage, bus, clock, self.devices, self.timeline, config.limits.events_per_day)
-        self.metadata = Metadata(storage, bus, self.sessions, clock)
+        self.metadata = Metadata(storage, bus, self.sessions, clock, self.directory)
         self.properties = Properties(storage, bus)
         self.imports = DailyQuota(config.limits.import_points_per_day)
         self.uplinks = Uplinks(
@@ -214,6 +214,7 @@ class Hub:
             self.lifecycle,
             DeviceAttributes(self.directory, self.is_allowed, self.name_of, self.writes.current),
             self.writes.last_reported,
+            self.metadata.hidden_from,
             self.slices,
         )
         self.segments = Segments(

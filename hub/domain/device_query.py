@@ -246,7 +246,7 @@ def permission_predicate(is_allowed: IsAllowed, principal: Principal, permission
 class QueryCompiler:
     """Compiles device queries into predicates, which are cheap: a query may test tens of thousands of devices.
 
-    ``last_reported(device)`` is `Writes.last_reported`.
+    ``last_reported(device)`` is `Writes.last_reported`, ``hidden_from`` is `Metadata.hidden_from`.
     """
 
     def __init__(
@@ -259,6 +259,7 @@ class QueryCompiler:
         lifecycle: Lifecycles,
         attributes: DeviceAttributes,
         last_reported: Callable[[Device], int | None],
+        hidden_from: Callable[[Principal], Callable[[Template], frozenset[str]]],
         slices: SliceRunner,
     ) -> None:
         self.attributes = attributes
@@ -268,6 +269,7 @@ class QueryCompiler:
         self._tokens = tokens
         self._lifecycle = lifecycle
         self._last_reported = last_reported
+        self._hidden_from = hidden_from
         self._metadata = _MetadataIndex(storage, bus, devices, slices)
         self._tags: TagIndex = _NoTags()
         self._locations: LocationIndex = _NoLocations()
@@ -335,7 +337,7 @@ class QueryCompiler:
         """
         device_with_token = self._tokens.device_for(word)
         word = nfc(word).lower()
-        ids = await self._slices.run(self._metadata.devices_matching(word))
+        ids = await self._slices.run(self._metadata.devices_matching(word, self._hidden_from(principal)))
         if word.isdecimal() and word.isascii():
             ids.add(int(word[:15]))
         if device_with_token is not None:
@@ -399,19 +401,21 @@ class QueryCompiler:
             return lambda device: not matches(value_of(device))
         return lambda device: matches(value_of(device))
 
-    def metadata_values(self, name: str) -> Callable[[Device], str]:
+    def metadata_values(self, name: str, principal: Principal) -> Callable[[Device], str]:
         """Return a function from a device to the lower-case value of a metadata field; see `compile`, which loads them.
 
-        Without a value it returns the default of the device's template, or "".
+        Without a value it returns the default of the device's template, or ""; so it does for a field that the
+        principal does not see.
         """
-        return self._metadata.value_getter(name)
+        value_of, hidden, name = self._metadata.value_getter(name), self._hidden_from(principal), nfc(name)
+        return lambda device: "" if name in hidden(device.template) else value_of(device)
 
     def _value_getter(self, device_filter: Filter, principal: Principal) -> Callable[[Device], Any]:
         """Return a function from a device to the value of the filter's attribute; None stands for no value."""
         attributes, organizations, locations = self.attributes, self._organizations, self._locations
         match device_filter.attribute:
             case "metadata":
-                return self.metadata_values(device_filter.name)
+                return self.metadata_values(device_filter.name, principal)
             case "datastream":
                 return attributes.datastream_values(device_filter.name)
         getters: dict[str, Callable[[Device], Any]] = {
@@ -470,13 +474,14 @@ class _MetadataIndex:
             if number % STEP == 0:
                 yield
 
-    def devices_matching(self, word: str) -> Steps[set[int]]:
-        """Return the ids of devices with a field that contains the word."""
-        devices = set[int]()
-        for values in tuple(self._fields.values()):
+    def devices_matching(self, word: str, hidden: Callable[[Template], frozenset[str]]) -> Steps[set[int]]:
+        """Return the ids of devices with a field that contains the word and is not ``hidden`` in their template."""
+        devices, by_id = set[int](), self._devices.by_id
+        for name, values in tuple(self._fields.items()):
             items = tuple(values.items())
             for start in range(0, len(items), STEP):
-                devices.update(device for device, value in items[start : start + STEP] if word in value)
+                matches = [device for device, value in items[start : start + STEP] if word in value]
+                devices.update(id_ for id_ in matches if id_ in by_id and name not in hidden(by_id[id_].template))
                 yield
         return devices
 

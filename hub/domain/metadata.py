@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub.domain import units
-from hub.errors import NotFound, Rejected
+from hub.errors import Forbidden, NotFound, Rejected
 from hub.facts import MetadataChanged
-from hub.model import Device, MetadataField, Principal, SetMetadata
+from hub.model import Device, MetadataField, Principal, SetMetadata, Template
 from hub.parsing import timezones
 from hub.parsing.spellings import is_name, nfc
 from hub.storage import among
@@ -25,6 +25,7 @@ from hub.values import is_text
 if TYPE_CHECKING:
     from hub.bus import Bus
     from hub.clock import Clock
+    from hub.domain.directory import Directory
     from hub.sessions import Sessions
     from hub.storage import Storage, Transaction
 
@@ -242,7 +243,8 @@ def field_problems(field: MetadataField) -> list[str]:
 class Metadata:
     """The metadata of all devices; they are read from the database, with a cache of recent devices."""
 
-    def __init__(self, storage: Storage, bus: Bus, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, storage: Storage, bus: Bus, sessions: Sessions, clock: Clock, directory: Directory) -> None:
+        self._directory = directory
         self._storage = storage
         self._bus = bus
         self._sessions = sessions
@@ -296,7 +298,7 @@ class Metadata:
         return ""
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
-        """Set a field, durably; return False when it had that value. Raises `NotFound`, `WrongValue`."""
+        """Set a field, durably; return False when it had that value. Raises as `check`."""
         name = self.check(device, name, value, by).name
         if value == await self.get(device, name):
             return False
@@ -321,8 +323,14 @@ class Metadata:
         return True
 
     def check(self, device: Device, name: str, value: str, by: Principal) -> MetadataField:
-        """Check that a principal may set a field to a value, and return the field. Raises `NotFound`, `WrongValue`."""
+        """Check that a principal may set a field to a value, and return the field.
+
+        Raises `NotFound`, also for a field that the role of the principal does not see; `Forbidden` for one that it
+        does not edit; `WrongValue`.
+        """
         field = self.field(device, name)
+        if by.kind != "device":
+            self._check_roles(field, by)
         if len(value) > MAX_LONG or not is_text(value):
             raise WrongValue(f"must be text of at most {MAX_LONG} characters")
         if value and not (by.kind == "device" and field.type == "time_zone"):
@@ -332,6 +340,28 @@ class Metadata:
         if field.required and not value:
             raise WrongValue("must have a value")
         return field
+
+    def _check_roles(self, field: MetadataField, by: Principal) -> None:
+        if not self._directory.sees(by, field.view_roles):
+            raise NotFound(NO_FIELD)
+        if not self._directory.sees(by, field.edit_roles):
+            raise Forbidden(f"{field.name} is set by the roles {', '.join(field.edit_roles)} only.")
+
+    def hidden_from(self, principal: Principal) -> Callable[[Template], frozenset[str]]:
+        """Return a function from a template to the names of its fields that a principal does not see.
+
+        The function caches them, so use it for one list of devices only.
+        """
+        # The templates are in the values because an id is reused when its object is gone.
+        hidden: dict[int, tuple[Template, frozenset[str]]] = {}
+
+        def names(template: Template) -> frozenset[str]:
+            if (entry := hidden.get(id(template))) is None:
+                fields = (f for f in template.metadata if not self._directory.sees(principal, f.view_roles))
+                entry = hidden[id(template)] = template, frozenset(field.name for field in fields)
+            return entry[1]
+
+        return names
 
     @staticmethod
     def field(device: Device, name: str | int) -> MetadataField:
@@ -364,6 +394,11 @@ class Metadata:
             | (values[device.id] or missing.get(device.id, {}))
             for device in devices
         }
+
+    async def visible_values(self, device: Device, principal: Principal) -> dict[str, str]:
+        """Return `values_for` without the fields that a principal does not see."""
+        hidden = self.hidden_from(principal)(device.template)
+        return {name: value for name, value in (await self.values_for(device)).items() if name not in hidden}
 
     async def values_for(self, device: Device) -> dict[str, str]:
         """Return the values of all fields that the template defines or that were set, by name."""

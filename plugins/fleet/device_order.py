@@ -168,7 +168,7 @@ class DeviceOrders:
             case "datastream":
                 return queries.attributes.datastream_values(name), _value_key, (str, int, float, NoneType)
             case "metadata":
-                return queries.metadata_values(name), _value_key, (str,)
+                return queries.metadata_values(name, principal), _value_key, (str,)
             case "owner":
                 # A cursor has the owner's id: the client may not see the address by which devices are sorted.
                 return lambda d: d.owner or 0, self._address_of, (int,)

@@ -104,6 +104,7 @@ class DeviceSearch:
 
         def to_results() -> Steps[list[FoundDevice]]:
             results: list[FoundDevice] = []
+            hidden_in = self._hub.metadata.hidden_from(principal)
             activated_by = self._hub.device_queries.attributes.activator_names(principal)
             for number, device in enumerate(devices):
                 if number % STEP == 0:
@@ -116,8 +117,8 @@ class DeviceSearch:
                 if values:
                     result = attrs.evolve(result, values=self._listed_values(displays[device.id], values))
                 if metadata:
-                    of_device = fields[device.id]
-                    named = {name: of_device[name] for name in metadata if name in of_device}
+                    of_device, hidden = fields[device.id], hidden_in(device.template)
+                    named = {name: of_device[name] for name in metadata if name in of_device and name not in hidden}
                     result = attrs.evolve(result, metadata=named)
                 results.append(result)
             return results

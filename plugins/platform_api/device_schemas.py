@@ -123,7 +123,7 @@ class ActivatedDevice:
 
 async def device_details(hub: Hub, device: Device, principal: Principal) -> DeviceObject:
     """Return a device with its values and metadata, in the units of ``principal``. Raises `StorageError`."""
-    metadata = await hub.metadata.values_for(device)
+    metadata = await hub.metadata.visible_values(device, principal)
     properties = await hub.properties.values_for(device)
     display = await hub.display.for_device(device, principal)
     values = [

@@ -59,7 +59,7 @@ class MetadataRoutes:
     async def fields(self, request: Request, device_id: int) -> list[MetaFieldValue]:
         device = self._hub.access.device_for(request, device_id)
         display = await self._hub.display.for_device(device, request.principal)
-        return meta_field_values(display, await self._hub.metadata.values_for(device))
+        return meta_field_values(display, await self._hub.metadata.visible_values(device, request.principal))
 
     async def set_field(self, request: Request) -> None:
         body: SetField = request.body

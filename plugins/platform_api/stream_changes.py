@@ -255,10 +255,13 @@ class ChangeSource(ABC):
                 yield subscribe(DeviceAdded, lambda fact: self._on_device(fact.device, {"added": True}))
                 yield subscribe(DeviceDeleted, lambda fact: self._on_device(fact.device, {"deleted": True}))
                 yield subscribe(DeviceChanged, lambda fact: self._on_device(fact.device, _changed(fact.device)))
-                yield subscribe(
-                    MetadataChanged, lambda fact: self._on_device(fact.device, {"metadata": {fact.name: fact.value}})
-                )
+                yield subscribe(MetadataChanged, self._on_metadata)
                 yield subscribe(TemplateChanged, self._on_template)
+
+    def _on_metadata(self, fact: MetadataChanged) -> None:
+        # A feed is for all who may view the device: a field for some of the roles is not sent.
+        if not any(field.name == fact.name and field.view_roles for field in fact.device.template.metadata):
+            self._on_device(fact.device, {"metadata": {fact.name: fact.value}})
 
     def _on_status(self, fact: StatusChanged, name: str) -> None:
         online = fact.status == ONLINE

@@ -146,7 +146,7 @@ class OrganizationRoutes:
                     "ownerUserId": device.owner,
                     "name": device.name,
                     "templateId": device.template.id,
-                    "metadata": await self._hub.metadata.values_for(device),
+                    "metadata": await self._hub.metadata.visible_values(device, request.principal),
                 }
                 for device in self._hub.access.devices_for(request.principal, VIEW_DEVICES, top.id)
             ],

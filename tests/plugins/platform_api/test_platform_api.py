@@ -30,6 +30,7 @@ async def test_every_route_has_an_existing_permission(hub):
         "/account",
         "/account/files/{file:path}",
         "/api/v1/login",
+        "/asset/{id}",
         "/device_uploads/{device}/{name}",
         "/api/v1/login/refresh",
         "/oauth2/token",
