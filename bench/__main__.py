@@ -13,6 +13,7 @@ import attrs
 from bench.api import api
 from bench.backup import backup
 from bench.brokers import brokers
+from bench.dashboards import dashboards
 from bench.history import history
 from bench.hostile import hostile
 from bench.idle import idle
@@ -68,6 +69,7 @@ BENCHES = (
     Bench(api, {"devices": 50_000, "seconds": 3.0}),
     Bench(search, {"devices": 50_000}),
     Bench(tenants, {"organizations": 1_000, "users": 20, "devices": 20}),
+    Bench(dashboards, {"devices": 200}),
     Bench(hostile, {"repeat": 40}),
     Bench(
         small,

@@ -35,7 +35,7 @@ COMMIT_SIZE = 200
 QUERIES = 31
 
 
-class _StallMeter:
+class StallMeter:
     """Measures the longest time in seconds for which the event loop was blocked while the meter was ``active``."""
 
     INTERVAL = 0.001
@@ -59,17 +59,17 @@ def history(*, points: int, series: int) -> dict[str, Any]:
 
 async def _history(points: int, series: int) -> dict[str, Any]:
     now = [BEGIN]
-    stalls = _StallMeter()
+    stalls = StallMeter()
     with tempfile.TemporaryDirectory(prefix="pinwheel-bench-") as folder:
         config = parse('[storage]\nretain_raw = "9999d"').with_data(str(Path(folder) / "data"))
         clock = Clock(wall=lambda: now[0] * 1_000_000, uptime=lambda: now[0] / 1000)
         async with running(config, listen=False, clock=clock) as hub:
-            datastreams = await _add_datastreams(hub, series)
+            datastreams = await add_datastreams(hub, series)
             settle()
             before = written_bytes()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stalls.run)
-                await _write_values(hub, datastreams, points, now, stalls)
+                await write_values(hub, datastreams, points, now, stalls)
                 hub.history.close_segment()
                 while hub.history.is_busy:
                     await trio.sleep(0.01)
@@ -90,15 +90,15 @@ async def _history(points: int, series: int) -> dict[str, Any]:
     }
 
 
-async def _add_datastreams(hub: Hub, count: int) -> list[DeviceDatastream]:
+async def add_datastreams(hub: Hub, count: int) -> list[DeviceDatastream]:
     """Add devices with together at least ``count`` datastreams, and return that many."""
     template, _ = await hub.templates.save(TEMPLATE.replace("min = 0\n", ""), SYSTEM)
     devices = [NewDevice(name=f"Bench {n}", template=template) for n in range(-(-count // DATASTREAMS))]
     return [point for device, _ in await hub.devices.add(devices, SYSTEM) for point in device.points.values()][:count]
 
 
-async def _write_values(
-    hub: Hub, datastreams: list[DeviceDatastream], points: int, now: list[int], stalls: _StallMeter
+async def write_values(
+    hub: Hub, datastreams: list[DeviceDatastream], points: int, now: list[int], stalls: StallMeter
 ) -> None:
     """Write ``points`` values, one a minute for each datastream with jitter, and set the clock ``now`` to their times.
 

@@ -107,6 +107,16 @@ class Chart(TypedDict):
     series: list[Series]
 
 
+class ChartLine(TypedDict):
+    """A line of a chart: times (ms UTC) and the value at each; those without values are left out."""
+
+    name: str
+    deviceId: int | None
+    units: str
+    ts: list[int]
+    values: list[float]
+
+
 class ClientObject(TypedDict):
     clientId: str
     name: str
@@ -238,6 +248,158 @@ class DashboardEvent(TypedDict):
     name: str
     type: Literal["info", "warning", "critical", "content"]
     color: str
+
+
+class DashboardObject(TypedDict):
+    """Dashboard as JSON. Clients that cannot edit it do not get its roles, nor which devices a widget has.
+
+    They get those of the source, and of the devices on images, that they may see.
+    """
+
+    id: int
+    orgId: int | None
+    version: int
+    name: str
+    range: Literal["1h", "6h", "1d", "1w", "1mo", "3mo", "1y"]
+    editable: bool
+    source: DataSource
+    viewRoles: list[int]
+    tabs: list[DashboardTab]
+
+
+class DashboardSummary(TypedDict):
+    """Dashboard in a list. org_id is null if it is shared by an organization that the client may not see.
+
+    homepage: it is the homepage of the organization that the list is about.
+    """
+
+    id: int
+    orgId: int | None
+    name: str
+    range: Literal["1h", "6h", "1d", "1w", "1mo", "3mo", "1y"]
+    editable: bool
+    homepage: bool
+    tabs: list[str]
+    widgets: int
+
+
+class DashboardSummaryPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[DashboardSummary]
+    totalElements: int
+
+
+class DashboardTab(TypedDict):
+    name: str
+    widgets: list[DashboardWidget]
+
+
+class DashboardTabSent(TypedDict):
+    name: str
+    widgets: NotRequired[list[DashboardWidgetSent]]
+
+
+class DashboardWidget(TypedDict):
+    """A widget at x, y of the grid of its tab, from the top left. options depend on the type.
+
+    id is unique in its dashboard and stays the same; a widget with the id 0 is new and gets one.
+    """
+
+    id: int
+    type: Literal[
+        "switch",
+        "slider",
+        "label",
+        "device_table",
+        "metrics_over_time",
+        "metric_by_device",
+        "image_map",
+        "geomap",
+        "event_count",
+        "event_bars",
+        "latest_events",
+        "events_over_time",
+        "events_breakdown",
+        "events_by_organization",
+        "events_by_template",
+        "events_by_device",
+        "activations",
+        "total_devices",
+        "total_devices_by_template",
+        "active_devices",
+        "active_devices_by_template",
+        "connection_statuses",
+    ]
+    title: str
+    x: int
+    y: int
+    width: int
+    height: int
+    devices: DeviceSelection
+    options: dict[str, Any]
+
+
+class DashboardWidgetSent(TypedDict):
+    """A widget at x, y of the grid of its tab, from the top left. options depend on the type.
+
+    id is unique in its dashboard and stays the same; a widget with the id 0 is new and gets one.
+    """
+
+    id: NotRequired[int]
+    type: Literal[
+        "switch",
+        "slider",
+        "label",
+        "device_table",
+        "metrics_over_time",
+        "metric_by_device",
+        "image_map",
+        "geomap",
+        "event_count",
+        "event_bars",
+        "latest_events",
+        "events_over_time",
+        "events_breakdown",
+        "events_by_organization",
+        "events_by_template",
+        "events_by_device",
+        "activations",
+        "total_devices",
+        "total_devices_by_template",
+        "active_devices",
+        "active_devices_by_template",
+        "connection_statuses",
+    ]
+    title: NotRequired[str]
+    x: NotRequired[int]
+    y: NotRequired[int]
+    width: NotRequired[int]
+    height: NotRequired[int]
+    devices: NotRequired[DeviceSelectionSent]
+    options: NotRequired[dict[str, Any]]
+
+
+class DataSource(TypedDict):
+    """The devices that a dashboard is about: those of the templates in the organizations, by ids.
+
+    No templates are all templates; no organizations are the dashboard's own and all below it. The dashboard is
+    shared with these organizations.
+    """
+
+    templates: list[str]
+    organizations: list[int]
+
+
+class DataSourceSent(TypedDict):
+    """The devices that a dashboard is about: those of the templates in the organizations, by ids.
+
+    No templates are all templates; no organizations are the dashboard's own and all below it. The dashboard is
+    shared with these organizations.
+    """
+
+    templates: NotRequired[list[str]]
+    organizations: NotRequired[list[int]]
 
 
 class DataStreamValue(TypedDict):
@@ -423,7 +585,7 @@ class DeviceQuery(TypedDict):
 
     query: str
     match: Literal["all", "any"]
-    filters: list[FilterGiven]
+    filters: list[Filter]
 
 
 class DeviceQuerySent(TypedDict):
@@ -431,7 +593,31 @@ class DeviceQuerySent(TypedDict):
 
     query: NotRequired[str]
     match: NotRequired[Literal["all", "any"]]
-    filters: NotRequired[list[Filter]]
+    filters: NotRequired[list[FilterSent]]
+
+
+class DeviceResult(TypedDict):
+    """What became of a value for one device; problem says why it was not written, and is null for a success."""
+
+    deviceId: int
+    name: str
+    problem: str | None
+
+
+class DeviceSelection(TypedDict):
+    """The devices of a widget, among those of its dashboard: in a segment, that match find, or picked by ids."""
+
+    segmentId: int | None
+    find: DeviceQuery | None
+    devices: list[int]
+
+
+class DeviceSelectionSent(TypedDict):
+    """The devices of a widget, among those of its dashboard: in a segment, that match find, or picked by ids."""
+
+    segmentId: NotRequired[int | None]
+    find: NotRequired[DeviceQuerySent | None]
+    devices: NotRequired[list[int]]
 
 
 class DeviceTag(TypedDict):
@@ -589,14 +775,25 @@ class Filter(TypedDict):
         "lastReported",
         "datastream",
     ]
-    operator: NotRequired[
-        Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
-    ]
-    values: NotRequired[list[str | float]]
-    name: NotRequired[str]
+    operator: Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
+    values: list[str | float]
+    name: str
 
 
-class FilterGiven(TypedDict):
+class FilterChoice(TypedDict):
+    """An organization or template to filter by, and how many devices it has for the viewer."""
+
+    id: int | str
+    name: str
+    devices: int
+
+
+class FilterChoices(TypedDict):
+    organizations: list[FilterChoice]
+    templates: list[FilterChoice]
+
+
+class FilterSent(TypedDict):
     """Condition on one attribute of a device: at least one of values matches, ignoring the case of text.
 
     name is the name of the metadata field, or the datastream's pin ("v1"), name, or tag ("tag:Humidity").
@@ -618,9 +815,11 @@ class FilterGiven(TypedDict):
         "lastReported",
         "datastream",
     ]
-    operator: Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
-    values: list[str | float]
-    name: str
+    operator: NotRequired[
+        Literal["equals", "notEquals", "contains", "notContains", "less", "more", "empty", "notEmpty"]
+    ]
+    values: NotRequired[list[str | float]]
+    name: NotRequired[str]
 
 
 class FoundDevice(TypedDict):
@@ -1432,6 +1631,19 @@ class Tab(TypedDict):
     widget: list[Widget]
 
 
+class TablePage(TypedDict):
+    """The page of a table that a viewer selects, and its order; by default those of the widget's options.
+
+    sort_column counts the widget's columns from 0, for sort_by "column".
+    """
+
+    page: NotRequired[int]
+    size: NotRequired[int | None]
+    sortBy: NotRequired[Literal["name", "status", "column"] | None]
+    sortColumn: NotRequired[int]
+    sortOrder: NotRequired[Literal["asc", "desc"] | None]
+
+
 class TagObject(TypedDict):
     """Tag as JSON: color is like #24a0ed; devices counts the tagged devices that the client may view."""
 
@@ -1637,6 +1849,17 @@ class VersionObjectPage(TypedDict):
     totalElements: int
 
 
+class ViewerFilters(TypedDict):
+    """What a viewer temporarily narrows a dashboard to (docs.blynk.io, Dynamic Filters); an empty list is no filter.
+
+    templates are ids, as are organizations and devices.
+    """
+
+    organizations: NotRequired[list[int]]
+    templates: NotRequired[list[str]]
+    devices: NotRequired[list[int]]
+
+
 class VisiblePanel(TypedDict):
     """A screen of a plugin, and how to draw it.
 
@@ -1699,6 +1922,99 @@ class WidgetCatalogue(TypedDict):
     tile: list[WidgetTypeObject]
 
 
+class WidgetColumn(TypedDict):
+    """A column of a table. type says what is in its rows: a device's id, a number, text, a time, or a Cell."""
+
+    name: str
+    type: Literal["device", "number", "text", "time", "cell"]
+    units: str
+
+
+class WidgetData(TypedDict):
+    """The data of a widget, of devices devices that the viewer may view.
+
+    problem says why there is no data, or why it is not all. Values are in the viewer's units. start and end are
+    the range, ms UTC; resolution is the time between the points of series. previous is the value of the range
+    before, which is as long. total_elements is the number of rows on all pages.
+    """
+
+    type: Literal[
+        "switch",
+        "slider",
+        "label",
+        "device_table",
+        "metrics_over_time",
+        "metric_by_device",
+        "image_map",
+        "geomap",
+        "event_count",
+        "event_bars",
+        "latest_events",
+        "events_over_time",
+        "events_breakdown",
+        "events_by_organization",
+        "events_by_template",
+        "events_by_device",
+        "activations",
+        "total_devices",
+        "total_devices_by_template",
+        "active_devices",
+        "active_devices_by_template",
+        "connection_statuses",
+    ]
+    problem: str | None
+    devices: int
+    start: int | None
+    end: int | None
+    resolution: Literal["minute", "quarter", "hour", "day"] | None
+    value: float | None
+    text: str | None
+    units: str
+    previous: float | None
+    series: list[ChartLine]
+    columns: list[WidgetColumn]
+    rows: list[list[Any]]
+    totalElements: int
+
+
+class WidgetDescription(TypedDict):
+    """A type of widget. refresh_s is how often a client should ask for new data, in seconds.
+
+    ranged: its data are of the dashboard's range. Each option has a name, a type, limits or choices, and a
+    default.
+    """
+
+    type: Literal[
+        "switch",
+        "slider",
+        "label",
+        "device_table",
+        "metrics_over_time",
+        "metric_by_device",
+        "image_map",
+        "geomap",
+        "event_count",
+        "event_bars",
+        "latest_events",
+        "events_over_time",
+        "events_breakdown",
+        "events_by_organization",
+        "events_by_template",
+        "events_by_device",
+        "activations",
+        "total_devices",
+        "total_devices_by_template",
+        "active_devices",
+        "active_devices_by_template",
+        "connection_statuses",
+    ]
+    label: str
+    group: str
+    ranged: bool
+    refreshS: int
+    options: list[dict[str, Any]]
+
+
 class WidgetOption(TypedDict):
     """An option of a widget type. default is null if the datastream's own setting applies, or none.
 
@@ -1744,6 +2060,14 @@ class WidgetTypeObject(TypedDict):
     writes: bool
     raw: bool
     options: list[WidgetOption]
+
+
+class WriteResults(TypedDict):
+    """How many devices have the value, and how many not; devices without such a datastream count as neither."""
+
+    done: int
+    failed: int
+    results: list[DeviceResult]
 
 
 def get_audit(
@@ -1849,6 +2173,143 @@ def post_clock_repair(
         "/api/v1/clock/repair",
         body={"shiftMs": shift_ms, "drop": drop, "deviceId": device_id, "dryRun": dry_run},
     )
+
+
+def delete_dashboard(*, dashboard_id: int) -> Call[None]:
+    """Delete a dashboard.
+
+    Needs the permission dashboards.edit: Manage Dashboards.
+    """
+    return Call("DELETE", "/api/v1/dashboard", {"dashboardId": dashboard_id})
+
+
+def get_dashboard(*, dashboard_id: int) -> Call[DashboardObject]:
+    """One dashboard.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/dashboard", {"dashboardId": dashboard_id})
+
+
+def put_dashboard(
+    *,
+    dashboard_id: int,
+    name: str | None = None,
+    source: DataSourceSent | None = None,
+    range: Literal["1h", "6h", "1d", "1w", "1mo", "3mo", "1y"] | None = None,
+    view_roles: Sequence[int] | None = None,
+    tabs: Sequence[DashboardTabSent] | None = None,
+) -> Call[DashboardObject]:
+    """Edit a dashboard.
+
+    Needs the permission dashboards.edit: Manage Dashboards.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/dashboard",
+        body={
+            "dashboardId": dashboard_id,
+            "name": name,
+            "source": source,
+            "range": range,
+            "viewRoles": view_roles,
+            "tabs": tabs,
+        },
+    )
+
+
+def post_dashboard_create(
+    *,
+    name: str,
+    org_id: int | None = None,
+    source: DataSourceSent | None = None,
+    range: Literal["1h", "6h", "1d", "1w", "1mo", "3mo", "1y"] | None = None,
+    view_roles: Sequence[int] | None = None,
+    tabs: Sequence[DashboardTabSent] | None = None,
+) -> Call[DashboardObject]:
+    """Make a dashboard.
+
+    Needs the permission dashboards.edit: Manage Dashboards.
+    """
+    return Call(
+        "POST",
+        "/api/v1/dashboard/create",
+        body={"name": name, "orgId": org_id, "source": source, "range": range, "viewRoles": view_roles, "tabs": tabs},
+    )
+
+
+def post_dashboard_data(
+    *,
+    range: Literal["1h", "6h", "1d", "1w", "1mo", "3mo", "1y"] | None = None,
+    tz: str | None = None,
+    filters: ViewerFilters | None = None,
+    table: TablePage | None = None,
+    dashboard_id: int,
+    widget_id: int,
+) -> Call[WidgetData]:
+    """The data of a widget.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/dashboard/data",
+        body={
+            "range": range,
+            "tz": tz,
+            "filters": filters,
+            "table": table,
+            "dashboardId": dashboard_id,
+            "widgetId": widget_id,
+        },
+    )
+
+
+def get_dashboard_filters(*, dashboard_id: int) -> Call[FilterChoices]:
+    """What viewers can filter a dashboard by.
+
+    Organizations and templates with devices that the caller may view.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/dashboard/filters", {"dashboardId": dashboard_id})
+
+
+def put_dashboard_homepage(*, dashboard_id: int | None = None, org_id: int | None = None) -> Call[None]:
+    """Select an organization's homepage.
+
+    Needs the permission dashboards.edit: Manage Dashboards.
+    """
+    return Call("PUT", "/api/v1/dashboard/homepage", body={"dashboardId": dashboard_id, "orgId": org_id})
+
+
+def get_dashboard_widgets() -> Call[list[WidgetDescription]]:
+    """The types of widgets of dashboards."""
+    return Call("GET", "/api/v1/dashboard/widgets")
+
+
+def post_dashboard_write(
+    *, dashboard_id: int, widget_id: int, value: float, filters: ViewerFilters | None = None
+) -> Call[WriteResults]:
+    """Write a value to all devices of a widget.
+
+    Needs the permission org_devices.control: Control organization devices.
+    """
+    return Call(
+        "POST",
+        "/api/v1/dashboard/write",
+        body={"dashboardId": dashboard_id, "widgetId": widget_id, "value": value, "filters": filters},
+    )
+
+
+def get_dashboards(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[DashboardSummaryPage]:
+    """The dashboards of an organization.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call("GET", "/api/v1/dashboards", {"orgId": org_id, "page": page, "size": size})
 
 
 def get_device_actions(
@@ -2026,7 +2487,7 @@ def post_devices_bulk(
     devices: Sequence[int] | None = None,
     query: str | None = None,
     match: Literal["all", "any"] | None = None,
-    filters: Sequence[Filter] | None = None,
+    filters: Sequence[FilterSent] | None = None,
     segment_id: int | None = None,
     org_id: int | None = None,
     all: bool | None = None,
@@ -2079,7 +2540,7 @@ def post_devices_search(
     *,
     query: str | None = None,
     match: Literal["all", "any"] | None = None,
-    filters: Sequence[Filter] | None = None,
+    filters: Sequence[FilterSent] | None = None,
     segment_id: int | None = None,
     org_id: int | None = None,
     sort_by: Literal[

@@ -191,7 +191,9 @@ class Hub:
             self.reject,
             self.reject_unknown_pin,
         )
-        self.display = Display(self.organizations, self.metadata, self.directory)
+        #: For computations that would block the event loop for milliseconds.
+        self.slices = SliceRunner()
+        self.display = Display(self.organizations, self.metadata, self.directory, self.slices)
         self.clock_doubts = ClockDoubts(storage, clock)
         self.clock_repairs = ClockRepairs(self)
         self.access = Access(
@@ -203,8 +205,6 @@ class Hub:
             self.reject,
             self.take_message,
         )
-        #: For computations that would block the event loop for milliseconds.
-        self.slices = SliceRunner()
         self.device_queries = QueryCompiler(
             storage,
             bus,

@@ -80,7 +80,7 @@ def hub_protocols(hub: Hub) -> Sequence[WireProtocol]:
 
 @hookspec
 def hub_directory(hub: Hub) -> UserDirectory:
-    """Return the directory of users: by id, e-mail address and organization, with names and systems of units.
+    """Return the directory of users: by id, e-mail address and organization, with names, roles and systems of units.
 
     Called once, at the start. Other parts of the hub ask it through ``hub.directory``. Only one plugin may have it: two
     are a StartupError.

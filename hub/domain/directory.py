@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -38,8 +38,11 @@ class UserDirectory(Protocol):
     def count_by_organization(self) -> Counter[int]:
         """Return the number of users of each organization."""
 
-    def role_name(self, principal: Principal) -> str | None:
-        """Return the name of the role that a principal has, or None if it has none."""
+    def roles(self) -> Mapping[int, str]:
+        """Return the names of all roles, by id."""
+
+    def role_of(self, principal: Principal) -> int | None:
+        """Return the id of the role that a principal has, or None if it has none."""
 
     def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
         """Return the name and the organization of a principal ("user" "3"), or None if the directory has none."""
@@ -100,8 +103,16 @@ class Directory:
 
         A principal without a role, such as the local key, sees everything.
         """
-        role = None if self._provider is None else self._provider.role_name(principal)
-        return not roles or role is None or role in roles
+        role = self.role_of(principal)
+        return not roles or role is None or self.roles()[role] in roles
+
+    def roles(self) -> Mapping[int, str]:
+        """Return the names of all roles, by id."""
+        return {} if self._provider is None else self._provider.roles()
+
+    def role_of(self, principal: Principal) -> int | None:
+        """Return the id of the role that a principal has, or None if it has none."""
+        return None if self._provider is None else self._provider.role_of(principal)
 
     def principal_name(self, actor_id: str) -> tuple[str, int] | None:
         """Return the name and the organization of an actor ("user 3"), or None."""

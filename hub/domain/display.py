@@ -7,14 +7,16 @@ of its datastream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hub.domain import units
 from hub.domain.units import Conversion
-from hub.model import Datastream, Device, DeviceDatastream, MetadataField, Principal, Value
+from hub.model import Datastream, Device, DeviceDatastream, MetadataField, Principal, Template, Value
+from hub.slices import SliceRunner, Steps
 
 if TYPE_CHECKING:
     from hub.domain.directory import Directory
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from hub.domain.organizations import Organizations
 
 SWITCH = "unit_conversion_switch"
+#: Devices in one step of a slice.
+STEP = 256
 
 
 @attrs.frozen
@@ -47,24 +51,34 @@ class DisplayedValue:
 
 
 class Display:
-    def __init__(self, organizations: Organizations, metadata: Metadata, directory: Directory) -> None:
+    def __init__(
+        self, organizations: Organizations, metadata: Metadata, directory: Directory, slices: SliceRunner
+    ) -> None:
+        self._slices = slices
         self._organizations = organizations
         self._metadata = metadata
         self._directory = directory
 
     async def for_device(self, device: Device, principal: Principal) -> DeviceDisplay:
         """Return the display of a device for a principal. Raises `StorageError`."""
-        switched: dict[str, str] = {}
-        if fields := [field for field in device.template.metadata if field.type == SWITCH]:
-            values = await self._metadata.values_for(device)
-            switched = {
-                units.canonical_name(option): values[field.name]
-                for field in fields
-                # The template may have changed its options since the value was set.
-                if values[field.name] in field.options
-                for option in field.options
-            }
-        return DeviceDisplay(device, switched, lambda base: self._preferred(base, principal))
+        values = await self._metadata.values_for(device) if _switches(device.template) else {}
+        return DeviceDisplay(device, _switched(device, values), lambda base: self._preferred(base, principal))
+
+    async def for_devices(self, devices: Sequence[Device], principal: Principal) -> list[DeviceDisplay]:
+        """Return the display of each device, in their order, after one read at most. Raises `StorageError`."""
+        with_switch = [device for device in devices if _switches(device.template)]
+        values = await self._metadata.values_of(with_switch) if with_switch else {}
+        preferred = cache(lambda base: self._preferred(base, principal))
+
+        def displays() -> Steps[list[DeviceDisplay]]:
+            displays = []
+            for number, device in enumerate(devices):
+                displays.append(DeviceDisplay(device, _switched(device, values.get(device.id, {})), preferred))
+                if number % STEP == 0:
+                    yield
+            return displays
+
+        return await self._slices.run(displays())
 
     def _preferred(self, base: str, principal: Principal) -> str:
         """Return the unit that a principal prefers for values in the unit ``base``."""
@@ -77,6 +91,22 @@ class Display:
             if org.units:
                 return units.equivalent(base, org.units)
         return base
+
+
+def _switches(template: Template) -> list[MetadataField]:
+    """Return the unit conversion switches of a template."""
+    return [field for field in template.metadata if field.type == SWITCH] if template.metadata else []
+
+
+def _switched(device: Device, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the units selected by the switches of a device, by the unit that they replace, given its metadata."""
+    return {
+        units.canonical_name(option): values[field.name]
+        for field in _switches(device.template)
+        # The template may have changed its options since the value was set, or got the switch since the read.
+        if values.get(field.name) in field.options
+        for option in field.options
+    }
 
 
 @attrs.frozen

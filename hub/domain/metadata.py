@@ -240,6 +240,17 @@ def field_problems(field: MetadataField) -> list[str]:
     return problems
 
 
+def _position(device: Device, values: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return (latitude, longitude) of a device's Location, else of its first field with coordinates, else None."""
+    location = values.get(LOCATION, "")
+    if location.startswith("{") and "lat" in (parsed := json.loads(location)):
+        return parsed["lat"], parsed["lon"]
+    coordinates = (
+        parse_coordinates(values[field.name]) for field in device.template.metadata if field.type == "coordinates"
+    )
+    return next((position for position in coordinates if position is not None), None)
+
+
 class Metadata:
     """The metadata of all devices; they are read from the database, with a cache of recent devices."""
 
@@ -288,14 +299,14 @@ class Metadata:
 
     async def _latlon(self, device: Device) -> str:
         """Return ``lat lon`` of the device's Location, else of its first field with coordinates, else ""."""
-        values = await self.values_for(device)
-        location = values.get(LOCATION, "")
-        if location.startswith("{") and "lat" in (parsed := json.loads(location)):
-            return f"{parsed['lat']} {parsed['lon']}"
-        for field in device.template.metadata:
-            if field.type == "coordinates" and (coordinates := parse_coordinates(values[field.name])):
-                return f"{coordinates[0]!r} {coordinates[1]!r}"
-        return ""
+        position = _position(device, await self.values_for(device))
+        return "" if position is None else f"{position[0]} {position[1]}"
+
+    async def positions(self, devices: Sequence[Device]) -> dict[int, tuple[float, float]]:
+        """Return (latitude, longitude) of those devices that have a position in their metadata, by id."""
+        values = await self.values_of(devices)
+        found = ((device.id, _position(device, values[device.id])) for device in devices)
+        return {id_: (float(position[0]), float(position[1])) for id_, position in found if position is not None}
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:
         """Set a field, durably; return False when it had that value. Raises as `check`."""

@@ -11,7 +11,7 @@ in the transaction that records the event: a restart forgets none, and an event 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -36,6 +36,8 @@ MAX_COMMENT = 1_000
 MIN_GAP_MS = 1000
 #: Events in one page, and events deleted in one transaction.
 MAX_PAGE = 1_000
+#: Groups of events in one tally.
+MAX_GROUPS = 10_000
 #: Edgent logs the progress of a firmware update under this code in any template.
 SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info", show_in_notifications=False)}
 
@@ -47,10 +49,14 @@ _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, r
 
 @attrs.frozen(kw_only=True)
 class TimelineFilter:
-    """Selects events of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), that contain ``text``."""
+    """Selects events of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), that contain ``text``.
+
+    No ``types`` or ``names`` are all of them.
+    """
 
     devices: Sequence[int]
     types: Sequence[str] = ()
+    names: Sequence[str] = ()
     resolved: bool | None = None
     archived: bool | None = False
     start: int = 0
@@ -277,6 +283,25 @@ class Timeline:
 
         return await self._storage.read(read)
 
+    async def tally(
+        self, filter_: TimelineFilter, by: Sequence[Literal["device", "type", "name"]], step: int | None = None
+    ) -> list[tuple[tuple[Any, ...], int]]:
+        """Return the numbers of matching events by the columns ``by``, most events first: at most `MAX_GROUPS` groups.
+
+        With ``step``, groups are also by the number of whole steps of so many milliseconds since the filter's start,
+        which comes last.
+        """
+        where, values = _where(filter_)
+        columns: list[str] = list(by)
+        if step is not None:
+            columns.append("(ts - ?) / ?")
+            values = [filter_.start, step, *values]
+        positions = ", ".join(str(n + 1) for n in range(len(columns)))
+        grouping = f" GROUP BY {positions} ORDER BY count(*) DESC, {positions}" if columns else ""
+        sql = f"SELECT {', '.join([*columns, 'count(*)'])} FROM timeline WHERE {where}{grouping}"
+        rows = await self._storage.configuration.fetch_all(f"{sql} LIMIT ?", (*values, MAX_GROUPS))
+        return [(tuple(group), count) for *group, count in rows]
+
     async def count(self, filter_: TimelineFilter) -> dict[str, int]:
         """Return the number of matching events by type."""
         where, values = _where(filter_)
@@ -345,13 +370,16 @@ def _check_text(text: str) -> None:
 
 def _where(filter_: TimelineFilter) -> tuple[str, list[Any]]:
     """Return a filter as an SQL condition with its values."""
-    types = list(filter_.types)
+    types, names = list(filter_.types), list(filter_.names)
     condition, devices = among("device", filter_.devices)
     terms = [condition, "ts >= ?", "ts < ?"]
     values: list[Any] = [devices, filter_.start, filter_.end]
     if types:
         terms.append(f"type IN ({', '.join('?' * len(types))})")
         values += types
+    if names:
+        terms.append(f"name IN ({', '.join('?' * len(names))})")
+        values += names
     for column, is_set in (("resolved", filter_.resolved), ("archived", filter_.archived)):
         if is_set is not None:
             terms.append(f"{column} IS {'NOT ' if is_set else ''}NULL")

@@ -3,10 +3,10 @@
 `commit_log` describes the way of a value. The names below are public.
 """
 
-from hub.history.chunks import HOUR_MS, Point, Statistics, combine
+from hub.history.chunks import HOUR_MS, Point, Statistics, Totals, combine, combine_totals
 from hub.history.chunkstore import MAX_SERIES_PER_QUERY, Aggregate
 from hub.history.commit_log import History, Receipt
-from hub.history.query import Bucket, Granularity
+from hub.history.query import Bucket, Granularity, totals_of_buckets
 
 __all__ = [
     "HOUR_MS",
@@ -18,5 +18,8 @@ __all__ = [
     "Point",
     "Receipt",
     "Statistics",
+    "Totals",
     "combine",
+    "combine_totals",
+    "totals_of_buckets",
 ]

@@ -16,6 +16,7 @@ import math
 import struct
 import sys
 import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import accumulate, chain, groupby, repeat
@@ -66,6 +67,43 @@ class Statistics:
     @property
     def avg(self) -> float | None:
         return None if self.sum is None else self.sum / self.count
+
+
+@attrs.frozen
+class Totals:
+    """Statistics of the numbers of several series together, at least one."""
+
+    count: int
+    min: Number
+    max: Number
+    sum: Number
+
+    @property
+    def avg(self) -> float:
+        return self.sum / self.count
+
+
+def totals(values: Sequence[Value]) -> Totals | None:
+    """Return the totals of those values that are numbers, or None."""
+    numbers = values if isinstance(values, array) else [value for value in values if type(value) in (int, float)]
+    if not numbers:
+        return None
+    counted = cast("Sequence[Number]", numbers)
+    return Totals(len(counted), min(counted), max(counted), _total(counted))
+
+
+def combine_totals(parts: Iterable[Totals]) -> Totals:
+    """Return the totals of all numbers of several sets, given the totals of each set."""
+    first, *others = parts
+    if not others:
+        return first
+    every = (first, *others)
+    return Totals(
+        sum(part.count for part in every),
+        min(part.min for part in every),
+        max(part.max for part in every),
+        _total([part.sum for part in every]),
+    )
 
 
 def statistics(points: Sequence[Point]) -> Statistics:

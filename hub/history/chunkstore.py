@@ -7,13 +7,14 @@ is no concern of this module (`hub.history.chunks`, `hub.history.compaction`).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import attrs
 
-from hub.history.chunks import COLUMNS, HOUR_MS, Statistics, from_row, is_whole, to_row
+from hub.history.chunks import COLUMNS, HOUR_MS, Statistics, Totals, from_row, is_whole, to_row
 from hub.history.keys import EVERY_SERIES, MAX_PART, SERIES_MASK, chunk_key, day_key, hour_key
 from hub.model import Value
 from hub.storage import Row, Transaction, look_into
@@ -33,8 +34,10 @@ ERASED_PER_SLICE = 2_000
 CHECKED_PER_SLICE = 5_000
 #: Series in one `ChunkReader.hours_as_json`: SQLite joins at most 64 tables.
 MAX_SERIES_PER_QUERY = 16
-#: Hours of the longest day.
-LONGEST_DAY = 25
+#: Hours of the longest day, and an hour after all others.
+LONGEST_DAY, MAX_HOUR = 25, 1 << 20
+#: The largest number of JSON; a sum of several may be infinite.
+_LARGEST = sys.float_info.max
 #: Bytes of an hour in addition to its chunk: its row of statistics, keys, and its share of pages.
 ROW_BYTES = 90
 
@@ -81,6 +84,50 @@ _SQL: Mapping[Aggregate, str] = {
     "sum": "{table}.total",
     "count": "{table}.n",
 }
+# The numbers of several series (?3) in each hour from ?1 to ?2, added up by SQLite: one row for each hour, and
+# not for each series too.
+_HOURS_TOGETHER = """
+WITH RECURSIVE state AS (
+    SELECT run, since, upto, series, stamp,
+        coalesce((SELECT min(id) >> 32 FROM hours), 1) AS oldest,
+        coalesce((SELECT max(id) >> 32 FROM hours), 0) AS newest
+    FROM sealed
+), h (hour, final) AS (
+    SELECT max(?1, oldest), min(?2, newest) FROM state UNION ALL SELECT hour + 1, final FROM h WHERE hour < final
+), found AS (
+    SELECT hour, sum(n) AS n, min(low) AS low, max(high) AS high, total(total) AS sum
+    FROM h CROSS JOIN json_each(?3) AS s CROSS JOIN hours ON hours.id = (hour << 32) | s.value
+    WHERE hour <= final AND hours.total IS NOT NULL GROUP BY hour
+)
+SELECT run, since, upto, series, stamp, hour, n, low, high, sum FROM state LEFT JOIN found ON 1 ORDER BY hour
+"""
+# The same for days, [first hour, hours] each (?1): the stored days, and the hours of each day that is not stored for a
+# series.
+_DAYS_TOGETHER = f"""
+WITH RECURSIVE state AS (
+    SELECT run, since, upto, series, stamp,
+        coalesce((SELECT min(id) >> 32 FROM hours), {MAX_HOUR}) AS oldest,
+        coalesce((SELECT max(id) >> 32 FROM hours), 0) AS newest
+    FROM sealed
+), d (first, span) AS (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1), state
+    WHERE json_extract(value, '$[0]') BETWEEN oldest - {LONGEST_DAY} AND newest
+), h (hour) AS (
+    SELECT 0 UNION ALL SELECT hour + 1 FROM h WHERE hour < {LONGEST_DAY} - 1
+), found AS (
+    SELECT first, n, low, high, total FROM d CROSS JOIN json_each(?2) AS s
+    CROSS JOIN days ON days.id = (s.value << 24) | first AND days.span = d.span
+    UNION ALL
+    SELECT first, n, low, high, total FROM d CROSS JOIN json_each(?2) AS s
+    CROSS JOIN h CROSS JOIN hours ON hours.id = (first + hour) << 32 | s.value
+    WHERE hour < d.span
+    AND NOT EXISTS (SELECT 1 FROM days WHERE days.id = (s.value << 24) | first AND days.span = d.span)
+), added AS (
+    SELECT first, sum(n) AS n, min(low) AS low, max(high) AS high, total(total) AS sum
+    FROM found WHERE total IS NOT NULL GROUP BY first
+)
+SELECT run, since, upto, series, stamp, first, n, low, high, sum FROM state LEFT JOIN added ON 1 ORDER BY first
+"""
 #: The newest hour with statistics of a series (?1), not after the hour ?2.
 _NEWEST_HOUR = f"""
 WITH RECURSIVE h (hour) AS (
@@ -178,6 +225,23 @@ class ChunkReader:
         progress, until = _read_progress(rows, limit, last)
         starts = ((row[_STATE - 1] * HOUR_MS, row) for row in _existing(rows, until))
         return Slice(progress, until, [(start, from_row(row[_STATE:], start)) for start, row in starts])
+
+    async def hours_together(
+        self, series: Sequence[int], first: int, last: int
+    ) -> tuple[CompactionProgress, list[tuple[int, Totals]]]:
+        """Return the totals of several series in each hour, (first millisecond, totals), from ``first`` to ``last``.
+
+        Values that are not numbers do not count. The progress is that in the same snapshot.
+        """
+        rows = await self._source.fetch_all(_HOURS_TOGETHER, (first, last, json.dumps(list(series))))
+        return _read_totals(rows)
+
+    async def days_together(
+        self, series: Sequence[int], days: Sequence[tuple[int, int]]
+    ) -> tuple[CompactionProgress, list[tuple[int, Totals]]]:
+        """Return the totals of several series in each day, as `hours_together`; days are (first hour, hours)."""
+        rows = await self._source.fetch_all(_DAYS_TOGETHER, (json.dumps(list(days)), json.dumps(list(series))))
+        return _read_totals(rows)
 
     async def days_of(self, series: int, first: int, last: int) -> tuple[int | None, dict[tuple[int, int], Statistics]]:
         """Return the first hour of the file, and the statistics of the days that begin in some hours.
@@ -395,6 +459,16 @@ def _read_progress(rows: Sequence[Row], limit: int, last: int) -> tuple[Compacti
     segment, since, upto, series, stamp, newest, hour = rows[-1][:_STATE]
     until = last if len(rows) < limit else min(hour, newest) - 1
     return CompactionProgress(segment, since, upto, series, stamp), until
+
+
+def _read_totals(rows: Sequence[Row]) -> tuple[CompactionProgress, list[tuple[int, Totals]]]:
+    """Return the progress of compaction in the snapshot of some rows, and the totals by the first millisecond."""
+    totals = [
+        (hour * HOUR_MS, Totals(n, low, high, min(max(total, -_LARGEST), _LARGEST)))
+        for *_, hour, n, low, high, total in rows
+        if hour is not None
+    ]
+    return CompactionProgress(*rows[0][:5]), totals
 
 
 def _existing(rows: Iterable[Row], until: int) -> Iterable[Row]:

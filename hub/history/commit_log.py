@@ -215,6 +215,7 @@ class History:
         queries = Queries(self._chunks, self._uncompacted_tails, self.retention.quarantine)
         self.points, self.buckets = queries.points, queries.buckets
         self.hours_as_json = queries.hours_as_json
+        self.hours_together, self.days_together = queries.hours_together, queries.days_together
         #: Whether the file was replaced and lacks its tables or the latest values.
         self._unfilled = False
         #: What is wrong with the file, if it must be replaced.

@@ -305,7 +305,7 @@ def device_list(parser: argparse.ArgumentParser) -> None:
 
 def _matching_ids(hub: Api, args: argparse.Namespace, org: int | None) -> set[int]:
     """Return the ids of the devices that match the options of ``device list``."""
-    filters: list[operations.Filter] = []
+    filters: list[operations.FilterSent] = []
     if args.status:
         filters.append({"attribute": "status", "values": [args.status]})
     if args.tag:

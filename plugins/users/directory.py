@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hub import Principal
 from hub.domain import DirectoryUser
@@ -35,12 +35,15 @@ class UsersDirectory:
     def count_by_organization(self) -> Counter[int]:
         return self._users.count_by_organization()
 
-    def role_name(self, principal: Principal) -> str | None:
+    def roles(self) -> Mapping[int, str]:
+        return self._roles.names
+
+    def role_of(self, principal: Principal) -> int | None:
         if principal.kind == "user":
             user = self._users.by_id.get(int(principal.id))
-            return None if user is None else self._roles.names[user.role]
+            return None if user is None else user.role
         client = self._credentials.clients.get(str(principal.id)) if principal.kind == "client" else None
-        return None if client is None else self._roles.names[client.role]
+        return None if client is None else client.role
 
     def principal_name(self, kind: str, principal_id: str) -> tuple[str, int] | None:
         """Return a user's e-mail address, or an OAuth2 client's name, with its organization."""

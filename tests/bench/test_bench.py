@@ -126,6 +126,14 @@ def test_search_benchmark_measures_every_request():
 
 
 @pytest.mark.slow
+def test_dashboards_benchmark_measures_every_widget():
+    result = bench("dashboards", "--devices", "3")
+
+    assert 3 == result["devices"]
+    assert all(result[f"{name}_cpu_ms"] > 0 for name in ("label", "chart", "year", "table", "count"))
+
+
+@pytest.mark.slow
 def test_stream_benchmark_measures_delivery():
     result = bench("stream", "--subscribers", "3", "--connections", "4", "--rate", "50", "--seconds", "1")
 

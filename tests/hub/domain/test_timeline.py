@@ -375,3 +375,23 @@ async def test_properties_are_set_and_erased_singly_or_all(hub, device, api):
 async def test_timeline_filter_with_no_devices_matches_nothing(hub, device):
     await hub.timeline.log(device, "leak")
     assert ([], 0) == await hub.timeline.find(TimelineFilter(devices=[]))
+
+
+async def test_events_are_tallied_by_device_name_and_step(hub_config, time):
+    async with running(hub_config, clock=time.clock()) as hub:
+        devices = [(await add_device(hub, TEMPLATE, name))[0] for name in ("A", "B")]
+        for device, code, later in ((0, "leak", 0), (0, "door", 0), (1, "leak", HOUR), (0, "leak", HOUR)):
+            time.pass_(later)
+            await hub.timeline.log(devices[device], code)
+        ids = [device.id for device in devices]
+        tally, events = hub.timeline.tally, TimelineFilter(devices=ids, types=("critical", "info"), start=NOON)
+        assert [((), 4)] == await tally(events, ())
+        assert [(("Leak",), 3), (("Door",), 1)] == await tally(events, ("name",))
+        assert [((ids[0], "Leak"), 2), ((ids[0], "Door"), 1), ((ids[1], "Leak"), 1)] == await tally(
+            events, ("device", "name")
+        )
+        assert [((0,), 2), ((1,), 1), ((2,), 1)] == await tally(events, (), HOUR)
+        assert [((), 0)] == await tally(TimelineFilter(devices=ids, names=("Rain",)), ())
+        assert [(("Leak", 0), 2), (("Leak", 1), 1)] == await tally(
+            TimelineFilter(devices=ids, names=("Leak",), start=NOON, end=2**42), ("name",), 2 * HOUR
+        )
