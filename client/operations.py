@@ -527,6 +527,41 @@ class DeviceDashboard(TypedDict):
     interaction: UserInteraction | None
 
 
+class DeviceEventObject(TypedDict):
+    """An event of one of many devices, with the device's name and template."""
+
+    id: int
+    deviceId: int
+    orgId: int
+    eventType: str
+    eventCode: str
+    name: str
+    description: str
+    ts: int
+    isResolved: bool
+    resolvedAt: int | None
+    resolvedBy: str
+    resolvedComment: str
+    archivedAt: int | None
+    comments: list[Comment]
+    deviceName: str
+    templateId: str
+
+
+class DeviceEvents(TypedDict):
+    """A page of events of several devices.
+
+    next is the cursor of the next page, null on the last one. A page may have fewer events than its size, or
+    none, though others follow. counters counts all matching events by type, whatever eventType selects; if there
+    are too many, it counts those since counted_from (ms UTC). Both are null for a page with a cursor.
+    """
+
+    content: list[DeviceEventObject]
+    next: str | None
+    counters: dict[str, int] | None
+    countedFrom: int | None
+
+
 class DeviceFile(TypedDict):
     """File of a device: kind is "file" or "dump", size is in bytes, created in ms UTC."""
 
@@ -4231,6 +4266,43 @@ def get_template_versions(
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/template/versions", {"templateId": template_id, "page": page, "size": size})
+
+
+def get_timeline(
+    *,
+    event_type: Sequence[str] | None = None,
+    resolved: Literal["true", "false", "any"] | None = None,
+    archived: Literal["true", "false", "any"] | None = None,
+    from_: int | str | None = None,
+    to: int | str | None = None,
+    query: str | None = None,
+    org_id: int | None = None,
+    template_id: str | None = None,
+    cursor: str | None = None,
+    size: int | None = None,
+) -> Call[DeviceEvents]:
+    """Events of all devices, newest first.
+
+    Events of all devices that the client may view in an organization (its own by default) and those below it.
+
+    Needs the permission org_devices.view: View organization devices.
+    """
+    return Call(
+        "GET",
+        "/api/v1/timeline",
+        {
+            "eventType": event_type,
+            "resolved": resolved,
+            "archived": archived,
+            "from": from_,
+            "to": to,
+            "query": query,
+            "orgId": org_id,
+            "templateId": template_id,
+            "cursor": cursor,
+            "size": size,
+        },
+    )
 
 
 def get_units() -> Call[list[Unit]]:

@@ -29,7 +29,7 @@ from hub.domain.metadata import (
     type_label,
 )
 from hub.domain.segments import Segment, Segments
-from hub.domain.timeline import MAX_PAGE, UNKNOWN, TimelineFilter
+from hub.domain.timeline import MAX_PAGE, UNKNOWN, TimelineFilter, TimelinePage
 from hub.domain.tokens import WEAK_WARNING, is_token, is_weak
 from hub.domain.units import UNITS, Conversion, Unit
 
@@ -66,6 +66,7 @@ __all__ = [
     "Segments",
     "TagIndex",
     "TimelineFilter",
+    "TimelinePage",
     "Unit",
     "UserDirectory",
     "WrongValue",

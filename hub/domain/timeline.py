@@ -38,11 +38,19 @@ MIN_GAP_MS = 1000
 MAX_PAGE = 1_000
 #: Groups of events in one tally.
 MAX_GROUPS = 10_000
+#: With up to so many devices, events are found device by device; with more, by time.
+FEW_DEVICES = 500
+#: Events of all devices that one statement looks through, and how many statements there are at most: for few devices,
+#: and for many. So a query of many devices takes a bounded time, and other reads of the file get their turn.
+FEW_WINDOWS, MANY_WINDOWS = (100_000, 20), (20_000, 20)
 #: Edgent logs the progress of a firmware update under this code in any template.
 SYSTEM = {"sys_ota": EventType(code="sys_ota", name="Firmware update", type="info", show_in_notifications=False)}
 
 UNKNOWN = "Can't find Event with this code in Product template"
 NOT_FOUND = "There is no such event."
+
+#: The stamp and the id of an event, after which older ones follow.
+Cursor = tuple[int, int]
 
 _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, resolved_by, note"
 
@@ -51,10 +59,10 @@ _COLUMNS = "id, device, ts, code, type, name, description, resolved, archived, r
 class TimelineFilter:
     """Selects events of ``devices``, from ``start`` to before ``end`` (milliseconds UTC), that contain ``text``.
 
-    No ``types`` or ``names`` are all of them.
+    ``devices`` are ids; None is all devices of the hub. No ``types`` or ``names`` are all of them.
     """
 
-    devices: Sequence[int]
+    devices: Sequence[int] | None
     types: Sequence[str] = ()
     names: Sequence[str] = ()
     resolved: bool | None = None
@@ -62,6 +70,17 @@ class TimelineFilter:
     start: int = 0
     end: int = 2**62
     text: str = ""
+
+
+@attrs.frozen
+class TimelinePage:
+    """Events of many devices, newest first. ``next`` is the cursor of the events after them, None if there are none.
+
+    There may be fewer events than asked for, or none, though others follow: a query looks through a limited number.
+    """
+
+    events: list[TimelineEvent]
+    next: Cursor | None
 
 
 @attrs.frozen
@@ -308,6 +327,69 @@ class Timeline:
         sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
         return dict(await self._storage.configuration.fetch_all(sql, values))
 
+    # -- reading many devices -------------------------------------------------------------------------------------
+
+    async def find_newest(self, filter_: TimelineFilter, size: int, after: Cursor | None = None) -> TimelinePage:
+        """Return up to ``size`` matching events of many devices, newest first; ``after`` is the cursor of a page."""
+        events: list[TimelineEvent] = []
+        ts, number = after or (filter_.end, 0)
+        where, values = _where(filter_, is_indexed=_is_few(filter_))
+        where += " AND (ts < ? OR (ts = ? AND id < ?))"
+        end = min(filter_.end, ts + 1)
+        for _ in range(_limits(filter_)[1]):
+            start, is_last = await self._window(filter_, end)
+            window = (start, end, *values[2:], ts, ts, number)
+            events += await self._read(where, window, size + 1 - len(events))
+            if len(events) > size:
+                return TimelinePage(events[:size], (events[size - 1].ts, events[size - 1].id))
+            if is_last:
+                return TimelinePage(events, None)
+            ts, number, end = start, 0, start
+        return TimelinePage(events, (ts, number))
+
+    async def _read(self, where: str, values: Sequence[Any], limit: int) -> list[TimelineEvent]:
+        async def read(tx: Transaction) -> list[TimelineEvent]:
+            sql = f"SELECT {_COLUMNS} FROM timeline WHERE {where} ORDER BY ts DESC, id DESC LIMIT ?"
+            return await _with_comments(tx, await tx.fetch_all(sql, (*values, limit)))
+
+        return await self._storage.read(read)
+
+    async def count_newest(self, filter_: TimelineFilter) -> tuple[dict[str, int], int | None]:
+        """Return the number of matching events of many devices by type, and from which stamp on they were counted.
+
+        The stamp is None if all were.
+        """
+        counts: dict[str, int] = {}
+        where, values = _where(filter_, is_indexed=_is_few(filter_))
+        sql = f"SELECT type, count(*) FROM timeline WHERE {where} GROUP BY type"
+        end = filter_.end
+        for _ in range(_limits(filter_)[1]):
+            start, is_last = await self._window(filter_, end)
+            for kind, count in await self._storage.configuration.fetch_all(sql, (start, end, *values[2:])):
+                counts[kind] = counts.get(kind, 0) + count
+            if is_last:
+                return counts, None
+            end = start
+        return counts, end
+
+    async def _window(self, filter_: TimelineFilter, end: int) -> tuple[int, bool]:
+        """Return from which stamp on a limited number of events come before ``end``; and whether all before it do."""
+        if filter_.devices is not None and not filter_.devices:
+            return filter_.start, True
+        sql = "SELECT ts FROM timeline WHERE ts >= ? AND ts < ? ORDER BY ts DESC LIMIT 1 OFFSET ?"
+        values = (filter_.start, end, _limits(filter_)[0] - 1)
+        rows = await self._storage.configuration.fetch_all(sql, values)
+        return (rows[0][0], False) if rows else (filter_.start, True)
+
+
+def _is_few(filter_: TimelineFilter) -> bool:
+    return filter_.devices is not None and len(filter_.devices) <= FEW_DEVICES
+
+
+def _limits(filter_: TimelineFilter) -> tuple[int, int]:
+    """Return how many events a statement looks through, and how many statements a query has."""
+    return FEW_WINDOWS if _is_few(filter_) else MANY_WINDOWS
+
 
 def _notifies(settings: EventType | StatusSettings) -> bool:
     return settings.show_in_notifications and settings.notifications.enabled
@@ -368,12 +450,18 @@ def _check_text(text: str) -> None:
         raise Rejected(f"A comment or note must be text of at most {MAX_COMMENT} characters.")
 
 
-def _where(filter_: TimelineFilter) -> tuple[str, list[Any]]:
-    """Return a filter as an SQL condition with its values."""
+def _where(filter_: TimelineFilter, *, is_indexed: bool = True) -> tuple[str, list[Any]]:
+    """Return a filter as an SQL condition with its values, the first two of which are the start and the end.
+
+    Unless ``is_indexed``, events are not looked up by device.
+    """
     types, names = list(filter_.types), list(filter_.names)
-    condition, devices = among("device", filter_.devices)
-    terms = [condition, "ts >= ?", "ts < ?"]
-    values: list[Any] = [devices, filter_.start, filter_.end]
+    terms = ["ts >= ?", "ts < ?"]
+    values: list[Any] = [filter_.start, filter_.end]
+    if filter_.devices is not None:
+        condition, devices = among("device" if is_indexed else "+device", filter_.devices)
+        terms.append(condition)
+        values.append(devices)
     if types:
         terms.append(f"type IN ({', '.join('?' * len(types))})")
         values += types

@@ -29,6 +29,7 @@ ERROR_DESCRIPTIONS = {
 #: Tags, which group operations in the document, with the first path segments of their operations.
 _TAGS = {
     "Account": "account login logout password profile key keys otp session sessions oauth2".split(),
+    "Dashboards": "dashboard dashboards widgets".split(),
     "Devices": "device devices device_uploads".split(),
     "Hub": (
         "/ backup ca.pem docs favicon.ico health history metrics openapi.json panels plugins refusals reports "
@@ -39,7 +40,7 @@ _TAGS = {
     "Roles": "permissions role roles".split(),
     "Segments": "segment segments".split(),
     "Tags": "tag tags".split(),
-    "Templates": "template templates".split(),
+    "Templates": "asset template templates".split(),
     "Users": "user users".split(),
 }
 DESCRIPTION = """The API of the hub. Log in with `POST /api/v1/login`, or create a personal API key, and send the token

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -10,7 +11,13 @@ import attrs
 from hub import Device, NotFound, Rejected, Request, Route, TimelineEvent
 from hub.api import MAX_TIME, PAGE, VIEW_DEVICES, PageNumber, PageSize, Time
 from hub.domain import UNKNOWN, TimelineFilter
-from plugins.platform_api.event_schemas import API_EVENT_TYPES, EventObject, event_object
+from plugins.platform_api.event_schemas import (
+    API_EVENT_TYPES,
+    DeviceEventObject,
+    EventObject,
+    device_event_object,
+    event_object,
+)
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 _EVENT_TYPES = {name.lower(): event_type for event_type, name in API_EVENT_TYPES.items()} | {
     event_type: event_type for event_type in API_EVENT_TYPES
 }
+#: A cursor: the stamp and the id of the last event of a page.
+_CURSOR = re.compile(r"([0-9]{1,15})-([0-9]{1,18})")
 YesNoAny = Literal["true", "false", "any"]
 #: The timeline filter's value of a `YesNoAny`; "any" filters nothing.
 _FILTER_VALUES = {"true": True, "false": False, "any": None}
@@ -31,6 +40,21 @@ class Events:
     content: list[EventObject]
     total_elements: int
     counters: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class DeviceEvents:
+    """A page of events of several devices.
+
+    next is the cursor of the next page, null on the last one. A page may have fewer events than its size, or none,
+    though others follow. counters counts all matching events by type, whatever eventType selects; if there are too
+    many, it counts those since counted_from (ms UTC). Both are null for a page with a cursor.
+    """
+
+    content: list[DeviceEventObject]
+    next: str | None
+    counters: dict[str, int] | None
+    counted_from: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -87,27 +111,53 @@ class EventRoutes:
         size: PageSize = PAGE,
     ) -> Events:
         device = self._hub.access.device_for(request, device_id)
-        names = [name.lower() for name in event_type]
-        if unknown := set(names) - _EVENT_TYPES.keys():
-            known = ", ".join(API_EVENT_TYPES.values())
-            raise Rejected(f"eventType must be one of {known}, not {', '.join(sorted(unknown))}")
-        if from_ >= to:
-            raise Rejected("from must be before to")
-        event_filter = TimelineFilter(
-            devices=[device.id],
-            types=[_EVENT_TYPES[name] for name in names],
-            resolved=_FILTER_VALUES[resolved],
-            archived=_FILTER_VALUES[archived],
-            start=from_,
-            end=to,
-            text=query,
-        )
+        event_filter = _filter([device.id], event_type, resolved, archived, from_, to, query)
         events, total = await self._hub.timeline.find(event_filter, page, size)
         counts = await self._hub.timeline.count(attrs.evolve(event_filter, types=()))
         return Events(
             content=[self._object(request, device, event) for event in events],
             total_elements=total,
-            counters={API_EVENT_TYPES.get(kind, kind.upper()): count for kind, count in counts.items()},
+            counters=_counters(counts),
+        )
+
+    async def timeline_of_devices(
+        self,
+        request: Request,
+        *,
+        event_type: tuple[str, ...] = (),
+        resolved: YesNoAny = "any",
+        archived: YesNoAny = "false",
+        from_: Time = 0,
+        to: Time = MAX_TIME,
+        query: str = "",
+        org_id: int | None = None,
+        template_id: str = "",
+        cursor: str = "",
+        size: PageSize = PAGE,
+    ) -> DeviceEvents:
+        """Events of all devices that the client may view in an organization (its own by default) and those below it."""
+        hub, principal = self._hub, request.principal
+        top = hub.access.organization_for(request, org_id).id
+        after = _read_cursor(cursor) if cursor else None
+        visible = await hub.access.find_devices(principal, VIEW_DEVICES, top)
+        if template_id:
+            visible = [device for device in visible if device.template.id == template_id]
+        ids = None if len(visible) == len(hub.devices.by_id) else [device.id for device in visible]
+        event_filter = _filter(ids, event_type, resolved, archived, from_, to, query)
+        page = await hub.timeline.find_newest(event_filter, size, after)
+        counts, counted_from = None, None
+        if after is None:
+            counts, counted_from = await hub.timeline.count_newest(attrs.evolve(event_filter, types=()))
+        devices = {device.id: device for device in visible if hub.devices.by_id.get(device.id) is device}
+        return DeviceEvents(
+            content=[
+                device_event_object(event, devices[event.device], lambda actor_id: hub.name_of(actor_id, principal))
+                for event in page.events
+                if event.device in devices
+            ],
+            next=None if page.next is None else "{}-{}".format(*page.next),
+            counters=None if counts is None else _counters(counts),
+            counted_from=counted_from,
         )
 
     async def trigger(self, request: Request) -> None:
@@ -139,12 +189,51 @@ class EventRoutes:
         return self._object(request, device, event)
 
 
+def _filter(
+    devices: Sequence[int] | None,
+    event_type: Sequence[str],
+    resolved: YesNoAny,
+    archived: YesNoAny,
+    start: int,
+    end: int,
+    text: str,
+) -> TimelineFilter:
+    """Return the filter of a request. Raises `Rejected`."""
+    names = [name.lower() for name in event_type]
+    if unknown := set(names) - _EVENT_TYPES.keys():
+        known = ", ".join(API_EVENT_TYPES.values())
+        raise Rejected(f"eventType must be one of {known}, not {', '.join(sorted(unknown))}")
+    if start >= end:
+        raise Rejected("from must be before to")
+    return TimelineFilter(
+        devices=devices,
+        types=[_EVENT_TYPES[name] for name in names],
+        resolved=_FILTER_VALUES[resolved],
+        archived=_FILTER_VALUES[archived],
+        start=start,
+        end=end,
+        text=text,
+    )
+
+
+def _counters(counts: Mapping[str, int]) -> dict[str, int]:
+    return {API_EVENT_TYPES.get(kind, kind.upper()): count for kind, count in counts.items()}
+
+
+def _read_cursor(text: str) -> tuple[int, int]:
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise Rejected(f"cursor must be the next of an earlier answer, not {text[:40]!r}")
+    return int(match[1]), int(match[2])
+
+
 def routes(hub: Hub) -> Sequence[Route]:
     api = EventRoutes(hub)
     org, edit = "/api/v1/organization/device", "timeline.edit"
     log = "Log an event of a device"
     return [
         Route("GET", f"{org}/timeline", api.timeline, VIEW_DEVICES, "A device's events, newest first"),
+        Route("GET", "/api/v1/timeline", api.timeline_of_devices, VIEW_DEVICES, "Events of all devices, newest first"),
         Route("POST", f"{org}/trigger-event", api.trigger, "org_devices.control", log, TriggerEvent),
         Route("POST", f"{org}/event/resolve", api.resolve, edit, "Resolve an event", EventNote),
         Route("POST", f"{org}/resolve-event", api.resolve, edit, "Resolve an event", EventNote),

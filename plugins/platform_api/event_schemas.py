@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from hub import Comment, TimelineEvent
+from hub import Comment, Device, TimelineEvent
 
 #: The API's name of each event type (docs.blynk.io, Get device timeline), by the type's name in templates.
 API_EVENT_TYPES = {"info": "INFORMATION"} | {
@@ -34,6 +34,14 @@ class EventObject:
     comments: list[Comment]
 
 
+@attrs.frozen(kw_only=True)
+class DeviceEventObject(EventObject):
+    """An event of one of many devices, with the device's name and template."""
+
+    device_name: str
+    template_id: str
+
+
 def event_object(event: TimelineEvent, org: int, name_of: Callable[[str], str] = str) -> EventObject:
     """Convert an event of a device in organization ``org``.
 
@@ -55,3 +63,9 @@ def event_object(event: TimelineEvent, org: int, name_of: Callable[[str], str] =
         archived_at=event.archived,
         comments=[attrs.evolve(comment, by=name_of(comment.by)) for comment in event.comments],
     )
+
+
+def device_event_object(event: TimelineEvent, device: Device, name_of: Callable[[str], str] = str) -> DeviceEventObject:
+    """Convert an event as `event_object` does, with what a list of many devices shows of its device."""
+    fields = attrs.asdict(event_object(event, device.org, name_of), recurse=False)
+    return DeviceEventObject(**fields, device_name=device.name, template_id=device.template.id)
