@@ -212,6 +212,12 @@ class Timeline:
             self._bus.emit(EventResolved(device, code, count))
         return count
 
+    async def has_open(self, device: Device, codes: Sequence[str]) -> bool:
+        """Whether a device has an event with one of these codes that is not resolved."""
+        condition, values = among("code", codes)
+        sql = f"SELECT id FROM timeline WHERE device = ? AND resolved IS NULL AND {condition} LIMIT 1"
+        return bool(await self._storage.configuration.fetch_all(sql, (device.id, values)))
+
     async def resolve_event(self, device: Device, event: int, note: str, by: Principal) -> TimelineEvent:
         """Resolve a warning or a critical event, with a note. Raises `NotFound`, `Rejected`."""
         _check_text(note)

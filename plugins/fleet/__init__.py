@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from hub import Migration, Permission, Route, hookimpl
 from hub.storage import shipped_migrations
 from plugins.fleet import bulk_routes, count_routes, location_routes, search_routes, segment_routes, tag_routes
+from plugins.fleet.event_tags import EventTags
 from plugins.fleet.locations import AssignedUsers, Locations
 from plugins.fleet.search import DeviceSearch
 from plugins.fleet.tags import Tags
 
 if TYPE_CHECKING:
+    import trio
+
     from hub import Hub
     from hub.domain import PersonalData
 
@@ -24,6 +27,7 @@ class Fleet:
         self.tags = Tags(hub)
         self.locations = Locations(hub)
         self.search = DeviceSearch(hub, self.tags, self.locations)
+        self.event_tags = EventTags(hub, self.tags)
 
 
 @hookimpl
@@ -42,11 +46,12 @@ def hub_personal_data(hub: Hub) -> PersonalData:
 
 
 @hookimpl
-async def hub_start(hub: Hub) -> None:
+async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     fleet = hub.service(Fleet)
     await fleet.tags.load()
     await fleet.locations.load()
     hub.device_queries.install(fleet.tags, fleet.locations)
+    nursery.start_soon(fleet.event_tags.run)
 
 
 @hookimpl
