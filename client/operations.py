@@ -585,11 +585,14 @@ class DeviceMetaField(TypedDict):
 class DeviceObject(TypedDict):
     """A device; times are ms UTC. token is set only in the answer to the request that added the device.
 
+    original_template_id is the number of its template, for clients of Blynk's API that expect one.
+
     timezone is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
     templateId: str
+    originalTemplateId: int
     orgId: int
     ownerUserId: int | None
     name: str

@@ -54,6 +54,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         clock_routes,
         dashboard_routes,
         device_routes,
+        device_v2_routes,
         event_routes,
         metadata_routes,
         panel_routes,
@@ -64,6 +65,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
 
     modules = (
         device_routes,
+        device_v2_routes,
         metadata_routes,
         event_routes,
         template_routes,
