@@ -1372,6 +1372,8 @@ class OfflineSettings(TypedDict):
 class OrganizationObject(TypedDict):
     """templates are those enabled in it, null is all; devices and users count those that belong to it.
 
+    last_modified_ts is when it was changed last, null if it was not changed since the hub records that.
+
     unit_system and unit_overrides (by group) apply to its users who have not chosen units themselves.
     """
 
@@ -1386,6 +1388,8 @@ class OrganizationObject(TypedDict):
     quotas: dict[str, int]
     unitSystem: Literal["METRIC", "IMPERIAL"] | None
     unitOverrides: dict[str, str]
+    address: Address
+    lastModifiedTs: int | None
     devices: int
     users: int
 
@@ -2755,6 +2759,7 @@ def put_organization(
     quotas: Mapping[str, int] | None = None,
     unit_system: Literal["METRIC", "IMPERIAL", "NONE"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
+    address: AddressSent | None = None,
 ) -> Call[OrganizationObject]:
     """Edit an organization.
 
@@ -2773,6 +2778,7 @@ def put_organization(
             "quotas": quotas,
             "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
+            "address": address,
         },
     )
 
@@ -2822,6 +2828,7 @@ def post_organization_create(
     quotas: Mapping[str, int] | None = None,
     unit_system: Literal["METRIC", "IMPERIAL"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
+    address: AddressSent | None = None,
 ) -> Call[OrganizationObject]:
     """Create an organization.
 
@@ -2841,6 +2848,7 @@ def post_organization_create(
             "quotas": quotas,
             "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
+            "address": address,
         },
     )
 
@@ -3576,6 +3584,18 @@ def get_organization_segments(
     Needs the permission org_devices.view: View organization devices.
     """
     return Call("GET", "/api/v1/organization/segments", {"orgId": org_id, "page": page, "size": size})
+
+
+def get_organization_sub_organizations(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[OrganizationObjectPage]:
+    """The organizations directly below one.
+
+    The organizations directly below one, by name.
+
+    Needs the permission orgs.view: View Sub Organizations.
+    """
+    return Call("GET", "/api/v1/organization/sub-organizations", {"orgId": org_id, "page": page, "size": size})
 
 
 def post_organization_switch(*, org_id: int) -> Call[OrganizationObject]:
