@@ -3727,12 +3727,168 @@ def post_organization_template_create(
     )
 
 
+def delete_organization_template_datastream(
+    *, template_id: str, data_stream_id: int, prune: bool | None = None
+) -> Call[None]:
+    """Delete a datastream.
+
+    Without prune a datastream is deleted only from a template without devices.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "DELETE",
+        "/api/v1/organization/template/datastream",
+        {"templateId": template_id, "dataStreamId": data_stream_id, "prune": prune},
+    )
+
+
+def put_organization_template_datastream(
+    *,
+    template_id: str,
+    data_stream_id: int,
+    prune: bool | None = None,
+    label: str | None = None,
+    type: Literal["INT", "DOUBLE", "STRING", "ENUM", "LOCATION"] | None = None,
+    pin: int | None = None,
+    alias: str | None = None,
+    units: str | None = None,
+    default_value: Any = None,
+    min: float | None = None,
+    max: float | None = None,
+    is_sync: bool | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Call[DatastreamInfo]:
+    """Edit a datastream.
+
+    With prune an edit may drop the values of devices, such as a change of the type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/template/datastream",
+        {"templateId": template_id, "dataStreamId": data_stream_id, "prune": prune},
+        {
+            "label": label,
+            "type": type,
+            "pin": pin,
+            "alias": alias,
+            "units": units,
+            "defaultValue": default_value,
+            "min": min,
+            "max": max,
+            "isSync": is_sync,
+            "values": values,
+        },
+    )
+
+
+def post_organization_template_datastream_create(
+    *,
+    template_id: str,
+    label: str,
+    type: Literal["INT", "DOUBLE", "STRING", "ENUM", "LOCATION"],
+    pin: int,
+    alias: str | None = None,
+    units: str | None = None,
+    default_value: Any = None,
+    min: float | None = None,
+    max: float | None = None,
+    is_sync: bool | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Call[DatastreamInfo]:
+    """Add a datastream.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/template/datastream/create",
+        body={
+            "templateId": template_id,
+            "label": label,
+            "type": type,
+            "pin": pin,
+            "alias": alias,
+            "units": units,
+            "defaultValue": default_value,
+            "min": min,
+            "max": max,
+            "isSync": is_sync,
+            "values": values,
+        },
+    )
+
+
 def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamInfo]]:
     """A template's datastreams.
 
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/organization/template/datastreams", {"templateId": template_id})
+
+
+def delete_organization_template_event(
+    *, template_id: str, event_id: int | None = None, event_code: str | None = None
+) -> Call[None]:
+    """Delete an event type.
+
+    The event type is selected by its id, or by its code, which does not change when others are deleted.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "DELETE",
+        "/api/v1/organization/template/event",
+        {"templateId": template_id, "eventId": event_id, "eventCode": event_code},
+    )
+
+
+def put_organization_template_event(
+    *,
+    template_id: str,
+    event_id: int,
+    name: str | None = None,
+    event_code: str | None = None,
+    type: Literal["INFORMATION", "WARNING", "CRITICAL", "CONTENT"] | None = None,
+    description: str | None = None,
+) -> Call[EventInfo]:
+    """Edit an event type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/template/event",
+        {"templateId": template_id, "eventId": event_id},
+        {"name": name, "eventCode": event_code, "type": type, "description": description},
+    )
+
+
+def post_organization_template_event_create(
+    *,
+    template_id: str,
+    name: str,
+    event_code: str,
+    type: Literal["INFORMATION", "WARNING", "CRITICAL", "CONTENT"] | None = None,
+    description: str | None = None,
+) -> Call[EventInfo]:
+    """Add an event type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/template/event/create",
+        body={
+            "templateId": template_id,
+            "name": name,
+            "eventCode": event_code,
+            "type": type,
+            "description": description,
+        },
+    )
 
 
 def get_organization_template_events(*, template_id: str) -> Call[list[EventInfo]]:

@@ -60,6 +60,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         panel_routes,
         status_routes,
         stream,
+        template_part_routes,
         template_routes,
     )
 
@@ -68,6 +69,7 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         device_v2_routes,
         metadata_routes,
         event_routes,
+        template_part_routes,
         template_routes,
         dashboard_routes,
         clock_routes,
