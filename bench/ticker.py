@@ -10,24 +10,25 @@ from bench.hub_process import HubProcess
 TICK = 0.005
 
 #: A plugin with the route /bench/ticker: it returns, and resets, the longest time between two ticks in milliseconds,
-#: less the tick itself.
+#: less the tick itself; and the same without the time in which the thread of the event loop did not run.
 TICKER = f"""
 import time
 import trio
 from hub import PUBLIC, Response, Route, hookimpl
 
 PINWHEEL_HOOKS = 1
-longest = 0.0
+longest = longest_busy = 0.0
 
 
 async def tick():
-    global longest
-    before = time.perf_counter()
+    global longest, longest_busy
+    before, cpu_before = time.perf_counter(), time.thread_time()
     while True:
         await trio.sleep({TICK})
-        now = time.perf_counter()
-        longest = max(longest, now - before - {TICK})
-        before = now
+        now, cpu_now = time.perf_counter(), time.thread_time()
+        gap = now - before - {TICK}
+        longest, longest_busy = max(longest, gap), max(longest_busy, min(gap, cpu_now - cpu_before))
+        before, cpu_before = now, cpu_now
 
 
 @hookimpl
@@ -38,8 +39,9 @@ async def hub_start(hub, nursery):
 @hookimpl
 def hub_routes(hub):
     async def ticker(request):
-        global longest
-        answer, longest = Response(body=str(longest * 1000)), 0.0
+        global longest, longest_busy
+        answer = Response(body=f"{{longest * 1000}} {{longest_busy * 1000}}")
+        longest = longest_busy = 0.0
         return answer
 
     return [Route("GET", "/bench/ticker", ticker, PUBLIC, audited=False)]
@@ -61,5 +63,13 @@ class Ticker:
 
     def longest_gap_ms(self) -> float:
         """Return how long the event loop was blocked at most since the last call."""
+        return self._read()[0]
+
+    def longest_busy_ms(self) -> float:
+        """Return how long the event loop was busy at most since the last call; other processes do not count."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[float, float]:
         self._connection.request("GET", "/bench/ticker")
-        return float(self._connection.getresponse().read())
+        gap, busy = map(float, self._connection.getresponse().read().split())
+        return gap, busy

@@ -585,11 +585,14 @@ class DeviceMetaField(TypedDict):
 class DeviceObject(TypedDict):
     """A device; times are ms UTC. token is set only in the answer to the request that added the device.
 
+    original_template_id is the number of its template, for clients of Blynk's API that expect one.
+
     timezone is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
     templateId: str
+    originalTemplateId: int
     orgId: int
     ownerUserId: int | None
     name: str
@@ -1369,6 +1372,8 @@ class OfflineSettings(TypedDict):
 class OrganizationObject(TypedDict):
     """templates are those enabled in it, null is all; devices and users count those that belong to it.
 
+    last_modified_ts is when it was changed last, null if it was not changed since the hub records that.
+
     unit_system and unit_overrides (by group) apply to its users who have not chosen units themselves.
     """
 
@@ -1383,6 +1388,8 @@ class OrganizationObject(TypedDict):
     quotas: dict[str, int]
     unitSystem: Literal["METRIC", "IMPERIAL"] | None
     unitOverrides: dict[str, str]
+    address: Address
+    lastModifiedTs: int | None
     devices: int
     users: int
 
@@ -2752,6 +2759,7 @@ def put_organization(
     quotas: Mapping[str, int] | None = None,
     unit_system: Literal["METRIC", "IMPERIAL", "NONE"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
+    address: AddressSent | None = None,
 ) -> Call[OrganizationObject]:
     """Edit an organization.
 
@@ -2770,6 +2778,7 @@ def put_organization(
             "quotas": quotas,
             "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
+            "address": address,
         },
     )
 
@@ -2819,6 +2828,7 @@ def post_organization_create(
     quotas: Mapping[str, int] | None = None,
     unit_system: Literal["METRIC", "IMPERIAL"] | None = None,
     unit_overrides: Mapping[str, str] | None = None,
+    address: AddressSent | None = None,
 ) -> Call[OrganizationObject]:
     """Create an organization.
 
@@ -2838,6 +2848,7 @@ def post_organization_create(
             "quotas": quotas,
             "unitSystem": unit_system,
             "unitOverrides": unit_overrides,
+            "address": address,
         },
     )
 
@@ -3575,6 +3586,18 @@ def get_organization_segments(
     return Call("GET", "/api/v1/organization/segments", {"orgId": org_id, "page": page, "size": size})
 
 
+def get_organization_sub_organizations(
+    *, org_id: int | None = None, page: int | None = None, size: int | None = None
+) -> Call[OrganizationObjectPage]:
+    """The organizations directly below one.
+
+    The organizations directly below one, by name.
+
+    Needs the permission orgs.view: View Sub Organizations.
+    """
+    return Call("GET", "/api/v1/organization/sub-organizations", {"orgId": org_id, "page": page, "size": size})
+
+
 def post_organization_switch(*, org_id: int) -> Call[OrganizationObject]:
     """Switch to another organization."""
     return Call("POST", "/api/v1/organization/switch", body={"orgId": org_id})
@@ -3704,12 +3727,168 @@ def post_organization_template_create(
     )
 
 
+def delete_organization_template_datastream(
+    *, template_id: str, data_stream_id: int, prune: bool | None = None
+) -> Call[None]:
+    """Delete a datastream.
+
+    Without prune a datastream is deleted only from a template without devices.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "DELETE",
+        "/api/v1/organization/template/datastream",
+        {"templateId": template_id, "dataStreamId": data_stream_id, "prune": prune},
+    )
+
+
+def put_organization_template_datastream(
+    *,
+    template_id: str,
+    data_stream_id: int,
+    prune: bool | None = None,
+    label: str | None = None,
+    type: Literal["INT", "DOUBLE", "STRING", "ENUM", "LOCATION"] | None = None,
+    pin: int | None = None,
+    alias: str | None = None,
+    units: str | None = None,
+    default_value: Any = None,
+    min: float | None = None,
+    max: float | None = None,
+    is_sync: bool | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Call[DatastreamInfo]:
+    """Edit a datastream.
+
+    With prune an edit may drop the values of devices, such as a change of the type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/template/datastream",
+        {"templateId": template_id, "dataStreamId": data_stream_id, "prune": prune},
+        {
+            "label": label,
+            "type": type,
+            "pin": pin,
+            "alias": alias,
+            "units": units,
+            "defaultValue": default_value,
+            "min": min,
+            "max": max,
+            "isSync": is_sync,
+            "values": values,
+        },
+    )
+
+
+def post_organization_template_datastream_create(
+    *,
+    template_id: str,
+    label: str,
+    type: Literal["INT", "DOUBLE", "STRING", "ENUM", "LOCATION"],
+    pin: int,
+    alias: str | None = None,
+    units: str | None = None,
+    default_value: Any = None,
+    min: float | None = None,
+    max: float | None = None,
+    is_sync: bool | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Call[DatastreamInfo]:
+    """Add a datastream.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/template/datastream/create",
+        body={
+            "templateId": template_id,
+            "label": label,
+            "type": type,
+            "pin": pin,
+            "alias": alias,
+            "units": units,
+            "defaultValue": default_value,
+            "min": min,
+            "max": max,
+            "isSync": is_sync,
+            "values": values,
+        },
+    )
+
+
 def get_organization_template_datastreams(*, template_id: str) -> Call[list[DatastreamInfo]]:
     """A template's datastreams.
 
     Needs the permission templates.view: View templates.
     """
     return Call("GET", "/api/v1/organization/template/datastreams", {"templateId": template_id})
+
+
+def delete_organization_template_event(
+    *, template_id: str, event_id: int | None = None, event_code: str | None = None
+) -> Call[None]:
+    """Delete an event type.
+
+    The event type is selected by its id, or by its code, which does not change when others are deleted.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "DELETE",
+        "/api/v1/organization/template/event",
+        {"templateId": template_id, "eventId": event_id, "eventCode": event_code},
+    )
+
+
+def put_organization_template_event(
+    *,
+    template_id: str,
+    event_id: int,
+    name: str | None = None,
+    event_code: str | None = None,
+    type: Literal["INFORMATION", "WARNING", "CRITICAL", "CONTENT"] | None = None,
+    description: str | None = None,
+) -> Call[EventInfo]:
+    """Edit an event type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "PUT",
+        "/api/v1/organization/template/event",
+        {"templateId": template_id, "eventId": event_id},
+        {"name": name, "eventCode": event_code, "type": type, "description": description},
+    )
+
+
+def post_organization_template_event_create(
+    *,
+    template_id: str,
+    name: str,
+    event_code: str,
+    type: Literal["INFORMATION", "WARNING", "CRITICAL", "CONTENT"] | None = None,
+    description: str | None = None,
+) -> Call[EventInfo]:
+    """Add an event type.
+
+    Needs the permission templates.edit: Edit templates.
+    """
+    return Call(
+        "POST",
+        "/api/v1/organization/template/event/create",
+        body={
+            "templateId": template_id,
+            "name": name,
+            "eventCode": event_code,
+            "type": type,
+            "description": description,
+        },
+    )
 
 
 def get_organization_template_events(*, template_id: str) -> Call[list[EventInfo]]:

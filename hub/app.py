@@ -143,7 +143,7 @@ class Hub:
             on_erased=lambda series: self.devices.forget_series(series),  # noqa: PLW0108
         )
         self.directory = Directory()
-        self.organizations = Organizations(storage, bus, config.limits)
+        self.organizations = Organizations(storage, bus, clock, config.limits)
         self.organizations.add_usage_counter("users", self.directory.count_by_organization)
         self.sessions = Sessions(bus, clock)
         self.tokens = Tokens(storage, bus, clock, self.sessions)
@@ -487,5 +487,6 @@ class Hub:
         self.tokens.correct_stamps(correction)
         self.timeline.correct_stamps(correction)
         if correction.is_about(None):
+            self.organizations.correct_stamps(correction)
             self.executor.correct_stamps(correction)
             self.rejections.correct_stamps(correction)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,7 +20,7 @@ Steps: TypeAlias = Generator[None, None, T]
 #: Seconds after which a slice ends, with the step that it is at.
 SLICE = 0.005
 #: Items that are sorted in one step; more cost fewer merges.
-SORTED_PER_STEP = 1_024
+SORTED_PER_STEP = 512
 
 
 class SliceRunner:
@@ -48,20 +49,27 @@ class SliceRunner:
 
 
 def sort_in_steps(
-    items: Sequence[T], key: Callable[[T], Any], *, reverse: bool = False, limit: int | None = None
+    items: Iterable[T],
+    key: Callable[[T], Any],
+    *,
+    accept: Callable[[T], bool] = lambda _: True,
+    reverse: bool = False,
+    limit: int | None = None,
 ) -> Steps[list[T]]:
     """Sort items, and return the first ``limit`` of them; items with equal keys keep their order, as in `sorted`.
 
-    Each key is computed once. Items whose key is None come last, also in reverse.
+    Items that ``accept`` does not accept are left out. Each key is computed once; items whose key is None come last,
+    also in reverse. The items are taken as they are needed, so that not all of them need to be in memory together.
     """
-    first = itemgetter(0)
+    first, remaining = itemgetter(0), iter(items)
     runs: list[list[tuple[Any, T]]] = []
     without_key: list[T] = []
-    for start in range(0, len(items), SORTED_PER_STEP):
+    while chunk := tuple(islice(remaining, SORTED_PER_STEP)):
         run = []
-        for item in items[start : start + SORTED_PER_STEP]:
+        for item in filter(accept, chunk):
             if (value := key(item)) is None:
-                without_key.append(item)
+                if limit is None or len(without_key) < limit:
+                    without_key.append(item)
             else:
                 run.append((value, item))
         run.sort(key=first, reverse=reverse)

@@ -154,7 +154,7 @@ class Stream(Generic[T]):
 
 
 #: The largest page of a list, and the page's size when the client names none (docs.blynk.io, Platform API).
-MAX_PAGE, PAGE = 1_000, 20
+MAX_PAGE, PAGE = 1_000, 50
 SortOrder = Literal["ASC", "DESC"]
 #: Pages are counted from 0.
 PageNumber = Annotated[int, Between(0, MAX_WHOLE)]

@@ -98,7 +98,8 @@ def resolve_annotation(annotation: Any, handler: Callable[..., Any]) -> Any:
 
 def arguments(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
     """Return a handler's arguments, read from a query. Raises `Rejected`, naming everything that is wrong."""
-    given, problems = split(query), []
+    several = frozenset(parameter.name for parameter in declared if get_origin(parameter.type) is tuple)
+    given, problems = split(query, several), []
     result: dict[str, Any] = {}
     groups: dict[tuple[str, type], dict[str, Any]] = {}
     for parameter in declared:
@@ -121,17 +122,24 @@ def arguments(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
     return result | {argument: cls(**values) for (argument, cls), values in groups.items()}
 
 
-def split(query: str) -> dict[str, str]:
-    """Return a query's parameters. Raises `Rejected` when one is repeated, and when the query is not UTF-8."""
+def split(query: str, several: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Return a query's parameters. Raises `Rejected` when one is repeated, and when the query is not UTF-8.
+
+    Those in ``several`` may be repeated, as OpenAPI clients send lists; their texts are joined with commas.
+    """
     values: dict[str, str] = {}
     for part in query.split("&"):
         if part:
             key, _, value = part.partition("=")
             try:
                 name = unquote_plus(key, errors="strict")
-                if name in values:
+                text = unquote_plus(value, errors="strict")
+                if name not in values:
+                    values[name] = text
+                elif name in several:
+                    values[name] += f",{text}"
+                else:
                     raise Rejected(f"{name[:60]} is there twice")
-                values[name] = unquote_plus(value, errors="strict")
             except UnicodeDecodeError as error:
                 raise Rejected("The query is not UTF-8.") from error
     return values

@@ -70,6 +70,7 @@ COLUMNS = (
     StampColumns("series", ("cleared",), device="device"),
     StampColumns("tokens", ("expires", "replaced"), stamp="replaced", device="device"),
     StampColumns("template_versions", ("at",)),
+    StampColumns("organizations", ("modified",)),
     StampColumns("once", ("at",)),
 )
 #: The clock's record of times at which it was in doubt; corrected when the clock returns to the wall clock.

@@ -19,25 +19,30 @@ from hub.errors import Conflict, NotFound, Rejected
 from hub.facts import OrganizationChanged, TemplateDeleted
 from hub.model import ROOT_ORG, Organization, Principal, Template
 from hub.parsing import timezones
-from hub.parsing.spellings import is_name, is_words
+from hub.parsing.spellings import is_name, is_printable, is_words
 
 if TYPE_CHECKING:
     from hub.bus import Bus
+    from hub.clock import Clock
     from hub.config import Limits
     from hub.storage import Row, Storage, Transaction
+    from hub.storage.stamp_correction import Correction
 
 #: Limits of names and descriptions (docs.blynk.io, Organizations). A name has letters, digits, spaces and `_IN_NAME`.
 MAX_NAME, _IN_NAME = 80, "_.'&-"
 MAX_DESCRIPTION = 500
 _PHONE = re.compile(r"(\+[0-9][0-9 ()-]{2,25})?")
 QUOTAS = ("devices", "users", "organizations")
+#: Parts of an address, and characters of each (docs.blynk.io, Platform API, Organizations).
+ADDRESS = {"fullAddress": 512, "country": 74, "city": 50, "state": 40, "zip": 12}
 
 
 class Organizations:
     """All organizations by id."""
 
-    def __init__(self, storage: Storage, bus: Bus, limits: Limits) -> None:
+    def __init__(self, storage: Storage, bus: Bus, clock: Clock, limits: Limits) -> None:
         self._storage = storage
+        self._clock = clock
         self._bus = bus
         self._limits = limits
         self.by_id: dict[int, Organization] = {}
@@ -56,7 +61,9 @@ class Organizations:
 
         async def read(tx: Transaction) -> tuple[list[Row], list[Row]]:
             await tx.insert_missing("organizations", id=ROOT_ORG, name=root, place="/")
-            columns = "id, name, parent, type, timezone, description, phone, quotas, units, unit_overrides"
+            columns = (
+                "id, name, parent, type, timezone, description, phone, quotas, units, unit_overrides, address, modified"
+            )
             rows = await tx.fetch_all(f"SELECT {columns} FROM organizations")
             return rows, await tx.fetch_all("SELECT org, template FROM enabled_templates")
 
@@ -64,7 +71,8 @@ class Organizations:
         templates: dict[int, set[str]] = {}
         for org, template in enabled:
             templates.setdefault(org, set()).add(template)
-        for number, name, parent, kind, timezone, description, phone, quotas, system, overrides in rows:
+        for number, name, parent, kind, timezone, description, phone, quotas, system, overrides, *more in rows:
+            address, modified = more
             self._store(
                 Organization(
                     id=number,
@@ -78,12 +86,20 @@ class Organizations:
                     quotas=json.loads(quotas),
                     units=system,
                     unit_overrides=json.loads(overrides),
+                    address=json.loads(address),
+                    modified=modified,
                 )
             )
 
     def _store(self, org: Organization) -> None:
         self.by_id[org.id] = org
         self._children = {}
+
+    def correct_stamps(self, correction: Correction) -> None:
+        """Correct in memory the times that a clock repair has corrected in the database."""
+        for org in tuple(self.by_id.values()):
+            if org.modified is not None:
+                self._store(attrs.evolve(org, modified=correction.corrected(org.modified)))
 
     @property
     def root(self) -> Organization:
@@ -153,6 +169,7 @@ class Organizations:
     async def add(self, org: Organization, by: Principal) -> Organization:
         """Add an organization below its parent, and return it with its new id. Raises `Rejected`, `Conflict`."""
         assert org.parent is not None
+        now = self._clock.now()
 
         async def write(tx: Transaction) -> int:
             number = await tx.insert(
@@ -167,6 +184,8 @@ class Organizations:
                 quotas=json.dumps(org.quotas),
                 units=org.units,
                 unit_overrides=json.dumps(org.unit_overrides),
+                address=json.dumps(org.address),
+                modified=now,
             )
             await _enable(tx, number, org.templates or ())
             return number
@@ -181,7 +200,7 @@ class Organizations:
                 raise Conflict(f"there can be at most {limits} ([limits] organizations, organization_depth)")
             self.check_quota(org.parent, "organizations", self._sub_organizations())
             number = await self._storage.transaction(write)
-            added = attrs.evolve(org, id=number, templates=org.templates or frozenset())
+            added = attrs.evolve(org, id=number, templates=org.templates or frozenset(), modified=now)
             self._store(added)
         self._bus.emit(OrganizationChanged(added, by))
         return added
@@ -201,6 +220,11 @@ class Organizations:
             problems.append("phoneNumber must be + and up to 15 digits")
         if org.timezone and not timezones.is_known(org.timezone):
             problems.append(f"there is no time zone {org.timezone[:50]!r}")
+        if unknown := set(org.address) - set(ADDRESS):
+            problems.append(f"unknown parts of an address: {', '.join(sorted(unknown))}")
+        for part, limit in ADDRESS.items():
+            if len(text := org.address.get(part, "")) > limit or not is_printable(text):
+                problems.append(f"address.{part} must have at most {limit} printable characters")
         if unknown := set(org.quotas) - set(QUOTAS):
             problems.append(f"unknown quotas: {', '.join(sorted(unknown))}; there are quotas of {', '.join(QUOTAS)}")
         problems += [f"quota {name} must not be negative" for name, quota in org.quotas.items() if quota < 0]
@@ -215,6 +239,7 @@ class Organizations:
 
     async def change(self, org: int, by: Principal, **changes: Any) -> Organization:
         """Change some fields, given by their names in `Organization`. Raises `NotFound`, `Rejected`, `Conflict`."""
+        changes["modified"] = self._clock.now()
 
         async def write(tx: Transaction) -> None:
             for name, value in changes.items():

@@ -25,6 +25,7 @@ class Organization:
     ``templates`` are the ids of those that its devices may have; None is all, as in the root. ``quotas`` limit the
     number of "devices", "users" and "organizations" in it and all below it. ``units`` is the system of units for its
     users' displays, and ``unit_overrides`` are exceptions by group of `hub.domain.units`; both are inherited.
+    ``address`` has the keys of `hub.domain.organizations.ADDRESS`; ``modified`` is when it was changed last, in ms UTC.
     """
 
     id: int
@@ -38,6 +39,8 @@ class Organization:
     quotas: dict[str, int] = attrs.Factory(dict)
     units: System | None = None
     unit_overrides: dict[str, str] = attrs.Factory(dict)
+    address: dict[str, str] = attrs.Factory(dict)
+    modified: int | None = None
 
     def has(self, template: Template) -> bool:
         """Whether a template is enabled for its devices."""

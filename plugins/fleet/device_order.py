@@ -46,13 +46,9 @@ MAX_NAME = 255
 #: Characters of a cursor.
 MAX_CURSOR = 8_000
 NO_CURSOR = "after must be the next of an earlier page"
-#: Devices that are compared with a cursor in one step.
-STEP = 256
 
 #: Value of a device that it is sorted by, as a cursor stores it.
 Position = str | int | float | None
-#: Devices with their positions, in order.
-Positioned = Sequence[tuple[Position, Device]]
 
 
 @attrs.frozen(kw_only=True)
@@ -71,30 +67,31 @@ class DeviceOrder:
 
     def sort(
         self, devices: Sequence[Device], limit: int, after: Cursor | None = None, exact_name: str = ""
-    ) -> Steps[Positioned]:
+    ) -> Steps[list[tuple[Position, Device]]]:
         """Return the first ``limit`` devices that come after a cursor; ``devices`` are sorted by id.
 
         Without a cursor, devices whose lower-case name is ``exact_name`` come before all others. Devices that are
         deleted between two steps may be among the result.
         """
-        with_name: list[tuple[Position, Device]] = []
-        others: list[tuple[Position, Device]] = []
-        for start in range(0, len(devices), STEP):
-            step = [(self.position(device), device) for device in devices[start : start + STEP]]
-            if after is not None:
-                step = [pair for pair in step if self._is_after(pair, after)]
-            elif exact_name:
-                with_name += [pair for pair in step if pair[1].name.lower() == exact_name]
-                step = [pair for pair in step if pair[1].name.lower() != exact_name]
-            others += step
-            yield
-        key = self.key
-        ordered: list[tuple[Position, Device]] = []
-        for pairs in (with_name, others):
-            ordered += yield from sort_in_steps(
-                pairs, lambda pair: key(pair[0]), reverse=self.is_reversed, limit=limit - len(ordered)
+        key, is_reversed = self.key, self.is_reversed
+        positioned = ((self.position(device), device) for device in devices)
+        if after is not None:
+            return sort_in_steps(
+                positioned,
+                lambda pair: key(pair[0]),
+                accept=lambda pair: self._is_after(pair, after),
+                reverse=is_reversed,
+                limit=limit,
             )
-        return ordered
+        if exact_name:
+            # The larger of two booleans comes first in reverse.
+            return sort_in_steps(
+                positioned,
+                lambda pair: ((pair[1].name.lower() == exact_name) == is_reversed, key(pair[0])),
+                reverse=is_reversed,
+                limit=limit,
+            )
+        return sort_in_steps(positioned, lambda pair: key(pair[0]), reverse=is_reversed, limit=limit)
 
     def _is_after(self, pair: tuple[Position, Device], cursor: Cursor) -> bool:
         key, last = self.key(pair[0]), self.key(cursor.position)

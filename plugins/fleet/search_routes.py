@@ -77,7 +77,7 @@ class Search:
     sort_order: Literal["asc", "desc", "ASC", "DESC"] = "asc"
     page: int = 0
     after: str | None = None
-    size: int = 20
+    size: int = PAGE
     values: list[str] = attrs.Factory(list)
     metadata: list[str] = attrs.Factory(list)
 

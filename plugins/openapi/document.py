@@ -119,7 +119,7 @@ def _tag(path: str) -> str:
     """Return the tag of a path: the group of operations that it belongs to."""
     if path.startswith("/external/"):
         return "Device HTTPS API"
-    parts = [part for part in path.split("/") if part not in ("", "api", "v1", "organization", "search")]
+    parts = [part for part in path.split("/") if part not in ("", "api", "v1", "v2", "organization", "search")]
     first = parts[0] if parts else "/" if path == "/" else ""
     return next((tag for tag, words in _TAGS.items() if first in words), first.capitalize())
 

@@ -54,18 +54,22 @@ def hub_routes(hub: Hub) -> Sequence[Route | SocketRoute]:
         clock_routes,
         dashboard_routes,
         device_routes,
+        device_v2_routes,
         event_routes,
         metadata_routes,
         panel_routes,
         status_routes,
         stream,
+        template_part_routes,
         template_routes,
     )
 
     modules = (
         device_routes,
+        device_v2_routes,
         metadata_routes,
         event_routes,
+        template_part_routes,
         template_routes,
         dashboard_routes,
         clock_routes,

@@ -34,6 +34,7 @@ from hub.domain import NewDevice
 from hub.parsing import spellings
 from hub.parsing.structuring import seconds
 from hub.values import describe_choices, from_label, to_json
+from plugins.platform_api.device_lists import convert_devices, visible_devices
 from plugins.platform_api.device_schemas import (
     ActivatedDevice,
     DeviceObject,
@@ -232,12 +233,9 @@ class DeviceRoutes:
         page: PageNumber = 0,
         size: PageSize = PAGE,
     ) -> Page[DeviceObject]:
-        org = self._hub.access.organization_for(request, org_id)
-        devices = self._hub.access.devices_for(request.principal, VIEW_DEVICES, org.id)
-        if not include_sub_org_devices:
-            devices = [device for device in devices if device.org == org.id]
-        devices.sort(key=lambda device: device.id)
-        return page_of(devices, page, size, self._object)
+        devices = await visible_devices(self._hub, request, org_id, include_sub_organizations=include_sub_org_devices)
+        content = await convert_devices(self._hub, devices[page * size : (page + 1) * size], self._object)
+        return Page(content=content, total_elements=len(devices))
 
     async def info(self, request: Request, device_id: int) -> DeviceObject:
         device = self._hub.access.device_for(request, device_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,14 @@ class MetaFieldValue:
 class DeviceObject:
     """A device; times are ms UTC. ``token`` is set only in the answer to the request that added the device.
 
+    ``original_template_id`` is the number of its template, for clients of Blynk's API that expect one.
+
     ``timezone`` is the time zone of the device's days and hours: its own, else its organization's, else the hub's.
     """
 
     id: int
     template_id: str
+    original_template_id: int
     org_id: int
     owner_user_id: int | None
     name: str
@@ -130,7 +134,13 @@ async def device_details(hub: Hub, device: Device, principal: Principal) -> Devi
         _datastream_value(hub, display, datastream, properties.get(datastream.id, {}))
         for datastream in device.template.datastreams
     ]
-    fields = [
+    fields = device_meta_fields(display, metadata)
+    return attrs.evolve(device_object(hub, device), data_stream_values=values, meta_field_values=fields)
+
+
+def device_meta_fields(display: DeviceDisplay, metadata: Mapping[str, str]) -> list[DeviceMetaField]:
+    """Return the metadata fields of the displayed device in the form of Blynk's API; see `meta_field_values`."""
+    return [
         DeviceMetaField(
             id=field.id,
             name=field.name,
@@ -138,7 +148,14 @@ async def device_details(hub: Hub, device: Device, principal: Principal) -> Devi
         )
         for field in meta_field_values(display, metadata)
     ]
-    return attrs.evolve(device_object(hub, device), data_stream_values=values, meta_field_values=fields)
+
+
+def template_number(template_id: str) -> int:
+    """Return the number of a template, where clients of Blynk's API expect a 32-bit integer and not ``TMPL…``.
+
+    It is derived from the id, so that it is the same after a restore and on another hub with the template.
+    """
+    return zlib.crc32(template_id.encode()) & 0x7FFFFFFF
 
 
 def device_object(hub: Hub, device: Device) -> DeviceObject:
@@ -147,6 +164,7 @@ def device_object(hub: Hub, device: Device) -> DeviceObject:
     return DeviceObject(
         id=device.id,
         template_id=device.template.id,
+        original_template_id=template_number(device.template.id),
         org_id=device.org,
         owner_user_id=device.owner,
         name=device.name,

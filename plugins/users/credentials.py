@@ -40,8 +40,8 @@ MAX_KEYS = 50
 MAX_KEY_LIFETIME_MS = 10 * 366 * 86_400_000
 MAX_CLIENTS = 1_000
 MAX_REDIRECTS = 11
-#: Milliseconds until a client's access token expires (docs.blynk.io, OAuth2 authorization).
-CLIENT_ACCESS_MS = 300_000
+#: Milliseconds until a client's access token expires (docs.blynk.io, Platform API, Authentication).
+CLIENT_ACCESS_MS = 86_400_000
 _INSERT_SPENT = "INSERT INTO users_spent (hash, session, at) VALUES (?, ?, ?)"
 _SESSION_FIELDS = "id org user client access access_ends refresh refresh_ends created used address agent".split()
 _SESSION_COLUMNS = ["user_id" if field == "user" else field for field in _SESSION_FIELDS]
@@ -53,13 +53,14 @@ def stamp_columns(settings: Settings) -> list[StampColumns]:
     For a time of expiry, when it was set follows from the lifetime; for a link's, from the longest lifetime of links.
     """
     access, refresh = settings.milliseconds("access"), settings.milliseconds("refresh")
+    access_of_session = f"(CASE WHEN client IS NULL THEN {access} ELSE {CLIENT_ACCESS_MS} END)"
     longest_link = max(settings.milliseconds("invitation"), settings.milliseconds("reset"))
     return [
         StampColumns("users", ("created", "last_login")),
         StampColumns("users_clients", ("created",)),
         StampColumns("users_sessions", ("created", "used")),
         StampColumns("users_sessions", ("refresh_ends",), stamp=f"refresh_ends - {refresh}"),
-        StampColumns("users_sessions", ("access_ends",), stamp=f"access_ends - {access}"),
+        StampColumns("users_sessions", ("access_ends",), stamp=f"access_ends - {access_of_session}"),
         StampColumns("users_spent", ("at",)),
         StampColumns("users_links", ("expires",), stamp=f"expires - {longest_link}"),
         # Before `created` is corrected, since it goes by that column.

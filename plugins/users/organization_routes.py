@@ -19,8 +19,9 @@ from hub import (
     Route,
     System,
 )
-from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
+from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, from_json, page_of, to_json
 from hub.parsing.spellings import nfc
+from plugins.users.model import Address
 from plugins.users.schemas import OrganizationObject, UnitSystem
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class NewOrganization:
     quotas: dict[str, int] = attrs.Factory(dict)
     unit_system: UnitSystem | None = None
     unit_overrides: dict[str, str] = attrs.Factory(dict)
+    address: Address | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +64,7 @@ class EditOrganization:
     quotas: dict[str, int] | None = None
     unit_system: Literal["METRIC", "IMPERIAL", "NONE"] | None = None
     unit_overrides: dict[str, str] | None = None
+    address: Address | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +128,15 @@ class OrganizationRoutes:
             matches.sort(key=keys[sort_by], reverse=sort_order == "DESC")
         return page_of(matches, page, size, self._organization_object)
 
+    async def sub_organizations(
+        self, request: Request, *, org_id: int | None = None, page: PageNumber = 0, size: PageSize = PAGE
+    ) -> Page[OrganizationObject]:
+        """The organizations directly below one, by name."""
+        top = self._hub.access.organization_for(request, org_id).id
+        below = [organization for organization in self._organizations.by_id.values() if organization.parent == top]
+        below.sort(key=lambda organization: (organization.name.lower(), organization.id))
+        return page_of(below, page, size, self._organization_object)
+
     async def export(self, request: Request, org_id: int) -> dict[str, Any]:
         """Everything about an organization and those below it, except values and secrets."""
         service = self._service
@@ -165,6 +177,8 @@ class OrganizationRoutes:
             quotas=organization.quotas,
             unit_system=_SYSTEM_NAMES.get(organization.units),
             unit_overrides=organization.unit_overrides,
+            address=from_json(organization.address, Address),
+            last_modified_ts=organization.modified,
             devices=len(self._hub.devices.by_org.get(organization.id, ())),
             users=sum(user.org == organization.id for user in self._service.users.by_id.values()),
         )
@@ -187,6 +201,7 @@ class OrganizationRoutes:
             quotas=body.quotas,
             units=_SYSTEMS.get(body.unit_system or ""),
             unit_overrides=body.unit_overrides,
+            address={} if body.address is None else _stored_address(body.address),
         )
         added = await self._organizations.add(new, request.principal)
         request.org = added.id
@@ -234,6 +249,8 @@ class OrganizationRoutes:
             "unit_overrides": body.unit_overrides,
         }
         changes: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        if body.address is not None:
+            changes["address"] = _stored_address(body.address)
         if body.tz is not None:
             changes["timezone"] = body.tz or None
         if body.unit_system is not None:
@@ -341,7 +358,13 @@ def _editable_fields(organization: Organization) -> tuple[Any, ...]:
         templates,
         sorted(organization.quotas.items()),
         (organization.units, sorted(organization.unit_overrides.items())),
+        sorted(organization.address.items()),
     )
+
+
+def _stored_address(address: Address) -> dict[str, str]:
+    """Return the parts of an address that are not empty, by their names in the API."""
+    return {name: text for name, text in to_json(address).items() if text}
 
 
 def routes(service: UsersService) -> Sequence[Route]:
@@ -349,10 +372,12 @@ def routes(service: UsersService) -> Sequence[Route]:
     org, settings = "/api/v1/organization", "orgs.settings"
     edit, search = "Edit an organization", "Search the organizations below by name"
     rename, transfer = "Rename an organization", "Transfer an organization"
+    sub_organizations = "The organizations directly below one"
     return [
         Route("GET", f"{org}/profile", api.current, AUTHENTICATED, "The current organization"),
         Route("GET", org, api.info, settings, "One organization"),
         Route("GET", f"{org}/search", api.search, "orgs.view", search),
+        Route("GET", f"{org}/sub-organizations", api.sub_organizations, "orgs.view", sub_organizations),
         Route("POST", f"{org}/create", api.create, "orgs.add", "Create an organization", NewOrganization),
         Route("PUT", org, api.edit, settings, edit, EditOrganization, lock="organization"),
         Route("PUT", f"{org}/edit/name", api.rename, settings, rename, RenameOrganization, lock="organization"),

@@ -183,6 +183,8 @@ class RecoveryCodes:
 class OrganizationObject:
     """``templates`` are those enabled in it, null is all; ``devices`` and ``users`` count those that belong to it.
 
+    ``last_modified_ts`` is when it was changed last, null if it was not changed since the hub records that.
+
     ``unit_system`` and ``unit_overrides`` (by group) apply to its users who have not chosen units themselves.
     """
 
@@ -197,6 +199,8 @@ class OrganizationObject:
     quotas: dict[str, int]
     unit_system: UnitSystem | None
     unit_overrides: dict[str, str]
+    address: Address
+    last_modified_ts: int | None
     devices: int
     users: int
 

@@ -26,12 +26,17 @@ def result_of(steps):
         count += 1
 
 
-@given(ITEMS, st.booleans(), st.none() | st.integers(0, 30), st.integers(1, 5))
-def test_items_are_sorted_stably_with_missing_keys_last(items, reverse, limit, per_step):
+@given(ITEMS, st.booleans(), st.none() | st.integers(0, 30), st.integers(1, 5), st.integers())
+def test_items_are_sorted_stably_with_missing_keys_last(items, reverse, limit, per_step, least):
+    def accept(item):
+        return item[1] >= least
+
     with patch.object(slices, "SORTED_PER_STEP", per_step):
-        ordered, _ = result_of(sort_in_steps(items, lambda item: item[0], reverse=reverse, limit=limit))
-    with_key = [item for item in items if item[0] is not None]
-    without_key = [item for item in items if item[0] is None]
+        steps = sort_in_steps(iter(items), lambda item: item[0], accept=accept, reverse=reverse, limit=limit)
+        ordered, _ = result_of(steps)
+    accepted = [item for item in items if accept(item)]
+    with_key = [item for item in accepted if item[0] is not None]
+    without_key = [item for item in accepted if item[0] is None]
     expected = sorted(with_key, key=lambda item: item[0], reverse=reverse) + without_key
     assert expected[:limit] == ordered
 

@@ -142,6 +142,13 @@ async def test_metadata_is_set_and_read_by_name_and_number(hub, meter):
             await hub.uplinks.set_metadata(meter, name, "1")
 
 
+async def test_time_zone_is_found_under_blynks_name_too(hub, meter):
+    await hub.uplinks.set_metadata(meter, "Device Timezone", "Europe/Kyiv")
+    for name in ("Device Timezone", "Time Zone"):
+        assert ("time_zone", "Europe/Kyiv") == await hub.uplinks.metadata(meter, name)
+    assert "Europe/Kyiv" == hub.timezone_of(meter)
+
+
 async def test_error_for_metadata_that_devices_cannot_change_can_be_worded_by_the_transport(hub, meter):
     with pytest.raises(WrongValue, match="metadata field Contact has the type contact, which devices cannot change"):
         await hub.uplinks.set_metadata(meter, "Contact", "{}")

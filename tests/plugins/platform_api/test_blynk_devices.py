@@ -286,10 +286,10 @@ async def test_pin_and_datastream_id_together_are_rejected(world, thermostat):
     assert (400, "either a pin or a dataStreamId is meant") == (response.status, response.message)
 
 
-async def test_page_has_20_entries_by_default(hub, world):
-    for number in range(21):
+async def test_page_has_50_entries_by_default(hub, world):
+    for number in range(51):
         await world.device(world.orgs["acme"], name=f"Device {number}")
     async with api_client(world) as ask:
         page = await ask("GET", "organization/devices")
         full = await ask("GET", "organization/devices", size=1000)
-    assert (20, 21, 21) == (len(page["content"]), page["totalElements"], len(full["content"]))
+    assert (50, 51, 51) == (len(page["content"]), page["totalElements"], len(full["content"]))

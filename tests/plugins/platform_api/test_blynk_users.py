@@ -7,9 +7,11 @@ import hashlib
 
 import pytest
 import trio
-from support.api import api_client
+from support.api import api_client, names_of
 
-from hub.model import SYSTEM
+from hub.model import ROOT_ORG, SYSTEM, Organization
+from hub.run import running
+from hub.storage.stamp_correction import Correction
 from plugins.users.model import ADMIN, USER
 
 
@@ -22,6 +24,7 @@ async def test_organization_is_created_with_the_fields_of_blynk(world):
         "parentId": world.orgs["acme"],
         "phoneNumber": "+380123456789",
         "unitSystem": "IMPERIAL",
+        "address": {"fullAddress": "Main St 1", "city": "Kyiv", "country": "Ukraine", "state": "Kyiv", "zip": "02000"},
     }
     async with api_client(world) as ask:
         created = await ask("POST", "organization/create", body)
@@ -43,6 +46,10 @@ async def test_organization_is_created_with_the_fields_of_blynk(world):
         ({"phoneNumber": "call me"}, "phoneNumber must be"),
         ({"unitSystem": "metric"}, "unitSystem: must be one of"),
         ({"tz": "Mars/Base"}, "no time zone"),
+        ({"address": "Main St 1"}, "address"),
+        ({"address": {"street": "Main St 1"}}, "street"),
+        ({"address": {"zip": "0" * 13}}, "address.zip must have at most 12 printable characters"),
+        ({"address": {"city": "Kyiv\n"}}, "address.city must have at most 50 printable characters"),
     ],
 )
 async def test_invalid_organization_is_rejected(world, body, error):
@@ -50,6 +57,53 @@ async def test_invalid_organization_is_rejected(world, body, error):
         response = await ask("POST", "organization/create", {"name": "New"} | body)
     assert 400 == response.status
     assert error in response.message
+
+
+async def test_organization_has_the_time_of_its_last_change(world):
+    acme, works = world.orgs["acme"], world.orgs["works"]
+    async with api_client(world) as ask:
+        before = (await ask("GET", "organization", orgId=works))["lastModifiedTs"]
+        changed = await ask("PUT", "organization", {"orgId": works, "address": {"city": "Kyiv"}})
+        assert {"fullAddress": "", "city": "Kyiv", "country": "", "state": "", "zip": ""} == changed["address"]
+        emptied = await ask("PUT", "organization", {"orgId": works, "address": {}})
+        unchanged = await ask("GET", "organization", orgId=works)
+        read = await ask("GET", "organization/profile")
+    assert before < changed["lastModifiedTs"] < emptied["lastModifiedTs"]
+    assert "" == emptied["address"]["city"]
+    assert emptied == unchanged
+    assert world.hub.organizations.get(acme).modified == read["lastModifiedTs"]
+
+
+async def test_address_and_time_of_the_last_change_outlive_a_restart(hub_config):
+    async with running(hub_config) as hub:
+        new = Organization(id=0, name="One", parent=ROOT_ORG, address={"city": "Kyiv"})
+        added = await hub.organizations.add(new, SYSTEM)
+        assert None is hub.organizations.root.modified
+    async with running(hub_config) as hub:
+        stored = hub.organizations.get(added.id)
+    assert ({"city": "Kyiv"}, added.modified) == (stored.address, stored.modified)
+
+
+async def test_repair_of_the_clock_corrects_the_time_of_the_last_change(world):
+    hub, works = world.hub, world.orgs["works"]
+    modified = hub.organizations.get(works).modified
+    correction = Correction(modified - 1, shift=60_000)
+    hub.organizations.correct_stamps(correction)
+    assert modified - 60_000 == hub.organizations.get(works).modified
+
+
+async def test_sub_organizations_are_those_directly_below(world):
+    async with api_client(world, "rita") as ask:
+        assert ["acme", "beta"] == names_of(await ask("GET", "organization/sub-organizations"))
+        page = await ask("GET", "organization/sub-organizations", size=1, page=1)
+        assert (["beta"], 2) == (names_of(page), page["totalElements"])
+    async with api_client(world) as ask:
+        assert ["works"] == names_of(await ask("GET", "organization/sub-organizations"))
+        assert [] == names_of(await ask("GET", "organization/sub-organizations", orgId=world.orgs["works"]))
+        for org in (world.orgs["beta"], world.orgs["root"], 999):
+            assert 404 == (await ask("GET", "organization/sub-organizations", orgId=org)).status
+    async with api_client(world, "uma") as ask:
+        assert 403 == (await ask("GET", "organization/sub-organizations")).status
 
 
 async def test_organization_below_a_personal_one_is_personal(world):

@@ -30,7 +30,7 @@ async def test_client_credentials_grant_follows_rfc_6749(world, http):
     response = await http.ask(
         "POST", "/oauth2/token?grant_type=client_credentials", b"", Authorization=f"Basic {credentials}"
     )
-    assert ("Bearer", 300) == (response.json["token_type"], response.json["expires_in"])
+    assert ("Bearer", 86_400) == (response.json["token_type"], response.json["expires_in"])
     query = f"grant_type=client_credentials&client_id={created['clientId']}&client_secret={created['clientSecret']}"
     assert 200 == (await http.ask("POST", f"/oauth2/token?{query}", b"")).status
     form = await http.ask("POST", "/oauth2/token", query.encode())
