@@ -1014,7 +1014,7 @@ class Imported(TypedDict):
 
 
 class InvitedUser(TypedDict):
-    """link is the page where the user sets a password."""
+    """link is the page where the user sets a password, null if it was mailed to the user, to mailed_to."""
 
     id: int
     email: str
@@ -1032,7 +1032,8 @@ class InvitedUser(TypedDict):
     secondFactor: bool
     registeredAt: int
     lastLoggedAt: int | None
-    link: str
+    link: str | None
+    mailedTo: str | None
 
 
 class Job(TypedDict):
@@ -1135,6 +1136,31 @@ class LoggedIn(TypedDict):
     refresh_token: str | None
     expires_in: int
     user: UserObject
+
+
+class LoggedMail(TypedDict):
+    """A mail as the log lists it, without its data. Times are milliseconds UTC.
+
+    state is waiting, sent or failed; error says why the last attempt failed. due_at is when a waiting mail is
+    tried next, done_at when it was sent or given up.
+    """
+
+    id: int
+    kind: str
+    address: str
+    state: str
+    attempts: int
+    error: str
+    createdAt: int
+    dueAt: int | None
+    doneAt: int | None
+
+
+class LoggedMailPage(TypedDict):
+    """One page of a list; total_elements is how many there are on all of them."""
+
+    content: list[LoggedMail]
+    totalElements: int
 
 
 class MadeClient(TypedDict):
@@ -1402,9 +1428,10 @@ class OrganizationObjectPage(TypedDict):
 
 
 class PageLink(TypedDict):
-    """The page where the user sets a password."""
+    """link is the page where the user sets a password, null if it was mailed to the user, to mailed_to."""
 
-    link: str
+    link: str | None
+    mailedTo: str | None
 
 
 class PanelColumn(TypedDict):
@@ -1601,6 +1628,14 @@ class SegmentObjectPage(TypedDict):
 
     content: list[SegmentObject]
     totalElements: int
+
+
+class SentMail(TypedDict):
+    """server has taken a mail to address. Links in mails begin with base."""
+
+    address: str
+    server: str
+    base: str
 
 
 class Series(TypedDict):
@@ -2725,6 +2760,24 @@ def post_login_refresh(*, refresh_token: str | None = None) -> Call[LoggedIn]:
 def post_logout() -> Call[None]:
     """End this session."""
     return Call("POST", "/api/v1/logout")
+
+
+def post_mail_test(*, address: str, locale: str | None = None) -> Call[SentMail]:
+    """Send a test mail.
+
+    Send a mail past the outbox, and answer when the server has taken it.
+
+    Needs the permission mail.test: Send a test mail.
+    """
+    return Call("POST", "/api/v1/mail/test", body={"address": address, "locale": locale})
+
+
+def get_mails(*, page: int | None = None, size: int | None = None) -> Call[LoggedMailPage]:
+    """Mails that were sent, have failed or wait, newest first.
+
+    Needs the permission mail.view: View mails.
+    """
+    return Call("GET", "/api/v1/mails", {"page": page, "size": size})
 
 
 def get_openapi_json() -> Call[Any]:

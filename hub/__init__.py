@@ -26,7 +26,7 @@ _NAMES = {
     ),
     "hub.app": "Hub",
     "hub.clock": "Clock",
-    "hub.config": "Config config_of load on_this_machine",
+    "hub.config": "Config MailSection config_of load on_this_machine",
     "hub.errors": (
         "MAX_PROBLEMS ConfigError Conflict Forbidden HubError NotAuthenticated NotFound Outdated Rejected "
         "RequestError StartupError StorageError TooMany Unavailable UnknownPin WrongType first_of "

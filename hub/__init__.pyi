@@ -64,6 +64,9 @@ from hub.config import (
     Config as Config,
 )
 from hub.config import (
+    MailSection as MailSection,
+)
+from hub.config import (
     config_of as config_of,
 )
 from hub.config import (

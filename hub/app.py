@@ -31,6 +31,7 @@ from hub.domain.device_query import DeviceAttributes, QueryCompiler
 from hub.domain.devices import Devices
 from hub.domain.directory import Directory
 from hub.domain.display import Display
+from hub.domain.messages import Messages
 from hub.domain.metadata import Metadata
 from hub.domain.organizations import Organizations
 from hub.domain.properties import Properties
@@ -143,6 +144,7 @@ class Hub:
             on_erased=lambda series: self.devices.forget_series(series),  # noqa: PLW0108
         )
         self.directory = Directory()
+        self.messages = Messages()
         self.organizations = Organizations(storage, bus, clock, config.limits)
         self.organizations.add_usage_counter("users", self.directory.count_by_organization)
         self.sessions = Sessions(bus, clock)

@@ -14,12 +14,15 @@ from typing import Any, Literal
 import attrs
 
 from hub.errors import ConfigError, StartupError
-from hub.parsing.spellings import base_url, read_text
+from hub.parsing.spellings import base_url, host, mailbox, read_text
 from hub.parsing.structuring import ValidationErrors, duration_problem, seconds, structure
 from hub.parsing.timezones import is_known
 
 Tls = Literal["off", "on", "auto"]
+MailTls = Literal["starttls", "on", "off"]
 Durability = Literal["full", "normal"]
+#: Ports of SMTP servers that do not name theirs: submission (RFC 6409), submissions (RFC 8314) and SMTP.
+MAIL_PORTS: dict[MailTls, int] = {"starttls": 587, "on": 465, "off": 25}
 SERVED = ("native", "http", "mqtt", "device-http")
 
 
@@ -77,6 +80,34 @@ class BackupSection:
 
 
 @attrs.frozen(kw_only=True)
+class MailSection:
+    """The SMTP server that mails leave through; without a ``server`` nothing is mailed."""
+
+    server: str = ""
+    tls: MailTls = "starttls"
+    ca: str = ""
+    user: str = ""
+    password: str = attrs.field(default="", repr=False)
+    from_: str = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host in DNS form, and the port. Raises ValueError."""
+        name, port = self.server, ""
+        if name.startswith("["):
+            name, _, port = name[1:].partition("]")
+        elif name.count(":") == 1:
+            name, _, port = name.partition(":")
+            port = f":{port}"
+        if not port:
+            return host(name), MAIL_PORTS[self.tls]
+        number = port.removeprefix(":")
+        if not port.startswith(":") or not number.isascii() or not number.isdecimal() or not 0 < int(number) < 65536:
+            raise ValueError(f"must be host or host:port, such as smtp.example.org:587, not {self.server[:100]!r}")
+        return host(name), int(number)
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     messages_per_second: int = 50
     burst: int = 150
@@ -110,6 +141,7 @@ class Config:
     tls: TlsSection = TlsSection()
     storage: StorageSection = StorageSection()
     backup: BackupSection = BackupSection()
+    mail: MailSection = MailSection()
     limits: Limits = Limits()
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
     source: str = "configuration"
@@ -251,10 +283,48 @@ def _problems(config: Config) -> list[str]:
         problems.append(f"backup.every: {problem}")
     if config.backup.keep < 1:
         problems.append("backup.keep: must be at least 1")
+    problems += [f"mail.{problem}" for problem in _mail_problems(config.mail)]
     problems += [
         f"limits.{f.name}: must be at least 1" for f in attrs.fields(Limits) if getattr(config.limits, f.name) < 1
     ]
     return problems
+
+
+def _mail_problems(mail: MailSection) -> list[str]:
+    if not mail.server:
+        given = [key for key in ("ca", "user", "password", "from") if getattr(mail, "from_" if key == "from" else key)]
+        return [f"server: is missing, but {', '.join(given)} is set"] if given else []
+    problems = []
+    try:
+        name, _ = mail.address
+        if mail.tls == "off" and not _is_loopback(name):
+            problems.append(
+                f'tls: "off" sends passwords and links that anybody can read, and is for a server on this machine only,'
+                f' such as 127.0.0.1:25; for {name} it must be "starttls" or "on"'
+            )
+    except ValueError as error:
+        problems.append(f"server: {error}")
+    try:
+        mailbox(mail.from_)
+    except ValueError as error:
+        problems.append(f"from: {error}" if mail.from_ else "from: is missing, such as Pinwheel <hub@example.org>")
+    if bool(mail.user) != bool(mail.password):
+        problems.append("user: user and password are given together, or neither")
+    problems += [
+        f"{key}: must have printable ASCII characters only"
+        for key, value in (("user", mail.user), ("password", mail.password))
+        if not (value.isascii() and value.isprintable())
+    ]
+    if mail.ca and not Path(mail.ca).is_file():
+        problems.append(f"ca: there is no file {mail.ca}")
+    return problems
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _listen_problems(listen: Listen) -> list[str]:

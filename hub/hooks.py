@@ -26,7 +26,8 @@ from hub.bus import Bus
 from hub.clock import Clock
 from hub.config import Config
 from hub.domain.directory import PersonalData, UserDirectory
-from hub.errors import ConfigError, NotAuthenticated, PluginError, Unavailable, first_of
+from hub.domain.messages import Channel, Message
+from hub.errors import ConfigError, HubError, NotAuthenticated, PluginError, Unavailable, first_of
 from hub.facts import ChangeMade, Fact, PluginFailed
 from hub.hookspecs import HOOK_VERSION
 from hub.model import Change, Credentials, Device, Hello, Owned, Principal
@@ -238,6 +239,8 @@ class Hooks:
         self.permissions = _items_of(self._unique("hub_permissions", (Permission,), lambda permission: permission.id))
         hub.directory.install(self._directory(hub))
         self._personal_data = tuple(self._contributions("hub_personal_data", lambda data: data, hub=hub))
+        channels = self._unique("hub_channels", (Channel,), lambda channel: channel.name, hub=hub)
+        hub.messages.install([_ContainedChannel(self._hook_failed, *item) for item in channels])
         self.routes, self.panels = self._routes_and_panels(hub)
         hub.writes.install_filters(self._compile(), self._filter_failed)
 
@@ -474,6 +477,34 @@ class Hooks:
     def blame_for_blocking(self, plugin: Plugin, reason: str) -> None:
         """Record that a plugin blocks the event loop."""
         self._record(plugin, FailureKind.BLOCKED, reason)
+
+
+class _ContainedChannel:
+    """A plugin's channel, whose failures are recorded: to the sender of a message they are `Unavailable`."""
+
+    def __init__(
+        self, hook_failed: Callable[[Plugin, str, BaseException], None], plugin: Plugin, channel: Channel
+    ) -> None:
+        self._hook_failed = hook_failed
+        self._plugin = plugin
+        self._channel = channel
+        self.name = channel.name
+
+    def accepts(self, message: Message) -> bool:
+        try:
+            return self._channel.accepts(message)
+        except Exception as error:  # noqa: BLE001 - contained
+            self._hook_failed(self._plugin, "hub_channels", error)
+            return False
+
+    async def send(self, message: Message) -> None:
+        try:
+            await self._channel.send(message)
+        except HubError:
+            raise
+        except Exception as error:
+            self._hook_failed(self._plugin, "hub_channels", error)
+            raise Unavailable(f"The channel {self.name} has failed; the message was not sent.") from error
 
 
 def _describe_error(error: Exception) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hub.api.routes import Permission, Route, SocketRoute
     from hub.app import Hub
     from hub.domain.directory import PersonalData, UserDirectory
+    from hub.domain.messages import Channel
     from hub.facts import Fact
     from hub.model import Change, Credentials, Datastream, Device, Hello, Owned, Principal, Value
     from hub.net.wire import WireProtocol
@@ -108,6 +109,16 @@ def hub_panels(hub: Hub) -> Sequence[Panel]:
     Called once, after `hub_routes` of all plugins. ``GET /api/v1/panels`` returns to each principal the panels that it
     may see, with the actions that it may use. Two panels with the same id, and a source or an action that is no route,
     are a StartupError; a third party's plugin with such a panel is left out, and its routes with it.
+    """
+    raise AssertionError
+
+
+@hookspec
+def hub_channels(hub: Hub) -> Sequence[Channel]:
+    """Return channels that bring messages to users, if they are set up; ``hub.messages`` sends through them.
+
+    Called once, at the start. A message goes to the first channel that accepts it: those of Pinwheel first, then by the
+    plugins' names. Two channels with the same name are a StartupError.
     """
     raise AssertionError
 

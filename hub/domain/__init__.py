@@ -16,6 +16,7 @@ from hub.domain.device_query import (
 from hub.domain.devices import NewDevice
 from hub.domain.directory import Directory, DirectoryUser, PersonalData, UserDirectory
 from hub.domain.display import DeviceDisplay, DisplayRule, format_value
+from hub.domain.messages import Channel, Message, Messages, NoChannel, Recipient
 from hub.domain.metadata import (
     AUTH_TOKEN,
     BUILT_IN,
@@ -47,6 +48,7 @@ __all__ = [
     "UNKNOWN",
     "WEAK_WARNING",
     "BackupMaker",
+    "Channel",
     "Conversion",
     "DeviceDisplay",
     "DeviceQuery",
@@ -56,10 +58,14 @@ __all__ = [
     "DisplayRule",
     "Filter",
     "LocationIndex",
+    "Message",
+    "Messages",
     "NewDevice",
+    "NoChannel",
     "PersonalData",
     "Predicate",
     "QueryCompiler",
+    "Recipient",
     "RepairJob",
     "RepairPlan",
     "Segment",

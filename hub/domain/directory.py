@@ -13,7 +13,11 @@ from hub.model import Principal, System
 
 @attrs.frozen(kw_only=True)
 class DirectoryUser:
-    """A user as other plugins may know it. ``units`` is None when the organization's system of units applies."""
+    """A user as other plugins may know it. ``units`` is None when the organization's system of units applies.
+
+    ``locale`` is the user's language, such as "de" or "de-AT", "" if it is unknown. ``is_admin``: the user has all
+    permissions of the organization. ``can_log_in``: the user is not suspended, and has set a password.
+    """
 
     id: int
     org: int
@@ -21,6 +25,9 @@ class DirectoryUser:
     name: str
     role: int
     units: System | None = None
+    locale: str = ""
+    is_admin: bool = False
+    can_log_in: bool = True
 
 
 class UserDirectory(Protocol):

@@ -31,6 +31,7 @@ __all__ = [
     "csv_field",
     "decimal",
     "decode_text",
+    "email_address",
     "escape",
     "host",
     "integer",
@@ -39,6 +40,7 @@ __all__ = [
     "is_printable",
     "is_words",
     "local_time",
+    "mailbox",
     "nfc",
     "offset_of",
     "read_text",
@@ -483,6 +485,33 @@ def host(text: str) -> str:
     if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdecimal():
         raise ValueError(f"{text[:100]!r} is no name of a host, nor an IP address")
     return name
+
+
+#: RFC 5321, 4.5.3.1: the longest part before the @. Quoted ones ("a b"@example.org) are not accepted.
+_LOCAL_PART = re.compile(r"[^@\s\"<>()\\,;:\[\]]{1,64}")
+_MAILBOX = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
+
+
+def email_address(text: str) -> str:
+    """Return an e-mail address with its host in DNS form, as mail servers need it. Raises ValueError."""
+    local, at, domain = text.strip(BLANKS).rpartition("@")
+    try:
+        if not at or not is_printable(local) or _LOCAL_PART.fullmatch(local) is None:
+            raise ValueError
+        return f"{local}@{host(domain)}"
+    except ValueError:
+        raise ValueError(f"{text[:100]!r} is no e-mail address, such as ann@example.org") from None
+
+
+def mailbox(text: str) -> tuple[str, str]:
+    """Return the name, which may be "", and the address of ``Name <ann@example.org>``. Raises ValueError."""
+    match = _MAILBOX.fullmatch(text.strip(BLANKS))
+    if match is None:
+        return "", email_address(text)
+    name = match["name"].strip(BLANKS).strip('"')
+    if not is_printable(name):
+        raise ValueError(f"{name[:100]!r} has characters that are not printable")
+    return name, email_address(match["address"])
 
 
 def base_url(text: str) -> str:

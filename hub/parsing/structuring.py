@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import attrs
 import cattrs
 from cattrs.errors import IterableValidationError, IterableValidationNote
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, override
 
 from hub.errors import MAX_PROBLEMS
 from hub.parsing.spellings import as_integer
@@ -61,7 +61,8 @@ def _converter() -> cattrs.Converter:
 
 def _class_hook(cls: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     """Structure a class from a table; text does not count as a table of letters."""
-    hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+    renamed: dict[str, Any] = {field.name: override(rename=_own_name(field)) for field in attrs.fields(cls)}
+    hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, **renamed)
 
     def structure(raw: Any, _: Any) -> Any:
         if not isinstance(raw, dict):
@@ -199,7 +200,8 @@ converter = _converter()
 
 
 def _own_name(field: attrs.Attribute[Any]) -> str:
-    return field.name
+    """Return the key of a field: ``from_`` is ``from``, which is a keyword of Python."""
+    return field.name.removesuffix("_")
 
 
 def structure(

@@ -124,6 +124,8 @@ class AccountPages:
             else:
                 await service.users.set_password(user, hashed)
                 await service.credentials.end(service.credentials.sessions_of(user.id))
+                if kind == AccountLink.RESET:
+                    await service.notify("password-changed", user)
         except NotAuthenticated as error:
             return self._error_page(error)
         except RequestError as error:

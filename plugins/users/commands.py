@@ -34,7 +34,7 @@ from hub.terminal.printing import report, show
 
 if TYPE_CHECKING:
     from client import Api
-    from client.operations import InvitedUser, OrganizationObject, RoleObject, UserObject
+    from client.operations import InvitedUser, OrganizationObject, PageLink, RoleObject, UserObject
 
 
 def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
@@ -45,10 +45,14 @@ def _role_of(hub: Api, text: str, org: int | None = None) -> RoleObject:
     raise NotFound(f"there is no role {text!r}; there are {', '.join(role['name'] for role in roles)}")
 
 
-def _with_hint(link: str) -> str:
-    """Return a link, with what to do about it if it opens on the hub's machine only."""
+def _link_or_address(hub: Api, offered: InvitedUser | PageLink) -> str:
+    """Return a link, with what to do about it if it opens on the hub's machine only, or to whom it is mailed."""
+    from client.remote import Remote
     from hub.api import ONLY_HERE, is_only_here
 
+    link = offered["link"]
+    if link is None:
+        return f"mailed to {offered['mailedTo']}{'' if isinstance(hub, Remote) else ' when the hub runs'}"
     return f"{link}\n{ONLY_HERE}" if is_only_here(link) else link
 
 
@@ -56,7 +60,7 @@ def _with_hint(link: str) -> str:
 
 
 def user_add(parser: argparse.ArgumentParser) -> None:
-    """Add a user with a password, or invite them: print the link with which they set their password."""
+    """Add a user with a password, or invite them: mail or print the link with which they set their password."""
     parser.add_argument("email", metavar="EMAIL")
     parser.add_argument("--name", default="")
     parser.add_argument("--role", default="User", help="Admin, Staff, User or a role of your own")
@@ -81,7 +85,7 @@ def user_add(parser: argparse.ArgumentParser) -> None:
                         email=args.email, name=args.name, role_id=role, org_id=org
                     )
                 )
-                link = f"link: {_with_hint(user['link'])}"
+                link = f"link: {_link_or_address(hub, user)}"
         if args.json:
             show(user)
         else:
@@ -151,14 +155,15 @@ def user_delete(parser: argparse.ArgumentParser) -> None:
 
 
 def user_reset_password(parser: argparse.ArgumentParser) -> None:
-    """Print a link with which a user sets a new password."""
+    """Mail a user a link for a new password, or print the link if there is no mail."""
     parser.add_argument("email", metavar="EMAIL")
 
     def run(args: argparse.Namespace) -> None:
         with api(args) as hub:
             user = find_user(hub, args.email)
-            link = hub(operations.post_organization_user_reset(user_id=user["id"]))["link"]
-        report(args, {"id": user["id"], "email": user["email"], "link": link}, _with_hint(link))
+            offered = hub(operations.post_organization_user_reset(user_id=user["id"]))
+            text = _link_or_address(hub, offered)
+        report(args, {"id": user["id"], "email": user["email"], **offered}, text)
 
     parser.set_defaults(run=run)
 
@@ -410,7 +415,7 @@ def _apply_user(hub: Api, org: int, wanted: dict[str, Any]) -> list[str]:
                 email=wanted["email"], name=wanted.get("name"), role_id=role["id"], org_id=org
             )
         )
-        return [f"+ user {invited['email']}, {invited['role']}: {_with_hint(invited['link'])}"]
+        return [f"+ user {invited['email']}, {invited['role']}: {_link_or_address(hub, invited)}"]
     changes = []
     if user["orgId"] != org:
         hub(operations.post_organization_users_transfer(user_id=user["id"], target_org_id=org, role_id=role["id"]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from hub import Principal
 from hub.domain import DirectoryUser
 from plugins.users.credentials import Credentials
-from plugins.users.model import User
+from plugins.users.model import ADMIN, User
 from plugins.users.roles import Roles
 from plugins.users.user_store import UserStore
 
@@ -63,4 +63,7 @@ def _entry(user: User) -> DirectoryUser:
         name=user.name,
         role=user.role,
         units=None if units == "default" else units,
+        locale=user.profile.locale,
+        is_admin=user.role == ADMIN,
+        can_log_in=user.password is not None and not user.suspended,
     )

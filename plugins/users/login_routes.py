@@ -176,6 +176,7 @@ class LoginRoutes:
         # Sessions that know only the old password end; the one of this request stays.
         sessions = self._credentials.sessions_of(user.id)
         await self._credentials.end([session for session in sessions if session.id != request.principal.session])
+        await self._service.notify("password-changed", user)
 
     async def delete_account(self, request: Request) -> None:
         user = self._authentication.current_user(request)

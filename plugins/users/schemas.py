@@ -61,9 +61,10 @@ class UserObject:
 
 @attrs.frozen(kw_only=True)
 class InvitedUser(UserObject):
-    """``link`` is the page where the user sets a password."""
+    """``link`` is the page where the user sets a password, null if it was mailed to the user, to ``mailed_to``."""
 
-    link: str = attrs.field(repr=False)
+    link: str | None = attrs.field(repr=False)
+    mailed_to: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -124,9 +125,10 @@ class LoggedIn:
 
 @attrs.frozen(kw_only=True)
 class PageLink:
-    """The page where the user sets a password."""
+    """``link`` is the page where the user sets a password, null if it was mailed to the user, to ``mailed_to``."""
 
-    link: str = attrs.field(repr=False)
+    link: str | None = attrs.field(repr=False, default=None)
+    mailed_to: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hub import ROOT_ORG, ClockRepaired, OrganizationChanged, Principal, Rejected, Request, StartupError, StorageError
+from hub import (
+    ROOT_ORG,
+    ClockRepaired,
+    HubError,
+    OrganizationChanged,
+    Principal,
+    Rejected,
+    Request,
+    StartupError,
+    StorageError,
+)
 from hub.api import ONLY_HERE, is_only_here
+from hub.domain import Message, NoChannel, Recipient
+from hub.parsing.timezones import iso
 from plugins.users.account_links import PAGE, AccountLink, AccountLinks
 from plugins.users.authentication import Authentication
 from plugins.users.authorization import Authorization
@@ -21,7 +33,7 @@ from plugins.users.directory import UsersDirectory
 from plugins.users.model import ADMIN, User
 from plugins.users.passwords import Passwords, to_blynk_hash
 from plugins.users.roles import Roles
-from plugins.users.schemas import UserObject, UserProfile, extend
+from plugins.users.schemas import PageLink, UserObject, UserProfile, extend
 from plugins.users.settings import Settings
 from plugins.users.throttle import Throttle
 from plugins.users.totp import TwoFactor
@@ -34,6 +46,12 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two writes of when sessions and keys were last used.
 SAVE_EVERY = 600.0
+#: The kinds of links that messages have, by the kinds of messages.
+_LINK_OF_MESSAGE = {
+    "invitation": AccountLink.INVITATION,
+    "registration": AccountLink.INVITATION,
+    "new-password": AccountLink.RESET,
+}
 
 
 class UsersService:
@@ -154,6 +172,39 @@ class UsersService:
     def account_url(self, request: Request | None, code: str) -> str:
         """Return the address of the page for an account link's code, for the reader of the answer to ``request``."""
         return self.hub.link(f"{PAGE}?code={code}", request)
+
+    async def offer_link(self, request: Request, kind: str, user: User, lifetime_ms: int) -> PageLink:
+        """Create a link for a user, and mail it to them; without mail it is in the answer to ``request``.
+
+        A link that is mailed is nobody's but the reader's. Raises `Unavailable`, `StorageError`, when the mail could
+        not be queued.
+        """
+        code = await self.links.create(_LINK_OF_MESSAGE[kind], user, lifetime_ms)
+        link = self.account_url(request, code)
+        expires = iso(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now() + lifetime_ms)
+        try:
+            await self._send(kind, user, link=link, expires=expires)
+        except NoChannel:
+            return PageLink(link=link)
+        return PageLink(mailed_to=user.email)
+
+    async def notify(self, kind: str, user: User, **data: str) -> None:
+        """Mail a user what has happened to their account, if there is mail. A failure does not undo what happened."""
+        try:
+            await self._send(kind, user, **data)
+        except NoChannel:
+            pass
+        except HubError as error:
+            log.warning("users: the message %s to user %d was not sent: %s", kind, user.id, error)
+
+    async def _send(self, kind: str, user: User, **data: str) -> None:
+        place = {
+            "organization": self.hub.organizations.get(user.org).name,
+            "role": self.roles.names[user.role],
+            "time": iso(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now()),
+        }
+        recipient = Recipient(user.email, user.name, user.profile.locale, user.id)
+        await self.hub.messages.send(Message(kind, recipient, {**place, **data}))
 
     def user_for(self, request: Request, user_id: int, *, check_grantable: bool = False) -> User:
         """Return the user that a request is about, and make them its subject.

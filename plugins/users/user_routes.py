@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import trio
 
-from hub import Created, Device, Forbidden, HubError, Organization, Principal, Request, Route, secret
+from hub import Created, Device, Forbidden, HubError, Organization, Principal, Request, Route, Unavailable, secret
 from hub.api import PAGE, VIEW_DEVICES, Page, PageNumber, PageSize, SortOrder, page_of
 from hub.parsing.spellings import nfc
-from plugins.users.account_links import AccountLink
 from plugins.users.client_settings import settings_of
 from plugins.users.model import ADMIN, USER, Address, Profile, User
 from plugins.users.passwords import to_blynk_hash
@@ -212,13 +211,27 @@ class UserRoutes:
         profile = Profile(**profile_fields(body))
         user = await self._users.add(User(id=0, org=org.id, email=body.email.strip().lower(), profile=profile), None)
         request.subject = f"user {user.id}"
+        if self._hub.messages.channels:
+            request.partially_applied = True
+            await self._offer_link(request, "registration", user)
 
     async def invite(self, request: Request) -> Created[InvitedUser]:
         service = self._service
         user = await self._users.add(self._new_user(request), None)
-        request.subject = f"user {user.id}"
-        code = await service.links.create(AccountLink.INVITATION, user, service.invitation_ms)
-        return Created(value=extend(InvitedUser, service.user_object(user), link=service.account_url(request, code)))
+        request.subject, request.partially_applied = f"user {user.id}", True
+        offered = await self._offer_link(request, "invitation", user)
+        user_object = service.user_object(user)
+        return Created(value=extend(InvitedUser, user_object, link=offered.link, mailed_to=offered.mailed_to))
+
+    async def _offer_link(self, request: Request, kind: str, user: User) -> PageLink:
+        """Create the first link of a user who has been added, and mail it if there is mail. Raises `Unavailable`."""
+        try:
+            return await self._service.offer_link(request, kind, user, self._service.invitation_ms)
+        except HubError as error:
+            raise Unavailable(
+                f"The user was added, but has no link yet: {error} Request one with organization/user/reset, or"
+                f" pinwheel user reset-password {user.email}."
+            ) from error
 
     # -- passwords ------------------------------------------------------------------------------------------------
 
@@ -226,16 +239,15 @@ class UserRoutes:
         service = self._service
         user = service.user_for(request, request.body.user_id, check_grantable=True)
         if user.password is None:
-            code = await service.links.create(AccountLink.INVITATION, user, service.invitation_ms)
-        else:
-            code = await service.links.create(AccountLink.RESET, user, service.reset_ms)
-        return PageLink(link=service.account_url(request, code))
+            return await service.offer_link(request, "invitation", user, service.invitation_ms)
+        return await service.offer_link(request, "new-password", user, service.reset_ms)
 
     async def set_password(self, request: Request) -> None:
         body: SetPassword = request.body
         user = self._service.user_for(request, body.user_id, check_grantable=True)
         await self._users.set_password(user, to_blynk_hash(user.email, body.password, body.password_hash))
         await self._credentials.revoke_all(user)
+        await self._service.notify("password-changed", user)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -377,6 +389,7 @@ class UserRoutes:
             target_org, owner = (org.id, user.id) if body.devices else (device.org, None)
             await hub.devices.transfer(device, target_org, owner, request.principal)
         await self._credentials.end(self._credentials.sessions_of(user.id))
+        await self._service.notify("transfer", user)
         return Created(value=self._service.user_object(user))
 
 

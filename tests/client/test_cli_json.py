@@ -42,6 +42,7 @@ org delete Jsons --everything --yes --json
 role list --json
 role show User --json
 role set User users.view on --json
+mail log --json
 audit list --json
 audit verify --json
 audit export audit.jsonl --json
@@ -59,8 +60,9 @@ status --json
 """.strip().splitlines()
 
 
-#: Commands that run until they are interrupted, and commands that print JSON lines.
-OTHERS = {"run", "device watch", "device simulate", "device history"}
+#: Commands that run until they are interrupted, commands that print JSON lines, and one that needs a mail server
+#: (test_cli_mail.py).
+OTHERS = {"run", "device watch", "device simulate", "device history", "mail test"}
 
 
 def test_every_command_prints_json_with_the_option(pinwheel):

@@ -139,6 +139,7 @@ def test_problems_of_every_listener_are_reported():
         ("[tls]\ncolour = 1", "tls"),
         ("[storage]\ncolour = 1", "storage"),
         ("[limits]\ncolour = 1", "limits"),
+        ("[mail]\nfrom_ = 'a@example.org'", "mail"),
         ("[colour]", ""),
         ("colour = 1", ""),
         ("source = 'x'", ""),
@@ -232,6 +233,10 @@ KEYS = st.sampled_from(
         "burst",
         "connections",
         "handshakes",
+        "mail",
+        "server",
+        "from",
+        "password",
         "enabled",
         "colour",
     ]

@@ -59,7 +59,7 @@ async def panels_of(hub, key):
 
 async def test_local_key_sees_all_panels_with_all_actions(hub):
     panels = await panels_of(hub, local_key(hub))
-    assert {"refusals", "audit", "tags", "units", "mine"} == set(panels)
+    assert {"refusals", "audit", "mails", "tags", "units", "mine"} == set(panels)
     assert {
         "id": "tags",
         "title": "Tags",
@@ -274,7 +274,7 @@ async def test_invalid_panel_disables_its_third_party_plugin_only(hub_config, wr
     async with running(hub_config) as hub:
         assert "failed" == hub.plugins["broken"].state
         assert hub.plugins["broken"].problem.startswith(problem)
-        assert {"refusals", "audit", "good"} == set(await panels_of(hub, local_key(hub)))
+        assert {"refusals", "audit", "mails", "good"} == set(await panels_of(hub, local_key(hub)))
         # Its other contributions are not used either.
         assert 404 == (await ask(hub, "GET", "/api/v1/broken", key=local_key(hub))).status
         assert 200 == (await ask(hub, "GET", "/api/v1/good", key=local_key(hub))).status
@@ -286,7 +286,7 @@ async def test_panel_about_routes_of_a_disabled_plugin_is_invalid_too(hub_config
     async with running(hub_config) as hub:
         assert ["failed", "failed"] == [hub.plugins[name].state for name in ("alpha", "zeta")]
         assert "plugin alpha: panel alpha: its source is no GET route" in hub.plugins["alpha"].problem
-        assert {"refusals", "audit"} == {panel.id for panel in hub.panels}
+        assert {"refusals", "audit", "mails"} == {panel.id for panel in hub.panels}
 
 
 async def test_invalid_panel_of_a_built_in_plugin_stops_the_start(hub_config, monkeypatch):

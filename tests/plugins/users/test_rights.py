@@ -96,6 +96,8 @@ WITHOUT_OBJECT = {
     "PUT /api/v1/template/asset",
     "DELETE /api/v1/template/asset",
     "GET /api/v1/audit/verify",
+    "GET /api/v1/mails",
+    "POST /api/v1/mail/test",
     "GET /api/v1/clock",
     "POST /api/v1/clock/repair",
     "GET /api/v1/clock/repair",
