@@ -51,7 +51,9 @@ def test_every_module_of_the_client_but_aio_is_in_the_contract(name):
 
 def test_commands_start_without_asyncio():
     """It takes as long to import as all that a command needs."""
-    program = "import client.cli, client.remote, sys; print(sorted({'asyncio', 'h11', 'websockets'} & sys.modules.keys()))"
+    program = (
+        "import client.cli, client.remote, sys; print(sorted({'asyncio', 'h11', 'websockets'} & sys.modules.keys()))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "[]" == done.stdout.strip()
 
