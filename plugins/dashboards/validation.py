@@ -173,7 +173,8 @@ class Validator:
             segment = segments.by_id.get(segment_id)
             if segment is None or segment.org != dashboard.org:
                 yield f"devices.segmentId: there is no segment {segment_id} in the organization of the dashboard"
-        ids = list(widget.devices.devices)
+        # Of more of them, their number is the problem.
+        ids = widget.devices.devices[:MAX_PICKED]
         if isinstance(options, ImageMapOptions):
             ids += [spot.device_id for spot in options.spots]
         old_ids = set() if before is None else {*before.devices.devices, *_spots_of(before)}

@@ -44,7 +44,9 @@ async def test_dashboards_and_homepages_survive_a_restart(hub_config, time):
         boards = await add_boards(hub)
         async with api_client(boards.world) as ask:
             boards.ask = ask
-            board = await boards.create({"type": "label", "options": label()}, COUNT, range="6h", viewRoles=[2])
+            find = {"query": "x", "filters": [{"attribute": "id", "operator": "less", "values": [9, 2.5]}]}
+            narrow = {"type": "label", "options": label(), "devices": {"find": find}}
+            board = await boards.create(narrow, COUNT, range="6h", viewRoles=[2])
             await ask("PUT", "dashboard/homepage", {"dashboardId": board["id"]})
     async with running(hub_config, clock=time.clock()) as hub:
         boards.world.hub = hub
