@@ -14,6 +14,7 @@ from bench.history import BEGIN, DAY_MS, StallMeter, add_datastreams, write_valu
 from bench.hub_process import DATASTREAMS
 from hub.app import Hub
 from hub.clock import Clock
+from hub.commands import settle
 from hub.config import parse
 from hub.history.chunks import HOUR_MS
 from hub.model import LOCAL, ROOT_ORG
@@ -32,14 +33,29 @@ WIDGETS: dict[str, tuple[DashboardWidget, Range]] = {
         DashboardWidget(id=2, type="metrics_over_time", options={"series": [_V0 | {"aggregate": "max"}]}),
         "1d",
     ),
-    "year": (DashboardWidget(id=3, type="metrics_over_time", options={"series": [_V0]}), "1y"),
-    "table": (DashboardWidget(id=4, type="device_table", options={"columns": [_V0] * 20, "sortColumn": 0}), "1d"),
-    "count": (DashboardWidget(id=5, type="active_devices"), "1d"),
+    "table": (DashboardWidget(id=3, type="device_table", options={"columns": [_V0] * 20, "sortColumn": 0}), "1d"),
+    "count": (DashboardWidget(id=4, type="active_devices"), "1d"),
 }
 
 
+class _SliceMeter:
+    """Measures the longest CPU time in seconds between two rounds of the event loop.
+
+    Other programs of the machine make no difference, as they do to `StallMeter`.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def run(self) -> None:
+        while True:
+            before = time.thread_time()
+            await trio.sleep(0)
+            self.longest = max(self.longest, time.thread_time() - before)
+
+
 def dashboards(*, devices: int) -> dict[str, Any]:
-    """Widgets of many devices that sent a value a minute for a day: CPU and longest stall (medians in milliseconds)."""
+    """Widgets of many devices that sent a value a minute for a day: CPU, and its longest slice (milliseconds)."""
     return trio.run(_dashboards, devices)
 
 
@@ -53,28 +69,30 @@ async def _dashboards(devices: int) -> dict[str, Any]:
             # Half an hour more than a day, which is not compacted.
             points = devices * (DAY_MS + HOUR_MS // 2) // 60_000
             await write_values(hub, datastreams, points, now, StallMeter())
+            settle()
             result: dict[str, Any] = {"devices": devices, "points": points}
             for name, (widget, range_) in WIDGETS.items():
-                cpu_ms, stall_ms = await _measure(hub, widget, range_)
-                result |= {f"{name}_cpu_ms": round(cpu_ms, 1), f"{name}_stall_ms": round(stall_ms, 1)}
+                cpu_ms, slice_ms = await _measure(hub, widget, range_)
+                result |= {f"{name}_cpu_ms": round(cpu_ms, 1), f"{name}_slice_ms": round(slice_ms, 1)}
     return result
 
 
 async def _measure(hub: Hub, widget: DashboardWidget, range_: Range) -> tuple[float, float]:
-    """Return the CPU of the data of a widget, and the longest time for which the event loop was blocked."""
+    """Return the CPU of the data of a widget, and the longest slice of it in the event loop, in milliseconds."""
     queries, view = WidgetQueries(hub, Selector(hub)), View(range_=range_)
     dashboard = FleetDashboard(id=1, org=ROOT_ORG)
-    durations, stalls = [], []
+    durations, slices = [], []
     for _ in range(QUERIES):
-        meter = StallMeter()
-        meter.active = True
+        meter = _SliceMeter()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(meter.run)
-            before = time.process_time()
             data = await queries.data(dashboard, widget, LOCAL, view)
-            durations.append(time.process_time() - before)
             nursery.cancel_scope.cancel()
+        slices.append(meter.longest)
+        # Again without the meter, which never rests.
+        before = time.process_time()
+        data = await queries.data(dashboard, widget, LOCAL, view)
+        durations.append(time.process_time() - before)
         assert data.problem is None, data.problem
         assert data.value or data.series or data.rows, data
-        stalls.append(meter.longest)
-    return statistics.median(durations) * 1000, statistics.median(stalls) * 1000
+    return statistics.median(durations) * 1000, max(slices) * 1000

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub.domain import units
@@ -240,14 +240,16 @@ def field_problems(field: MetadataField) -> list[str]:
     return problems
 
 
-def _position(device: Device, values: Mapping[str, str]) -> tuple[float, float] | None:
-    """Return (latitude, longitude) of a device's Location, else of its first field with coordinates, else None."""
+def _position(device: Device, values: Mapping[str, str], hidden: Collection[str] = ()) -> tuple[float, float] | None:
+    """Return (latitude, longitude) of a device's Location, else of its first field with coordinates, else None.
+
+    Fields with names in ``hidden`` do not count.
+    """
     location = values.get(LOCATION, "")
     if location.startswith("{") and "lat" in (parsed := json.loads(location)):
         return parsed["lat"], parsed["lon"]
-    coordinates = (
-        parse_coordinates(values[field.name]) for field in device.template.metadata if field.type == "coordinates"
-    )
+    fields = (field for field in device.template.metadata if field.type == "coordinates" and field.name not in hidden)
+    coordinates = (parse_coordinates(values.get(field.name, "")) for field in fields)
     return next((position for position in coordinates if position is not None), None)
 
 
@@ -302,10 +304,13 @@ class Metadata:
         position = _position(device, await self.values_for(device))
         return "" if position is None else f"{position[0]} {position[1]}"
 
-    async def positions(self, devices: Sequence[Device]) -> dict[int, tuple[float, float]]:
-        """Return (latitude, longitude) of those devices that have a position in their metadata, by id."""
-        values = await self.values_of(devices)
-        found = ((device.id, _position(device, values[device.id])) for device in devices)
+    async def positions(self, devices: Sequence[Device], principal: Principal) -> dict[int, tuple[float, float]]:
+        """Return (latitude, longitude) of those devices that have a position in their metadata, by id.
+
+        Fields that the principal does not see do not count.
+        """
+        values, hidden = await self.values_of(devices), self.hidden_from(principal)
+        found = ((device.id, _position(device, values[device.id], hidden(device.template))) for device in devices)
         return {id_: (float(position[0]), float(position[1])) for id_, position in found if position is not None}
 
     async def set(self, device: Device, name: str, value: str, by: Principal) -> bool:

@@ -14,7 +14,7 @@ from hub import Device, HubError, Principal, Rejected, Write
 from hub.api import from_json
 from plugins.dashboards.model import DashboardWidget, FleetDashboard
 from plugins.dashboards.options import WIDGETS, SliderOptions, SwitchOptions
-from plugins.dashboards.selection import NoData, Selector, ViewerFilters, bound_points, no_such_datastream
+from plugins.dashboards.selection import NoData, Selector, ViewerFilters, bound_point, no_such_datastream
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -67,8 +67,8 @@ class Controls:
             devices = await self._selector.devices(dashboard, widget, principal, filters)
         except NoData as error:
             raise Rejected(str(error)) from error
-        points_of = bound_points(options.datastream)
-        targets = [(device, points[0].datastream.pin) for device in devices if (points := points_of(device))]
+        point_of = bound_point(options.datastream)
+        targets = [(device, point.datastream.pin) for device in devices if (point := point_of(device))]
         if not targets:
             raise Rejected(no_such_datastream(options.datastream))
         if len(targets) > MAX_DEVICES:

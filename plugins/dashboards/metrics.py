@@ -28,7 +28,7 @@ from plugins.dashboards.options import (
     Shown,
 )
 from plugins.dashboards.ranges import Span
-from plugins.dashboards.selection import NoData, bound_points, filter_in_steps, no_such_datastream
+from plugins.dashboards.selection import NoData, bound_point, filter_in_steps, no_such_datastream
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -110,11 +110,11 @@ class Metrics:
     ) -> WidgetData:
         if len(devices) != 1:
             raise NoData(f"A latest value is that of one device, and this widget has {len(devices)}; select one.")
-        points = bound_points(metric)(devices[0])
-        if not points:
+        point = bound_point(metric)(devices[0])
+        if point is None:
             raise NoData(no_such_datastream(metric))
         [display] = await self._hub.display.for_devices(devices, viewer)
-        cell, units = latest_cell(self._hub, display, points[0], metric)
+        cell, units = latest_cell(self._hub, display, point, metric)
         return WidgetData(
             type=widget.type, devices=1, end=cell.updated_at, value=cell.value, text=cell.text, units=units
         )
@@ -152,8 +152,8 @@ class Metrics:
         span: Span,
         viewer: Principal,
     ) -> WidgetData:
-        metric, points_of = options.metric, bound_points(options.metric)
-        with_points = await self._hub.slices.run(filter_in_steps(devices, lambda device: bool(points_of(device))))
+        metric, point_of = options.metric, bound_point(options.metric)
+        with_points = await self._hub.slices.run(filter_in_steps(devices, lambda device: point_of(device) is not None))
         by_name = sort_in_steps(with_points, lambda device: (device.name.lower(), device.id), limit=MAX_LINES)
         chosen = await self._hub.slices.run(by_name)
         if not chosen:
@@ -173,17 +173,17 @@ class Metrics:
 
     async def _sources(self, devices: Sequence[Device], metric: Shown, viewer: Principal) -> list[Source]:
         """Return the datastreams with a history of numbers to which a metric is bound. Raises `NoData` without any."""
-        points_of, without_history = bound_points(metric), False
+        point_of, without_history = bound_point(metric), False
         displays = await self._hub.display.for_devices(devices, viewer)
 
         def found() -> Steps[list[Source]]:
             nonlocal without_history
             sources = []
             for number, display in enumerate(displays):
-                for point in points_of(display.device):
-                    if point.datastream.history == "off":
-                        without_history = True
-                        continue
+                point = point_of(display.device)
+                if point is not None and point.datastream.history == "off":
+                    without_history = True
+                elif point is not None:
                     # Units of the widget are a label: its values are not converted.
                     own = Conversion(metric.units) if metric.units else None
                     sources.append(Source(point, own or display.conversion_for(point.datastream)))
@@ -193,7 +193,7 @@ class Metrics:
 
         sources = await self._hub.slices.run(found())
         if not sources and without_history:
-            raise NoData(f"The datastreams on {metric.name} keep no history; turn it on in their templates.")
+            raise NoData(f"The datastreams {metric.pin} keep no history; turn it on in their templates.")
         if not sources:
             raise NoData(no_such_datastream(metric))
         return sources

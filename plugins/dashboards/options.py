@@ -56,7 +56,7 @@ class Form:
         return {"type": self.kind}
 
     def __call__(self, value: str) -> None:
-        if value and re.fullmatch(self.pattern, value, re.ASCII) is None:
+        if value and re.fullmatch(self.pattern, value) is None:
             raise ValueError(f"must be {self.form}, not {value[:40]!r}")
 
 
@@ -96,7 +96,7 @@ class Count:
 Text = Annotated[str, Chars(64)]
 Color = Annotated[str, Form("color", r"#[0-9a-fA-F]{6}", "a color such as #24a0ed")]
 Url = Annotated[str, Form("url", r"https://[^\s\"'<>\\]{1,1000}", "an https address of at most 1,000 characters")]
-Pin = Annotated[str, Form("pin", r"[vV](\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])", "a pin such as V1, from V0 to V255")]
+Pin = Annotated[str, Form("pin", r"\S.{0,199}", "a pin such as V1, a name, or a property group such as tag:Humidity")]
 Decimals = Annotated[str, Form("decimals", r"#?(\.[#0]{1,5})?", "digits such as #.##")]
 
 #: How the values of all devices in a range, or in a part of it, become one.
@@ -109,15 +109,9 @@ EventKind = Literal["info", "warning", "critical", "content"]
 
 @attrs.frozen(kw_only=True)
 class Binding:
-    """The datastreams of a widget: those on a ``pin`` ("V1"), or those with a semantic ``tag``, of each template."""
+    """The datastream of each template that a widget is bound to, by pin, name or property group (`Template.pin_of`)."""
 
-    pin: Pin = ""
-    tag: Text = ""
-
-    @property
-    def name(self) -> str:
-        """What an error calls it."""
-        return self.pin.upper() or f"the tag {self.tag}"
+    pin: Pin
 
 
 @attrs.frozen(kw_only=True)
@@ -370,9 +364,7 @@ def bindings(options: Any, path: str = "") -> Iterator[tuple[str, Binding]]:
 
 def option_problems(options: Any) -> Iterator[str]:
     """Yield what is wrong with a widget's options although each by itself is valid."""
-    for path, binding in bindings(options):
-        if bool(binding.pin) == bool(binding.tag):
-            yield f"{path} needs either a pin or a tag"
+    yield from (f"{path}.pin is empty" for path, binding in bindings(options) if not binding.pin)
     match options:
         case SwitchOptions() if options.on_value == options.off_value:
             yield f"onValue and offValue are both {options.on_value:g}; they must differ"

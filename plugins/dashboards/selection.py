@@ -115,37 +115,32 @@ def filter_in_steps(devices: Sequence[Device], predicate: Predicate) -> Steps[li
     return matches
 
 
-def bound_datastreams(template: Template, binding: Binding, *, numbers: bool = True) -> list[Datastream]:
-    """Return the datastreams of a template to which a widget is bound, by pin; with ``numbers`` only numeric ones."""
-    pin = int(binding.pin[1:]) if binding.pin else None
-    bound = [
-        stream
-        for stream in template.datastreams
-        if (stream.pin == pin if pin is not None else binding.tag in stream.tags)
-        and (not numbers or stream.type in NUMBERS)
-    ]
-    return sorted(bound, key=lambda stream: stream.pin)
+def bound_datastream(template: Template, binding: Binding, *, numbers: bool = True) -> Datastream | None:
+    """Return the datastream of a template to which a widget is bound; with ``numbers`` only if it is numeric."""
+    pin = template.pin_of(binding.pin)
+    bound = (stream for stream in template.datastreams if stream.pin == pin)
+    return next((stream for stream in bound if not numbers or stream.type in NUMBERS), None)
 
 
-def bound_points(binding: Binding, *, numbers: bool = True) -> Callable[[Device], list[DeviceDatastream]]:
-    """Return a function from a device to its datastreams to which a widget is bound.
+def bound_point(binding: Binding, *, numbers: bool = True) -> Callable[[Device], DeviceDatastream | None]:
+    """Return a function from a device to the datastream to which a widget is bound.
 
     It caches the pins of templates, so use it for one list of devices only.
     """
-    pins: dict[tuple[str, int], list[int]] = {}
+    pins: dict[tuple[str, int], int | None] = {}
 
-    def points_of(device: Device) -> list[DeviceDatastream]:
+    def point_of(device: Device) -> DeviceDatastream | None:
         key = (device.template.id, device.template.version)
-        if (of_template := pins.get(key)) is None:
-            bound = bound_datastreams(device.template, binding, numbers=numbers)
-            of_template = pins[key] = [stream.pin for stream in bound]
-        return [device.points[pin] for pin in of_template if pin in device.points]
+        if key not in pins:
+            datastream = bound_datastream(device.template, binding, numbers=numbers)
+            pins[key] = None if datastream is None else datastream.pin
+        pin = pins[key]
+        return None if pin is None else device.points.get(pin)
 
-    return points_of
+    return point_of
 
 
 def no_such_datastream(binding: Binding, *, numbers: bool = True) -> str:
     """Return why a widget without such a datastream on any device has no data."""
     kind = "an integer or double datastream" if numbers else "a datastream"
-    where = f"on {binding.name}" if binding.pin else f"with {binding.name}"
-    return f"No device of this widget has {kind} {where}; select another one in the widget's settings."
+    return f"No device of this widget has {kind} {binding.pin}; select another one in the widget's settings."

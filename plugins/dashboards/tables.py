@@ -14,7 +14,7 @@ from plugins.dashboards.answers import Cell, WidgetColumn, WidgetData
 from plugins.dashboards.cells import latest_cell
 from plugins.dashboards.model import DashboardWidget
 from plugins.dashboards.options import GeomapOptions, ImageMapOptions, Shown, Spot, TableOptions
-from plugins.dashboards.selection import NoData, bound_points, no_such_datastream
+from plugins.dashboards.selection import NoData, bound_point, no_such_datastream
 
 if TYPE_CHECKING:
     from hub import Hub
@@ -96,7 +96,7 @@ class Tables:
         rows = list[tuple[Device, list[Any]]]()
         for start in range(0, len(devices), POSITIONS):
             part = devices[start : start + POSITIONS]
-            positions = await self._hub.metadata.positions(part)
+            positions = await self._hub.metadata.positions(part, viewer)
             for device in part:
                 if (position := positions.get(device.id) or self._reported_position(device)) is not None:
                     rows.append((device, list(position)))
@@ -152,7 +152,7 @@ class Tables:
         self, shown: Sequence[Shown], devices: Sequence[Device], all_devices: Sequence[Device], viewer: Principal
     ) -> tuple[list[list[Cell]], list[WidgetColumn], str | None]:
         """Return the cells of each device, the columns, and what is wrong with them: datastreams that none has."""
-        points_of = [bound_points(column, numbers=False) for column in shown]
+        point_of = [bound_point(column, numbers=False) for column in shown]
         units = [set[str]() for _ in shown]
         names = [column.label for column in shown]
         displays = await self._hub.display.for_devices(devices, viewer)
@@ -163,10 +163,10 @@ class Tables:
                 row = []
                 for index, column in enumerate(shown):
                     cell = EMPTY
-                    if points := points_of[index](display.device):
-                        cell, unit = latest_cell(self._hub, display, points[0], column)
+                    if point := point_of[index](display.device):
+                        cell, unit = latest_cell(self._hub, display, point, column)
                         units[index].add(unit)
-                        names[index] = names[index] or points[0].datastream.name
+                        names[index] = names[index] or point.datastream.name
                     row.append(cell)
                 cells.append(row)
                 yield
@@ -175,11 +175,11 @@ class Tables:
         cells = await self._hub.slices.run(rows())
         missing = [
             no_such_datastream(column, numbers=False)
-            for column, of in zip(shown, points_of, strict=True)
+            for column, of in zip(shown, point_of, strict=True)
             if all_devices and not any(of(device) for device in all_devices)
         ]
         columns = [
-            WidgetColumn(name=name or column.name, type="cell", units=unit.pop() if len(unit) == 1 else "")
+            WidgetColumn(name=name or column.pin, type="cell", units=unit.pop() if len(unit) == 1 else "")
             for name, column, unit in zip(names, shown, units, strict=True)
         ]
         return cells, columns, " ".join(dict.fromkeys(missing)) or None
@@ -213,10 +213,10 @@ class Tables:
 
     def _sort_keys(self, column: Shown, displays: Sequence[DeviceDisplay]) -> Steps[dict[int, tuple[bool, float, str]]]:
         """Return the keys of the values of a column, by the devices that have one: numbers come before texts."""
-        points_of, keys = bound_points(column, numbers=False), dict[int, tuple[bool, float, str]]()
+        point_of, keys = bound_point(column, numbers=False), dict[int, tuple[bool, float, str]]()
         for display in displays:
-            if points := points_of(display.device):
-                cell, _ = latest_cell(self._hub, display, points[0], column)
+            if point := point_of(display.device):
+                cell, _ = latest_cell(self._hub, display, point, column)
                 if isinstance(cell.value, int | float):
                     keys[display.device.id] = (False, float(cell.value), "")
                 elif cell.value is not None:

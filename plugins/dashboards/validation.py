@@ -42,7 +42,7 @@ from plugins.dashboards.options import (
     bindings,
     option_problems,
 )
-from plugins.dashboards.selection import NUMBERS, Selector
+from plugins.dashboards.selection import Selector, bound_datastream
 
 if TYPE_CHECKING:
     from hub import Hub, Template
@@ -173,7 +173,8 @@ class Validator:
             segment = segments.by_id.get(segment_id)
             if segment is None or segment.org != dashboard.org:
                 yield f"devices.segmentId: there is no segment {segment_id} in the organization of the dashboard"
-        ids = list(widget.devices.devices)
+        # Of more of them, their number is the problem.
+        ids = widget.devices.devices[:MAX_PICKED]
         if isinstance(options, ImageMapOptions):
             ids += [spot.device_id for spot in options.spots]
         old_ids = set() if before is None else {*before.devices.devices, *_spots_of(before)}
@@ -184,29 +185,25 @@ class Validator:
         for path, binding in bindings(options):
             # Tables, markers and popups show values of any type.
             numbers = not isinstance(options, TableOptions) and not path.startswith(("marker", "popup"))
-            if bool(binding.pin) != bool(binding.tag) and not datastreams.has(binding, numbers=numbers):
+            if binding.pin and not datastreams.has(binding, numbers=numbers):
                 kind = "an integer or double datastream" if numbers else "a datastream"
-                where = f"on {binding.name}" if binding.pin else f"with {binding.name}"
-                yield f"options.{path}: no template of the data source has {kind} {where}"
+                yield f"options.{path}: no template of the data source has {kind} {binding.pin}"
 
 
 class _Datastreams:
-    """The pins and tags of the datastreams of some templates."""
+    """The datastreams of some templates that widgets can be bound to."""
 
-    def __init__(self, templates: Iterable[Template]) -> None:
-        streams = [stream for template in templates for stream in template.datastreams]
-        numbers = [stream for stream in streams if stream.type in NUMBERS]
-        self._pins = {True: {stream.pin for stream in numbers}, False: {stream.pin for stream in streams}}
-        self._tags = {
-            True: {tag for stream in numbers for tag in stream.tags},
-            False: {tag for stream in streams for tag in stream.tags},
-        }
+    def __init__(self, templates: Sequence[Template]) -> None:
+        self._templates = templates
+        self._answers: dict[tuple[str, bool], bool] = {}
 
     def has(self, binding: Binding, *, numbers: bool) -> bool:
-        """Whether a widget can be bound so; with ``numbers`` to datastreams of numbers."""
-        if binding.pin:
-            return int(binding.pin[1:]) in self._pins[numbers]
-        return binding.tag in self._tags[numbers]
+        """Whether a template has such a datastream; with ``numbers`` one of numbers."""
+        key = (binding.pin, numbers)
+        if key not in self._answers:
+            bound = (bound_datastream(template, binding, numbers=numbers) for template in self._templates)
+            self._answers[key] = any(datastream is not None for datastream in bound)
+        return self._answers[key]
 
 
 def _spots_of(widget: DashboardWidget) -> Iterable[int]:

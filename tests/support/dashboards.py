@@ -45,8 +45,15 @@ type = "critical"
 [[event]]
 code = "dry"
 name = "Dry"
-[lifecycle]
-wait = "1m"
+[[metadata]]
+name = "Unit"
+type = "unit_conversion_switch"
+options = ["°C", "°F"]
+[[metadata]]
+name = "Hideout"
+type = "coordinates"
+view_roles = ["Admin"]
+edit_roles = ["Admin"]
 """
 
 

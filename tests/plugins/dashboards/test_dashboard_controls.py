@@ -9,7 +9,7 @@ from support.values import current_value
 from plugins.users.model import STAFF, USER
 
 SWITCH = {"type": "switch", "options": {"datastream": {"pin": "V2"}}}
-SLIDER = {"type": "slider", "options": {"datastream": {"tag": "Temperature C"}, "min": 10, "max": 30}}
+SLIDER = {"type": "slider", "options": {"datastream": {"pin": "tag:Temperature C"}, "min": 10, "max": 30}}
 
 
 async def put(boards, board, value, widget=1, who=None, **fields):
@@ -40,7 +40,7 @@ async def test_switch_writes_to_every_device_durably(boards, probes, time):
     assert [boards.world.users["ada"].email] == [entry["name"] for entry in actions["content"]]
 
 
-async def test_slider_writes_by_tag_and_within_its_limits(boards, probes):
+async def test_slider_writes_by_property_group_and_within_its_limits(boards, probes):
     thermometer = await boards.device("acme", "Thermometer", boards.world.template)
     board = await boards.create(SLIDER)
     assert 3 == (await put(boards, board, 20))["done"]

@@ -27,9 +27,9 @@ async def test_label_aggregates_the_numbers_of_all_devices(boards, probes, aggre
     assert (value, text, 3, None) == (data["value"], data["text"], data["devices"], data["problem"])
 
 
-async def test_label_bound_by_a_tag_finds_the_datastreams_whatever_their_pin(boards, probes):
-    data = await boards.show("label", {"metric": {"tag": "Temperature C", "aggregate": "sum"}})
-    assert 90 == data["value"]
+async def test_label_is_bound_by_property_group_or_name_too(boards, probes):
+    for name in ("tag:Temperature C", "Heat", "v0"):
+        assert 90 == (await boards.show("label", label(name, "sum")))["value"]
 
 
 async def test_datastreams_of_other_types_are_ignored(boards, probes):
@@ -51,6 +51,13 @@ async def test_values_are_in_the_units_of_the_viewer(boards, probes):
     assert 50 + 68 + 140 == data["value"], "each value is converted before the sum"
     data = await boards.show("label", label(aggregate="avg", units="deg", decimals="#.00"))
     assert (30, "30.00 deg") == (data["value"], data["text"]), "units of a widget are a label without a conversion"
+
+
+async def test_unit_switch_of_a_device_counts_for_its_values(boards, probes):
+    await boards.hub.metadata.set(probes[0], "Unit", "°F", SYSTEM)
+    for device, text in ((probes[0], "50 °F"), (probes[1], "20 °C")):
+        assert text == (await boards.show("label", label(), devices={"devices": [device.id]}))["text"]
+    assert "different units (°C, °F)" in (await boards.show("label", label()))["problem"]
 
 
 async def test_values_in_different_units_are_reported(boards, probes):
@@ -150,7 +157,7 @@ async def test_line_without_a_datastream_leaves_the_others(boards, probes):
     boards.write(thermometer, 0, 50)
     data = await boards.data(dashboard, filters={"devices": [thermometer.id]})
     assert [[50]] == [line["values"] for line in data["series"]]
-    assert "datastream on V2" in data["problem"]
+    assert "datastream V2" in data["problem"]
     assert "keep no history" in (await boards.data(dashboard, filters={"devices": [probes[0].id]}))["problem"]
 
 
@@ -171,7 +178,7 @@ async def test_widget_says_that_its_pin_segment_or_template_is_gone(boards, prob
     assert f"The segment {segment['id']} of this widget was deleted" in data["problem"]
     assert 90 == (await boards.data(dashboard, 2))["value"]
     assert (
-        "No device of this widget has an integer or double datastream on V2"
+        "No device of this widget has an integer or double datastream V2"
         in ((await boards.data(dashboard, 3))["problem"])
     )
     # It can still be edited, without a word about what is gone.

@@ -9,6 +9,7 @@ from support.api import error_of
 from support.times import NOON
 
 from hub.model import SYSTEM
+from plugins.users.model import STAFF
 
 TABLE = {"columns": [{"pin": "V0"}, {"pin": "V1", "label": "State"}], "pageSize": 2}
 
@@ -75,7 +76,7 @@ async def test_column_without_a_datastream_says_so(boards, probes):
     thermometer = await boards.device("acme", "Thermometer", boards.world.template)
     boards.write(thermometer, 0, 21.5)
     data = await boards.show("device_table", TABLE, devices={"devices": [thermometer.id]})
-    assert "No device of this widget has a datastream on V1" in data["problem"]
+    assert "No device of this widget has a datastream V1" in data["problem"]
     assert [21.5, None] == [cell["value"] for cell in data["rows"][0][4:]]
 
 
@@ -110,3 +111,9 @@ async def test_geomap_has_devices_with_a_position(boards, probes, monkeypatch):
     monkeypatch.setattr("plugins.dashboards.tables.MAX_MARKERS", 1)
     data = await boards.show("geomap")
     assert ["Cellar"] == names(data) and "the first 1 of 3 devices" in data["problem"]
+
+
+async def test_position_in_a_field_that_the_viewer_does_not_see_is_not_on_the_map(boards, probes):
+    await boards.hub.metadata.set(probes[0], "Hideout", "1,2", SYSTEM)
+    assert ["Cellar"] == names(await boards.show("geomap"))
+    assert [] == names(await boards.show("geomap", who="stan", board={"viewRoles": [STAFF]}))

@@ -44,7 +44,9 @@ async def test_dashboards_and_homepages_survive_a_restart(hub_config, time):
         boards = await add_boards(hub)
         async with api_client(boards.world) as ask:
             boards.ask = ask
-            board = await boards.create({"type": "label", "options": label()}, COUNT, range="6h", viewRoles=[2])
+            find = {"query": "x", "filters": [{"attribute": "id", "operator": "less", "values": [9, 2.5]}]}
+            narrow = {"type": "label", "options": label(), "devices": {"find": find}}
+            board = await boards.create(narrow, COUNT, range="6h", viewRoles=[2])
             await ask("PUT", "dashboard/homepage", {"dashboardId": board["id"]})
     async with running(hub_config, clock=time.clock()) as hub:
         boards.world.hub = hub
@@ -121,12 +123,15 @@ V0 = {"pin": "V0"}
         (widget(options={}), "tab 'Main', widget 1 (label): options: metric: is missing"),
         (widget(options=label(aggregate="median")), "aggregate"),
         (widget(options=label(pin=7)), "metric.pin: must be text"),
-        (widget(options=label("V256")), "must be a pin such as V1, from V0 to V255, not 'V256'"),
-        (widget(options=label("V9")), "no template of the data source has an integer or double datastream on V9"),
-        (widget(options=label("V1")), "no template of the data source has an integer or double datastream on V1"),
-        (widget(options={"metric": {"tag": "Warmth"}}), "has an integer or double datastream with the tag Warmth"),
-        (widget(options={"metric": {}}), "metric needs either a pin or a tag"),
-        (widget(options={"metric": V0 | {"tag": "Temperature C"}}), "metric needs either a pin or a tag"),
+        (widget(options=label("V256")), "no template of the data source has an integer or double datastream V256"),
+        (widget(options=label("\n")), "must be a pin such as V1, a name, or a property group"),
+        (widget(options=label("x" * 201)), "must be a pin such as V1"),
+        (widget(options=label("V9")), "no template of the data source has an integer or double datastream V9"),
+        (widget(options=label("V1")), "no template of the data source has an integer or double datastream V1"),
+        (widget(options=label("tag:Warmth")), "has an integer or double datastream tag:Warmth"),
+        (widget(options={"metric": {}}), "metric.pin: is missing"),
+        (widget(options=label("")), "metric.pin is empty"),
+        (widget(options={"metric": V0 | {"tag": "Temperature C"}}), "unknown key tag"),
         (widget(options=label() | {"speed": 1}), "unknown key speed"),
         (widget(title="x" * 65), "title must have at most 64"),
         (widget(title="\u0000"), "title must have"),
@@ -235,7 +240,7 @@ async def test_widget_keeps_what_was_deleted_until_it_is_changed(boards):
 async def test_narrower_data_source_is_checked_for_all_widgets(boards):
     board = await boards.create({"type": "switch", "options": {"datastream": {"pin": "V2"}}})
     change = {"dashboardId": board["id"], "source": {"templates": ["TMPL0thermo"]}}
-    assert "datastream on V2" in error_of(await boards.ask("PUT", "dashboard", change))
+    assert "datastream V2" in error_of(await boards.ask("PUT", "dashboard", change))
 
 
 async def test_types_of_widgets_are_described(boards):
