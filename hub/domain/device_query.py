@@ -488,15 +488,21 @@ class _MetadataIndex:
     def value_getter(self, name: str) -> Callable[[Device], str]:
         """Return a function from a device to the value of a field, by default the default of its template."""
         name = nfc(name)
-        values, defaults = self._fields.get(name, {}), dict[int, tuple[Template, str]]()
+        fields, none = self._fields, dict[int, str]()
+        defaults: dict[int, tuple[Template, str]] = {}
 
         def default(template: Template) -> str:
             if (entry := defaults.get(id(template))) is None:
-                fields = (nfc(field.default).lower() for field in template.metadata if field.name == name)
-                entry = defaults[id(template)] = template, next(fields, "")
+                texts = (nfc(field.default).lower() for field in template.metadata if field.name == name)
+                entry = defaults[id(template)] = template, next(texts, "")
             return entry[1]
 
-        return lambda device: value if (value := values.get(device.id)) is not None else default(device.template)
+        def value_of(device: Device) -> str:
+            # The field is looked up each time: the first device with a value may get it later.
+            value = fields.get(name, none).get(device.id)
+            return default(device.template) if value is None else value
+
+        return value_of
 
 
 def _template_predicate(word: str) -> Predicate:

@@ -72,9 +72,12 @@ class DeviceV2Routes:
         fields: dict[int, list[DeviceMetaField]] = {}
         if "metaFieldValues" in include:
             metadata = await self._hub.metadata.values_of(devices)
+            hidden = self._hub.metadata.hidden_from(request.principal)
             for device in devices:
                 display = await self._hub.display.for_device(device, request.principal)
-                fields[device.id] = device_meta_fields(display, metadata[device.id])
+                values = metadata[device.id].items()
+                visible_values = {name: value for name, value in values if name not in hidden(device.template)}
+                fields[device.id] = device_meta_fields(display, visible_values)
 
         def convert(device: Device) -> DeviceV2:
             number = template_number(device.template.id)

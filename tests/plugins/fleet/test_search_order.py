@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.api import api_client, names_of
-from support.fleet import HEATER, LAMP, PUMP, where
+from support.fleet import HEATER, LAMP, PUMP, add_fleet, where
+from support.raw_http import ask, local_key
+from support.tenants import tenants
 
 from hub import SYSTEM, Rejected
 from hub.domain import device_query
 from hub.domain.devices import NewDevice
+from hub.run import running
 from hub.slices import SliceRunner
 from hub.writes import Write
 from plugins.fleet.device_order import DeviceOrder
@@ -46,6 +49,17 @@ async def test_numbers_in_metadata_are_sorted_as_numbers_and_before_text(world, 
         assert [HEATER, LAMP, PUMP] == names_of(await ask("POST", "devices/search", search))
         descending = await ask("POST", "devices/search", search | {"sortOrder": "desc"})
     assert [PUMP, LAMP, HEATER] == names_of(descending)
+
+
+async def test_first_search_after_a_restart_is_sorted_by_metadata(hub_config):
+    async with running(hub_config) as hub:
+        world = await tenants(hub)
+        await add_fleet(world)
+    search = {"sortBy": "metadata", "sortName": "Room", "metadata": ["Room"]}
+    async with running(hub_config) as hub:
+        response = await ask(hub, "POST", "/api/v1/devices/search", search, local_key(hub))
+    assert [HEATER, LAMP, PUMP] == names_of(response.json)
+    assert ["Bath_room", "Kitchen", ""] == [device["metadata"]["Room"] for device in response.json["content"]]
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,11 @@ async def test_field_for_some_roles_is_not_streamed(hub, world, pump):
         await hub.metadata.set(pump, "Room", "Cellar", SYSTEM)
         message = await subscriber.receive()
     assert {"Room": "Cellar"} == message["metadata"]
+
+
+@pytest.mark.parametrize(("who", "names"), [("ada", {"Room", "Price", "Serial"}), ("uma", {"Room", "Serial"})])
+async def test_list_of_version_2_has_the_fields_that_the_role_sees(world, pump, who, names):
+    async with api_client(world, who) as client:
+        path = "/api/v2/organization/devices?include=metaFieldValues"
+        [device] = (await client.http.ask("GET", path, key=world.tokens[who])).json["content"]
+    assert names == {field["name"] for field in device["metaFieldValues"]}
