@@ -51,7 +51,7 @@ BENCHES = (
             "--subscriber": {"action": "store_true", "help": "also run a client of the live stream"},
         },
     ),
-    Bench(stream, {"connections": 100, "subscribers": 200, "rate": 1_000.0, "seconds": 10.0}),
+    Bench(stream, {"connections": 100, "subscribers": 200, "rate": 1_000.0, "seconds": 10.0, "interval": 0}),
     Bench(
         idle,
         {"connections": 100, "seconds": 10.0},
@@ -90,6 +90,7 @@ MAXIMUM = {
     "connections": 20_000,
     "devices": 100_000,
     "gigabytes": 20,
+    "interval": 10_000,
     "organizations": 10_000,
     "points": 100_000_000,
     "rate": 100_000,

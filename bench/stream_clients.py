@@ -36,24 +36,28 @@ class _ClientProcess:
 
 
 class Subscriber:
-    """One client that measures the age of the values that it receives."""
+    """One client that measures the age of the values that it receives, of all devices; ``options`` are its own."""
 
-    def __init__(self, address: Address, key: str, *, every: bool) -> None:
-        self._process = _ClientProcess(_subscribe, address, key, every)
+    def __init__(self, address: Address, key: str, **options: Any) -> None:
+        self._process = _ClientProcess(_subscribe, address, key, options)
+        #: The number of messages that it has received, after `percentiles`.
+        self.messages = 0
 
     def percentiles(self) -> tuple[float, float, int]:
         """Stop the client; return the ages' p50 and p99 in milliseconds, and the number of received values."""
-        ages: list[float] = self._process.stop()
+        ages: list[float]
+        ages, self.messages = self._process.stop()
         return *percentiles(ages), len(ages)
 
 
-def _subscribe(address: Address, key: str, every: bool, pipe: Pipe[Any, Any]) -> None:
+def _subscribe(address: Address, key: str, options: dict[str, Any], pipe: Pipe[Any, Any]) -> None:
     from websockets.sync.client import connect
 
     ages: list[float] = []
+    messages = 0
     url, headers = f"ws://{address[0]}:{address[1]}/api/v1/stream", {"Authorization": f"Bearer {key}"}
     with connect(url, additional_headers=headers, proxy=None) as stream:
-        stream.send(json.dumps({"id": 1, "subscribe": "devices", "every": every}))
+        stream.send(json.dumps({"id": 1, "subscribe": "devices", **options}))
         stream.recv()
         pipe.send("ready")
         while not pipe.poll():
@@ -62,15 +66,17 @@ def _subscribe(address: Address, key: str, every: bool, pipe: Pipe[Any, Any]) ->
             except TimeoutError:
                 continue
             now = now_us()
-            ages += [(now - value) / 1000 for value in message.get("values", {}).values()]
-    pipe.send(ages)
+            messages += 1
+            for change in message.get("changes", [message]):
+                ages += [(now - value) / 1000 for value in change.get("values", {}).values()]
+    pipe.send((ages, messages))
 
 
 class Watchers:
-    """Many clients in one process, which read the stream without decoding it."""
+    """Many clients in one process, which read the stream without decoding it; ``options`` as of `Subscriber`."""
 
-    def __init__(self, address: Address, key: str, count: int) -> None:
-        self._process = _ClientProcess(_watch, address, key, count)
+    def __init__(self, address: Address, key: str, count: int, **options: Any) -> None:
+        self._process = _ClientProcess(_watch, address, key, count, options)
 
     def stop(self) -> int:
         """Stop the clients and return the number of bytes that they have read."""
@@ -78,9 +84,9 @@ class Watchers:
         return size
 
 
-def _watch(address: Address, key: str, count: int, pipe: Pipe[Any, Any]) -> None:
+def _watch(address: Address, key: str, count: int, options: dict[str, Any], pipe: Pipe[Any, Any]) -> None:
     selector = selectors.DefaultSelector()
-    sockets = [_open_stream(address, key) for _ in range(count)]
+    sockets = [_open_stream(address, key, options) for _ in range(count)]
     for sock in sockets:
         selector.register(sock, selectors.EVENT_READ, sock)
     pipe.send("ready")
@@ -94,7 +100,7 @@ def _watch(address: Address, key: str, count: int, pipe: Pipe[Any, Any]) -> None
     pipe.send(size)
 
 
-def _open_stream(address: Address, key: str) -> socket.socket:
+def _open_stream(address: Address, key: str, options: dict[str, Any]) -> socket.socket:
     """Return a non-blocking WebSocket that is subscribed to all devices."""
     from websockets.frames import Frame, Opcode
 
@@ -107,7 +113,8 @@ def _open_stream(address: Address, key: str) -> socket.socket:
     response = sock.recv(4096)
     if b" 101 " not in response:
         raise SystemExit(f"The hub rejected a WebSocket: {response!r}")
-    sock.sendall(Frame(Opcode.TEXT, b'{"id": 1, "subscribe": "devices"}').serialize(mask=True))
+    subscription = json.dumps({"id": 1, "subscribe": "devices", **options}).encode()
+    sock.sendall(Frame(Opcode.TEXT, subscription).serialize(mask=True))
     sock.recv(4096)
     sock.setblocking(False)
     return sock

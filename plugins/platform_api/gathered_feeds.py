@@ -191,6 +191,9 @@ class Gathering:
     async def flush(self, give_way: Callable[[], Awaitable[None]]) -> float:
         """Deliver the changes since the last flush, if that was an interval ago; see `Flushable`."""
         now, feed = self._monotonic(), self.feed
+        if not self.subscribers:
+            # The last one has left meanwhile.
+            return float("inf")
         if now < self._next_at:
             return self._next_at
         self._next_at = now + self.interval

@@ -142,6 +142,15 @@ def test_stream_benchmark_measures_delivery():
 
 
 @pytest.mark.slow
+def test_stream_benchmark_measures_gathered_values():
+    options = ("--subscribers", "2", "--connections", "4", "--rate", "50", "--seconds", "1", "--interval", "100")
+    result = bench("stream", *options)
+
+    assert 0 < result["messages_per_second"] < 20
+    assert result["told"] > 0
+
+
+@pytest.mark.slow
 def test_small_machine_benchmark_loses_no_value():
     result = bench("small", "--connections", "8", "--seconds", "1")
 

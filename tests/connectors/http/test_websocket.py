@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 import ssl
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -12,12 +13,15 @@ from support.raw_http import PATIENCE, UPGRADE, HttpConnection, ask, connected, 
 from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
+from websockets.server import ServerProtocol
 from websockets.trio.client import connect
 
+from connectors.http.websocket import TextSocket, WebSocketWire
 from connectors.native import client
 from connectors.native.protocol import Cmd, Decoder, Status, frame, response
 from hub.facts import DeviceConnected, DeviceDisconnected, ValueWritten
 from hub.model import SYSTEM
+from hub.net import Wire
 from hub.testing import LOOPBACK, add_device, address_of
 from hub.writes import Write
 
@@ -36,6 +40,13 @@ name = "Text"
 type = "string"
 """
 MAX_MESSAGE = 64 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 200_000])
+def test_prepared_message_is_a_text_frame(size):
+    with stdlib_socket.socket() as sock:
+        text_socket = TextSocket(WebSocketWire(Wire(sock, lambda _fn: None), ServerProtocol()))
+        assert Frame(Opcode.TEXT, b"x" * size).serialize(mask=False) == text_socket.prepare(b"x" * size)
 
 
 class ByteStream:

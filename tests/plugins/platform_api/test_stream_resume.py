@@ -81,3 +81,18 @@ async def test_resumed_event_subscription_receives_only_events_of_its_devices(hu
         assert (await resumed.subscribe(1, "events", devices=[device.id], after=seq))["resumed"]
         assert "second" == (await resumed.receive())["event"]["description"]
         assert await resumed.has_no_messages()
+
+
+async def test_messages_are_kept_for_clients_that_resume_and_forgotten_later(hub, device, subscriber, write):
+    await subscriber.subscribe(1, "device", device=device.id)
+    write(device, 0, 1)
+    await subscriber.receive()
+    feed = hub.service(feeds.Feeds)._feeds[feeds.FeedKey("device", device.id)]
+    for now in (0.0, 10.0, 20.0):
+        feed.sweep(now, now - 60.0)
+    assert 1 == len(feed.after(subscriber.seq - 1))
+    feed.sweep(61.0, 1.0)
+    assert (None, []) == (feed.after(subscriber.seq - 1), feed.after(subscriber.seq))
+    write(device, 0, 2)
+    await subscriber.receive()
+    assert 1 == len(feed.replay)
