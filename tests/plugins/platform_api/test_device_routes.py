@@ -106,26 +106,26 @@ async def test_invalid_csv_is_rejected(hub, rows, api):
 @pytest.fixture
 async def lamps(hub, api):
     await hub.templates.save(LAMP, SYSTEM)
-    rows = "name,template\n" + "".join(f"Lamp {n},TMPL0lamp\n" for n in range(25))
+    rows = "name,template\n" + "".join(f"Lamp {n},TMPL0lamp\n" for n in range(55))
     assert 201 == (await api.post("/api/v1/device/import", {"csv": rows})).status
 
 
 @pytest.mark.parametrize(
     ("query", "first", "count"),
     [
-        ("", 0, 20),
+        ("", 0, 50),
         ("?page=0&size=20", 0, 20),
-        ("?page=1", 20, 5),
+        ("?page=1", 50, 5),
         ("?page=2", None, 0),
-        ("?size=7&page=3", 21, 4),
-        ("?size=1000", 0, 25),
+        ("?size=7&page=7", 49, 6),
+        ("?size=1000", 0, 55),
         ("?page=999999999999999", None, 0),
     ],
 )
 async def test_device_list_is_paginated(lamps, api, query, first, count):
     listed = (await api.get(f"{ORG}/devices{query}")).json
 
-    assert (25, count) == (listed["totalElements"], len(listed["content"]))
+    assert (55, count) == (listed["totalElements"], len(listed["content"]))
     assert [f"Lamp {first + n}" for n in range(count)] == [device["name"] for device in listed["content"]]
 
 
