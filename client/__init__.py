@@ -1,8 +1,8 @@
 """Python client of a hub's API. The ``pinwheel`` command uses it too.
 
 `client.operations` has a typed function for each operation of the OpenAPI document. It returns a `Call`, which a hub
-executes: a running one over HTTP (`client.remote.Remote`), or the one of a data directory, running or not
-(`client.local.open_api`)::
+executes: a running one over HTTP (`client.remote.Remote`, or in asyncio `client.aio.AsyncRemote`), or the one of a data
+directory, running or not (`client.local.open_api`)::
 
     hub = Remote("http://pi.local:8080", key)
     for device in hub(get_organization_devices(size=100))["content"]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.asyncio_loop import AsyncioLoop
 from support.command import CommandLine
+from support.relay import open_relay
 
 
 @pytest.fixture(scope="module", params=["running", "stopped"])
@@ -26,3 +28,19 @@ def running_hub(tmp_path_factory):
     with pinwheel.running():
         assert 0 == pinwheel.import_template().code
         yield pinwheel
+
+
+@pytest.fixture
+async def loop():
+    """An asyncio loop in a thread, for the asyncio client."""
+    loop = AsyncioLoop()
+    yield loop
+    await loop.aclose()
+
+
+@pytest.fixture
+async def relay(hub):
+    """A relay to the hub."""
+    async with open_relay() as relay:
+        relay.lead_to(hub)
+        yield relay

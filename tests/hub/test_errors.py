@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from client import remote
+from client import http_messages
 from connectors.http import endpoint as http
 from connectors.mqtt import connection as mqtt
 from connectors.native import session as native
@@ -25,7 +25,7 @@ def test_every_error_has_a_status_on_every_surface(kind):
 
 
 def test_python_client_maps_each_status_to_the_error_class_of_the_hub():
-    raised = {kind: status for status, kind in remote.ERRORS.items()}
+    raised = {kind: status for status, kind in http_messages.ERRORS.items()}
     # Raised apart from the table, since it also has a time.
     raised[TooMany] = 429
     assert raised == {kind: status for kind, status in http.STATUS.items() if kind is not StorageError}

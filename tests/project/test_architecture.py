@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -37,6 +39,21 @@ def test_every_plugin_is_in_the_contract_of_independence():
     assert {f"plugins.{name}" for name in modules(ROOT / "plugins")} == set(
         contract("plugins are independent")["modules"]
     )
+
+
+@pytest.mark.parametrize("name", ["SQLite and asyncio only in", "h11 only in"])
+def test_every_module_of_the_client_but_aio_is_in_the_contract(name):
+    [listed] = [contract["source_modules"] for contract in CONTRACTS["contracts"] if contract["name"].startswith(name)]
+    assert {f"client.{module}" for module in modules(ROOT / "client") - {"aio"}} == {
+        module for module in listed if module.startswith("client")
+    }
+
+
+def test_commands_start_without_asyncio():
+    """It takes as long to import as all that a command needs."""
+    program = "import client.cli, client.remote, sys; print(sorted({'asyncio', 'h11', 'websockets'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "[]" == done.stdout.strip()
 
 
 def foreign_imports(folder):

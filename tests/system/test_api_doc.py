@@ -67,14 +67,14 @@ async def test_documented_commands_work_in_order(hub, kitchen, tmp_path):
     assert '"~ V0 Temperature: max None -> 60"' in output
 
 
-async def test_documented_chart_draws_past_and_new_values(hub, kitchen, tmp_path):
-    program, _ = blocks("python")
-    (tmp_path / "chart.py").write_text(with_address(hub, program))
+async def output_of_running(hub, kitchen, path, program, begins_with, ends_with):
+    """Return what a program prints until it has both texts; values of 22.… are written after the first."""
+    path.write_text(with_address(hub, program))
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             lambda task_status: trio.run_process(
-                [sys.executable, "chart.py"],
-                cwd=tmp_path,
+                [sys.executable, path.name],
+                cwd=path.parent,
                 check=False,
                 stdout=subprocess.PIPE,
                 task_status=task_status,
@@ -82,21 +82,33 @@ async def test_documented_chart_draws_past_and_new_values(hub, kitchen, tmp_path
         )
         lines = b""
         with trio.fail_after(patient(30)):
-            while b"20.50 " not in lines:
+            while begins_with not in lines:
                 lines += await process.stdout.receive_some()
             value = 22.0
-            while b"22." not in lines:
+            while ends_with not in lines:
                 # The program may not have subscribed yet.
                 hub.write(Write(kitchen, 0, value, "test", SYSTEM))
                 value += 0.01
                 with trio.move_on_after(brief(0.2)):
                     lines += await process.stdout.receive_some()
-        assert "  20.50 ██████████████████████████\n" in lines.decode()
         process.terminate()
+    return lines.decode()
+
+
+async def test_documented_chart_draws_past_and_new_values(hub, kitchen, tmp_path):
+    program, *_ = blocks("python")
+    output = await output_of_running(hub, kitchen, tmp_path / "chart.py", program, b"20.50 ", b"22.")
+    assert "  20.50 ██████████████████████████\n" in output
+
+
+async def test_documented_asyncio_program_follows_the_stream(hub, kitchen, tmp_path):
+    *_, program = blocks("python")
+    output = await output_of_running(hub, kitchen, tmp_path / "follow.py", program, b"connected\n", b"}\n")
+    assert "Kitchen {'v0': 22." in output
 
 
 async def test_documented_python_program_works(hub, kitchen, tmp_path):
-    _, program = blocks("python")
+    _, program, _ = blocks("python")
     (tmp_path / "program.py").write_text(with_address(hub, program))
     done = await trio.run_process(
         [sys.executable, "program.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
