@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from hub import Principal, Rejected, first_problems
+from hub import GROUP, MAX_PROBLEMS, Principal, Rejected, first_problems
 from hub.api import VIEW_DEVICES, from_json, to_json
-from hub.parsing.spellings import is_name, is_printable
+from hub.parsing.spellings import is_name, is_printable, nfc
 from plugins.dashboards.model import (
     COLUMNS,
     MAX_DOCUMENT,
@@ -76,6 +76,10 @@ class Validator:
         for tab in dashboard.tabs:
             widgets = []
             for number, widget in enumerate(tab.widgets, 1):
+                # The options of one widget may take some milliseconds.
+                await trio.lowlevel.checkpoint()
+                if len(problems) > MAX_PROBLEMS:
+                    break
                 where = f"tab {tab.name[:20]!r}, widget {number} ({widget.type})"
                 try:
                     options = from_json(widget.options, WIDGETS[widget.type].options)
@@ -94,8 +98,6 @@ class Validator:
                     )
                     lines = chain(lines, named)
                 problems += [f"{where}: {line}" for line in lines]
-                # The options of one widget may take a millisecond.
-                await trio.lowlevel.checkpoint()
             problems += [f"tab {tab.name[:20]!r}: {line}" for line in _overlap_problems(tab.widgets)]
             tabs.append(attrs.evolve(tab, widgets=widgets))
         problems += _id_problems(dashboard, known)
@@ -195,6 +197,9 @@ class _Datastreams:
 
     def __init__(self, templates: Sequence[Template]) -> None:
         self._templates = templates
+        streams = [stream for template in templates for stream in template.datastreams]
+        self._names = {f"v{stream.pin}" for stream in streams} | {stream.name for stream in streams}
+        self._tags = {frozenset(stream.tags) for stream in streams}
         self._answers: dict[tuple[str, bool], bool] = {}
 
     def has(self, binding: Binding, *, numbers: bool) -> bool:
@@ -202,8 +207,16 @@ class _Datastreams:
         key = (binding.pin, numbers)
         if key not in self._answers:
             bound = (bound_datastream(template, binding, numbers=numbers) for template in self._templates)
-            self._answers[key] = any(datastream is not None for datastream in bound)
+            # Without a look at each template for thousands of wrong names.
+            self._answers[key] = self._may_have(binding.pin) and any(datastream is not None for datastream in bound)
         return self._answers[key]
+
+    def _may_have(self, name: str) -> bool:
+        """Whether a datastream has such a name, whatever its type; see `Template.pin_of`."""
+        if name.lower() in self._names or nfc(name) in self._names:
+            return True
+        wanted = {tag.strip() for tag in nfc(name).removeprefix(GROUP).split(";")}
+        return name.startswith(GROUP) and any(wanted <= tags for tags in self._tags)
 
 
 def _spots_of(widget: DashboardWidget) -> Iterable[int]:
