@@ -12,12 +12,12 @@ from typing import Protocol, runtime_checkable
 import attrs
 
 from hub.domain.directory import DirectoryUser
-from hub.errors import Unavailable
+from hub.errors import Conflict
 
 __all__ = ["Channel", "Message", "Messages", "NoChannel", "Recipient"]
 
 
-class NoChannel(Unavailable):
+class NoChannel(Conflict):
     """No channel is set up that brings this message to its recipient."""
 
 

@@ -183,7 +183,7 @@ class TestWithoutMail:
 
     async def test_test_mail_names_the_table_that_is_missing(self, world):
         tested = await world.ask("rita", "POST", "/api/v1/mail/test", {"address": "a@example.org"})
-        assert 503 == tested.status
+        assert 409 == tested.status
         assert "No mail server is set up: see the table [mail] in hub.toml" in tested.message
 
 
