@@ -46,7 +46,8 @@ from plugins.platform_api.subscriptions import GatheredSubscription, LatestSubsc
 if TYPE_CHECKING:
     from hub import Hub, Request, Socket
 
-MAX_SUBSCRIPTIONS = 1_000
+#: Subscriptions of a connection, and devices that they name together.
+MAX_SUBSCRIPTIONS, MAX_NAMED_DEVICES = 1_000, 100_000
 #: Seconds between two checks of the client's rights: API keys and sessions also expire without a fact.
 RECHECK_INTERVAL = 10.0
 #: Facts that change rights, upon which they are checked at once.
@@ -203,7 +204,14 @@ class Connection:
                 raise Rejected(
                     f"This connection has {MAX_SUBSCRIPTIONS} subscriptions, which is the limit; unsubscribe one first."
                 )
-            await self._subscribe(subscription_request(message))
+            request = subscription_request(message)
+            named = sum(len(subscription.request.devices or ()) for subscription in self._subscriptions.values())
+            if request.devices and named + len(request.devices) > MAX_NAMED_DEVICES:
+                raise Rejected(
+                    f"The subscriptions of this connection name {named} devices, and {MAX_NAMED_DEVICES} is the limit;"
+                    " unsubscribe one first, or leave out devices to subscribe to all."
+                )
+            await self._subscribe(request)
         except RequestError as error:
             self._send_error(number, str(error))
 

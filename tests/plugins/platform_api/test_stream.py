@@ -230,6 +230,16 @@ async def test_number_of_subscriptions_is_limited(subscriber, monkeypatch):
     assert "subscribed" in await subscriber.subscribe(3, "devices")
 
 
+async def test_number_of_devices_that_subscriptions_name_is_limited(subscriber, monkeypatch):
+    monkeypatch.setattr(stream, "MAX_NAMED_DEVICES", 5)
+    assert "subscribed" in await subscriber.subscribe(1, "devices", devices=[1, 2, 3])
+    error = (await subscriber.subscribe(2, "events", devices=[4, 5, 6]))["error"]["message"]
+    assert error.startswith("The subscriptions of this connection name 3 devices, and 5 is the limit;")
+    assert "subscribed" in await subscriber.subscribe(2, "events", devices=[4, 5])
+    await subscriber.send(id=1, unsubscribe=True)
+    assert "subscribed" in await subscriber.subscribe(3, "events", devices=[4, 5, 6])
+
+
 @pytest.mark.parametrize("key", [None, "wrong"])
 async def test_stream_needs_a_valid_key(hub, key):
     response = await ask(hub, "GET", "/api/v1/stream", key=key, **UPGRADE)
