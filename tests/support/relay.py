@@ -57,9 +57,10 @@ class Relay:
             while data := await source.receive_some(65_536):
                 await self._flowing.wait()
                 await sink.send_all(data)
+            # The other direction may go on: a hub that rejects a request reads the rest of it.
+            await sink.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        scope.cancel()
+            scope.cancel()
 
 
 @asynccontextmanager
