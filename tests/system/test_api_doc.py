@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 import trio
@@ -73,7 +74,7 @@ async def output_of_running(hub, kitchen, path, program, begins_with, ends_with)
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             lambda task_status: trio.run_process(
-                [sys.executable, path.name],
+                [sys.executable, "-u", path.name],
                 cwd=path.parent,
                 check=False,
                 stdout=subprocess.PIPE,
@@ -101,6 +102,14 @@ async def test_documented_chart_draws_past_and_new_values(hub, kitchen, tmp_path
     assert "  20.50 ██████████████████████████\n" in output
 
 
+async def test_documented_gathering_begins_with_the_present_value(hub, kitchen, tmp_path):
+    chart, gathering, *_ = blocks("python")
+    connection, _, _ = chart.partition("    stream.send(")
+    program = connection + indent(gathering.replace("[1, 2, 3]", f"[{kitchen.id}]"), "    ")
+    output = await output_of_running(hub, kitchen, tmp_path / "gather.py", program, b"1 v0 20.5 ", b"1 v0 22.")
+    assert "1 v0 20.5  False\n" in output
+
+
 async def test_documented_asyncio_program_follows_the_stream(hub, kitchen, tmp_path):
     *_, program = blocks("python")
     output = await output_of_running(hub, kitchen, tmp_path / "follow.py", program, b"connected\n", b"}\n")
@@ -108,7 +117,7 @@ async def test_documented_asyncio_program_follows_the_stream(hub, kitchen, tmp_p
 
 
 async def test_documented_python_program_works(hub, kitchen, tmp_path):
-    _, program, _ = blocks("python")
+    *_, program, _ = blocks("python")
     (tmp_path / "program.py").write_text(with_address(hub, program))
     done = await trio.run_process(
         [sys.executable, "program.py"], cwd=tmp_path, check=False, capture_stdout=True, capture_stderr=True
