@@ -36,6 +36,7 @@ _TAGS = {
         "status".split()
     ),
     "Locations": "location locations".split(),
+    "Mail": "mail mails".split(),
     "Organizations": ["", "client", "clients", "create", "edit", "export", "oauth", "switch", "transfer"],
     "Roles": "permissions role roles".split(),
     "Segments": "segment segments".split(),
