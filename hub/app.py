@@ -358,7 +358,9 @@ class Hub:
     ) -> None:
         """Raise `Forbidden` unless `is_allowed`."""
         if not self.is_allowed(principal, permission, device, org):
-            raise Forbidden(f"This needs the permission {permission}.")
+            for_developers = any(entry.developer for entry in self.permissions if entry.id == permission)
+            hint = " Only users in developer mode have it (isDev)." if for_developers else ""
+            raise Forbidden(f"This needs the permission {permission}.{hint}")
 
     async def execute(self, route: Route, request: Request) -> Any:
         """See `RouteExecutor.execute`."""

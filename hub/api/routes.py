@@ -102,10 +102,11 @@ class Permission:
     """A permission that roles may have; ``label`` is Blynk's wording.
 
     ``own`` is the permission that suffices for a device of the user's own. ``root``: it is about the hub as a whole,
-    and only principals of the root organization can have it.
+    and only principals of the root organization can have it. ``developer``: only users in developer mode have it.
     """
 
     id: str
     label: str
     own: str = ""
     root: bool = False
+    developer: bool = False

@@ -113,9 +113,10 @@ class _Checker:
             yield from (f"button {number}: {problem}" for problem in appearance_problems("", button.icon))
             if problem := self._target_problem(button.page):
                 yield f"button {number}: page {problem}"
-        for pin in (header.pin, *(button.pin for button in header.button)):
-            if pin and pin.upper() not in self.by_pin:
-                yield f"pin: the template has no {pin[:10]}"
+            if button.pin and button.pin.upper() not in self.by_pin:
+                yield f"button {number}: pin: the template has no {button.pin[:10]}"
+        if header.pin and header.pin.upper() not in self.by_pin:
+            yield f"pin: the template has no {header.pin[:10]}"
         for number, widget in enumerate(header.widget, 1):
             for problem in self._widget(widget, HEADER):
                 yield f"widget {number} ({widget.type[:30]}): {problem}"

@@ -70,7 +70,7 @@ class Controls:
         point_of = bound_point(options.datastream)
         targets = [(device, point.datastream.pin) for device in devices if (point := point_of(device))]
         if not targets:
-            raise Rejected(no_such_datastream(options.datastream))
+            raise Rejected(no_such_datastream(options.datastream, devices))
         if len(targets) > MAX_DEVICES:
             raise Rejected(f"the widget has {len(targets)} devices, and at most {MAX_DEVICES} are allowed; narrow it")
         problems = await self._write_each(targets, value, principal)

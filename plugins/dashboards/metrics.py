@@ -112,7 +112,7 @@ class Metrics:
             raise NoData(f"A latest value is that of one device, and this widget has {len(devices)}; select one.")
         point = bound_point(metric)(devices[0])
         if point is None:
-            raise NoData(no_such_datastream(metric))
+            raise NoData(no_such_datastream(metric, devices))
         [display] = await self._hub.display.for_devices(devices, viewer)
         cell, units = latest_cell(self._hub, display, point, metric)
         return WidgetData(
@@ -157,7 +157,7 @@ class Metrics:
         by_name = sort_in_steps(with_points, lambda device: (device.name.lower(), device.id), limit=MAX_LINES)
         chosen = await self._hub.slices.run(by_name)
         if not chosen:
-            raise NoData(no_such_datastream(metric))
+            raise NoData(no_such_datastream(metric, devices))
         step, lines = span.step(), list[tuple[ChartLine, TotalsOverTime]]()
         for device in chosen:
             totals = await self._totals(await self._sources([device], metric, viewer), span, step)
@@ -195,7 +195,7 @@ class Metrics:
         if not sources and without_history:
             raise NoData(f"The datastreams {metric.pin} keep no history; turn it on in their templates.")
         if not sources:
-            raise NoData(no_such_datastream(metric))
+            raise NoData(no_such_datastream(metric, devices))
         return sources
 
     async def _totals(self, sources: Sequence[Source], span: Span, step: Step) -> TotalsOverTime:

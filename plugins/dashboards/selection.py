@@ -140,7 +140,9 @@ def bound_point(binding: Binding, *, numbers: bool = True) -> Callable[[Device],
     return point_of
 
 
-def no_such_datastream(binding: Binding, *, numbers: bool = True) -> str:
-    """Return why a widget without such a datastream on any device has no data."""
+def no_such_datastream(binding: Binding, devices: Sequence[Device], *, numbers: bool = True) -> str:
+    """Return why a widget without such a datastream on any of its devices has no data."""
+    if not devices:
+        return "There is no device in this widget that you may view."
     kind = "an integer or double datastream" if numbers else "a datastream"
     return f"No device of this widget has {kind} {binding.pin}; select another one in the widget's settings."

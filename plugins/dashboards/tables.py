@@ -174,7 +174,7 @@ class Tables:
 
         cells = await self._hub.slices.run(rows())
         missing = [
-            no_such_datastream(column, numbers=False)
+            no_such_datastream(column, all_devices, numbers=False)
             for column, of in zip(shown, point_of, strict=True)
             if all_devices and not any(of(device) for device in all_devices)
         ]

@@ -191,7 +191,8 @@ def _check_name(name: str) -> None:
     parts = name.split("/")
     if not is_name(name, MAX_NAME) or any(not part.strip() or part in (".", "..") for part in parts):
         raise Rejected(
-            f"The name {name[:40]!r} must have 1 to {MAX_NAME:,} printable characters, and text on both sides of each /"
+            f"The name {name[:40]!r} must have 1 to {MAX_NAME:,} printable characters; each part between / must"
+            " have text, and not be . or .."
         )
 
 

@@ -36,7 +36,7 @@ def hub_permissions() -> Sequence[Permission]:
         Permission("timeline.edit", "Edit timeline"),
         Permission("auth_tokens.edit", "Edit auth tokens"),
         Permission("templates.view", "View templates"),
-        Permission("templates.edit", "Edit templates", root=True),
+        Permission("templates.edit", "Edit templates", root=True, developer=True),
     ]
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Protocol
 import attrs
 
 from hub import MobilePage, Tab, Template, Value
+from hub.templates import mobile_dashboard, web_dashboard
 from hub.values import texts_of
 
 ScreenKind = Literal["terminal", "lcd"]
@@ -88,9 +89,11 @@ SCREENS: Mapping[ScreenKind, type[Terminal | Lcd]] = {"terminal": Terminal, "lcd
 def screens_of(template: Template) -> dict[int, ScreenKind]:
     """Return the kinds of screens of a template's devices, by the ids of their datastreams.
 
-    A datastream of type string has a screen if a terminal, or an LCD with the option ``advanced``, displays it.
+    A datastream of type string has a screen if a terminal, or an LCD with the option ``advanced``, displays it, also on
+    a generated dashboard.
     """
-    areas: tuple[Tab | MobilePage, ...] = (*template.web.tab, *template.mobile.tab, *template.mobile.page)
+    mobile = mobile_dashboard(template)
+    areas: tuple[Tab | MobilePage, ...] = (*web_dashboard(template).tab, *mobile.tab, *mobile.page)
     ids = {f"V{stream.pin}": stream.id for stream in template.datastreams if stream.type == "string"}
     kinds: dict[int, ScreenKind] = {}
     for widget in (widget for area in areas for widget in area.widget):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plugins.users.roles import Roles
     from plugins.users.user_store import UserStore
 
-#: Permissions that only users in developer mode have (docs.blynk.io, Developer mode).
+#: Permissions that only users in developer mode have (docs.blynk.io, Developer mode): those with ``developer``.
 DEVELOPERS = frozenset(("templates.edit", "dashboards.edit"))
 _NOTHING: frozenset[str] = frozenset()
 

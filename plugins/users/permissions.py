@@ -47,7 +47,7 @@ PERMISSIONS = (
     Permission("air.view", "Get access"),
     Permission("air.add", "Create new firmware shipments"),
     Permission("air.stop", "Stop/pause shipments"),
-    Permission("dashboards.edit", "Manage Dashboards"),
+    Permission("dashboards.edit", "Manage Dashboards", developer=True),
     Permission("analytics.view", "View analytics"),
     Permission("rules.view", "View rule groups"),
     Permission("rules.add", "Create rule groups"),

@@ -173,6 +173,10 @@ def test_option_with_the_wrong_value_is_rejected(kind, options, error):
         ({"header": {"color": "blue"}}, "header: color must be like #24a0ed"),
         ({"header": {"pin": "V9"}}, "header: pin: the template has no V9"),
         ({"header": {"button": [{"page": "none"}]}}, "header: button 1: page 'none' must be the id of a page"),
+        (
+            {"header": {"button": [{"page": "more"}, {"page": "more", "pin": "V9"}]}, "page": [PAGE]},
+            "header: button 2: pin: the template has no V9",
+        ),
         ({"header": {"button": [{"page": "more"}] * 3}, "page": [PAGE]}, "header: there can be at most 2 buttons"),
         ({"header": {"widget": [{"type": "tags"}] * 7}}, "header: there can be at most 6 widgets"),
         ({"header": {"widget": [{"type": "gauge", "pins": ["V0"]}]}}, "header: widget 1 (gauge): unknown type"),

@@ -58,7 +58,7 @@ async def test_value_that_a_switch_does_not_have_is_rejected(boards, probes):
     board = await boards.create(SWITCH, {"type": "total_devices"})
     assert "value must be 1 (on) or 0 (off), not 2" in error_of(await put(boards, board, 2))
     assert "the widget 2 is a total_devices" in error_of(await put(boards, board, 1, widget=2))
-    assert "No device of this widget has" in error_of(await put(boards, board, 1, filters={"devices": [99]}))
+    assert "There is no device in this widget" in error_of(await put(boards, board, 1, filters={"devices": [99]}))
 
 
 async def test_viewer_writes_to_devices_that_they_may_control(boards, probes):

@@ -64,7 +64,8 @@ async def test_viewer_gets_devices_that_they_may_view_only(boards, members):
         assert count == (await boards.data(board, 2, who))["value"], who
     narrow = await boards.create(SUM | {"devices": {"devices": [members["acme"].id]}}, viewRoles=[STAFF], name="Picked")
     assert 1 == (await boards.data(narrow, 1, "stan"))["value"]
-    assert 0 == (await boards.data(narrow, 1, "wanda"))["devices"]
+    data = await boards.data(narrow, 1, "wanda")
+    assert (0, "There is no device in this widget that you may view.") == (data["devices"], data["problem"])
 
 
 async def test_shared_dashboard_is_edited_where_it_was_made(boards, members):

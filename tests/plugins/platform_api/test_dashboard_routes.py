@@ -115,3 +115,10 @@ async def test_catalogue_lists_the_widgets_with_their_options(world):
     mode = next(option for option in button["options"] if option["name"] == "mode")
     assert ("choice", "push", ["push", "switch"]) == (mode["kind"], mode["default"], mode["choices"])
     assert {"image", "gauge"} <= {entry["type"] for entry in answer["tile"]}
+
+
+async def test_catalogue_of_widgets_is_compressed(world):
+    async with connected(world.hub) as http:
+        answer = await http.ask("GET", "/api/v1/widgets", key=world.tokens["uma"], accept_encoding="gzip")
+    assert "gzip" == answer.headers["content-encoding"]
+    assert len(answer.body) < 20_000

@@ -77,6 +77,16 @@ async def test_terminal_and_lcd_show_what_a_board_has_written(hub, board):
     } == await screens_of(hub, device)
 
 
+async def test_terminal_of_a_generated_dashboard_has_a_screen(hub):
+    document = {
+        "template": {"id": "TMPL0bare", "name": "Bare"},
+        "datastream": [{"pin": "V7", "name": "Log", "type": "string", "tags": ["Debug Commands"]}],
+    }
+    device, _ = await add_device(hub, to_toml(read(document)))
+    by_device(hub, device, 7, "hel", "lo\n")
+    assert {"v7": ["hello", ""]} == await screens_of(hub, device)
+
+
 async def test_values_of_users_are_not_on_a_screen(hub, board):
     device, _ = board
     by_device(hub, device, 0, "from the board\n")
