@@ -27,7 +27,7 @@ def change_of(route: Route, request: Request, at: int, details: dict[str, Any], 
         org=org,
         action=route.summary if complete else f"{route.summary} (failed half-way)",
         subject=request.subject,
-        details=details,
+        details={name: HIDDEN if name in request.redacted else value for name, value in details.items()},
     )
 
 

@@ -72,6 +72,8 @@ class Request:
     transferred_to: int | None = None
     #: Set by a handler that only tried out a change: nothing is recorded.
     no_change: bool = False
+    #: Set by a handler: names of the body's fields in JSON, whose values the audit does not record.
+    redacted: set[str] = attrs.Factory(set)
     #: The version of the answer; clients get it as ETag.
     etag: str = ""
     #: Further headers of the answer, such as Set-Cookie; an error has none of them.

@@ -380,6 +380,12 @@ class Metadata:
         return names
 
     @staticmethod
+    def has_view_roles(template: Template, name: str) -> bool:
+        """Whether a template has a field of this name that only some roles see."""
+        name = nfc(name)
+        return any(field.name == name and field.view_roles for field in template.metadata)
+
+    @staticmethod
     def field(device: Device, name: str | int) -> MetadataField:
         """Return a field by its name or synonym, or by its number in the template, from 1. Raises `NotFound`."""
         fields = device.template.metadata

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hub import LARGE_BODY, Change, Device, Rejected, Request, Route
 from hub.api import VIEW_DEVICES
+from hub.api.changes import HIDDEN
 from hub.domain import DeviceQuery
 from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
 
@@ -110,6 +111,8 @@ class BulkRoutes:
                 devices_by_org.setdefault(body.to_org_id or 0, []).append(device)
         parameters = {name: getattr(body, name) for name in ("tag_id", "to_org_id", "name", "value")}
         details = {name: value for name, value in parameters.items() if value is not None}
+        if body.action == "metadata" and self._is_hidden_from_some(str(body.name), org_by_device):
+            details["value"] = HIDDEN
         for org, devices in devices_by_org.items():
             change = Change(
                 at=self._hub.clock.now(),
@@ -121,6 +124,12 @@ class BulkRoutes:
                 details=details | {"devices": sorted(devices)},
             )
             await self._hub.record_change(change)
+
+    def _is_hidden_from_some(self, field: str, devices: Iterable[int]) -> bool:
+        """Whether only some roles see a metadata field of one of these devices."""
+        found = [device for id_ in devices if (device := self._hub.devices.by_id.get(id_)) is not None]
+        templates = {(device.template.id, device.template.version): device.template for device in found}
+        return any(self._hub.metadata.has_view_roles(template, field) for template in templates.values())
 
 
 def routes(hub: Hub, search: DeviceSearch, tags: Tags) -> Sequence[Route]:

@@ -67,6 +67,9 @@ class MetadataRoutes:
         device = self._hub.access.device_for(request, body.device_id)
         try:
             name = body.name if body.name is not None else metadata.field(device, body.meta_field_id or 0).name
+            if metadata.has_view_roles(device.template, name):
+                # The readers of the audit may have other roles.
+                request.redacted.add("newValue")
             await metadata.set(device, name, str(body.new_value), request.principal)
         except NotFound:
             raise NotFound("Meta field is not found.") from None

@@ -260,7 +260,7 @@ class ChangeSource(ABC):
 
     def _on_metadata(self, fact: MetadataChanged) -> None:
         # A feed is for all who may view the device: a field for some of the roles is not sent.
-        if not any(field.name == fact.name and field.view_roles for field in fact.device.template.metadata):
+        if not self._hub.metadata.has_view_roles(fact.device.template, fact.name):
             self._on_device(fact.device, {"metadata": {fact.name: fact.value}})
 
     def _on_status(self, fact: StatusChanged, name: str) -> None:

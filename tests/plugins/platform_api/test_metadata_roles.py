@@ -122,6 +122,17 @@ async def test_bulk_change_respects_the_roles(hub, world, pump):
     assert "77" == await hub.metadata.get(pump, "Price")
 
 
+async def test_value_of_a_field_for_some_roles_is_not_in_the_audit(hub, world, pump):
+    for field in ("Price", "Room"):
+        body = {"deviceId": pump.id, "name": field, "newValue": f"{field} 1"}
+        assert 204 == (await world.ask("ada", "POST", f"{ORG}/device/metafield", body)).status
+        body = {"action": "metadata", "devices": [pump.id], "name": field, "value": f"{field} 2"}
+        assert 1 == (await world.ask("ada", "POST", "/api/v1/devices/bulk", body)).json["done"]
+    records = (await world.ask("ada", "GET", "/api/v1/audit?size=4")).json["content"]
+    values = [record["details"].get("value", record["details"].get("newValue")) for record in records]
+    assert ["Room 2", "Room 1", "…", "…"] == values
+
+
 async def test_device_itself_sets_any_field(hub, pump):
     await hub.metadata.set(pump, "Price", "80", pump.as_principal())
     assert "80" == await hub.metadata.get(pump, "Price")
