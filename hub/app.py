@@ -358,8 +358,11 @@ class Hub:
     ) -> None:
         """Raise `Forbidden` unless `is_allowed`."""
         if not self.is_allowed(principal, permission, device, org):
-            for_developers = any(entry.developer for entry in self.permissions if entry.id == permission)
-            hint = " Only users in developer mode have it (isDev)." if for_developers else ""
+            entry = next((entry for entry in self.permissions if entry.id == permission), None)
+            hint = ""
+            if entry is not None and entry.developer:
+                users = "users of the root organization" if entry.root else "users"
+                hint = f" Only {users} in developer mode (isDev) have it."
             raise Forbidden(f"This needs the permission {permission}.{hint}")
 
     async def execute(self, route: Route, request: Request) -> Any:

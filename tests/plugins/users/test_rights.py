@@ -318,6 +318,6 @@ async def test_only_developers_of_the_root_organization_import_templates(world):
     await world.service.users.change(world.users["ada"], developer=True)
     assert 403 == (await world.ask("ada", "POST", "/api/v1/template/import", toml)).status
     answer = await world.ask("rita", "POST", "/api/v1/template/import", toml)
-    assert (403, "developer mode" in answer.message) == (answer.status, True)
+    assert (403, "Only users of the root organization in developer mode" in answer.message) == (answer.status, True)
     await world.service.users.change(world.users["rita"], developer=True)
     assert 200 == (await world.ask("rita", "POST", "/api/v1/template/import", toml)).status
