@@ -12,6 +12,7 @@ import attrs
 
 from hub import Conflict, Download, NotFound, Rejected, Template
 from hub.parsing.spellings import is_name
+from hub.slices import Steps
 from hub.templates import to_toml
 from plugins.files.contents import ICO, JPEG, PNG, Contents, detect_type
 
@@ -30,6 +31,8 @@ _TYPE_BYTES = 8
 _KEY = re.compile(r"files/[0-9a-f]{32}\.(ico|jpg|png)")
 
 Theme = Literal["light", "dark"]
+#: The id of a template and its version.
+_VersionKey = tuple[str, int]
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +129,10 @@ class AssetStore:
 
     async def remove(self, template: Template, asset_id: str) -> None:
         """Delete an asset. Raises `NotFound`; `Conflict` if a template in use refers to it."""
-        users = [used for used in self._templates_in_use() if f"template_asset://{asset_id}" in to_toml(used)]
+        seen: set[_VersionKey] = set()
+        users = await self._hub.slices.run(self._users_of(asset_id, seen))
+        # Templates that were saved meanwhile: at most a few.
+        users += await self._hub.slices.run(self._users_of(asset_id, seen))
 
         async def write(tx: Transaction) -> str:
             own = (template.id, asset_id)
@@ -140,6 +146,17 @@ class AssetStore:
             return str(row[0])
 
         await self.contents.delete([await self._hub.storage.transaction(write)])
+
+    def _users_of(self, asset_id: str, seen: set[_VersionKey]) -> Steps[list[Template]]:
+        """Return the templates in use that refer to an asset, without those seen, which it adds to them."""
+        users = []
+        for template in self._templates_in_use():
+            if (template.id, template.version) not in seen:
+                seen.add((template.id, template.version))
+                if f"template_asset://{asset_id}" in to_toml(template):
+                    users.append(template)
+                yield
+        return users
 
     def _templates_in_use(self) -> Iterable[Template]:
         """Return the newest version of each template, and those that devices have."""

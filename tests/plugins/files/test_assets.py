@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 
+import attrs
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from support.documents import DOCUMENT, tab, widget, with_changes
@@ -15,6 +18,7 @@ from support.times import until
 from hub.domain.devices import NewDevice
 from hub.errors import Rejected
 from hub.model import SYSTEM
+from hub.slices import SLICE
 from hub.templates.document import read, to_toml
 from plugins.files import assets
 from plugins.files.assets import AssetStore, _check_name
@@ -181,6 +185,33 @@ async def test_image_in_use_is_not_deleted(hub, template):
     assert 204 == (await delete(hub, asset)).status
     assert (404, []) == ((await ask(hub, "GET", asset["path"])).status, blobs(hub))
     assert 404 == (await delete(hub, asset)).status
+
+
+async def test_search_for_templates_that_use_an_image_does_not_hold_the_loop(hub, template, monkeypatch):
+    asset = (await upload(hub)).json
+    rounds, searched_in = 0, []
+
+    async def count_rounds():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await trio.lowlevel.checkpoint()
+
+    def slow_to_toml(_template):
+        searched_in.append(rounds)
+        time.sleep(SLICE)  # noqa: ASYNC251 - a large template
+        return ""
+
+    versions = [attrs.evolve(template, version=number) for number in range(5)]
+    monkeypatch.setattr(AssetStore, "_templates_in_use", lambda _: versions)
+    monkeypatch.setattr(assets, "to_toml", slow_to_toml)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_rounds)
+        assert 204 == (await delete(hub, asset)).status
+        nursery.cancel_scope.cancel()
+    assert 5 == len(searched_in)
+    # Trio runs the tasks of a round in any order, so that two searches may see the same round.
+    assert len(set(searched_in)) >= 3
 
 
 async def test_images_of_a_deleted_template_are_deleted(hub, template):
