@@ -171,7 +171,7 @@ class Devices:
         return self._totals.get(query)
 
     def ids(self, query: DeviceQuery, first: int, last: int) -> list[int | None]:
-        """Return the devices in the rows from ``first`` to ``last`` (exclusive) of a list; None for a row not loaded."""
+        """Return the devices in the rows from ``first`` to ``last`` (exclusive) of a list; None for missing ones."""
         found = list[int | None]()
         for index in range(first, last):
             page = self.page(query, index // PAGE_SIZE)
