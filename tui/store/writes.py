@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -70,6 +71,7 @@ class Writes:
         self._on_error = on_error
         self._writes: dict[Key, _Write] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answered = asyncio.Event()
         self._is_live = False
 
     def get(self, key: Key) -> Pending | None:
@@ -144,9 +146,11 @@ class Writes:
     async def aclose(self) -> None:
         """Release all buttons, wait `GRACE` seconds for their acknowledgement, and give up everything else."""
         self.release_all()
-        tasks = {write.task for write in self._writes.values() if write.task and write.states.must_arrive}
-        if tasks:
-            await asyncio.wait(tasks, timeout=GRACE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                while any(write.states.must_arrive for write in self._writes.values()):
+                    self._answered.clear()
+                    await self._answered.wait()
         self.clear()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -198,11 +202,9 @@ class Writes:
         states = write.states
         deadline = inf if states.phase is Phase.SENT and not self._is_live else states.deadline
         at = min(states.send_at, deadline)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout_at(None if at == inf else at):
                 await write.changed.wait()
-        except TimeoutError:
-            pass
 
     async def _send(self, key: Key, states: WriteStates, request: WriteRequest) -> None:
         device, pin = key
@@ -222,6 +224,7 @@ class Writes:
                 self._on_error(key, error)
         else:
             states.accepted(_now())
+        self._answered.set()
 
 
 def _now() -> float:
