@@ -37,7 +37,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeVar
 
 import attrs
 import h11
@@ -80,22 +80,52 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _SUBPROTOCOL = "pinwheel.v1"
 
 
+class RefreshTokens(Protocol):
+    """Where the refresh token of a session is; further clients with the same session need the newest one."""
+
+    async def load(self) -> str:
+        """Return the newest token; "" for none."""
+
+    async def store(self, token: str) -> None:
+        """Store the next token: the one before it is spent, and ends the session when it is used again."""
+
+
+class _RefreshTokenInMemory:
+    def __init__(self) -> None:
+        self._token = ""
+
+    async def load(self) -> str:
+        return self._token
+
+    async def store(self, token: str) -> None:
+        self._token = token
+
+
 class AsyncRemote:
     """A hub at ``url``; the arguments are those of `client.remote.Remote`.
+
+    ``refresh_tokens`` is where the refresh token of a session is, by default in memory; one that is there is used
+    without a `login`.
 
     ``timeout`` is how many seconds a call waits for the hub to take or send something. Use it in one event loop, in an
     ``async with`` block, at whose end it closes its connections.
     """
 
     def __init__(
-        self, url: str, token: str = "", tls: ssl.SSLContext | None = None, *, timeout: float = TIMEOUT
+        self,
+        url: str,
+        token: str = "",
+        tls: ssl.SSLContext | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        refresh_tokens: RefreshTokens | None = None,
     ) -> None:
         self.address = Address.parse(url)
         self.token = token.strip()
         self.tls = (tls or ssl.create_default_context()) if self.address.is_secure else None
         self._timeout = timeout
-        self._refresh_token = ""
-        self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_tokens = refresh_tokens or _RefreshTokenInMemory()
+        self._refreshing: asyncio.Task[bool] | None = None
         self._idle: list[_Connection] = []
         self._connection_limit = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -118,7 +148,8 @@ class AsyncRemote:
     async def login(self, email: str, password: str, otp: str | None = None) -> LoggedIn:
         """Log in as a user. The access token is refreshed as long as the session lasts. Raises `RequestError`."""
         login, _ = await self._send(post_login(email=email, password=password, otp=otp), "")
-        self.token, self._refresh_token = login["access_token"], login["refresh_token"] or ""
+        self.token = login["access_token"]
+        await self._refresh_tokens.store(login["refresh_token"] or "")
         return login
 
     async def __call__(self, call: Call[T]) -> T:
@@ -142,20 +173,22 @@ class AsyncRemote:
         """
         if self.token != expired_token:
             return True
-        if not self._refresh_token:
-            return False
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._exchange_tokens())
             self._refreshing.add_done_callback(self._end_refresh)
         # A cancelled caller does not cancel the exchange: its answer has the only valid refresh token.
-        await asyncio.shield(self._refreshing)
+        return await asyncio.shield(self._refreshing)
+
+    async def _exchange_tokens(self) -> bool:
+        refresh_token = await self._refresh_tokens.load()
+        if not refresh_token:
+            return False
+        login, _ = await self._send(post_login_refresh(refresh_token=refresh_token), "")
+        self.token = login["access_token"]
+        await self._refresh_tokens.store(login["refresh_token"] or "")
         return True
 
-    async def _exchange_tokens(self) -> None:
-        login, _ = await self._send(post_login_refresh(refresh_token=self._refresh_token), "")
-        self.token, self._refresh_token = login["access_token"], login["refresh_token"] or ""
-
-    def _end_refresh(self, task: asyncio.Task[None]) -> None:
+    def _end_refresh(self, task: asyncio.Task[bool]) -> None:
         self._refreshing = None
         if not task.cancelled():
             # The callers get the exception; without any of them it would be logged.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import attrs
@@ -89,6 +89,7 @@ class Row:
     status: str
     status_key: str
     is_online: bool
+    created: int
     last_reported: int | None
     tags: tuple[str, ...] = ()
     values: Mapping[str, str] = attrs.field(factory=dict)
@@ -109,6 +110,7 @@ class Row:
             found["status"],
             found["statusKey"],
             found["online"],
+            found["createdAt"],
             found["lastReportedAt"],
             tuple(found["tags"]),
             {name: value["text"] for name, value in (found["values"] or {}).items()},
@@ -139,11 +141,16 @@ _PageKey = tuple[DeviceQuery, int]
 
 
 class Devices:
-    """The lists of devices of a hub; the latest values on a page go to ``values``."""
+    """The lists of devices of a hub; the latest values on a page go to ``values``.
 
-    def __init__(self, api: AsyncApi, values: Values) -> None:
+    ``on_reused_id`` is called when an id is another device's than before: the hub was restored from a backup, and what
+    is known of it is not true.
+    """
+
+    def __init__(self, api: AsyncApi, values: Values, on_reused_id: Callable[[], None] | None = None) -> None:
         self._api = api
         self._values = values
+        self._on_reused_id = on_reused_id
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._pages: OrderedDict[_PageKey, Page] = OrderedDict()
         self._totals: OrderedDict[DeviceQuery, int] = OrderedDict()
@@ -207,6 +214,9 @@ class Devices:
         after = None if before is None or before.is_outdated else before.next
         found = await self._api(query.call(number, after))
         page = Page(tuple(device["id"] for device in found["content"]), found["next"], load.is_outdated)
+        known = ((self._rows.get(device["id"]), device) for device in found["content"])
+        if any(row is not None and row.created != device["createdAt"] for row, device in known) and self._on_reused_id:
+            self._on_reused_id()
         if load.is_dropped or self._loads.get((query, number)) is not load:
             # A later request for it may have been answered already.
             return page
