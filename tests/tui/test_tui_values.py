@@ -152,7 +152,7 @@ def test_one_draw_has_all_changes_of_a_tick(values, monkeypatch):
         while not drawn:
             await asyncio.sleep(0)
         ticker.cancel()
-        await asyncio.wait([ticker])
+        await asyncio.gather(ticker, return_exceptions=True)
 
     asyncio.run(draw())
     assert [{(7, 0), (7, 1)}] == drawn
