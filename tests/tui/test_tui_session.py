@@ -321,8 +321,10 @@ async def test_pinned_certificate_is_the_only_one_that_is_trusted(hub, loop):
         await loop.run(Session.with_key, url, local_key(hub))
     fingerprint = await loop.run(fetch_fingerprint, url)
     assert 64 == len(fingerprint)
-    session = await loop.run(Session.with_key, url, local_key(hub), fingerprint)
-    await loop.run(session.aclose)
+    console = Console(loop)
+    session = await console.open(Session.with_key, url, local_key(hub), fingerprint)
+    await console.until(lambda: session.feed.link.is_live)
+    await console.aclose()
     with pytest.raises(Unavailable, match="not the one that you trust"):
         await loop.run(Session.with_key, url, local_key(hub), "00" * 32)
 

@@ -99,8 +99,10 @@ class Store:
             match name:
                 case "show":
                     pages = tuple(map(tuple, content.get("pages", ())))
-                    self.feed.show(Interest(**{**content, "pages": pages}))
-                    await asyncio.sleep(0.001)
+                    interest = Interest(**{**content, "pages": pages})
+                    self.feed.show(interest)
+                    while {known.name for known in self.feed._subscriptions.values()} != set(interest.requests()):
+                        await asyncio.sleep(0)
                     await settle()
                 case "connected":
                     await self.put(Connected())
@@ -224,11 +226,10 @@ def test_renewal_subscribes_to_everything_again():
     async def test(store):
         await store.step({"show": {"device": 7, "events": True}, "connected": True})
         store.feed.renew()
-        await asyncio.sleep(0.001)
-        await settle()
+        while len(store.remote.requests) < 4:
+            await asyncio.sleep(0)
         assert [1, 2] == store.remote.ended
         await store.step({"subscribes": [{"subscribe": "device", "device": 7}, {"subscribe": "events"}]})
-        assert 4 == len(store.remote.requests)
 
     run(test)
 
