@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.domain.metadata import WrongValue, check_value
 from hub.domain.organizations import template_not_enabled
 from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_about_weak_tokens
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
@@ -289,12 +290,17 @@ class Devices:
     def _metadata_problems(self, entry: NewDevice, by: Principal) -> Iterable[str]:
         """Yield the problems of metadata that the template of a device does not have, or that ``by`` may not set."""
         fields = {field.name: field for field in entry.template.metadata}
-        for name in entry.metadata:
+        for name, value in entry.metadata.items():
             field = fields.get(name)
             if field is None or not self._directory.sees(by, field.view_roles):
                 yield f"the template has no metadata {name!r}"
             elif not self._directory.sees(by, field.edit_roles):
                 yield f"{name} is set by the roles {', '.join(field.edit_roles)} only"
+            else:
+                try:
+                    check_value(field, value)
+                except WrongValue as error:
+                    yield f"{name} {error}"
 
     def _owner_problem(self, org: int, owner: int | None) -> str | None:
         if owner is None or self._directory.organization_of(owner) == org:
