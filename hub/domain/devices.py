@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from hub.domain.metadata import WrongValue, check_value
 from hub.domain.organizations import template_not_enabled
 from hub.domain.tokens import NO_TOKEN, Tokens, digest, is_token, new_token, warn_about_weak_tokens
 from hub.errors import NotFound, Rejected, RequestError, StorageError, first_problems
@@ -221,7 +222,7 @@ class Devices:
 
     async def _add(self, new: Sequence[NewDevice], by: Principal) -> list[tuple[Device, str]]:
         self._tokens.drop_expired()
-        if problems := self.problems(new):
+        if problems := self.problems(new, by):
             raise Rejected("\n".join(first_problems(problems)))
         now = self._clock.now()
         tokens = [new_token() if n.token is None else n.token for n in new]
@@ -255,11 +256,11 @@ class Devices:
         warn_about_weak_tokens((device.name, token) for device, token in added)
         return added
 
-    def problems(self, new: Sequence[NewDevice]) -> list[str]:
-        """Return the reasons why these devices cannot be added, a line each."""
-        return list(self._problems(new))
+    def problems(self, new: Sequence[NewDevice], by: Principal) -> list[str]:
+        """Return the reasons why a principal cannot add these devices, a line each."""
+        return list(self._problems(new, by))
 
-    def _problems(self, new: Sequence[NewDevice]) -> Iterable[str]:
+    def _problems(self, new: Sequence[NewDevice], by: Principal) -> Iterable[str]:
         if len(self.by_id) + len(new) > self._limit:
             yield f"there would be more than {self._limit} devices ([limits] devices)"
         for entry in new:
@@ -284,9 +285,22 @@ class Devices:
                 elif self._tokens.is_taken(entry.token) or entry.token in tokens:
                     yield f"{where}the token ending …{entry.token[-2:]} is another device's"
                 tokens.add(entry.token)
-            fields = {field.name for field in entry.template.metadata}
-            unknown = [name for name in entry.metadata if name not in fields]
-            yield from (f"{where}the template has no metadata {name!r}" for name in unknown)
+            yield from (where + problem for problem in self._metadata_problems(entry, by))
+
+    def _metadata_problems(self, entry: NewDevice, by: Principal) -> Iterable[str]:
+        """Yield the problems of metadata that the template of a device does not have, or that ``by`` may not set."""
+        fields = {field.name: field for field in entry.template.metadata}
+        for name, value in entry.metadata.items():
+            field = fields.get(name)
+            if field is None or not self._directory.sees(by, field.view_roles):
+                yield f"the template has no metadata {name!r}"
+            elif not self._directory.sees(by, field.edit_roles):
+                yield f"{name} is set by the roles {', '.join(field.edit_roles)} only"
+            else:
+                try:
+                    check_value(field, value)
+                except WrongValue as error:
+                    yield f"{name} {error}"
 
     def _owner_problem(self, org: int, owner: int | None) -> str | None:
         if owner is None or self._directory.organization_of(owner) == org:

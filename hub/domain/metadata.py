@@ -253,6 +253,14 @@ def _position(device: Device, values: Mapping[str, str], hidden: Collection[str]
     return next((position for position in coordinates if position is not None), None)
 
 
+def check_value(field: MetadataField, value: str, *, any_text: bool = False) -> None:
+    """Raise `WrongValue` for a value that does not fit the type of a field, or with ``any_text`` only its length."""
+    if len(value) > MAX_LONG or not is_text(value):
+        raise WrongValue(f"must be text of at most {MAX_LONG} characters")
+    if value and not any_text:
+        TYPES[field.type](field, value)
+
+
 class Metadata:
     """The metadata of all devices; they are read from the database, with a cache of recent devices."""
 
@@ -347,10 +355,7 @@ class Metadata:
         field = self.field(device, name)
         if by.kind != "device":
             self._check_roles(field, by)
-        if len(value) > MAX_LONG or not is_text(value):
-            raise WrongValue(f"must be text of at most {MAX_LONG} characters")
-        if value and not (by.kind == "device" and field.type == "time_zone"):
-            TYPES[field.type](field, value)
+        check_value(field, value, any_text=by.kind == "device" and field.type == "time_zone")
         if not field.editable and by.kind != "device":
             raise WrongValue("can be set by the device only")
         if field.required and not value:

@@ -170,7 +170,7 @@ class DeviceRoutes:
         org = self._hub.access.organization_for(request, request.body.org_id)
         problems, new_devices = await self._read_csv(request, org)
         if problems:
-            problems += self._hub.devices.problems(new_devices)
+            problems += self._hub.devices.problems(new_devices, request.principal)
             problems.sort(key=_line_number)
             raise Rejected("\n".join(first_problems(problems)))
         added = await self._hub.devices.add(new_devices, request.principal)

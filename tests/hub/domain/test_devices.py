@@ -14,6 +14,7 @@ from hub.errors import Conflict, NotFound, Rejected, UnknownPin
 from hub.facts import DeviceAdded, DeviceChanged, DeviceDeleted
 from hub.model import SYSTEM
 from hub.run import running
+from hub.templates.document import read, to_toml
 
 LAMP = """
 [template]
@@ -174,6 +175,14 @@ async def test_invalid_row_rejects_all_rows_and_all_problems_are_reported(hub):
     assert TOKEN not in str(error.value)
     assert {existing.id: existing} == hub.devices.by_id
     assert hub.tokens.device_for(OTHER) is None
+
+
+async def test_device_with_metadata_of_a_wrong_value_is_rejected(hub):
+    document = {"template": {"id": "TMPL0floor", "name": "Floor"}, "metadata": [{"name": "Storey", "type": "number"}]}
+    template, _ = await hub.templates.save(to_toml(read(document)), SYSTEM)
+    with pytest.raises(Rejected, match="Storey must be a number"):
+        await hub.devices.add([NewDevice(name="Attic", template=template, metadata={"Storey": "top"})], SYSTEM)
+    await hub.devices.add([NewDevice(name="Attic", template=template, metadata={"Storey": "3"})], SYSTEM)
 
 
 async def test_rejected_devices_do_not_exist_after_a_restart(start_hub):

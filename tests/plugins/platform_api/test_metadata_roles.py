@@ -122,6 +122,19 @@ async def test_bulk_change_respects_the_roles(hub, world, pump):
     assert "77" == await hub.metadata.get(pump, "Price")
 
 
+async def test_imported_devices_have_no_fields_that_the_role_does_not_set(hub, world, pump):
+    rows = {"Price": "Price is set by the roles Admin only", "Serial": None}
+    for field, problem in rows.items():
+        csv = {"csv": f"name,template,{field}\nNew {field},{pump.template.id},5\n"}
+        answer = await world.ask("stan", "POST", "/api/v1/device/import", csv)
+        assert (400 if problem else 201) == answer.status
+        assert problem is None or f"line 2: {problem}" == answer.message
+    await world.service.roles.switch(pump.org, USER, [("org_devices.add", True)])
+    csv = {"csv": f"name,template,Price\nNew,{pump.template.id},5\n"}
+    answer = await world.ask("uma", "POST", "/api/v1/device/import", csv)
+    assert (400, "line 2: the template has no metadata 'Price'") == (answer.status, answer.message)
+
+
 async def test_value_of_a_field_for_some_roles_is_not_in_the_audit(hub, world, pump):
     for field in ("Price", "Room"):
         body = {"deviceId": pump.id, "name": field, "newValue": f"{field} 1"}
