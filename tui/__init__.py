@@ -1,0 +1,1 @@
+"""The console: Pinwheel in a terminal, with Textual. It needs the extra ``pinwheel-hub[console]``."""
