@@ -178,8 +178,9 @@ class Look:
 @lru_cache(maxsize=512)
 def _style(theme: str, token: Token, bold: bool, reverse: bool, dim: bool) -> Style:
     colors = PALETTES[theme]
-    # Reversed by the terminal, so that the selection is visible without colors too.
-    background = _color(colors["bg"]) if reverse and theme != "ansi" else None
+    # Textual does not put a widget's background behind lines that have none. A selection is reversed by the
+    # terminal, so that it is visible without colors too.
+    background = None if theme == "ansi" else _color(colors["surface"])
     # The terminal's faint text has an unknown contrast; what is muted has the token's own color, except without one.
     dimmed = dim and theme in {"ansi", "high-contrast"}
     return Style(color=_color(colors[token]), bgcolor=background, bold=bold, reverse=reverse, dim=dimmed)

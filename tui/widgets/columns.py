@@ -7,8 +7,9 @@ from typing import Literal
 
 import attrs
 
-#: Below these widths, columns of the priorities 2 and 3 are not displayed.
-NARROW, MEDIUM = 58, 98
+#: Below these widths, columns of the priorities 2 and 3 are not displayed: those of terminals with 60 and 100 columns,
+#: without the marks and the scrollbar.
+NARROW, MEDIUM = 57, 97
 #: Space between two columns.
 GAP = 2
 

@@ -65,7 +65,15 @@ Fetch = Callable[[int], Awaitable[Page]]
 
 
 class PagedTable(ScrollView, can_focus=True):
-    DEFAULT_CSS = "PagedTable { height: 1fr; background: $surface; scrollbar-size-vertical: 1; overflow-x: hidden; }"
+    DEFAULT_CSS = """
+    PagedTable {
+        height: 1fr;
+        background: $surface;
+        scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
+        overflow-x: hidden;
+    }
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),

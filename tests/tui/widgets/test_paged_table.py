@@ -11,7 +11,7 @@ from tui.widgets.paged_table import MAX_PAGES, PAGE_ROWS, Page, PagedTable, Row
 
 COLUMNS = [
     Column(title="", width=1),
-    Column(title="Name", width=14, grows=True, sort="name"),
+    Column(title="Name", width=13, grows=True, sort="name"),
     Column(title="Status", width=8),
     Column(title="Template", width=12, priority=2),
     Column(title="Last", width=6, align="right", sort="last"),
