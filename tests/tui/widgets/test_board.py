@@ -5,6 +5,7 @@ import time
 import pytest
 from support.boards import HEATING, SET_POINT, STRING, TEMPERATURE, boiler, many, widget
 from support.console import SIZES, WidgetApp, play, screen_of, widths_of
+from support.patience import patient
 from textual.geometry import Region
 
 from tui.themes import ASCII, Look
@@ -276,7 +277,7 @@ def test_hundred_values_four_times_a_second_take_little_time():
         for turn in range(20):
             board.set_values({str(at): CellValue(values=(turn + at / 7,), state=State.LIVE) for at in range(100)})
             await pilot.pause()
-        # Five seconds at four times a second; a quarter of a core would be 1.25 s.
-        assert time.process_time() - began < 1.25
+        # Five seconds, at four times a second.
+        assert time.process_time() - began < patient(0.6)
 
     play(script, board, size=(160, 50))
