@@ -25,6 +25,7 @@ from tui.widgets.cell_model import (
     plain,
 )
 from tui.widgets.drawing import Line, Span, line
+from tui.widgets.plot import Canvas, Scale, draw, value_range
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -399,18 +400,30 @@ class Sparkline(Value):
     wide: ClassVar[bool] = True
 
     def body(self, value: CellValue, width: int, height: int) -> list[Line]:
-        lines: list[Line] = []
-        if value.history:
-            lines.append(self.spark(value.history, width))
+        known = self.widget.datastreams[: max(height - 1, 0)]
+        if not value.history:
+            lines = [self.row(("no values over time yet", self.look.style("muted")), width=width)]
+        elif (space := height - len(known)) > 1:
+            lines = self._plot(value.history, width, space)
         else:
-            lines.append(self.row(("no values over time yet", self.look.style("muted")), width=width))
-        for at, datastream in enumerate(self.widget.datastreams[: max(height - 1, 0)]):
+            lines = [self.spark(value.history, width)]
+        for at, datastream in enumerate(known):
             name = fit(clean(datastream.name or datastream.pin, self.look.glyphs.marks), min(width // 2, 20), "right")
             lines.append(self.row((f"{name} ", self.look.style("muted")), *self.spans(value, at), width=width))
         return lines
 
     def press(self, key: str, character: str | None, value: CellValue) -> Action | None:
         return OpenChart() if key == "enter" else None
+
+    def _plot(self, history: tuple[float | None, ...], width: int, height: int) -> list[Line]:
+        canvas = Canvas(width, height, braille=self.look.glyphs.braille)
+        columns, rows = canvas.dots
+        points = list(enumerate(history))
+        low, high = value_range([points], 0, len(points))
+        draw(canvas, points, Scale(0, max(len(points) - 1, 1), columns), Scale(low, high, rows), 0)
+        style = self.look.style("accent")
+        texts = ("".join(character for character, _ in canvas.row(y)) for y in range(height))
+        return [line([(text, style)], width, style) for text in texts]
 
 
 def _key(value: Any) -> str | None:

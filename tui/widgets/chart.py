@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from textual import events
 
 #: Series of a chart, and points of a series in memory: the oldest ones are dropped.
-MAX_SERIES, MAX_POINTS = len(LINES), 20_000
+MAX_SERIES, MAX_POINTS = len(LINES), 5_000
 _HOUR, _DAY = 3600.0, 86_400.0
 #: The named ranges, in seconds.
 RANGES = {"1h": _HOUR, "6h": 6 * _HOUR, "1d": _DAY, "1w": 7 * _DAY, "1M": 30 * _DAY, "3M": 90 * _DAY, "1y": 365 * _DAY}
@@ -94,6 +94,7 @@ class Chart(Widget, can_focus=True):
         #: The time of the cursor; None without one.
         self.cursor: float | None = None
         self._strips: list[Strip] | None = None
+        self._found_scale: tuple[float, float, list[float]] | None = None
 
     @property
     def look(self) -> Look:
@@ -120,7 +121,7 @@ class Chart(Widget, can_focus=True):
         series = self._series[at]
         if series.points and point[0] < series.points[-1][0]:
             return
-        self._series[at] = attrs.evolve(series, points=_tidy([*series.points, point]))
+        self._series[at] = attrs.evolve(series, points=[*series.points[1 - MAX_POINTS :], *_tidy([point])])
         if self.following and point[0] > self.end:
             self.start, self.end = self.start + point[0] - self.end, point[0]
         self._redraw()
@@ -207,7 +208,7 @@ class Chart(Widget, can_focus=True):
         self._redraw()
 
     def _redraw(self) -> None:
-        self._strips = None
+        self._strips = self._found_scale = None
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -216,18 +217,17 @@ class Chart(Widget, can_focus=True):
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self._look.style("text"))
 
     @property
-    def _values(self) -> tuple[float, float]:
-        return value_range([each.points for each in self._series], self.start, self.end)
-
-    @property
-    def _ticks(self) -> list[float]:
-        low, high = self._values
-        return ticks(low, high, max((self.size.height - BESIDE) // 2, 2))
+    def _scale(self) -> tuple[float, float, list[float]]:
+        """The lowest and the highest value of the plot, and the values of the ticks between them."""
+        if self._found_scale is None:
+            low, high = value_range([each.points for each in self._series], self.start, self.end)
+            self._found_scale = low, high, ticks(low, high, max((self.size.height - BESIDE) // 2, 2))
+        return self._found_scale
 
     @property
     def _gutter(self) -> int:
         """Columns left of the plot: the values of the ticks and the axis."""
-        return max((len(number(tick)) for tick in self._ticks), default=1) + 1
+        return max((len(number(tick)) for tick in self._scale[2]), default=1) + 1
 
     @property
     def _plot_width(self) -> int:
@@ -240,11 +240,11 @@ class Chart(Widget, can_focus=True):
             return [self._strip(self._readout())]
         canvas = Canvas(width - gutter, height, braille=self._look.glyphs.braille)
         columns, rows = canvas.dots
-        low, high = self._values
+        low, high, marks = self._scale
         times, values = Scale(self.start, self.end, columns), Scale(low, high, rows)
         for at, series in enumerate(self._series):
             draw(canvas, _with_gaps(series), times, values, at)
-        labels = {self._row_of(tick, low, high, height): number(tick) for tick in self._ticks}
+        labels = {self._row_of(tick, low, high, height): number(tick) for tick in marks}
         cursor = None if self.cursor is None else round(Scale(self.start, self.end, width - gutter).place(self.cursor))
         strips = [self._strip(self._legend())]
         strips += [self._strip(self._plot_row(canvas, y, labels.get(y, ""), gutter, cursor)) for y in range(height)]
