@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 from rich.color import Color
@@ -28,10 +28,7 @@ MIN_CONTRAST = 4.5
 
 
 def _palette(colors: str) -> dict[Token, str]:
-    tokens: tuple[Token, ...] = (
-        "bg", "surface", "border", "text", "muted", "accent", "ok", "warn", "critical", "offline",
-        "line2", "line3", "line4", "line5", "line6",
-    )  # fmt: skip
+    tokens: tuple[Token, ...] = get_args(Token)
     return dict(zip(tokens, colors.split(), strict=True))
 
 
