@@ -52,5 +52,5 @@ fuzz: .venv/test.stamp
 
 # Updates both lock files (needs uv), for every supported platform and Python version.
 lock:
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml config/build.in -o requirements.txt
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra test -c requirements.txt pyproject.toml -o requirements-test.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra console pyproject.toml config/build.in -o requirements.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra console --extra test -c requirements.txt pyproject.toml -o requirements-test.txt

@@ -37,6 +37,10 @@ settings.load_profile("patient")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--update-screens", action="store_true", help="write the console's screens to their text files")
+
+
 class _Deadline:
     """The deadline of one phase of a test.
 

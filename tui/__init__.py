@@ -1,1 +1,1 @@
-"""The console: a hub in a terminal. It knows hubs through `client` only."""
+"""The console: Pinwheel in a terminal, with Textual. It needs the extra ``pinwheel-hub[console]``."""

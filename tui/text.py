@@ -1,111 +1,145 @@
-"""Text of devices and users, as a terminal may show it.
-
-A device can send any character. Control codes would move the cursor or change the terminal; bidirectional marks and
-characters without a width would show another text than the one that was sent. They are replaced by visible names.
-"""
+"""Text for a terminal: cleaned, measured in cells, cut and padded; ages and numbers."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from typing import Any
+from functools import lru_cache
+from typing import Literal
 
-#: Characters of a text that are shown; the rest is cut off.
-MAX_CHARACTERS = 10_000
-#: Combining marks on one character; more would draw over the lines above and below.
-MAX_MARKS = 3
-#: What is shown for a datastream without a value.
-NO_VALUE = "\N{EN DASH}"
-#: Names of invisible characters that change the direction or the division of text.
-_NAMES = {
-    "\u00ad": "⟪hyphen⟫",
-    "\u061c": "⟪rtl⟫",
-    "\u200b": "⟪zero width⟫",
-    "\u200c": "⟪zero width⟫",
-    "\u200d": "⟪zero width⟫",
-    "\u200e": "⟪ltr⟫",
-    "\u200f": "⟪rtl⟫",
-    "\u202a": "⟪ltr⟫",
-    "\u202b": "⟪rtl⟫",
-    "\u202c": "⟪end⟫",
-    "\u202d": "⟪ltr⟫",
-    "\u202e": "⟪rtl⟫",
-    "\u2028": "␊",
-    "\u2029": "␊",
-    "\u2060": "⟪zero width⟫",
-    "\u2066": "⟪ltr⟫",
-    "\u2067": "⟪rtl⟫",
-    "\u2068": "⟪isolate⟫",
-    "\u2069": "⟪end⟫",
-    "\u3164": "⟪blank⟫",
-    "\ufeff": "⟪zero width⟫",
-    "\x7f": "␡",
-}
-#: Categories of characters that are invisible, or have no meaning of their own.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+import attrs
+from rich.cells import cell_len
+
+Align = Literal["left", "right", "center"]
+
+#: Characters of a text of a device that are looked at: more than any terminal displays in a line.
+MAX_CHARACTERS = 4096
+#: Combining marks after a character that are drawn; more would cover other lines.
+MAX_COMBINING = 2
+
+#: Characters that change the direction or the joining of text, invisibly.
+_INVISIBLE = {
+    "\u00ad": "shy", "\u034f": "cgj", "\u061c": "alm", "\u115f": "hcf", "\u1160": "hjf", "\u17b4": "kiv",
+    "\u17b5": "kiv", "\u180e": "mvs", "\u200b": "zwsp",
+    "\u200c": "zwnj", "\u200d": "zwj", "\u200e": "ltr", "\u200f": "rtl", "\u2028": "line", "\u2029": "par",
+    "\u202a": "ltr", "\u202b": "rtl", "\u202c": "pop", "\u202d": "ltr!", "\u202e": "rtl!", "\u2060": "wj",
+    "\u2066": "ltr", "\u2067": "rtl", "\u2068": "auto", "\u2069": "pop", "\u3164": "hf", "\ufeff": "bom",
+    "\uffa0": "hhf",
+}  # fmt: skip
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86_400, 365 * 86_400
 
 
-def clean(text: str) -> str:
-    """Return text as one line that a terminal can show."""
-    shown = text[:MAX_CHARACTERS]
-    if not (shown.isascii() and shown.isprintable()):
-        shown = "".join(_visible(shown))
-    return shown if len(text) <= MAX_CHARACTERS else shown + "…"
+@attrs.frozen
+class Marks:
+    """How characters are displayed that a terminal would obey, or not display: a name between ``opening`` and
+    ``closing``; control codes as pictures if ``pictures``, otherwise as ``^[``. ``ellipsis`` stands for text cut off.
+    """
+
+    opening: str
+    closing: str
+    ellipsis: str
+    pictures: bool
 
 
-def _visible(text: str) -> list[str]:
-    parts, marks = list[str](), 0
-    for character in text:
-        if ord(character) < 0x20:
-            parts.append(chr(0x2400 + ord(character)))
-        elif (name := _NAMES.get(character)) is not None:
-            parts.append(name)
-        elif (category := unicodedata.category(character)) in _INVISIBLE:
-            parts.append(f"⟪{ord(character):x}⟫")
-        elif category in ("Mn", "Me"):
-            marks += 1
-            # Variation selectors choose a glyph of another width than the terminal counts.
-            if marks <= MAX_MARKS and ord(character) not in _VARIATION_SELECTORS:
-                # A mark needs something to be on.
-                parts.append(character if parts else f"◌{character}")
+MARKS = Marks("⟪", "⟫", "…", pictures=True)
+ASCII_MARKS = Marks("<", ">", "~", pictures=False)
+
+
+def clean(text: str, marks: Marks = MARKS) -> str:
+    """Return text of a device as a terminal can display it: control codes, marks of direction and characters without a
+    width are visible, and all is in one line. What is beyond ``MAX_CHARACTERS`` is left out.
+    """
+    if text.isascii() and text.isprintable() and len(text) <= MAX_CHARACTERS:
+        return text
+    cut = unicodedata.normalize("NFC", text[:MAX_CHARACTERS])
+    parts: list[str] = []
+    combining = MAX_COMBINING  # none may begin a text: it would change what stands before it
+    for character in cut:
+        if unicodedata.category(character) in {"Mn", "Me"}:
+            combining += 1
+            if combining <= MAX_COMBINING:
+                parts.append(character)
             continue
-        else:
-            parts.append(" " if category == "Zs" else character)
-        marks = 0
-    return parts
+        combining = 0
+        parts.append(character if _is_plain(character) else _mark(character, marks))
+    if len(text) > MAX_CHARACTERS:
+        parts.append(marks.ellipsis)
+    return "".join(parts)
 
 
-def display(raw: Any) -> str:
-    """Return a value of a datastream as one clean line; `NO_VALUE` for none."""
-    if raw is None:
-        return NO_VALUE
-    if isinstance(raw, str):
-        return clean(raw)
-    return clean(json.dumps(raw, ensure_ascii=False))
+def _is_plain(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category in {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp", "Co"} or character in _INVISIBLE:
+        return False
+    return cell_len(character) > 0
 
 
-def cells(text: str) -> int:
-    """Return how many cells of a terminal a clean text takes."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
+@lru_cache(maxsize=1024)
+def _mark(character: str, marks: Marks) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code) if marks.pictures else f"^{chr(code + 0x40)}"
+    if code == 0x7F:
+        return "␡" if marks.pictures else "^?"
+    return f"{marks.opening}{_INVISIBLE.get(character) or f'{code:x}'}{marks.closing}"
 
 
-def fit(text: str, width: int) -> str:
-    """Return a clean text, cut to ``width`` cells with "…" at its end if it is longer."""
-    if cells(text) <= width:
+def cut(text: str, width: int, marks: Marks = MARKS) -> str:
+    """Return clean text with at most ``width`` cells, the last of them an ellipsis if something is missing."""
+    if len(text) * 2 <= width or cell_len(text) <= width:
         return text
     if width <= 0:
         return ""
-    end, taken = 0, 1
-    for character in text:
-        taken += _cells(character)
-        if taken > width:
+    room = width - 1
+    used = end = 0
+    for end, character in enumerate(text):  # noqa: B007
+        used += cell_len(character)
+        if used > room:
             break
-        end += 1
-    return text[:end] + "…"
+    # Sequences can be wider than their characters (flags, emoji with variants).
+    while end and cell_len(text[:end]) > room:
+        end -= 1
+    return text[:end] + marks.ellipsis
 
 
-def _cells(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+def fit(text: str, width: int, align: Align = "left", marks: Marks = MARKS) -> str:
+    """Return clean text with ``width`` cells exactly: cut with an ellipsis, or padded with spaces."""
+    shown = cut(text, width, marks)
+    space = max(width - cell_len(shown), 0)
+    if align == "right":
+        return " " * space + shown
+    if align == "center":
+        return " " * (space // 2) + shown + " " * (space - space // 2)
+    return shown + " " * space
+
+
+def age(seconds: float) -> str:
+    """Return an age in its largest unit: ``3 s``, ``5 min``, ``2 h``, ``9 d``, ``3 y``. A negative one is ``0 s``."""
+    for length, unit in ((_YEAR, "y"), (_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(int(seconds), 0)} s"
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """Return a number with thousands separated, and ``decimals`` places; by default as many as it needs, at most 6."""
+    if value != value or value in {float("inf"), float("-inf")}:  # noqa: PLR0124
+        return str(value)
+    if abs(value) >= 1e15:
+        return f"{value:.6g}"
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.6f}".rstrip("0").rstrip(".")
+
+
+def quantity(value: str, unit: str, width: int, marks: Marks = MARKS) -> tuple[str, str]:
+    """Return a value and its unit, which together have ``width`` cells; the value is at the right, the unit behind it.
+
+    Without space for both, the unit is left out; a number is never shortened to another one.
+    """
+    suffix = f" {unit}" if unit else ""
+    room = width - cell_len(suffix)
+    if cell_len(value) > room:
+        return fit(value, width, "right", marks), ""
+    return fit(value, room, "right", marks), suffix

@@ -4,7 +4,7 @@ The names below are public. `hub.app` also uses `access` (what a request is abou
 """
 
 from hub.api.bodies import parse_json
-from hub.api.changes import details_of
+from hub.api.changes import HIDDEN, details_of
 from hub.api.links import ONLY_HERE, is_only_here, is_own_origin, reachable
 from hub.api.messages import (
     MAX_PAGE,
@@ -46,6 +46,7 @@ __all__ = [
     "AUTHENTICATED",
     "BODY",
     "DEVICE",
+    "HIDDEN",
     "LARGE_BODY",
     "MAX_PAGE",
     "MAX_TIME",

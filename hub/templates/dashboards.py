@@ -153,7 +153,8 @@ class _Checker:
         # A button that opens a page needs no datastream.
         low = 0 if mode == "page" else low
         if not low <= len(pins) <= high:
-            yield f"{key}: the widget needs {low if low == high else f'{low} to {high}'} datastreams, not {len(pins)}"
+            wanted = "1 datastream" if low == high == 1 else f"{low if low == high else f'{low} to {high}'} datastreams"
+            yield f"{key}: the widget needs {wanted}, not {len(pins)}"
         if len(set(pins)) < len(pins):
             yield f"{key}: a pin is used twice"
         for pin in pins:

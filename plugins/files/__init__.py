@@ -19,7 +19,6 @@ from hub import (
     Route,
     StampColumns,
     Template,
-    TemplateDeleted,
     hookimpl,
 )
 from hub.api import VIEW_DEVICES
@@ -52,7 +51,7 @@ def hub_stamps() -> Sequence[StampColumns]:
 @hookimpl
 async def hub_start(hub: Hub, nursery: trio.Nursery) -> None:
     nursery.start_soon(hub.service(FileStore).contents.run, DeviceDeleted)
-    nursery.start_soon(hub.service(AssetStore).contents.run, TemplateDeleted)
+    nursery.start_soon(hub.service(AssetStore).run)
 
 
 class FileRoutes:

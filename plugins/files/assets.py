@@ -6,11 +6,11 @@ import functools
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hub import Conflict, Download, NotFound, Rejected, Template
+from hub import Conflict, Download, NotFound, Rejected, Template, TemplateDeleted
 from hub.parsing.spellings import is_name
 from hub.slices import Steps
 from hub.templates import to_toml
@@ -146,6 +146,30 @@ class AssetStore:
             return str(row[0])
 
         await self.contents.delete([await self._hub.storage.transaction(write)])
+
+    async def run(self) -> None:
+        """Delete what deleted templates have left, at the start and after each deletion, until cancelled."""
+        await self.contents.run(TemplateDeleted, self._settle_orphans)
+
+    async def _settle_orphans(self) -> None:
+        """Delete the assets of deleted templates; one that another template uses is moved to that one.
+
+        It is put in a folder there that is named after the deleted template.
+        """
+        sql = "SELECT id, template, name FROM files_assets"
+        for asset_id, template_id, name in await self._hub.storage.configuration.fetch_all(sql):
+            if template_id in self._hub.templates.by_id:
+                continue
+            users = await self._hub.slices.run(self._users_of(asset_id, set()))
+
+            async def write(tx: Transaction, asset: Row = (asset_id, template_id, name), users: Any = users) -> None:
+                if users:
+                    sql = "UPDATE files_assets SET template = ?, name = ? WHERE id = ?"
+                    await tx.execute(sql, (users[0].id, f"{asset[1]}/{asset[2]}"[:MAX_NAME], asset[0]))
+                else:
+                    await tx.execute("DELETE FROM files_assets WHERE id = ?", (asset[0],))
+
+            await self._hub.storage.transaction(write)
 
     def _users_of(self, asset_id: str, seen: set[_VersionKey]) -> Steps[list[Template]]:
         """Return the templates in use that refer to an asset, without those seen, which it adds to them."""

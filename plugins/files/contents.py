@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,11 @@ class Contents:
             except StorageError as error:
                 log.warning("files: %s", error)
 
-    async def run(self, owner_deleted: type[Fact]) -> None:
-        """Sweep at the start and after each fact that says that an owner of files was deleted, until cancelled."""
+    async def run(self, owner_deleted: type[Fact], before: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Sweep at the start and after each fact that says that an owner of files was deleted, until cancelled.
+
+        ``before`` is called before each sweep; it may delete rows.
+        """
         deleted = trio.Event()
 
         def on_deleted(_fact: Fact) -> None:
@@ -82,6 +85,8 @@ class Contents:
         self._hub.subscribe(owner_deleted, on_deleted)
         while True:
             try:
+                if before is not None:
+                    await before()
                 await self.sweep()
             except StorageError as error:
                 log.warning("files: %s", error)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hub import LARGE_BODY, Change, Device, Rejected, Request, Route
-from hub.api import VIEW_DEVICES
-from hub.api.changes import HIDDEN
+from hub.api import HIDDEN, VIEW_DEVICES
 from hub.domain import DeviceQuery
 from plugins.fleet.bulk_actions import ACTIONS, Bulk, BulkAction
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -44,6 +44,8 @@ from hub.values import to_json
 
 if TYPE_CHECKING:
     from hub import Hub
+
+A = TypeVar("A", Tab, MobilePage)
 
 
 @attrs.frozen(kw_only=True)
@@ -169,7 +171,7 @@ class DashboardRoutes:
         own = template.web if kind == "web" else template.mobile
         dashboard = web_dashboard(template) if kind == "web" else mobile_dashboard(template)
         settings = template.lifecycle.settings(device.status or "offline")
-        tabs = [tab for tab in dashboard.tab if self._hub.directory.sees(request.principal, tab.roles)]
+        tabs = [_with_pins(tab) for tab in dashboard.tab if self._hub.directory.sees(request.principal, tab.roles)]
         mobile = dashboard if isinstance(dashboard, MobileDashboard) else None
         writable = writable_pins(template)
         answer = DeviceDashboard(
@@ -181,8 +183,8 @@ class DashboardRoutes:
             columns=COLUMNS[kind],
             tab=tabs,
             page=self._pages(request.principal, dashboard),
-            tile=mobile.tile if mobile else None,
-            header=mobile.header if mobile else None,
+            tile=_tile_with_pins(mobile.tile) if mobile else None,
+            header=_header_with_pins(mobile.header) if mobile else None,
             datastreams=[_datastream(d, writable) for d in template.datastreams],
             events=_events(template),
             interaction=getattr(settings, "interaction", None),
@@ -193,7 +195,29 @@ class DashboardRoutes:
 
     def _pages(self, principal: Principal, dashboard: Dashboard | MobileDashboard) -> list[MobilePage]:
         pages: Iterable[MobilePage] = dashboard.page if isinstance(dashboard, MobileDashboard) else ()
-        return [page for page in pages if self._hub.directory.sees(principal, page.roles)]
+        return [_with_pins(page) for page in pages if self._hub.directory.sees(principal, page.roles)]
+
+
+def _lower(pins: Iterable[str]) -> tuple[str, ...]:
+    """Return pins ("V1") as the API has them ("v1")."""
+    return tuple(pin.lower() for pin in pins)
+
+
+def _with_pins(area: A) -> A:
+    return attrs.evolve(area, widget=tuple(attrs.evolve(widget, pins=_lower(widget.pins)) for widget in area.widget))
+
+
+def _tile_with_pins(tile: Tile) -> Tile:
+    return attrs.evolve(tile, pins=_lower(tile.pins), control=tile.control.lower(), battery=tile.battery.lower())
+
+
+def _header_with_pins(header: Header) -> Header:
+    return attrs.evolve(
+        header,
+        pin=header.pin.lower(),
+        button=tuple(attrs.evolve(button, pin=button.pin.lower()) for button in header.button),
+        widget=tuple(attrs.evolve(widget, pins=_lower(widget.pins)) for widget in header.widget),
+    )
 
 
 def _type_objects(types: Mapping[Any, WidgetType]) -> list[WidgetTypeObject]:

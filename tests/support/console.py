@@ -1,90 +1,83 @@
-"""A hub without a network for the console's store: it records calls, and answers them when a test lets it."""
+"""Textual's apps in tests, and their screens as text files."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from pathlib import Path
+
+from support.patience import patient
+from textual.app import App
+
+from tui.themes import DEFAULT_THEME, themes
+
+#: The sizes of terminals at which a widget's frame must not break.
+SIZES = [(40, 10), (59, 20), (80, 24), (100, 30), (160, 50), (250, 70)]
 
 
-class FakeHub:
-    """Answers calls with ``answer(call)``, after `release` while it is held. An answer that is an exception is raised."""
+class WidgetApp(App):
+    """An app with some widgets; ``messages`` are those that the widgets have posted."""
 
-    def __init__(self, answer):
-        self.answer = answer
-        self.calls = []
-        self.busy = 0
-        self._held = deque()
-        self._is_holding = False
+    def __init__(self, *widgets, theme=DEFAULT_THEME):
+        super().__init__()
+        self._widgets = widgets
+        self.messages = []
+        for known in themes():
+            self.register_theme(known)
+        self.theme = theme
 
-    def hold(self):
-        """Answer no call until it is released."""
-        self._is_holding = True
+    def compose(self):
+        yield from self._widgets
 
-    def release(self, count=None, *, last_first=False):
-        """Answer waiting calls (all, and then each at once, without a count)."""
-        if count is None:
-            self._is_holding, count = False, len(self._held)
-        for _ in range(count):
-            waiting = self._held.pop() if last_first else self._held.popleft()
-            waiting.set_result(None)
-
-    async def __call__(self, call):
-        self.calls.append(call)
-        answer = self.answer(call)
-        self.busy += 1
-        try:
-            if self._is_holding:
-                waiting = asyncio.get_running_loop().create_future()
-                self._held.append(waiting)
-                await waiting
-        finally:
-            self.busy -= 1
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def record(self, message):
+        # Each ancestor gets a message that bubbles.
+        if not any(message is known for known in self.messages):
+            self.messages.append(message)
 
 
-async def settle():
-    """Let all tasks run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+def play(script, *widgets, size=(80, 24), app=None):
+    """Run ``script(app, pilot)``, a coroutine function, with an app of these widgets; return the app."""
+    app = app or WidgetApp(*widgets)
+
+    async def run():
+        async with app.run_test(size=size, message_hook=app.record) as pilot:
+            await pilot.pause()
+            await script(app, pilot)
+
+    async def limited():
+        await asyncio.wait_for(run(), patient(20))
+
+    asyncio.run(limited())
+    return app
 
 
-def found_device(number, **fields):
-    """A device as a search returns it."""
-    return {
-        "id": number,
-        "orgId": 1,
-        "name": f"Sensor {number:05}",
-        "templateId": "TMPL0weather",
-        "templateName": "Weather station",
-        "ownerUserId": None,
-        "status": "Online",
-        "createdAt": 0,
-        "activatedAt": None,
-        "activatedBy": None,
-        "lastReportedAt": 1000,
-        "hardwareInfo": {},
-        "tags": [],
-        "locationId": None,
-        "orgName": "Acme",
-        "templateVersion": 3,
-        "online": True,
-        "statusKey": "online",
-        "values": None,
-        "metadata": None,
-        **fields,
-    }
+async def settle(app, pilot):
+    """Wait until all workers are done and everything is drawn."""
+    while app.workers:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+    await pilot.pause()
 
 
-def search_answer(devices):
-    """Answers searches like a hub with these devices."""
+def screen_of(app):
+    """The lines of the screen, without trailing spaces."""
+    return [strip.text.rstrip() for strip in app.screen._compositor.render_strips()]
 
-    def answer(call):
-        body = call.json_body
-        first = int(body["after"]) if "after" in body else body["page"] * body["size"]
-        content = devices[first : first + body["size"]]
-        end = first + len(content)
-        return {"content": content, "totalElements": len(devices), "next": str(end) if end < len(devices) else None}
 
-    return answer
+def widths_of(app):
+    return {strip.cell_length for strip in app.screen._compositor.render_strips()}
+
+
+class Screens:
+    """Compares screens with text files in a folder, or writes these."""
+
+    def __init__(self, folder: Path, update: bool):
+        self._folder, self._update = folder, update
+
+    def check(self, app, name):
+        path = self._folder / f"{name}.txt"
+        lines = screen_of(app)
+        if self._update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        assert path.exists(), f"{path} is missing: look at the screen and run pytest with --update-screens"
+        assert path.read_text(encoding="utf-8").splitlines() == lines

@@ -1,9 +1,12 @@
-"""An asyncio loop beside the hub's, and a relay to the hub, for the console's store."""
+"""An asyncio loop beside the hub's, and a relay to the hub, for the console's store; screens for its widgets."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.asyncio_loop import AsyncioLoop
+from support.console import Screens
 from support.relay import open_relay
 
 
@@ -21,3 +24,8 @@ async def relay(hub):
     async with open_relay() as relay:
         relay.lead_to(hub)
         yield relay
+
+
+@pytest.fixture
+def screens(request):
+    return Screens(Path(request.path).parent / "screens", request.config.getoption("--update-screens"))

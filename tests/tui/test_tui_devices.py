@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.console import FakeHub, found_device, search_answer, settle
+from support.console_hub import FakeHub, found_device, search_answer, settle
 
 from client.errors import Unavailable
 from tui.store.devices import MAX_PAGES, MAX_ROWS, PAGE_SIZE, DeviceQuery, Devices, Page, query_filters

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.console import FakeHub, settle
+from support.console_hub import FakeHub, settle
 
 from client.errors import Unavailable
 from tui.store.history import MAX_LINES, History, Line, LineKey

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.console import FakeHub, found_device, search_answer, settle
+from support.console_hub import FakeHub, found_device, search_answer, settle
 
 from client.aio import Connected, Disconnected
 from client.errors import NotAuthenticated

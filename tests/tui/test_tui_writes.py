@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.console import FakeHub, settle
+from support.console_hub import FakeHub, settle
 from support.patience import patient
 
 from client.errors import Forbidden, Rejected, TooMany, Unavailable

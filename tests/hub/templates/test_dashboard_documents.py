@@ -82,8 +82,8 @@ def test_template_stored_before_tiles_and_pages_is_loaded():
     ("tabs", "error"),
     [
         ([tab(widget("gauge", "V3"))], "V3 is of type string, and the widget needs double, integer"),
-        ([tab(widget("gauge"))], "the widget needs 1 datastreams, not 0"),
-        ([tab(widget("gauge", "V0", "V1"))], "the widget needs 1 datastreams, not 2"),
+        ([tab(widget("gauge"))], "the widget needs 1 datastream, not 0"),
+        ([tab(widget("gauge", "V0", "V1"))], "the widget needs 1 datastream, not 2"),
         ([tab(widget("chart", "V0", "V0"))], "a pin is used twice"),
         ([tab(widget("gauge", "V9"))], "the template has no V9"),
         ([tab(widget("gauge", "Temperature"))], "the template has no TEMPERATUR"),
@@ -144,7 +144,7 @@ def test_option_with_the_wrong_value_is_rejected(kind, options, error):
         ({"tab": [tab(widget("gauge", "V0", x=5))]}, "does not fit the grid of 8 columns"),
         ({"tab": [tab(widget("value", "V4"))]}, "V4 is of type location"),
         ({"tab": [tab(widget("button", "V0", options={"mode": "qr"}))]}, "a scanned code needs string"),
-        ({"tab": [tab(widget("button", options={"mode": "push"}))]}, "the widget needs 1 datastreams, not 0"),
+        ({"tab": [tab(widget("button", options={"mode": "push"}))]}, "the widget needs 1 datastream, not 0"),
         ({"tab": [tab(widget("button", options={"mode": "page"}))]}, 'mode = "page" needs the option page'),
         (
             {"tab": [tab(widget("button", options={"mode": "page", "page": "more"}))]},

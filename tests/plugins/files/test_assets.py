@@ -221,6 +221,20 @@ async def test_images_of_a_deleted_template_are_deleted(hub, template):
     assert 404 == (await ask(hub, "GET", asset["path"])).status
 
 
+async def test_image_that_a_copy_uses_outlives_the_original(hub, template):
+    used, unused = (await upload(hub)).json, (await upload(hub, JPEG, "other.png")).json
+    gallery = widget("image_gallery", "V1", options={"urls": [f"template_asset://{used['id']}"]})
+    copy = read(
+        with_changes(template={"id": "TMPL0copy", "name": "Copy"}, mobile={"tab": [tab(gallery)]}),
+    )
+    await hub.templates.put(lambda: copy, SYSTEM)
+    await hub.templates.remove(template, SYSTEM)
+    await until(lambda: [PNG] == blobs(hub))
+    assert PNG == (await ask(hub, "GET", used["path"])).body
+    assert 404 == (await ask(hub, "GET", unused["path"])).status
+    assert ["TMPL0room/on.png"] == [asset["name"] for asset in await listed(hub, "TMPL0copy")]
+
+
 async def test_content_without_a_row_is_swept(hub, template):
     asset = (await upload(hub)).json
     await hub.blobs.put(f"files/{'0' * 32}.png", chunks_of(b"lost"))

@@ -56,7 +56,8 @@ async def test_dashboard_has_the_tabs_of_the_callers_role(world, room):
     for name, expected in (("uma", ["more"]), ("stan", ["more", "service"])):
         answer = (await world.ask(name, "GET", f"{PATH}?deviceId={room.id}&kind=mobile")).json
         assert expected == [entry["id"] for entry in answer["page"]], name
-        assert (8, ["V0"]) == (answer["columns"], answer["tile"]["pins"])
+        assert (8, ["v0"]) == (answer["columns"], answer["tile"]["pins"])
+        assert ["v0"] == answer["tab"][0]["widget"][0]["pins"]
         assert ["tags"] == [entry["type"] for entry in answer["header"]["widget"]]
 
 
