@@ -17,6 +17,8 @@ DOTS_X, DOTS_Y = 2, 4
 ASCII_LINES = "*+xo#@"
 #: The largest value that is drawn: with larger ones, and with nan, sums are not finite.
 MAX_VALUE = 1e100
+#: The farthest place outside of a scale.
+FAR = 1e9
 #: Each line has its own dashes, so that it is known without colors too: dots that are drawn, of how many.
 DASHES = ((1, 1), (4, 6), (1, 3), (6, 8), (2, 4), (1, 5))
 #: Distances of ticks on the axis of time, in seconds.
@@ -38,8 +40,9 @@ class Scale:
     size: int
 
     def place(self, value: float) -> float:
+        """Return a place, also of a value outside; far away is at `FAR`, however small the scale is."""
         span = self.high - self.low
-        return (value - self.low) / span * (self.size - 1) if span else 0.0
+        return max(-FAR, min(FAR, (value - self.low) / span * (self.size - 1))) if span else 0.0
 
     def value(self, place: float) -> float:
         return self.low + place / max(self.size - 1, 1) * (self.high - self.low)

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tui.widgets.plot import Canvas, Scale, draw, nearest, ticks, time_ticks, value_range
@@ -60,6 +60,7 @@ def test_lines_have_different_dashes():
 
 
 @given(st.lists(st.tuples(FINITE, st.one_of(st.none(), st.floats())), max_size=30), FINITE, FINITE)
+@example([(1.0, 0.0)], 0.0, 5e-324)
 def test_any_points_are_drawn(points, first, second):
     canvas = Canvas(20, 5)
     columns, rows = canvas.dots
