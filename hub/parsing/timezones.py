@@ -23,6 +23,7 @@ __all__ = [
     "offset",
     "offsets",
     "posix_rule",
+    "readable",
     "zone",
 ]
 
@@ -117,6 +118,11 @@ def offsets(name: str, ts: int) -> tuple[int, int]:
 def iso(name: str, ts: int) -> str:
     """Return local time as ISO 8601 with its offset, to the second."""
     return _at(name, ts).isoformat(timespec="seconds")
+
+
+def readable(name: str, ts: int) -> str:
+    """Return local time for people of any language: ``2026-12-28 10:31 (Europe/Kyiv)``."""
+    return f"{_at(name, ts):%Y-%m-%d %H:%M} ({name})"
 
 
 def posix_rule(name: str) -> str:

@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from hub import ROOT_ORG, AlarmCleared, AlarmRaised, HubError, StorageError
-from hub.domain import Message, Recipient
-from hub.parsing.timezones import iso
+from hub.domain import DirectoryUser, Message, Recipient
+from hub.parsing.timezones import readable
 from plugins.notify.delivery import ALARM
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class AlarmTimeouts:
 
     #: After the start, until an alarm of before it counts as over: not everything has been checked yet.
     settle: float = 60.0
-    #: Between two looks at the alarms besides those that changes cause.
+    #: Between two looks at the alarms besides those that changes cause, and as long as there is nobody to mail them to.
     check: float = 60.0
+    start: float = 2.0
 
 
 @attrs.define
@@ -79,9 +80,15 @@ class AlarmMails:
             if self._hub.clock.monotonic() - started >= self._timeouts.settle:
                 self._from_before.clear()
             await self._check()
-            with trio.move_on_after(self._timeouts.check):
+            # The users may be loaded after this plugin.
+            with trio.move_on_after(self._timeouts.check if self._readers() else self._timeouts.start):
                 await self._changed.wait()
             self._changed = trio.Event()
+
+    def _readers(self) -> list[DirectoryUser]:
+        """Return the Admins of the root organization who can log in."""
+        users = self._hub.directory.users_of(ROOT_ORG)
+        return [user for user in users if user.is_admin and user.can_log_in]
 
     async def _check(self) -> None:
         """Mail the alarms that were raised, and those that are over."""
@@ -102,15 +109,14 @@ class AlarmMails:
 
     async def _mail(self, kind: str, text: str, ts: int) -> bool:
         """Mail an alarm to every Admin of the root organization who can log in; return whether one is on its way."""
-        data = {"alarm": text, "time": iso(self._hub.config.hub.timezone, ts)}
+        data = {"alarm": text, "time": readable(self._hub.config.hub.timezone, ts)}
         is_sent = False
-        for user in tuple(self._hub.directory.users_of(ROOT_ORG)):
-            if user.is_admin and user.can_log_in:
-                try:
-                    await self._hub.messages.send(Message(kind, Recipient.of(user), data, urgent=True))
-                    is_sent = True
-                except HubError as error:
-                    log.warning("the alarm %r could not be mailed: %s", text, error)
+        for user in self._readers():
+            try:
+                await self._hub.messages.send(Message(kind, Recipient.of(user), data, urgent=True))
+                is_sent = True
+            except HubError as error:
+                log.warning("the alarm %r could not be mailed: %s", text, error)
         return is_sent
 
     def correct_stamps(self, correction: Correction) -> None:

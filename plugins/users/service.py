@@ -23,7 +23,7 @@ from hub import (
 )
 from hub.api import ONLY_HERE, is_only_here
 from hub.domain import Message, NoChannel, Recipient
-from hub.parsing.timezones import iso
+from hub.parsing.timezones import readable
 from plugins.users.account_links import PAGE, AccountLink, AccountLinks
 from plugins.users.authentication import Authentication
 from plugins.users.authorization import Authorization
@@ -181,7 +181,7 @@ class UsersService:
         """
         code = await self.links.create(_LINK_OF_MESSAGE[kind], user, lifetime_ms)
         link = self.account_url(request, code)
-        expires = iso(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now() + lifetime_ms)
+        expires = readable(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now() + lifetime_ms)
         try:
             await self._send(kind, user, link=link, expires=expires)
         except NoChannel:
@@ -201,7 +201,7 @@ class UsersService:
         place = {
             "organization": self.hub.organizations.get(user.org).name,
             "role": self.roles.names[user.role],
-            "time": iso(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now()),
+            "time": readable(user.profile.timezone or self.hub.config.hub.timezone, self.hub.clock.now()),
         }
         recipient = Recipient(user.email, user.name, user.profile.locale, user.id)
         await self.hub.messages.send(Message(kind, recipient, {**place, **data}))

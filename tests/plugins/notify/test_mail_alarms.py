@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import trio
 from support.accounts import tenants_with_eva
@@ -60,6 +62,16 @@ async def test_only_admins_of_the_root_who_can_log_in_get_alarms(hub, admin, mai
     assert "braucht Aufmerksamkeit" in plain_of(german)
     await trio.sleep(brief(0.1))
     assert len(mail_server.mails) == 2
+
+
+@pytest.mark.timeouts(AlarmTimeouts(check=3600, start=0.01), MailTimeouts(poll=0.01))
+async def test_alarm_of_the_start_is_mailed_as_soon_as_there_is_an_admin(hub, mail_server):
+    hub.alarms.set("room", DISK)
+    world = await tenants_with_eva(hub)
+    await world.user("alma", ROOT_ORG, ADMIN, PASSWORD)
+    await until(lambda: [f"Pinwheel: {DISK}"] == subjects(mail_server))
+    # The time is for people: a date, hours and minutes, and the time zone.
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d \(", plain_of(mail_server.mails[0]))
 
 
 async def test_alarm_that_comes_and_goes_is_mailed_once_an_hour(hub_config, mail_server):
