@@ -11,6 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import unquote_plus
 
@@ -63,8 +64,20 @@ class Parameter:
 
 def parameters(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
     """Return a handler's parameters: all its arguments but the first, which is the request."""
+    if (method := getattr(handler, "__func__", None)) is not None:
+        return _parameters_of_method(method)
+    return _parameters(handler, 1)
+
+
+# A start of the hub reads the signatures of all routes, which takes longer than anything else in it.
+@lru_cache(maxsize=1024)
+def _parameters_of_method(method: Callable[..., Any]) -> tuple[Parameter, ...]:
+    return _parameters(method, 2)
+
+
+def _parameters(handler: Callable[..., Any], skipped: int) -> tuple[Parameter, ...]:
     declared: list[Parameter] = []
-    for argument, value in list(inspect.signature(handler).parameters.items())[1:]:
+    for argument, value in list(inspect.signature(handler).parameters.items())[skipped:]:
         kind = resolve_annotation(value.annotation, handler)
         if attrs.has(kind):
             fields, group = attrs.fields(attrs.resolve_types(kind)), (argument, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -152,18 +153,10 @@ class DeviceDashboard:
 class DashboardRoutes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._catalogue = WidgetCatalogue(
-            web_columns=COLUMNS["web"],
-            mobile_columns=COLUMNS["mobile"],
-            web=_type_objects(WEB),
-            mobile=_type_objects(MOBILE),
-            header=_type_objects(HEADER),
-            tile=_type_objects(TILES),
-        )
 
     async def catalogue(self, _request: Request) -> WidgetCatalogue:
         # Without an ETag, so that it is compressed: 97 kB.
-        return self._catalogue
+        return widget_catalogue()
 
     async def dashboard(self, request: Request, device_id: int, *, kind: DashboardKind = "web") -> DeviceDashboard:
         device = self._hub.access.device_for(request, device_id)
@@ -196,6 +189,18 @@ class DashboardRoutes:
     def _pages(self, principal: Principal, dashboard: Dashboard | MobileDashboard) -> list[MobilePage]:
         pages: Iterable[MobilePage] = dashboard.page if isinstance(dashboard, MobileDashboard) else ()
         return [_with_pins(page) for page in pages if self._hub.directory.sees(principal, page.roles)]
+
+
+@cache
+def widget_catalogue() -> WidgetCatalogue:
+    return WidgetCatalogue(
+        web_columns=COLUMNS["web"],
+        mobile_columns=COLUMNS["mobile"],
+        web=_type_objects(WEB),
+        mobile=_type_objects(MOBILE),
+        header=_type_objects(HEADER),
+        tile=_type_objects(TILES),
+    )
 
 
 def _lower(pins: Iterable[str]) -> tuple[str, ...]:
