@@ -103,7 +103,8 @@ MAXIMUM = {
 }
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="NAME")
     for bench in BENCHES:
@@ -111,7 +112,11 @@ def main() -> None:
     table = commands.add_parser("report", help="run the benchmarks of docs/performance.md and write its table")
     table.add_argument("names", nargs="*", metavar="NAME", help="only the rows of these benchmarks")
     table.set_defaults(run=lambda args: report(args.names))
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = command_line().parse_args()
     print(json.dumps(args.run(args)))
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bench import report
+from bench.__main__ import command_line
 
 
 def bench(*arguments):
@@ -183,8 +184,6 @@ def test_missed_budget_is_marked_and_other_rows_are_unchanged():
 
 
 def test_every_row_of_the_table_is_a_benchmark_with_valid_options():
+    parser = command_line()
     for row in report.ROWS:
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *row.command.split(), "--help"], capture_output=True, text=True, check=False
-        )
-        assert 0 == done.returncode, done.stderr
+        parser.parse_args(row.command.split())
