@@ -60,6 +60,15 @@ class HookTimeouts:
     restart: tuple[float, float] = 1.0, 60.0
 
 
+class _PluginManager(pluggy.PluginManager):
+    """pluggy's manager, which looks in a module for marked functions only: not at everything that it imports."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        if isinstance(plugin, types.ModuleType) and not isinstance(vars(plugin).get(name), types.FunctionType):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Hooks:
     """The plugins of a hub and their hooks."""
 
@@ -67,7 +76,7 @@ class Hooks:
         self._bus = bus
         self._clock = clock
         self._timeouts = timeouts
-        self._manager = pluggy.PluginManager("pinwheel")
+        self._manager = _PluginManager("pinwheel")
         self._manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, Plugin] = {}
         #: The plugins of subscribers and write filters.
