@@ -17,8 +17,8 @@ starts (it is new, resumes, or was slow) gets what it lacks by itself, from the 
 not read costs no memory of its own, and gets the newest values when it reads again.
 
 Changes stay in the table until all subscribers have them, and for `LINGER` seconds, so that a client that lost its
-connection can resume. While there are more than `MAX_KEPT`, each new one drops the oldest; who had not got it yet is
-told how many it lost (`GatheredFeed.lost_after`).
+connection can resume. While there are more than `MAX_KEPT`, each new one drops the oldest; a subscriber that did not
+have it yet is notified of how many it lost (`GatheredFeed.lost_after`).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Gathering:
         if now < self._next_at:
             return self._next_at
         self._next_at = now + self.interval
-        # Changes that were dropped since the last flush: each subscriber catches up, and is told.
+        # Changes that were dropped since the last flush: each subscriber catches up, and is notified.
         self.position = max(self.position, feed.floor)
         numbered = feed.after(self.position)
         for start in range(0, len(numbered), MAX_CHANGES):

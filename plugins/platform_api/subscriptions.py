@@ -23,7 +23,7 @@ A slow client loses:
 
 * all values of a pin but the newest;
 * the oldest of other messages (and of values, with ``every``) if there are more than `MAX_DEFERRED` (or, gathered,
-  `plugins.platform_api.gathered_feeds.MAX_KEPT`). The client is told how many: ``{"id": 1, "lagged": N}``.
+  `plugins.platform_api.gathered_feeds.MAX_KEPT`). The client is notified of how many: ``{"id": 1, "lagged": N}``.
 
 Whether the client may see a change is checked when it is sent.
 """

@@ -6,6 +6,7 @@ if the key has no meaning here. A component with a ``draft`` is being changed: i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 MAX_DRAFT = 1024
 
 
-class Component:
+class Component(ABC):
     """Base class. Subclasses draw the ``body``, at most ``height`` lines, which is placed in the middle."""
 
     #: The keys with a meaning, and the words for them.
@@ -62,8 +63,9 @@ class Component:
         blank = line([], width, self.look.style("text"))
         return [blank] * before + body + [blank] * (height - len(body) - before)
 
+    @abstractmethod
     def body(self, value: CellValue, width: int, height: int) -> list[Line]:
-        raise NotImplementedError
+        """Return at most ``height`` lines of ``width`` cells, which `lines` centers."""
 
     def press(self, key: str, character: str | None, value: CellValue) -> Action | None:
         return None
